@@ -1,0 +1,216 @@
+"""Fetching from a hub that is slow, breaks off, lies, refuses, or is not there."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import weights
+
+MB = 1_000_000
+NAME = "BiRefNet.safetensors"
+
+
+def files(folder: Path) -> set[str]:
+    """All files in the folder, hidden ones too."""
+    return {path.name for path in folder.iterdir() if path.is_file()}
+
+
+def partial(folder: Path) -> Path:
+    (found,) = folder.glob(".*.partial")
+    return found
+
+
+def test_a_fetched_file_is_what_the_hub_has_and_nothing_else_is_left(hub, tmp_path):
+    outcome = hub.fetch(tmp_path / "models" / "BiRefNet")
+    path = Path(outcome["path"])
+    assert path == tmp_path / "models" / "BiRefNet" / NAME
+    assert path.read_bytes() == hub.content
+    assert files(path.parent) == {NAME}
+    done = [step[0] for step in outcome["progress"]]
+    assert done == sorted(done) and done[0] == 0 and done[-1] == len(hub.content) and len(done) >= 3
+    assert {step[1] for step in outcome["progress"]} == {len(hub.content)}
+    assert weights.match(path).name == "BiRefNet" and weights.local([path.parent]) == {NAME: path}
+
+
+def test_all_bytes_come_from_the_version_whose_hash_was_announced(hub, tmp_path):
+    hub.fetch(tmp_path)
+    assert [path for method, path, _ in hub.asked if method == "GET" and path.startswith("/ZhengPeng7/")] == [
+        "/ZhengPeng7/BiRefNet/resolve/0123456789abcdef0123456789abcdef01234567/model.safetensors"
+    ]
+
+
+def test_the_token_goes_to_the_hub_and_not_to_where_it_redirects(hub, tmp_path):
+    assert "path" in hub.fetch(tmp_path, HF_TOKEN="hf_secret")
+    tokens = {path.split("/")[1]: headers.get("authorization") for _, path, headers in hub.asked if "model" in path}
+    assert tokens == {"ZhengPeng7": "Bearer hf_secret", "cdn": None}
+
+
+@pytest.mark.parametrize("offline", ["0", "1"])
+def test_a_file_that_is_here_and_whole_asks_nobody(hub, tmp_path, offline):
+    (tmp_path / NAME).write_bytes(hub.content)
+    assert hub.fetch(tmp_path, HF_HUB_OFFLINE=offline)["path"] == str(tmp_path / NAME)
+    assert hub.asked == []
+
+
+def test_a_truncated_file_is_fetched_again(hub, tmp_path):
+    (tmp_path / NAME).write_bytes(hub.content[: 3 * MB])
+    hub.fetch(tmp_path)
+    assert (tmp_path / NAME).read_bytes() == hub.content
+
+
+def test_offline_says_so_and_asks_nobody(hub, tmp_path):
+    assert "HF_HUB_OFFLINE is set" in hub.fetch(tmp_path, HF_HUB_OFFLINE="1")["error"]
+    assert hub.asked == []
+
+
+def test_a_proxy_is_used(hub, tmp_path):
+    outcome = hub.fetch(tmp_path, HF_ENDPOINT="http://hub.invalid", HTTP_PROXY=f"http://127.0.0.1:{hub.port}")
+    assert Path(outcome["path"]).read_bytes() == hub.content
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"status": 401}, "HTTP 401): accept its conditions on its page, if it has any, and set HF_TOKEN"),
+        ({"status": 403}, "HTTP 403): accept its conditions on its page, if it has any, and set HF_TOKEN"),
+        ({"status": 404}, "HTTP 404"),
+        ({"status": 500}, "HTTP 500"),
+        ({"announced": {"X-Linked-Etag": '"no-hash"'}}, "names no size and hash"),
+        ({"announced": {"X-Linked-Etag": f'"{"a" * 64}"'}}, "wrong hash"),
+        ({"announced": {"X-Linked-Size": "24000000"}}, "sends more than the 24000000 bytes"),
+        ({"announced": {"X-Linked-Size": "26000000"}}, "Only 25000"),
+        ({"stall": "HEAD"}, "timed out"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_what_the_hub_does_wrong_is_said_in_one_sentence(hub, tmp_path, wrong, said):
+    for key, value in wrong.items():
+        setattr(hub, key, value)
+    error = hub.fetch(tmp_path)["error"]
+    assert said in error
+    assert "\n" not in error and error.endswith(".")
+    assert NAME not in files(tmp_path)
+    assert weights.local([tmp_path]) == {}
+
+
+def test_a_wrong_hash_leaves_nothing_to_resume_and_the_next_try_is_clean(hub, tmp_path):
+    hub.served = bytes(len(hub.content))
+    assert "wrong hash" in hub.fetch(tmp_path)["error"]
+    assert not list(tmp_path.glob(".*.partial"))
+    hub.served = None
+    assert Path(hub.fetch(tmp_path)["path"]).read_bytes() == hub.content
+
+
+def test_a_size_announced_too_long_does_not_block_the_next_try(hub, tmp_path):
+    hub.announced = {"X-Linked-Size": "26000000"}
+    assert "Only 25000" in hub.fetch(tmp_path)["error"]
+    assert "shorter than it announced" in hub.fetch(tmp_path)["error"]
+    hub.announced = {}
+    assert Path(hub.fetch(tmp_path)["path"]).read_bytes() == hub.content
+
+
+def test_a_connection_that_breaks_once_is_resumed_within_the_fetch(hub, tmp_path):
+    hub.end_after = [15 * MB]
+    assert Path(hub.fetch(tmp_path)["path"]).read_bytes() == hub.content
+    assert "range" in hub.bodies()[1]
+
+
+def test_a_server_that_cannot_resume_is_read_from_the_start(hub, tmp_path):
+    hub.fetch(tmp_path, stop="KeyError")
+    hub.ranges = False
+    assert Path(hub.fetch(tmp_path)["path"]).read_bytes() == hub.content
+
+
+def test_a_server_that_stalls_ends_in_an_error_and_the_next_try_goes_on(hub, tmp_path):
+    hub.stall, hub.end_after = "GET", [12 * MB, 0, 0, 0, 0, 0, 0, 0]
+    error = hub.fetch(tmp_path)["error"]
+    assert "failed" in error and "goes on where this one stopped" in error
+    kept = partial(tmp_path).stat().st_size
+    assert 0 < kept <= 12 * MB
+    hub.stall, hub.end_after, hub.asked = "", [], []
+    assert Path(hub.fetch(tmp_path)["path"]).read_bytes() == hub.content
+    assert [headers["range"] for headers in hub.bodies()] == [f"bytes={kept}-"]
+
+
+def test_no_server_at_all(hub, tmp_path):
+    error = hub.fetch(tmp_path, HF_ENDPOINT="http://127.0.0.1:9")["error"]
+    assert "check the network, the proxy variables and HF_ENDPOINT" in error
+
+
+@pytest.mark.parametrize("kind", ["OSError", "KeyboardInterrupt"])
+def test_what_the_callers_progress_raises_comes_out_and_the_next_try_goes_on(hub, tmp_path, kind):
+    assert hub.fetch(tmp_path, stop=kind)["raised"] == f"{kind}: stopped by the caller"
+    kept = partial(tmp_path).stat().st_size
+    assert 0 < kept < len(hub.content)
+    hub.asked.clear()
+    assert Path(hub.fetch(tmp_path)["path"]).read_bytes() == hub.content
+    assert [headers["range"] for headers in hub.bodies()] == [f"bytes={kept}-"]
+    assert files(tmp_path) == {NAME}
+
+
+def test_a_killed_process_leaves_no_file_of_that_name_and_the_next_one_goes_on(hub, tmp_path):
+    hub.seconds_per_mb = 0.03
+    process = hub.start(tmp_path)
+    while not any(path.stat().st_size for path in tmp_path.glob(".*.partial")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    kept = partial(tmp_path).stat().st_size
+    assert 0 < kept < len(hub.content)
+    assert NAME not in files(tmp_path) and weights.local([tmp_path]) == {}
+    hub.asked, hub.seconds_per_mb = [], 0
+    assert Path(hub.fetch(tmp_path)["path"]).read_bytes() == hub.content
+    assert [headers["range"] for headers in hub.bodies()] == [f"bytes={kept}-"]
+    assert files(tmp_path) == {NAME}
+
+
+def test_two_processes_at_once_fetch_it_once(hub, tmp_path):
+    hub.seconds_per_mb = 0.06
+    processes = [hub.start(tmp_path), hub.start(tmp_path)]
+    for process in processes:
+        out, err = process.communicate(timeout=30)
+        assert '"path"' in out, err
+    assert (tmp_path / NAME).read_bytes() == hub.content
+    assert len(hub.bodies()) == 1
+    assert files(tmp_path) == {NAME}
+
+
+def test_a_full_disk_in_the_middle(hub, tmp_path):
+    error = hub.fetch(tmp_path, limit=15 * MB)["error"]
+    assert f"No room left in {tmp_path}" in error and "make room" in error
+    assert partial(tmp_path).stat().st_size <= 15 * MB
+    assert Path(hub.fetch(tmp_path)["path"]).read_bytes() == hub.content
+
+
+def test_a_full_disk_is_noticed_before_anything_is_fetched(hub, tmp_path):
+    full = "import shutil, types; shutil.disk_usage = lambda path: types.SimpleNamespace(free=1_000_000)"
+    error = hub.fetch(tmp_path, prelude=full)["error"]
+    assert "needs 25 MB" in error and "has only 1 MB free" in error
+    assert hub.bodies() == []
+
+
+def test_a_folder_that_cannot_be_written(hub, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    assert f"Cannot write into {tmp_path / 'file'}" in hub.fetch(tmp_path / "file")["error"]
+
+
+def test_what_is_left_of_an_older_version_is_removed(hub, tmp_path):
+    hub.fetch(tmp_path, stop="KeyError")
+    hub.content = hub.content[:-1] + b"!"
+    assert Path(hub.fetch(tmp_path)["path"]).read_bytes() == hub.content
+    assert files(tmp_path) == {NAME}
+
+
+def test_a_pickle_is_stored_under_the_catalogs_name(hub, tmp_path):
+    assert hub.fetch(tmp_path, "toonout")["path"] == str(tmp_path / "toonout.pth")
+
+
+def test_names_that_are_not_on_the_hub(tmp_path):
+    with pytest.raises(weights.FetchError, match="'BiRefNext' is not in the catalog, which has birefnet-nano, BiRefNet"):
+        weights.fetch("BiRefNext", tmp_path)
+    if weights.NANO.is_file():
+        assert weights.fetch("birefnet-nano", tmp_path) == weights.NANO
+    assert list(tmp_path.iterdir()) == []

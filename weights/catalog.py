@@ -1,0 +1,88 @@
+"""The catalog: which published checkpoints there are, as data (catalog.json), and which of them a local file is."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+NANO = Path(__file__).with_name("birefnet-nano.safetensors")
+SUFFIXES = (".safetensors", ".pth", ".pt")
+
+# Names that say nothing about a file, so that its folder has to.
+_PLAIN = {"model", "pytorch-model", "diffusion-pytorch-model"}
+# What is appended to a name without making it another checkpoint: "-epoch_244", "_fp16".
+_ENDING = re.compile(r"-(epoch-\d+|fp16|fp32|bf16|f16|f32|half)$")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One published checkpoint: a row of catalog.json."""
+
+    name: str  # what users pick and workflows store: unique, for ever
+    repo: str | None  # on the Hugging Face hub; None: ships with this project
+    file: str  # inside the repository
+    task: str  # what it is for, in a user's words
+    size: int | tuple[int, int] | str  # of the network: a square's side, (height, width), or "dynamic": the photo's own
+    backbone: str
+    license: str
+    non_commercial: bool
+    normalize: str  # "imagenet" or "none"
+    patch_order: str  # "colour-slowest" or "colour-fastest"
+    note: str
+    aliases: tuple[str, ...]  # file names without suffix, or "folder/name", under which others store it
+    megabytes: int
+
+    @property
+    def filename(self) -> str:
+        """The name under which `fetch` stores it."""
+        return self.name + PurePath(self.file).suffix
+
+
+def read(path: Path) -> tuple[Entry, ...]:
+    """All rows of a catalog file, in its order."""
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    return tuple(Entry(**{key: tuple(v) if isinstance(v, list) else v for key, v in row.items()}) for row in rows)
+
+
+CATALOG = read(Path(__file__).with_name("catalog.json"))
+
+
+def entry(name: str) -> Entry | None:
+    """The row of that name; upper and lower case, "-", "_" and "." are not told apart."""
+    return next((row for row in CATALOG if _key(row.name) == _key(name)), None)
+
+
+def match(path: str | Path) -> Entry | None:
+    """The row that a file on disk is, judged by its name and its folder's; None for a name nobody published.
+
+    A name is only a hint, good enough for what tensors cannot tell: size, normalisation, patch order, task.
+    """
+    path = PurePath(path)
+    if path.suffix.lower() not in SUFFIXES:
+        return None
+    stem, folder = _key(path.stem), _key(path.parent.name)
+    return _NAMES.get(f"{folder}/{stem}") or _NAMES.get(folder if stem in _PLAIN else stem)
+
+
+def settings(source: Entry | str | Path) -> dict[str, object]:
+    """Keyword arguments for `birefnet.load` from the row of a file, a name or an entry; {} for an unknown file.
+
+    Also {} for the checkpoint that ships with this project: its own metadata says all this.
+    """
+    row = source if isinstance(source, Entry) else match(source) or entry(str(source))
+    if row is None or row.repo is None:
+        return {}
+    return {"patch_order": row.patch_order, "normalize": row.normalize, "size": row.size}
+
+
+def _key(name: str) -> str:
+    """A name as it is compared: case, separators and endings like "_fp16" do not matter."""
+    key = re.sub(r"[-_. ]+", "-", name.casefold())
+    while (shorter := _ENDING.sub("", key)) != key:
+        key = shorter
+    return key
+
+
+_NAMES = {"/".join(map(_key, name.split("/"))): row for row in CATALOG for name in (row.name, *row.aliases)}

@@ -1,0 +1,286 @@
+"""Fetches a checkpoint of the catalog from the Hugging Face hub: checked, resumable, safe to interrupt.
+
+Layout: `folder/<catalog name>.<suffix>`, a name that `find` and `match` know. Until the file is checked it is called
+`.<file>.<hash>.partial`, which nobody lists. HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, the hub's timeouts and the usual
+proxy variables apply, as huggingface_hub reads them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from . import catalog
+from .catalog import NANO, Entry
+
+_BLOCK = 8 << 20  # bytes per step where a file is read
+_LONGEST_HEADER = 100_000_000  # bytes; the format's own limit
+
+Progress = Callable[[int, int], object]
+
+
+class FetchError(RuntimeError):
+    """Why a checkpoint could not be fetched and what to do, in one sentence."""
+
+
+def fetch(name: str, folder: str | Path, *, progress: Progress | None = None) -> Path:
+    """The checkpoint of that catalog name as a file in `folder`, fetched from the hub unless it is there and whole.
+
+    `progress(done, total)`, in bytes, is called at the start, for every 10 MB that arrive (as the hub's library hands
+    them on) and twice a second while another process is at it. What it raises comes out unchanged and ends the fetch;
+    the bytes so far are kept and the next call goes on from there.
+    Size and hash are those that the hub announces, checked before the file gets its name. Several processes may fetch
+    the same checkpoint at once: one does, the others wait for it. Raises `FetchError` where it cannot be done.
+    """
+    row = catalog.entry(name)
+    if row is None:
+        names = ", ".join(entry.name for entry in catalog.CATALOG)
+        raise FetchError(f"{name!r} is not in the catalog, which has {names}.")
+    if row.repo is None:
+        if NANO.is_file():
+            return NANO
+        raise FetchError(f"{row.name} is part of this project and not on the hub: restore {NANO} with git.")
+    target = Path(folder, row.filename)
+    if _is_whole(target):
+        return target
+    report = progress or (lambda done, total: None)
+    hub = _Hub(row)
+    with _disk(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(target, lambda: report(0, hub.size)):
+        if not _is_whole(target):
+            _download(hub, target, report)
+    return target
+
+
+class _Hub:
+    """One file on the hub: where it is, how long, with which hash. All talking to huggingface_hub is in here."""
+
+    def __init__(self, row: Entry) -> None:
+        self.row, self.url = row, f"{row.repo} on the Hugging Face hub"
+        with self._errors():
+            from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+            self.url = hf_hub_url(row.repo, row.file)
+            found = get_hf_file_metadata(self.url)
+            # Pinned, so that all of it comes from one version even if a newer one appears meanwhile.
+            self.source = hf_hub_url(row.repo, row.file, revision=found.commit_hash)
+        self.size, self.hash = found.size, found.etag or ""
+        if not self.size or not re.fullmatch("[0-9a-f]{64}|[0-9a-f]{40}", self.hash):
+            raise FetchError(
+                f"The server's answer for {self.url} names no size and hash, so the file could not be checked: "
+                f"see whether HF_ENDPOINT is a Hugging Face hub, or download the file by hand."
+            )
+
+    def download(self, sink: _Sink) -> None:
+        """Appends to the sink what it does not have yet."""
+        with self._errors():
+            from huggingface_hub.file_download import http_get
+            from huggingface_hub.utils import HfHubHTTPError, build_hf_headers
+
+            try:
+                with _without_bars():
+                    http_get(self.source, sink, resume_size=sink.tell(), headers=build_hf_headers())
+            except HfHubHTTPError as error:
+                if error.response.status_code == 416:  # nothing follows what is here: the next try starts afresh
+                    sink.truncate(0)
+                raise
+
+    def knows(self, path: Path) -> bool:
+        """Whether the file has the announced hash."""
+        # Large files are known by their SHA-256, others by git's SHA-1, which starts with the length.
+        hasher = hashlib.sha256() if len(self.hash) == 64 else hashlib.sha1(b"blob %d\0" % self.size)
+        with open(path, "rb") as file:
+            while block := file.read(_BLOCK):
+                hasher.update(block)
+        return hasher.hexdigest() == self.hash
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """The library's errors as sentences; ours and the caller's as they are."""
+        try:
+            from huggingface_hub.utils import HfHubHTTPError, OfflineModeIsEnabled
+        except ImportError as error:
+            raise FetchError(f"The package huggingface_hub is missing or unusable ({error}): install it.") from error
+        try:
+            yield
+        except _Carried as carried:
+            raise carried.error
+        except OfflineModeIsEnabled as error:
+            raise FetchError(
+                f"HF_HUB_OFFLINE is set, so {self.row.name} is not fetched: unset it, or put the file "
+                f"{self.row.filename} into the folder by hand."
+            ) from error
+        except HfHubHTTPError as error:
+            raise FetchError(self._refusal(error.response.status_code)) from error
+        except Exception as error:  # the HTTP library differs between the hub's releases
+            reason = " ".join(str(error).split())[:200]
+            raise FetchError(
+                f"The connection to {self.url} failed ({type(error).__name__}: {reason}): check the network, the "
+                f"proxy variables and HF_ENDPOINT, then try again, which goes on where this one stopped."
+            ) from error
+
+    def _refusal(self, status: int) -> str:
+        if status in (401, 403):
+            return (
+                f"The hub does not hand out {self.row.repo} (HTTP {status}): accept its conditions on its page, "
+                f"if it has any, and set HF_TOKEN to a valid token of that account."
+            )
+        if status == 404:
+            return (
+                f"The hub has no such file (HTTP 404), {self.url}: it may have been moved or HF_ENDPOINT may be "
+                f"wrong; look for it by hand."
+            )
+        if status == 416:
+            return f"The file on the server is shorter than it announced ({self.url}): try again later."
+        return f"The hub answered HTTP {status} for {self.url}: try again later, which goes on where this one stopped."
+
+
+class _Carried(BaseException):
+    """Brings an error of ours through the library, which may catch and retry any Exception."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class _Sink(io.FileIO):
+    """The partial file as the library writes to it: counts, reports, and refuses more than was announced."""
+
+    def __init__(self, path: Path, size: int, report: Progress) -> None:
+        path.touch()
+        super().__init__(path, "r+")
+        self.seek(0, io.SEEK_END)
+        self.size, self.report = size, report
+
+    def write(self, data: bytes) -> int:
+        end = self.tell() + len(data)
+        try:
+            if end > self.size:
+                self.truncate(0)
+                raise FetchError(f"The server sends more than the {self.size} bytes that it announced: try again later.")
+            with _disk(Path(self.name).parent):
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[super().write(rest) :]
+            self.report(end, self.size)
+        except BaseException as error:
+            raise _Carried(error) from None
+        return len(data)
+
+
+def _download(hub: _Hub, target: Path, report: Progress) -> None:
+    """Fills the partial file, checks it, and gives it its name."""
+    partial = target.with_name(f".{target.name}.{hub.hash[:12]}.partial")
+    with _disk(target.parent):
+        for older in target.parent.glob(f".{target.name}.*.partial"):
+            if older != partial:
+                older.unlink()
+        sink = _Sink(partial, hub.size, report)
+    with sink:
+        missing = hub.size - sink.tell()
+        free = shutil.disk_usage(target.parent).free
+        if free < missing:
+            raise FetchError(
+                f"{target.name} needs {missing / 1e6:.0f} MB, but {target.parent} has only {free / 1e6:.0f} MB free: "
+                f"make room or choose another folder."
+            )
+        report(sink.tell(), hub.size)
+        if missing:
+            hub.download(sink)
+        if (arrived := sink.tell()) < hub.size:
+            raise FetchError(
+                f"Only {arrived} of {hub.size} bytes of {target.name} arrived: try again, which goes on from there."
+            )
+        with _disk(target.parent):
+            os.fsync(sink.fileno())
+    with _disk(target.parent):
+        good = hub.knows(partial)
+        if good:
+            os.replace(partial, target)
+        else:
+            partial.unlink()
+    if not good:
+        raise FetchError(
+            f"What arrived as {target.name} is not what the hub announced (wrong hash), so it was deleted: try again, "
+            f"and if it happens again, look for a proxy or mirror that changes files."
+        )
+
+
+@contextlib.contextmanager
+def _lock(target: Path, waiting: Callable[[], object]) -> Iterator[None]:
+    """Only one process at a time fetches a file; `waiting` is called every half second until it is our turn."""
+    from filelock import FileLock, Timeout
+
+    path = target.with_name(f".{target.name}.lock")
+    lock = FileLock(path)
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=0.5)
+        except Timeout:
+            waiting()
+        except NotImplementedError:  # a file system without locks; the hash still keeps a mixed-up file out
+            break
+        except OSError as error:
+            raise _disk_error(error, target.parent) from error
+    try:
+        yield
+        with contextlib.suppress(OSError):
+            path.unlink()  # whoever waits for it gets it all the same, and finds the file whole
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _disk(folder: Path) -> Iterator[None]:
+    """Errors of the file system as sentences."""
+    try:
+        yield
+    except OSError as error:
+        raise _disk_error(error, folder) from error
+
+
+def _disk_error(error: OSError, folder: Path) -> FetchError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return FetchError(
+            f"No room left in {folder} ({error.strerror}): make room or choose another folder, then try again, "
+            f"which goes on where this one stopped."
+        )
+    return FetchError(f"Cannot write into {folder} ({error.strerror or error}): check its permissions or choose another.")
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """The library's own progress bar stays away: the caller's shows the same."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is there and not cut off, as far as its own structure tells; no network needed."""
+    try:
+        if path.suffix != ".safetensors":
+            return zipfile.is_zipfile(path)  # its directory is at the end
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, _LONGEST_HEADER)))
+        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+        return path.stat().st_size == 8 + length + max(ends)
+    except (OSError, ValueError, TypeError, AttributeError, LookupError):
+        return False
