@@ -105,7 +105,10 @@ def write(path: str | Path, picture: torch.Tensor, *, force: bool = False) -> No
     levels = (picture[0].float().nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
     image = Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, "its folder is a file", path.parent) from None
     part = path.parent / f".{secrets.token_hex(8)}.part"
     try:
         with open(part, "xb") as file:

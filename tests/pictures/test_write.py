@@ -76,6 +76,12 @@ def test_missing_folders_are_made_and_permissions_are_the_usual(tmp_path):
     assert len(modes) == 1
 
 
+def test_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / "b").touch()
+    with pytest.raises(NotADirectoryError):
+        pictures.write(tmp_path / "b" / "a.png", noise(3))
+
+
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left on device")])
 def test_an_interruption_while_writing_leaves_nothing(tmp_path, monkeypatch, interruption, force):

@@ -1,0 +1,62 @@
+"""Tiny checkpoints of random weights (what they find means nothing), and the command line called in-process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import birefnet
+from birefnet.__main__ import main
+
+
+class Result(NamedTuple):
+    status: int
+    messages: list[str]  # lines on stderr
+
+
+@pytest.fixture(scope="session")
+def network() -> birefnet.BiRefNet:
+    """A BiRefNet of 0.8 million random weights that runs at 64 × 64."""
+    config = birefnet.Config(
+        family="swin_v1", widths=(16, 32, 64, 128), depths=(1, 1, 1, 1), heads=(1, 2, 4, 8),
+        kernels=(1, 3), inner=8, branch=8, patch_inner=8, size=(64, 64),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return birefnet.BiRefNet(config).initialize().eval()
+
+
+@pytest.fixture(scope="session")
+def tiny(network, tmp_path_factory) -> Path:
+    """The file of `network`."""
+    path = tmp_path_factory.mktemp("checkpoints") / "tiny.safetensors"
+    birefnet.save(network, path)
+    return path
+
+
+@pytest.fixture
+def cut(tiny, capsys):
+    """A function that runs `cut ... --model tiny` and returns its exit status and messages."""
+    def run(*arguments: object, model: object = tiny) -> Result:
+        status = main(["cut", *map(str, arguments), "--model", str(model)])
+        return Result(status, [line for line in capsys.readouterr().err.splitlines() if line.strip()])
+
+    return run
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A function (name, size=(60, 40), **save options) that makes a picture of blobs of colour below tmp_path."""
+    def make(name: str, size: tuple[int, int] = (60, 40), **options) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        blobs = np.random.default_rng(len(name)).integers(0, 256, (3, 4, 3), dtype=np.uint8)
+        Image.fromarray(blobs).resize(size, Image.Resampling.BICUBIC).save(path, **options)
+        return path
+
+    return make

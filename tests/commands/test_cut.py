@@ -1,0 +1,314 @@
+"""`python -m birefnet cut`: what is written, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+import errno
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import birefnet
+from birefnet import pictures
+from birefnet.__main__ import main
+from birefnet.commands.cut import work
+
+
+def names(folder) -> list[str]:
+    """Everything in a folder, hidden files too."""
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def levels(path) -> torch.Tensor:
+    """The file's own 8-bit samples [H, W, C] in 0..1."""
+    samples = np.asarray(Image.open(path), dtype=np.float32)
+    return torch.from_numpy(samples.reshape(*samples.shape[:2], -1) / 255)
+
+
+# The result ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_cutout_is_the_photograph_under_its_matte(tmp_path, cut, photo, network):
+    source = photo("a.png")
+    image = pictures.read(source)
+    alpha = birefnet.matte(network, image)[0]
+    assert alpha.std() > 0.05  # the random network finds something, or this test shows nothing
+
+    assert cut(source, "-o", tmp_path / "b.png").status == 0
+
+    found = levels(tmp_path / "b.png")
+    assert (found[..., 3] - alpha).abs().max() <= 0.51 / 255
+    seen = found[..., 3] > 0
+    assert torch.equal(found[seen][:, :3], image[0][seen])
+    assert not found[~seen].any()
+
+
+def test_a_mask_is_the_matte_in_grey(tmp_path, cut, photo, network):
+    source = photo("a.jpg")
+    cut(source, "-o", tmp_path / "b.png", "--mask")
+    assert Image.open(tmp_path / "b.png").mode == "L"
+    expected = birefnet.matte(network, pictures.read(source))[0]
+    assert (levels(tmp_path / "b.png")[..., 0] - expected).abs().max() <= 0.51 / 255
+
+
+@pytest.mark.parametrize("text, size", [("96", 96), ("128x64", (64, 128)), ("64X128", (128, 64))])
+def test_size_is_width_by_height(tmp_path, cut, photo, network, text, size):
+    source = photo("a.png")
+    cut(source, "-o", tmp_path / "b.png", "--mask", "--size", text)
+    expected = birefnet.matte(network, pictures.read(source), size)[0]
+    assert (levels(tmp_path / "b.png")[..., 0] - expected).abs().max() <= 0.51 / 255
+    assert (expected - birefnet.matte(network, pictures.read(source))[0]).abs().max() > 2 / 255
+
+
+@pytest.mark.parametrize("text, colour", [
+    ("red", (1, 0, 0)), ("#2040ff", (32 / 255, 64 / 255, 1)), ("#fff", (1, 1, 1)), ("hsl(120,100%,50%)", (0, 1, 0)),
+])
+def test_a_colour_as_background(tmp_path, cut, photo, network, text, colour):
+    source = photo("a.png")
+    cut(source, "-o", tmp_path / "b.png", "--background", text)
+    image = pictures.read(source)[0]
+    alpha = birefnet.matte(network, pictures.read(source))[0, ..., None]
+    expected = image * alpha + torch.tensor(colour) * (1 - alpha)
+    assert Image.open(tmp_path / "b.png").mode == "RGB"
+    # Half a level for rounding, half for colours under an alpha that rounds to 0.
+    assert (levels(tmp_path / "b.png") - expected).abs().max() <= 1.01 / 255
+
+
+def test_a_translucent_background_keeps_alpha(tmp_path, cut, photo):
+    cut(photo("a.png"), "-o", tmp_path / "b.png", "--background", "#ff000080")
+    assert Image.open(tmp_path / "b.png").mode == "RGBA"
+    assert levels(tmp_path / "b.png")[..., 3].min() >= 128 / 255
+
+
+def test_a_picture_as_background(tmp_path, cut, photo, network):
+    """It fills the photograph's frame; its own profile and orientation count too."""
+    source, behind = photo("a.png"), photo("behind.jpg", size=(200, 300))
+    cut(source, "-o", tmp_path / "b.jpg", "--background", behind)
+    alpha = birefnet.matte(network, pictures.read(source))[0, ..., None]
+    expected = pictures.read(source)[0] * alpha + pictures.read_to_cover(behind, 40, 60)[0] * (1 - alpha)
+    assert (levels(tmp_path / "b.jpg") - expected).abs().mean() < 0.02
+
+
+def test_a_photograph_stored_on_its_side_comes_out_upright(tmp_path, cut, photo):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    cut(photo("a.jpg", size=(60, 40), exif=exif), "-o", tmp_path / "b.png")
+    assert Image.open(tmp_path / "b.png").size == (40, 60)
+
+
+def test_what_was_transparent_stays_so(tmp_path, cut):
+    image = Image.new("RGBA", (40, 40), (200, 100, 50, 255))
+    image.paste((0, 0, 0, 0), (0, 0, 20, 40))
+    image.save(tmp_path / "a.png")
+    cut(tmp_path / "a.png", "-o", tmp_path / "b.png", "--mask")
+    assert not levels(tmp_path / "b.png")[:, :20].any()
+
+
+@pytest.mark.parametrize("name", ["b.webp", "b.tif", "B.PNG"])
+def test_the_format_follows_the_name(tmp_path, cut, photo, name):
+    assert cut(photo("a.png"), "-o", tmp_path / name).status == 0
+    assert Image.open(tmp_path / name).mode == "RGBA"
+
+
+# Which becomes which -------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_gives_a_folder(tmp_path, cut, photo):
+    for name in ("in/a.jpg", "in/b.PNG", "in/c.tif", "in/.hidden.png", "in/deeper/d.png"):
+        photo(name)
+    (tmp_path / "in" / "notes.txt").write_text("not a picture")
+    result = cut(tmp_path / "in", "-o", tmp_path / "new" / "out")
+    assert result.status == 0 and result.messages[-1] == f"3 of 3 written to {tmp_path / 'new' / 'out'}"
+    assert names(tmp_path / "new" / "out") == ["a.png", "b.png", "c.png"]
+
+
+def test_files_folders_and_globs_together(tmp_path, cut, photo):
+    for name in ("a.png", "in/b.png", "x/c1.png", "x/c2.png", "x/d.png"):
+        photo(name)
+    cut(tmp_path / "a.png", tmp_path / "in", f"{tmp_path}/x/c?.png", "-o", tmp_path / "out")
+    assert names(tmp_path / "out") == ["a.png", "b.png", "c1.png", "c2.png"]
+
+
+def test_a_name_with_brackets_is_a_file_before_it_is_a_glob(tmp_path, cut, photo):
+    cut(photo("a[1].png"), "-o", tmp_path / "b.png")
+    assert (tmp_path / "b.png").exists()
+
+
+@pytest.mark.parametrize("out, written", [("out", "out/a.png"), ("here", "here/a.png"), ("b.png", "b.png")])
+def test_one_file_into_a_folder_or_a_name(tmp_path, cut, photo, out, written):
+    (tmp_path / "here").mkdir()
+    assert cut(photo("a.jpg"), "-o", tmp_path / out).status == 0
+    assert (tmp_path / written).is_file()
+
+
+@pytest.mark.parametrize("pattern", ["in", "in/**/*.png", "in/**"])
+def test_results_below_the_input_are_not_read_again(tmp_path, cut, photo, pattern, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photo("in/a.png")
+    for _ in range(2):
+        cut(pattern, "-o", "in/out", "--force")
+    assert names(tmp_path / "in") == ["a.png", "out"] and names(tmp_path / "in" / "out") == ["a.png"]
+
+
+def test_a_glob_and_results_in_the_same_folder(tmp_path, cut, photo):
+    photo("in/a.jpg")
+    assert cut(f"{tmp_path}/in/*.jpg", "-o", tmp_path / "in").status == 0
+    assert names(tmp_path / "in") == ["a.jpg", "a.png"]
+
+
+def test_two_inputs_of_one_stem_never_lose_one_silently(tmp_path, cut, photo):
+    first, second, third = photo("in/a.jpg"), photo("in/A.png"), photo("in/b.png")
+    result = cut(first, second, third, "-o", tmp_path / "out")
+    assert result.status == 1
+    assert f"{second}: {tmp_path / 'out' / 'A.png'} is the result of {first}; rename one of them" in result.messages
+    assert names(tmp_path / "out") == ["a.png", "b.png"] and result.messages[-1].startswith("2 of 3 written")
+
+
+def test_results_are_not_overwritten_unless_forced(tmp_path, cut, photo):
+    photo("in/a.png"), photo("in/b.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.png").write_text("mine")
+    result = cut(tmp_path / "in", "-o", tmp_path / "out")
+    assert result.status == 1 and any("a.png exists; --force overwrites" in line for line in result.messages)
+    assert (tmp_path / "out" / "a.png").read_text() == "mine" and (tmp_path / "out" / "b.png").exists()
+    assert cut(tmp_path / "in", "-o", tmp_path / "out", "--force").status == 0
+    assert Image.open(tmp_path / "out" / "a.png").mode == "RGBA"
+
+
+def test_a_result_that_appears_meanwhile_is_not_overwritten(tmp_path, cut, photo, monkeypatch):
+    def slow(*arguments):
+        (tmp_path / "b.png").write_text("somebody else's")
+        return birefnet.matte(*arguments)
+
+    monkeypatch.setattr(work, "matte", slow)
+    result = cut(photo("a.png"), "-o", tmp_path / "b.png")
+    assert result.status == 1 and f"{tmp_path / 'b.png'}: exists; --force overwrites" in result.messages
+    assert (tmp_path / "b.png").read_text() == "somebody else's"
+
+
+def test_an_input_is_never_replaced(tmp_path, cut, photo):
+    source = photo("a.png")
+    before = source.read_bytes()
+    for out in (source, tmp_path):
+        result = cut(source, "-o", out, "--force")
+        assert result.status == 1 and "would replace the input" in result.messages[0]
+    assert source.read_bytes() == before
+
+
+# What is said --------------------------------------------------------------------------------------------------------
+
+
+def test_unreadable_files_are_reported_and_the_rest_done(tmp_path, cut, photo):
+    photo("in/a.png"), photo("in/d.png")
+    (tmp_path / "in" / "b.png").touch()
+    (tmp_path / "in" / "c.jpg").write_text("not a picture")
+    result = cut(tmp_path / "in", tmp_path / "gone.png", "-o", tmp_path / "out")
+    assert result.status == 1 and names(tmp_path / "out") == ["a.png", "d.png"]
+    said = dict(line.split(": ", 1) for line in result.messages if line.startswith(str(tmp_path)))
+    assert said[str(tmp_path / "in" / "b.png")] == "the file is empty"
+    assert said[str(tmp_path / "in" / "c.jpg")].startswith("expected a picture")
+    assert said[str(tmp_path / "gone.png")] == "there is no such file"
+    assert len(said) == 3 and result.messages[-1].startswith("2 of 5 written")
+
+
+def test_an_empty_matte_is_said(tmp_path, cut, photo, network):
+    blind = birefnet.BiRefNet(network.config)
+    blind.load_state_dict(network.state_dict())
+    torch.nn.init.zeros_(blind.decoder.conv_out1[0].weight)
+    torch.nn.init.constant_(blind.decoder.conv_out1[0].bias, -20)
+    birefnet.save(blind, tmp_path / "blind.safetensors")
+    source = photo("a.png")
+    result = cut(source, "-o", tmp_path / "b.png", model=tmp_path / "blind.safetensors")
+    assert result.status == 0 and any(line.startswith(f"{source}: nothing found") for line in result.messages)
+    assert not levels(tmp_path / "b.png").any()
+
+
+def test_the_checkpoint_and_the_device_are_said(tmp_path, cut, photo, network):
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    result = cut(photo("a.png"), "-o", tmp_path / "b.png")
+    assert f"tiny.safetensors on {device}: {network.config.describe()}" in result.messages
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["{}/*.nothing", "-o", "{}/out"], "no file matches"),
+    (["{}/empty", "-o", "{}/out"], "no picture in there"),
+    (["{}/a.png", "{}/b.png", "-o", "{}/out.png"], "out.png: expected a folder"),
+    (["{}/a.png", "{}/b.png", "-o", "{}/notes.txt"], "notes.txt: expected a folder"),
+    (["{}/a.png", "-o", "{}/out.jpg"], "JPEG has no transparency"),
+    (["{}/a.png", "-o", "{}/out.psd"], "expected a name that ends in .png"),
+    (["{}/a.png", "-o", "{}/out.png", "--background", "rainbow"], "--background rainbow: expected a colour"),
+    (["{}/a.png", "-o", "{}/out.png", "--background", "{}/notes.txt"], "expected a picture"),
+])
+def test_mistakes_are_one_line_and_nothing_is_written(tmp_path, cut, photo, arguments, message):
+    photo("a.png"), photo("b.png")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("hello")
+    before = names(tmp_path)
+    result = cut(*(argument.replace("{}", str(tmp_path)) for argument in arguments))
+    assert result.status == 1 and len(result.messages) == 1
+    assert result.messages[0].startswith("error: ") and message in result.messages[0]
+    assert names(tmp_path) == before
+
+
+@pytest.mark.parametrize("content, message", [
+    (None, "No checkpoint"), (b"", "empty"), (b"<html>not found</html>", "web page"), (b"PK\x03\x04 cut off", "damaged"),
+])
+def test_a_checkpoint_that_is_none(tmp_path, cut, photo, content, message):
+    model = "nothing-such" if content is None else tmp_path / "m.safetensors"
+    if content is not None:
+        model.write_bytes(content)
+    result = cut(photo("a.png"), "-o", tmp_path / "b.png", model=model)
+    assert result.status == 1 and len(result.messages) == 1
+    assert message in result.messages[0] and not (tmp_path / "b.png").exists()
+
+
+@pytest.mark.parametrize("size", ["0", "32", "9000", "64x", "x64", "64x64x64", "-64", "big", "64.5"])
+def test_sizes_that_are_none(tmp_path, photo, size, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["cut", str(photo("a.png")), "-o", str(tmp_path / "b.png"), f"--size={size}"])
+    assert stop.value.code == 2 and "each 64 to 8192 pixels" in capsys.readouterr().err
+
+
+def test_mask_and_background_exclude_each_other(tmp_path, photo, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["cut", str(photo("a.png")), "-o", str(tmp_path / "b.png"), "--mask", "--background", "red"])
+    assert stop.value.code == 2 and "not allowed with" in capsys.readouterr().err
+
+
+def test_a_disk_that_refuses(tmp_path, cut, photo, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pictures, "write", full)
+    result = cut(photo("a.png"), "-o", tmp_path / "b.png")
+    assert result.status == 1 and f"{tmp_path / 'b.png'}: cannot be written (No space left on device)" in result.messages
+
+
+def test_when_the_gpu_is_too_small_the_cpu_goes_on(tmp_path, cut, photo, monkeypatch):
+    calls = []
+
+    def matte(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return birefnet.matte(*arguments)
+
+    monkeypatch.setattr(work, "matte", matte)
+    photo("in/a.png"), photo("in/b.png")
+    result = cut(tmp_path / "in", "-o", tmp_path / "out")
+    assert result.status == 0 and names(tmp_path / "out") == ["a.png", "b.png"]
+    assert len(calls) == 3 and sum("going on with the CPU" in line for line in result.messages) == 1
+
+
+def test_when_memory_is_too_small_the_rest_is_done(tmp_path, cut, photo, monkeypatch):
+    def matte(model, image, size):
+        if image.shape[1] > 100:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")
+        return birefnet.matte(model, image, size)
+
+    monkeypatch.setattr(work, "matte", matte)
+    large, small = photo("in/a.png", size=(200, 200)), photo("in/b.png")
+    result = cut(large, small, "-o", tmp_path / "out")
+    assert result.status == 1 and names(tmp_path / "out") == ["b.png"]
+    assert f"{large}: not enough memory; a smaller --size needs less" in result.messages
