@@ -80,14 +80,14 @@ class BiRefNet(nn.Module):
                              f"{list(x.shape)}; birefnet.matte takes any size")
 
     def initialize(self) -> BiRefNet:
-        """Draw fresh weights for training from scratch (PVT v2's scheme; deformable branches start undeformed)."""
+        """Draw fresh weights for training from scratch; deformable branches start undeformed."""
         for name, module in self.named_modules():
             if name.endswith(("offset_conv", "modulator_conv")):
                 nn.init.zeros_(module.weight)
                 nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Conv2d):
-                fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
-                nn.init.normal_(module.weight, std=(2.0 / fan_out) ** 0.5)
+                # By fan-in: nothing follows the patch blocks' convolutions that would tame thousands of inputs.
+                nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Linear):
