@@ -1,0 +1,16 @@
+"""The list of nodes that ComfyUI asks for."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import host
+from .load import BiRefLoad
+from .refine import BiRefRefineMask
+from .segment import BiRefSegment
+
+
+class BiRefExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        host.register_folders()
+        return [BiRefLoad, BiRefSegment, BiRefRefineMask]

@@ -1,0 +1,120 @@
+"""What the nodes need of the host: devices, dtypes, progress, interrupts, memory, folders, and both hosts' schemas."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import comfy.model_management as mm
+import comfy.utils
+import folder_paths
+import torch
+from comfy_api.latest import io
+from comfy_execution.utils import get_executing_context
+
+from ..weights import FOLDERS
+from . import passes
+
+CATEGORY = "image/BiRefNet"
+ALIASES = ("background removal", "rembg", "matting", "cutout", "remove bg")  # what users type to find such nodes
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+# Core's own socket type; hosts older than it get one of the same name.
+BackgroundRemoval = getattr(io, "BackgroundRemoval", None) or io.Custom("BACKGROUND_REMOVAL")
+
+
+def make(kind: Callable, *args, **words):
+    """kind(*args, **words) without the keywords that this host's version of it lacks: `advanced`, `search_aliases`."""
+    known = inspect.signature(kind).parameters
+    return kind(*args, **{name: value for name, value in words.items() if name in known})
+
+
+# Devices and memory ------------------------------------------------------------------------------------------------
+
+
+def device(choice: str) -> torch.device:
+    """"auto" is the host's device for networks, "cpu" the processor."""
+    return torch.device("cpu") if choice == "cpu" else mm.get_torch_device()
+
+
+def dtype(choice: str, device: torch.device) -> torch.dtype:
+    """A dtype by its name; "auto" is float16 where the host recommends it, then bfloat16, then float32."""
+    if choice in DTYPES:
+        return DTYPES[choice]
+    if mm.is_device_cpu(device):
+        return torch.float32
+    if mm.should_use_fp16(device):
+        return torch.float16
+    return torch.bfloat16 if mm.should_use_bf16(device) else torch.float32
+
+
+def empty_result(*shape: int) -> torch.Tensor:
+    """Room for results, on the device and in the dtype in which nodes hand on their images."""
+    dtype = mm.intermediate_dtype() if hasattr(mm, "intermediate_dtype") else torch.float32
+    return torch.empty(shape, device=mm.intermediate_device(), dtype=dtype)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    if hasattr(mm, "is_oom") and mm.is_oom(error):  # also clears CUDA's pending error
+        return True
+    return passes.is_out_of_memory(error)
+
+
+def in_passes(total: int, per_pass: int, run: Callable[[int, int], None], lower: Callable[[], bool]) -> None:
+    """passes.in_passes with the host's progress bar, and an interrupt check before each pass."""
+    bar = comfy.utils.ProgressBar(total)
+
+    def watched(start: int, stop: int) -> None:
+        check_interrupt()
+        run(start, stop)
+        bar.update(stop - start)
+
+    passes.in_passes(total, per_pass, watched, out_of_memory=is_out_of_memory, relieve=mm.soft_empty_cache,
+                     lower=lower)
+
+
+def check_interrupt() -> None:
+    """Raise the host's own exception if the user has stopped the queue."""
+    mm.throw_exception_if_processing_interrupted()
+
+
+# Words on the node ---------------------------------------------------------------------------------------------------
+
+
+def say(text: str) -> None:
+    """Show a line on the running node; does nothing where no server listens."""
+    from server import PromptServer
+
+    context, server = get_executing_context(), getattr(PromptServer, "instance", None)
+    if context is not None and server is not None:
+        server.send_progress_text(text, context.node_id)
+
+
+# Folders -------------------------------------------------------------------------------------------------------------
+
+
+def register_folders() -> None:
+    """Make the folders of this and other packs known to the host, after those of extra_model_paths.yaml."""
+    for name in dict.fromkeys(folder.split("/")[0] for folder in FOLDERS):
+        folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name))
+
+
+def checkpoint_folders() -> list[Path]:
+    """Where checkpoints may lie, best first. What is fetched goes into the first: models/BiRefNet unless
+    extra_model_paths.yaml names another."""
+    found = [Path(root, *rest) for name, *rest in (folder.split("/") for folder in FOLDERS)
+             for root in folder_paths.get_folder_paths(name)]
+    return list(dict.fromkeys(found))
+
+
+def download_progress() -> Callable[[int, int], None]:
+    """A progress(done, total) in bytes that moves the host's bar and stops when the user does."""
+    bar = comfy.utils.ProgressBar(1)
+
+    def progress(done: int, total: int) -> None:
+        check_interrupt()
+        bar.update_absolute(done, max(total, 1))
+
+    return progress

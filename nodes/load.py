@@ -1,0 +1,141 @@
+"""Load BiRefNet: from the name of a checkpoint to a model on a BACKGROUND_REMOVAL socket."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from pathlib import Path
+
+import torch
+from comfy_api.latest import io
+
+from .. import birefnet, weights
+from . import host
+from .model import BiRefModel
+
+log = logging.getLogger(__name__)
+
+DEFAULT = "birefnet-nano"
+
+# Models that some node or cache still holds, by what they were made of.
+_loaded: weakref.WeakValueDictionary[tuple, BiRefModel] = weakref.WeakValueDictionary()
+
+
+class BiRefLoad(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.make(
+            io.Schema,
+            node_id="BiRefLoad",
+            display_name="Load BiRefNet",
+            category=host.CATEGORY,
+            description="Loads a BiRefNet checkpoint that tells a picture's subject from its background. "
+                        "birefnet-nano is included; nothing is downloaded unless fetch is on.",
+            search_aliases=[*host.ALIASES, "RMBG", "load matting model"],
+            inputs=[
+                io.Combo.Input(
+                    "checkpoint", options=options(), default=DEFAULT,
+                    tooltip="Which network to use. First the included birefnet-nano, then the files on this machine, "
+                            "then the names of published checkpoints, which must be on this machine unless fetch is "
+                            "on. What it is made for (size, normalisation) is recognised."),
+                io.Combo.Input(
+                    "dtype", options=["auto", *host.DTYPES], default="auto",
+                    tooltip="Number format of the computation. auto: half precision (fp16, else bf16) on a GPU that "
+                            "is good at it, else fp32. Half needs half the memory and changes the mask by less than "
+                            "can be seen; on a CPU it is slow."),
+                io.Combo.Input(
+                    "device", options=["auto", "cpu"], default="auto",
+                    tooltip="Where the network runs. auto: ComfyUI's device (the GPU, if there is one). cpu: the "
+                            "processor, slower, leaves the GPU's memory alone."),
+                io.Boolean.Input(
+                    "fetch", default=False, label_on="if missing", label_off="never",
+                    tooltip="Whether a published checkpoint that is not on this machine may be downloaded from the "
+                            "Hugging Face hub (180 MB to 1 GB) into models/BiRefNet. Off: the internet is never "
+                            "contacted."),
+                host.make(
+                    io.Combo.Input, "patch_order", options=["auto", "colour-slowest", "colour-fastest"], default="auto",
+                    optional=True, advanced=True,
+                    tooltip="How the checkpoint wants image tiles stacked on channels. auto: as the catalog or the "
+                            "file says, else colour-slowest. colour-fastest is for files trained by code older than "
+                            "November 2024, RMBG-2.0 for one. The wrong one spoils the mask."),
+                host.make(
+                    io.Combo.Input, "normalize", options=["auto", "imagenet", "none"], default="auto",
+                    optional=True, advanced=True,
+                    tooltip="What is done to colours before the network sees them. auto: as the catalog or the file "
+                            "says, else imagenet. none is for repackaged files that have the normalisation folded "
+                            "in."),
+            ],
+            outputs=[
+                host.BackgroundRemoval.Output(
+                    "model", tooltip="The loaded network, for Segment (BiRefNet) and for ComfyUI's own Remove "
+                                     "Background."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, checkpoint) -> bool:
+        return True  # a name that is not in the list is explained by `execute`, which knows what to do about it
+
+    @classmethod
+    def fingerprint_inputs(cls, checkpoint: str = DEFAULT, **_) -> tuple:
+        """Changes when the file is replaced, so that the host loads it again."""
+        try:
+            return identity(weights.find(str(checkpoint), host.checkpoint_folders()))
+        except OSError:
+            return ("missing",)
+
+    @classmethod
+    def execute(cls, checkpoint: str, dtype: str, device: str, fetch: bool, patch_order: str = "auto",
+                normalize: str = "auto") -> io.NodeOutput:
+        path = find_or_fetch(str(checkpoint), fetch)
+        where = host.device(device)
+        kind = host.dtype(dtype, where)
+        told = weights.settings(path)
+        told |= {name: choice for name, choice in (("patch_order", patch_order), ("normalize", normalize))
+                 if choice != "auto"}
+        key = (*identity(path), where, kind, *sorted(told.items()))
+        model = _loaded.get(key)
+        if model is None:
+            # Outside inference mode, or the host could not move the weights once the workflow is over.
+            with torch.inference_mode(False):
+                network = birefnet.load(path, dtype=kind, **told)
+            model = _loaded[key] = BiRefModel(network, where, kind)
+            report(model, path)
+        return io.NodeOutput(model)
+
+
+def options() -> list[str]:
+    """What the widget offers: the included checkpoint, local files, catalog names. Saved workflows hold these
+    strings: whether a catalog name is on this machine must not show in them."""
+    names = [DEFAULT, *weights.local(host.checkpoint_folders()), *(entry.name for entry in weights.CATALOG)]
+    return list(dict.fromkeys(names))
+
+
+def find_or_fetch(checkpoint: str, fetch: bool) -> Path:
+    """The checkpoint's file, local first; weights.NotFound or weights.FetchError say what to do if there is none."""
+    folders = host.checkpoint_folders()
+    try:
+        return weights.find(checkpoint, folders)
+    except weights.NotFound:
+        if not fetch or weights.entry(checkpoint) is None:
+            raise
+    log.info("BiRef: downloading %s into %s", checkpoint, folders[0])
+    host.say(f"downloading {checkpoint}")
+    return weights.fetch(checkpoint, folders[0], progress=host.download_progress())
+
+
+def identity(path: Path) -> tuple[str, int, int]:
+    """What tells one state of a file from another: path, time of change, size in bytes."""
+    state = path.stat()
+    return str(path), state.st_mtime_ns, state.st_size
+
+
+def report(model: BiRefModel, path: Path) -> None:
+    """One line in the log, a shorter one on the node: what was recognised and where it runs."""
+    dtype = next(name for name, kind in host.DTYPES.items() if kind is model.dtype)
+    entry = weights.match(path)
+    licence = f"; licence {entry.license}: not for commercial use" if entry and entry.non_commercial else ""
+    log.info("BiRef: %s is %s; runs on %s in %s%s", path, model.network.config.describe(), model.device, dtype, licence)
+    size = model.network.config.size
+    own = f"{size[1]}×{size[0]}" if size else "the photo's size"
+    host.say(f"{model.network.config.backbone} · {own} · {model.device} · {dtype}{licence}")

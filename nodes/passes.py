@@ -1,0 +1,55 @@
+"""Working through a batch in passes of a few frames, and what to do when memory runs out. Knows no ComfyUI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+# What allocators say where torch has no exception of its own: Linux and Windows RAM, MPS, CUDA, cuDNN.
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "status_alloc_failed")
+
+
+class OutOfMemory(RuntimeError):
+    """Not even one frame fits, on no device."""
+
+
+def in_passes(
+    total: int,
+    per_pass: int,
+    run: Callable[[int, int], None],
+    *,
+    out_of_memory: Callable[[Exception], bool],
+    relieve: Callable[[], None],
+    lower: Callable[[], bool],
+) -> None:
+    """Call run(start, stop) until 0..total is done, `per_pass` frames at a time.
+
+    When a pass runs out of memory: relieve(), then the same frames again, half as many at a time; with one frame left,
+    lower() moves the work to a device with more memory, and if that has been tried (it returns False), OutOfMemory.
+    Any other error, and an interrupt, passes through.
+    """
+    start = 0
+    while start < total:
+        stop = min(start + per_pass, total)
+        try:
+            run(start, stop)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+        else:
+            start = stop
+            continue
+        relieve()  # only here, outside `except`: the error's traceback held the failed pass's tensors
+        if stop - start > 1:
+            per_pass = (stop - start) // 2
+        elif not lower():
+            raise OutOfMemory("out of memory even with one frame at a time: choose a smaller size or a lighter "
+                              "checkpoint, make the image smaller, or close other programs")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocator gave up, on any device."""
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)
