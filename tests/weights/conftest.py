@@ -72,6 +72,19 @@ class Hub:
         """The headers of every request for the file's bytes."""
         return [headers for method, path, headers in self.asked if method == "GET" and path.startswith("/cdn/")]
 
+    def environment(self, **variables: str) -> dict[str, str]:
+        """The variables of a process that uses this hub and no proxy, unless `variables` say otherwise."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and "proxy" not in k.lower()}
+        return {
+            **kept,
+            "HF_ENDPOINT": f"http://127.0.0.1:{self.port}",
+            "HF_HOME": str(self.home),
+            "HF_HUB_ETAG_TIMEOUT": "1",
+            "HF_HUB_DOWNLOAD_TIMEOUT": "1",
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+            **variables,
+        }
+
     def start(
         self,
         folder: Path,
@@ -83,22 +96,11 @@ class Hub:
         **variables: str,
     ) -> subprocess.Popen:
         """A process that fetches from this hub into the folder; `limit`: the largest file it may write, in bytes."""
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and "proxy" not in k.lower()}
-        environment |= {
-            "HF_ENDPOINT": f"http://127.0.0.1:{self.port}",
-            "HF_HOME": str(self.home),
-            "HF_HUB_ETAG_TIMEOUT": "1",
-            "HF_HUB_DOWNLOAD_TIMEOUT": "1",
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-            **variables,
-        }
         if limit:
-            import resource
-
             prelude += f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))"
         return subprocess.Popen(
             [sys.executable, "-c", PROGRAM, name, str(folder), prelude, stop],
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=self.environment(**variables), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
 
     def fetch(self, folder: Path, name: str = "BiRefNet", **options: str | int) -> dict:

@@ -1,0 +1,101 @@
+"""`python -m birefnet fetch`: gets checkpoints from the Hugging Face hub, and lists which there are."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "fetch",
+        help="get a published checkpoint, or list them",
+        description="Gets checkpoints from the Hugging Face hub; one that is already on this machine is left alone. "
+        "HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE and the proxy variables apply.",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="checkpoints by their names in the list")
+    parser.add_argument(
+        "--to", type=Path, metavar="DIR",
+        help="folder to put them into (default: models/BiRefNet of the ComfyUI around this clone, else `models` in it)",
+    )
+    parser.add_argument("--list", action="store_true", help="list the checkpoints, what they are for and where they are")
+    parser.set_defaults(run=run, parser=parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 where every checkpoint is there in the end, 1 where one is not, 2 where none was named."""
+    if args.list:
+        _list(args.to)
+    elif not args.names:
+        args.parser.print_usage(sys.stderr)
+        print("name a checkpoint, or see them with --list", file=sys.stderr)
+        return 2
+    missing = [name for name in args.names if not _fetch(name, args.to)]
+    return 1 if missing else 0
+
+
+def _fetch(name: str, folder: Path | None) -> bool:
+    """Gets one checkpoint, unless it is here under whatever name, and prints its path."""
+    import weights
+
+    row, here = weights.entry(name), None if folder else _here(name)
+    if here is not None and (row is None or here.name != row.filename):
+        print(here)
+        return True
+    if here is None and row is not None and row.non_commercial:
+        print(f"{row.name} is for non-commercial use only ({row.license})", file=sys.stderr)
+    folder = folder or (here.parent if here else weights.folders()[0])
+    try:
+        with _Bar(name) as bar:
+            print(weights.fetch(name, folder, progress=bar))  # asks nobody where the file is whole
+    except weights.FetchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def _here(name: str) -> Path | None:
+    """Where the checkpoint of that name is on this machine, under whatever file name."""
+    import weights
+
+    try:
+        return weights.find(name, weights.folders())
+    except weights.NotFound:
+        return None
+
+
+class _Bar:
+    """A progress bar in bytes that appears with the first news."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.bar = name, None
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __call__(self, done: int, total: int) -> None:
+        from tqdm import tqdm
+
+        if self.bar is None:
+            # What was there before counts as done, not as speed.
+            self.bar = tqdm(desc=self.name, total=total, initial=done, unit="B", unit_scale=True, disable=None)
+        self.bar.update(done - self.bar.n)
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def _list(folder: Path | None) -> None:
+    """The catalog as a table on standard output, with the file's path where it is on this machine."""
+    import weights
+
+    folders = [folder] if folder else weights.folders()
+    for row in weights.CATALOG:
+        side = "x".join(map(str, reversed(row.size))) if isinstance(row.size, tuple) else row.size  # width first
+        print(f"{row.name:<26}{side:<11}{row.megabytes:>4} MB  {row.license:<14}{row.task}")
+        try:
+            print(f"{'':<26}here: {weights.find(row.name, folders)}")
+        except weights.NotFound:
+            pass
