@@ -230,6 +230,14 @@ def test_the_checkpoint_and_the_device_are_said(tmp_path, cut, photo, network):
     assert f"tiny.safetensors on {device}: {network.config.describe()}" in result.messages
 
 
+@pytest.mark.parametrize("name, said", [("RMBG-2.0", 1), ("BiRefNet", 0)])
+def test_a_non_commercial_licence_is_said(tmp_path, cut, photo, tiny, name, said):
+    model = tmp_path / f"{name}.safetensors"
+    model.write_bytes(tiny.read_bytes())
+    result = cut(photo("a.png"), "-o", tmp_path / "b.png", model=model)
+    assert result.status == 0 and sum("non-commercial use only" in line for line in result.messages) == said
+
+
 @pytest.mark.parametrize("arguments, message", [
     (["{}/*.nothing", "-o", "{}/out"], "no file matches"),
     (["{}/empty", "-o", "{}/out"], "no picture in there"),

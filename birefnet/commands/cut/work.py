@@ -98,6 +98,9 @@ def _load(name: str) -> BiRefNet:
     except (weights.NotFound, CheckpointError, FileNotFoundError) as error:
         raise CommandError(str(error)) from None
     _say(f"{path.name} on {device}: {model.config.describe()}")
+    row = weights.match(path)
+    if row is not None and row.non_commercial:
+        _say(f"{row.name} is for non-commercial use only ({row.license})")
     return model
 
 
@@ -113,8 +116,10 @@ def _matte(model: BiRefNet, image: torch.Tensor, size: int | tuple[int, int] | N
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """PyTorch's CPU allocator raises a plain RuntimeError: only its words tell."""
-    return isinstance(error, MemoryError) or "allocate memory" in str(error)
+    """PyTorch's CPU allocators (Linux, Windows) raise a plain RuntimeError: only its words tell."""
+    return isinstance(error, MemoryError) or any(
+        words in str(error) for words in ("can't allocate memory", "not enough memory")
+    )
 
 
 def _say(message: str) -> None:
