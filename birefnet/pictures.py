@@ -18,7 +18,7 @@ FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "PSD",
 
 # What is written, by suffix.
 WRITERS = {
-    ".png": ("PNG", {}),
+    ".png": ("PNG", {"compress_level": 4}),  # half the time of the default 6, for 5 % more bytes
     ".webp": ("WEBP", {"lossless": True, "exact": True}),
     ".tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
     ".tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),

@@ -35,8 +35,10 @@ def cut(
     jobs, refusals = plan(inputs, out, alpha=not mask and backdrop is None, force=force)
     for refusal in refusals:
         _say(refusal)
+    if not jobs:
+        return 1
     written = 0
-    model = _load(checkpoint) if jobs else None
+    model = _load(checkpoint)
     for source, target in tqdm(jobs, unit="picture", disable=None):
         try:
             image = pictures.read(source)
