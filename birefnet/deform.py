@@ -33,10 +33,18 @@ def deform_conv2d(x: Tensor, offset: Tensor, modulation: Tensor, weight: Tensor)
     for start in range(0, rows.shape[0], step):
         run = slice(start, start + step)
         index, share = bilinear_rows(dy[run], dx[run], modulation[run], start, weight.shape[2], height, width)
-        columns = F.embedding_bag(index, rows, mode="sum", per_sample_weights=share.to(x.dtype))
+        columns = weighted_rows(rows, index, share.to(x.dtype))
         runs.append(columns.view(-1, taps * channels) @ kernel)
     out = runs[0] if len(runs) == 1 else torch.cat(runs)
     return out.view(batch, height, width, -1).permute(0, 3, 1, 2)
+
+
+def weighted_rows(rows: Tensor, index: Tensor, share: Tensor) -> Tensor:
+    """Σₙ share[i,n]·rows[index[i,n]]: [N,C], [M,4], [M,4] → [M,C]."""
+    try:
+        return F.embedding_bag(index, rows, mode="sum", per_sample_weights=share)
+    except NotImplementedError:  # some releases of PyTorch lack it on MPS
+        return (rows[index] * share[..., None]).sum(1)
 
 
 def bilinear_rows(dy: Tensor, dx: Tensor, modulation: Tensor, start: int, side: int, height: int, width: int

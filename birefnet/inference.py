@@ -10,11 +10,13 @@ from torch import Tensor
 
 from .checkpoint import IMAGENET_MEAN
 from .config import Config
+from .deform import SCRATCH_BYTES
 from .network import STRIDE, BiRefNet
 
 IMAGENET_STD = (0.229, 0.224, 0.225)
 DYNAMIC_RANGE = (256, 2304)  # sides the dynamic checkpoints were trained on
 SMALLEST = 2 * STRIDE
+MARGIN = 1.4                 # measured peaks exceed the count by up to this, for the kernels' own work space
 GREY = 0.5                   # what transparent pixels of an RGBA input are laid over
 
 
@@ -65,6 +67,26 @@ def network_size(config: Config, height: int, width: int, size: int | tuple[int,
         shortest, longest = DYNAMIC_RANGE
         scale = min(max(1.0, shortest / min(own)), longest / longer)
     return snap(own[0] * scale), snap(own[1] * scale)
+
+
+def activation_bytes(model: BiRefNet, size: tuple[int, int], frames: int = 1) -> int:
+    """Estimated peak memory of one pass beyond the weights: `frames` images of network size (H, W).
+
+    The largest of three moments, on top of what is alive throughout (x1..x4 and the image): a block of the backbone's
+    first stage, decoder_block1's pyramid, and the full-size patch block; their channels are counted at the stride of 4
+    or 1 that they live at.
+    """
+    config = model.config
+    c1, c2, c3, c4 = config.channels
+    alive = (c1 + c2 / 4 + c3 / 16 + c4 / 64) / 16 + 3
+    backbone = config.widths[0] * (config.mlp_ratios[0] * 2 + 4) / 16
+    branches = {"deformable": 2 + len(config.kernels), "plain": 5, "none": 0}[config.attention]
+    taps = max(config.kernels, default=1) ** 2 if config.attention == "deformable" else 0
+    pyramid = (2 * branches * config.branch + 2 * config.inner + 3 * taps + c1 + c2 // 8) / 16
+    patches = config.patch_inner + c1 // 8 + c1 / 2 / 16
+    per_pixel = alive + max(backbone, pyramid, patches)
+    element = next(model.parameters()).element_size()
+    return int(MARGIN * per_pixel * element * size[0] * size[1] * frames) + 3 * SCRATCH_BYTES
 
 
 def snap(side: float) -> int:

@@ -1,0 +1,214 @@
+"""Any BiRefNet checkpoint loads by its tensors; everything else is one clear sentence."""
+
+import io
+import json
+import logging
+import os
+import pickle
+import struct
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import TINY, random_state
+from golden_cases import CASES
+from safetensors.torch import save_file
+
+import birefnet
+from birefnet import CheckpointError, Config
+from birefnet.checkpoint import IMAGENET_MEAN
+from birefnet.inference import IMAGENET_STD
+
+BUILDS = {
+    "pvt": TINY,
+    "swin": Config(family="swin_v1", widths=(12, 24, 48, 96), depths=(1, 2, 1, 1), heads=(1, 2, 4, 8), window=5,
+                   mlp_ratios=(3, 3, 3, 3), inner=8, branch=8, patch_inner=8, gate=4),
+    "nocat": Config(**{**TINY.__dict__, "multi_scale": "none"}),
+    "one kernel": Config(**{**TINY.__dict__, "kernels": (5,)}),
+    "no kernels": Config(**{**TINY.__dict__, "kernels": ()}),
+    "plain": Config(**{**TINY.__dict__, "attention": "plain", "kernels": (1, 3, 7)}),
+    "none": Config(**{**TINY.__dict__, "attention": "none", "kernels": (1, 3, 7), "branch": 256}),
+    "residual, no bn": Config(**{**TINY.__dict__, "residual": True, "batch_norm": False}),
+    "inference only": Config(**{**TINY.__dict__, "supervision": False}),
+    "reductions": Config(**{**TINY.__dict__, "reductions": (4, 2, 1, 1)}),
+}
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_a_build_is_detected_from_its_tensors(name):
+    config = BUILDS[name]
+    found = birefnet.load(random_state(config)).config
+    told = {"size": found.size, "task": found.task}
+    assert found == Config(**{**config.__dict__, **told})
+
+
+@pytest.mark.parametrize("manifest, backbone", [("swin_v1_t_1x256x256_s0", "swin_v1_t"),
+                                                ("swin_v1_b_1x288x416_s10", "swin_v1_b"),
+                                                ("pvt_v2_b2_1x256x256_s2", "pvt_v2_b2")])
+def test_known_backbones_are_named(manifest, backbone):
+    case = next(case for case in CASES if case.name == manifest)
+    assert birefnet.load(case.state_dict()).config.backbone == backbone
+
+
+def test_the_manifests_are_covered_completely():
+    """Nothing of the authors' state dicts is unknown to us, and we need nothing they lack."""
+    for case in CASES:
+        config = birefnet.load(case.state_dict(), **case.overrides).config
+        ours = birefnet.BiRefNet(config).state_dict()
+        theirs = {name: tuple(shape) for name, shape in case.manifest.items()
+                  if not name.endswith("relative_position_index")}
+        assert {name: tuple(tensor.shape) for name, tensor in ours.items()} == theirs
+
+
+# What training scripts do to a state dict --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dress", [
+    lambda state: state,
+    lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
+    lambda state: {f"module._orig_mod.{name}": tensor for name, tensor in state.items()},
+    lambda state: {f"birefnet.{name}": tensor for name, tensor in state.items()},
+    lambda state: {"state_dict": state, "epoch": 3},
+    lambda state: {"model": {f"_orig_mod.{name}": tensor for name, tensor in state.items()}, "lr": 1e-5},
+    lambda state: {"model": {"state_dict": state}},
+], ids=["plain", "module", "compiled", "nested name", "state_dict", "model", "twice"])
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+def test_wrapped_and_nested_files_load(tmp_path, tiny_state, dress, legacy):
+    path = tmp_path / "my fine-tune.pth"
+    torch.save(dress(tiny_state), path, _use_new_zipfile_serialization=not legacy)
+    model = birefnet.load(path)
+    x = torch.zeros(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert model(x).equal(birefnet.load(tiny_state)(x))
+
+
+def test_integer_buffers_may_be_there_and_extra_tensors_are_said(tmp_path, tiny_state, caplog):
+    state = {**tiny_state, "decoder.decoder_block4.bn_in.num_batches_tracked": torch.tensor(7),
+             "bb.layers.0.blocks.0.attn.relative_position_index": torch.zeros(4, 4, dtype=torch.long),
+             "cls_head.weight": torch.zeros(3, 3)}
+    save_file(state, tmp_path / "a.safetensors")
+    with caplog.at_level(logging.WARNING):
+        birefnet.load(tmp_path / "a.safetensors")
+    assert [record.getMessage() for record in caplog.records] == [
+        "ignored tensors that this network does not have: cls_head.weight"]
+
+
+def test_metadata_tells_what_tensors_cannot_and_arguments_override_it(tmp_path):
+    config = Config(**{**TINY.__dict__, "heads": (2, 4, 5, 4), "multi_scale": "add", "normalize": "none",
+                       "patch_order": "colour-fastest", "size": (64, 128), "task": "cracks"})
+    birefnet.save(birefnet.BiRefNet(config), tmp_path / "a.safetensors", dtype=torch.float16)
+    assert birefnet.load(tmp_path / "a.safetensors").config == config
+    told = birefnet.load(tmp_path / "a.safetensors", size="dynamic", normalize="imagenet", heads=(1, 2, 5, 8)).config
+    assert (told.size, told.normalize, told.heads) == (None, "imagenet", (1, 2, 5, 8))
+
+
+def test_saving_is_whole_or_not_at_all(tmp_path, tiny, monkeypatch):
+    path = tmp_path / "a.safetensors"
+    birefnet.save(tiny, path)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(birefnet.checkpoint, "save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        birefnet.save(tiny, path)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"] and path.read_bytes() == before
+
+
+# Files that are something else -------------------------------------------------------------------------------------
+
+
+class RunsCode:
+    def __reduce__(self):
+        return os.system, (f"{sys.executable} -c \"open('executed', 'w')\"",)
+
+
+def truncated_safetensors(state):
+    buffer = io.BytesIO()
+    header = json.dumps({"a": {"dtype": "F32", "shape": [1000], "data_offsets": [0, 4000]}}).encode()
+    buffer.write(struct.pack("<Q", len(header)) + header + bytes(100))
+    return buffer.getvalue()
+
+
+def zipped(content) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("content, sentence", [
+    (lambda state: b"", "is empty"),
+    (lambda state: b"<!DOCTYPE html><html><body>Not found</body></html>", "web page"),
+    (lambda state: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
+    (lambda state: b"hello, I am a text file", "neither a safetensors nor a PyTorch file"),
+    (lambda state: struct.pack("<Q", 1 << 62) + b"{}", "damaged or truncated safetensors"),
+    (truncated_safetensors, "damaged or truncated safetensors"),
+    (lambda state: zipped(state)[:2000], "damaged or truncated PyTorch"),
+    (lambda state: zipped({"state_dict": RunsCode()}), "could run code"),
+    (lambda state: pickle.dumps(RunsCode()), "could run code"),
+    (lambda state: zipped([1, 2, 3]), "expected a state dict"),
+    (lambda state: zipped({"epoch": 3}), "no tensors found"),
+    (lambda state: zipped({"lora_unet_down.lora_up.weight": torch.zeros(1)}), "seems to be a LoRA"),
+    (lambda state: zipped({"stage1.rebnconvin.conv_s1.weight": torch.zeros(1)}), "U²-Net or IS-Net"),
+    (lambda state: zipped({"some.weight": torch.zeros(1)}), "its 1 tensors begin with: some.weight"),
+    (lambda state: zipped({k: v for k, v in state.items() if "lateral_block3" not in k}),
+     "incomplete: detected pvt_v2 8-16-40-64.*lateral_block3.conv.bias"),
+    (lambda state: zipped({k: v for k, v in state.items() if "ipt_blk5" not in k}), "lacks the tensor.*ipt_blk5"),
+    (lambda state: zipped({k: v.to(torch.int8) for k, v in state.items()}), "stored as int8"),
+    (lambda state: zipped({**state, "decoder.conv_out1.0.weight": torch.zeros(1, 7, 1, 1)}), r"expected \[1, 10, 1, 1\]"),
+    (lambda state: zipped({**state, "bb.norm1.weight": torch.zeros(())}), "do not fit together"),
+    (lambda state: zipped({k.replace("bb.", "bb.model.blocks.0."): v for k, v in state.items()}), "built on DINOv3"),
+    (lambda state: zipped({k.replace("bb.", "bb.conv1.4.0.conv1."): v for k, v in state.items()}), "built on ResNet-50"),
+    (lambda state: zipped({k.replace("bb.", "bb.conv1.0."): v for k, v in state.items()}), "built on VGG-16"),
+])
+def test_a_wrong_file_is_one_clear_sentence(tmp_path, monkeypatch, tiny_state, content, sentence):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "file.safetensors"
+    path.write_bytes(content(tiny_state))
+    with pytest.raises(CheckpointError, match=sentence) as error:
+        birefnet.load(path)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_missing_file_and_a_folder(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        birefnet.load(tmp_path / "nothing.safetensors")
+    with pytest.raises(CheckpointError, match="folder"):
+        birefnet.load(tmp_path)
+
+
+def test_head_counts_that_cannot_be_known_are_asked_for():
+    config = Config(**{**TINY.__dict__, "widths": (8, 16, 24, 32), "heads": (1, 2, 3, 4)})
+    state = random_state(config)
+    with pytest.raises(CheckpointError, match="pass heads"):
+        birefnet.load(state)
+    assert birefnet.load(state, heads=(1, 2, 3, 4)).config.heads == (1, 2, 3, 4)
+
+
+def test_a_folded_normalisation_is_suspected(tiny_state, caplog):
+    """A repackaged file: x → (x − mean)/std inside the first convolution."""
+    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    weight = tiny_state["bb.patch_embed1.proj.weight"] / std.view(1, 3, 1, 1)
+    bias = tiny_state["bb.patch_embed1.proj.bias"] - (weight * mean.view(1, 3, 1, 1)).sum((1, 2, 3))
+    folded = {**tiny_state, "bb.patch_embed1.proj.weight": weight, "bb.patch_embed1.proj.bias": bias}
+    with caplog.at_level(logging.WARNING):
+        birefnet.load(tiny_state)
+        birefnet.load(folded, normalize="none")
+        assert not caplog.records
+        birefnet.load(folded)
+    assert "folded" in caplog.text
+
+
+def test_loading_needs_no_more_memory_than_the_model(tmp_path):
+    """float32 straight from the file: the peak over the interpreter with torch stays under twice the file."""
+    case = next(case for case in CASES if case.name.startswith("swin_v1_b"))
+    path = tmp_path / "b.safetensors"
+    save_file(case.state_dict(), path)
+    script = ("import resource, sys, birefnet, torch; peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+              "before = peak(); model = birefnet.load(sys.argv[1]); print((peak() - before) * 1024)")
+    used = int(subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True,
+                              cwd=os.getcwd()).stdout)
+    assert used < 2 * path.stat().st_size
