@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ from comfy_execution.utils import get_executing_context
 
 from ..weights import FOLDERS
 from . import passes
+
+log = logging.getLogger(__name__)
 
 CATEGORY = "image/BiRefNet"
 ALIASES = ("background removal", "rembg", "matting", "cutout", "remove bg")  # what users type to find such nodes
@@ -41,6 +44,9 @@ def device(choice: str) -> torch.device:
 
 def dtype(choice: str, device: torch.device) -> torch.dtype:
     """A dtype by its name; "auto" is float16 where the host recommends it, then bfloat16, then float32."""
+    if choice == "fp16" and mm.is_device_cpu(device):
+        log.warning("BiRef: computing in fp32: processors have no fast half precision (fp16)")
+        return torch.float32
     if choice in DTYPES:
         return DTYPES[choice]
     if mm.is_device_cpu(device):
@@ -84,12 +90,13 @@ def check_interrupt() -> None:
 
 
 def say(text: str) -> None:
-    """Show a line on the running node; does nothing where no server listens."""
+    """Show a line on the running node; does nothing outside a running workflow."""
+    context = get_executing_context()
+    if context is None:
+        return
     from server import PromptServer
 
-    context, server = get_executing_context(), getattr(PromptServer, "instance", None)
-    if context is not None and server is not None:
-        server.send_progress_text(text, context.node_id)
+    PromptServer.instance.send_progress_text(text, context.node_id)
 
 
 # Folders -------------------------------------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ class BiRefRefineMask(io.ComfyNode):
             node_id="BiRefRefineMask",
             display_name="Refine Mask (BiRefNet)",
             category=host.CATEGORY,
-            description="Repairs and shapes a mask (1 = subject), in the order of the settings from top to bottom. "
-                        "With the defaults the mask stays as it is.",
+            description="Repairs and shapes a mask (1 = subject), in this order: black and white point, largest "
+                        "pieces, specks, holes, edges, grow, feather. With the defaults the mask stays as it is.",
             search_aliases=[*host.ALIASES, "grow mask", "feather mask", "fill holes", "despeckle", "guided filter"],
             inputs=[
                 io.Mask.Input("mask", tooltip="The masks to refine, 0 to 1, soft or hard: 1 = subject."),
@@ -94,8 +94,8 @@ class BiRefRefineMask(io.ComfyNode):
         bar = comfy.utils.ProgressBar(count)
         for i in range(count):
             host.check_interrupt()
-            single = masks.resize(clean_mask(convert.frame(mask, i)), size)
-            picture = clean_image(convert.frame(guide, i)).to(single.device) if edge_radius else None
+            single = clean_mask(convert.frame(mask, i))
+            picture = None if guide is None else clean_image(convert.frame(guide, i)).to(single.device)
             result[i:i + 1] = masks.refine(
                 single, picture, black=black_point, white=white_point, grow=grow, feather=feather, fill=fill_holes,
                 specks=drop_specks, largest=keep_largest, radius=edge_radius, strength=edge_strength)
