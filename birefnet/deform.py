@@ -3,7 +3,7 @@
 Every output position reads each kernel tap at its own fractional place. A bilinear sample is a weighted sum of four
 rows of the channels-last input, and modulation only scales those four weights, so all taps of a run of positions are
 one weighted gather (`embedding_bag`) that yields the columns of an ordinary matrix product. Runs of positions bound
-the memory: columns never exceed `SCRATCH_BYTES`.
+the memory: a run's columns and gather lists stay within `SCRATCH_BYTES`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SCRATCH_BYTES = 32 << 20  # columns of one run; larger runs measured no faster on CPU
+SCRATCH_BYTES = 64 << 20
+GATHER_BYTES = 128  # per tap: four rows and shares, and what it takes to find them
 
 
 def deform_conv2d(x: Tensor, offset: Tensor, modulation: Tensor, weight: Tensor) -> Tensor:
@@ -28,7 +29,7 @@ def deform_conv2d(x: Tensor, offset: Tensor, modulation: Tensor, weight: Tensor)
     dy, dx = offset.view(batch, taps, 2, -1).permute(2, 0, 3, 1).reshape(2, -1, taps).unbind(0)
     modulation = modulation.reshape(batch, taps, -1).transpose(1, 2).reshape(-1, taps)
 
-    step = max(1, SCRATCH_BYTES // (taps * channels * x.element_size()))
+    step = max(1, SCRATCH_BYTES // (taps * (channels * x.element_size() + GATHER_BYTES)))
     runs = []
     for start in range(0, rows.shape[0], step):
         run = slice(start, start + step)

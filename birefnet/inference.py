@@ -79,7 +79,7 @@ def activation_bytes(model: BiRefNet, size: tuple[int, int], frames: int = 1) ->
     config = model.config
     c1, c2, c3, c4 = config.channels
     alive = (c1 + c2 / 4 + c3 / 16 + c4 / 64) / 16 + 3
-    backbone = config.widths[0] * (config.mlp_ratios[0] * 2 + 4) / 16
+    backbone = config.widths[0] * (5 * config.mlp_ratios[0] + 6) / 16
     branches = {"deformable": 2 + len(config.kernels), "plain": 5, "none": 0}[config.attention]
     taps = max(config.kernels, default=1) ** 2 if config.attention == "deformable" else 0
     pyramid = (2 * branches * config.branch + 2 * config.inner + 3 * taps + c1 + c2 // 8) / 16
