@@ -1,0 +1,81 @@
+"""Snapping a mask's edge to the photograph's with a guided filter."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from .common import in_full_precision, over_tiles
+
+# Colour variance below which the photograph counts as flat. Of 1e-2 .. 1e-5 the best on mattes of fur and hair that
+# were reduced four and eight times and enlarged again; there, colour served better than luminance.
+EPSILON = 1e-4
+
+
+@in_full_precision
+def guided_edges(mask: torch.Tensor, image: torch.Tensor, radius: int, strength: float = 1.0) -> torch.Tensor:
+    """Pull the edge of mask [B,H,W] to the edge in image [B or 1,H,W,C], C 1, 3 or 4 (its alpha is not used), in 0..1.
+
+    The guided filter of He, Sun and Tang (2010): within each window of `radius` pixels to every side, alpha is
+    explained as a linear function of colour. Take about the width in pixels by which the mask's edge is blurred or
+    off. Its result counts most where the window's mean alpha m is 1/2 and not at all where the window is all subject or
+    all background: by 4 m (1 - m), so areas far from any edge stay as they are. `strength` blends it in, 0..1.
+    """
+    frames, height, width = mask.shape
+    if image.ndim != 4 or image.shape[1:3] != (height, width) or len(image) not in (1, frames):
+        raise ValueError(
+            f"expected a guide image [{frames} or 1, {height}, {width}, C] for a mask {list(mask.shape)}, "
+            f"got {list(image.shape)}: resize the mask to the image first"
+        )
+    if radius <= 0 or strength <= 0:
+        return mask
+    guide = image[..., :3] if image.shape[-1] >= 3 else image[..., :1]
+
+    def snap(alpha: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
+        colours = colours.movedim(-1, 0)
+        filtered, mean = _guided_filter(alpha, colours, radius)
+        alpha = alpha[2 * radius : -2 * radius, 2 * radius : -2 * radius]
+        return alpha + (strength * 4 * mean * (1 - mean)).clamp(0, 1) * (filtered - alpha)
+
+    return over_tiles(snap, 2 * radius, mask, guide.to(mask.device)).clamp(0, 1)
+
+
+def _guided_filter(alpha: torch.Tensor, colours: torch.Tensor, radius: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """alpha [h + 4r, w + 4r] and colours [C,h + 4r,w + 4r] -> the filtered and the mean alpha, both [h, w]."""
+    colours = colours - colours.mean((1, 2), keepdim=True)  # changes nothing but the rounding of the variances
+    mean = _box(alpha, radius)
+    mean_colours = _box(colours, radius)
+    shared = list(_box(colours * alpha, radius) - mean_colours * mean)
+    matrix = [list(_box(colours * colour, radius) - mean_colours * at) for colour, at in zip(colours, mean_colours)]
+    for i, row in enumerate(matrix):
+        row[i] = row[i] + EPSILON
+    slope = torch.stack(_solve(matrix, shared))
+    offset = mean - (slope * mean_colours).sum(0)
+    inside = slice(2 * radius, -2 * radius)
+    filtered = (_box(slope, radius) * colours[:, inside, inside]).sum(0) + _box(offset, radius)
+    return filtered.clamp(0, 1), mean[radius:-radius, radius:-radius]
+
+
+def _box(image: torch.Tensor, radius: int) -> torch.Tensor:
+    """The mean of each window of [...,H,W] that lies wholly inside: [...,H-2r,W-2r]. By running sums."""
+    side = 2 * radius + 1
+    along = F.pad(image.cumsum(-1), (1, 0))
+    image = along[..., side:] - along[..., :-side]
+    down = F.pad(image.cumsum(-2), (0, 0, 1, 0))
+    return (down[..., side:, :] - down[..., :-side, :]) / side**2
+
+
+def _solve(matrix: list[list[torch.Tensor]], right: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Solve a symmetric positive definite system per pixel, by elimination; n is 1 or 3. Overwrites its arguments."""
+    size = len(right)
+    for k in range(size):
+        for i in range(k + 1, size):
+            factor = matrix[i][k] / matrix[k][k]
+            for j in range(k, size):
+                matrix[i][j] = matrix[i][j] - factor * matrix[k][j]
+            right[i] = right[i] - factor * right[k]
+    for k in reversed(range(size)):
+        for j in range(k + 1, size):
+            right[k] = right[k] - matrix[k][j] * right[j]
+        right[k] = right[k] / matrix[k][k]
+    return right
