@@ -1,0 +1,1 @@
+"""Making checkpoints: pictures, composites, losses, the training loop and its measurement."""

@@ -1,0 +1,386 @@
+"""Image and alpha pairs: cut-outs laid over backgrounds, then made to look like one photograph.
+
+`pair(pictures, seed, index, size)` depends on its arguments only, so a run can be repeated and resumed.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from .sources import Pictures
+
+Rng = np.random.Generator
+NEGATIVES = 0.07
+
+
+def pair(pictures: Pictures, seed: int, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 image [size, size, 3] and uint8 alpha [size, size], 255 = subject."""
+    rng = np.random.default_rng([seed, index])
+    image = background(pictures, rng, size)
+    alpha = np.zeros((size, size), np.float32)
+    if rng.random() >= NEGATIVES:
+        for _ in range(rng.choice([1, 2, 3], p=[0.8, 0.15, 0.05])):
+            image, alpha = add_subject(pictures, rng, image, alpha)
+        if rng.random() < 0.08:
+            image, alpha = occlude(pictures, rng, image, alpha)
+    return finish(rng, image), (alpha * 255 + 0.5).astype(np.uint8)
+
+
+# --- backgrounds -----------------------------------------------------------------------------------------------------
+
+def background(pictures: Pictures, rng: Rng, size: int) -> np.ndarray:
+    """float32 [size, size, 3] in 0..1."""
+    kind = rng.random()
+    if kind < 0.30:
+        image = crop(rng, pictures.draw(rng, "photograph")[0], size)
+    elif kind < 0.52:
+        image = crop(rng, pictures.draw(rng, "environment")[0], size)
+    elif kind < 0.60:
+        image = crop(rng, pictures.draw(rng, "pattern")[0], size)
+    elif kind < 0.68:
+        image = water(rng, size)
+    elif kind < 0.76:
+        image = horizon(pictures, rng, size)
+    elif kind < 0.88:
+        image = texture(rng, size)
+    else:
+        image = gradient(rng, size)
+    if rng.random() < 0.22:
+        for _ in range(rng.integers(1, 5)):
+            image = add_subject(pictures, rng, image, np.zeros((size, size), np.float32), clutter=True)[0]
+        image = blur(image, rng.uniform(0.02, 0.06) * size)
+    elif rng.random() < 0.45:
+        image = blur(image, rng.uniform(0.003, 0.05) * size)
+    return jitter(rng, image, 0.25)
+
+
+def crop(rng: Rng, pixels: np.ndarray, size: int) -> np.ndarray:
+    """A random part, a third of the shorter side or more, maybe mirrored, resized to a square."""
+    height, width = pixels.shape[:2]
+    h = int(min(height, width) * rng.uniform(0.35, 1))
+    w = int(min(width, h * rng.uniform(0.75, 1.33)))
+    y, x = rng.integers(height - h + 1), rng.integers(width - w + 1)
+    part = pixels[y:y + h, x:x + w]
+    if rng.random() < 0.5:
+        part = part[:, ::-1]
+    return as_float(Image.fromarray(np.ascontiguousarray(part)).resize((size, size), Image.BILINEAR))
+
+
+def gradient(rng: Rng, size: int) -> np.ndarray:
+    """Studio backdrops: one colour, or a soft change between two."""
+    one = rng.uniform(0, 1, 3)
+    other = np.clip(one + rng.normal(0, rng.choice([0.02, 0.3]), 3), 0, 1)
+    y, x = np.mgrid[0:1:size * 1j, 0:1:size * 1j].astype(np.float32)
+    if rng.random() < 0.5:
+        t = np.clip(np.hypot(x - rng.uniform(0.2, 0.8), y - rng.uniform(0.2, 0.8)) * rng.uniform(0.7, 1.6), 0, 1)
+    else:
+        angle = rng.uniform(0, 2 * np.pi)
+        t = np.clip(0.5 + (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle), 0, 1)
+    return mix(other, one, t[..., None])
+
+
+def texture(rng: Rng, size: int) -> np.ndarray:
+    """Noise over several octaves, stretched like grass, fur or bark, between two or three colours."""
+    stretch = np.exp(rng.normal(0, 0.8))
+    field = noise(rng, size, rng.integers(2, 7), stretch, falloff=rng.uniform(0.4, 0.95))
+    colours = np.clip(rng.uniform(0, 1, 3) + rng.normal(0, 0.22, (3, 3)), 0, 1)
+    image = mix(colours[0], colours[1], field[..., None])
+    return mix(image, colours[2], noise(rng, size, 3, 1.0, 0.6)[..., None] * 0.6)
+
+
+def water(rng: Rng, size: int) -> np.ndarray:
+    """Ripples that get finer towards the horizon, with blurred reflections and glints."""
+    base = np.clip(np.array([0.2, 0.3, 0.33]) * rng.uniform(0.2, 2.2) + rng.normal(0, 0.09, 3), 0, 1)
+    y, x = np.mgrid[0:1:size * 1j, 0:1:size * 1j].astype(np.float32)
+    far = 1 / (y + rng.uniform(0.15, 1))
+    field = np.zeros((size, size), np.float32)
+    warp = noise(rng, size, 3, 0.4, 0.6)
+    for _ in range(rng.integers(2, 7)):
+        angle, frequency = rng.normal(0, 0.25), rng.uniform(8, 60)
+        field += np.sin((y * far * np.cos(angle) + x * 0.3 * np.sin(angle) + warp * rng.uniform(0.02, 0.3)) * frequency
+                        + rng.uniform(0, 6)) / 3
+    field = field * rng.uniform(0.02, 0.22) + (noise(rng, size, 6, 0.15, 0.85) - 0.5) * rng.uniform(0.05, 0.5)
+    reflection = mix(base, np.clip(base + rng.normal(0, 0.3, 3), 0, 1), noise(rng, size, 2, 3.0, 0.5)[..., None])
+    return np.clip(reflection + field[..., None], 0, 1)
+
+
+def horizon(pictures: Pictures, rng: Rng, size: int) -> np.ndarray:
+    """A ground under a distance: two backgrounds that meet on a rough line."""
+    kinds = [lambda: water(rng, size), lambda: texture(rng, size), lambda: gradient(rng, size),
+             lambda: crop(rng, pictures.draw(rng, "photograph", "environment")[0], size)]
+    far, near = (kinds[i]() for i in rng.choice(4, 2, replace=False))
+    if rng.random() < 0.6:
+        far = blur(far, rng.uniform(0.005, 0.04) * size)
+    line = rng.uniform(0.15, 0.8) + (noise(rng, size, 4, 1.0, 0.6)[0] - 0.5) * rng.uniform(0, 0.15)
+    y = np.linspace(0, 1, size)[:, None]
+    edge = np.clip((y - line) * size / rng.uniform(1, 8) + 0.5, 0, 1).astype(np.float32)
+    return mix(far, near, edge[..., None])
+
+
+def noise(rng: Rng, size: int, octaves: int, stretch: float, falloff: float) -> np.ndarray:
+    """Value noise in 0..1; stretch above 1 makes vertical streaks, below 1 horizontal ones."""
+    total, weight = np.zeros((size, size), np.float32), 1.0
+    cells = 2
+    for _ in range(octaves):
+        shape = (max(2, min(size, int(cells / stretch**0.5))), max(2, min(size, int(cells * stretch**0.5))))
+        grid = Image.fromarray(rng.random(shape, np.float32), "F")
+        total += weight * np.asarray(grid.resize((size, size), Image.BICUBIC))
+        cells, weight = cells * 2, weight * falloff
+    low, high = total.min(), total.max()
+    return (total - low) / max(high - low, 1e-6)
+
+
+# --- subjects --------------------------------------------------------------------------------------------------------
+
+def add_subject(pictures: Pictures, rng: Rng, image: np.ndarray, alpha: np.ndarray, clutter: bool = False):
+    """The image with one more subject, and the union of alphas."""
+    size = len(image)
+    layer, framing = subject(pictures, rng)
+    layer = place(rng, layer, framing, size)
+    colour, cover = as_float(layer)[..., :3], as_float(layer)[..., 3]
+    if not clutter and (cover > 0.5).mean() < 0.012:
+        return image, alpha
+    if rng.random() < 0.12:
+        cover = cover * (1 - rng.uniform(0.2, 0.75) * soft_spot(rng, size) * (rng.random() < 0.5))
+    colour = harmonise(rng, colour, cover, image)
+    if rng.random() < 0.35:
+        image = shadow(rng, image, cover)
+    if rng.random() < 0.08:
+        image = reflect(rng, image, colour, cover)
+    if rng.random() < 0.35:  # a lens not quite in focus; colours spread with the edge
+        radius = rng.uniform(0.3, 1.6) * size / 256
+        cover, colour = blur(cover, radius), blur(colour, radius)
+    return mix(image, colour, cover[..., None]), np.maximum(alpha, cover)
+
+
+def subject(pictures: Pictures, rng: Rng) -> tuple[Image.Image, str]:
+    """A cut-out (RGBA) and its framing: "full", "close" (fills the frame and leaves it below), or "half"/"head"
+    (already cut below, so must reach the lower border)."""
+    kind = rng.choice(["animal", "person", "thing", "shape", "creature"], p=[0.38, 0.28, 0.12, 0.10, 0.12])
+    if kind == "creature":
+        return creature(pictures, rng), "full"
+    pixels, row = pictures.draw(rng, kind)
+    layer = Image.fromarray(pixels, "RGBA")
+    if kind == "shape" and rng.random() < 0.75:
+        layer = retexture(pictures, rng, layer)
+    if kind == "animal" and rng.random() < 0.3:
+        layer = ruffle(rng, layer)
+    if kind == "person":
+        return layer, row["name"]
+    return layer, "close" if kind == "animal" and rng.random() < 0.3 else "full"
+
+
+def creature(pictures: Pictures, rng: Rng) -> Image.Image:
+    """A made-up body: joined ellipses and limbs in a photographic texture, maybe furry, maybe with a hole."""
+    from PIL import ImageDraw
+
+    size = 224
+    mask = Image.new("L", (size, size))
+    pen = ImageDraw.Draw(mask)
+    x, y = rng.uniform(0.35, 0.65, 2) * size
+    heading = rng.uniform(0, 2 * np.pi)
+    for _ in range(rng.integers(1, 6)):
+        a, b = rng.uniform(0.05, 0.22, 2) * size
+        pen.ellipse([x - a, y - b, x + a, y + b], fill=255)
+        for _ in range(rng.integers(0, 4)):
+            joint, turn, width = np.array([x, y]), rng.uniform(0, 2 * np.pi), int(rng.uniform(1, 14))
+            for _ in range(rng.integers(1, 5)):
+                end = joint + np.array([np.cos(turn), np.sin(turn)]) * rng.uniform(0.06, 0.2) * size
+                pen.line([*joint, *end], fill=255, width=width)
+                pen.ellipse([*(end - width / 2), *(end + width / 2)], fill=255)
+                joint, turn, width = end, turn + rng.normal(0, 0.5), max(1, width - 2)
+        heading += rng.normal(0, 0.7)
+        x, y = np.clip([x + np.cos(heading) * a, y + np.sin(heading) * b], 0.15 * size, 0.85 * size)
+    if rng.random() < 0.15:
+        hx, hy, r = *rng.uniform(0.35, 0.65, 2) * size, rng.uniform(0.02, 0.07) * size
+        pen.ellipse([hx - r, hy - r, hx + r, hy + r], fill=0)
+    layer = Image.merge("RGBA", [Image.new("L", (size, size))] * 3 + [mask.filter(ImageFilter.GaussianBlur(0.8))])
+    layer = retexture(pictures, rng, layer)
+    return ruffle(rng, layer) if rng.random() < 0.5 else layer
+
+
+def retexture(pictures: Pictures, rng: Rng, layer: Image.Image) -> Image.Image:
+    """The shape filled with a texture, shaded as if it were round."""
+    size = 224
+    fill = rng.random()
+    if fill < 0.4:
+        image = texture(rng, size)
+    elif fill < 0.85:
+        image = crop(rng, pictures.draw(rng, "photograph", "pattern")[0], size)
+    else:
+        image = np.broadcast_to(rng.uniform(0, 1, 3), (size, size, 3)).astype(np.float32)
+    image = as_float(Image.fromarray(as_bytes(jitter(rng, image, 0.5))).resize(layer.size))
+    cover = as_float(layer)[..., 3]
+    depth = blur(cover, 0.06 * max(layer.size))
+    dy, dx = np.gradient(depth)
+    angle = rng.uniform(0, 2 * np.pi)
+    shade = 1 + (dx * np.cos(angle) + dy * np.sin(angle)) * rng.uniform(0, 14) + (depth - 0.8) * rng.uniform(0, 0.6)
+    filled = np.dstack([np.clip(image * shade[..., None], 0, 1), cover])
+    return Image.fromarray(as_bytes(filled), "RGBA")
+
+
+def ruffle(rng: Rng, layer: Image.Image) -> Image.Image:
+    """Fur: pixels pulled from along short random strands, so that the edge frays."""
+    pixels = np.asarray(layer)
+    height, width = pixels.shape[:2]
+    reach = rng.uniform(0.01, 0.045) * max(height, width)
+    size = max(height, width)
+    across = (noise(rng, size, 7, rng.uniform(0.3, 3), 1.2)[:height, :width] - 0.5) * 2 * reach
+    down = (noise(rng, size, 7, rng.uniform(0.3, 3), 1.2)[:height, :width] - 0.5) * 2 * reach
+    y, x = np.mgrid[0:height, 0:width]
+    y = np.clip((y + down).astype(int), 0, height - 1)
+    x = np.clip((x + across).astype(int), 0, width - 1)
+    return Image.fromarray(pixels[y, x], "RGBA")
+
+
+def place(rng: Rng, layer: Image.Image, framing: str, size: int) -> Image.Image:
+    """The cut-out mirrored, turned, scaled and set into a transparent square of the frame's size."""
+    if rng.random() < 0.5:
+        layer = layer.transpose(Image.FLIP_LEFT_RIGHT)
+    width, height = layer.size
+    if framing == "close":
+        scale = rng.uniform(0.9, 1.9) * size / height
+        turn = rng.normal(0, 6)
+        anchor = np.array([width * rng.uniform(0.15, 0.85), 0])
+        centre = np.array([rng.normal(0.5, 0.12), rng.uniform(0.0, 0.35)]) * size
+    elif framing != "full":
+        scale = rng.uniform(0.6, 1.25) * size / height
+        turn = rng.normal(0, 4)
+        centre = np.array([rng.normal(0.5, 0.14), 1.02]) * size  # the lower edge lies below the frame
+        anchor = np.array([width / 2, height * rng.uniform(0.85, 0.99)])
+    else:
+        scale = np.exp(rng.uniform(np.log(0.25), np.log(1.25))) * size / max(width, height)
+        turn = rng.normal(0, 8) if rng.random() < 0.8 else rng.uniform(-180, 180)
+        centre = rng.normal(0.5, 0.16, 2) * size
+        anchor = np.array([width / 2, height / 2])
+    squeeze = np.exp(rng.normal(0, 0.17))  # networks stretch the photograph to a square
+    angle = np.deg2rad(turn)
+    rotate = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    forward = rotate @ np.diag([scale * squeeze, scale / squeeze])
+    back = np.linalg.inv(forward)
+    shift = anchor - back @ centre
+    if scale < 0.7:  # reduce first: the transform itself does not average
+        factor = max(1, int(1 / scale))
+        layer, back, shift = layer.reduce(factor), back / factor, shift / factor
+    premultiplied = layer.convert("RGBa")
+    data = (back[0, 0], back[0, 1], shift[0], back[1, 0], back[1, 1], shift[1])
+    return premultiplied.transform((size, size), Image.AFFINE, data, Image.BILINEAR).convert("RGBA")
+
+
+def harmonise(rng: Rng, colour: np.ndarray, cover: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Colours jittered, then often drawn towards the background's, so that a colour clash is not the cue."""
+    colour = jitter(rng, colour, 0.3)
+    if rng.random() < 0.5:
+        inside = colour[cover > 0.5][::7]
+        mean, spread = inside.mean(0), inside.std() + 1e-3
+        sample = image[::5, ::5]
+        goal, goal_spread = sample.mean((0, 1)), sample.std() + 1e-3
+        matched = (colour - mean) * np.clip(goal_spread / spread, 0.6, 1.5) + goal
+        colour = mix(colour, matched, rng.uniform(0, 0.75))
+    if rng.random() < 0.06:  # against the light
+        colour = colour * rng.uniform(0.05, 0.4)
+    if rng.random() < 0.3:
+        colour = colour * (0.6 + 0.8 * ramp(rng, len(colour)))[..., None]
+    return np.clip(colour, 0, 1)
+
+
+def shadow(rng: Rng, image: np.ndarray, cover: np.ndarray) -> np.ndarray:
+    """A soft dark copy of the subject, shifted; drawn before the subject."""
+    size = len(image)
+    dx, dy = (rng.normal(0, 0.06, 2) * size).astype(int)
+    cast = np.roll(cover, (dy, dx), (0, 1))
+    cast = blur(cast, rng.uniform(0.005, 0.05) * size)
+    return image * (1 - rng.uniform(0.1, 0.7) * cast)[..., None]
+
+
+def reflect(rng: Rng, image: np.ndarray, colour: np.ndarray, cover: np.ndarray) -> np.ndarray:
+    """A wavy, weaker mirror image below the subject, which is not part of it."""
+    rows = np.flatnonzero(cover.max(1) > 0.5)
+    if not len(rows):
+        return image
+    size = len(image)
+    source = 2 * rows[-1] - np.arange(size) + (rng.normal(0, 0.6, size) + 2 * np.sin(np.arange(size))).astype(int)
+    inside = (source >= 0) & (np.arange(size) > rows[-1] - 0.02 * size)
+    source = np.clip(source, 0, size - 1)
+    strength = rng.uniform(0.2, 0.7) * inside[:, None] * cover[source]
+    return mix(image, colour[source] * rng.uniform(0.4, 0.9), strength[..., None])
+
+
+def occlude(pictures: Pictures, rng: Rng, image: np.ndarray, alpha: np.ndarray):
+    """Something in front that is not subject: stems and bars."""
+    from PIL import ImageDraw
+
+    size = len(image)
+    mask = Image.new("L", (size, size))
+    pen = ImageDraw.Draw(mask)
+    for _ in range(rng.integers(1, 9)):
+        x = rng.uniform(0, size)
+        pen.line([x, size, x + rng.normal(0, 0.2) * size, rng.uniform(-0.1, 0.8) * size], fill=255,
+                 width=int(rng.uniform(1, 0.03 * size + 2)))
+    cover = as_float(mask.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 3))))
+    return mix(image, jitter(rng, texture(rng, size), 0.3), cover[..., None]), alpha * (1 - cover)
+
+
+# --- the photograph as a whole ---------------------------------------------------------------------------------------
+
+def finish(rng: Rng, image: np.ndarray) -> np.ndarray:
+    """What camera and file do: light, exposure, blur, noise, resizing, JPEG. uint8."""
+    size = len(image)
+    if rng.random() < 0.25:
+        image = image * (0.65 + 0.6 * ramp(rng, size))[..., None]
+    image = jitter(rng, image, 0.25)
+    if rng.random() < 0.25:
+        image = blur(image, rng.uniform(0.3, 1.2) * size / 256)
+    if rng.random() < 0.15:
+        small = int(size * rng.uniform(0.4, 0.8))
+        image = as_float(Image.fromarray(as_bytes(image)).resize((small, small), Image.BOX).resize((size, size)))
+    if rng.random() < 0.4:
+        grain = rng.standard_normal((size, size, rng.choice([1, 3])), np.float32)
+        image = image + grain * np.float32(rng.uniform(0.005, 0.06))
+    if rng.random() < 0.08:
+        image = np.repeat(image @ np.full((3, 1), 1 / 3, np.float32), 3, 2)
+    pixels = as_bytes(image)
+    if rng.random() < 0.45:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=int(rng.uniform(30, 95)))
+        pixels = np.asarray(Image.open(buffer))
+    return pixels
+
+
+def jitter(rng: Rng, image: np.ndarray, amount: float) -> np.ndarray:
+    """Gain per channel, gamma and saturation."""
+    keep = rng.uniform(1 - 2 * amount, 1 + amount)
+    gain = np.exp(rng.normal(0, 0.35 * amount, 3) + rng.normal(0, 0.7 * amount))
+    colours = (np.eye(3) * keep + (1 - keep) / 3) * gain  # saturation, then gain: one matrix for every pixel
+    image = np.clip(image @ colours.astype(np.float32), 1e-4, 1)
+    return image ** np.float32(np.exp(rng.normal(0, amount))) if rng.random() < 0.5 else image
+
+
+def ramp(rng: Rng, size: int) -> np.ndarray:
+    angle = rng.uniform(0, 2 * np.pi)
+    y, x = np.mgrid[-0.5:0.5:size * 1j, -0.5:0.5:size * 1j].astype(np.float32)
+    return np.clip(0.5 + x * np.cos(angle) + y * np.sin(angle), 0, 1)
+
+
+def soft_spot(rng: Rng, size: int) -> np.ndarray:
+    return np.clip(noise(rng, size, 2, 1.0, 0.5) * 3 - 1, 0, 1)
+
+
+def blur(image: np.ndarray, radius: float) -> np.ndarray:
+    picture = Image.fromarray(as_bytes(image)).filter(ImageFilter.GaussianBlur(radius))
+    return as_float(picture)
+
+
+def mix(a, b, t):
+    return (a + (b - a) * t).astype(np.float32)
+
+
+def as_float(image: Image.Image) -> np.ndarray:
+    return np.asarray(image, np.float32) / np.float32(255)
+
+
+def as_bytes(image: np.ndarray) -> np.ndarray:
+    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)

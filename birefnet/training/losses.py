@@ -1,0 +1,87 @@
+"""What BiRefNet is trained on: pixel losses of every output, and gradient supervision of the outward reference.
+
+Weights and terms follow the authors (Zheng et al. 2024; `architecture.md` of this project states them).
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from kornia.filters import get_gaussian_kernel1d, laplacian
+from torch import Tensor
+
+from ..network import TrainOutputs
+
+# Weight of each term of the pixel loss, by what the checkpoint is for.
+WEIGHTS = {
+    "dichotomous": {"bce": 30.0, "iou": 0.5, "ssim": 10.0},
+    "general": {"bce": 30.0, "iou": 0.5, "l1": 100.0, "ssim": 10.0},
+    "matting": {"bce": 30.0, "l1": 100.0, "ssim": 10.0},
+}
+
+
+def total_loss(outputs: TrainOutputs, image: Tensor, alpha: Tensor, weights: dict[str, float]) -> Tensor:
+    """Pixel loss of the final and the side outputs plus gradient supervision.
+
+    image: [B,3,H,W] as the network saw it; alpha: [B,1,H,W] in 0..1.
+    """
+    loss = gradient_loss(outputs, image)
+    for logits in (*outputs.side, outputs.logits):
+        loss = loss + pixel_loss(fit(logits, alpha), alpha, weights)
+    return loss
+
+
+def pixel_loss(logits: Tensor, alpha: Tensor, weights: dict[str, float]) -> Tensor:
+    """Weighted sum of the named terms between sigmoid(logits) and alpha, both [B,1,H,W]."""
+    predicted = logits.sigmoid()
+    terms = {"bce": lambda: F.binary_cross_entropy_with_logits(logits, alpha), "iou": lambda: iou_loss(predicted, alpha),
+             "l1": lambda: F.l1_loss(predicted, alpha), "ssim": lambda: ssim_loss(predicted, alpha)}
+    return sum(weight * terms[name]() for name, weight in weights.items())
+
+
+def iou_loss(predicted: Tensor, alpha: Tensor) -> Tensor:
+    """1 − intersection / union of soft masks, summed over the batch."""
+    both = (predicted * alpha).sum((1, 2, 3))
+    either = predicted.sum((1, 2, 3)) + alpha.sum((1, 2, 3)) - both
+    return (1 - both / either.clamp_min(1e-6)).sum()
+
+
+def ssim_loss(predicted: Tensor, alpha: Tensor, window: int = 11, sigma: float = 1.5) -> Tensor:
+    """1 − (1 + SSIM) / 2 with a Gaussian window; values in 0..1, zeros outside the picture."""
+    maps = torch.cat([predicted, alpha, predicted * predicted, alpha * alpha, predicted * alpha])
+    # As products with banded matrices: convolutions of one channel are several times slower on a CPU.
+    height, width = (band(side, window, sigma).to(maps) for side in maps.shape[2:])
+    maps = height @ maps @ width
+    mean_p, mean_a, square_p, square_a, product = maps.chunk(5)
+    c1, c2 = 0.01**2, 0.03**2
+    covariance = product - mean_p * mean_a
+    variance = square_p - mean_p**2 + square_a - mean_a**2
+    ssim = (2 * mean_p * mean_a + c1) * (2 * covariance + c2) / ((mean_p**2 + mean_a**2 + c1) * (variance + c2))
+    return 1 - (1 + ssim.mean()) / 2
+
+
+@functools.cache
+def band(side: int, window: int, sigma: float) -> Tensor:
+    """The symmetric matrix [side, side] that blurs a line of that many pixels, zeros beyond its ends."""
+    kernel = get_gaussian_kernel1d(window, sigma)[0]
+    distance = (torch.arange(side)[:, None] - torch.arange(side)).abs()
+    return torch.where(distance <= window // 2, kernel[(distance + window // 2).clamp_max(window - 1)], 0.0)
+
+
+def gradient_loss(outputs: TrainOutputs, image: Tensor) -> Tensor:
+    """Cross-entropy between the predicted gradient and the image's Laplacian times the side logits, over stages 4 3 2.
+
+    It is what teaches the outward reference where detail lies inside the subject.
+    """
+    edges = laplacian(image.mean(1, keepdim=True), 5)
+    loss = image.new_zeros(())
+    for side, predicted in zip(outputs.side, outputs.gradient):
+        label = (edges * fit(side, edges)).sigmoid()
+        loss = loss + F.binary_cross_entropy_with_logits(fit(predicted, edges), label)
+    return loss
+
+
+def fit(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, like.shape[2:], mode="bilinear", align_corners=True)

@@ -1,0 +1,156 @@
+"""Where training pictures come from: packages installed by name, packed once into one memory-mapped cache.
+
+`weights/NANO.md` lists the packages and their licences. `pack(folder)` collects what is installed and `Pictures`
+reads it back. Nothing here knows how composites are made.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+STAMPS = Path("/usr/share/tuxpaint/stamps")          # Debian tuxpaint-stamps-default
+CLIPART = Path("/usr/share/openclipart/png")         # Debian openclipart-png
+WALLPAPERS = Path("/usr/share/wallpapers")           # Debian plasma-workspace-wallpapers
+BACKGROUNDS = Path("/usr/share/backgrounds")         # Debian lomiri-wallpapers-16.04, mate-backgrounds
+ENVIRONMENTS = Path("node_modules/@pmndrs/assets/hdri")  # npm @pmndrs/assets, in the working folder
+
+DRAWN = re.compile(r"/(cartoon|symbols|roadsigns|flags|money|hanukkah|newyears|easter)/|_mirror|/t_[a-z]+\.png|grave-|"
+                   r"inukshuk-out|candy_cane|stocking|snowflake|blackcat|bat_left|ghost|lamp|/star|/tree\.png|button|"
+                   r"fedora|feathered|propeller|sombrero|hedgehog|pizza|tooth|/eye\.|Santa|skull|spider|bow\.png|goal")
+CLIPART_FOLDERS = ("animals", "people", "plants", "food", "transportation", "tools", "containers", "recreation")
+# Photographs without a subject of their own, then patterns and drawings, which are drawn less often.
+PHOTOGRAPHS = ("mate/nature/Aqua.jpg", "mate/nature/Blinds.jpg", "mate/nature/Dune.jpg", "mate/nature/Garden.jpg",
+               "mate/nature/GreenMeadow.jpg", "mate/nature/RainDrops.jpg", "mate/nature/Storm.jpg",
+               "mate/nature/Wood.jpg", "Bridge_by_Sander_Klootwijk.jpg", "Dragonfly_by_Bolly.jpg",
+               "aitzgorri_by_Aitzol_Berasategi.jpg", "life_by_Aitzol_Berasategi.jpg",
+               "picosdeeuropa_by_Aitzol_Berasategi.jpg", "sunset_by_Aitzol_Berasategi.jpg",
+               "umang_by_Abhishek_Mudgal.jpg", "Picture_1A_by_freespace.jpg", "Autumn", "BytheWater", "ColdRipple",
+               "DarkestHour", "EveningGlow", "FallenLeaf", "Grey", "Path", "summer_1am", "Canopee", "Volna",
+               "ColorfulCups", "Kite")
+PATTERNS = ("analogpattern_by_Peter_Nerlich.jpg", "mate/abstract/Elephants.jpg", "mate/nature/FreshFlower.jpg",
+            "Altai", "Elarun", "Honeywave", "IceCold", "Kokkini", "Opal", "PastelHills", "Shell", "Flow", "Cluster")
+
+
+class Pictures:
+    """The packed cache. Kinds: animal, thing, shape and person are uint8 RGBA [h,w,4]; photograph, pattern and
+    environment are uint8 RGB [h,w,3]."""
+
+    def __init__(self, folder: Path) -> None:
+        self.rows = json.loads((folder / "index.json").read_text())
+        self.bytes = np.memmap(folder / "pictures.u8", mode="r", dtype=np.uint8)
+        self.kinds: dict[str, list[int]] = {}
+        for i, row in enumerate(self.rows):
+            self.kinds.setdefault(row["kind"], []).append(i)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        row = self.rows[i]
+        return self.bytes[row["offset"]:row["offset"] + int(np.prod(row["shape"]))].reshape(row["shape"])
+
+    def draw(self, rng: np.random.Generator, *kinds: str) -> tuple[np.ndarray, dict]:
+        """One picture of these kinds and its row; kinds that the cache lacks are passed over."""
+        chosen = [i for kind in kinds for i in self.kinds.get(kind, ())]
+        if not chosen:
+            raise ValueError(f"the cache holds no {' or '.join(kinds)}; it has {', '.join(self.kinds) or 'nothing'}")
+        i = chosen[rng.integers(len(chosen))]
+        return self[i], self.rows[i]
+
+
+def pack(folder: Path, entries: Iterator[tuple[str, str, np.ndarray]]) -> None:
+    """Write (kind, name, pixels) entries as a cache for `Pictures`; the index comes last, so half a cache is none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows, offset = [], 0
+    with open(folder / "pictures.u8", "wb") as out:
+        for kind, name, pixels in entries:
+            rows.append({"kind": kind, "name": name, "shape": pixels.shape, "offset": offset})
+            offset += out.write(np.ascontiguousarray(pixels, np.uint8).tobytes())
+    part = folder / "index.json.part"
+    part.write_text(json.dumps(rows))
+    part.replace(folder / "index.json")
+
+
+def installed(people: int, seed: int, environments: Path = ENVIRONMENTS) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Every usable picture of the installed packages, then `people` rendered ones. Missing packages are an error."""
+    for path in (STAMPS, CLIPART, WALLPAPERS, BACKGROUNDS, environments):
+        if not path.is_dir():
+            raise FileNotFoundError(f"{path} is not there; weights/NANO.md lists the packages to install")
+    for path in sorted(STAMPS.rglob("*.png")):
+        if not DRAWN.search(str(path)):
+            pixels = cutout(path, 352)
+            if pixels is not None:
+                yield ("animal" if "animals" in path.parts else "thing"), path.name, pixels
+    for name in CLIPART_FOLDERS:
+        for path in sorted((CLIPART / name).rglob("*.png")):
+            pixels = cutout(path, 256) if path.stat().st_size < 100_000 else None  # some are 600 megapixels
+            if pixels is not None:
+                yield "shape", path.name, pixels
+    grounds = []
+    for kind, names in (("photograph", PHOTOGRAPHS), ("pattern", PATTERNS)):
+        for name in names:
+            path = BACKGROUNDS / name
+            if not path.is_file():
+                path = max((WALLPAPERS / name / "contents/images").glob("*x*.*"), key=lambda p: p.stat().st_size)
+            grounds.append(photograph(path, 900))
+            yield kind, name, grounds[-1]
+    for path in sorted(environments.glob("*.exr.js")):
+        yield "environment", path.name, environment(path)
+    if people:
+        from .people import person
+
+        for i in range(people):
+            rng = np.random.default_rng([seed, i])
+            pixels, framing = person(rng, lambda rng: grounds[rng.integers(len(grounds))], height=288)
+            yield "person", framing, pixels
+
+
+def cutout(path: Path, longest: int) -> np.ndarray | None:
+    """RGBA cropped to what is visible, or None where the alpha is no cut-out (none at all, a frame, a thin outline)."""
+    try:
+        image = Image.open(path).convert("RGBA")
+    except OSError:
+        return None
+    box = image.getchannel("A").point(lambda a: 255 * (a > 8)).getbbox()
+    if not box:
+        return None
+    image = image.crop(box)
+    image.thumbnail((longest, longest), Image.LANCZOS)
+    pixels = np.asarray(image)
+    solid = pixels[..., 3] > 128
+    frame = np.concatenate([solid[0], solid[-1], solid[:, 0], solid[:, -1]])
+    if min(solid.shape) < 24 or not 0.12 < solid.mean() < 0.9 or frame.mean() > 0.6:
+        return None
+    core = solid[3:-3, 3:-3] & solid[6:, 3:-3] & solid[:-6, 3:-3] & solid[3:-3, 6:] & solid[3:-3, :-6]
+    return pixels if core.sum() > 0.35 * solid.sum() else None
+
+
+def photograph(path: Path, longest: int) -> np.ndarray:
+    image = Image.open(path)
+    image.draft("RGB", (longest, longest))
+    image = image.convert("RGBA")
+    ground = Image.new("RGBA", image.size, (90, 110, 130, 255))
+    ground.alpha_composite(image)
+    ground.thumbnail((longest, longest), Image.LANCZOS)
+    return np.asarray(ground.convert("RGB"))
+
+
+def environment(path: Path) -> np.ndarray:
+    """A panorama (EXR inside a JavaScript module) tone-mapped to 8 bits, without its zenith and nadir."""
+    import OpenEXR
+
+    raw = base64.b64decode(re.search(r"base64,([^'\"]+)", path.read_text())[1])
+    with tempfile.NamedTemporaryFile(suffix=".exr") as file:
+        file.write(raw)
+        file.flush()
+        channels = OpenEXR.File(file.name).channels()
+    light = next(iter(channels.values())).pixels[..., :3].astype(np.float64)
+    light = np.nan_to_num(light / np.percentile(light, 80) * 0.6, posinf=1.0)
+    rgb = np.clip(light, 0, 1) ** (1 / 2.2)
+    rows = len(rgb)
+    return (rgb[int(0.2 * rows):int(0.85 * rows)] * 255).astype(np.uint8)

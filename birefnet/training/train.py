@@ -1,0 +1,174 @@
+"""Training from scratch on composites: deterministic data, resumable state, exported averaged weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from ..checkpoint import save
+from ..config import Config
+from ..network import BiRefNet
+from .composite import pair
+from .losses import WEIGHTS, total_loss
+from .sources import Pictures
+
+# The build of weights/birefnet-nano.safetensors: PVT v2 b0 with narrower MLPs, a narrow decoder with a 3×3 deformable branch.
+NANO = Config(family="pvt_v2", widths=(32, 64, 160, 256), depths=(2, 2, 2, 2), heads=(1, 2, 5, 8),
+              multi_scale="none", kernels=(1, 3), inner=48, branch=48, patch_inner=16,
+              size=(288, 288), task="General")
+MEAN, SPREAD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides a run's numbers, beside the pictures."""
+
+    steps: int
+    batch: int = 16
+    seed: int = 0
+    rate: float = 1e-3                 # peak learning rate of AdamW, reached after `warm_up` steps, then a cosine
+    warm_up: int = 150
+    decay: float = 0.01
+    clip: float = 20.0                 # largest gradient norm
+    average: float = 0.998             # of the exponentially averaged weights, which are what is exported
+    task: str = "general"              # which of losses.WEIGHTS
+    sizes: tuple[tuple[float, int], ...] = ((0.6, 160), (0.9, 224), (1.0, 288))  # until this share of steps: side
+    half: bool = True                  # bfloat16 where autocast finds it safe
+
+    def size(self, step: int) -> int:
+        return next(side for share, side in self.sizes if step < share * self.steps or share >= 1)
+
+    def rate_at(self, step: int) -> float:
+        if step < self.warm_up:
+            return self.rate * (step + 1) / self.warm_up
+        done = (step - self.warm_up) / max(1, self.steps - self.warm_up)
+        return self.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+class Composites(Dataset):
+    """Item `step`: the half batch that is new at this step, images uint8 [n,3,s,s] and alphas uint8 [n,1,s,s].
+
+    Making a composite costs about as much as learning from it, so every one is used twice: in the step that it is new
+    in, and mirrored with other colours in the next.
+    """
+
+    def __init__(self, folder: Path, plan: Plan, start: int) -> None:
+        self.folder, self.plan, self.start = folder, plan, start
+
+    def __len__(self) -> int:
+        return self.plan.steps - self.start
+
+    def __getitem__(self, offset: int) -> tuple[Tensor, Tensor]:
+        self.pictures = getattr(self, "pictures", None) or Pictures(self.folder)  # opened in the worker
+        step, count = self.start + offset, self.plan.batch // 2
+        pairs = [pair(self.pictures, self.plan.seed, step * count + i, self.plan.size(max(step, 0)))
+                 for i in range(count)]
+        images, alphas = zip(*pairs)
+        return (torch.stack([torch.from_numpy(image.copy()).permute(2, 0, 1) for image in images]),
+                torch.stack([torch.from_numpy(alpha)[None] for alpha in alphas]))
+
+
+def batches(folder: Path, plan: Plan, start: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Normalised images [B,3,s,s] and alphas [B,1,s,s] in 0..1 of step `start` and on."""
+    data = Composites(folder, plan, max(start - 1, 0))
+    loader = DataLoader(data, batch_size=None, num_workers=workers, prefetch_factor=6 if workers else None,
+                        worker_init_fn=lambda _: os.nice(5))
+    before = None
+    for offset, (images, alphas) in enumerate(loader):
+        step, fresh = data.start + offset, (images, alphas)
+        if step >= start:
+            images, alphas = images.float() / 255, alphas.float() / 255
+            if before is not None and before[0].shape == fresh[0].shape:
+                generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + step)
+                gain = 1 + 0.15 * torch.randn(len(before[0]), 3, 1, 1, generator=generator)
+                again = (before[0].flip(3).float() / 255 * gain).clamp(0, 1)
+                images, alphas = torch.cat([images, again]), torch.cat([alphas, before[1].flip(3).float() / 255])
+            yield (images - MEAN) / SPREAD, alphas
+        before = fresh
+
+
+class Run:
+    """A network being trained: its weights, their average, the optimiser and the step."""
+
+    def __init__(self, config: Config, plan: Plan) -> None:
+        torch.manual_seed(plan.seed)
+        self.plan, self.step = plan, 0
+        self.model = BiRefNet(config).initialize().train()
+        self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
+        gains = [p for p in self.model.parameters() if p.ndim == 1]
+        weights = [p for p in self.model.parameters() if p.ndim > 1]
+        self.optimizer = torch.optim.AdamW([{"params": weights, "weight_decay": plan.decay},
+                                            {"params": gains, "weight_decay": 0.0}])
+
+    def learn(self, images: Tensor, alphas: Tensor) -> float:
+        """One step on a batch; its loss."""
+        torch.manual_seed(self.plan.seed * 1_000_003 + self.step)  # dropout, the same after a resume
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.plan.rate_at(self.step)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.plan.half):
+            outputs = self.model.forward_train(images)
+        outputs = type(outputs)(outputs.logits.float(), [x.float() for x in outputs.side],
+                                [x.float() for x in outputs.gradient])
+        loss = total_loss(outputs, images, alphas, WEIGHTS[self.plan.task])
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss.item()} at step {self.step}; lower the learning rate")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
+        self.optimizer.step()
+        self.step += 1
+        self.follow()
+        return loss.item()
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        keep = min(self.plan.average, (1 + self.step) / (10 + self.step))
+        for mean, now in zip(self.average.state_dict().values(), self.model.state_dict().values()):
+            mean.lerp_(now, 1 - keep) if mean.is_floating_point() else mean.copy_(now)
+
+    def store(self, path: Path) -> None:
+        part = path.with_suffix(".part")
+        torch.save({"step": self.step, "model": self.model.state_dict(), "average": self.average.state_dict(),
+                    "optimizer": self.optimizer.state_dict()}, part)
+        part.replace(path)
+
+    def restore(self, path: Path) -> None:
+        state = torch.load(path, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+
+
+def train(pictures: Path, out: Path, plan: Plan, config: Config = NANO, *, metadata: dict[str, str] | None = None,
+          workers: int = 1, every: int = 200, report: Callable[[str], None] = print) -> float:
+    """Train to the plan's end, or go on from `out`/state.pt; the mean loss of the last steps.
+
+    Every `every` steps and at the end, out/state.pt (to resume) and out/birefnet.safetensors (averaged weights,
+    16-bit) are replaced as whole files.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    state, run = out / "state.pt", Run(config, plan)
+    if state.exists():
+        run.restore(state)
+        report(f"resumed at step {run.step}")
+    recent: list[float] = []
+    began = time.monotonic()
+    for images, alphas in batches(pictures, plan, run.step, workers):
+        recent = [*recent[-19:], run.learn(images, alphas)]
+        if run.step % 20 == 0:
+            report(f"step {run.step}/{plan.steps} size {images.shape[-1]} rate {plan.rate_at(run.step):.2e} "
+                   f"loss {sum(recent) / len(recent):.3f} {time.monotonic() - began:.0f}s")
+        if run.step % every == 0 or run.step == plan.steps:
+            run.store(state)
+            save(run.average, out / "birefnet.safetensors", metadata or {}, dtype=torch.float16)
+    return sum(recent) / max(1, len(recent))
