@@ -2,7 +2,7 @@
 
 A region is what hangs together at an alpha of at least `PRESENT`: low, so that hair joined to its subject by a faint
 stretch stays with it. Subject hangs together across corners too (8-connectivity), holes only across sides. The area
-of a region is the sum of its alpha, in pixels, so that blurring a spot does not change how large it counts. The
+of a region is the sum of its alpha, in pixels, so that blurring a spot hardly changes how large it counts. The
 fainter fringe around a region goes with it; where the fringes of two regions meet, each has the part nearer to it.
 """
 
