@@ -68,10 +68,10 @@ class _Hub:
     def __init__(self, row: Entry) -> None:
         self.row, self.url = row, f"{row.repo} on the Hugging Face hub"
         with self._errors():
-            from huggingface_hub import get_hf_file_metadata, hf_hub_url
+            from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
 
             self.url = hf_hub_url(row.repo, row.file)
-            found = get_hf_file_metadata(self.url)
+            found = get_hf_file_metadata(self.url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
             # Pinned, so that all of it comes from one version even if a newer one appears meanwhile.
             self.source = hf_hub_url(row.repo, row.file, revision=found.commit_hash)
         self.size, self.hash = found.size, found.etag or ""
@@ -82,18 +82,22 @@ class _Hub:
             )
 
     def download(self, sink: _Sink) -> None:
-        """Appends to the sink what it does not have yet."""
+        """Appends to the sink what it does not have yet; goes on after a break as long as every try brings something."""
         with self._errors():
             from huggingface_hub.file_download import http_get
-            from huggingface_hub.utils import HfHubHTTPError, build_hf_headers
+            from huggingface_hub.utils import build_hf_headers
 
-            try:
-                with _without_bars():
-                    http_get(self.source, sink, resume_size=sink.tell(), headers=build_hf_headers())
-            except HfHubHTTPError as error:
-                if error.response.status_code == 416:  # nothing follows what is here: the next try starts afresh
-                    sink.truncate(0)
-                raise
+            before = -1
+            while before < sink.tell() < self.size:
+                before = sink.tell()
+                try:
+                    with _without_bars():
+                        http_get(self.source, sink, resume_size=before, headers=build_hf_headers())
+                except Exception as error:  # a break that older releases of the library do not resume by themselves
+                    if _status(error) == 416:  # nothing follows what is here: the next fetch starts afresh
+                        sink.truncate(0)
+                    if _status(error) or sink.tell() <= before:
+                        raise
 
     def knows(self, path: Path) -> bool:
         """Whether the file has the announced hash."""
@@ -108,26 +112,27 @@ class _Hub:
     def _errors(self) -> Iterator[None]:
         """The library's errors as sentences; ours and the caller's as they are."""
         try:
-            from huggingface_hub.utils import HfHubHTTPError, OfflineModeIsEnabled
-        except ImportError as error:
-            raise FetchError(f"The package huggingface_hub is missing or unusable ({error}): install it.") from error
-        try:
             yield
         except _Carried as carried:
             raise carried.error
-        except OfflineModeIsEnabled as error:
-            raise FetchError(
+        except ImportError as error:
+            raise FetchError(f"The package huggingface_hub is missing or unusable ({error}): install it.") from error
+        except Exception as error:  # of which kinds depends on the library's release
+            raise FetchError(self._explain(error)) from error
+
+    def _explain(self, error: Exception) -> str:
+        if status := _status(error):
+            return self._refusal(status)
+        if type(error).__name__ == "OfflineModeIsEnabled":
+            return (
                 f"HF_HUB_OFFLINE is set, so {self.row.name} is not fetched: unset it, or put the file "
                 f"{self.row.filename} into the folder by hand."
-            ) from error
-        except HfHubHTTPError as error:
-            raise FetchError(self._refusal(error.response.status_code)) from error
-        except Exception as error:  # the HTTP library differs between the hub's releases
-            reason = " ".join(str(error).split())[:200]
-            raise FetchError(
-                f"The connection to {self.url} failed ({type(error).__name__}: {reason}): check the network, the "
-                f"proxy variables and HF_ENDPOINT, then try again, which goes on where this one stopped."
-            ) from error
+            )
+        reason = " ".join(str(error).split())[:200]
+        return (
+            f"The connection to {self.url} failed ({type(error).__name__}: {reason}): check the network, the proxy "
+            f"variables and HF_ENDPOINT, then try again, which goes on where this one stopped."
+        )
 
     def _refusal(self, status: int) -> str:
         if status in (401, 403):
@@ -143,6 +148,11 @@ class _Hub:
         if status == 416:
             return f"The file on the server is shorter than it announced ({self.url}): try again later."
         return f"The hub answered HTTP {status} for {self.url}: try again later, which goes on where this one stopped."
+
+
+def _status(error: Exception) -> int | None:
+    """The HTTP status of an answer that the library made an error of."""
+    return getattr(getattr(error, "response", None), "status_code", None)
 
 
 class _Carried(BaseException):
@@ -194,8 +204,7 @@ def _download(hub: _Hub, target: Path, report: Progress) -> None:
                 f"make room or choose another folder."
             )
         report(sink.tell(), hub.size)
-        if missing:
-            hub.download(sink)
+        hub.download(sink)
         if (arrived := sink.tell()) < hub.size:
             raise FetchError(
                 f"Only {arrived} of {hub.size} bytes of {target.name} arrived: try again, which goes on from there."
