@@ -67,8 +67,8 @@ class BiRefLoad(io.ComfyNode):
             ],
             outputs=[
                 host.BackgroundRemoval.Output(
-                    "model", tooltip="The loaded network, for Segment (BiRefNet) and for ComfyUI's own Remove "
-                                     "Background."),
+                    "model", display_name="model",
+                    tooltip="The loaded network, for Segment (BiRefNet) and for ComfyUI's own Remove Background."),
             ],
         )
 

@@ -44,14 +44,16 @@ class BiRefSegment(io.ComfyNode):
             ],
             outputs=[
                 io.Mask.Output(
-                    "mask", tooltip="Mask of the subject, 0 to 1, soft edges: 1 = subject, 0 = background. Has the "
-                                    "picture's size. Join Image with Alpha wants it inverted."),
+                    "mask", display_name="mask",
+                    tooltip="Mask of the subject, 0 to 1, soft edges: 1 = subject, 0 = background. Has the picture's "
+                            "size. Join Image with Alpha wants it inverted."),
                 io.Image.Output(
-                    "cutout", tooltip="The picture with four channels (RGBA): its own colours, and the mask as "
-                                      "opacity (1 = visible). Save Image keeps the transparency."),
+                    "cutout", display_name="cutout",
+                    tooltip="The picture with four channels (RGBA): its own colours, and the mask as opacity "
+                            "(1 = visible). Save Image keeps the transparency."),
                 io.Float.Output(
-                    "coverage", tooltip="Share of all the pictures' area that the subject covers: the mean of the "
-                                        "mask, 0 to 1."),
+                    "coverage", display_name="coverage",
+                    tooltip="Share of all the pictures' area that the subject covers: the mean of the mask, 0 to 1."),
             ],
         )
 
