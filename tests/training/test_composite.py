@@ -1,0 +1,76 @@
+"""Composites: repeatable, the right way round, and as varied as promised."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from birefnet.training.composite import crop, noise, pair
+from birefnet.training.sources import Pictures, cutout, pack
+
+
+@pytest.fixture(scope="module")
+def pictures(cache):
+    return Pictures(cache)
+
+
+def test_a_pair_depends_on_seed_and_index_only(pictures, cache):
+    image, alpha = pair(pictures, 7, 3, 64)
+    again = pair(Pictures(cache), 7, 3, 64)
+    assert image.shape == (64, 64, 3) and alpha.shape == (64, 64) and image.dtype == alpha.dtype == np.uint8
+    assert (image == again[0]).all() and (alpha == again[1]).all()
+    assert any((pair(pictures, 7, i, 64)[0] != image).any() for i in (4, 5))
+    assert (pair(pictures, 8, 3, 64)[0] != image).any()
+
+
+def test_alpha_is_white_on_the_subject(pictures):
+    """Subjects in this cache are lighter than its backgrounds, and most composites keep that."""
+    lighter = []
+    for index in range(60):
+        image, alpha = pair(pictures, 0, index, 64)
+        if 0.02 < (alpha > 127).mean() < 0.9:
+            lighter.append(image[alpha > 200].mean() > image[alpha < 50].mean())
+    assert len(lighter) > 30 and np.mean(lighter) > 0.6
+
+
+def test_some_pictures_have_no_subject_and_few_are_all_subject(pictures):
+    coverage = np.array([(pair(pictures, 1, index, 64)[1] > 127).mean() for index in range(150)])
+    assert 0.02 < (coverage == 0).mean() < 0.2
+    assert (coverage > 0.95).mean() < 0.1
+    assert ((coverage > 0.05) & (coverage < 0.8)).mean() > 0.4
+
+
+@pytest.mark.parametrize("stretch", [0.2, 1.0, 5.0])
+def test_noise_fills_its_range(stretch):
+    field = noise(np.random.default_rng(0), 48, 5, stretch, 0.7)
+    assert field.shape == (48, 48) and field.min() == 0 and field.max() == 1
+
+
+def test_crops_of_any_photograph_fill_the_square():
+    for shape in ((30, 400, 3), (400, 30, 3), (33, 33, 3)):
+        assert crop(np.random.default_rng(0), np.full(shape, 128, np.uint8), 32).shape == (32, 32, 3)
+
+
+def test_a_cache_reads_back_what_was_packed(tmp_path):
+    colours = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
+    pack(tmp_path, iter([("photograph", "a", colours), ("pattern", "b", colours[:, ::-1])]))
+    pictures = Pictures(tmp_path)
+    assert (pictures[0] == colours).all() and (pictures[1] == colours[:, ::-1]).all()
+    assert pictures.draw(np.random.default_rng(0), "pattern", "animal")[1]["name"] == "b"
+    with pytest.raises(ValueError, match="no animal"):
+        pictures.draw(np.random.default_rng(0), "animal")
+
+
+@pytest.mark.parametrize("name, alpha, usable", [
+    ("disc", lambda y, x: np.hypot(x - 50, y - 50) < 45, True),
+    ("opaque", lambda y, x: x >= 0, False),
+    ("outline", lambda y, x: abs(np.hypot(x - 50, y - 50) - 45) < 2, False),
+    ("nothing", lambda y, x: x < 0, False),
+])
+def test_only_cut_outs_are_collected(tmp_path, name, alpha, usable):
+    from PIL import Image
+
+    pixels = np.full((100, 100, 4), 200, np.uint8)
+    pixels[..., 3] = 255 * alpha(*np.mgrid[0:100, 0:100])
+    Image.fromarray(pixels, "RGBA").save(tmp_path / f"{name}.png")
+    assert (cutout(tmp_path / f"{name}.png", 64) is not None) == usable
