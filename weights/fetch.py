@@ -82,7 +82,7 @@ class _Hub:
             )
 
     def download(self, sink: _Sink) -> None:
-        """Appends to the sink what it does not have yet; goes on after a break as long as every try brings something."""
+        """Appends to the sink what it lacks; goes on after a break as long as every try brings something."""
         with self._errors():
             from huggingface_hub.file_download import http_get
             from huggingface_hub.utils import build_hf_headers
@@ -98,6 +98,7 @@ class _Hub:
                         sink.truncate(0)
                     if _status(error) or sink.tell() <= before:
                         raise
+                sink.seek(0, io.SEEK_END)  # where hf_transfer is switched on, it writes past us
 
     def knows(self, path: Path) -> bool:
         """Whether the file has the announced hash."""
@@ -167,7 +168,7 @@ class _Sink(io.FileIO):
 
     def __init__(self, path: Path, size: int, report: Progress) -> None:
         path.touch()
-        super().__init__(path, "r+")
+        super().__init__(str(path), "r+")
         self.seek(0, io.SEEK_END)
         self.size, self.report = size, report
 
@@ -176,7 +177,7 @@ class _Sink(io.FileIO):
         try:
             if end > self.size:
                 self.truncate(0)
-                raise FetchError(f"The server sends more than the {self.size} bytes that it announced: try again later.")
+                raise FetchError(f"The server sends more than the {self.size} bytes it announced: try again later.")
             with _disk(Path(self.name).parent):
                 rest = memoryview(data)
                 while rest:
@@ -195,22 +196,14 @@ def _download(hub: _Hub, target: Path, report: Progress) -> None:
             if older != partial:
                 older.unlink()
         sink = _Sink(partial, hub.size, report)
-    with sink:
-        missing = hub.size - sink.tell()
-        free = shutil.disk_usage(target.parent).free
-        if free < missing:
-            raise FetchError(
-                f"{target.name} needs {missing / 1e6:.0f} MB, but {target.parent} has only {free / 1e6:.0f} MB free: "
-                f"make room or choose another folder."
-            )
-        report(sink.tell(), hub.size)
-        hub.download(sink)
-        if (arrived := sink.tell()) < hub.size:
-            raise FetchError(
-                f"Only {arrived} of {hub.size} bytes of {target.name} arrived: try again, which goes on from there."
-            )
+    try:
+        with sink:
+            _fill(hub, sink, target)
+    except BaseException:
         with _disk(target.parent):
-            os.fsync(sink.fileno())
+            if not partial.stat().st_size:
+                partial.unlink()
+        raise
     with _disk(target.parent):
         good = hub.knows(partial)
         if good:
@@ -222,6 +215,25 @@ def _download(hub: _Hub, target: Path, report: Progress) -> None:
             f"What arrived as {target.name} is not what the hub announced (wrong hash), so it was deleted: try again, "
             f"and if it happens again, look for a proxy or mirror that changes files."
         )
+
+
+def _fill(hub: _Hub, sink: _Sink, target: Path) -> None:
+    """Brings the partial file to the announced length."""
+    missing = hub.size - sink.tell()
+    free = shutil.disk_usage(target.parent).free
+    if free < missing:
+        raise FetchError(
+            f"{target.name} needs {missing / 1e6:.0f} MB, but {target.parent} has only {free / 1e6:.0f} MB free: "
+            f"make room or choose another folder."
+        )
+    sink.report(sink.tell(), hub.size)
+    hub.download(sink)
+    if (arrived := sink.tell()) < hub.size:
+        raise FetchError(
+            f"Only {arrived} of {hub.size} bytes of {target.name} arrived: try again, which goes on from there."
+        )
+    with _disk(target.parent):
+        os.fsync(sink.fileno())
 
 
 @contextlib.contextmanager
@@ -242,9 +254,9 @@ def _lock(target: Path, waiting: Callable[[], object]) -> Iterator[None]:
             raise _disk_error(error, target.parent) from error
     try:
         yield
-        with contextlib.suppress(OSError):
-            path.unlink()  # whoever waits for it gets it all the same, and finds the file whole
     finally:
+        with contextlib.suppress(OSError):
+            path.unlink()  # before the release: who waits for it gets it all the same, and finds the file whole
         lock.release()
 
 
@@ -263,7 +275,7 @@ def _disk_error(error: OSError, folder: Path) -> FetchError:
             f"No room left in {folder} ({error.strerror}): make room or choose another folder, then try again, "
             f"which goes on where this one stopped."
         )
-    return FetchError(f"Cannot write into {folder} ({error.strerror or error}): check its permissions or choose another.")
+    return FetchError(f"Cannot write into {folder} ({error.strerror or error}): see to it or choose another folder.")
 
 
 @contextlib.contextmanager

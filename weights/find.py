@@ -19,7 +19,7 @@ class NotFound(FileNotFoundError):
 
 
 def folders() -> tuple[Path, ...]:
-    """Where the command line looks, best first: the models of the ComfyUI around this clone, else `models` in the clone.
+    """Where the command line looks, best first: the models of the ComfyUI around this clone, else the clone's `models`.
 
     The first is where `fetch` puts a file. Inside ComfyUI the host's own list is used instead: it knows
     extra_model_paths.yaml.

@@ -19,7 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--to", type=Path, metavar="DIR",
         help="folder to put them into (default: models/BiRefNet of the ComfyUI around this clone, else `models` in it)",
     )
-    parser.add_argument("--list", action="store_true", help="list the checkpoints, what they are for and where they are")
+    parser.add_argument("--list", action="store_true", help="list the checkpoints: what for, how large, where")
     parser.set_defaults(run=run, parser=parser)
 
 
@@ -94,7 +94,7 @@ def _list(folder: Path | None) -> None:
     folders = [folder] if folder else weights.folders()
     for row in weights.CATALOG:
         side = "x".join(map(str, reversed(row.size))) if isinstance(row.size, tuple) else row.size  # width first
-        print(f"{row.name:<26}{side:<11}{row.megabytes:>4} MB  {row.license:<14}{row.task}")
+        print(f"{row.name:<26}{side:<11}{row.megabytes:>4} MB  {row.license:<22}{row.task}")
         try:
             print(f"{'':<26}here: {weights.find(row.name, folders)}")
         except weights.NotFound:

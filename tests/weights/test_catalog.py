@@ -83,7 +83,7 @@ def test_files_are_recognised_under_the_names_of_other_packs(path, name):
     assert weights.match(path).name == name
 
 
-@pytest.mark.parametrize("path", ["models/BiRefNet/my-cats.safetensors", "model.safetensors", "General.ckpt", "General"])
+@pytest.mark.parametrize("path", ["BiRefNet/my-cats.safetensors", "model.safetensors", "General.ckpt", "General"])
 def test_other_files_are_nobodys(path):
     assert weights.match(path) is None
     assert weights.settings(path) == {}

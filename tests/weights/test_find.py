@@ -137,7 +137,7 @@ def test_a_published_checkpoint_that_is_missing_says_where_and_how_to_get_it(mod
 
 
 def test_an_unknown_name_says_what_it_could_have_been(folders):
-    with pytest.raises(weights.NotFound, match=r"No checkpoint 'Generel.safetensors'.*Did you mean General.safetensors"):
+    with pytest.raises(weights.NotFound, match=r"No checkpoint 'Generel.safetensors'.*Did you mean General.safe"):
         weights.find("Generel.safetensors", folders)
     with pytest.raises(weights.NotFound, match="Folders scanned: none.*models/BiRefNet.*birefnet-nano"):
         weights.find("", [])
