@@ -50,6 +50,16 @@ def test_the_default_comes_first_and_alone_needs_no_download():
     assert weights.CATALOG[0].filename == weights.NANO.name
 
 
+@pytest.mark.skipif(not weights.NANO.is_file(), reason="the checkpoint is not in this clone")
+def test_the_default_is_what_its_row_says():
+    row = weights.CATALOG[0]
+    with open(weights.NANO, "rb") as file:
+        told = json.loads(file.read(int.from_bytes(file.read(8), "little")))["__metadata__"]
+    assert told["birefnet.size"] == str(row.size)
+    assert told["birefnet.license"] == row.license
+    assert weights.NANO.stat().st_size <= row.megabytes * 1_000_000 <= 16_000_000
+
+
 def test_adding_a_checkpoint_is_adding_a_row(tmp_path):
     from weights import catalog
 
