@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .config import Config
 from .detect import CheckpointError, detect
+from .fused import fuse
 from .network import BiRefNet
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ def load(
     size: str | int | tuple[int, int] = "auto",
     multi_scale: str = "auto",
     heads: str | tuple[int, ...] = "auto",
+    form: str = "inference",
 ) -> BiRefNet:
     """Build the network that a checkpoint holds, in eval mode.
 
@@ -57,22 +59,27 @@ def load(
     What tensors cannot tell is taken from the arguments, else ("auto") from the file's metadata, else: patch_order
     "colour-slowest", normalize "imagenet", size 1024 (an int, (height, width), or "dynamic"), multi_scale "none" for
     a backbone of single width, PVT v2 heads (1, 2, 5, 8).
+    form: "inference" gives the same logits with less arithmetic and memory (see birefnet.fused); "plain" is what can be
+    trained and saved.
 
     Raises FileNotFoundError, and CheckpointError (one sentence: what came, what was expected) for everything else
     that is wrong with the file.
     """
     told = {"patch_order": patch_order, "normalize": normalize, "size": size, "multi_scale": multi_scale,
             "heads": heads}
-    if isinstance(source, (str, os.PathLike)):
-        return build(open_file(Path(source)), told, device, dtype)
-    return build(from_mapping(source, {}), told, device, dtype)
+    if form not in ("inference", "plain"):
+        raise ValueError(f'form must be "inference" or "plain", got {form!r}')
+    opened = open_file(Path(source)) if isinstance(source, (str, os.PathLike)) else from_mapping(source, {})
+    model = build(opened, configure(opened, told), device, dtype, form)
+    warn_if_folded(model)
+    return model
 
 
-def build(source: Source, told: dict, device: str | torch.device, dtype: torch.dtype) -> BiRefNet:
+def configure(source: Source, told: dict) -> Config:
     told = {key: parse_metadata(key, source.metadata.get(f"birefnet.{key}")) if value == "auto" else value
             for key, value in told.items()}
     try:
-        config = Config(
+        return Config(
             **detect(source.shapes, told["multi_scale"], told["heads"]),
             patch_order=told["patch_order"] or Config.patch_order,
             normalize=told["normalize"] or Config.normalize,
@@ -83,17 +90,25 @@ def build(source: Source, told: dict, device: str | torch.device, dtype: torch.d
         raise
     except (ValueError, IndexError, ZeroDivisionError) as error:
         raise CheckpointError(f"the checkpoint's tensors do not fit together: {error}") from None
+
+
+def build(source: Source, config: Config, device: str | torch.device, dtype: torch.dtype, form: str) -> BiRefNet:
+    """Tensors go straight from the file to `device` and `dtype`; only what is to be fused is composed on the CPU first,
+    in float32 or better, so that a half precision rounds once."""
     with torch.device("meta"):
         model = BiRefNet(config)
     compare(source, model)
-    state = {name: read_float(source, name).to(device, dtype) for name in model.state_dict()
-             if not name.endswith(REBUILT)}
+    state = {}
+    for name in model.state_dict():
+        if not name.endswith(REBUILT):
+            fused = form == "inference" and not name.startswith("bb.")
+            state[name] = read_float(source, name).to(*(("cpu", torch.float32) if fused else (device, dtype)))
     model.load_state_dict(state, strict=False, assign=True)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.num_batches_tracked = torch.zeros((), dtype=torch.long, device=device)
-    warn_if_folded(model)
-    return model.eval()
+    model.eval()
+    return fuse(model).to(device, dtype) if form == "inference" else model
 
 
 def compare(source: Source, model: BiRefNet) -> None:
@@ -229,6 +244,8 @@ def save(model: BiRefNet, path: str | os.PathLike, metadata: Mapping[str, str] |
 
     metadata: extra entries, for instance {"birefnet.license": "GPL-3.0"}. dtype: storage of the weights.
     """
+    if model.form != "plain":
+        raise ValueError('the inference form cannot be saved: load with form="plain"')
     config, path = model.config, Path(path)
     size = "x".join(map(str, config.size)) if config.size else "dynamic"
     entries = {"task": config.task, "size": size, "normalize": config.normalize, "patch_order": config.patch_order,

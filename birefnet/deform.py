@@ -8,6 +8,8 @@ the memory: a run's columns and gather lists stay within `SCRATCH_BYTES`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,24 +24,31 @@ def deform_conv2d(x: Tensor, offset: Tensor, modulation: Tensor, weight: Tensor)
     x: [B,C,H,W]. offset: [B,2k²,H,W] in pixels, (dy,dx) per tap, taps row-major. modulation: [B,k²,H,W], the factor of
     each tap. weight: [O,C,k,k]. Returns [B,O,H,W] in x's dtype; places are computed in float32.
     """
+    batch, _, height, width = x.shape
+    kernel = column_kernel(weight)
+    out = torch.cat([columns @ kernel for columns in deformed_columns(x, offset, modulation, weight.shape[2])])
+    return out.view(batch, height, width, -1).permute(0, 3, 1, 2)
+
+
+def column_kernel(weight: Tensor) -> Tensor:
+    """[O,C,k,k] → [k²·C,O], the factor of the columns."""
+    return weight.permute(2, 3, 1, 0).flatten(0, 2)
+
+
+def deformed_columns(x: Tensor, offset: Tensor, modulation: Tensor, side: int) -> Iterator[Tensor]:
+    """What the kernel of side k is multiplied with, run by run: [P,k²·C] for P positions of B·H·W at a time."""
     batch, channels, height, width = x.shape
-    taps = weight.shape[2] * weight.shape[3]
+    taps = side**2
     # A frame of zeros around the image, so that no neighbour has to be told from outside.
     rows = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)).reshape(-1, channels)
-    kernel = weight.permute(2, 3, 1, 0).reshape(taps * channels, -1)
     dy, dx = offset.float().reshape(batch, taps, 2, -1).permute(2, 0, 3, 1).contiguous().view(2, -1, taps).unbind(0)
     modulation = modulation.float().reshape(batch, taps, -1).transpose(1, 2).contiguous().view(-1, taps)
-
     positions = batch * height * width
     step = max(1, SCRATCH_BYTES // (taps * (channels * x.element_size() + GATHER_BYTES)))
-    runs = []
     for start in range(0, positions, step):
         run = slice(start, min(start + step, positions))
-        index, share = bilinear_rows(dy[run], dx[run], modulation[run], run, weight.shape[2], height, width)
-        columns = weighted_rows(rows, index, share.to(x.dtype))
-        runs.append(columns.view(-1, taps * channels) @ kernel)
-    out = runs[0] if len(runs) == 1 else torch.cat(runs)
-    return out.view(batch, height, width, -1).permute(0, 3, 1, 2)
+        index, share = bilinear_rows(dy[run], dx[run], modulation[run], run, side, height, width)
+        yield weighted_rows(rows, index, share.to(x.dtype)).view(-1, taps * channels)
 
 
 def weighted_rows(rows: Tensor, index: Tensor, share: Tensor) -> Tensor:

@@ -73,18 +73,21 @@ def activation_bytes(model: BiRefNet, size: tuple[int, int], frames: int = 1) ->
     """Estimated peak memory of one pass beyond the weights: `frames` images of network size (H, W).
 
     The largest of three moments, on top of what is alive throughout (x1..x4 and the image): a block of the backbone's
-    first stage, decoder_block1's pyramid, and the full-size patch block; their channels are counted at the stride of 4
-    or 1 that they live at.
+    first stage, decoder_block1, and the image's way into the logits; channels are counted at the stride of 4 or 1 that
+    they live at.
     """
     config = model.config
     c1, c2, c3, c4 = config.channels
     alive = (c1 + c2 / 4 + c3 / 16 + c4 / 64) / 16 + 3
     backbone = config.widths[0] * (5 * config.mlp_ratios[0] + 6) / 16
-    branches = {"deformable": 2 + len(config.kernels), "plain": 5, "none": 0}[config.attention]
-    taps = max(config.kernels, default=1) ** 2 if config.attention == "deformable" else 0
-    pyramid = (2 * branches * config.branch + 2 * config.inner + 3 * taps + c1 + c2 // 8) / 16
-    patches = config.patch_inner + c1 // 8 + c1 / 2 / 16
-    per_pixel = alive + max(backbone, pyramid, patches)
+    block = 2 * (c1 + c2 // 8) + 4 * config.inner
+    if config.attention == "deformable":
+        block += 12 * max(config.kernels, default=1) ** 2
+    image = 8.0
+    if model.form == "plain":
+        block += {"deformable": 2 + len(config.kernels), "plain": 5, "none": 0}[config.attention] * 2 * config.branch
+        image = 2 * (config.patch_inner + c1 // 8) + c1 / 2 / 16
+    per_pixel = alive + max(backbone, block / 16, image)
     element = next(model.parameters()).element_size()
     return int(MARGIN * per_pixel * element * size[0] * size[1] * frames) + 3 * SCRATCH_BYTES
 

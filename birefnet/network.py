@@ -34,7 +34,12 @@ class TrainOutputs(NamedTuple):
 
 
 class BiRefNet(nn.Module):
-    """`model(x)`: [B,3,H,W] → logits [B,1,H,W]; alpha is their sigmoid. The image must already be normalised."""
+    """`model(x)`: [B,3,H,W] → logits [B,1,H,W]; alpha is their sigmoid. The image must already be normalised.
+
+    `form` is "plain" as built here, and "inference" after birefnet.fused.fuse.
+    """
+
+    form = "plain"
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -50,6 +55,8 @@ class BiRefNet(nn.Module):
 
     def forward_train(self, x: Tensor) -> TrainOutputs:
         """Logits with the side predictions and predicted gradients that only training needs."""
+        if self.form != "plain":
+            raise ValueError('the inference form cannot be trained: load with form="plain"')
         if not self.config.supervision:
             raise ValueError("this build has no supervision heads (conv_ms_spvn_*, gdt_convs_pred_*); set "
                              "Config.supervision to train it")

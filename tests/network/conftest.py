@@ -30,4 +30,4 @@ def tiny_state() -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def tiny(tiny_state) -> birefnet.BiRefNet:
-    return birefnet.load(tiny_state, size=64)
+    return birefnet.load(tiny_state, size=64, form="plain")

@@ -16,7 +16,7 @@ def resident():
 
 config = birefnet.Config(**eval(sys.argv[1]))
 size = int(sys.argv[2])
-model = birefnet.load(random_state(config))
+model = birefnet.load(random_state(config), form=sys.argv[3])
 
 @torch.inference_mode()
 def run(side):
@@ -37,10 +37,11 @@ SWIN_T = dict(family="swin_v1", widths=(96, 192, 384, 768), depths=(2, 2, 2, 2),
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from /proc, Linux only")
+@pytest.mark.parametrize("form", ["plain", "inference"])
 @pytest.mark.parametrize("config, size", [(NANO_LIKE, 768), (SWIN_T, 384)], ids=["small build", "swin_v1_t"])
-def test_the_estimate_covers_the_measured_peak_without_wild_excess(config, size):
+def test_the_estimate_covers_the_measured_peak_without_wild_excess(config, size, form):
     here = Path(__file__).parent
-    run = subprocess.run([sys.executable, "-c", SCRIPT, repr(config), str(size)], capture_output=True, text=True,
+    run = subprocess.run([sys.executable, "-c", SCRIPT, repr(config), str(size), form], capture_output=True, text=True,
                          env={"PYTHONPATH": f"{here}:{here.parents[1]}", "PATH": "/usr/bin"})
     assert run.returncode == 0, run.stderr
     measured, estimate = map(int, run.stdout.split())

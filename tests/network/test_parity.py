@@ -11,9 +11,10 @@ TOLERANCE = 5e-6
 HALVES = [case for case in CASES if case.name in ("swin_v1_t_1x256x256_s0", "pvt_v2_b0_1x256x320_s0")]
 
 
+@pytest.mark.parametrize("form", ["plain", "inference"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_logits_and_features_equal_the_reference(case: Case):
-    model = birefnet.load(case.state_dict(), **case.overrides)
+def test_logits_and_features_equal_the_reference(case: Case, form):
+    model = birefnet.load(case.state_dict(), form=form, **case.overrides)
     reference = case.reference()
     with torch.inference_mode():
         image = case.image()
@@ -28,11 +29,12 @@ def test_logits_and_features_equal_the_reference(case: Case):
         assert torch.allclose(stats, reference[f"x{i}_stats"], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("form", ["plain", "inference"])
 @pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
-def test_every_storage_runs_in_every_dtype(tiny_state, stored, dtype):
+def test_every_storage_runs_in_every_dtype(tiny_state, stored, dtype, form):
     state = {name: tensor.to(stored) for name, tensor in tiny_state.items()}
-    model = birefnet.load(state, dtype=dtype)
+    model = birefnet.load(state, dtype=dtype, form=form)
     reference = birefnet.load(tiny_state)
     x = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
