@@ -43,7 +43,7 @@ class BiRefModel:
         return mask
 
     def load_to(self, device: torch.device, memory: int) -> None:
-        """Put the whole network on the device, other models making room for it and for `memory` bytes of activations."""
+        """Put the whole network on the device; other models make room for it and for `memory` bytes of activations."""
         if device not in self.patchers:
             self.patchers[device] = self._patcher(device)
         mm.load_models_gpu([self.patchers[device]], memory_required=memory, force_full_load=True)

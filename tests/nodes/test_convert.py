@@ -95,7 +95,8 @@ def test_other_float_formats_become_float32(convert, dtype, tolerance):
 
 
 def test_bytes_and_booleans_are_scaled(convert):
-    assert convert.Cleaner("the image")(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx([0, 0.2, 1])
+    pixels = torch.tensor([0, 51, 255], dtype=torch.uint8)
+    assert convert.Cleaner("the image")(pixels).tolist() == pytest.approx([0, 0.2, 1])
     assert convert.Cleaner("the mask")(torch.tensor([False, True])).tolist() == [0, 1]
 
 
@@ -132,7 +133,9 @@ def test_non_contiguous_tensors_keep_their_values(convert, view):
     assert torch.equal(convert.cutout(image, alpha), torch.cat([image[..., :3], alpha[..., None]], 3))
 
 
-@pytest.mark.parametrize("masks, images, frames", [(1, 1, 1), (5, 5, 5), (1, 5, 5), (5, 1, 5), (0, 1, 0), (1, 0, 0), (0, 0, 0)])
+@pytest.mark.parametrize("masks, images, frames", [
+    (1, 1, 1), (5, 5, 5), (1, 5, 5), (5, 1, 5), (0, 1, 0), (1, 0, 0), (0, 0, 0),
+])
 def test_batches_pair_up(convert, masks, images, frames):
     assert convert.common_batch(masks, images) == frames
 
