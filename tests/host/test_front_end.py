@@ -1,0 +1,51 @@
+"""The real page: a template dropped on the canvas, run from there, and looked at."""
+
+from __future__ import annotations
+
+import pytest
+from browser import drop, open_page, picture, run_button
+from host import PACK
+from PIL import Image
+from workflow import to_api
+
+TEMPLATES = sorted((PACK / "example_workflows").glob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def opened(host):
+    """The page, and what its console says from now on."""
+    said = []
+    with open_page(host.address, said) as page:
+        yield page, said
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)
+def test_a_dropped_template_runs_from_the_page(opened, object_info, template, tmp_path):
+    page, said = opened
+    said.clear()
+    drop(page, template)
+    before = page.evaluate("() => app.graph.serialize()")
+    asked = page.evaluate("async () => (await app.graphToPrompt()).output")
+    run_button(page).click()
+    page.wait_for_function("nodes => nodes.every(node => app.nodeOutputs[node]?.images)", timeout=120_000,
+                           arg=[name for name, node in asked.items()
+                                if node["class_type"] in ("SaveImage", "MaskPreview")])
+    picture(page, tmp_path / "page.jpg")
+    broken = page.evaluate("() => app.graph._nodes.filter(node => node.has_errors).map(node => node.type)")
+    after = page.evaluate("() => app.graph.serialize()")
+    assert {name: node["inputs"] for name, node in asked.items()} == {
+        name: node["inputs"] for name, node in to_api(before, object_info).items()}
+    assert broken == []
+    assert errors_of_ours(said) == []
+    assert widget_values(after) == widget_values(before)  # a run adds nothing to what is saved by position
+    assert Image.open(tmp_path / "page.jpg").size == (1600, 900)
+
+
+def widget_values(workflow: dict) -> dict[int, list]:
+    return {node["id"]: node.get("widgets_values") for node in workflow["nodes"] if node["type"].startswith("BiRef")}
+
+
+def errors_of_ours(said: list[str]) -> list[str]:
+    """All errors but for what the page asks of servers that do not run here, and of user settings not saved yet."""
+    return [line for line in said if line.startswith(("error", "uncaught"))
+            and not (line.startswith("error: Failed to load resource") and "/extensions/" not in line)]

@@ -1,0 +1,41 @@
+"""Long batches: memory stays bounded, and the user can stop one."""
+
+from __future__ import annotations
+
+from host import PACK
+from workflow import node, segmented
+
+DATA = PACK / "tests" / "data"
+FRAMES, HEIGHT, WIDTH = 40, 540, 960
+MIB = 2**20
+
+
+def video(host, frames: int) -> dict:
+    return {"photo": node("LoadImage", image=host.upload(DATA / "astronaut.jpg")),
+            "scaled": node("ImageScale", image=["photo", 0], upscale_method="bilinear", width=WIDTH, height=HEIGHT,
+                           crop="center"),
+            } | segmented(node("RepeatImageBatch", image=["scaled", 0], amount=frames)) | {
+            "coverage": node("PreviewAny", source=["segment", 2])}
+
+
+def test_forty_frames_need_no_more_memory_than_their_pixels_and_one_pass(host):
+    host.run(video(host, 1))  # the model is loaded, and one frame's activations have been paid for
+    with host.peak_memory() as grown:
+        host.run(video(host, FRAMES))
+    pixels = FRAMES * HEIGHT * WIDTH * 4 * (3 + 1 + 4) / MIB  # image, mask and cutout in float32
+    assert pixels < grown() < pixels + 400
+
+
+def test_an_interrupted_batch_stops_at_once_and_the_queue_lives_on(host):
+    reached = []
+
+    def stop_at_the_third(event: str, data: dict) -> None:
+        if event == "progress" and data["node"] == "segment":
+            reached.append(data["value"])
+            if data["value"] == 3:
+                host.interrupt()
+
+    record = host.watch(video(host, 200), stop_at_the_third)
+    assert "execution_interrupted" in [event for event, _ in record["status"]["messages"]]
+    assert 3 <= max(reached) < 100
+    host.run(video(host, 1))

@@ -1,0 +1,59 @@
+"""What the host lists of the pack: node ids, sockets and widget order are for ever, saved workflows hold them."""
+
+from __future__ import annotations
+
+import pytest
+from workflow import widgets
+
+WIDGETS = {
+    "BiRefLoad": ["checkpoint", "dtype", "device", "fetch", "patch_order", "normalize"],
+    "BiRefSegment": ["size", "frames_per_pass"],
+    "BiRefRefineMask": ["black_point", "white_point", "grow", "feather", "fill_holes", "drop_specks", "keep_largest",
+                        "edge_radius", "edge_strength"],
+}
+SOCKETS = {
+    "BiRefLoad": ([], ["BACKGROUND_REMOVAL"]),
+    "BiRefSegment": ([("model", "BACKGROUND_REMOVAL"), ("image", "IMAGE")], ["MASK", "IMAGE", "FLOAT"]),
+    "BiRefRefineMask": ([("mask", "MASK"), ("image", "IMAGE")], ["MASK"]),
+}
+
+
+def test_every_node_is_listed(object_info):
+    listed = {name for name, info in object_info.items() if "comfyui-biref" in info["python_module"]}
+    assert listed == set(WIDGETS)
+
+
+@pytest.mark.parametrize("node", WIDGETS)
+def test_widgets_keep_their_order(object_info, node):
+    assert [name for name, _, _ in widgets(object_info[node])][:len(WIDGETS[node])] == WIDGETS[node]
+
+
+@pytest.mark.parametrize("node", SOCKETS)
+def test_sockets_keep_their_types(object_info, node):
+    inputs, outputs = SOCKETS[node]
+    spec = object_info[node]["input"]
+    sockets = [(name, kind[0]) for group in spec.values() for name, kind in group.items() if (name, kind[0]) in inputs]
+    assert sockets == inputs
+    assert object_info[node]["output"] == outputs
+
+
+@pytest.mark.parametrize("node", WIDGETS)
+def test_everything_is_explained(object_info, node):
+    info = object_info[node]
+    specs = {name: kind for group in info["input"].values() for name, kind in group.items()}
+    assert [name for name, kind in specs.items() if not kind[1].get("tooltip")] == []
+    assert all(info["output_tooltips"])
+    assert info["category"] == "image/BiRefNet" and info["description"]
+
+
+def test_the_included_checkpoint_is_the_default_and_comes_first(object_info):
+    _, kind, options = widgets(object_info["BiRefLoad"])[0]
+    listed = kind if isinstance(kind, list) else options["options"]
+    assert listed[0] == options["default"] == "birefnet-nano"
+    assert {"BiRefNet", "BiRefNet_HR-matting", "RMBG-2.0"} <= set(listed)
+
+
+@pytest.mark.parametrize("node", WIDGETS)
+def test_help_is_served(host, node):
+    page = host.fetch(f"/extensions/comfyui-biref/docs/{node}.md").decode()
+    assert len(page) > 200

@@ -1,0 +1,103 @@
+"""Segment inside the host: polarity, coverage, other sizes and channels, batches, core's nodes around ours."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from host import PACK, iou, values
+from PIL import Image
+from workflow import load, node, segmented
+
+DATA = PACK / "tests" / "data"
+
+
+def show_mask(workflow: dict, source: list) -> dict:
+    return workflow | {"shown": node("MaskPreview", mask=source)}
+
+
+def photo(host, name: str) -> dict:
+    return node("LoadImage", image=host.upload(DATA / name))
+
+
+@pytest.fixture(scope="module")
+def direct(host) -> np.ndarray:
+    """The mask of astronaut.jpg as Segment gives it."""
+    return masks(host, show_mask(segmented(photo(host, "astronaut.jpg")), ["segment", 0]))[0]
+
+
+def masks(host, workflow: dict) -> list[np.ndarray]:
+    return [values(picture, 0) for picture in host.pictures(host.run(workflow))["shown"]]
+
+
+def test_the_subject_is_white(direct):
+    assert iou(direct, values(Image.open(DATA / "astronaut_mask.png"))) > 0.75
+
+
+def test_alpha_and_mask_survive_the_way_through_core_s_nodes(host, direct):
+    workflow = segmented(photo(host, "astronaut.jpg")) | {
+        "inverted": node("InvertMask", mask=["segment", 0]),
+        "joined": node("JoinImageWithAlpha", image=["source", 0], alpha=["inverted", 0]),
+        "split": node("SplitImageWithAlpha", image=["joined", 0]),
+        "back": node("InvertMask", mask=["split", 1])}
+    there_and_back = masks(host, show_mask(workflow, ["back", 0]))[0]
+    assert np.abs(there_and_back - direct).max() < 2 / 255
+
+
+def test_the_cutout_carries_the_same_mask_the_other_way_round(host, direct):
+    workflow = segmented(photo(host, "astronaut.jpg")) | {"split": node("SplitImageWithAlpha", image=["segment", 1])}
+    transparent = masks(host, show_mask(workflow, ["split", 1]))[0]
+    assert np.abs(1 - transparent - direct).max() < 2 / 255
+
+
+def test_coverage_is_the_mean_of_the_mask(host, direct):
+    workflow = segmented(photo(host, "astronaut.jpg")) | {"text": node("PreviewAny", source=["segment", 2])}
+    coverage = float(host.texts(host.run(workflow))[0])
+    assert coverage == pytest.approx(direct.mean(), abs=1 / 255)
+
+
+def test_a_wall_without_a_subject_gives_an_empty_mask_and_says_so(host):
+    workflow = segmented(photo(host, "brick.jpg")) | {"text": node("PreviewAny", source=["segment", 2])}
+    record = host.run(workflow)
+    assert float(record["outputs"]["text"]["text"][0]) < 0.05
+
+
+def test_an_empty_matte_is_told_on_the_node_and_in_the_log(host):
+    grey = node("EmptyImage", width=320, height=240, batch_size=2, color=0x808080)
+    host.run(show_mask(segmented(grey), ["segment", 0]))
+    assert "no subject found in 2 of 2 pictures" in host.log()
+
+
+@pytest.mark.parametrize("height, width, channels", [(1, 1, 3), (33, 517, 3), (240, 320, 1), (240, 320, 4)])
+def test_any_size_and_number_of_channels_runs(host, height, width, channels):
+    odd = node("OddImage", frames=1, height=height, width=width, channels=channels, value=0.5)
+    mask, = masks(host, show_mask(segmented(odd), ["segment", 0]))
+    assert mask.shape == (height, width)
+
+
+@pytest.mark.parametrize("value", [-3.0, 7.5])
+def test_values_out_of_range_are_cleaned_and_logged(host, value):
+    before = host.log().count("not in 0..1")
+    odd = node("OddImage", frames=2, height=64, width=64, channels=3, value=value)
+    for mask in masks(host, show_mask(segmented(odd), ["segment", 0])):
+        assert np.isfinite(mask).all()
+    assert host.log().count("not in 0..1") == before + 1
+
+
+@pytest.mark.parametrize("per_pass", [0, 2])
+def test_frames_of_a_batch_keep_their_order(host, direct, per_pass):
+    workflow = segmented(node("ImageBatch", image1=["first", 0], image2=["second", 0]), frames_per_pass=per_pass) | {
+        "first": photo(host, "astronaut.jpg"), "second": node("ImageScale", image=["coffee", 0], upscale_method="bilinear",
+                                                              width=512, height=512, crop="center"),
+        "coffee": photo(host, "coffee.jpg")}
+    first, second = masks(host, show_mask(workflow, ["segment", 0]))
+    cup = Image.open(DATA / "coffee_mask.png").crop((100, 0, 500, 400)).resize((512, 512))
+    assert np.abs(first - direct).max() < 2 / 255
+    assert iou(second, values(cup)) > iou(second, direct)
+
+
+def test_core_s_remove_background_runs_our_model(host, object_info, direct):
+    if "RemoveBackground" not in object_info:
+        pytest.skip("this ComfyUI has no Remove Background of its own yet (0.21 has)")
+    workflow = {"model": load(), "source": photo(host, "astronaut.jpg"),
+                "core": node("RemoveBackground", bg_removal_model=["model", 0], image=["source", 0])}
+    assert np.abs(masks(host, show_mask(workflow, ["core", 0]))[0] - direct).max() < 2 / 255
