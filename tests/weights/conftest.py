@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -105,13 +106,13 @@ class Hub:
 
     def fetch(self, folder: Path, name: str = "BiRefNet", **options: str | int) -> dict:
         """What such a process came to: "path", or "error" (FetchError), or "raised"; and "progress"."""
-        return result(self.start(folder, name, **options))
+        return self.result(self.start(folder, name, **options))
 
-
-def result(process: subprocess.Popen) -> dict:
-    out, err = process.communicate(timeout=50)
-    assert process.returncode == 0, err
-    return json.loads(out)
+    @staticmethod
+    def result(process: subprocess.Popen) -> dict:
+        out, err = process.communicate(timeout=50)
+        assert process.returncode == 0, err
+        return json.loads(out)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -186,12 +187,30 @@ class _Server(ThreadingHTTPServer):
         """A client that hangs up in the middle is what these tests are about."""
 
 
-@pytest.fixture
-def hub(tmp_path_factory):
-    state = Hub(tmp_path_factory.mktemp("home"))
+@contextlib.contextmanager
+def serving(home: Path):
+    """A running hub."""
+    state = Hub(home)
     server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": state}))
     state.port = server.server_port
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     yield state
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def hub(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("home")) as state:
+        yield state
+
+
+@pytest.fixture(scope="module")
+def stalled(tmp_path_factory):
+    """A fetch from a hub that never sends a byte; it takes its time, so it runs beside the module's other tests."""
+    with serving(tmp_path_factory.mktemp("home")) as state:
+        state.stall, state.end_after = "GET", [0] * 20
+        process = state.start(tmp_path_factory.mktemp("stalled"))
+        yield process
+        process.kill()
+        process.communicate()

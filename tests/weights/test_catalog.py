@@ -55,7 +55,7 @@ def test_the_default_is_what_its_row_says():
     row = weights.CATALOG[0]
     with open(weights.NANO, "rb") as file:
         told = json.loads(file.read(int.from_bytes(file.read(8), "little")))["__metadata__"]
-    assert told["birefnet.size"] == str(row.size)
+    assert told["birefnet.size"] == f"{row.size}x{row.size}"
     assert told["birefnet.license"] == row.license
     assert weights.NANO.stat().st_size <= row.megabytes * 1_000_000 <= 16_000_000
 
