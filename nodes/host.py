@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 import inspect
 import logging
 import os
@@ -90,13 +92,24 @@ def check_interrupt() -> None:
 
 
 def say(text: str) -> None:
-    """Show a line on the running node; does nothing outside a running workflow."""
+    """Show a line on the running node; does nothing outside a running workflow and on old pages."""
     context = get_executing_context()
-    if context is None:
+    if context is None or not page_shows_lines():
         return
     from server import PromptServer
 
     PromptServer.instance.send_progress_text(text, context.node_id)
+
+
+@functools.cache
+def page_shows_lines() -> bool:
+    """Whether the front end can show a line without harm: older ones (seen in 1.32) save it with the workflow as one
+    more widget value, which the next widget that a node gets would take for its own."""
+    try:
+        version = importlib.metadata.version("comfyui-frontend-package")
+        return tuple(map(int, version.split(".")[:2])) >= (1, 45)
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return False
 
 
 # Folders -------------------------------------------------------------------------------------------------------------
