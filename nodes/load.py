@@ -90,15 +90,13 @@ class BiRefLoad(io.ComfyNode):
         path = find_or_fetch(str(checkpoint), fetch)
         where = host.device(device)
         kind = host.dtype(dtype, where)
-        told = weights.settings(path)
-        told |= {name: choice for name, choice in (("patch_order", patch_order), ("normalize", normalize))
-                 if choice != "auto"}
-        key = (*identity(path), where, kind, *sorted(told.items()))
+        key = (*identity(path), where, kind, patch_order, normalize)
         model = _loaded.get(key)
         if model is None:
             # Outside inference mode, or the host could not move the weights once the workflow is over.
             with torch.inference_mode(False):
-                network = birefnet.load(path, dtype=kind, **told)
+                network = birefnet.load(path, dtype=kind, patch_order=patch_order, normalize=normalize,
+                                        defaults=weights.settings(path))
             model = _loaded[key] = BiRefModel(network, where, kind)
             report(model, path)
         return io.NodeOutput(model)

@@ -87,7 +87,7 @@ class BiRefRefineMask(io.ComfyNode):
         text = resized_text(tuple(mask.shape[1:]), size)
         if text:
             log.warning("BiRef: %s", text)
-            host.say(text)
+        host.say(text or f"{size[1]}×{size[0]}")  # also when all is well: the line of an earlier run would stay
 
         result = host.empty_result(count, *size)
         clean_mask, clean_image = convert.Cleaner("the mask"), convert.Cleaner("the image")
