@@ -51,14 +51,16 @@ def load(
     multi_scale: str = "auto",
     heads: str | tuple[int, ...] = "auto",
     form: str = "inference",
+    defaults: Mapping[str, object] | None = None,
 ) -> BiRefNet:
     """Build the network that a checkpoint holds, in eval mode.
 
     source: path of a .safetensors, .pth or .pt file, or a state dict. Which network it is, is read off the tensors;
     prefixes and nesting of training scripts are removed, and any float storage is converted to `dtype` on `device`.
-    What tensors cannot tell is taken from the arguments, else ("auto") from the file's metadata, else: patch_order
-    "colour-slowest", normalize "imagenet", size 1024 (an int, (height, width), or "dynamic"), multi_scale "none" for
-    a backbone of single width, PVT v2 heads (1, 2, 5, 8).
+    What tensors cannot tell is taken from the arguments, else ("auto") from the file's metadata, else from `defaults`
+    (what a catalog says of it, under the same names), else: patch_order "colour-slowest", normalize "imagenet", size
+    1024 (an int, (height, width), or "dynamic"), multi_scale "none" for a backbone of single width, PVT v2 heads
+    (1, 2, 5, 8).
     form: "inference" gives the same logits with less arithmetic and memory (see birefnet.fused); "plain" is what can be
     trained and saved.
 
@@ -70,14 +72,15 @@ def load(
     if form not in ("inference", "plain"):
         raise ValueError(f'form must be "inference" or "plain", got {form!r}')
     opened = open_file(Path(source)) if isinstance(source, (str, os.PathLike)) else from_mapping(source, {})
-    model = build(opened, configure(opened, told), device, dtype, form)
+    model = build(opened, configure(opened, told, defaults or {}), device, dtype, form)
     warn_if_folded(model)
     return model
 
 
-def configure(source: Source, told: dict) -> Config:
-    told = {key: parse_metadata(key, source.metadata.get(f"birefnet.{key}")) if value == "auto" else value
-            for key, value in told.items()}
+def configure(source: Source, told: dict, defaults: Mapping[str, object]) -> Config:
+    for key, value in told.items():
+        if value == "auto":
+            told[key] = parse_metadata(key, source.metadata.get(f"birefnet.{key}")) or defaults.get(key)
     try:
         return Config(
             **detect(source.shapes, told["multi_scale"], told["heads"]),

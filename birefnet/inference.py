@@ -10,13 +10,13 @@ from torch import Tensor
 
 from .checkpoint import IMAGENET_MEAN
 from .config import Config
-from .deform import SCRATCH_BYTES
 from .network import STRIDE, BiRefNet
 
 IMAGENET_STD = (0.229, 0.224, 0.225)
 DYNAMIC_RANGE = (256, 2304)  # sides the dynamic checkpoints were trained on
 SMALLEST = 2 * STRIDE
-MARGIN = 1.4                 # measured peaks exceed the count by up to this, for the kernels' own work space
+MARGIN = 1.4                 # of measured peaks over the count of channels
+WORK_SPACE = 128 << 20       # of kernels, whatever the size
 GREY = 0.5                   # what transparent pixels of an RGBA input are laid over
 
 
@@ -79,7 +79,7 @@ def activation_bytes(model: BiRefNet, size: tuple[int, int], frames: int = 1) ->
     config = model.config
     c1, c2, c3, c4 = config.channels
     alive = (c1 + c2 / 4 + c3 / 16 + c4 / 64) / 16 + 3
-    backbone = config.widths[0] * (5 * config.mlp_ratios[0] + 6) / 16
+    backbone = config.widths[0] * (6 * config.mlp_ratios[0] + 8) / 16
     block = 2 * (c1 + c2 // 8) + 4 * config.inner
     if config.attention == "deformable":
         block += 12 * max(config.kernels, default=1) ** 2
@@ -89,7 +89,7 @@ def activation_bytes(model: BiRefNet, size: tuple[int, int], frames: int = 1) ->
         image = 2 * (config.patch_inner + c1 // 8) + c1 / 2 / 16
     per_pixel = alive + max(backbone, block / 16, image)
     element = next(model.parameters()).element_size()
-    return int(MARGIN * per_pixel * element * size[0] * size[1] * frames) + 3 * SCRATCH_BYTES
+    return int(MARGIN * per_pixel * element * size[0] * size[1] * frames) + WORK_SPACE
 
 
 def snap(side: float) -> int:

@@ -103,6 +103,14 @@ def test_metadata_tells_what_tensors_cannot_and_arguments_override_it(tmp_path):
     assert (told.size, told.normalize, told.heads) == (None, "imagenet", (1, 2, 5, 8))
 
 
+def test_a_catalogs_defaults_stand_behind_metadata_and_arguments(tmp_path, tiny, tiny_state):
+    catalog = {"size": 512, "normalize": "none", "patch_order": "colour-fastest"}
+    bare = birefnet.load(tiny_state, defaults=catalog, normalize="imagenet").config
+    assert (bare.size, bare.normalize, bare.patch_order) == ((512, 512), "imagenet", "colour-fastest")
+    birefnet.save(tiny, tmp_path / "General.safetensors")  # a fine-tune under a published checkpoint's name
+    assert birefnet.load(tmp_path / "General.safetensors", defaults=catalog).config == tiny.config
+
+
 def test_saving_is_whole_or_not_at_all(tmp_path, tiny, monkeypatch):
     path = tmp_path / "a.safetensors"
     birefnet.save(tiny, path)

@@ -96,7 +96,7 @@ def _load(name: str) -> BiRefNet:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         path = weights.find(name, weights.folders(), allow_paths=True)
-        model = load(path, device=device, **weights.settings(path))
+        model = load(path, device=device, defaults=weights.settings(path))
     except (weights.NotFound, CheckpointError, FileNotFoundError) as error:
         raise CommandError(str(error)) from None
     _say(f"{path.name} on {device}: {model.config.describe()}")
