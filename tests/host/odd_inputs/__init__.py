@@ -1,5 +1,7 @@
 """Nodes for the tests' host only: pictures and masks that no node of ComfyUI makes, but that other packs may send."""
 
+import copy
+
 import torch
 
 
@@ -33,4 +35,55 @@ class OddMask:
         return (torch.full((frames, height, width), value),)
 
 
-NODE_CLASS_MAPPINGS = {"OddImage": OddImage, "OddMask": OddMask}
+class LittleMemory:
+    """One of this pack's models, on a device with room for `frames` pictures at a time; for 0, not even for the
+    weights, and then the processor has room for one."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "tests", "make", ("BACKGROUND_REMOVAL",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("BACKGROUND_REMOVAL",), "frames": ("INT", {"min": 0, "max": 64})}}
+
+    def make(self, model, frames):
+        model = copy.copy(model)
+        model.network = copy.deepcopy(model.network)
+        model.patchers = {}
+        if frames == 0:
+            model.device = torch.device("meta")  # no device that a test machine has
+            load_to = model.load_to
+
+            def full(device, memory):
+                if device.type == "meta":
+                    raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+                load_to(device, memory)
+
+            model.load_to = full
+        model.network.register_forward_pre_hook(lambda network, inputs: allocate(len(inputs[0]), max(frames, 1)))
+        return (model,)
+
+
+class OtherModel:
+    """What another pack may send: core's `encode_image`, a flat mask of `value`, room for `frames` at a time."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "tests", "make", ("BACKGROUND_REMOVAL",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"value": ("FLOAT", {"min": 0, "max": 1}), "frames": ("INT", {"min": 0, "max": 64})}}
+
+    def make(self, value, frames):
+        self.value, self.frames = value, frames
+        return (self,)
+
+    def encode_image(self, image):
+        allocate(len(image), self.frames)
+        return torch.full(image.shape[:3], self.value)
+
+
+def allocate(wanted, room):
+    if wanted > room:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+
+NODE_CLASS_MAPPINGS = {"OddImage": OddImage, "OddMask": OddMask, "LittleMemory": LittleMemory, "OtherModel": OtherModel}

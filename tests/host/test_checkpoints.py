@@ -1,0 +1,63 @@
+"""A checkpoint that the user put into any of the folders is offered, runs, and is read anew when it is replaced."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from host import PACK, values
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from workflow import load, node, segmented, widgets
+
+NANO = PACK / "weights" / "birefnet-nano.safetensors"
+
+
+def mask(host, checkpoint: str) -> np.ndarray:
+    grey = node("EmptyImage", width=320, height=240, batch_size=1, color=0x808080)
+    workflow = segmented(grey) | {"model": load(checkpoint), "shown": node("MaskPreview", mask=["segment", 0])}
+    return values(host.pictures(host.run(workflow))["shown"][0], 0)
+
+
+def save_flat(path, value: float) -> None:
+    """A checkpoint that gives the same logit everywhere, whatever the picture."""
+    state = load_file(NANO)
+    state["decoder.conv_out1.0.weight"] = torch.zeros_like(state["decoder.conv_out1.0.weight"])
+    state["decoder.conv_out1.0.bias"] = torch.full_like(state["decoder.conv_out1.0.bias"], value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with safe_open(NANO, "pt") as nano:
+        save_file(state, path, nano.metadata())
+
+
+@pytest.mark.parametrize("folder, name", [
+    ("models/BiRefNet", "own/solid.safetensors"),
+    ("models/background_removal", "solid_too.safetensors"),  # core's folder
+    ("models/RMBG/BiRefNet", "solid_as_well.safetensors"),  # another pack's
+    ("checkpoints", "solid_elsewhere.safetensors"),  # named by extra_model_paths.yaml
+])
+def test_a_file_in_any_folder_is_offered_and_runs(host, folder, name):
+    save_flat(host.base / folder / name, 20)
+    _, kind, options = widgets(host.object_info()["BiRefLoad"])[0]
+    assert name in (kind if isinstance(kind, list) else options["options"])
+    assert mask(host, name).min() > 0.99
+
+
+def test_a_replaced_file_is_read_again(host):
+    path = host.base / "models" / "BiRefNet" / "changing.safetensors"
+    save_flat(path, 20)
+    assert mask(host, path.name).min() > 0.99
+    save_flat(path, -20)
+    assert mask(host, path.name).max() < 0.01
+
+
+def test_a_fine_tune_saved_during_training_runs(host):
+    """A .pth with the names that data parallel and torch.compile give, nested under "state_dict"."""
+    state = {f"module._orig_mod.{name}": tensor for name, tensor in load_file(NANO).items()}
+    torch.save({"state_dict": state, "epoch": 7}, host.base / "models" / "BiRefNet" / "mine.pth")
+    assert mask(host, "mine.pth").shape == (240, 320)
+
+
+def test_a_model_that_the_host_unloaded_runs_again(host):
+    first = mask(host, "birefnet-nano")
+    host.free()
+    assert np.array_equal(mask(host, "birefnet-nano"), first)
