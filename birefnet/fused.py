@@ -9,7 +9,8 @@ Algebra, not approximation (batch norm is affine in eval mode, and convolutions 
 - decoder_block1's last convolution, linear up to the logits, composes with `conv_out1` to one with a single output;
 - `ipt_blk1` composes with its half of `conv_out1` to one 5×5 convolution of the image, with the exact border.
 
-Weights are composed in float64. The result cannot be trained or saved: load the plain form for that.
+Weights are composed in float64, and logits are float32 in every dtype: rounding them to a half would cost more alpha
+than all the rest. The result cannot be trained or saved: load the plain form for that.
 """
 
 from __future__ import annotations
@@ -64,12 +65,23 @@ class FusedDecoderBlock(nn.Module):
         self.conv_out = folded(plain.conv_out, plain.bn_out)
         self.conv_resi = plain.conv_resi
         if mix is not None:
-            self.conv_out = mixed(self.conv_out, mix)
-            self.conv_resi = None if plain.conv_resi is None else mixed(plain.conv_resi, mix)
+            self.conv_out = Float32Conv(mixed(self.conv_out, mix))
+            self.conv_resi = None if plain.conv_resi is None else Float32Conv(mixed(plain.conv_resi, mix))
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv_out(self.dec_att(F.relu(self.conv_in(x))))
         return y if self.conv_resi is None else y + self.conv_resi(x)
+
+
+class Float32Conv(nn.Module):
+    """A convolution that computes and answers in float32, whatever its weights and input are stored in."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x.float(), self.conv.weight.float(), self.conv.bias.float(), padding=self.conv.padding)
 
 
 # Pyramids --------------------------------------------------------------------------------------------------------
@@ -164,7 +176,7 @@ class ImageHead(nn.Module):
         self.biases = nn.Parameter(torch.stack(biases).view(3, 3, 1).to(dtype))
 
     def forward(self, image: Tensor) -> Tensor:
-        padded = F.pad(image, (2, 2, 2, 2))
+        padded = F.pad(image.float(), (2, 2, 2, 2))
         logits = self.part(padded, 1, 1)
         ends = ((0, slice(0, 5), slice(0, 1)), (2, slice(-5, None), slice(-1, None)))
         for row, read, write in ends:
@@ -177,7 +189,7 @@ class ImageHead(nn.Module):
         return logits
 
     def part(self, padded: Tensor, row: int, column: int) -> Tensor:
-        return F.conv2d(padded, self.kernels[row, column], self.biases[row, column])
+        return F.conv2d(padded, self.kernels[row, column].float(), self.biases[row, column].float())
 
 
 # Convolutions ----------------------------------------------------------------------------------------------------
