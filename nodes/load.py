@@ -50,7 +50,7 @@ class BiRefLoad(io.ComfyNode):
                 io.Boolean.Input(
                     "fetch", default=False, label_on="if missing", label_off="never",
                     tooltip="Whether a published checkpoint that is not on this machine may be downloaded from the "
-                            "Hugging Face hub (180 MB to 1 GB) into models/BiRefNet. Off: the internet is never "
+                            "Hugging Face hub (90 to 900 MB) into models/BiRefNet. Off: the internet is never "
                             "contacted."),
                 host.make(
                     io.Combo.Input, "patch_order", options=["auto", "colour-slowest", "colour-fastest"], default="auto",
@@ -98,7 +98,7 @@ class BiRefLoad(io.ComfyNode):
                 network = birefnet.load(path, dtype=kind, patch_order=patch_order, normalize=normalize,
                                         defaults=weights.settings(path))
             model = _loaded[key] = BiRefModel(network, where, kind)
-            report(model, path)
+        report(model, path)
         return io.NodeOutput(model)
 
 
