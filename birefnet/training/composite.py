@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 from .sources import Pictures
 
 Rng = np.random.Generator
-NEGATIVES = 0.07
+NEGATIVES = 0.06
 
 
 def pair(pictures: Pictures, seed: int, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -34,17 +34,19 @@ def pair(pictures: Pictures, seed: int, index: int, size: int) -> tuple[np.ndarr
 def background(pictures: Pictures, rng: Rng, size: int) -> np.ndarray:
     """float32 [size, size, 3] in 0..1."""
     kind = rng.random()
-    if kind < 0.30:
+    if kind < 0.26:
         image = crop(rng, pictures.draw(rng, "photograph")[0], size)
-    elif kind < 0.52:
+    elif kind < 0.46:
         image = crop(rng, pictures.draw(rng, "environment")[0], size)
-    elif kind < 0.60:
+    elif kind < 0.52:
         image = crop(rng, pictures.draw(rng, "pattern")[0], size)
-    elif kind < 0.68:
+    elif kind < 0.58:
         image = water(rng, size)
-    elif kind < 0.76:
+    elif kind < 0.72:
         image = horizon(pictures, rng, size)
-    elif kind < 0.88:
+    elif kind < 0.81:
+        image = foliage(pictures, rng, size)
+    elif kind < 0.90:
         image = texture(rng, size)
     else:
         image = gradient(rng, size)
@@ -110,14 +112,32 @@ def water(rng: Rng, size: int) -> np.ndarray:
 def horizon(pictures: Pictures, rng: Rng, size: int) -> np.ndarray:
     """A ground under a distance: two backgrounds that meet on a rough line."""
     kinds = [lambda: water(rng, size), lambda: texture(rng, size), lambda: gradient(rng, size),
-             lambda: crop(rng, pictures.draw(rng, "photograph", "environment")[0], size)]
-    far, near = (kinds[i]() for i in rng.choice(4, 2, replace=False))
+             lambda: crop(rng, pictures.draw(rng, "photograph")[0], size),
+             lambda: crop(rng, pictures.draw(rng, "photograph", "environment")[0], size),
+             lambda: foliage(pictures, rng, size)]
+    far, near = (kinds[i]() for i in rng.choice(6, 2, replace=False))
     if rng.random() < 0.6:
         far = blur(far, rng.uniform(0.005, 0.04) * size)
     line = rng.uniform(0.15, 0.8) + (noise(rng, size, 4, 1.0, 0.6)[0] - 0.5) * rng.uniform(0, 0.15)
     y = np.linspace(0, 1, size)[:, None]
     edge = np.clip((y - line) * size / rng.uniform(1, 8) + 0.5, 0, 1).astype(np.float32)
     return mix(far, near, edge[..., None])
+
+
+def foliage(pictures: Pictures, rng: Rng, size: int) -> np.ndarray:
+    """Many small copies of one or two things: leaves, pebbles, crowds, which together are nobody's subject."""
+    ground = Image.fromarray(as_bytes(texture(rng, size)))
+    for _ in range(rng.integers(1, 3)):
+        layer = Image.fromarray(pictures.draw(rng, "thing", "shape", "animal")[0], "RGBA")
+        longest = int(rng.uniform(0.06, 0.22) * size)
+        layer.thumbnail((longest, longest), Image.BILINEAR)
+        tint = jitter(rng, as_float(layer)[..., :3], 0.5)
+        layer = Image.fromarray(as_bytes(np.dstack([tint, as_float(layer)[..., 3]])), "RGBA")
+        copies = [layer, layer.transpose(Image.FLIP_LEFT_RIGHT), layer.rotate(rng.uniform(0, 360), expand=True)]
+        for x, y in rng.integers(-longest, size, (rng.integers(40, 160), 2)):
+            copy = copies[rng.integers(3)]
+            ground.paste(copy, (int(x), int(y)), copy)
+    return as_float(ground)
 
 
 def noise(rng: Rng, size: int, octaves: int, stretch: float, falloff: float) -> np.ndarray:
@@ -159,7 +179,7 @@ def add_subject(pictures: Pictures, rng: Rng, image: np.ndarray, alpha: np.ndarr
 def subject(pictures: Pictures, rng: Rng) -> tuple[Image.Image, str]:
     """A cut-out (RGBA) and its framing: "full", "close" (fills the frame and leaves it below), or "half"/"head"
     (already cut below, so must reach the lower border)."""
-    kind = rng.choice(["animal", "person", "thing", "shape", "creature"], p=[0.38, 0.28, 0.12, 0.10, 0.12])
+    kind = rng.choice(["animal", "person", "thing", "shape", "creature"], p=[0.38, 0.32, 0.10, 0.09, 0.11])
     if kind == "creature":
         return creature(pictures, rng), "full"
     pixels, row = pictures.draw(rng, kind)
@@ -247,14 +267,15 @@ def place(rng: Rng, layer: Image.Image, framing: str, size: int) -> Image.Image:
         anchor = np.array([width * rng.uniform(0.15, 0.85), 0])
         centre = np.array([rng.normal(0.5, 0.12), rng.uniform(0.0, 0.35)]) * size
     elif framing != "full":
-        scale = rng.uniform(0.6, 1.25) * size / height
+        scale = rng.uniform(0.65, 1.3) * size / height
         turn = rng.normal(0, 4)
         centre = np.array([rng.normal(0.5, 0.14), 1.02]) * size  # the lower edge lies below the frame
         anchor = np.array([width / 2, height * rng.uniform(0.85, 0.99)])
     else:
-        scale = np.exp(rng.uniform(np.log(0.25), np.log(1.25))) * size / max(width, height)
+        smallest = 0.5 if rng.random() < 0.8 else 0.22
+        scale = np.exp(rng.uniform(np.log(smallest), np.log(1.35))) * size / max(width, height)
         turn = rng.normal(0, 8) if rng.random() < 0.8 else rng.uniform(-180, 180)
-        centre = rng.normal(0.5, 0.16, 2) * size
+        centre = rng.normal(0.5, 0.15, 2) * size
         anchor = np.array([width / 2, height / 2])
     squeeze = np.exp(rng.normal(0, 0.17))  # networks stretch the photograph to a square
     angle = np.deg2rad(turn)

@@ -25,7 +25,7 @@ ENVIRONMENTS = Path("node_modules/@pmndrs/assets/hdri")  # npm @pmndrs/assets, i
 DRAWN = re.compile(r"/(cartoon|symbols|roadsigns|flags|money|hanukkah|newyears|easter)/|_mirror|/t_[a-z]+\.png|grave-|"
                    r"inukshuk-out|candy_cane|stocking|snowflake|blackcat|bat_left|ghost|lamp|/star|/tree\.png|button|"
                    r"fedora|feathered|propeller|sombrero|hedgehog|pizza|tooth|/eye\.|Santa|skull|spider|bow\.png|goal")
-CLIPART_FOLDERS = ("animals", "people", "plants", "food", "transportation", "tools", "containers", "recreation")
+CLIPART_FOLDERS = ("animals", "people", "plants", "food", "transportation", "tools", "containers")
 # Photographs without a subject of their own, then patterns and drawings, which are drawn less often.
 PHOTOGRAPHS = ("mate/nature/Aqua.jpg", "mate/nature/Blinds.jpg", "mate/nature/Dune.jpg", "mate/nature/Garden.jpg",
                "mate/nature/GreenMeadow.jpg", "mate/nature/RainDrops.jpg", "mate/nature/Storm.jpg",

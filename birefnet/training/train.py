@@ -21,9 +21,9 @@ from .composite import pair
 from .losses import WEIGHTS, total_loss
 from .sources import Pictures
 
-# The build of weights/birefnet-nano.safetensors: PVT v2 b0 with narrower MLPs, a narrow decoder with a 3×3 deformable branch.
+# The build of weights/birefnet-nano.safetensors: PVT v2 b0 with narrower MLPs, plain ASPP, residual decoder blocks.
 NANO = Config(family="pvt_v2", widths=(32, 64, 160, 256), depths=(2, 2, 2, 2), heads=(1, 2, 5, 8),
-              multi_scale="none", kernels=(1, 3), inner=48, branch=48, patch_inner=16,
+              multi_scale="none", attention="plain", inner=64, branch=48, patch_inner=16, residual=True,
               size=(288, 288), task="General")
 MEAN, SPREAD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
@@ -33,7 +33,7 @@ class Plan:
     """Everything that decides a run's numbers, beside the pictures."""
 
     steps: int
-    batch: int = 16
+    batch: int = 8
     seed: int = 0
     rate: float = 1e-3                 # peak learning rate of AdamW, reached after `warm_up` steps, then a cosine
     warm_up: int = 150
@@ -103,11 +103,14 @@ class Run:
         torch.manual_seed(plan.seed)
         self.plan, self.step = plan, 0
         self.model = BiRefNet(config).initialize().train()
+        for module in self.model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0  # the authors' 0.5 blurs what a network this small draws
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
         gains = [p for p in self.model.parameters() if p.ndim == 1]
         weights = [p for p in self.model.parameters() if p.ndim > 1]
         self.optimizer = torch.optim.AdamW([{"params": weights, "weight_decay": plan.decay},
-                                            {"params": gains, "weight_decay": 0.0}])
+                                            {"params": gains, "weight_decay": 0.0}], fused=True)
 
     def learn(self, images: Tensor, alphas: Tensor) -> float:
         """One step on a batch; its loss."""
