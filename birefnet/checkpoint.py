@@ -1,43 +1,27 @@
-"""Reading and writing checkpoint files: nothing in them is executed, and nothing is half-loaded."""
+"""From checkpoint files to networks and back: `load` builds what the tensors say, `save` writes what `load` reads."""
 
 from __future__ import annotations
 
 import logging
 import os
-import pickle
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .config import Config
+from .config import IMAGENET_MEAN, Config
 from .detect import CheckpointError, detect
 from .fused import fuse
 from .network import BiRefNet
+from .tensorfile import Source, from_mapping, open_file
 
 log = logging.getLogger(__name__)
 
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 REBUILT = ("relative_position_index", "num_batches_tracked")  # integer buffers that files may hold or lack
-WRAPPERS = ("module", "_orig_mod")                            # DataParallel and torch.compile
-NESTS = ("state_dict", "model")                               # where training scripts put the weights
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
 FOLDED_CORRELATION = 0.95
-
-
-@dataclass(frozen=True)
-class Source:
-    """Tensors that can be read one by one: `names` maps this network's names to the file's own."""
-
-    names: dict[str, str]
-    shapes: dict[str, tuple[int, ...]]
-    read: Callable[[str], Tensor]
-    metadata: Mapping[str, str]
 
 
 def load(
@@ -71,8 +55,14 @@ def load(
             "heads": heads}
     if form not in ("inference", "plain"):
         raise ValueError(f'form must be "inference" or "plain", got {form!r}')
-    opened = open_file(Path(source)) if isinstance(source, (str, os.PathLike)) else from_mapping(source, {})
-    model = build(opened, configure(opened, told, defaults or {}), device, dtype, form)
+    from_file = isinstance(source, (str, os.PathLike))
+    try:
+        opened = open_file(Path(source)) if from_file else from_mapping(source, {})
+        model = build(opened, configure(opened, told, defaults or {}), device, dtype, form)
+    except CheckpointError as error:
+        if not from_file:
+            raise
+        raise CheckpointError(f"{source}: {error}") from None
     warn_if_folded(model)
     return model
 
@@ -105,7 +95,7 @@ def build(source: Source, config: Config, device: str | torch.device, dtype: tor
     for name in model.state_dict():
         if not name.endswith(REBUILT):
             fused = form == "inference" and not name.startswith("bb.")
-            state[name] = read_float(source, name).to(*(("cpu", torch.float32) if fused else (device, dtype)))
+            state[name] = source.float_tensor(name).to(*(("cpu", torch.float32) if fused else (device, dtype)))
     model.load_state_dict(state, strict=False, assign=True)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -134,85 +124,6 @@ def compare(source: Source, model: BiRefNet) -> None:
 def listing(items: list[str], separator: str = ", ", most: int = 6) -> str:
     shown = separator.join(items[:most])
     return shown if len(items) <= most else f"{shown} and {len(items) - most} more"
-
-
-def read_float(source: Source, name: str) -> Tensor:
-    try:
-        tensor = source.read(source.names[name])
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise CheckpointError(f"the tensor {name} cannot be read ({error}): the file is damaged; get it again") from None
-    if tensor.dtype not in FLOATS:
-        raise CheckpointError(f"{name} is stored as {str(tensor.dtype).removeprefix('torch.')}; expected float32, "
-                              "float16 or bfloat16")
-    return tensor
-
-
-# Files -----------------------------------------------------------------------------------------------------------
-
-
-def open_file(path: Path) -> Source:
-    """Tell the format by content, not by suffix."""
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder; expected a .safetensors, .pth or .pt file")
-    with path.open("rb") as file:
-        head = file.read(512)
-    if not head:
-        raise CheckpointError(f"{path} is empty; get it again")
-    text = head.lstrip().lower()
-    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        raise CheckpointError(f"{path} is a web page, not a checkpoint: the download saved a page in its place; "
-                              "get the file itself")
-    if text.startswith(b"version https://git-lfs"):
-        raise CheckpointError(f"{path} is a Git LFS pointer, not the file itself; fetch it with git lfs pull")
-    if head[8:9] == b"{":
-        return open_safetensors(path)
-    if head.startswith((b"PK\x03\x04", b"\x80")):
-        return open_pickle(path)
-    raise CheckpointError(f"{path} is neither a safetensors nor a PyTorch file; expected a BiRefNet checkpoint")
-
-
-def open_safetensors(path: Path) -> Source:
-    try:
-        file = safe_open(path, "pt")
-        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is a damaged or truncated safetensors file ({error}); get it again") from None
-    names = clean_names(shapes)
-    return Source(names, {name: shapes[own] for name, own in names.items()}, file.get_tensor, file.metadata() or {})
-
-
-def open_pickle(path: Path) -> Source:
-    """Only plain tensors are unpickled (`weights_only`); anything that would run code is refused."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise CheckpointError(f"{path} holds more than tensors and was refused, because loading it could run code; "
-                              "save it again as a plain state dict or as .safetensors") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise CheckpointError(f"{path} is a damaged or truncated PyTorch file ({str(error).splitlines()[0]}); "
-                              "get it again") from None
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}; expected a state dict")
-    return from_mapping(content, {})
-
-
-def from_mapping(content: Mapping, metadata: Mapping[str, str]) -> Source:
-    for nest in NESTS:
-        if isinstance(content.get(nest), Mapping):
-            return from_mapping(content[nest], metadata)
-    tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
-    if not tensors:
-        raise CheckpointError(f"no tensors found; expected a state dict, or one under {' or '.join(map(repr, NESTS))}")
-    names = clean_names(tensors)
-    return Source(names, {name: tuple(tensors[own].shape) for name, own in names.items()}, tensors.__getitem__, metadata)
-
-
-def clean_names(names: Mapping[str, object]) -> dict[str, str]:
-    """This network's name → the file's own, without what wrappers put in front of or between."""
-    cleaned = {".".join(part for part in name.split(".") if part not in WRAPPERS): name for name in names}
-    anchor = "squeeze_module.0.conv_in.weight"
-    prefix = next((name.removesuffix(anchor) for name in cleaned if name.endswith(anchor)), "")
-    return {name.removeprefix(prefix): own for name, own in cleaned.items()}
 
 
 # Metadata --------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ MULTI_SCALE = ("cat", "add", "none")
 ATTENTION = ("deformable", "plain", "none")
 PATCH_ORDERS = ("colour-slowest", "colour-fastest")
 NORMALIZATIONS = ("imagenet", "none")
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # (family, widths, depths) of the authors' builds, for naming what was detected.
 KNOWN_BACKBONES = {

@@ -8,11 +8,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from .checkpoint import IMAGENET_MEAN
-from .config import Config
+from .config import IMAGENET_MEAN, IMAGENET_STD, Config
 from .network import STRIDE, BiRefNet
 
-IMAGENET_STD = (0.229, 0.224, 0.225)
 DYNAMIC_RANGE = (256, 2304)  # sides the dynamic checkpoints were trained on
 SMALLEST = 2 * STRIDE
 MARGIN = 1.4                 # of measured peaks over the count of channels
