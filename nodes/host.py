@@ -17,6 +17,7 @@ import torch
 from comfy_api.latest import io
 from comfy_execution.utils import get_executing_context
 
+from .. import birefnet
 from ..weights import FOLDERS
 from . import passes
 
@@ -67,7 +68,7 @@ def empty_result(*shape: int) -> torch.Tensor:
 def is_out_of_memory(error: BaseException) -> bool:
     if hasattr(mm, "is_oom") and mm.is_oom(error):  # also clears CUDA's pending error
         return True
-    return passes.is_out_of_memory(error)
+    return birefnet.is_out_of_memory(error)
 
 
 def in_passes(total: int, per_pass: int, run: Callable[[int, int], None], lower: Callable[[], bool]) -> None:

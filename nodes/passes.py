@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-
-# What allocators say where torch has no exception of its own: Linux and Windows RAM, MPS, CUDA, cuDNN.
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "status_alloc_failed")
-
 
 class OutOfMemory(RuntimeError):
     """Not even one frame fits, on no device."""
@@ -46,10 +41,3 @@ def in_passes(
         elif not lower():
             raise OutOfMemory("out of memory even with one frame at a time: choose a smaller size or a lighter "
                               "checkpoint, make the image smaller, or close other programs")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocator gave up, on any device."""
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)

@@ -24,7 +24,7 @@ def pair(pictures: Pictures, seed: int, index: int, size: int) -> tuple[np.ndarr
     if rng.random() >= NEGATIVES:
         for _ in range(rng.choice([1, 2, 3], p=[0.8, 0.15, 0.05])):
             image, alpha = add_subject(pictures, rng, image, alpha)
-        if rng.random() < 0.08:
+        if rng.random() < 0.05:
             image, alpha = occlude(pictures, rng, image, alpha)
     return finish(rng, image), (alpha * 255 + 0.5).astype(np.uint8)
 
@@ -44,9 +44,9 @@ def background(pictures: Pictures, rng: Rng, size: int) -> np.ndarray:
         image = water(rng, size)
     elif kind < 0.72:
         image = horizon(pictures, rng, size)
-    elif kind < 0.81:
+    elif kind < 0.79:
         image = foliage(pictures, rng, size)
-    elif kind < 0.90:
+    elif kind < 0.87:
         image = texture(rng, size)
     else:
         image = gradient(rng, size)
@@ -56,7 +56,7 @@ def background(pictures: Pictures, rng: Rng, size: int) -> np.ndarray:
         image = blur(image, rng.uniform(0.02, 0.06) * size)
     elif rng.random() < 0.45:
         image = blur(image, rng.uniform(0.003, 0.05) * size)
-    return jitter(rng, image, 0.25)
+    return jitter(rng, image, 0.15)
 
 
 def crop(rng: Rng, pixels: np.ndarray, size: int) -> np.ndarray:
@@ -163,7 +163,7 @@ def add_subject(pictures: Pictures, rng: Rng, image: np.ndarray, alpha: np.ndarr
     colour, cover = as_float(layer)[..., :3], as_float(layer)[..., 3]
     if not clutter and (cover > 0.5).mean() < 0.012:
         return image, alpha
-    if rng.random() < 0.12:
+    if rng.random() < 0.06:
         cover = cover * (1 - rng.uniform(0.2, 0.75) * soft_spot(rng, size) * (rng.random() < 0.5))
     colour = harmonise(rng, colour, cover, image)
     if rng.random() < 0.35:
@@ -179,7 +179,7 @@ def add_subject(pictures: Pictures, rng: Rng, image: np.ndarray, alpha: np.ndarr
 def subject(pictures: Pictures, rng: Rng) -> tuple[Image.Image, str]:
     """A cut-out (RGBA) and its framing: "full", "close" (fills the frame and leaves it below), or "half"/"head"
     (already cut below, so must reach the lower border)."""
-    kind = rng.choice(["animal", "person", "thing", "shape", "creature"], p=[0.38, 0.32, 0.10, 0.09, 0.11])
+    kind = rng.choice(["animal", "person", "thing", "shape", "creature"], p=[0.40, 0.36, 0.10, 0.06, 0.08])
     if kind == "creature":
         return creature(pictures, rng), "full"
     pixels, row = pictures.draw(rng, kind)
@@ -293,14 +293,14 @@ def place(rng: Rng, layer: Image.Image, framing: str, size: int) -> Image.Image:
 
 def harmonise(rng: Rng, colour: np.ndarray, cover: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Colours jittered, then often drawn towards the background's, so that a colour clash is not the cue."""
-    colour = jitter(rng, colour, 0.3)
-    if rng.random() < 0.5:
+    colour = jitter(rng, colour, 0.2)
+    if rng.random() < 0.35:
         inside = colour[cover > 0.5][::7]
         mean, spread = inside.mean(0), inside.std() + 1e-3
         sample = image[::5, ::5]
         goal, goal_spread = sample.mean((0, 1)), sample.std() + 1e-3
         matched = (colour - mean) * np.clip(goal_spread / spread, 0.6, 1.5) + goal
-        colour = mix(colour, matched, rng.uniform(0, 0.75))
+        colour = mix(colour, matched, rng.uniform(0, 0.6))
     if rng.random() < 0.06:  # against the light
         colour = colour * rng.uniform(0.05, 0.4)
     if rng.random() < 0.3:
@@ -352,15 +352,15 @@ def finish(rng: Rng, image: np.ndarray) -> np.ndarray:
     size = len(image)
     if rng.random() < 0.25:
         image = image * (0.65 + 0.6 * ramp(rng, size))[..., None]
-    image = jitter(rng, image, 0.25)
+    image = jitter(rng, image, 0.2)
     if rng.random() < 0.25:
         image = blur(image, rng.uniform(0.3, 1.2) * size / 256)
     if rng.random() < 0.15:
         small = int(size * rng.uniform(0.4, 0.8))
         image = as_float(Image.fromarray(as_bytes(image)).resize((small, small), Image.BOX).resize((size, size)))
-    if rng.random() < 0.4:
+    if rng.random() < 0.3:
         grain = rng.standard_normal((size, size, rng.choice([1, 3])), np.float32)
-        image = image + grain * np.float32(rng.uniform(0.005, 0.06))
+        image = image + grain * np.float32(rng.uniform(0.005, 0.04))
     if rng.random() < 0.08:
         image = np.repeat(image @ np.full((3, 1), 1 / 3, np.float32), 3, 2)
     pixels = as_bytes(image)

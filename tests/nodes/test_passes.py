@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+import birefnet
+
 
 class Device:
     """Fails passes of more than `room` frames, like a device of that size; the CPU below it has room for one."""
@@ -29,7 +31,7 @@ class Device:
         self.relieved += 1
 
     def work(self, total: int, per_pass: int) -> None:
-        self.passes.in_passes(total, per_pass, self.run, out_of_memory=self.passes.is_out_of_memory,
+        self.passes.in_passes(total, per_pass, self.run, out_of_memory=birefnet.is_out_of_memory,
                               relieve=self.relieve, lower=self.lower)
 
 
@@ -114,7 +116,7 @@ def test_memory_is_relieved_after_the_failed_pass_has_let_go(passes):
     def relieve() -> None:
         assert held[-1]() is None
 
-    passes.in_passes(2, 2, run, out_of_memory=passes.is_out_of_memory, relieve=relieve, lower=lambda: False)
+    passes.in_passes(2, 2, run, out_of_memory=birefnet.is_out_of_memory, relieve=relieve, lower=lambda: False)
     assert len(held) == 1
 
 
@@ -130,11 +132,11 @@ def test_memory_is_relieved_after_the_failed_pass_has_let_go(passes):
     (ValueError("out of memory"), False),
     (KeyboardInterrupt(), False),
 ])
-def test_what_counts_as_out_of_memory(passes, error, is_it):
-    assert passes.is_out_of_memory(error) is is_it
+def test_what_counts_as_out_of_memory(error, is_it):
+    assert birefnet.is_out_of_memory(error) is is_it
 
 
-def test_the_real_cpu_allocator_is_understood(passes):
+def test_the_real_cpu_allocator_is_understood():
     with pytest.raises(RuntimeError) as error:
         torch.empty(2**60, dtype=torch.uint8)
-    assert passes.is_out_of_memory(error.value)
+    assert birefnet.is_out_of_memory(error.value)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 import weights
 
-from ... import BiRefNet, CheckpointError, load, matte, pictures
+from ... import BiRefNet, CheckpointError, is_out_of_memory, load, matte, pictures
 from .. import CommandError
 from .plan import plan
 
@@ -57,7 +57,7 @@ def cut(
         except OSError as error:
             _say(f"{target}: cannot be written ({error.strerror or error})")
         except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             _say(f"{source}: not enough memory; a smaller --size needs less")
         else:
@@ -115,13 +115,6 @@ def _matte(model: BiRefNet, image: torch.Tensor, size: int | tuple[int, int] | N
     model.to("cpu")
     torch.cuda.empty_cache()
     return matte(model, image, size)
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """PyTorch's CPU allocators (Linux, Windows) raise a plain RuntimeError: only its words tell."""
-    return isinstance(error, MemoryError) or any(
-        words in str(error) for words in ("can't allocate memory", "not enough memory")
-    )
 
 
 def _say(message: str) -> None:
