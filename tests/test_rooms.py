@@ -90,6 +90,11 @@ def test_the_command_line_is_not_imported_from_elsewhere(path):
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_python_3_10_can_read_it(path):
+    ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_sys_path_is_left_alone(path):
     assert "sys.path" not in path.read_text(encoding="utf-8")
 

@@ -29,17 +29,19 @@ DROP = """([text, name]) => {
                                                   clientX: 600, clientY: 400}));
 }"""
 
-# Makes the whole graph fill the canvas, below the page's own bar.
+# Shows the whole graph below the page's bars; gives its rectangle on the page.
 FIT = """() => {
-    const canvas = app.canvas, bounds = app.graph._nodes.map(node => node.getBounding());
+    const canvas = app.canvas, view = canvas.canvas.getBoundingClientRect();
+    const bounds = app.graph._nodes.map(node => node.getBounding());
     const left = Math.min(...bounds.map(b => b[0])), top = Math.min(...bounds.map(b => b[1]));
     const width = Math.max(...bounds.map(b => b[0] + b[2])) - left;
     const height = Math.max(...bounds.map(b => b[1] + b[3])) - top;
-    const view = canvas.canvas.getBoundingClientRect();
-    const scale = Math.min((view.width - 90) / width, (view.height - 110) / height);
+    const scale = Math.min((view.width - 120) / width, (view.height - 200) / height);
     canvas.ds.scale = scale;
-    canvas.ds.offset = [(view.width + 40) / 2 / scale - left - width / 2, (view.height + 60) / 2 / scale - top - height / 2];
+    canvas.ds.offset[0] = 80 / scale - left;
+    canvas.ds.offset[1] = 130 / scale - top;
     canvas.setDirty(true, true);
+    return {x: view.x + 80 - 15, y: view.y + 130 - 15, width: width * scale + 30, height: height * scale + 30};
 }"""
 
 
@@ -87,7 +89,15 @@ def drop(page: Page, file: Path) -> None:
                            arg=[node["type"] for node in json.loads(text)["nodes"]])
 
 
+def run(page: Page, outputs: list[str]) -> None:
+    """Presses Run, and waits until the page shows pictures on these nodes."""
+    run_button(page).click()
+    page.wait_for_function("nodes => nodes.every(node => app.nodeOutputs[node]?.images)", arg=outputs, timeout=120_000)
+    page.wait_for_timeout(3000)  # messages about the finished run go away, previews appear
+
+
 def picture(page: Page, file: Path) -> None:
-    page.evaluate(FIT)
-    page.wait_for_timeout(1500)  # previews fade in
-    page.screenshot(path=file, type="jpeg", quality=80)
+    """Saves what the page shows of the graph, without the page's bars."""
+    graph = page.evaluate(FIT)
+    page.wait_for_timeout(1000)
+    page.screenshot(path=file, type="jpeg", quality=80, clip=graph)
