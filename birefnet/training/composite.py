@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 from .sources import Pictures
 
 Rng = np.random.Generator
-NEGATIVES = 0.06
+NEGATIVES = 0.07
 
 
 def pair(pictures: Pictures, seed: int, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -46,15 +46,17 @@ def background(pictures: Pictures, rng: Rng, size: int) -> np.ndarray:
         image = horizon(pictures, rng, size)
     elif kind < 0.79:
         image = foliage(pictures, rng, size)
-    elif kind < 0.87:
+    elif kind < 0.84:
         image = texture(rng, size)
+    elif kind < 0.88:
+        image = regular(rng, size)
     else:
         image = gradient(rng, size)
     if rng.random() < 0.22:
         for _ in range(rng.integers(1, 5)):
             image = add_subject(pictures, rng, image, np.zeros((size, size), np.float32), clutter=True)[0]
         image = blur(image, rng.uniform(0.02, 0.06) * size)
-    elif rng.random() < 0.45:
+    elif rng.random() < 0.4:
         image = blur(image, rng.uniform(0.003, 0.05) * size)
     return jitter(rng, image, 0.15)
 
@@ -91,6 +93,18 @@ def texture(rng: Rng, size: int) -> np.ndarray:
     colours = np.clip(rng.uniform(0, 1, 3) + rng.normal(0, 0.22, (3, 3)), 0, 1)
     image = mix(colours[0], colours[1], field[..., None])
     return mix(image, colours[2], noise(rng, size, 3, 1.0, 0.6)[..., None] * 0.6)
+
+
+def regular(rng: Rng, size: int) -> np.ndarray:
+    """Stripes, checks and pure grain: much contrast and nothing to cut out."""
+    y, x = np.mgrid[0:1:size * 1j, 0:1:size * 1j].astype(np.float32)
+    angle, count = rng.uniform(0, 2 * np.pi), rng.uniform(3, 40)
+    u, v = (x * np.cos(angle) + y * np.sin(angle)) * count, (y * np.cos(angle) - x * np.sin(angle)) * count
+    kind = rng.integers(3)
+    if kind == 2:
+        return rng.random((size, size, rng.choice([1, 3])), np.float32) * np.ones(3, np.float32)
+    field = np.sin(2 * np.pi * u) * 0.5 + 0.5 if kind == 0 else ((np.floor(u) + np.floor(v)) % 2).astype(np.float32)
+    return mix(rng.uniform(0, 1, 3), rng.uniform(0, 1, 3), field[..., None])
 
 
 def water(rng: Rng, size: int) -> np.ndarray:
@@ -161,11 +175,13 @@ def add_subject(pictures: Pictures, rng: Rng, image: np.ndarray, alpha: np.ndarr
     layer, framing = subject(pictures, rng)
     layer = place(rng, layer, framing, size)
     colour, cover = as_float(layer)[..., :3], as_float(layer)[..., 3]
-    if not clutter and (cover > 0.5).mean() < 0.012:
+    if (cover > 0.5).mean() < (0.001 if clutter else 0.012):  # fell outside the frame
         return image, alpha
     if rng.random() < 0.06:
         cover = cover * (1 - rng.uniform(0.2, 0.75) * soft_spot(rng, size) * (rng.random() < 0.5))
     colour = harmonise(rng, colour, cover, image)
+    if rng.random() < 0.15:
+        colour = smooth_patch(rng, colour, cover)
     if rng.random() < 0.35:
         image = shadow(rng, image, cover)
     if rng.random() < 0.08:
@@ -306,6 +322,18 @@ def harmonise(rng: Rng, colour: np.ndarray, cover: np.ndarray, image: np.ndarray
     if rng.random() < 0.3:
         colour = colour * (0.6 + 0.8 * ramp(rng, len(colour)))[..., None]
     return np.clip(colour, 0, 1)
+
+
+def smooth_patch(rng: Rng, colour: np.ndarray, cover: np.ndarray) -> np.ndarray:
+    """A blurred ellipse somewhere inside the subject: plain cloth, a face made unrecognisable."""
+    inside = np.argwhere(cover > 0.5)
+    if not len(inside):
+        return colour
+    size = len(colour)
+    (cy, cx), (ry, rx) = inside[rng.integers(len(inside))], rng.uniform(0.05, 0.25, 2) * size
+    y, x = np.mgrid[0:size, 0:size]
+    patch = np.clip(6 * (1 - np.hypot((y - cy) / ry, (x - cx) / rx)), 0, 1)[..., None]
+    return mix(colour, blur(colour, rng.uniform(0.03, 0.1) * size), patch)
 
 
 def shadow(rng: Rng, image: np.ndarray, cover: np.ndarray) -> np.ndarray:

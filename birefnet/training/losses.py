@@ -50,11 +50,10 @@ def iou_loss(predicted: Tensor, alpha: Tensor) -> Tensor:
 
 def ssim_loss(predicted: Tensor, alpha: Tensor, window: int = 11, sigma: float = 1.5) -> Tensor:
     """1 − (1 + SSIM) / 2 with a Gaussian window; values in 0..1, zeros outside the picture."""
-    maps = torch.cat([predicted, alpha, predicted * predicted, alpha * alpha, predicted * alpha])
     # As products with banded matrices: convolutions of one channel are several times slower on a CPU.
-    height, width = (band(side, window, sigma).to(maps) for side in maps.shape[2:])
-    maps = height @ maps @ width
-    mean_p, mean_a, square_p, square_a, product = maps.chunk(5)
+    height, width = (band(side, window, sigma).to(predicted) for side in predicted.shape[2:])
+    mean_p, square_p, product = (height @ torch.cat([predicted, predicted**2, predicted * alpha]) @ width).chunk(3)
+    mean_a, square_a = (height @ torch.cat([alpha, alpha**2]) @ width).chunk(2)
     c1, c2 = 0.01**2, 0.03**2
     covariance = product - mean_p * mean_a
     variance = square_p - mean_p**2 + square_a - mean_a**2

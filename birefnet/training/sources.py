@@ -27,7 +27,7 @@ DRAWN = re.compile(r"/(cartoon|symbols|roadsigns|flags|money|hanukkah|newyears|e
                    r"fedora|feathered|propeller|sombrero|hedgehog|pizza|tooth|/eye\.|Santa|skull|spider|bow\.png|goal")
 CLIPART_FOLDERS = ("animals", "people", "plants", "food", "transportation", "tools", "containers")
 # Photographs without a subject of their own, then patterns and drawings, which are drawn less often.
-PHOTOGRAPHS = ("mate/nature/Aqua.jpg", "mate/nature/Blinds.jpg", "mate/nature/Dune.jpg", "mate/nature/Garden.jpg",
+PHOTOGRAPHS = ("mate/nature/Aqua.jpg", "mate/nature/Blinds.jpg", "mate/nature/Dune.jpg",
                "mate/nature/GreenMeadow.jpg", "mate/nature/RainDrops.jpg", "mate/nature/Storm.jpg",
                "mate/nature/Wood.jpg", "Bridge_by_Sander_Klootwijk.jpg", "Dragonfly_by_Bolly.jpg",
                "aitzgorri_by_Aitzol_Berasategi.jpg", "life_by_Aitzol_Berasategi.jpg",
@@ -35,7 +35,7 @@ PHOTOGRAPHS = ("mate/nature/Aqua.jpg", "mate/nature/Blinds.jpg", "mate/nature/Du
                "umang_by_Abhishek_Mudgal.jpg", "Picture_1A_by_freespace.jpg", "Autumn", "BytheWater", "ColdRipple",
                "DarkestHour", "EveningGlow", "FallenLeaf", "Grey", "Path", "summer_1am", "Canopee", "Volna",
                "ColorfulCups", "Kite")
-PATTERNS = ("analogpattern_by_Peter_Nerlich.jpg", "mate/abstract/Elephants.jpg", "mate/nature/FreshFlower.jpg",
+PATTERNS = ("analogpattern_by_Peter_Nerlich.jpg", "mate/abstract/Elephants.jpg",
             "Altai", "Elarun", "Honeywave", "IceCold", "Kokkini", "Opal", "PastelHills", "Shell", "Flow", "Cluster")
 
 

@@ -24,7 +24,7 @@ from .sources import Pictures
 # The build of weights/birefnet-nano.safetensors: PVT v2 b0 with narrower MLPs, plain ASPP, residual decoder blocks.
 NANO = Config(family="pvt_v2", widths=(32, 64, 160, 256), depths=(2, 2, 2, 2), heads=(1, 2, 5, 8),
               multi_scale="none", attention="plain", inner=64, branch=48, patch_inner=16, residual=True,
-              size=(288, 288), task="General")
+              size=(352, 352), task="General")
 MEAN, SPREAD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
 
@@ -41,7 +41,7 @@ class Plan:
     clip: float = 20.0                 # largest gradient norm
     average: float = 0.998             # of the exponentially averaged weights, which are what is exported
     task: str = "general"              # which of losses.WEIGHTS
-    sizes: tuple[tuple[float, int], ...] = ((0.6, 160), (0.9, 224), (1.0, 288))  # until this share of steps: side
+    sizes: tuple[tuple[float, int], ...] = ((0.43, 160), (0.77, 256), (1.0, 320))  # until this share of steps: side
     half: bool = True                  # bfloat16 where autocast finds it safe
 
     def size(self, step: int) -> int:
