@@ -6,12 +6,15 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parent))  # host, floor, workflow, browser
+sys.path.insert(0, str(Path(__file__).parent))  # host, floor, workflow, browser, known
 
 from floor import comfyui_0_3_75  # noqa: E402
-from host import Host  # noqa: E402
+from host import Host, values  # noqa: E402
+from known import MASK, PHOTO  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +30,24 @@ def host(tmp_path_factory) -> Host:
 @pytest.fixture(scope="session")
 def object_info(host) -> dict[str, dict]:
     return host.object_info()
+
+
+@pytest.fixture(scope="session")
+def photo(host, tmp_path_factory) -> str:
+    """The name in the host of the photograph whose mask is known. As PNG: hosts differ in how they decode JPEG."""
+    file = tmp_path_factory.mktemp("photo") / "photo.png"
+    with Image.open(PHOTO) as picture:
+        picture.save(file)
+    return host.upload(file)
+
+
+@pytest.fixture(scope="session")
+def pixels() -> np.ndarray:
+    """The photograph, [H,W,3] in 0..1."""
+    return values(Image.open(PHOTO))
+
+
+@pytest.fixture(scope="session")
+def known() -> np.ndarray:
+    """Its mask, [H,W] in 0..1, 1 = subject."""
+    return values(Image.open(MASK))

@@ -37,7 +37,7 @@ def test_a_dropped_template_runs_from_the_page(opened, object_info, template, tm
     assert errors_of_ours(said) == []
     assert widget_values(after) == widget_values(before)  # a run adds nothing to what is saved by position
     shown = np.asarray(Image.open(tmp_path / "page.jpg").resize((64, 64)))
-    assert len(np.unique(shown.reshape(-1, 3), axis=0)) > 1000  # nodes, links, pictures: not an empty canvas
+    assert len(np.unique(shown.reshape(-1, 3), axis=0)) > 300  # nodes, links, pictures: not an empty canvas
 
 
 def widget_values(workflow: dict) -> dict[int, list]:

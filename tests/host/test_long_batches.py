@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from host import PACK
+from known import PHOTO
 from workflow import node, segmented
 
-DATA = PACK / "tests" / "data"
 FRAMES, HEIGHT, WIDTH = 40, 540, 960
 MIB = 2**20
 
 
 def video(host, frames: int) -> dict:
-    return {"photo": node("LoadImage", image=host.upload(DATA / "astronaut.jpg")),
+    return {"photo": node("LoadImage", image=host.upload(PHOTO)),
             "scaled": node("ImageScale", image=["photo", 0], upscale_method="bilinear", width=WIDTH, height=HEIGHT,
                            crop="center"),
             } | segmented(node("RepeatImageBatch", image=["scaled", 0], amount=frames)) | {
@@ -29,13 +28,13 @@ def test_forty_frames_need_no_more_memory_than_their_pixels_and_one_pass(host):
 def test_an_interrupted_batch_stops_at_once_and_the_queue_lives_on(host):
     reached = []
 
-    def stop_at_the_third(event: str, data: dict) -> None:
-        if event == "progress" and data["node"] == "segment":
-            reached.append(data["value"])
-            if data["value"] == 3:
+    def stop_near_the_third(event: str, data: dict) -> None:
+        if event == "progress" and data["node"] == "segment":  # some are left out when they come too fast
+            if not any(value >= 3 for value in reached) and data["value"] >= 3:
                 host.interrupt()
+            reached.append(data["value"])
 
-    record = host.watch(video(host, 200), stop_at_the_third)
+    record = host.watch(video(host, 200), stop_near_the_third)
     assert "execution_interrupted" in [event for event, _ in record["status"]["messages"]]
     assert 3 <= max(reached) < 100
     host.run(video(host, 1))

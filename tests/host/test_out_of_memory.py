@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from host import PACK, values
+from host import values
+from known import PHOTO
 from workflow import node, segmented
-
-PHOTO = PACK / "tests" / "data" / "astronaut.jpg"
 
 
 def batch(host, frames: int, **changes) -> dict:
