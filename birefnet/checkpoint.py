@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .config import IMAGENET_MEAN, Config
+from .config import IMAGENET_MEAN, MULTI_SCALE, NORMALIZATIONS, PATCH_ORDERS, Config
 from .detect import CheckpointError, detect
 from .fused import fuse
 from .network import BiRefNet
@@ -67,21 +67,23 @@ def load(
     return model
 
 
-def configure(source: Source, told: dict, defaults: Mapping[str, object]) -> Config:
+def configure(source: Source, told: Mapping[str, object], defaults: Mapping[str, object]) -> Config:
+    settled = {}
     for key, value in told.items():
-        if value == "auto":
-            told[key] = parse_metadata(key, source.metadata.get(f"birefnet.{key}")) or defaults.get(key)
+        text = source.metadata.get(f"birefnet.{key}")
+        if value != "auto":
+            settled[key] = parse(key, value)
+        elif text is not None:
+            try:
+                settled[key] = parse(key, text)
+            except ValueError as error:
+                raise CheckpointError(f"in the file's metadata, {error}") from None
+        elif key in defaults:
+            settled[key] = parse(key, defaults[key])
+    found = detect(source.shapes, settled.pop("multi_scale", None), settled.pop("heads", None))
     try:
-        return Config(
-            **detect(source.shapes, told["multi_scale"], told["heads"]),
-            patch_order=told["patch_order"] or Config.patch_order,
-            normalize=told["normalize"] or Config.normalize,
-            size=parse_size(told["size"]) if told["size"] else Config.size,
-            task=source.metadata.get("birefnet.task", ""),
-        )
-    except CheckpointError:
-        raise
-    except (ValueError, IndexError, ZeroDivisionError) as error:
+        return Config(**found, **settled, task=source.metadata.get("birefnet.task", ""))
+    except ValueError as error:
         raise CheckpointError(f"the checkpoint's tensors do not fit together: {error}") from None
 
 
@@ -95,7 +97,9 @@ def build(source: Source, config: Config, device: str | torch.device, dtype: tor
     for name in model.state_dict():
         if not name.endswith(REBUILT):
             fused = form == "inference" and not name.startswith("bb.")
-            state[name] = source.float_tensor(name).to(*(("cpu", torch.float32) if fused else (device, dtype)))
+            place = ("cpu", torch.float32) if fused else (device, dtype)
+            # A copy always: the source may be a mapped file that is overwritten, or tensors that the caller changes.
+            state[name] = source.float_tensor(name).to(*place, copy=True)
     model.load_state_dict(state, strict=False, assign=True)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -110,7 +114,7 @@ def compare(source: Source, model: BiRefNet) -> None:
     missing = sorted(needed.keys() - source.shapes.keys())
     if missing:
         raise CheckpointError(f"the checkpoint is incomplete: detected {model.config.describe()}, but "
-                              f"{listing(missing)} missing")
+                              f"the file lacks {listing(missing)}")
     wrong = [f"{name} is {list(source.shapes[name])}, expected {list(shape)}" for name, shape in needed.items()
              if source.shapes[name] != shape]
     if wrong:
@@ -126,19 +130,30 @@ def listing(items: list[str], separator: str = ", ", most: int = 6) -> str:
     return shown if len(items) <= most else f"{shown} and {len(items) - most} more"
 
 
-# Metadata --------------------------------------------------------------------------------------------------------
+def parse(key: str, value: object) -> object:
+    """A setting as `Config` holds it, from an argument, a catalog's row, or metadata's text. Raises ValueError."""
+    if key == "size":
+        return parse_size(value)
+    if key == "heads":
+        return parse_heads(value)
+    allowed = {"patch_order": PATCH_ORDERS, "normalize": NORMALIZATIONS, "multi_scale": MULTI_SCALE}[key]
+    if value not in allowed:
+        raise ValueError(f"{key} is {value!r}; expected {' or '.join(map(repr, allowed))}")
+    return value
 
 
-def parse_metadata(key: str, text: str | None) -> object:
-    if text is None or key != "heads":
-        return text
+def parse_heads(heads: object) -> tuple[int, ...]:
+    """Head counts of the four stages, from a sequence or "1,2,5,8"."""
     try:
-        return tuple(int(number) for number in text.split(","))
-    except ValueError:
-        raise CheckpointError(f'metadata "birefnet.heads" is {text!r}; expected numbers such as "1,2,5,8"') from None
+        numbers = tuple(int(number) for number in (heads.split(",") if isinstance(heads, str) else heads))
+    except (ValueError, TypeError):
+        numbers = ()
+    if len(numbers) != 4 or min(numbers) < 1:
+        raise ValueError(f'heads is {heads!r}; expected four numbers such as "1,2,5,8"')
+    return numbers
 
 
-def parse_size(size: str | int | tuple[int, int]) -> tuple[int, int] | None:
+def parse_size(size: object) -> tuple[int, int] | None:
     """(height, width), or None for "dynamic"; from an int, a pair, "512" or "1440x2560" (height × width)."""
     if size == "dynamic":
         return None
@@ -185,7 +200,7 @@ def warn_if_folded(model: BiRefNet) -> None:
     ordinary file the two are unrelated.
     """
     first = model.bb.patch_embed.proj if model.config.family == "swin_v1" else model.bb.patch_embed1.proj
-    if model.config.normalize == "none" or first.bias is None or first.out_channels < 2:
+    if model.config.normalize == "none":
         return
     weight, bias = first.weight.detach().float().cpu(), first.bias.detach().float().cpu()
     folded = -(weight.sum((2, 3)) * torch.tensor(IMAGENET_MEAN)).sum(1)

@@ -3,7 +3,7 @@
 Every output position reads each kernel tap at its own fractional place. A bilinear sample is a weighted sum of four
 rows of the channels-last input, and modulation only scales those four weights, so all taps of a run of positions are
 one weighted gather (`embedding_bag`) that yields the columns of an ordinary matrix product. Runs of positions bound
-the memory: a run's columns and gather lists stay within `SCRATCH_BYTES`.
+the memory: a run's columns and gather lists stay within a fixed budget.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SCRATCH_BYTES = 16 << 20  # larger runs measured no faster on CPU
+SCRATCH_BYTES = 16 << 20  # on the CPU, where larger runs measured no faster
+DEVICE_SCRATCH_BYTES = 128 << 20  # elsewhere, where every run costs launches
 GATHER_BYTES = 100        # per tap: four rows and shares, and what it takes to find them
 
 
@@ -44,7 +45,8 @@ def deformed_columns(x: Tensor, offset: Tensor, modulation: Tensor, side: int) -
     dy, dx = offset.float().reshape(batch, taps, 2, -1).permute(2, 0, 3, 1).contiguous().view(2, -1, taps).unbind(0)
     modulation = modulation.float().reshape(batch, taps, -1).transpose(1, 2).contiguous().view(-1, taps)
     positions = batch * height * width
-    step = max(1, SCRATCH_BYTES // (taps * (channels * x.element_size() + GATHER_BYTES)))
+    scratch = SCRATCH_BYTES if x.device.type == "cpu" else DEVICE_SCRATCH_BYTES
+    step = max(1, scratch // (taps * (channels * x.element_size() + GATHER_BYTES)))
     for start in range(0, positions, step):
         run = slice(start, min(start + step, positions))
         index, share = bilinear_rows(dy[run], dx[run], modulation[run], run, side, height, width)

@@ -51,6 +51,8 @@ def detect(shapes: Shapes, multi_scale: str | None = None, heads: tuple[int, ...
     except KeyError as missing:
         raise CheckpointError(f"this file seems to be a BiRefNet, but lacks the tensor {missing}: it was saved "
                               "incompletely; get it again") from None
+    except (IndexError, ZeroDivisionError) as error:
+        raise CheckpointError(f"the checkpoint's tensors do not fit together: {error}") from None
 
 
 def refuse_foreign(shapes: Shapes) -> None:

@@ -26,6 +26,8 @@ def matte(model: BiRefNet, image: Tensor | Image.Image, size: int | tuple[int, i
     in training. All B frames go through the network at once, on the model's device and in its dtype.
     """
     frames = from_pil(image) if isinstance(image, Image.Image) else image
+    if not isinstance(frames, Tensor) or not frames.is_floating_point():
+        raise ValueError(f"expected a float tensor in 0..1 or a PIL image, got {getattr(frames, 'dtype', type(frames))}")
     if frames.ndim != 4 or frames.shape[3] not in (1, 3, 4):
         raise ValueError(f"expected an image [B, H, W, C] with 1, 3 or 4 channels, got {list(frames.shape)}")
     batch, height, width, channels = frames.shape
@@ -88,7 +90,9 @@ def resample(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def from_pil(image: Image.Image) -> Tensor:
-    """[1,H,W,C] in 0..1; anything but grey, RGB and RGBA is converted to RGB(A)."""
+    """[1,H,W,C] in 0..1; what is neither grey, RGB nor RGBA is converted to RGB(A)."""
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"a picture of mode {image.mode} has no known range; birefnet.pictures.read scales such files")
     if image.mode not in ("L", "RGB", "RGBA"):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     pixels = torch.from_numpy(np.array(image, dtype=np.float32) / 255)

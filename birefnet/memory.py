@@ -7,7 +7,7 @@ import torch
 from .network import BiRefNet
 
 MARGIN = 1.4            # of measured peaks over the count of channels
-WORK_SPACE = 128 << 20  # of kernels, whatever the size
+WORK_SPACE = 192 << 20  # of kernels and of the deformable convolution's runs, whatever the size
 
 # What allocators say where PyTorch has no exception of its own: Linux and Windows RAM, MPS, CUDA, cuDNN.
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "status_alloc_failed")

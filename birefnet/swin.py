@@ -126,13 +126,12 @@ class WindowAttention(nn.Module):
 
     def position_bias(self, dtype: torch.dtype) -> Tensor:
         """[1,heads,N,N] with N = window² tokens, query first."""
-        index = relative_position_index(self.window).to(self.relative_position_bias_table.device)
+        index = relative_position_index(self.window, self.relative_position_bias_table.device)
         bias = self.relative_position_bias_table[index.flatten()].to(dtype)
         return bias.view(*index.shape, self.heads).permute(2, 0, 1).unsqueeze(0).contiguous()
 
     def attend_shifted(self, windows: Tensor, bias: Tensor) -> Tensor:
-        below, beside = edge_masks(self.window, self.shift)
-        below, beside = (mask.to(bias) for mask in (below, beside))
+        below, beside = edge_masks(self.window, self.shift, bias.device, bias.dtype)
         rows, columns = windows.shape[1:3]
         inside, last_row, last_column = slice(0, rows - 1), slice(rows - 1, rows), slice(columns - 1, columns)
         before = slice(0, columns - 1)
@@ -167,23 +166,24 @@ def join_windows(windows: Tensor, side: int) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def relative_position_index(side: int) -> Tensor:
+def relative_position_index(side: int, device: torch.device) -> Tensor:
     """[N,N]: the bias table's row for query i and key j, (yi−yj+side−1)·(2·side−1) + (xi−xj+side−1)."""
     with torch.inference_mode(False):  # a cached inference tensor could not serve training later
         y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
         y, x = y.flatten(), x.flatten()
-        return (y[:, None] - y[None, :] + side - 1) * (2 * side - 1) + (x[:, None] - x[None, :] + side - 1)
+        index = (y[:, None] - y[None, :] + side - 1) * (2 * side - 1) + (x[:, None] - x[None, :] + side - 1)
+        return index.to(device)
 
 
 @lru_cache(maxsize=8)
-def edge_masks(side: int, shift: int) -> tuple[Tensor, Tensor]:
+def edge_masks(side: int, shift: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Two [N,N] masks, 0 or −inf: between the rows, and between the columns, that the shift brought together."""
     with torch.inference_mode(False):
         wrapped = torch.arange(side) >= side - shift
         row = wrapped[:, None].expand(side, side).flatten()
         column = wrapped[None, :].expand(side, side).flatten()
-        return tuple(torch.zeros(side * side, side * side).masked_fill_(at[:, None] != at[None, :], float("-inf"))
-                     for at in (row, column))
+        return tuple(torch.zeros(side * side, side * side, dtype=dtype)
+                     .masked_fill_(at[:, None] != at[None, :], float("-inf")).to(device) for at in (row, column))
 
 
 class PatchMerging(nn.Module):

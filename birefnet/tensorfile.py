@@ -75,10 +75,12 @@ def open_pickle(path: Path) -> Source:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise CheckpointError("the file holds more than tensors and was refused, because loading it could run code; "
-                              "save it again as a plain state dict or as .safetensors") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise CheckpointError(f"this is a damaged or truncated PyTorch file ({str(error).splitlines()[0]}); "
+        raise CheckpointError("the file holds more than plain tensors, or is damaged, and was refused, because reading on "
+                              "could run code; save it again as a plain state dict or as .safetensors") from None
+    except Exception as error:  # damaged bytes fail in whatever way they happen to
+        if "TorchScript" in str(error):
+            raise CheckpointError("this is a TorchScript program; save the state dict of its model instead") from None
+        raise CheckpointError(f"this is a damaged or truncated PyTorch file ({type(error).__name__}); "
                               "get it again") from None
     if not isinstance(content, Mapping):
         raise CheckpointError(f"the file holds a {type(content).__name__}; expected a state dict")

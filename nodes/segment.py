@@ -67,7 +67,7 @@ class BiRefSegment(io.ComfyNode):
         def keep(start: int, stop: int, pictures: Tensor, alpha: Tensor) -> None:
             mask[start:stop] = alpha
             cutout[start:stop] = convert.cutout(pictures, mask[start:stop])
-            sums.append(alpha.double().sum().item())
+            sums.append(alpha.cpu().double().sum().item())  # MPS has no float64
             empty.extend(start + i for i, peak in enumerate(alpha.amax((1, 2)).tolist()) if peak < PRESENT)
 
         matte_batch(model, images, keep, size=size, per_pass=frames_per_pass)

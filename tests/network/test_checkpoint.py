@@ -139,6 +139,18 @@ def truncated_safetensors(state):
     return buffer.getvalue()
 
 
+def legacy(content) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer, _use_new_zipfile_serialization=False)
+    return buffer.getvalue()
+
+
+def scripted() -> bytes:
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), buffer)
+    return buffer.getvalue()
+
+
 def zipped(content) -> bytes:
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -153,6 +165,9 @@ def zipped(content) -> bytes:
     (lambda state: struct.pack("<Q", 1 << 62) + b"{}", "damaged or truncated safetensors"),
     (truncated_safetensors, "damaged or truncated safetensors"),
     (lambda state: zipped(state)[:2000], "damaged or truncated PyTorch"),
+    *((lambda state, size=size: legacy(state)[:size], "damaged|more than plain tensors") for size in (1, 2, 100, 400, 5000)),
+    (lambda state: b"\x80" + bytes(range(255)), "damaged"),
+    (lambda state: scripted(), "TorchScript"),
     (lambda state: zipped({"state_dict": RunsCode()}), "could run code"),
     (lambda state: pickle.dumps(RunsCode()), "could run code"),
     (lambda state: zipped([1, 2, 3]), "expected a state dict"),
@@ -161,7 +176,7 @@ def zipped(content) -> bytes:
     (lambda state: zipped({"stage1.rebnconvin.conv_s1.weight": torch.zeros(1)}), "U²-Net or IS-Net"),
     (lambda state: zipped({"some.weight": torch.zeros(1)}), "its 1 tensors begin with: some.weight"),
     (lambda state: zipped({k: v for k, v in state.items() if "lateral_block3" not in k}),
-     "incomplete: detected pvt_v2 8-16-40-64.*lateral_block3.conv.bias"),
+     "incomplete: detected pvt_v2 8-16-40-64.*lacks decoder.lateral_block3.conv.bias"),
     (lambda state: zipped({k: v for k, v in state.items() if "ipt_blk5" not in k}), "lacks the tensor.*ipt_blk5"),
     (lambda state: zipped({k: v.to(torch.int8) for k, v in state.items()}), "stored as int8"),
     (lambda state: zipped({**state, "decoder.conv_out1.0.weight": torch.zeros(1, 7, 1, 1)}), r"expected \[1, 10, 1, 1\]"),
@@ -178,6 +193,35 @@ def test_a_wrong_file_is_one_clear_sentence(tmp_path, monkeypatch, tiny_state, c
         birefnet.load(path)
     assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"normalize": "foo"}, {"size": "abc"}, {"size": (1, 2, 3)}, {"heads": (0, 1, 1, 1)},
+                                   {"multi_scale": "foo"}, {"patch_order": "gx"}])
+def test_a_wrong_argument_and_wrong_metadata_are_named(tmp_path, tiny_state, wrong):
+    key, value = next(iter(wrong.items()))
+    with pytest.raises(ValueError, match=f"^{key} is") as error:
+        birefnet.load(tiny_state, **wrong)
+    assert not isinstance(error.value, CheckpointError)
+    text = ",".join(map(str, value)) if isinstance(value, tuple) else value
+    save_file(tiny_state, tmp_path / "a.safetensors", {f"birefnet.{key}": text})
+    with pytest.raises(CheckpointError, match=f"metadata, {key} is"):
+        birefnet.load(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("form", ["plain", "inference"])
+def test_a_loaded_network_owns_its_weights(tmp_path, tiny_state, form):
+    """The file may be overwritten in place, the state dict trained on: a network that is loaded stays as it is."""
+    x = torch.zeros(1, 3, 64, 64)
+    state = {name: tensor.clone() for name, tensor in tiny_state.items()}
+    save_file(state, tmp_path / "a.safetensors")
+    from_file, from_state = birefnet.load(tmp_path / "a.safetensors", form=form), birefnet.load(state, form=form)
+    with torch.inference_mode():
+        expected = from_file(x)
+        with (tmp_path / "a.safetensors").open("r+b") as file:
+            file.truncate(0)
+        for tensor in state.values():
+            tensor.zero_()
+        assert from_file(x).equal(expected) and from_state(x).equal(expected)
 
 
 def test_a_missing_file_and_a_folder(tmp_path):

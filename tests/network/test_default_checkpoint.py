@@ -1,0 +1,23 @@
+"""The checkpoint that ships: half precisions hardly change its mattes of photographs."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import birefnet
+import weights
+from birefnet import pictures
+
+PHOTOGRAPHS = sorted((Path(__file__).parents[1] / "data").glob("*.jpg"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_alpha_in_half_precision_is_close_to_float32(dtype):
+    assert PHOTOGRAPHS
+    full, half = birefnet.load(weights.NANO), birefnet.load(weights.NANO, dtype=dtype)
+    for path in PHOTOGRAPHS:
+        image = pictures.read(path)
+        difference = (birefnet.matte(half, image) - birefnet.matte(full, image)).abs().flatten()
+        largest = difference.kthvalue(round(0.999 * len(difference))).values
+        assert difference.mean() < 2e-3 and largest < 2e-2, f"{path.name}: {difference.mean():.4f}, {largest:.4f}"
