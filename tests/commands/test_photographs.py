@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from birefnet import pictures
 from birefnet.__main__ import main
@@ -35,4 +37,7 @@ def test_the_mask_is_the_cutouts_alpha(tmp_path):
 
 def test_a_grey_photograph(tmp_path):
     assert main(["cut", str(DATA / "camera.jpg"), "-o", str(tmp_path / "cutout.png")]) == 0
-    assert pictures.read(tmp_path / "cutout.png").shape[-1] == 4
+    cutout, grey = np.asarray(Image.open(tmp_path / "cutout.png")), np.asarray(Image.open(DATA / "camera.jpg"))
+    visible = cutout[..., 3] > 0
+    assert (cutout[visible, :3] == grey[visible, None]).all()
+    assert 0.1 < visible.mean() < 1 and cutout[..., 3].max() > 250

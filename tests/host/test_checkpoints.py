@@ -19,9 +19,9 @@ def mask(host, checkpoint: str) -> np.ndarray:
     return values(host.pictures(host.run(workflow))["shown"][0], 0)
 
 
-def save_flat(path, value: float) -> None:
-    """A checkpoint that gives the same logit everywhere, whatever the picture."""
-    state = load_file(NANO)
+def save_flat(path, value: float, dtype: torch.dtype = torch.float16) -> None:
+    """A checkpoint that gives the same logit everywhere, whatever the picture. An old file is overwritten in place."""
+    state = {name: tensor.to(dtype) for name, tensor in load_file(NANO).items()}
     state["decoder.conv_out1.0.weight"] = torch.zeros_like(state["decoder.conv_out1.0.weight"])
     state["decoder.conv_out1.0.bias"] = torch.full_like(state["decoder.conv_out1.0.bias"], value)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,11 +42,12 @@ def test_a_file_in_any_folder_is_offered_and_runs(host, folder, name):
     assert mask(host, name).min() > 0.99
 
 
-def test_a_replaced_file_is_read_again(host):
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
+def test_a_file_overwritten_while_it_is_loaded_is_read_again(host, dtype):
     path = host.base / "models" / "BiRefNet" / "changing.safetensors"
-    save_flat(path, 20)
+    save_flat(path, 20, dtype)
     assert mask(host, path.name).min() > 0.99
-    save_flat(path, -20)
+    save_flat(path, -20, dtype)
     assert mask(host, path.name).max() < 0.01
 
 

@@ -50,7 +50,6 @@ def test_the_default_comes_first_and_alone_needs_no_download():
     assert weights.CATALOG[0].filename == weights.NANO.name
 
 
-@pytest.mark.skipif(not weights.NANO.is_file(), reason="the checkpoint is not in this clone")
 def test_the_default_is_what_its_row_says():
     row = weights.CATALOG[0]
     with open(weights.NANO, "rb") as file:
