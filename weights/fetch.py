@@ -254,9 +254,11 @@ def _lock(target: Path, waiting: Callable[[], object]) -> Iterator[None]:
             raise _disk_error(error, target.parent) from error
     try:
         yield
-    finally:
+        # After a success alone: who waits for it gets it all the same, and finds the file whole. After a failure the
+        # next one must find this very lock, or two would write one partial file.
         with contextlib.suppress(OSError):
-            path.unlink()  # before the release: who waits for it gets it all the same, and finds the file whole
+            path.unlink()
+    finally:
         lock.release()
 
 
