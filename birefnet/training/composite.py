@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 from .sources import Pictures
 
 Rng = np.random.Generator
-NEGATIVES = 0.07
+NEGATIVES = 0.09
 
 
 def pair(pictures: Pictures, seed: int, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -36,19 +36,19 @@ def background(pictures: Pictures, rng: Rng, size: int) -> np.ndarray:
     kind = rng.random()
     if kind < 0.26:
         image = crop(rng, pictures.draw(rng, "photograph")[0], size)
-    elif kind < 0.46:
+    elif kind < 0.43:
         image = crop(rng, pictures.draw(rng, "environment")[0], size)
-    elif kind < 0.52:
+    elif kind < 0.48:
         image = crop(rng, pictures.draw(rng, "pattern")[0], size)
-    elif kind < 0.58:
+    elif kind < 0.57:
         image = water(rng, size)
-    elif kind < 0.72:
+    elif kind < 0.75:
         image = horizon(pictures, rng, size)
-    elif kind < 0.79:
+    elif kind < 0.82:
         image = foliage(pictures, rng, size)
-    elif kind < 0.84:
+    elif kind < 0.87:
         image = texture(rng, size)
-    elif kind < 0.88:
+    elif kind < 0.93:
         image = regular(rng, size)
     else:
         image = gradient(rng, size)
@@ -96,15 +96,26 @@ def texture(rng: Rng, size: int) -> np.ndarray:
 
 
 def regular(rng: Rng, size: int) -> np.ndarray:
-    """Stripes, checks and pure grain: much contrast and nothing to cut out."""
+    """Stripes, checks, brickwork and pure grain: much contrast and nothing to cut out."""
+    kind = rng.integers(4)
+    if kind == 0:
+        grain = rng.random((size, size, rng.choice([1, 3])), np.float32) * np.ones(3, np.float32)
+        return blur(grain, rng.uniform(0.5, 3)) if rng.random() < 0.5 else grain
     y, x = np.mgrid[0:1:size * 1j, 0:1:size * 1j].astype(np.float32)
-    angle, count = rng.uniform(0, 2 * np.pi), rng.uniform(3, 40)
-    u, v = (x * np.cos(angle) + y * np.sin(angle)) * count, (y * np.cos(angle) - x * np.sin(angle)) * count
-    kind = rng.integers(3)
-    if kind == 2:
-        return rng.random((size, size, rng.choice([1, 3])), np.float32) * np.ones(3, np.float32)
-    field = np.sin(2 * np.pi * u) * 0.5 + 0.5 if kind == 0 else ((np.floor(u) + np.floor(v)) % 2).astype(np.float32)
-    return mix(rng.uniform(0, 1, 3), rng.uniform(0, 1, 3), field[..., None])
+    angle, count = rng.choice([0, rng.uniform(0, 2 * np.pi)]), rng.uniform(3, 30)
+    bend = (noise(rng, size, 2, 1.0, 0.5) - 0.5) * rng.uniform(0, 0.1)
+    u, v = (x * np.cos(angle) + y * np.sin(angle) + bend) * count, (y * np.cos(angle) - x * np.sin(angle)) * count
+    if kind == 1:
+        field = np.sin(2 * np.pi * u) * 0.5 + 0.5
+    elif kind == 2:
+        field = ((np.floor(u) + np.floor(v)) % 2).astype(np.float32)
+    else:  # bricks, tiles or planks: stones of slightly different tone between joints
+        u = u / rng.uniform(1, 6) + 0.5 * (np.floor(v) % 2)
+        tones = rng.random((64, 64), np.float32)[np.floor(v).astype(int) % 64, np.floor(u).astype(int) % 64]
+        joint = np.minimum(np.minimum(u % 1, 1 - u % 1) * 2, np.minimum(v % 1, 1 - v % 1)) < rng.uniform(0.02, 0.12)
+        field = np.where(joint, 1, tones * rng.uniform(0, 0.6))
+    image = mix(rng.uniform(0, 1, 3), rng.uniform(0, 1, 3), field[..., None])
+    return np.clip(image * (1 - rng.uniform(0, 0.5) * noise(rng, size, 6, 1.0, 0.9)[..., None]), 0, 1)
 
 
 def water(rng: Rng, size: int) -> np.ndarray:
@@ -195,7 +206,7 @@ def add_subject(pictures: Pictures, rng: Rng, image: np.ndarray, alpha: np.ndarr
 def subject(pictures: Pictures, rng: Rng) -> tuple[Image.Image, str]:
     """A cut-out (RGBA) and its framing: "full", "close" (fills the frame and leaves it below), or "half"/"head"
     (already cut below, so must reach the lower border)."""
-    kind = rng.choice(["animal", "person", "thing", "shape", "creature"], p=[0.40, 0.36, 0.10, 0.06, 0.08])
+    kind = rng.choice(["animal", "person", "thing", "shape", "creature"], p=[0.38, 0.43, 0.08, 0.05, 0.06])
     if kind == "creature":
         return creature(pictures, rng), "full"
     pixels, row = pictures.draw(rng, kind)
@@ -205,7 +216,7 @@ def subject(pictures: Pictures, rng: Rng) -> tuple[Image.Image, str]:
     if kind == "animal" and rng.random() < 0.3:
         layer = ruffle(rng, layer)
     if kind == "person":
-        return layer, row["name"]
+        return dress(pictures, rng, layer, row["name"]) if rng.random() < 0.6 else layer, row["name"]
     return layer, "close" if kind == "animal" and rng.random() < 0.3 else "full"
 
 
@@ -258,6 +269,26 @@ def retexture(pictures: Pictures, rng: Rng, layer: Image.Image) -> Image.Image:
     return Image.fromarray(as_bytes(filled), "RGBA")
 
 
+def dress(pictures: Pictures, rng: Rng, person: Image.Image, framing: str) -> Image.Image:
+    """The person below the neck in another fabric, light and shade kept."""
+    kind = rng.random()
+    if kind < 0.35:
+        cloth = texture(rng, 160)
+    elif kind < 0.6:
+        cloth = regular(rng, 160)
+    else:
+        cloth = crop(rng, pictures.draw(rng, "photograph", "pattern")[0], 160)
+    cloth = jitter(rng, cloth, 0.4) * rng.choice([1.0, rng.uniform(0.1, 0.6)])  # much clothing is dark
+    pixels = as_float(person)
+    cloth = as_float(Image.fromarray(as_bytes(cloth)).resize(person.size, Image.BILINEAR))
+    neck = {"full": 0.18, "half": 0.33, "head": 0.7}[framing] * len(pixels)
+    below = np.clip((np.arange(len(pixels)) - neck) / 6, 0, 1)[:, None, None]
+    light = pixels[..., :3] @ np.full((3, 1), 1 / 3, np.float32)
+    light = light / max(float(light[pixels[..., 3] > 0.5].mean()), 0.05)
+    colour = mix(pixels[..., :3], np.clip(cloth * light, 0, 1), below * rng.uniform(0.5, 1))
+    return Image.fromarray(as_bytes(np.dstack([colour, pixels[..., 3]])), "RGBA")
+
+
 def ruffle(rng: Rng, layer: Image.Image) -> Image.Image:
     """Fur: pixels pulled from along short random strands, so that the edge frays."""
     pixels = np.asarray(layer)
@@ -285,13 +316,13 @@ def place(rng: Rng, layer: Image.Image, framing: str, size: int) -> Image.Image:
     elif framing != "full":
         scale = rng.uniform(0.65, 1.3) * size / height
         turn = rng.normal(0, 4)
-        centre = np.array([rng.normal(0.5, 0.14), 1.02]) * size  # the lower edge lies below the frame
+        centre = np.array([rng.normal(0.5, 0.14 if rng.random() < 0.6 else 0.28), 1.02]) * size  # the lower edge lies below the frame
         anchor = np.array([width / 2, height * rng.uniform(0.85, 0.99)])
     else:
         smallest = 0.5 if rng.random() < 0.8 else 0.22
         scale = np.exp(rng.uniform(np.log(smallest), np.log(1.35))) * size / max(width, height)
         turn = rng.normal(0, 8) if rng.random() < 0.8 else rng.uniform(-180, 180)
-        centre = rng.normal(0.5, 0.15, 2) * size
+        centre = rng.normal(0.5, 0.15 if rng.random() < 0.6 else 0.28, 2) * size
         anchor = np.array([width / 2, height / 2])
     squeeze = np.exp(rng.normal(0, 0.17))  # networks stretch the photograph to a square
     angle = np.deg2rad(turn)
@@ -317,7 +348,7 @@ def harmonise(rng: Rng, colour: np.ndarray, cover: np.ndarray, image: np.ndarray
         goal, goal_spread = sample.mean((0, 1)), sample.std() + 1e-3
         matched = (colour - mean) * np.clip(goal_spread / spread, 0.6, 1.5) + goal
         colour = mix(colour, matched, rng.uniform(0, 0.6))
-    if rng.random() < 0.06:  # against the light
+    if rng.random() < 0.1:  # against the light, or dark by nature
         colour = colour * rng.uniform(0.05, 0.4)
     if rng.random() < 0.3:
         colour = colour * (0.6 + 0.8 * ramp(rng, len(colour)))[..., None]
@@ -389,7 +420,7 @@ def finish(rng: Rng, image: np.ndarray) -> np.ndarray:
     if rng.random() < 0.3:
         grain = rng.standard_normal((size, size, rng.choice([1, 3])), np.float32)
         image = image + grain * np.float32(rng.uniform(0.005, 0.04))
-    if rng.random() < 0.08:
+    if rng.random() < 0.15:
         image = np.repeat(image @ np.full((3, 1), 1 / 3, np.float32), 3, 2)
     pixels = as_bytes(image)
     if rng.random() < 0.45:

@@ -41,7 +41,7 @@ class Plan:
     clip: float = 20.0                 # largest gradient norm
     average: float = 0.998             # of the exponentially averaged weights, which are what is exported
     task: str = "general"              # which of losses.WEIGHTS
-    sizes: tuple[tuple[float, int], ...] = ((0.43, 160), (0.77, 256), (1.0, 320))  # until this share of steps: side
+    sizes: tuple[tuple[float, int], ...] = ((0.4, 160), (0.82, 256), (1.0, 320))  # until this share of steps: side
     half: bool = True                  # bfloat16 where autocast finds it safe
 
     def size(self, step: int) -> int:

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 import birefnet
-from birefnet.training.evaluate import Score, iou, measure, mirrored, off_centre, subject_free
+from birefnet.training.evaluate import Score, iou, measure, off_centre, subject_free
 from birefnet.training.train import Plan, train
 
 TINY = birefnet.Config(family="pvt_v2", widths=(8, 8, 16, 16), depths=(1, 1, 1, 1), heads=(1, 1, 2, 2),
@@ -72,11 +72,18 @@ def test_iou_of_known_masks():
     assert iou(a, b) == pytest.approx(1 / 3) and iou(a, a) == 1 and iou(a * 0, b * 0) == 1
 
 
-def test_off_centre_moves_and_reflects():
-    row = torch.arange(8.0).expand(4, 8)
-    assert off_centre(row, 2)[0].tolist() == [2, 1, 0, 1, 2, 3, 4, 5]
-    assert off_centre(row, 0)[0].tolist() == [2, 3, 4, 5, 6, 7, 6, 5]
-    assert mirrored(torch.tensor([-2, -1, 0, 3, 4, 5]), 4).tolist() == [2, 1, 0, 3, 2, 1]
+@pytest.mark.parametrize("corner", range(4))
+def test_off_centre_pads_with_the_mirror_image_and_cuts_back(corner):
+    image, seen = torch.rand(40, 60, 3), []
+
+    def red(padded: torch.Tensor) -> torch.Tensor:
+        seen.append(padded)
+        return padded[..., 0]
+
+    assert torch.equal(off_centre(red, image, corner), image[..., 0])
+    assert seen[0].shape == (50, 75, 3)
+    top, left = 10 * (corner & 1), 15 * (corner >> 1)
+    assert torch.equal(seen[0][top:top + 40, left:left + 60], image)
 
 
 def test_measure_reads_a_folder_of_pairs(trained, tmp_path):
