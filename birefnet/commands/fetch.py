@@ -95,6 +95,8 @@ def _list(folder: Path | None) -> None:
     for row in weights.CATALOG:
         side = "x".join(map(str, reversed(row.size))) if isinstance(row.size, tuple) else row.size  # width first
         print(f"{row.name:<26}{side:<11}{row.megabytes:>4} MB  {row.license:<22}{row.task}")
+        if row.note:
+            print(f"{'':<26}{row.note}")
         try:
             print(f"{'':<26}here: {weights.find(row.name, folders)}")
         except weights.NotFound:

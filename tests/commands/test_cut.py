@@ -192,8 +192,20 @@ def test_an_input_is_never_replaced(tmp_path, cut, photo):
     before = source.read_bytes()
     for out in (source, tmp_path):
         result = cut(source, "-o", out, "--force")
-        assert result.status == 1 and "would replace the input" in result.messages[0]
+        assert result.status == 1 and "which is read" in result.messages[0]
     assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("out", ["b.png", "."])
+def test_the_background_is_never_replaced(tmp_path, cut, photo, out):
+    """Neither by name, nor by a folder's <stem>.png."""
+    photo("in/b.jpg"), photo("in/c.jpg")
+    behind = photo("b.png")
+    before = behind.read_bytes()
+    inputs = [tmp_path / "in" / "b.jpg"] if out == "b.png" else [tmp_path / "in"]
+    result = cut(*inputs, "-o", tmp_path / out, "--background", behind, "--force")
+    assert result.status == 1 and "which is read" in result.messages[0] and behind.read_bytes() == before
+    assert (tmp_path / "c.png").exists() == (out == ".")
 
 
 # What is said --------------------------------------------------------------------------------------------------------
@@ -303,10 +315,35 @@ def test_when_the_gpu_is_too_small_the_cpu_goes_on(tmp_path, cut, photo, monkeyp
         return birefnet.matte(*arguments)
 
     monkeypatch.setattr(work, "matte", matte)
+    monkeypatch.setattr(work, "_device", lambda model: "cuda" if len(calls) < 2 else "cpu")
     photo("in/a.png"), photo("in/b.png")
     result = cut(tmp_path / "in", "-o", tmp_path / "out")
     assert result.status == 0 and names(tmp_path / "out") == ["a.png", "b.png"]
     assert len(calls) == 3 and sum("going on with the CPU" in line for line in result.messages) == 1
+
+
+def test_when_the_checkpoint_does_not_fit_the_gpu_it_runs_on_the_cpu(tmp_path, cut, photo, monkeypatch):
+    move = torch.nn.Module.to
+
+    def to(model, *where):
+        if where == ("cuda",):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return move(model, *where)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(birefnet.BiRefNet, "to", to)
+    result = cut(photo("a.png"), "-o", tmp_path / "b.png")
+    assert result.status == 0 and "going on with the CPU" in result.messages[0]
+    assert result.messages[1].startswith("tiny.safetensors on cpu")
+
+
+def test_when_the_checkpoint_does_not_fit_at_all(tmp_path, cut, photo, monkeypatch, tiny):
+    def load(*_, **__):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(work, "load", load)
+    result = cut(photo("a.png"), "-o", tmp_path / "b.png")
+    assert result == (1, [f"error: {tiny}: not enough memory to load it; a light checkpoint needs less"])
 
 
 def test_when_memory_is_too_small_the_rest_is_done(tmp_path, cut, photo, monkeypatch):

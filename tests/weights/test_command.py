@@ -50,7 +50,7 @@ def test_list_shows_every_checkpoint_its_use_and_where_it_is(tmp_path, capsys):
     (tmp_path / "General-HR.safetensors").write_bytes(b"")
     assert main(["fetch", "--list", "--to", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert all(row.name in out and row.task in out for row in weights.CATALOG)
+    assert all(row.name in out and row.task in out and row.note in out for row in weights.CATALOG)
     assert "2560x1440" in out
     assert f"here: {tmp_path / 'General-HR.safetensors'}" in out
 

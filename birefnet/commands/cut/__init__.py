@@ -6,6 +6,8 @@ import argparse
 import re
 from pathlib import Path
 
+from .work import cut
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
@@ -35,8 +37,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Cuts all inputs; 0 where every one was written, else 1."""
-    from .work import cut  # PyTorch is loaded only here, so that --help answers at once
-
     return cut(args.inputs, args.out, args.model, args.size, args.mask, args.background, args.force)
 
 

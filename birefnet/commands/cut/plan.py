@@ -10,11 +10,14 @@ from ...pictures import WRITERS, PictureError, check_writable, suffixes
 from .. import CommandError
 
 
-def plan(inputs: list[str], out: Path, *, alpha: bool, force: bool) -> tuple[list[tuple[Path, Path]], list[str]]:
+def plan(
+    inputs: list[str], out: Path, *, alpha: bool, force: bool, backdrop: Path | None = None
+) -> tuple[list[tuple[Path, Path]], list[str]]:
     """Pairs (input file, output file), and one sentence for each input that would lose or replace something.
 
     One input file and an OUT that names a picture: that name. Else OUT is a folder and each output is <stem>.png.
-    `alpha`: the output needs a format with transparency. Raises `CommandError` where OUT or all of the inputs are wrong.
+    `alpha`: the output needs a format with transparency. `force`: outputs may replace files, save the inputs and the
+    picture `backdrop`. Raises `CommandError` where OUT or all of the inputs are wrong.
     """
     sources, several = _sources(inputs, out)
     if not several and out.suffix and not out.is_dir():
@@ -22,10 +25,10 @@ def plan(inputs: list[str], out: Path, *, alpha: bool, force: bool) -> tuple[lis
             check_writable(out, alpha)
         except PictureError as error:
             raise CommandError(str(error)) from None
-        return _without_losses([(sources[0], out)], force)
+        return _without_losses([(sources[0], out)], force, backdrop)
     if not out.is_dir() and (out.exists() or out.suffix.lower() in WRITERS):
         raise CommandError(f"{out}: expected a folder (with several inputs OUT is one), got a file's name")
-    return _without_losses([(source, out / f"{source.stem}.png") for source in sources], force)
+    return _without_losses([(source, out / f"{source.stem}.png") for source in sources], force, backdrop)
 
 
 def _sources(inputs: list[str], out: Path) -> tuple[list[Path], bool]:
@@ -56,17 +59,19 @@ def _expand(text: str, out: Path) -> list[Path]:
     return [match for match in matches if results not in (match.resolve(), *match.resolve().parents)]
 
 
-def _without_losses(pairs: list[tuple[Path, Path]], force: bool) -> tuple[list[tuple[Path, Path]], list[str]]:
-    """The pairs that can be done, and a sentence for each that would replace an input, a result or a file."""
-    inputs = {source.resolve() for source, _ in pairs}
+def _without_losses(
+    pairs: list[tuple[Path, Path]], force: bool, backdrop: Path | None
+) -> tuple[list[tuple[Path, Path]], list[str]]:
+    """The pairs that can be done, and a sentence for each that would replace what is read, a result or a file."""
+    read = {path.resolve() for path in (*(source for source, _ in pairs), backdrop) if path is not None}
     first: dict[str, Path] = {}
     jobs, refusals = [], []
     for source, target in pairs:
         name = target.name.casefold()  # A.png and a.png are one file on many machines
         if name in first:
             refusals.append(f"{source}: {target} is the result of {first[name]}; rename one of them")
-        elif target.resolve() in inputs:
-            refusals.append(f"{source}: its result would replace the input {target}; take another OUT")
+        elif target.resolve() in read:
+            refusals.append(f"{source}: its result would replace {target}, which is read; take another OUT")
         elif target.exists() and not force:
             refusals.append(f"{source}: {target} exists; --force overwrites")
         else:

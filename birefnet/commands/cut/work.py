@@ -32,7 +32,8 @@ def cut(
     `size` as for `birefnet.matte`. Raises `CommandError` where nothing can be done at all.
     """
     backdrop = None if background is None else _Backdrop(background)
-    jobs, refusals = plan(inputs, out, alpha=not mask and backdrop is None, force=force)
+    kept = None if backdrop is None else backdrop.path
+    jobs, refusals = plan(inputs, out, alpha=not mask and backdrop is None, force=force, backdrop=kept)
     for refusal in refusals:
         _say(refusal)
     if not jobs:
@@ -69,19 +70,21 @@ def cut(
 
 
 class _Backdrop:
-    """What --background names: a colour word, #hex or CSS colour function, else a picture file."""
+    """What --background names: a colour word, #hex or CSS colour function, else a picture file (`path`)."""
 
     def __init__(self, text: str) -> None:
-        self.path, self.colour = Path(text), None
+        self.path, self.colour = None, None
         try:
             self.colour = torch.tensor(ImageColor.getrgb(text)) / 255
+            return
         except ValueError:
-            if not self.path.exists():
-                raise CommandError(f"--background {text}: expected a colour (white, #20a0ff) or a picture file") from None
-            try:
-                pictures.read(self.path)  # before the work starts
-            except pictures.PictureError as error:
-                raise CommandError(f"--background {error}") from None
+            self.path = Path(text)
+        if not self.path.exists():
+            raise CommandError(f"--background {text}: expected a colour (white, #20a0ff) or a picture file")
+        try:
+            pictures.read(self.path)  # before the work starts
+        except pictures.PictureError as error:
+            raise CommandError(f"--background {error}") from None
 
     def covering(self, image: torch.Tensor) -> torch.Tensor:
         """The background at the size of `image` [1, H, W, C]: [1, H, W, 3 or 4], a picture cropped to fill it."""
@@ -92,14 +95,24 @@ class _Backdrop:
 
 
 def _load(name: str) -> BiRefNet:
-    """The checkpoint of that name or file, on the GPU where torch has one."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    """The checkpoint of that name or file, on the GPU where PyTorch has one with memory for it."""
     try:
         path = weights.find(name, weights.folders(), allow_paths=True)
-        model = load(path, device=device, defaults=weights.settings(path))
-    except (weights.NotFound, CheckpointError, FileNotFoundError) as error:
+        model = load(path, defaults=weights.settings(path))
+    except (CheckpointError, OSError) as error:  # weights.NotFound is an OSError
         raise CommandError(str(error)) from None
-    _say(f"{path.name} on {device}: {model.config.describe()}")
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise CommandError(f"{path}: not enough memory to load it; a light checkpoint needs less") from None
+    if torch.cuda.is_available():
+        try:
+            model.to("cuda")
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            _to_cpu(model)
+    _say(f"{path.name} on {_device(model)}: {model.config.describe()}")
     row = weights.match(path)
     if row is not None and row.non_commercial:
         _say(f"{row.name} is for non-commercial use only ({row.license})")
@@ -110,11 +123,21 @@ def _matte(model: BiRefNet, image: torch.Tensor, size: int | tuple[int, int] | N
     """Alpha [1, H, W]; once the GPU's memory was too small, this and all further pictures run on the CPU."""
     try:
         return matte(model, image, size)
-    except torch.cuda.OutOfMemoryError:
-        _say("the GPU's memory is too small: going on with the CPU, which is slower")
+    except RuntimeError as error:
+        if _device(model) == "cpu" or not is_out_of_memory(error):
+            raise
+    _to_cpu(model)  # not in `except`: the error holds on to the GPU's tensors
+    return matte(model, image, size)
+
+
+def _to_cpu(model: BiRefNet) -> None:
+    _say("the GPU's memory is too small: going on with the CPU, which is slower")
     model.to("cpu")
     torch.cuda.empty_cache()
-    return matte(model, image, size)
+
+
+def _device(model: BiRefNet) -> str:
+    return next(model.parameters()).device.type
 
 
 def _say(message: str) -> None:
