@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..checkpoint import save
 from ..config import Config
+from ..inference import normalized
 from ..network import BiRefNet
 from .composite import pair
 from .losses import WEIGHTS, total_loss
@@ -24,8 +25,10 @@ from .sources import Pictures
 # The build of weights/birefnet-nano.safetensors: PVT v2 b0 with narrower MLPs, plain ASPP, residual decoder blocks.
 NANO = Config(family="pvt_v2", widths=(32, 64, 160, 256), depths=(2, 2, 2, 2), heads=(1, 2, 5, 8),
               multi_scale="none", attention="plain", inner=64, branch=48, patch_inner=16, residual=True,
-              size=(352, 352), task="General")
-MEAN, SPREAD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+              size=(352, 352), task="Anything simple: quick cut-outs")
+DECAY = 0.01       # AdamW's, of weights but not of biases and norms
+CLIP = 20.0        # largest gradient norm
+AVERAGE = 0.998    # of the exponentially averaged weights, which are what is exported
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,7 @@ class Plan:
     seed: int = 0
     rate: float = 1e-3                 # peak learning rate of AdamW, reached after `warm_up` steps, then a cosine
     warm_up: int = 150
-    decay: float = 0.01
-    clip: float = 20.0                 # largest gradient norm
-    average: float = 0.998             # of the exponentially averaged weights, which are what is exported
-    task: str = "general"              # which of losses.WEIGHTS
     sizes: tuple[tuple[float, int], ...] = ((0.4, 160), (0.82, 256), (1.0, 320))  # until this share of steps: side
-    half: bool = True                  # bfloat16 where autocast finds it safe
 
     def size(self, step: int) -> int:
         return next(side for share, side in self.sizes if step < share * self.steps or share >= 1)
@@ -78,22 +76,29 @@ class Composites(Dataset):
 
 
 def batches(folder: Path, plan: Plan, start: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Normalised images [B,3,s,s] and alphas [B,1,s,s] in 0..1 of step `start` and on."""
+    """Images [B,3,s,s] and alphas [B,1,s,s] in 0..1 of step `start` and on."""
     data = Composites(folder, plan, max(start - 1, 0))
     loader = DataLoader(data, batch_size=None, num_workers=workers, prefetch_factor=6 if workers else None,
-                        worker_init_fn=lambda _: os.nice(5))
+                        worker_init_fn=politely)
     before = None
-    for offset, (images, alphas) in enumerate(loader):
-        step, fresh = data.start + offset, (images, alphas)
+    for step, (images, alphas) in enumerate(loader, data.start):
+        fresh = images.float() / 255, alphas.float() / 255
         if step >= start:
-            images, alphas = images.float() / 255, alphas.float() / 255
-            if before is not None and before[0].shape == fresh[0].shape:
-                generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + step)
-                gain = 1 + 0.15 * torch.randn(len(before[0]), 3, 1, 1, generator=generator)
-                again = (before[0].flip(3).float() / 255 * gain).clamp(0, 1)
-                images, alphas = torch.cat([images, again]), torch.cat([alphas, before[1].flip(3).float() / 255])
-            yield (images - MEAN) / SPREAD, alphas
+            again = before is not None and before[0].shape == fresh[0].shape
+            yield tuple(map(torch.cat, zip(fresh, mirrored(*before, plan.seed * 1_000_003 + step)))) if again else fresh
         before = fresh
+
+
+def mirrored(images: Tensor, alphas: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Left for right, each image's colours multiplied by gains near 1."""
+    gains = 1 + 0.15 * torch.randn(len(images), 3, 1, 1, generator=torch.Generator().manual_seed(seed))
+    return (images.flip(3) * gains).clamp(0, 1), alphas.flip(3)
+
+
+def politely(worker: int) -> None:
+    """Data workers give way to the training process, where the system knows how."""
+    if hasattr(os, "nice"):
+        os.nice(5)
 
 
 class Run:
@@ -109,24 +114,24 @@ class Run:
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
         gains = [p for p in self.model.parameters() if p.ndim == 1]
         weights = [p for p in self.model.parameters() if p.ndim > 1]
-        self.optimizer = torch.optim.AdamW([{"params": weights, "weight_decay": plan.decay},
+        self.optimizer = torch.optim.AdamW([{"params": weights, "weight_decay": DECAY},
                                             {"params": gains, "weight_decay": 0.0}], fused=True)
 
     def learn(self, images: Tensor, alphas: Tensor) -> float:
-        """One step on a batch; its loss."""
-        torch.manual_seed(self.plan.seed * 1_000_003 + self.step)  # dropout, the same after a resume
+        """One step on images and alphas in 0..1; its loss."""
+        images = normalized(images, self.model.config)
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.rate_at(self.step)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.plan.half):
+        with torch.autocast(images.device.type, torch.bfloat16):
             outputs = self.model.forward_train(images)
         outputs = type(outputs)(outputs.logits.float(), [x.float() for x in outputs.side],
                                 [x.float() for x in outputs.gradient])
-        loss = total_loss(outputs, images, alphas, WEIGHTS[self.plan.task])
+        loss = total_loss(outputs, images, alphas, WEIGHTS["general"])
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} at step {self.step}; lower the learning rate")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
+        nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
         self.optimizer.step()
         self.step += 1
         self.follow()
@@ -134,11 +139,13 @@ class Run:
 
     @torch.no_grad()
     def follow(self) -> None:
-        keep = min(self.plan.average, (1 + self.step) / (10 + self.step))
+        """Move the averaged weights a little towards the present ones, faster at the start."""
+        keep = min(AVERAGE, (1 + self.step) / (10 + self.step))
         for mean, now in zip(self.average.state_dict().values(), self.model.state_dict().values()):
             mean.lerp_(now, 1 - keep) if mean.is_floating_point() else mean.copy_(now)
 
     def store(self, path: Path) -> None:
+        """Everything `restore` needs to go on with the same numbers; the old file stays until the new one is whole."""
         part = path.with_suffix(".part")
         torch.save({"step": self.step, "model": self.model.state_dict(), "average": self.average.state_dict(),
                     "optimizer": self.optimizer.state_dict()}, part)
