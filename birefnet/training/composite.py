@@ -316,7 +316,8 @@ def place(rng: Rng, layer: Image.Image, framing: str, size: int) -> Image.Image:
     elif framing != "full":
         scale = rng.uniform(0.65, 1.3) * size / height
         turn = rng.normal(0, 4)
-        centre = np.array([rng.normal(0.5, 0.14 if rng.random() < 0.6 else 0.28), 1.02]) * size  # the lower edge lies below the frame
+        # The lower edge lies below the frame.
+        centre = np.array([rng.normal(0.5, 0.14 if rng.random() < 0.6 else 0.28), 1.02]) * size
         anchor = np.array([width / 2, height * rng.uniform(0.85, 0.99)])
     else:
         smallest = 0.5 if rng.random() < 0.8 else 0.22

@@ -90,7 +90,8 @@ def subject_free(side: int = 640, seed: int = 0) -> dict[str, Tensor]:
     coarse = F.interpolate(torch.rand(1, 3, 24, 24, generator=generator), (side, side), mode="bicubic")
     planes = {"ramp": x, "slope": (x + y) / 2, "stripes": (x * 60).sin() * 0.2 + 0.5,
               "checks": ((x * 20).floor() + (y * 20).floor()) % 2 * 0.4 + 0.3, "horizon": (y > 0.55) * 0.3 + 0.3}
-    pictures = {name: plane[..., None].expand(-1, -1, 3) * torch.tensor([0.8, 0.9, 1.0]) for name, plane in planes.items()}
+    tint = torch.tensor([0.8, 0.9, 1.0])
+    pictures = {name: plane[..., None] * tint for name, plane in planes.items()}
     for name, value in (("black", 0.0), ("grey", 0.5), ("white", 1.0)):
         pictures[name] = torch.full((side, side, 3), value)
     pictures["red"] = torch.tensor([0.8, 0.1, 0.1]).expand(side, side, 3)

@@ -36,8 +36,10 @@ def total_loss(outputs: TrainOutputs, image: Tensor, alpha: Tensor, weights: dic
 def pixel_loss(logits: Tensor, alpha: Tensor, weights: dict[str, float]) -> Tensor:
     """Weighted sum of the named terms between sigmoid(logits) and alpha, both [B,1,H,W]."""
     predicted = logits.sigmoid()
-    terms = {"bce": lambda: F.binary_cross_entropy_with_logits(logits, alpha), "iou": lambda: iou_loss(predicted, alpha),
-             "l1": lambda: F.l1_loss(predicted, alpha), "ssim": lambda: ssim_loss(predicted, alpha)}
+    terms = {"bce": lambda: F.binary_cross_entropy_with_logits(logits, alpha),
+             "iou": lambda: iou_loss(predicted, alpha),
+             "l1": lambda: F.l1_loss(predicted, alpha),
+             "ssim": lambda: ssim_loss(predicted, alpha)}
     return sum(weight * terms[name]() for name, weight in weights.items())
 
 

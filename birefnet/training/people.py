@@ -1,17 +1,18 @@
-"""Rendered people with alpha: Anny's CC0 body model (pip: anny, trimesh, roma), a small rasteriser, hair and clothes."""
+"""Rendered people with alpha: Anny's CC0 body model (pip: anny, roma, trimesh), a rasteriser, hair and clothes."""
 
 from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
 SKIN = np.array([[242, 206, 180], [224, 177, 144], [198, 146, 110], [160, 108, 76], [112, 74, 52], [70, 46, 36]], float)
-HAIR = np.array([[24, 20, 20], [52, 36, 28], [92, 60, 38], [140, 98, 58], [202, 166, 110], [170, 168, 166], [120, 50, 28]],
-                float)
+HAIR = np.array([[24, 20, 20], [52, 36, 28], [92, 60, 38], [140, 98, 58], [202, 166, 110], [170, 168, 166],
+                 [120, 50, 28]], float)
 # Joints that bend, and by how many radians at most.
 JOINTS = {"upperarm01": 0.9, "lowerarm01": 0.9, "upperleg01": 0.45, "lowerleg01": 0.4, "clavicle": 0.12, "wrist": 0.4}
 SPINE = {"spine05": 0.08, "spine03": 0.12, "spine01": 0.12, "neck01": 0.15, "neck03": 0.15, "head": 0.25}
@@ -27,57 +28,70 @@ def body_model():
         return anny.Anny(facial_actions="all").to(dtype=torch.float32)
 
 
-def person(rng: np.random.Generator, texture, height: int = 384) -> tuple[np.ndarray, str]:
+def person(rng: np.random.Generator, texture: Callable[[np.random.Generator], np.ndarray], height: int = 384
+           ) -> tuple[np.ndarray, str]:
     """One person as uint8 RGBA [h, w, 4] and how it is framed: "full", "half" or "head" (the last two cut below).
 
     texture(rng) -> uint8 [h, w, 3] supplies what the clothes are made of.
     """
     model = body_model()
-    rest, posed, hands_up = _pose(model, rng)
-    framing = rng.choice(["full", "half", "head"], p=[0.25, 0.35, 0.4])
-    rest_eye = rest[_owned(model, "eye")].mean(0)
-    normals = _normals(posed, model.faces.numpy())
-    hair = _scalp(model, rest, rest_eye)
-    colour, clothed = _paint(model, rng, rest, rest_eye, hair)
-    bald = rng.random() < 0.1
-    if bald:
+    faces = model.faces.numpy()
+    rest, posed = _pose(model, rng)
+    framing = str(rng.choice(["full", "half", "head"], p=[0.25, 0.35, 0.4]))
+    eye = rest[_owned(model, "eye")].mean(0)
+    hair = _scalp(model, rest, eye)
+    colour, clothed = _paint(model, rng, rest, eye, hair)
+    if rng.random() < 0.1:
         hair = np.zeros_like(hair)
     puff = clothed * rng.uniform(0.004, 0.022) + hair * rng.uniform(0.008, 0.035)
-    posed = posed + normals * (puff * (1 + 0.3 * np.sin(rest * rng.uniform(20, 60, 3) + rng.uniform(0, 6, 3)).sum(1)))[:, None]
+    waves = np.sin(rest * rng.uniform(20, 60, 3) + rng.uniform(0, 6, 3)).sum(1)
+    posed = posed + _normals(posed, faces) * (puff * (1 + 0.3 * waves))[:, None]
 
     yaw, pitch = rng.normal(0, 0.5), rng.normal(0, 0.1)
-    camera = _rotation(np.array([pitch, 0, 0])) @ _rotation(np.array([0, 0, yaw]))
-    points, normals = posed @ camera.T, _normals(posed, model.faces.numpy()) @ camera.T
-    eye = points[_owned(model, "eye")].mean(0)
+    points = posed @ (_rotation(np.array([pitch, 0, 0])) @ _rotation(np.array([0, 0, yaw]))).T
+    normals = _normals(points, faces)
+    focus = points[_owned(model, "eye")].mean(0)
+    crown = rest[:, 2].max() - eye[2]  # eye to crown sets the scale of a head
+    screen, scale, width = _project(rng, points, focus, crown, framing, 2 * height, bald=not hair.any())
+
+    index, bary = rasterise(screen, points[:, 1], faces, 2 * height, width)
+    seen = index >= 0
+    mix = functools.partial(_mix, faces[index[seen]], bary[seen])
+    cloth = _cloth(rng, texture(rng), mix(rest))
+    albedo = np.where(mix(clothed[:, None]) > 0.5, cloth, mix(colour))
+    canvas = np.zeros((2 * height, width, 4), np.uint8)
+    canvas[seen, :3] = np.clip(albedo * _light(rng, mix(normals))[:, None], 0, 255)
+    canvas[seen, 3] = 255
+    drawn = Image.fromarray(canvas, "RGBA")
+    if hair.any():
+        drawn = _strands(rng, drawn, screen, points, normals, hair, colour, scale)
+    return np.asarray(drawn.resize((max(1, width // 2), height), Image.BOX)), framing
+
+
+def _project(rng, points, focus, crown, framing, side, bald):
+    """Pixel positions [V, 2], pixels per metre, and the picture's width, for a picture `side` pixels high."""
     top = points[:, 2].max() + (0.02 if bald else 0.05)
-    head = rest[:, 2].max() - rest_eye[2]  # eye to crown sets the scale of a head
-    span = {"full": top - points[:, 2].min() + 0.02, "half": head * rng.uniform(5.5, 9), "head": head * rng.uniform(3.2, 5)}[framing]
-    side = 2 * height
-    perspective = 1 / (1 + (points[:, 1] - eye[1]) / rng.uniform(1.5, 4))
-    across = np.abs((points[:, 0] - eye[0])[points[:, 2] > top - span]).max() + 0.12
+    half, head = crown * rng.uniform(5.5, 9), crown * rng.uniform(3.2, 5)
+    span = {"full": top - points[:, 2].min() + 0.02, "half": half, "head": head}[framing]
+    perspective = 1 / (1 + (points[:, 1] - focus[1]) / rng.uniform(1.5, 4))
+    across = np.abs((points[:, 0] - focus[0])[points[:, 2] > top - span]).max() + 0.12
     scale = side / span
     width = int(min(2 * across, span * 1.6) * scale)
-    screen = np.stack([width / 2 + (points[:, 0] - eye[0]) * perspective * scale,
-                       (top - eye[2] - (points[:, 2] - eye[2]) * perspective) * scale], 1)
+    x = width / 2 + (points[:, 0] - focus[0]) * perspective * scale
+    y = (top - focus[2] - (points[:, 2] - focus[2]) * perspective) * scale
+    return np.stack([x, y], 1), scale, width
 
-    index, bary = rasterise(screen, points[:, 1], model.faces.numpy(), side, width)
-    seen = index >= 0
-    corners = model.faces.numpy()[index[seen]]
-    mix = lambda values: (values[corners] * bary[seen][..., None]).sum(1)  # noqa: E731
-    albedo, worn = mix(colour), mix(clothed[:, None])
-    cloth = _cloth(rng, texture(rng), mix(rest))
-    albedo = np.where(worn > 0.5, cloth, albedo)
-    light = rng.normal(0, 1, 3) * [1, 0.5, 0.6] + [0, -1.2, 0.6]
-    light /= np.linalg.norm(light)
-    shade = np.clip(mix(normals) @ light, -0.3, 1)[:, None]
+
+def _light(rng, normals: np.ndarray) -> np.ndarray:
+    """Brightness [N] under one lamp, mostly in front and above, and ambient light."""
+    lamp = rng.normal(0, 1, 3) * [1, 0.5, 0.6] + [0, -1.2, 0.6]
     ambient = rng.uniform(0.35, 0.75)
-    canvas = np.zeros((side, width, 4))
-    canvas[seen, :3] = np.clip(albedo * (ambient + (1.1 - ambient) * shade), 0, 255)
-    canvas[seen, 3] = 255
-    canvas = Image.fromarray(canvas.astype(np.uint8), "RGBA")
-    if not bald and hair.any():
-        canvas = _strands(rng, canvas, screen, points, normals, hair, colour, scale)
-    return np.asarray(canvas.resize((max(1, width // 2), height), Image.BOX)), str(framing)
+    return ambient + (1.1 - ambient) * np.clip(normals @ lamp / np.linalg.norm(lamp), -0.3, 1)
+
+
+def _mix(corners: np.ndarray, weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Values of vertices [V, D] at points inside faces: corners and weights [N, 3] give [N, D]."""
+    return (values[corners] * weights[..., None]).sum(1)
 
 
 def rasterise(screen: np.ndarray, depth: np.ndarray, faces: np.ndarray, height: int, width: int):
@@ -129,8 +143,9 @@ def _pose(model, rng):
     phenotype["age"] = float(rng.uniform(0.3, 0.95))  # below .3 are babies
     faces = {key: float(rng.uniform(0, 0.6)) for key in rng.choice(model.facial_action_labels, 4, replace=False)}
     with torch.no_grad():
-        out = model(pose_parameters=torch.from_numpy(turns[None]).float(), phenotype_kwargs=phenotype, facial_actions=faces)
-    return out["rest_vertices"][0].numpy().astype(float), out["vertices"][0].numpy().astype(float), False
+        out = model(pose_parameters=torch.from_numpy(turns[None]).float(), phenotype_kwargs=phenotype,
+                    facial_actions=faces)
+    return out["rest_vertices"][0].numpy().astype(float), out["vertices"][0].numpy().astype(float)
 
 
 def _owned(model, *names: str) -> np.ndarray:
@@ -154,17 +169,19 @@ def _scalp(model, rest, eye) -> np.ndarray:
 def _paint(model, rng, rest, eye, hair):
     """Colour [V, 3] of skin, eyes, brows, lips and hair; clothed [V] in 0..1."""
     skin = SKIN[rng.integers(len(SKIN))] * rng.uniform(0.85, 1.1)
-    colour = skin + rng.normal(0, 4, (len(rest), 1)) + 14 * np.sin(rest * 25 + rng.uniform(0, 6, 3)).sum(1, keepdims=True) / 3
+    grain = rng.normal(0, 4, (len(rest), 1))
+    colour = skin + grain + 14 / 3 * np.sin(rest * 25 + rng.uniform(0, 6, 3)).sum(1, keepdims=True)
     tint = HAIR[rng.integers(len(HAIR))] * rng.uniform(0.7, 1.2)
     eyes = _owned(model, "eye")
     offset = np.abs(rest - eye)
     width = offset[eyes, 0].mean()  # half the distance between the eyes
-    brow = (np.abs(offset[:, 0] - width) < 0.022) & (np.abs(rest[:, 2] - eye[2] - 0.022) < 0.006) & (rest[:, 1] < eye[1] + 0.01)
-    lips = (offset[:, 0] < 0.024) & (np.abs(rest[:, 2] - eye[2] + 0.068) < 0.009) & (rest[:, 1] < eye[1] + 0.005)
+    up, front = rest[:, 2] - eye[2], eye[1] - rest[:, 1]
+    brow = (np.abs(offset[:, 0] - width) < 0.022) & (np.abs(up - 0.022) < 0.006) & (front > -0.01)
+    lips = (offset[:, 0] < 0.024) & (np.abs(up + 0.068) < 0.009) & (front > -0.005)
     colour[lips] = colour[lips] * 0.5 + np.array([150, 50, 55]) * 0.5
     colour[brow] = tint * 0.8
     colour[eyes] = 225
-    pupil = eyes & (np.hypot(offset[:, 0] - width, rest[:, 2] - eye[2]) < 0.006) & (rest[:, 1] < eye[1])
+    pupil = eyes & (np.hypot(offset[:, 0] - width, up) < 0.006) & (front > 0)
     colour[pupil] = 25
     colour = np.where(hair[:, None] > 0, tint + rng.normal(0, 12, (len(rest), 1)), colour)
     bare = ["head", "eye", "neck02", "neck03", "wrist", "finger", "metacarpal"]
@@ -204,7 +221,8 @@ def _strands(rng, body: Image.Image, screen, points, normals, hair, colour, scal
         reach = length * rng.uniform(0.5, 1.1) * (0.25 if front else 1)
         out = normals[root, [0, 2]] * [1, -1]
         fall = np.array([0.15 * np.sign(points[root, 0] - centre[0]), 1.0])
-        path = out * 0.05 * (1 - (1 - t) ** 2) * min(1, reach / 0.08) + fall * t**1.6 * reach + rng.normal(0, 0.006, 2) * t
+        path = out * 0.05 * (1 - (1 - t) ** 2) * min(1, reach / 0.08) + fall * t**1.6 * reach
+        path += rng.normal(0, 0.006, 2) * t
         path[:, :1] += curl * np.sin(t * wave * reach * 10 + rng.uniform(0, 6)) * t
         ink = np.clip(colour[root] * rng.uniform(0.6, 1.35), 0, 255).astype(int)
         line = [tuple(p) for p in screen[root] + path * scale]
