@@ -78,7 +78,7 @@ def test_values_out_of_range_are_cleaned_and_logged(host, value):
 def test_frames_of_a_batch_keep_their_order(host, photo, direct, per_pass):
     """The photograph and a cup of coffee, together and alone."""
     cup = {"coffee": picture(host, "coffee.jpg"),
-           "cup": node("ImageScale", image=["coffee", 0], upscale_method="bilinear", width=512, height=512,
+           "cup": node("ImageScale", image=["coffee", 0], upscale_method="bilinear", width=800, height=960,
                        crop="center")}
     pair = segmented(node("ImageBatch", image1=["first", 0], image2=["cup", 0]), frames_per_pass=per_pass)
     first, second = masks(host, show_mask(pair | cup | {"first": node("LoadImage", image=photo)}, ["segment", 0]))
