@@ -25,7 +25,7 @@ from .sources import Pictures
 # The build of weights/birefnet-nano.safetensors: PVT v2 b0 with narrower MLPs, plain ASPP, residual decoder blocks.
 NANO = Config(family="pvt_v2", widths=(32, 64, 160, 256), depths=(2, 2, 2, 2), heads=(1, 2, 5, 8),
               multi_scale="none", attention="plain", inner=64, branch=48, patch_inner=16, residual=True,
-              size=(352, 352), task="Anything simple: quick cut-outs")
+              size=(384, 384), task="Anything simple: quick cut-outs")
 DECAY = 0.01       # AdamW's, of weights but not of biases and norms
 CLIP = 20.0        # largest gradient norm
 AVERAGE = 0.998    # of the exponentially averaged weights, which are what is exported
