@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -182,13 +181,12 @@ def save(model: BiRefNet, path: str | os.PathLike, metadata: Mapping[str, str] |
     entries = {"format": "pt", **{f"birefnet.{key}": value for key, value in entries.items()}, **(metadata or {})}
     state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in model.state_dict().items()
              if not name.endswith(REBUILT)}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        save_file(state, temporary, entries)
-        os.replace(temporary, path)
+        save_file(state, part, entries)
+        os.replace(part, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 
