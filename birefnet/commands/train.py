@@ -16,7 +16,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("out", type=Path, help="folder for the state and birefnet.safetensors")
     parser.add_argument("--pictures", type=Path, required=True, help="folder of the packed cache; made when absent")
     parser.add_argument("--people", type=int, default=400, help="rendered people in a new cache (default 400)")
-    parser.add_argument("--steps", type=int, default=3300, help="optimiser steps (default 3300)")
+    parser.add_argument("--steps", type=int, default=2800, help="optimiser steps (default 2800)")
     parser.add_argument("--batch", type=int, default=8, help="pictures per step (default 8)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, composites and people (default 0)")
     parser.set_defaults(run=run)
