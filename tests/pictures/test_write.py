@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import os
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -99,15 +100,6 @@ def test_an_interruption_while_writing_leaves_nothing(tmp_path, monkeypatch, int
     assert [(entry.name, entry.read_text()) for entry in tmp_path.iterdir()] == ([("a.png", "mine")] if force else [])
 
 
-def _race(path, level, start, results):
-    start.wait()
-    try:
-        pictures.write(path, torch.full((1, 64, 64, 1), level / 255))
-        results.put(level)
-    except FileExistsError:
-        results.put(None)
-
-
 @pytest.mark.parametrize("links", [True, False])
 def test_one_of_several_racing_writers_wins(tmp_path, monkeypatch, links):
     """Also on a file system without hard links. The file is whole, and it is that of the writer who was told so."""
@@ -116,15 +108,18 @@ def test_one_of_several_racing_writers_wins(tmp_path, monkeypatch, links):
 
     if not links:
         monkeypatch.setattr(os, "link", no_links)
-    fork = multiprocessing.get_context("fork")
-    start, results = fork.Event(), fork.SimpleQueue()
-    writers = [fork.Process(target=_race, args=(tmp_path / "a.png", 10 * n, start, results)) for n in range(1, 7)]
-    for writer in writers:
-        writer.start()
-    start.set()
-    told = [results.get() for _ in writers]
-    for writer in writers:
-        writer.join()
+    start = threading.Barrier(6)
+
+    def write(level):
+        start.wait()
+        try:
+            pictures.write(tmp_path / "a.png", torch.full((1, 64, 64, 1), level / 255))
+        except FileExistsError:
+            return None
+        return level
+
+    with ThreadPoolExecutor(6) as pool:
+        told = list(pool.map(write, range(10, 70, 10)))
     winners = [level for level in told if level is not None]
     assert len(winners) == 1
     assert set(np.asarray(Image.open(tmp_path / "a.png")).ravel()) == set(winners)
