@@ -15,6 +15,7 @@ from .config import IMAGENET_MEAN, MULTI_SCALE, NORMALIZATIONS, PATCH_ORDERS, Co
 from .detect import CheckpointError, detect
 from .fused import fuse
 from .network import BiRefNet
+from .swin import WindowAttention, relative_position_index
 from .tensorfile import Source, from_mapping, open_file
 
 log = logging.getLogger(__name__)
@@ -181,6 +182,9 @@ def save(model: BiRefNet, path: str | os.PathLike, metadata: Mapping[str, str] |
     entries = {"format": "pt", **{f"birefnet.{key}": value for key, value in entries.items()}, **(metadata or {})}
     state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in model.state_dict().items()
              if not name.endswith(REBUILT)}
+    for name, module in model.named_modules():
+        if isinstance(module, WindowAttention):  # ComfyUI's own loader knows a Swin file by these
+            state[f"{name}.relative_position_index"] = relative_position_index(module.window, torch.device("cpu")).clone()
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         save_file(state, part, entries)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import TINY, random_state
 from golden_cases import CASES
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 import birefnet
@@ -108,6 +109,15 @@ def test_a_catalogs_defaults_stand_behind_metadata_and_arguments(tmp_path, tiny,
     assert (bare.size, bare.normalize, bare.patch_order) == ((512, 512), "imagenet", "colour-fastest")
     birefnet.save(tiny, tmp_path / "General.safetensors")  # a fine-tune under a published checkpoint's name
     assert birefnet.load(tmp_path / "General.safetensors", defaults=catalog).config == tiny.config
+
+
+def test_a_saved_swin_build_has_the_index_by_which_comfyui_knows_it(tmp_path, caplog):
+    birefnet.save(birefnet.BiRefNet(BUILDS["swin"]), tmp_path / "a.safetensors")
+    with safe_open(tmp_path / "a.safetensors", "pt") as file:
+        index = file.get_tensor("bb.layers.1.blocks.0.attn.relative_position_index")
+    assert index.shape == (25, 25) and index[0, 0] == 40 and index[0, 24] == 0 and index[24, 0] == 80
+    birefnet.load(tmp_path / "a.safetensors")
+    assert not caplog.records
 
 
 def test_saving_is_whole_or_not_at_all(tmp_path, tiny, monkeypatch):
