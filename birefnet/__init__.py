@@ -10,4 +10,5 @@ from .memory import activation_bytes, is_out_of_memory
 from .network import BiRefNet
 
 __version__ = "0.1.0"
-__all__ = ["BiRefNet", "CheckpointError", "Config", "activation_bytes", "is_out_of_memory", "load", "matte", "network_size", "save"]
+__all__ = ["BiRefNet", "CheckpointError", "Config", "activation_bytes", "is_out_of_memory", "load", "matte",
+           "network_size", "save"]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from .config import Config
-
 Shapes = Mapping[str, tuple[int, ...]]
 
 PVT_HEADS = (1, 2, 5, 8)  # the authors' builds; shapes cannot tell
