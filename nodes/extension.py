@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import host
+from . import host, replacements
 from .load import BiRefLoad
 from .refine import BiRefRefineMask
 from .segment import BiRefSegment
 
 
 class BiRefExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        await replacements.register()
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         host.register_folders()
         return [BiRefLoad, BiRefSegment, BiRefRefineMask]

@@ -50,8 +50,11 @@ CATALOG = read(Path(__file__).with_name("catalog.json"))
 
 
 def entry(name: str) -> Entry | None:
-    """The row of that name; upper and lower case, "-", "_" and "." are not told apart."""
-    return next((row for row in CATALOG if _key(row.name) == _key(name)), None)
+    """The row of that name, or of a name that another pack has for it, as workflows made with that pack hold it.
+
+    Upper and lower case, "-", "_" and "." are not told apart.
+    """
+    return next((row for row in CATALOG if _key(row.name) == _key(name)), None) or _NAMES.get(_key(name))
 
 
 def match(path: str | Path) -> Entry | None:

@@ -1,0 +1,72 @@
+"""Other packs' nodes in shared workflows, and what of this pack the host may put in their place.
+
+The host (0.14 and newer) offers it only where the other pack is not installed: its page has a button for it, and a
+workflow that comes over the API is changed when it is queued. An API workflow that lacks a mapped input would be
+answered with an error 500, so only inputs that every release of the other pack has are mapped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import comfy_api.latest
+from comfy_api.latest import io
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """Node `old`, by its widgets in the order in which workflows store their values, becomes `new`."""
+
+    old: str
+    new: str
+    widgets: tuple[str, ...] = ()
+    inputs: dict[str, str] = field(default_factory=dict)       # new name: old name
+    values: dict[str, object] = field(default_factory=dict)    # new name: what it is set to
+    outputs: dict[int, int] = field(default_factory=dict)      # new number: old number
+
+    def for_host(self):
+        return io.NodeReplace(
+            new_node_id=self.new,
+            old_node_id=self.old,
+            old_widget_ids=list(self.widgets),
+            input_mapping=[{"new_id": new, "old_id": old} for new, old in self.inputs.items()]
+            + [{"new_id": new, "set_value": value} for new, value in self.values.items()],
+            output_mapping=[{"new_idx": new, "old_idx": old} for new, old in self.outputs.items()],
+        )
+
+
+MASK, CUTOUT = 0, 1  # outputs of Segment
+LOADER = {"dtype": "auto", "device": "auto", "fetch": False}  # what the API wants set
+SEGMENT = {"size": 0, "frames_per_pass": 0}
+
+# Widgets in the order of the packs' sources. `width` is the network's side there too: what was chosen for a checkpoint
+# goes along.
+REPLACEMENTS = (
+    # lldacing/ComfyUI_BiRefNet_ll. Its names for checkpoints are aliases in the catalog.
+    Replacement("AutoDownloadBiRefNetModel", "BiRefLoad", ("model_name", "device", "dtype"),
+                {"checkpoint": "model_name"}, {**LOADER, "fetch": True}, {0: 0}),
+    Replacement("LoadRembgByBiRefNetModel", "BiRefLoad", ("model", "device", "use_weight", "dtype"),
+                {"checkpoint": "model"}, LOADER, {0: 0}),
+    Replacement("RembgByBiRefNet", "BiRefSegment", (),
+                {"model": "model", "image": "images"}, SEGMENT, {CUTOUT: 0, MASK: 1}),
+    Replacement("RembgByBiRefNetAdvanced", "BiRefSegment",
+                ("width", "height", "upscale_method", "blur_size", "blur_size_two", "fill_color", "color",
+                 "mask_threshold"),
+                {"model": "model", "image": "images", "size": "width"}, {"frames_per_pass": 0}, {CUTOUT: 0, MASK: 1}),
+    Replacement("GetMaskByBiRefNet", "BiRefSegment", ("width", "height", "upscale_method", "mask_threshold"),
+                {"model": "model", "image": "images", "size": "width"}, {"frames_per_pass": 0}, {MASK: 0}),
+    # ComfyUI's own, on hosts too old to have them.
+    Replacement("LoadBackgroundRemovalModel", "BiRefLoad", ("bg_removal_name",),
+                {"checkpoint": "bg_removal_name"}, LOADER, {0: 0}),
+    Replacement("RemoveBackground", "BiRefSegment", (),
+                {"model": "bg_removal_model", "image": "image"}, SEGMENT, {MASK: 0}),
+)
+
+
+async def register() -> None:
+    """Tells the host of all replacements; hosts before 0.14 know of none."""
+    if not hasattr(io, "NodeReplace"):
+        return
+    api = comfy_api.latest.ComfyAPI()
+    for replacement in REPLACEMENTS:
+        await api.node_replacement.register(replacement.for_host())
