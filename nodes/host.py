@@ -71,17 +71,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     return birefnet.is_out_of_memory(error)
 
 
-def in_passes(total: int, per_pass: int, run: Callable[[int, int], None], lower: Callable[[], bool]) -> None:
-    """passes.in_passes with the host's progress bar, and an interrupt check before each pass."""
-    bar = comfy.utils.ProgressBar(total)
+def in_passes(total: int, per_pass: int, run: Callable[[int, int], None], lower: Callable[[], bool],
+              bar: comfy.utils.ProgressBar | None = None) -> int:
+    """passes.in_passes with the host's progress bar (`bar`: one that goes on), and an interrupt check before each pass."""
+    bar = bar or comfy.utils.ProgressBar(total)
 
     def watched(start: int, stop: int) -> None:
         check_interrupt()
         run(start, stop)
         bar.update(stop - start)
 
-    passes.in_passes(total, per_pass, watched, out_of_memory=is_out_of_memory, relieve=mm.soft_empty_cache,
-                     lower=lower)
+    return passes.in_passes(total, per_pass, watched, out_of_memory=is_out_of_memory, relieve=mm.soft_empty_cache,
+                            lower=lower)
 
 
 def check_interrupt() -> None:

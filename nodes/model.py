@@ -9,6 +9,7 @@ from typing import Protocol
 
 import comfy.model_management as mm
 import comfy.model_patcher
+import comfy.utils
 import torch
 from torch import Tensor
 
@@ -143,6 +144,13 @@ class CoreWorker:
         return False  # where it runs is its own business
 
 
+def worker_for(model: object, images: Tensor, size: int = 0, per_pass: int = 0) -> Worker:
+    """What mattes pictures of the height and width of `images` [B,H,W,C], at most so many frames in all."""
+    if isinstance(model, BiRefModel):
+        return OwnWorker(model, images, size, per_pass)
+    return CoreWorker(model, size, per_pass)
+
+
 def matte_batch(
     model: object,
     images: Tensor,
@@ -150,20 +158,20 @@ def matte_batch(
     *,
     size: int = 0,
     per_pass: int = 0,
+    bar: comfy.utils.ProgressBar | None = None,
 ) -> None:
     """Matte images [B,H,W,C] pass by pass: only a pass's frames are on the device at any time.
 
     deliver(start, stop, pictures, alpha) gets each pass's cleaned pictures [b,H,W,C] and their alpha [b,H,W]. size 0:
-    the model's own; per_pass 0: as many frames as memory allows.
+    the model's own; per_pass 0: as many frames as memory allows. bar: a progress bar of the caller's that goes on.
     """
     if not len(images):
         return
     clean = convert.Cleaner("the image")
-    worker: Worker = (OwnWorker(model, images, size, per_pass) if isinstance(model, BiRefModel) else
-                      CoreWorker(model, size, per_pass))
+    worker = worker_for(model, images, size, per_pass)
 
     def run(start: int, stop: int) -> None:
         pictures = clean(images[start:stop])
         deliver(start, stop, pictures, worker.matte(pictures))
 
-    host.in_passes(len(images), worker.per_pass, run, worker.lower)
+    host.in_passes(len(images), worker.per_pass, run, worker.lower, bar)

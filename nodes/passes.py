@@ -17,8 +17,8 @@ def in_passes(
     out_of_memory: Callable[[Exception], bool],
     relieve: Callable[[], None],
     lower: Callable[[], bool],
-) -> None:
-    """Call run(start, stop) until 0..total is done, `per_pass` frames at a time.
+) -> int:
+    """Call run(start, stop) until 0..total is done, `per_pass` frames at a time; the number that it came down to.
 
     When a pass runs out of memory: relieve(), then the same frames again, half as many at a time; with one frame left,
     lower() moves the work to a device with more memory, and if that has been tried (it returns False), OutOfMemory.
@@ -41,3 +41,4 @@ def in_passes(
         elif not lower():
             raise OutOfMemory("out of memory even with one frame at a time: choose a smaller size or a lighter "
                               "checkpoint, make the image smaller, or close other programs")
+    return per_pass
