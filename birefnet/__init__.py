@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from .checkpoint import load, save
-from .config import Config
-from .detect import CheckpointError
-from .inference import matte, network_size
-from .memory import activation_bytes, is_out_of_memory
-from .network import BiRefNet
+import importlib
 
 __version__ = "0.1.0"
-__all__ = ["BiRefNet", "CheckpointError", "Config", "activation_bytes", "is_out_of_memory", "load", "matte",
-           "network_size", "save"]
+
+# Imported when first asked for: PyTorch takes seconds, which the command line's help and mistakes need not wait for.
+_HOMES = {
+    "BiRefNet": "network",
+    "CheckpointError": "detect",
+    "Config": "config",
+    "activation_bytes": "memory",
+    "best_dtype": "precision",
+    "is_out_of_memory": "memory",
+    "load": "checkpoint",
+    "matte": "inference",
+    "network_size": "inference",
+    "save": "checkpoint",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

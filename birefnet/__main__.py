@@ -1,4 +1,4 @@
-"""`python -m birefnet`: the command line; every module in `commands` is one subcommand."""
+"""`python -m birefnet`: the command line; every module in `commands` is one subcommand, save _private ones."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m birefnet", description="BiRefNet: cut subjects out of pictures.")
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for module in pkgutil.iter_modules(commands.__path__, f"{commands.__name__}."):
-        importlib.import_module(module.name).add_parser(subparsers)
+    for module in pkgutil.iter_modules(commands.__path__):
+        if not module.name.startswith("_"):
+            importlib.import_module(f".{module.name}", commands.__name__).add_parser(subparsers)
     args = parser.parse_args(arguments)
     if not hasattr(args, "run"):
         parser.print_help()

@@ -1,7 +1,25 @@
-"""The subcommands of `python -m birefnet`: one module each, with `add_parser(subparsers)` and `run(args) -> int`."""
+"""The subcommands of `python -m birefnet`: one module each, with `add_parser(subparsers)` and `run(args) -> int`.
+
+They import PyTorch when they run, so that help and mistakes answer at once. Modules whose names begin with an
+underscore are no commands, but what commands share.
+"""
 
 from __future__ import annotations
+
+import argparse
+import re
+
+DTYPE_CHOICES = ("auto", "fp32", "fp16", "bf16")
 
 
 class CommandError(Exception):
     """A user's mistake; the message is one sentence, shown without a traceback."""
+
+
+def size(text: str) -> int | tuple[int, int]:
+    """"1024" as 1024, "2560x1440" (width × height) as (1440, 2560), height first; each side 64 to 8192."""
+    found = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text.lower())
+    sides = [int(side) for side in found.groups() if side] if found else []
+    if not sides or not all(64 <= side <= 8192 for side in sides):
+        raise argparse.ArgumentTypeError(f"expected N or WIDTHxHEIGHT, each 64 to 8192 pixels, got {text}")
+    return sides[0] if len(sides) == 1 else (sides[1], sides[0])

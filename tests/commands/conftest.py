@@ -41,9 +41,9 @@ def tiny(network, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def cut(tiny, capsys):
-    """A function that runs `cut ... --model tiny` and returns its exit status and messages."""
+    """A function that runs `cut ... --model tiny --dtype fp32` and returns its exit status and messages."""
     def run(*arguments: object, model: object = tiny) -> Result:
-        status = main(["cut", *map(str, arguments), "--model", str(model)])
+        status = main(["cut", *map(str, arguments), "--model", str(model), "--dtype", "fp32"])
         return Result(status, [line for line in capsys.readouterr().err.splitlines() if line.strip()])
 
     return run

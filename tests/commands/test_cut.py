@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 import birefnet
-from birefnet import pictures
+from birefnet import pictures, precision
 from birefnet.__main__ import main
-from birefnet.commands.cut import work
+from birefnet.commands import _running
 
 
 def names(folder) -> list[str]:
@@ -59,6 +59,18 @@ def test_size_is_width_by_height(tmp_path, cut, photo, network, text, size):
     expected = birefnet.matte(network, pictures.read(source), size)[0]
     assert (levels(tmp_path / "b.png")[..., 0] - expected).abs().max() <= 0.51 / 255
     assert (expected - birefnet.matte(network, pictures.read(source))[0]).abs().max() > 2 / 255
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16", "auto"])
+def test_the_number_format_is_chosen(tmp_path, photo, network, tiny, dtype, capsys):
+    source = photo("a.png")
+    main(["cut", str(source), "-o", str(tmp_path / "b.png"), "--mask", "--model", str(tiny), "--dtype", dtype])
+    found = levels(tmp_path / "b.png")[..., 0]
+    expected = birefnet.matte(network, pictures.read(source))[0]
+    assert (found - expected).abs().max() < 0.03
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    name = precision.name(precision.best_dtype(device)) if dtype == "auto" else dtype
+    assert f"on {device} in {name}: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text, colour", [
@@ -181,7 +193,7 @@ def test_a_result_that_appears_meanwhile_is_not_overwritten(tmp_path, cut, photo
         (tmp_path / "b.png").write_text("somebody else's")
         return birefnet.matte(*arguments)
 
-    monkeypatch.setattr(work, "matte", slow)
+    monkeypatch.setattr(_running, "matte", slow)
     result = cut(photo("a.png"), "-o", tmp_path / "b.png")
     assert result.status == 1 and f"{tmp_path / 'b.png'}: exists; --force overwrites" in result.messages
     assert (tmp_path / "b.png").read_text() == "somebody else's"
@@ -239,7 +251,7 @@ def test_an_empty_matte_is_said(tmp_path, cut, photo, network):
 def test_the_checkpoint_and_the_device_are_said(tmp_path, cut, photo, network):
     device = "cuda" if torch.cuda.is_available() else "cpu"
     result = cut(photo("a.png"), "-o", tmp_path / "b.png")
-    assert f"tiny.safetensors on {device}: {network.config.describe()}" in result.messages
+    assert f"tiny.safetensors on {device} in fp32: {network.config.describe()}" in result.messages
 
 
 @pytest.mark.parametrize("name, said", [("RMBG-2.0", 1), ("BiRefNet", 0)])
@@ -314,8 +326,8 @@ def test_when_the_gpu_is_too_small_the_cpu_goes_on(tmp_path, cut, photo, monkeyp
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return birefnet.matte(*arguments)
 
-    monkeypatch.setattr(work, "matte", matte)
-    monkeypatch.setattr(work, "_device", lambda model: "cuda" if len(calls) < 2 else "cpu")
+    monkeypatch.setattr(_running, "matte", matte)
+    monkeypatch.setattr(_running.Runner, "device", property(lambda _: "cuda" if len(calls) < 2 else "cpu"))
     photo("in/a.png"), photo("in/b.png")
     result = cut(tmp_path / "in", "-o", tmp_path / "out")
     assert result.status == 0 and names(tmp_path / "out") == ["a.png", "b.png"]
@@ -323,15 +335,13 @@ def test_when_the_gpu_is_too_small_the_cpu_goes_on(tmp_path, cut, photo, monkeyp
 
 
 def test_when_the_checkpoint_does_not_fit_the_gpu_it_runs_on_the_cpu(tmp_path, cut, photo, monkeypatch):
-    move = torch.nn.Module.to
-
-    def to(model, *where):
-        if where == ("cuda",):
+    def load(path, *, device, **options):
+        if device == "cuda":
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return move(model, *where)
+        return birefnet.load(path, device=device, **options)
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(birefnet.BiRefNet, "to", to)
+    monkeypatch.setattr(_running, "load", load)
     result = cut(photo("a.png"), "-o", tmp_path / "b.png")
     assert result.status == 0 and "going on with the CPU" in result.messages[0]
     assert result.messages[1].startswith("tiny.safetensors on cpu")
@@ -341,7 +351,7 @@ def test_when_the_checkpoint_does_not_fit_at_all(tmp_path, cut, photo, monkeypat
     def load(*_, **__):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(work, "load", load)
+    monkeypatch.setattr(_running, "load", load)
     result = cut(photo("a.png"), "-o", tmp_path / "b.png")
     assert result == (1, [f"error: {tiny}: not enough memory to load it; a light checkpoint needs less"])
 
@@ -352,7 +362,7 @@ def test_when_memory_is_too_small_the_rest_is_done(tmp_path, cut, photo, monkeyp
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")
         return birefnet.matte(model, image, size)
 
-    monkeypatch.setattr(work, "matte", matte)
+    monkeypatch.setattr(_running, "matte", matte)
     large, small = photo("in/a.png", size=(200, 200)), photo("in/b.png")
     result = cut(large, small, "-o", tmp_path / "out")
     assert result.status == 1 and names(tmp_path / "out") == ["b.png"]

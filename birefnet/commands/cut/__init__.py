@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 
-from .work import cut
+from .. import DTYPE_CHOICES, size
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -28,6 +27,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--size", type=size, metavar="N|WxH",
         help="pixels that the network sees, a square or width x height (default: the checkpoint's own)",
     )
+    parser.add_argument(
+        "--dtype", choices=DTYPE_CHOICES, default="auto",
+        help="number format of the computation (default: auto, half precision where the device is good at it)",
+    )
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--mask", action="store_true", help="write the alpha as 8-bit grey, white = subject")
     kind.add_argument("--background", metavar="COLOUR|FILE", help="lay the subject over a colour or a picture")
@@ -37,13 +40,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Cuts all inputs; 0 where every one was written, else 1."""
-    return cut(args.inputs, args.out, args.model, args.size, args.mask, args.background, args.force)
+    from .work import cut
 
-
-def size(text: str) -> int | tuple[int, int]:
-    """"1024" as 1024, "2560x1440" (width × height) as (1440, 2560), height first; each side 64 to 8192."""
-    found = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text.lower())
-    sides = [int(side) for side in found.groups() if side] if found else []
-    if not sides or not all(64 <= side <= 8192 for side in sides):
-        raise argparse.ArgumentTypeError(f"expected N or WIDTHxHEIGHT, each 64 to 8192 pixels, got {text}")
-    return sides[0] if len(sides) == 1 else (sides[1], sides[0])
+    return cut(args.inputs, args.out, args.model, args.dtype, args.size, args.mask, args.background, args.force)

@@ -1,0 +1,51 @@
+"""`python -m birefnet bench`: how fast the network is, in how much memory, how near to what the machine could do.
+
+Each contender (the authors' code, the plain form, the inference form; in each number format) lives in a process of its
+own, loads the same checkpoint and gets the same image. The contenders take turns: one untimed round, whose results are
+compared, then `--runs` timed ones. A pass is the network alone, from the normalised image to the logits.
+
+- seconds: the median of a contender's passes.
+- peak: the highest resident memory of its whole process, PyTorch and the loading included; on a GPU what PyTorch's
+  allocator held at most.
+- times, memory: against the first line: the authors' code in fp32 where it is given, else the plain form.
+- floor: the share of the hardware's floor, which is the number of floating-point operations in the plain form (counted
+  by PyTorch's flop counter: convolutions, matrix products and attention; a deformable convolution as its matrix
+  product) over the rate of a large square matrix product in the same format, timed by turns with the contenders.
+- difference: the largest of alpha from the plain form's in fp32.
+
+A backbone's name ("swin_v1_l") stands for the authors' build on it with random weights. With `--frames N` a video of
+854×480 is matted instead, frame by frame, from RGB to alpha at the frames' size.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .. import DTYPE_CHOICES, size
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "bench", help="measure speed and memory on this machine",
+        description="Times the network's plain and inference form (and the authors' code), each in a process of its "
+                    "own and by turns, with peak memory and the share of what the hardware could do.")
+    parser.add_argument("--model", nargs="+", default=["birefnet-nano"], metavar="NAME|FILE|BACKBONE",
+                        help="checkpoints, or backbones such as swin_v1_l with random weights (default: birefnet-nano)")
+    parser.add_argument("--sizes", nargs="+", type=size, metavar="N|WxH",
+                        help="what the network sees, pixels (default: the checkpoint's own size)")
+    parser.add_argument("--dtype", nargs="+", choices=DTYPE_CHOICES, default=["fp32"],
+                        help="number formats (default: fp32)")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto",
+                        help="default: the GPU where PyTorch has one, else the CPU")
+    parser.add_argument("--runs", type=int, default=3, help="timed passes of each contender (default: %(default)s)")
+    parser.add_argument("--reference", type=Path, metavar="DIR", help="a checkout of the authors' code, timed as well")
+    parser.add_argument("--frames", type=int, metavar="N", help="matte a video of N frames of 854x480 instead")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints a table for each model and size; 1 where a form of ours did not run, else 0."""
+    from .report import report
+
+    return report(args)

@@ -1,0 +1,57 @@
+"""A process that holds one form of the network and answers with numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+
+class Contender:
+    """One form in one number format. What goes wrong in it ends it, and is its `error`; the others go on."""
+
+    def __init__(self, job: dict, reference: Path | None = None) -> None:
+        self.form, self.dtype, self.result = job["form"], job["dtype"], job.get("result")
+        self.seconds: list[float] = []
+        self.last: dict = {}
+        self.error = ""
+        environment = dict(os.environ, HF_HUB_OFFLINE="1")
+        if self.form == "authors":
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(reference), os.environ.get("PYTHONPATH")]))
+        self.process = subprocess.Popen([sys.executable, "-m", f"{__package__}.worker", json.dumps(job)], text=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        self.load = self._listen().get("load")
+
+    def step(self) -> dict:
+        """One pass: its `seconds`, the `peak` memory so far and what is held `now`, bytes; {} once it has failed."""
+        if self.error:
+            return {}
+        try:
+            print("", file=self.process.stdin, flush=True)
+        except BrokenPipeError:  # what became of it, `_listen` finds out
+            pass
+        return self._listen()
+
+    def time(self) -> None:
+        """One pass whose seconds count."""
+        seconds = self.step().get("seconds")
+        if seconds is not None:
+            self.seconds.append(seconds)
+
+    def median(self) -> float | None:
+        return median(self.seconds) if self.seconds and not self.error else None
+
+    def end(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def _listen(self) -> dict:
+        line = self.process.stdout.readline()
+        answer = json.loads(line) if line else {"error": f"its process ended with status {self.process.wait()}"}
+        self.error = answer.get("error", "")
+        self.last = {} if self.error else answer
+        return self.last
