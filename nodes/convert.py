@@ -70,10 +70,11 @@ class Cleaner:
         return values.nan_to_num(nan=0.0, posinf=1.0, neginf=0.0).clamp(0, 1)
 
 
-def common_batch(masks: int, images: int) -> int:
+def common_batch(masks: int, images: int, names: tuple[str, str] = ("masks", "images")) -> int:
     """How many frames come of pairing so many masks and images: equal counts, or one that serves all the others."""
     if masks != images and 1 not in (masks, images):
-        raise ValueError(f"expected as many masks as images, or one of either, got {masks} masks and {images} images")
+        one, other = names
+        raise ValueError(f"expected as many {one} as {other}, or one of either, got {masks} {one} and {images} {other}")
     return images if masks == 1 else masks
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import host, replacements
+from . import card, host, replacements
+from .composite import BiRefComposite
+from .inpaint import BiRefInpaintCrop, BiRefInpaintPaste
+from .inspect_matte import BiRefInspect
 from .load import BiRefLoad
 from .refine import BiRefRefineMask
 from .segment import BiRefSegment
@@ -12,8 +15,12 @@ from .segment import BiRefSegment
 
 class BiRefExtension(ComfyExtension):
     async def on_load(self) -> None:
+        card.register()
         await replacements.register()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         host.register_folders()
-        return [BiRefLoad, BiRefSegment, BiRefRefineMask]
+        return [
+            BiRefLoad, BiRefSegment, BiRefRefineMask,
+            BiRefComposite, BiRefInspect, BiRefInpaintCrop, BiRefInpaintPaste,
+        ]

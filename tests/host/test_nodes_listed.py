@@ -10,11 +10,22 @@ WIDGETS = {
     "BiRefSegment": ["size", "frames_per_pass"],
     "BiRefRefineMask": ["black_point", "white_point", "grow", "feather", "fill_holes", "drop_specks", "keep_largest",
                         "edge_radius", "edge_strength"],
+    "BiRefComposite": ["background", "colour", "fit", "blur", "canvas", "position", "x", "y", "scale", "opacity",
+                       "linear_light", "shadow", "shadow_strength", "shadow_softness", "shadow_x", "shadow_y",
+                       "light_wrap", "light_wrap_width"],
+    "BiRefInspect": ["colour", "size", "frames"],
+    "BiRefInpaintCrop": ["region", "grow", "feather", "context", "megapixels", "multiple", "max_aspect"],
+    "BiRefInpaintPaste": [],
 }
 SOCKETS = {
     "BiRefLoad": ([], ["BACKGROUND_REMOVAL"]),
     "BiRefSegment": ([("model", "BACKGROUND_REMOVAL"), ("image", "IMAGE")], ["MASK", "IMAGE", "FLOAT"]),
     "BiRefRefineMask": ([("mask", "MASK"), ("image", "IMAGE")], ["MASK"]),
+    "BiRefComposite": ([("image", "IMAGE"), ("mask", "MASK"), ("background_image", "IMAGE")], ["IMAGE", "MASK"]),
+    "BiRefInspect": ([("image", "IMAGE"), ("mask", "MASK")],
+                     ["IMAGE", "FLOAT", "INT", "INT", "INT", "INT", "BOUNDING_BOX"]),
+    "BiRefInpaintCrop": ([("image", "IMAGE"), ("mask", "MASK")], ["IMAGE", "MASK", "BIREF_CROP"]),
+    "BiRefInpaintPaste": ([("crop", "BIREF_CROP"), ("image", "IMAGE")], ["IMAGE"]),
 }
 
 
@@ -40,7 +51,7 @@ def test_sockets_keep_their_types(object_info, node):
 @pytest.mark.parametrize("node", WIDGETS)
 def test_everything_is_explained(object_info, node):
     info = object_info[node]
-    specs = {name: kind for group in info["input"].values() for name, kind in group.items()}
+    specs = {name: kind for group in ("required", "optional") for name, kind in info["input"].get(group, {}).items()}
     assert [name for name, kind in specs.items() if not kind[1].get("tooltip")] == []
     assert all(info["output_tooltips"])
     assert info["category"] == "image/BiRefNet" and info["description"]

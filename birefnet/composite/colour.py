@@ -1,0 +1,55 @@
+"""Colours: CSS notation to sRGB values, and sRGB to linear light and back."""
+
+from __future__ import annotations
+
+import colorsys
+import re
+
+import torch
+from PIL import ImageColor
+from torch import Tensor
+
+FUNCTION = re.compile(r"(rgb|hsl)a?\(([^()]*)\)")
+
+
+def parse(text: str) -> tuple[float, float, float, float]:
+    """Red, green, blue and opacity in 0..1 of a CSS colour: a word, #rgb, #rrggbb (with opacity #rgba, #rrggbbaa),
+    rgb(…) or hsl(…) in the old notation with commas or the new one without. Raises ValueError for anything else."""
+    wanted = text.strip().lower()
+    if wanted == "transparent":
+        return 0.0, 0.0, 0.0, 0.0
+    try:
+        found = FUNCTION.fullmatch(wanted)
+        values = _function(*found.groups()) if found else [v / 255 for v in ImageColor.getrgb(wanted)]
+    except ValueError:
+        raise ValueError(f"expected a colour, got {text!r}: write it as in CSS (white, #20a0ff, rgb(32 160 255), "
+                         "hsl(206 100% 56%))") from None
+    red, green, blue, opacity = (min(max(v, 0.0), 1.0) for v in (*values, 1.0)[:4])
+    return red, green, blue, opacity
+
+
+def _function(name: str, inside: str) -> list[float]:
+    words = [word for word in re.split(r"[\s,/]+", inside) if word]
+    if len(words) not in (3, 4):
+        raise ValueError(inside)
+    opacity = [_number(words[3])] if len(words) == 4 else []
+    if name == "rgb":
+        return [_number(word, whole=255) for word in words[:3]] + opacity
+    hue, saturation, lightness = _number(words[0].removesuffix("deg"), whole=360), *map(_number, words[1:3])
+    red, green, blue = colorsys.hls_to_rgb(hue % 1, min(max(lightness, 0), 1), min(max(saturation, 0), 1))
+    return [red, green, blue, *opacity]
+
+
+def _number(word: str, whole: float = 1) -> float:
+    """A percentage as it is, another number as a share of `whole`."""
+    return float(word[:-1]) / 100 if word.endswith("%") else float(word) / whole
+
+
+def to_linear(srgb: Tensor) -> Tensor:
+    """sRGB values in 0..1 as linear light (IEC 61966-2-1)."""
+    return torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb.clamp(min=0) + 0.055) / 1.055) ** 2.4)
+
+
+def to_srgb(linear: Tensor) -> Tensor:
+    """Linear light in 0..1 as sRGB values: the inverse of `to_linear`."""
+    return torch.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear.clamp(min=0.0031308) ** (1 / 2.4) - 0.055)

@@ -1,0 +1,82 @@
+"""Looking at a matte: where its subject lies, and views that show what is right and wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from .inference import resample
+from .masks.regions import PRESENT
+
+TILE = 12  # pixels of a checkerboard's square
+LABEL = 22  # pixels of the strip with a view's name
+
+
+class Box(NamedTuple):
+    """Whole pixels from (top, left) up to, but without, (bottom, right)."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
+def bounds(mask: Tensor, least: float = PRESENT) -> Box | None:
+    """The smallest box around all pixels of mask [H,W] of at least `least`; None where there are none."""
+    present = mask >= least
+    rows, columns = (present.any(axis).nonzero()[:, 0].tolist() for axis in (1, 0))
+    return Box(rows[0], columns[0], rows[-1] + 1, columns[-1] + 1) if rows else None
+
+
+def around(boxes: Iterable[Box | None]) -> Box | None:
+    """The smallest box around all boxes; None where there are none."""
+    known = [box for box in boxes if box is not None]
+    if not known:
+        return None
+    tops, lefts, bottoms, rights = zip(*known)
+    return Box(min(tops), min(lefts), max(bottoms), max(rights))
+
+
+def views(image: Tensor, mask: Tensor, colour: Tensor, size: int = 0) -> Tensor:
+    """Four labelled views of a matte, two by two: [1,h,w,3].
+
+    image [1,H,W,3], mask [1,H,W] (1 = subject) and colour [3] in 0..1; `size`: the longer side of each view in pixels, 0
+    for the picture's own. overlay: colour over what is taken for background. cut-out: the subject over a checkerboard.
+    alpha: the mask. edge band: where the mask is neither 0 nor 1, over the picture in dim grey; at least a pixel wide.
+    """
+    height, width = image.shape[1:3]
+    zoom = size / max(height, width) if size else 1.0
+    shape = max(round(height * zoom), 1), max(round(width * zoom), 1)
+    band = (4 * mask * (1 - mask))[:, None].sqrt()
+    band = F.adaptive_max_pool2d(band, shape) if zoom < 1 else resample(band, shape)
+    image, mask, band = (x.movedim(1, -1) for x in (resample(image.movedim(-1, 1), shape),
+                                                    resample(mask[:, None], shape), band))
+    grey, colour = image.mean(-1, keepdim=True).expand_as(image), colour.to(image)
+    named = {
+        "overlay": torch.lerp(torch.lerp(grey, colour, 0.6), image, mask),
+        "cut-out": torch.lerp(_checkerboard(*shape).to(image), image, mask),
+        "alpha": mask.expand_as(image),
+        "edge band": torch.lerp(0.35 * grey, colour, band),
+    }
+    a, b, c, d = (_labelled(view, name) for name, view in named.items())
+    return torch.cat([torch.cat([a, b], dim=2), torch.cat([c, d], dim=2)], dim=1).clamp(0, 1)
+
+
+def _checkerboard(height: int, width: int) -> Tensor:
+    """Light grey and white squares, [height,width,1]."""
+    odd = (torch.arange(height)[:, None] // TILE + torch.arange(width) // TILE) % 2
+    return (1 - 0.2 * odd)[..., None]
+
+
+def _labelled(view: Tensor, name: str) -> Tensor:
+    """[1,H,W,3] below a strip with its name, with a dark line of one pixel around."""
+    strip = Image.new("L", (view.shape[2], LABEL), 24)
+    ImageDraw.Draw(strip).text((6, LABEL // 2), name, fill=255, font=ImageFont.load_default(14), anchor="lm")
+    text = torch.from_numpy(np.array(strip, dtype=np.float32) / 255).to(view)[None, ..., None].expand(1, -1, -1, 3)
+    return F.pad(torch.cat([text, view], dim=1), (0, 0, 1, 1, 1, 1), value=24 / 255)

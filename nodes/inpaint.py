@@ -1,0 +1,169 @@
+"""Inpaint Crop and Inpaint Paste (BiRefNet): a part of the picture to a diffusion model and back, by birefnet.inpaint."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import comfy.utils
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..birefnet import inpaint, masks
+from ..birefnet.inspection import bounds
+from . import convert, host
+from .refine import resized_text
+
+log = logging.getLogger(__name__)
+
+CropSocket = io.Custom("BIREF_CROP")
+
+
+@dataclass(frozen=True)
+class Crop:
+    """What Paste must know: the pictures [1 or B,H,W,C], what is repainted in each [B,H,W], and where each crop was."""
+
+    images: Tensor
+    regions: Tensor
+    windows: list[inpaint.Window]
+
+
+class BiRefInpaintCrop(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.make(
+            io.Schema,
+            node_id="BiRefInpaintCrop",
+            display_name="Inpaint Crop (BiRefNet)",
+            category=host.CATEGORY,
+            description="Cuts out what is to be repainted, the subject or its background, with some of what surrounds "
+                        "it, at a size that a diffusion model likes. Inpaint Paste puts the result back.",
+            search_aliases=[*host.ALIASES, "crop and stitch", "inpaint crop", "replace background"],
+            inputs=[
+                io.Image.Input("image", tooltip="The pictures to repaint in, one or many."),
+                io.Mask.Input("mask", tooltip="The subject's masks, 0 to 1: 1 = subject. One for all pictures, or one "
+                                              "each. A mask of another size is brought to the picture's."),
+                io.Combo.Input(
+                    "region", options=list(inpaint.REGIONS), default="subject",
+                    tooltip="What is repainted: the subject, or all that is not subject."),
+                io.Float.Input(
+                    "grow", default=8.0, min=-256.0, max=256.0, step=0.5,
+                    tooltip="Moves the repainted region's edge outwards by so many pixels of the picture; below 0 "
+                            "inwards. For background, 0 or less leaves the subject's edge alone."),
+                io.Float.Input(
+                    "feather", default=8.0, min=0.0, max=256.0, step=0.5,
+                    tooltip="Over about so many pixels to either side of that edge old and new are blended, so that no "
+                            "seam shows."),
+                io.Float.Input(
+                    "context", default=25.0, min=0.0, max=400.0, step=1.0,
+                    tooltip="How much around the region the model gets to see, in per cent of the region's longer "
+                            "side."),
+                io.Float.Input(
+                    "megapixels", default=1.0, min=0.0, max=16.0, step=0.05,
+                    tooltip="Size of the crop in megapixels of 1024×1024: about 0.25 for SD 1.5, 1 for SDXL and Flux. 0: "
+                            "the picture's own pixels, nothing is resized."),
+                io.Combo.Input(
+                    "multiple", options=["8", "16", "32", "64"], default="8",
+                    tooltip="Height and width of the crop are multiples of this. 8 suits Stable Diffusion, 16 Flux; a "
+                            "model that wants more says so."),
+                io.Float.Input(
+                    "max_aspect", default=2.0, min=1.0, max=8.0, step=0.1,
+                    tooltip="The crop's longer side is at most so many times its shorter one, if the picture has room. "
+                            "1: square."),
+            ],
+            outputs=[
+                io.Image.Output("cropped", display_name="image",
+                                tooltip="The crops, RGB, all of one size: for VAE Encode or VAE Encode (for "
+                                        "Inpainting)."),
+                io.Mask.Output("repaint", display_name="mask",
+                               tooltip="What to repaint in the crops, 0 to 1: 1 = repaint. For VAE Encode (for "
+                                       "Inpainting) or Set Latent Noise Mask."),
+                CropSocket.Output("crop", display_name="crop",
+                                  tooltip="Where the crops came from, with the pictures: for Inpaint Paste."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image, mask, region: str, grow: float, feather: float, context: float, megapixels: float,
+                multiple: str, max_aspect: float) -> io.NodeOutput:
+        images, mask = convert.frames(image), convert.masks(mask)
+        count = convert.common_batch(len(mask), len(images))
+        picture = tuple(images.shape[1:3])
+        clean_mask, clean_image = convert.Cleaner("the mask"), convert.Cleaner("the image")
+        bar = comfy.utils.ProgressBar(2 * count)
+
+        regions = torch.empty(count, *picture)
+        for i in range(count):
+            host.check_interrupt()
+            single = masks.resize(clean_mask(convert.frame(mask, i)), picture)
+            regions[i:i + 1] = inpaint.region(single, region, grow, feather)
+            bar.update(1)
+        boxes = [bounds(single, inpaint.VISIBLE) for single in regions]
+        if count and not any(boxes):
+            raise ValueError(f"nothing to repaint: the {region} covers no pixel of the mask. Look at the mask, or "
+                             "choose the other region")
+        windows, size = inpaint.plan(boxes, picture, context=context / 100, area=megapixels * inpaint.MEGAPIXEL,
+                                     multiple=int(multiple), most_aspect=max_aspect)
+
+        cropped, repaint = host.empty_result(count, *size, 3), host.empty_result(count, *size)
+        for i, window in enumerate(windows):
+            host.check_interrupt()
+            colours = clean_image(convert.frame(images, i))[..., :3]  # grey is broadcast
+            cropped[i:i + 1] = inpaint.cut(colours, window, size)
+            repaint[i:i + 1] = inpaint.cut(regions[i:i + 1, ..., None], window, size)[..., 0]
+            bar.update(1)
+        text = "; ".join(filter(None, [resized_text(tuple(mask.shape[1:]), picture), nothing_in(boxes)]))
+        if text:
+            log.warning("BiRef: %s", text)
+        host.say(text or f"{size[1]}×{size[0]}")
+        return io.NodeOutput(cropped, repaint, Crop(images, regions, windows), ui={"text": (text,)} if text else None)
+
+
+def nothing_in(boxes: list) -> str:
+    """A sentence about the frames where nothing is repainted, by index; "" if there are none."""
+    empty = [str(i) for i, box in enumerate(boxes) if box is None]
+    if not empty:
+        return ""
+    shown = ", ".join(empty[:10]) + (", …" if len(empty) > 10 else "")
+    return f"nothing to repaint in {len(empty)} of {len(boxes)} pictures (index {shown}): they stay as they are"
+
+
+class BiRefInpaintPaste(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.make(
+            io.Schema,
+            node_id="BiRefInpaintPaste",
+            display_name="Inpaint Paste (BiRefNet)",
+            category=host.CATEGORY,
+            description="Puts repainted crops back into their pictures. Only the repainted region changes; all other "
+                        "pixels stay as they were, to the bit.",
+            search_aliases=["inpaint stitch", "uncrop", "crop and stitch"],
+            inputs=[
+                CropSocket.Input("crop", tooltip="From Inpaint Crop: where the crops came from."),
+                io.Image.Input(
+                    "image", tooltip="The repainted crops, from VAE Decode. Of another size they are resized back; one "
+                                     "crop takes many results, as variants."),
+            ],
+            outputs=[
+                io.Image.Output("pasted", display_name="image",
+                                tooltip="The whole pictures, at their own size; what was transparent stays so."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, crop: Crop, image) -> io.NodeOutput:
+        painted = convert.frames(image)
+        count = convert.common_batch(len(crop.windows), len(painted), ("crops", "repainted pictures"))
+        pictures = crop.images if crop.images.shape[-1] >= 3 else crop.images.expand(*crop.images.shape[:3], 3)
+        result = host.empty_result(count, *pictures.shape[1:])
+        clean_picture, clean_painted = convert.Cleaner("the picture"), convert.Cleaner("the repainted picture")
+        bar = comfy.utils.ProgressBar(count)
+        for i in range(count):
+            host.check_interrupt()
+            new = clean_painted(convert.frame(painted, i))[..., :3]
+            result[i:i + 1] = inpaint.paste(clean_picture(convert.frame(pictures, i)), convert.frame(crop.regions, i),
+                                            crop.windows[0 if len(crop.windows) == 1 else i], new)
+            bar.update(1)
+        return io.NodeOutput(result)

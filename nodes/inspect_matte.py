@@ -1,0 +1,100 @@
+"""Inspect Matte (BiRefNet): four views of a matte on the node, and where its subject is, by birefnet.inspection."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..birefnet import inspection, masks
+from . import convert, host
+from .composite import opaque_colour
+from .refine import resized_text
+
+log = logging.getLogger(__name__)
+
+# Core's own socket type; hosts older than it get one of the same name.
+BoundingBox = getattr(io, "BoundingBox", None) or io.Custom("BOUNDING_BOX")
+
+
+class BiRefInspect(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.make(
+            io.Schema,
+            node_id="BiRefInspect",
+            display_name="Inspect Matte (BiRefNet)",
+            category=host.CATEGORY,
+            description="Shows how good a matte is: the background tinted, the cut-out on a checkerboard, the mask "
+                        "itself, and where its edges are soft. Says how much the subject covers, and its box.",
+            search_aliases=[*host.ALIASES, "preview mask", "compare mask", "bounding box", "checkerboard"],
+            is_output_node=True,
+            inputs=[
+                io.Image.Input("image", tooltip="The pictures that the masks belong to, one or many."),
+                io.Mask.Input("mask", tooltip="The masks to look at, 0 to 1: 1 = subject. One for all pictures, or one "
+                                              "each. A mask of another size is brought to the picture's."),
+                io.String.Input(
+                    "colour", default="red",
+                    tooltip="Colour of the overlay and of the edge band, as in CSS: a word, #20a0ff, rgb(32 160 255)."),
+                io.Int.Input(
+                    "size", default=512, min=0, max=4096, step=32,
+                    tooltip="Longer side of each of the four views, in pixels. 0: the picture's own."),
+                io.Int.Input(
+                    "frames", default=4, min=1, max=256, step=1,
+                    tooltip="How many pictures of a longer batch are shown, spread evenly over it. Coverage and box "
+                            "always come from all of them."),
+            ],
+            outputs=[
+                io.Image.Output("comparison", display_name="comparison",
+                                tooltip="The four views of each picture that is shown, as one picture."),
+                io.Float.Output("coverage", display_name="coverage",
+                                tooltip="Share of all the pictures' area that the subject covers: the mean of the mask, "
+                                        "0 to 1."),
+                io.Int.Output("x", display_name="x", tooltip="Left side of the subject's box, in pixels."),
+                io.Int.Output("y", display_name="y", tooltip="Upper side of the subject's box, in pixels."),
+                io.Int.Output("width", display_name="width",
+                              tooltip="Width of the subject's box, in pixels; 0 where there is no subject."),
+                io.Int.Output("height", display_name="height",
+                              tooltip="Height of the subject's box, in pixels; 0 where there is no subject."),
+                BoundingBox.Output("box", display_name="box",
+                                   tooltip="The same box as ComfyUI's own Crop Image and Draw BBoxes take it. Of a "
+                                           "batch: one box around the subject of every picture."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image, mask, colour: str, size: int, frames: int) -> io.NodeOutput:
+        images, mask = convert.frames(image), convert.masks(mask)
+        count = convert.common_batch(len(mask), len(images))
+        picture = tuple(images.shape[1:3])
+        tint = opaque_colour(colour)
+        shown = set(torch.linspace(0, count - 1, min(frames, count)).round().int().tolist())
+        clean_image, clean_mask = convert.Cleaner("the image"), convert.Cleaner("the mask")
+        comparison, boxes, total = [], [], 0.0
+        for i in range(count):
+            host.check_interrupt()
+            single = masks.resize(clean_mask(convert.frame(mask, i)), picture)
+            total += single.double().mean().item()
+            boxes.append(inspection.bounds(single[0]))
+            if i in shown:
+                colours = convert.opaque(clean_image(convert.frame(images, i)))[0].to(single.device)
+                comparison.append(inspection.views(colours, single, tint, size))
+        coverage = total / max(count, 1)
+        box = inspection.around(boxes)
+        text = "; ".join(filter(None, [resized_text(tuple(mask.shape[1:]), picture), words(coverage, box, count)]))
+        host.say(text)
+        comparison = torch.cat(comparison) if comparison else host.empty_result(0, *picture, 3)
+        preview = ui.PreviewImage(comparison, cls=cls).as_dict() if len(comparison) else {}
+        x, y, width, height = (box.left, box.top, box.right - box.left, box.bottom - box.top) if box else (0,) * 4
+        return io.NodeOutput(comparison, coverage, x, y, width, height,
+                             {"x": x, "y": y, "width": width, "height": height}, ui=preview | {"text": (text,)})
+
+
+def words(coverage: float, box: inspection.Box | None, count: int) -> str:
+    if not count:
+        return "no pictures"
+    if box is None:
+        return "no subject: the mask is empty"
+    return (f"the subject covers {coverage:.1%}, in a box of {box.right - box.left}×{box.bottom - box.top} pixels at "
+            f"({box.left}, {box.top})")
