@@ -117,7 +117,7 @@ def watch(event, args):
 sys.addaudithook(watch)
 import weights
 assert "torch" not in sys.modules and "huggingface_hub" not in sys.modules
-import birefnet
+from birefnet import *
 """
 
 
