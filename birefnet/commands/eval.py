@@ -1,0 +1,118 @@
+"""`python -m birefnet eval`: the field's measures of a checkpoint, or of saved mattes, over a data set with truths."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import DTYPE_CHOICES, CommandError, size
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..evaluation.pairs import Pair
+
+WORST = 12  # cases on the contact sheet
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "eval", help="score a checkpoint, or saved mattes, on pictures with known masks",
+        description="Scores a checkpoint, or mattes that are already there, on pictures with known masks: S-measure, "
+                    "weighted, maximal and mean F, E-measure, MAE, HCE, IoU, boundary IoU, and the matting errors SAD, "
+                    "MSE, gradient and connectivity. Stopped, the same command goes on where it was.")
+    parser.add_argument("data", type=Path, metavar="DATA",
+                        help="folder with im/ and gt/ (files of the same name), or a folder of such folders")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--model", default="birefnet-nano", metavar="NAME|FILE",
+                        help="checkpoint: a name of the catalog or a file (default: %(default)s)")
+    source.add_argument("--pred", type=Path, metavar="DIR", help="score the mattes in DIR, named as the pictures")
+    parser.add_argument("--size", type=size, metavar="N|WxH", help="pixels that the network sees (default: its own)")
+    parser.add_argument("--dtype", choices=DTYPE_CHOICES, default="fp32",
+                        help="number format of the computation (default: %(default)s, as in published tables)")
+    parser.add_argument("--json", type=Path, default=Path("eval.json"), metavar="FILE",
+                        help="where means and single scores go (default: %(default)s); beside it a .csv of the single "
+                             "scores and a .jpg of the worst cases")
+    parser.add_argument("--workers", type=int, default=max(1, os.cpu_count() or 1), metavar="N",
+                        help="processes that compute measures (default: %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the report; 0 where every picture was scored, else 1."""
+    try:
+        from ..evaluation import report
+        from ..evaluation.pairs import DataError, find_pairs
+        from ..evaluation.run import evaluate
+        from ..evaluation.scores import Means
+    except ModuleNotFoundError as error:
+        raise CommandError(f"eval needs the package {error.name}: pip install -r requirements-train.txt") from None
+    from tqdm import tqdm
+
+    try:
+        pairs = find_pairs(args.data)
+        predict, about = saved(args.pred) if args.pred else matted(args.model, args.size, args.dtype)
+    except DataError as error:
+        raise CommandError(str(error)) from None
+    settings = {"data": str(args.data.resolve()), **about}
+    means, scores, failed = Means(), {}, []
+    journal = args.json.with_suffix(".journal")
+    results = evaluate(pairs, predict, journal, settings, max(1, args.workers))
+    for pair, result in tqdm(results, total=len(pairs), unit="picture", disable=None):
+        if isinstance(result, Exception):
+            failed.append(pair)
+            tqdm.write(f"{pair.name}: {result}", file=sys.stderr)
+        else:
+            means.add(result)
+            scores[pair.name] = result
+    if not scores:
+        raise CommandError("no picture could be scored")
+    worst = sorted((pair for pair in pairs if pair.name in scores), key=lambda pair: scores[pair.name].values["weighted_f"])
+    report.write_json(args.json, means.values(), scores, settings)
+    report.write_csv(args.json.with_suffix(".csv"), scores)
+    report.write_sheet(args.json.with_suffix(".jpg"), [(pair, scores[pair.name]) for pair in worst[:WORST]], predict)
+    print(report.table(means.values(), means.pictures))
+    print(f"written: {args.json}, {args.json.with_suffix('.csv').name}, {args.json.with_suffix('.jpg').name}")
+    if failed:
+        return 1
+    journal.unlink(missing_ok=True)
+    return 0
+
+
+def saved(folder: Path) -> tuple[Callable[[Pair], np.ndarray], dict[str, object]]:
+    """Predictions that are read from `folder`: <name of the pair> with any picture suffix."""
+    from PIL import Image
+
+    from ..evaluation.pairs import DataError
+    from ..evaluation.run import read_grey
+
+    if not folder.is_dir():
+        raise DataError(f"--pred {folder}: expected a folder")
+    files = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*"))
+             if path.suffix.lower() in Image.registered_extensions()}
+
+    def predict(pair: Pair) -> np.ndarray:
+        found = files.get(pair.name) or files.get(pair.picture.stem)
+        if found is None:
+            raise FileNotFoundError(f"no matte of that name in {folder}")
+        return read_grey(found)
+
+    return predict, {"pred": str(folder.resolve())}
+
+
+def matted(name: str, network_size: int | tuple[int, int] | None, dtype: str
+           ) -> tuple[Callable[[Pair], np.ndarray], dict[str, object]]:
+    """Predictions of a checkpoint."""
+    from .. import pictures
+    from ._running import open_model
+
+    runner = open_model(name, dtype)
+
+    def predict(pair: Pair) -> np.ndarray:
+        return runner.matte(pictures.read(pair.picture), network_size)[0].numpy()
+
+    return predict, {"model": name, "size": network_size or "own", "dtype": dtype}

@@ -1,0 +1,94 @@
+"""What an evaluation leaves behind: a table, a CSV file, a JSON file, a contact sheet of the worst cases."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from .pairs import Pair
+from .run import fitted, read_grey
+from .scores import MEASURES, Score
+
+TILE, CAPTION = 320, 22  # pixels: longer side of a picture on the sheet, height of its caption
+
+
+def table(means: dict[str, float], pictures: int) -> str:
+    """Names above numbers, in two blocks: against the binary truth, against the soft one."""
+    blocks = (MEASURES[:9], MEASURES[9:])
+    lines = [f"{pictures} pictures"]
+    for names in blocks:
+        widths = [max(len(name), 9) for name in names]
+        lines.append("  ".join(name.rjust(width) for name, width in zip(names, widths)))
+        lines.append("  ".join(f"{means[name]:.4f}".rjust(width) for name, width in zip(names, widths)))
+    return "\n".join(lines)
+
+
+def write_json(path: Path, means: dict[str, float], scores: dict[str, Score], about: dict[str, object]) -> None:
+    content = {**about, "pictures": len(scores), "mean": means,
+               "each": {name: score.values for name, score in sorted(scores.items())}}
+    write_whole(path, json.dumps(content, indent=1).encode())
+
+
+def write_csv(path: Path, scores: dict[str, Score]) -> None:
+    """One row a picture, its name and measures."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["name", *MEASURES])
+    rows.writerows([name, *(f"{score.values[measure]:.6g}" for measure in MEASURES)]
+                   for name, score in sorted(scores.items()))
+    write_whole(path, text.getvalue().encode())
+
+
+def write_sheet(path: Path, worst: list[tuple[Pair, Score]], predict: Callable[[Pair], np.ndarray]) -> None:
+    """A JPEG with a row for each case: picture, truth, prediction, and their difference in red (too much) and blue
+    (too little)."""
+    rows = []
+    for pair, score in worst:
+        truth = read_grey(pair.truth)
+        prediction = fitted(predict(pair), truth.shape)
+        with Image.open(pair.picture) as picture:
+            photograph = picture.convert("RGB").resize(truth.shape[::-1])
+        difference = np.stack([1 - (truth - prediction).clip(0), 1 - np.abs(truth - prediction),
+                               1 - (prediction - truth).clip(0)], -1)
+        tiles = [photograph, grey(truth), grey(prediction), Image.fromarray((difference * 255).round().astype(np.uint8))]
+        caption = f"{pair.name}   weighted F {score.values['weighted_f']:.3f}   MAE {score.values['mae']:.3f}"
+        rows.append(strip(tiles, caption))
+    sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), "white")
+    top = 0
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height
+    held = io.BytesIO()
+    sheet.save(held, "JPEG", quality=88)
+    write_whole(path, held.getvalue())
+
+
+def strip(tiles: list[Image.Image], caption: str) -> Image.Image:
+    scale = TILE / max(tiles[0].size)
+    size = tuple(max(1, round(side * scale)) for side in tiles[0].size)
+    row = Image.new("RGB", (len(tiles) * (size[0] + 4), size[1] + CAPTION), "white")
+    for place, tile in enumerate(tiles):
+        row.paste(tile.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0), (place * (size[0] + 4), CAPTION))
+    ImageDraw.Draw(row).text((4, 4), caption, fill="black", font=ImageFont.load_default(13))
+    return row
+
+
+def grey(values: np.ndarray) -> Image.Image:
+    return Image.fromarray((values * 255).round().astype(np.uint8))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """The file appears complete or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

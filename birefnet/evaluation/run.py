@@ -1,0 +1,134 @@
+"""Scoring a whole data set: streaming, on several processes, resumable.
+
+Predictions are made (or read) one after the other; their measures are computed by worker processes, with only a few
+pictures waiting, so memory does not grow with the data set. Each finished picture is a line of a journal, which a later
+run with the same settings takes up again.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .pairs import Pair
+from .scores import Score, score
+
+WAITING = 2  # predictions per worker that may wait for it
+UNKNOWN = (1, 254)  # levels of a trimap's unknown band
+
+
+def evaluate(
+    pairs: list[Pair],
+    predict: Callable[[Pair], np.ndarray],
+    journal: Path,
+    settings: dict[str, object],
+    workers: int,
+) -> Iterator[tuple[Pair, Score | Exception]]:
+    """Yield each pair with its score, in the order in which they are finished, those of the journal first.
+
+    predict(pair) gives float [H,W] in 0..1; any other size than the truth's is resized to it. A picture that cannot
+    be read or predicted is yielded with its error, and tried again by the next run.
+    """
+    done = read_journal(journal, settings)
+    for pair in pairs:
+        if pair.name in done:
+            yield pair, done[pair.name]
+    todo = [pair for pair in pairs if pair.name not in done]
+    if not todo:
+        return
+    write_journal(journal, settings, done)
+    # Not forked: PyTorch's threads do not survive that.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool, journal.open("a", encoding="utf-8") as lines:
+        running: dict[Future, Pair] = {}
+        for pair in todo:
+            try:
+                running[pool.submit(score_pair, predict(pair), pair)] = pair
+            except (OSError, ValueError) as error:
+                yield pair, error
+            if len(running) >= WAITING * workers:
+                yield from finished(running, lines)
+        while running:
+            yield from finished(running, lines)
+
+
+def finished(running: dict[Future, Pair], lines) -> Iterator[tuple[Pair, Score | Exception]]:
+    """Wait for at least one score; write down and yield all that are there."""
+    for future in wait(running, return_when=FIRST_COMPLETED).done:
+        pair = running.pop(future)
+        error = future.exception()
+        if error is None:
+            lines.write(to_line(pair.name, future.result()) + "\n")
+            lines.flush()
+        elif not isinstance(error, (OSError, ValueError)):
+            raise error
+        yield pair, error or future.result()
+
+
+def score_pair(prediction: np.ndarray, pair: Pair) -> Score:
+    truth = read_grey(pair.truth)
+    unknown = None
+    if pair.trimap is not None:
+        levels = read_grey(pair.trimap) * 255
+        unknown = (levels >= UNKNOWN[0]) & (levels <= UNKNOWN[1])
+        if unknown.shape != truth.shape:
+            raise ValueError(f"{pair.trimap}: expected the size of {pair.truth.name}")
+    return score(fitted(prediction, truth.shape), truth, unknown)
+
+
+def read_grey(path: Path) -> np.ndarray:
+    """A mask file as float64 [H,W] in 0..1; 16-bit files keep their depth, colours become grey."""
+    with Image.open(path) as picture:
+        if picture.mode.startswith("I"):
+            return np.asarray(picture, np.float64) / 65535
+        return np.asarray(picture.convert("L"), np.float64) / 255
+
+
+def fitted(prediction: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    if prediction.shape == shape:
+        return prediction.astype(np.float64)
+    picture = Image.fromarray(prediction.astype(np.float32))
+    return np.asarray(picture.resize(shape[::-1], Image.Resampling.BILINEAR), np.float64).clip(0, 1)
+
+
+# The journal: its settings, then a line for each picture -----------------------------------------------------------
+
+
+def read_journal(path: Path, settings: dict[str, object]) -> dict[str, Score]:
+    """Scores of an earlier run with the same settings, by name; lines that a kill cut short are left out."""
+    if not path.exists():
+        return {}
+    entries = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            continue
+    if not entries or entries[0] != json.loads(json.dumps(settings)):
+        return {}
+    return {entry["name"]: Score(entry["values"], from_text(entry["f_curve"])) for entry in entries[1:]}
+
+
+def write_journal(path: Path, settings: dict[str, object], done: dict[str, Score]) -> None:
+    """Anew, whole or not at all: what is appended later must not meet half a line."""
+    part = path.with_name(f"{path.name}.part")
+    lines = [json.dumps(settings), *(to_line(name, score) for name, score in done.items())]
+    part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    os.replace(part, path)
+
+
+def to_line(name: str, score: Score) -> str:
+    curve = base64.b64encode(score.f_curve.astype("<f8").tobytes()).decode()
+    return json.dumps({"name": name, "values": score.values, "f_curve": curve})
+
+
+def from_text(curve: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(curve), "<f8")

@@ -1,0 +1,167 @@
+"""`python -m birefnet eval` over data sets on disk: what is found, scored, written, and taken up again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import BLOBS, blob
+from PIL import Image
+
+from birefnet.__main__ import main
+from birefnet.evaluation.pairs import DataError, find_pairs
+from birefnet.evaluation.scores import Means, score
+
+ROOT = Path(__file__).parents[2]
+
+
+def write(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    """Five pictures with truths, and mattes for them in `pred`."""
+    for number in range(len(BLOBS)):
+        prediction, truth = blob(number)
+        write(tmp_path / f"data/im/{number}.jpg", np.repeat(prediction[..., None], 3, 2))
+        write(tmp_path / f"data/gt/{number}.png", truth)
+        write(tmp_path / f"pred/{number}.png", prediction)
+    return tmp_path / "data"
+
+
+def evaluate(data: Path, *arguments: object) -> int:
+    return main(["eval", str(data), "--workers", "1", *map(str, arguments)])
+
+
+def test_saved_mattes_get_the_measures_means(data, tmp_path, capsys):
+    report = tmp_path / "scores.json"
+    assert evaluate(data, "--pred", tmp_path / "pred", "--json", report) == 0
+    means = Means()
+    for number in range(len(BLOBS)):
+        prediction, truth = blob(number)
+        means.add(score(prediction / 255, truth / 255))
+    found = json.loads(report.read_text())
+    assert found["mean"] == pytest.approx(means.values())
+    assert found["pictures"] == len(BLOBS)
+    rows = list(csv.DictReader(report.with_suffix(".csv").open()))
+    assert [row["name"] for row in rows] == [str(number) for number in range(len(BLOBS))]
+    assert float(rows[2]["mae"]) == pytest.approx(found["each"]["2"]["mae"], rel=1e-5)
+    assert f"{found['mean']['s_measure']:.4f}" in capsys.readouterr().out
+    assert not report.with_suffix(".journal").exists()
+
+
+def test_the_sheet_shows_the_worst_first(data, tmp_path):
+    write(tmp_path / "pred/3.png", 255 - blob(3)[1])  # the opposite of the truth
+    report = tmp_path / "scores.json"
+    evaluate(data, "--pred", tmp_path / "pred", "--json", report)
+    with Image.open(report.with_suffix(".jpg")) as sheet:
+        height, width = blob(3)[1].shape
+        size = (round(320 * width / height), 320)
+        place = 2 * (size[0] + 4)
+        shown = np.asarray(sheet.convert("L"))[22:22 + size[1], place:place + size[0]]
+    with Image.open(tmp_path / "pred/3.png") as matte:
+        expected = np.asarray(matte.resize(size), np.float64)
+    assert np.abs(shown - expected).mean() < 12
+
+
+def test_a_checkpoint_is_scored(data, tmp_path):
+    report = tmp_path / "scores.json"
+    assert evaluate(data, "--size", 64, "--json", report) == 0
+    assert json.loads(report.read_text())["model"] == "birefnet-nano"
+
+
+def test_what_cannot_be_read_is_reported_and_the_rest_is_scored(data, tmp_path, capsys):
+    (tmp_path / "pred/1.png").write_bytes(b"not a picture")
+    (tmp_path / "pred/2.png").unlink()
+    report = tmp_path / "scores.json"
+    assert evaluate(data, "--pred", tmp_path / "pred", "--json", report) == 1
+    assert json.loads(report.read_text())["pictures"] == 3
+    messages = capsys.readouterr().err
+    assert "1: cannot identify image file" in messages and "2: no matte of that name" in messages
+
+
+def test_mattes_of_another_size_are_resized(data, tmp_path):
+    with Image.open(tmp_path / "pred/3.png") as matte:
+        matte.resize((128, 128), Image.Resampling.BILINEAR).save(tmp_path / "pred/3.png")
+    report = tmp_path / "scores.json"
+    assert evaluate(data, "--pred", tmp_path / "pred", "--json", report) == 0
+    assert json.loads(report.read_text())["each"]["3"]["iou"] > 0.2
+
+
+def test_a_killed_run_goes_on_where_it_was(data, tmp_path):
+    """The journal of a killed run is taken up: pictures in it are not predicted again."""
+    for number in range(40):
+        prediction, truth = blob(number % len(BLOBS))
+        write(data / f"im/many{number:02}.png", prediction)
+        write(data / f"gt/many{number:02}.png", truth)
+        write(tmp_path / f"pred/many{number:02}.png", prediction)
+    report = tmp_path / "scores.json"
+    command = [sys.executable, "-m", "birefnet", "eval", str(data), "--pred", str(tmp_path / "pred"), "--json",
+               str(report), "--workers", "1"]
+    running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True)
+    journal = report.with_suffix(".journal")
+    until = time.monotonic() + 120
+    while time.monotonic() < until and (not journal.exists() or journal.read_text().count("\n") < 6):
+        time.sleep(0.02)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    with journal.open("a") as lines:
+        lines.write('{"name": "half a li')
+    kept = [json.loads(line)["name"] for line in journal.read_text().splitlines()[1:-1]]
+    assert 5 <= len(kept) < 45
+    for name in kept:
+        (tmp_path / f"pred/{name}.png").unlink()  # would fail if it were asked for again, but for the sheet
+    from birefnet.evaluation.run import evaluate as run
+
+    settings = {"data": str(data.resolve()), "pred": str((tmp_path / "pred").resolve())}
+    asked = []
+
+    def predict(pair):
+        asked.append(pair.name)
+        with Image.open(tmp_path / f"pred/{pair.name}.png") as matte:
+            return np.asarray(matte) / 255
+
+    results = dict((pair.name, result) for pair, result in run(find_pairs(data), predict, journal, settings, 1))
+    assert len(results) == 45 and not [result for result in results.values() if isinstance(result, Exception)]
+    assert set(asked) == set(results) - set(kept)
+
+
+@pytest.mark.parametrize("folders", [("im", "gt"), ("original_image", "mask"), ("Image", "GT_Object"), ("imgs", "GT")])
+def test_published_layouts_are_known(tmp_path, folders):
+    for part in folders:
+        write(tmp_path / f"P3M-500-NP/{part}/p_1.png", np.zeros((4, 4), np.uint8))
+    (pair,) = find_pairs(tmp_path)
+    assert pair.name == "P3M-500-NP/p_1" and pair.picture.parent.name == folders[0]
+    assert find_pairs(tmp_path / "P3M-500-NP")[0].name == "p_1"
+
+
+def test_a_trimaps_unknown_band_is_where_matting_errors_count(tmp_path):
+    truth = np.zeros((40, 40), np.uint8)
+    truth[:, 20:] = 255
+    trimap = np.where(np.abs(np.arange(40) - 20) < 5, 128, truth).astype(np.uint8)
+    write(tmp_path / "data/im/a.png", truth)
+    write(tmp_path / "data/gt/a.png", truth)
+    write(tmp_path / "data/trimap/a.png", trimap)
+    write(tmp_path / "pred/a.png", np.full((40, 40), 255, np.uint8))
+    report = tmp_path / "scores.json"
+    assert evaluate(tmp_path / "data", "--pred", tmp_path / "pred", "--json", report) == 0
+    assert json.loads(report.read_text())["mean"]["sad"] == pytest.approx(40 * 4 / 1000)  # columns 16 to 19
+
+
+def test_data_without_truths_are_refused(tmp_path, capsys):
+    assert evaluate(tmp_path) == 1
+    assert "expected folders im/ and gt/" in capsys.readouterr().err
+    write(tmp_path / "im/lonely.png", np.zeros((4, 4), np.uint8))
+    write(tmp_path / "gt/other.png", np.zeros((4, 4), np.uint8))
+    with pytest.raises(DataError, match="no mask of the same name for lonely.png"):
+        find_pairs(tmp_path)
