@@ -17,6 +17,7 @@ from . import masks
 from .composite.resample import part
 from .inspection import Box, around
 
+SURE = 0.02
 VISIBLE = 0.5 / 255  # mask below this is nothing in 8 bits
 MEGAPIXEL = 1024 * 1024  # as diffusion models count: SDXL's 1024×1024 is one
 
@@ -34,10 +35,15 @@ class Window(NamedTuple):
 
 def region(mask: Tensor, which: str, grow: float = 0.0, feather: float = 0.0) -> Tensor:
     """What is to be repainted, [B,H,W], 1 = repaint: the subject of mask [B,H,W] (1 = subject) or its background, its
-    edge moved outwards by `grow` pixels (below 0: inwards) and softened over `feather` pixels to either side."""
+    edge moved outwards by `grow` pixels (below 0: inwards) and softened over `feather` pixels to either side.
+
+    Alpha within `SURE` of 0 or 1 counts as that: networks hardly ever say exactly 1, and some hosts read a white mask
+    file as 254/255; the subject would be repainted by a trace.
+    """
     if which not in REGIONS:
         raise ValueError(f"expected a region of {', '.join(REGIONS)}, got {which!r}")
-    wanted = masks.feather(masks.grow(mask if which == "subject" else 1 - mask, grow), feather)
+    certain = masks.levels(mask, SURE, 1 - SURE)
+    wanted = masks.feather(masks.grow(certain if which == "subject" else 1 - certain, grow), feather)
     return torch.where(wanted < VISIBLE, 0, wanted)  # what nobody sees would only make the window larger
 
 
