@@ -1,0 +1,79 @@
+"""The model card on the loader: what it knows of every checkpoint, and that it shows it without touching a workflow."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from browser import drop, open_page
+from host import PACK
+from workflow import to_api, widgets
+
+NANO = PACK / "weights" / "birefnet-nano.safetensors"
+
+# Notes down what is written on the canvas from now on; then the checkpoint is chosen as a click in its list would.
+CHOOSE = """name => {
+    globalThis.written = new Set();
+    const write = CanvasRenderingContext2D.prototype.fillText;
+    CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {
+        written.add(String(text));
+        return write.call(this, text, ...rest);
+    };
+    const widget = app.graph._nodes.find(node => node.type === 'BiRefLoad').widgets[0];
+    widget.value = name;
+    widget.callback(name);
+    app.graph.setDirtyCanvas(true, true);
+}"""
+
+
+@pytest.fixture
+def mine(host):
+    """Two files: one that nobody published, and one under another pack's name for BiRefNet-portrait."""
+    names = ("my-cats.safetensors", "Portrait.safetensors")
+    for name in names:
+        shutil.copy(NANO, host.base / "models" / "BiRefNet" / name)
+    yield names
+    for name in names:
+        (host.base / "models" / "BiRefNet" / name).unlink()
+
+
+def test_there_is_a_card_for_every_checkpoint_that_the_loader_offers(host, mine):
+    _, kind, options = widgets(host.object_info()["BiRefLoad"])[0]
+    offered = kind if isinstance(kind, list) else options["options"]
+    assert set(mine) < set(offered) <= set(host.get("/biref/checkpoints"))
+
+
+def test_a_card_tells_what_matters(host, mine):
+    cards = host.get("/biref/checkpoints")
+    assert cards["birefnet-nano"]["here"] and cards["birefnet-nano"]["size"] == [384, 384]
+    assert [name for name, card in cards.items() if card.get("nonCommercial")] == ["RMBG-2.0"]
+    assert cards["RMBG-2.0"]["license"] == "CC BY-NC 4.0" and not cards["RMBG-2.0"]["here"]
+    assert cards["BiRefNet_lite-2K"]["size"] == [2560, 1440] and cards["BiRefNet_dynamic"]["size"] is None
+    need = [cards[name]["memory"] for name in ("birefnet-nano", "BiRefNet_lite", "BiRefNet", "BiRefNet_HR")]
+    assert need == sorted(need) and 0.1e9 < need[0] < 1e9 and 1e9 < need[2] < 8e9
+    assert cards["BiRefNet-portrait"]["here"] and cards["Portrait.safetensors"]["task"] == "People"
+    assert cards["my-cats.safetensors"] == {"here": True, "file": NANO.stat().st_size}
+
+
+def test_the_page_shows_the_chosen_checkpoints_card_and_saves_nothing_of_it(host, object_info):
+    said = []
+    with open_page(host.address, said) as page:
+        drop(page, PACK / "example_workflows" / "Remove Background.json")
+        for name, wanted in [
+            ("birefnet-nano", {"licence GPL-3.0", "on this machine"}),
+            ("RMBG-2.0", {"licence CC BY-NC 4.0: not for commercial use", "not on this machine: fetch can download it"}),
+        ]:
+            page.evaluate(CHOOSE, name)
+            page.wait_for_function("wanted => wanted.every(text => written.has(text))", arg=sorted(wanted))
+        saved = page.evaluate("() => app.graph.serialize()")
+        asked = page.evaluate("async () => (await app.graphToPrompt()).output")
+        page.evaluate("saved => app.loadGraphData(saved)", saved)
+        again = page.evaluate("() => app.graph.serialize()")
+    loader = next(node for node in saved["nodes"] if node["type"] == "BiRefLoad")
+    assert len(loader["widgets_values"]) == len(widgets(object_info["BiRefLoad"]))
+    assert loader["widgets_values"][0] == "RMBG-2.0"
+    assert {number: node["inputs"] for number, node in asked.items()} == {
+        number: node["inputs"] for number, node in to_api(saved, object_info).items()}
+    assert [node.get("widgets_values") for node in again["nodes"]] == [
+        node.get("widgets_values") for node in saved["nodes"]]
+    assert [line for line in said if "card.js" in line] == []
