@@ -1,0 +1,11 @@
+"""Video: read picture by picture, matted, written again, in constant memory."""
+
+from __future__ import annotations
+
+from . import looks
+from .library import VideoError
+from .matting import matting
+from .read import Clip, File, Pictures
+from .write import FORMATS, QUALITIES, writing
+
+__all__ = ["FORMATS", "QUALITIES", "Clip", "File", "Pictures", "VideoError", "looks", "matting", "writing"]

@@ -1,0 +1,112 @@
+"""Video samples to RGB and back: matrix, range and the places of chroma samples, exactly, on any device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Kr and Kb by the number of the matrix coefficients in ITU-T H.273, table 4.
+WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087),
+           9: (0.2627, 0.0593)}
+BT709, UNKNOWN, BT601 = 1, 2, 6
+HIGH_DEFINITION = 720  # lines from which players take an untagged video for BT.709
+
+
+@dataclass(frozen=True)
+class Colour:
+    """How a video's samples mean colours: numbers of ITU-T H.273, and whether the full range of codes is used."""
+
+    matrix: int = BT709
+    primaries: int = UNKNOWN
+    transfer: int = UNKNOWN
+    full: bool = False
+
+    def settled(self, lines: int) -> Colour:
+        """With a matrix that is known here; what is untagged is taken as players take it, by its height."""
+        if self.matrix in WEIGHTS:
+            return self
+        return replace(self, matrix=BT601 if self.matrix == UNKNOWN and lines < HIGH_DEFINITION else BT709)
+
+    @property
+    def weights(self) -> tuple[float, float, float]:
+        """Kr, Kg, Kb: the luma of pure red, green and blue."""
+        red, blue = WEIGHTS[self.matrix]
+        return red, 1 - red - blue, blue
+
+    def codes(self, bits: int) -> tuple[float, float, float, float]:
+        """Code of black, codes from black to white, code of no colour, codes between extreme colours (H.273, 8.3)."""
+        if self.full:
+            return 0, 2**bits - 1, 2 ** (bits - 1), 2**bits - 1
+        step = 2 ** (bits - 8)
+        return 16 * step, 219 * step, 128 * step, 224 * step
+
+
+def to_rgb(planes: list[Tensor], bits: int, colour: Colour) -> Tensor:
+    """[H,W,C] float32 in 0..1 from code planes Y, YA, YUV or YUVA; C is 3, or 4 with straight alpha.
+
+    U and V may be smaller: their samples lie on the left of the pixels that share them and vertically in the middle,
+    as in H.264, HEVC, VP9 and ProRes; they are interpolated linearly.
+    """
+    black, luma_codes, middle, chroma_codes = colour.codes(bits)
+    luma = (planes[0].float() - black) / luma_codes
+    if len(planes) < 3:
+        rgb = luma.expand(3, *luma.shape)
+    else:
+        chroma = _spread((torch.stack(planes[1:3]).float() - middle) / chroma_codes, luma.shape)
+        kr, kg, kb = colour.weights
+        red = luma + 2 * (1 - kr) * chroma[1]
+        blue = luma + 2 * (1 - kb) * chroma[0]
+        rgb = torch.stack([red, (luma - kr * red - kb * blue) / kg, blue])
+    channels = [rgb.clamp(0, 1)]
+    if len(planes) in (2, 4):
+        channels.append(planes[-1].float()[None] / (2**bits - 1))
+    return torch.cat(channels).permute(1, 2, 0)
+
+
+def from_rgb(picture: Tensor, bits: int, colour: Colour, halved: bool) -> list[Tensor]:
+    """Code planes Y, U, V, and A where the picture [H,W,3 or 4] has alpha: the way back from `to_rgb`.
+
+    halved: U and V at half the height and width, rounded up (4:2:0). Codes up to 8 bits come as uint8, else int16.
+    """
+    black, luma_codes, middle, chroma_codes = colour.codes(bits)
+    kr, kg, kb = colour.weights
+    red, green, blue, *alpha = picture.float().clamp(0, 1).unbind(-1)
+    luma = kr * red + kg * green + kb * blue
+    chroma = torch.stack([(blue - luma) / (2 * (1 - kb)), (red - luma) / (2 * (1 - kr))])
+    if halved:
+        chroma = _gather(chroma)
+    planes = [luma * luma_codes + black, *(chroma * chroma_codes + middle), *(a * (2**bits - 1) for a in alpha)]
+    dtype = torch.uint8 if bits == 8 else torch.int16
+    return [plane.round().clamp(0, 2**bits - 1).to(dtype) for plane in planes]
+
+
+def _spread(chroma: Tensor, size: tuple[int, int]) -> Tensor:
+    """[2,h,w] at the size of the luma."""
+    (height, width), (h, w) = size, chroma.shape[1:]
+    rows, columns = -(-height // h), -(-width // w)  # luma samples for each chroma sample
+    device = chroma.device
+    if columns > 1:
+        chroma = _at(chroma, torch.arange(width, device=device) / columns, 2)
+    if rows > 1:
+        chroma = _at(chroma, (torch.arange(height, device=device) + 0.5) / rows - 0.5, 1)
+    return chroma
+
+
+def _at(x: Tensor, places: Tensor, dim: int) -> Tensor:
+    """x interpolated at fractional places along one axis; beyond its ends, its ends."""
+    last = x.shape[dim] - 1
+    low = places.floor()
+    share = (places - low).view([-1 if d == dim else 1 for d in range(x.ndim)])
+    before, after = (x.index_select(dim, i.long().clamp(0, last)) for i in (low, low + 1))
+    return torch.lerp(before, after, share)
+
+
+def _gather(chroma: Tensor) -> Tensor:
+    """[2,H,W] at half the size: (1, 2, 1) / 4 about every second column, then the mean of two rows."""
+    _, height, width = chroma.shape
+    padded = F.pad(chroma[None], (1, 1 + width % 2, 0, height % 2), mode="replicate")[0]
+    columns = (padded[..., :-2:2] + 2 * padded[..., 1:-1:2] + padded[..., 2::2]) / 4
+    return (columns[:, ::2] + columns[:, 1::2]) / 2

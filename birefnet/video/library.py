@@ -1,0 +1,17 @@
+"""PyAV, the binding to FFmpeg's libraries, imported when the first video is opened."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+
+class VideoError(ValueError):
+    """A video that cannot be read, or cannot be written so; the message is one sentence."""
+
+
+def pyav() -> ModuleType:
+    try:
+        import av
+    except ImportError:
+        raise VideoError('reading and writing video needs the package PyAV: pip install "av>=14.2"') from None
+    return av

@@ -1,0 +1,61 @@
+"""What a picture and its alpha become: the subject over something, a cut-out, or the mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..composite import fitted
+from .read import Clip
+
+# look(time in seconds, colours [1,H,W,3], alpha [1,H,W]) -> picture [H,W,3], or 4 with straight alpha
+Look = Callable[[Fraction, Tensor, Tensor], Tensor]
+
+HALO = 8  # pixels around the subject whose colours are kept under full transparency, for codecs that mix neighbours
+
+
+def mask(time: Fraction, colours: Tensor, alpha: Tensor) -> Tensor:
+    """The alpha as grey."""
+    return alpha[0, ..., None].expand(-1, -1, 3)
+
+
+def cutout(time: Fraction, colours: Tensor, alpha: Tensor) -> Tensor:
+    """RGBA; black further than HALO from the subject, so that what was removed is neither seen nor paid for."""
+    near = F.max_pool2d(alpha, 2 * HALO + 1, stride=1, padding=HALO)[..., None] > 0.5 / 255
+    return torch.cat([colours * near, alpha[..., None]], dim=-1)[0]
+
+
+class Over:
+    """Over a colour [3], or over the pictures of another clip: the one shown at that time, from its start again when it
+    is over. `open` opens the clip anew; `fit` and the colour beside it are those of `composite.fitted`."""
+
+    def __init__(self, colour: Tensor, open: Callable[[], Clip] | None = None, fit: str = "fill") -> None:
+        self._colour, self._fit = colour, fit
+        self._pictures = iter(()) if open is None else endless(open)
+        self._next = next(self._pictures, None)
+        self._behind = None
+
+    def __call__(self, time: Fraction, colours: Tensor, alpha: Tensor) -> Tensor:
+        shown = None
+        while self._next is not None and self._next[0] <= time:
+            shown, self._next = self._next[1], next(self._pictures, None)
+        if shown is not None:
+            self._behind = fitted(shown[None].to(colours), tuple(colours.shape[1:3]), self._fit, self._colour)
+        behind = self._colour.to(colours) if self._behind is None else self._behind
+        return torch.lerp(behind.expand_as(colours), colours, alpha[..., None])[0]
+
+
+def endless(open: Callable[[], Clip]) -> Iterator[tuple[Fraction, Tensor]]:
+    """The pictures of a clip with their times, again and again; a single picture once."""
+    start, count = Fraction(0), 0
+    while count != 1:
+        count = 0
+        with open() as clip:
+            for count, (time, picture) in enumerate(clip, 1):
+                last = start + time
+                yield last, picture.expand(*picture.shape[:2], max(picture.shape[-1], 3))
+            start = last + 1 / clip.rate

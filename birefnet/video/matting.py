@@ -1,0 +1,45 @@
+"""A clip matted: one picture after the other, so that its length costs no memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+
+from torch import Tensor
+
+from .looks import Look
+from .read import Clip
+
+# mattes(pictures [H,W,C], one by one) -> (picture [1,H,W,C], alpha [1,H,W]), in order; it may read some ahead
+Mattes = Callable[[Iterator[Tensor]], Iterator[tuple[Tensor, Tensor]]]
+
+
+def matting(
+    clip: Clip,
+    mattes: Mattes,
+    look: Look,
+    *,
+    smooth: Callable[[Tensor, Tensor], Tensor] | None = None,
+    colours: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> Iterator[tuple[Fraction, Tensor, Tensor]]:
+    """Each picture's time, what `look` makes of it, and its alpha [1,H,W].
+
+    smooth(picture [1,H,W,C], alpha) -> alpha: over time. colours(picture [1,H,W,3], alpha) -> picture: the
+    subject's own. The opacity of RGBA pictures is in the alpha already.
+    """
+    times = deque()
+
+    def pictures() -> Iterator[Tensor]:
+        for time, picture in clip:
+            times.append(time)
+            yield picture
+
+    for picture, alpha in mattes(pictures()):
+        time = times.popleft()
+        if smooth is not None:
+            alpha = smooth(picture, alpha)
+        picture = picture[..., :3].expand(-1, -1, -1, 3)
+        if colours is not None:
+            picture = colours(picture, alpha)
+        yield time, look(time, picture, alpha), alpha

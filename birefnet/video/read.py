@@ -1,0 +1,241 @@
+"""A video, from a file or from pictures in memory, as upright pictures one after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from . import sound
+from .colour import Colour
+from .frames import colour_of, orientation, unpack
+from .library import VideoError, pyav
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+log = logging.getLogger(__name__)
+
+Source = str | Path | io.BytesIO
+
+USUAL_RATE = Fraction(25)
+DECLARE_LENGTH = ("mov", "matroska")  # containers whose header says how long they are: a shorter one was cut off
+MISSING = 0.5, 0.02  # seconds, and share of the length, that may be missing all the same
+
+
+class Clip(Protocol):
+    """What is matted: its pictures with their times, and what the result takes over from it.
+
+    height, width: of the upright pictures. aspect: width of a pixel divided by its height. rate: mean frames a second.
+    tick: the unit of its times, in seconds. count: expected number of pictures; a header's word, not a promise.
+    """
+
+    height: int
+    width: int
+    aspect: Fraction
+    colour: Colour
+    rate: Fraction
+    tick: Fraction
+    count: int
+
+    def __enter__(self) -> Clip: ...
+
+    def __exit__(self, *_) -> None: ...
+
+    def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
+        """(time in seconds from the start, picture [H,W,C] float32 in 0..1 with C 1, 3 or 4), at most once."""
+
+    def sound(self) -> sound.Source | None:
+        """Its sound for a writer, on the same clock."""
+
+
+class File:
+    """A clip from a file; a context manager. Rotation is applied, times are the file's own, from 0.
+
+    start, duration: a part of it, in seconds; duration 0 means to the end. Raises `VideoError` where there is no
+    picture in it, or where it ends before its header says.
+    """
+
+    def __init__(self, source: Source, start: float = 0.0, duration: float = 0.0) -> None:
+        self.name = "the video" if isinstance(source, io.BytesIO) else str(source)
+        self._source, self._window = source, (start, start + duration if duration else float("inf"))
+        self._container = opened(source)
+        try:
+            self._begin()
+        except BaseException:
+            self._container.close()
+            raise
+
+    def __enter__(self) -> File:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._container.close()
+
+    @property
+    def duration(self) -> float:
+        """Seconds, by the header."""
+        return (self._container.duration or 0) / pyav().time_base
+
+    def _begin(self) -> None:
+        """Decodes as far as the first picture, whose frame tells what the header does not."""
+        shown = [stream for stream in self._container.streams.video if not is_cover(stream)]
+        if not shown:
+            only = "only sound" if self._container.streams.audio else "nothing to see"
+            raise VideoError(f"{self.name}: expected a video, but there is {only} in it")
+        self._stream = shown[0]
+        self._stream.thread_type = "AUTO"
+        self.rate = self._stream.average_rate or self._stream.guessed_rate or USUAL_RATE
+        self.tick = self._stream.time_base
+        start, stop = self._window
+        if start:
+            self._container.seek(int(start / self.tick), stream=self._stream)
+        frames = self._frames()
+        first = next(frames, None)
+        if first is None:
+            part = f" between {start:g} and {stop:g} s" if start or stop < float("inf") else ""
+            raise VideoError(f"{self.name}: expected a video, but there is no picture in it{part}")
+        self._pictures = itertools.chain([first], frames)
+        time, frame = first
+        header = self._container.start_time
+        self._origin = Fraction(start) if start else min(time, Fraction(header or 0, pyav().time_base))
+        self.colour = colour_of(frame, self._stream)
+        self.height, self.width, self.aspect = frame.height, frame.width, self._stream.sample_aspect_ratio or Fraction(1)
+        if orientation(frame)[0] == 0:
+            self.height, self.width, self.aspect = self.width, self.height, 1 / self.aspect
+        self.count = self._expected()
+
+    def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
+        for time, frame in self._pictures:
+            yield time - self._origin, unpack(frame, self.colour)
+
+    def sound(self) -> sound.Source | None:
+        if not self._container.streams.audio:
+            return None
+        return sound.Recorded(lambda: opened(self._source), self._window, self._origin)
+
+    def _expected(self) -> int:
+        """How many pictures there will be, by the header."""
+        start, stop = self._window
+        if not start and stop == float("inf") and self._stream.frames:
+            return self._stream.frames
+        return max(1, round((min(stop, self.duration) - start) * self.rate))
+
+    def _frames(self) -> Iterator[tuple[Fraction, VideoFrame]]:
+        """(file's own time, frame) of the window. Damaged frames are left out: the one before stays for longer."""
+        damaged, time, (start, stop) = 0, None, self._window
+        for packet in self._packets():
+            try:
+                decoded = self._decode(packet)
+            except pyav().error.InvalidDataError:
+                damaged += 1
+                continue
+            for frame in decoded:
+                time = self._time(frame, time)
+                if time >= stop:
+                    return
+                if time >= start:
+                    yield time, frame
+        if damaged:
+            log.warning("BiRef: %s: %d damaged pictures were left out", self.name, damaged)
+
+    def _packets(self):
+        """The picture's packets; at the end, whether the file is as long as its header says."""
+        reached = 0.0
+        try:
+            for packet in self._container.demux():
+                if packet.pts is not None:
+                    reached = max(reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+                if packet.stream == self._stream:
+                    yield packet
+        except (pyav().error.InvalidDataError, OSError) as error:
+            raise VideoError(f"{self.name}: damaged after {reached:.1f} s ({error.strerror})") from None
+        length = self.duration + (self._container.start_time or 0) / pyav().time_base
+        declared = any(name in self._container.format.name for name in DECLARE_LENGTH)
+        if declared and length - reached > max(MISSING[0], MISSING[1] * length):
+            raise VideoError(f"{self.name}: cut off: it ends after {reached:.1f} s of {length:.1f} s")
+
+    def _decode(self, packet):
+        """The packet's frames, with the alpha that VP8 and VP9 keep in a stream beside the colours."""
+        if "vp" not in self._stream.codec_context.name or self._stream.metadata.get("alpha_mode") != "1":
+            return packet.decode()
+        if not hasattr(self, "_libvpx"):
+            name = "libvpx-vp9" if "vp9" in self._stream.codec_context.name else "libvpx"
+            self._libvpx = pyav().CodecContext.create(name, "r")
+        return self._libvpx.decode(packet if packet.size else None)
+
+    def _time(self, frame: VideoFrame, before: Fraction | None) -> Fraction:
+        """When a frame is shown; one without a time of its own comes a frame after the one `before`."""
+        if frame.pts is not None:
+            return frame.pts * frame.time_base
+        return Fraction(0) if before is None else before + 1 / self.rate
+
+
+@dataclass
+class Pictures:
+    """A clip of images [B,H,W,C] in memory, and sound [1,channels,samples] in −1..1 at `sample_rate`."""
+
+    images: Tensor
+    rate: Fraction
+    waveform: Tensor | None = None
+    sample_rate: int = 0
+
+    def __post_init__(self) -> None:
+        self.count, self.height, self.width = self.images.shape[:3]
+        if not self.count:
+            raise VideoError("expected a video, but there is no picture in it")
+        self.colour, self.aspect = Colour(primaries=1, transfer=1), Fraction(1)
+        self.rate = Fraction(self.rate).limit_denominator(1001)
+        self.tick = 1 / self.rate
+
+    def __enter__(self) -> Pictures:
+        return self
+
+    def __exit__(self, *_) -> None:
+        pass
+
+    def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
+        for i in range(self.count):
+            yield i * self.tick, self.images[i]
+
+    def sound(self) -> sound.Source | None:
+        return None if self.waveform is None else sound.Waveform(self.waveform, self.sample_rate)
+
+
+def opened(source: Source):
+    """The file opened by PyAV, or a sentence why not."""
+    av = pyav()
+    # Two readers of one buffer (pictures and sound) need a position each; the bytes themselves are shared.
+    source = io.BytesIO(source.getvalue()) if isinstance(source, io.BytesIO) else str(source)
+    name = source if isinstance(source, str) else "the video"
+    try:
+        return av.open(source)
+    except FileNotFoundError:
+        raise VideoError(f"{name}: there is no such file") from None
+    except IsADirectoryError:
+        raise VideoError(f"{name}: expected a video file, got a folder") from None
+    except PermissionError:
+        raise VideoError(f"{name}: no permission to read it") from None
+    except (av.error.FFmpegError, OSError) as error:
+        with contextlib.suppress(OSError):
+            if isinstance(source, str) and Path(source).stat().st_size == 0:
+                raise VideoError(f"{name}: the file is empty") from None
+        raise VideoError(f"{name}: expected a video, got something else or a file that is cut off or damaged "
+                         f"({error.strerror})") from None
+
+
+def is_cover(stream) -> bool:
+    """Whether a picture stream is a sound file's cover."""
+    return "attached_pic" in str(stream.disposition).lower()

@@ -1,0 +1,160 @@
+"""The sound beside the pictures: copied packet by packet where the container takes it, else encoded anew."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor
+
+from .library import pyav
+
+if TYPE_CHECKING:
+    from av import AudioStream
+    from av.container import InputContainer, OutputContainer
+    from av.packet import Packet
+
+log = logging.getLogger(__name__)
+
+BLOCK = 8192         # samples of a waveform that are handed over at a time
+OPUS_RATE = 48_000   # the only one that all players of Opus know
+LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """What a container holds: codecs that are copied, and the one that other sound is encoded with."""
+
+    copied: frozenset[str]
+    encoder: str
+
+
+class Source(Protocol):
+    def into(self, output: OutputContainer, kinds: Kinds) -> Iterator[tuple[float, Packet]]:
+        """Adds its tracks to `output`, then gives (seconds, packet) in order, as they are asked for."""
+
+
+class Track:
+    """Muxes a source's packets as the pictures go on, so that neither waits long for the other."""
+
+    def __init__(self, source: Source, output: OutputContainer, kinds: Kinds) -> None:
+        self._output = output
+        self._packets = source.into(output, kinds)
+        self._next = None
+
+    def until(self, seconds: float) -> None:
+        """Write everything up to a time."""
+        self._next = self._next or next(self._packets, None)
+        while self._next and self._next[0] <= seconds:
+            self._output.mux(self._next[1])
+            self._next = next(self._packets, None)
+
+
+@dataclass
+class Recorded:
+    """The sound of a file: all of its tracks, of a window (begin, end) in seconds; `origin` becomes time 0."""
+
+    open: Callable[[], InputContainer]
+    window: tuple[float, float]
+    origin: Fraction
+
+    def into(self, output: OutputContainer, kinds: Kinds) -> Iterator[tuple[float, Packet]]:
+        container = self.open()
+        tracks = {}
+        for stream in container.streams.audio:
+            try:
+                if stream.codec_context.name in kinds.copied:
+                    tracks[stream] = Copy(output.add_stream_from_template(stream), self.origin)
+                else:
+                    tracks[stream] = Encode(output, kinds.encoder, stream, self.origin)
+            except (AttributeError, ValueError, OSError) as error:
+                log.warning("BiRef: a sound track was left out: this build of PyAV cannot decode it (%s)", error)
+        return self._packets(container, tracks)
+
+    def _packets(self, container: InputContainer, tracks: dict) -> Iterator[tuple[float, Packet]]:
+        start, stop = self.window
+        with container:
+            if start:
+                container.seek(int(start * pyav().time_base))
+            for packet in container.demux(*tracks) if tracks else ():
+                if packet.pts is None:
+                    continue
+                time = float(packet.pts * packet.time_base)
+                if time >= stop:
+                    break
+                if time >= start:
+                    yield from timed(tracks[packet.stream].packets(packet))
+            for track in tracks.values():
+                yield from timed(track.rest())
+
+
+class Copy:
+    """Packets as they are, on the new clock."""
+
+    def __init__(self, stream: AudioStream, origin: Fraction) -> None:
+        self.stream, self.origin = stream, origin
+
+    def packets(self, packet: Packet) -> list[Packet]:
+        shift = round(self.origin / packet.time_base)
+        packet.stream = self.stream
+        packet.pts -= shift
+        packet.dts = packet.pts if packet.dts is None else packet.dts - shift
+        return [packet]
+
+    def rest(self) -> list[Packet]:
+        return []
+
+
+class Encode:
+    """Decoded, and encoded with another codec; the encoder brings it to its own rate and sample format."""
+
+    def __init__(self, output: OutputContainer, encoder: str, stream: AudioStream, origin: Fraction) -> None:
+        self.origin = origin
+        context = stream.codec_context
+        self.stream = new_track(output, encoder, context.sample_rate, context.layout.nb_channels)
+
+    def packets(self, packet: Packet) -> list[Packet]:
+        made = []
+        try:
+            for frame in packet.decode():
+                frame.pts = None if frame.pts is None else frame.pts - round(self.origin / frame.time_base)
+                made += self.stream.encode(frame)
+        except pyav().error.InvalidDataError:
+            log.warning("BiRef: a damaged piece of the sound was left out")
+        return made
+
+    def rest(self) -> list[Packet]:
+        return self.stream.encode(None)
+
+
+@dataclass
+class Waveform:
+    """Sound in memory, [1,channels,samples] in −1..1; of channels for which there is no layout, the first two."""
+
+    waveform: Tensor
+    rate: int
+
+    def into(self, output: OutputContainer, kinds: Kinds) -> Iterator[tuple[float, Packet]]:
+        samples = self.waveform[0].float().cpu()
+        samples = samples if len(samples) in LAYOUTS else samples[:2]
+        return timed(self._packets(samples, new_track(output, kinds.encoder, self.rate, len(samples))))
+
+    def _packets(self, samples: Tensor, stream: AudioStream) -> Iterator[Packet]:
+        for start in range(0, samples.shape[1], BLOCK):
+            block = samples[:, start:start + BLOCK].contiguous().numpy()
+            frame = pyav().AudioFrame.from_ndarray(block, format="fltp", layout=LAYOUTS[len(samples)])
+            frame.sample_rate, frame.pts, frame.time_base = self.rate, start, Fraction(1, self.rate)
+            yield from stream.encode(frame)
+        yield from stream.encode(None)
+
+
+def new_track(output: OutputContainer, encoder: str, rate: int, channels: int) -> AudioStream:
+    return output.add_stream(encoder, rate=OPUS_RATE if encoder == "libopus" else rate,
+                             layout=LAYOUTS.get(channels, "stereo"))
+
+
+def timed(packets: Iterable[Packet]) -> Iterator[tuple[float, Packet]]:
+    return ((float((packet.pts or 0) * packet.time_base), packet) for packet in packets if packet.size)
