@@ -12,8 +12,10 @@ from . import shape
 from .guided import guided_edges
 from .regions import drop_specks, fill_holes, keep_largest
 from .shape import feather, grow, levels, resize
+from .trimap import UNKNOWN, trimap
 
-__all__ = ["drop_specks", "feather", "fill_holes", "grow", "guided_edges", "keep_largest", "levels", "refine", "resize"]
+__all__ = ["UNKNOWN", "drop_specks", "feather", "fill_holes", "grow", "guided_edges", "keep_largest", "levels", "refine",
+           "resize", "trimap"]
 
 
 def refine(
