@@ -6,11 +6,13 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import card, host, replacements
 from .composite import BiRefComposite
+from .foreground import BiRefForeground
 from .inpaint import BiRefInpaintCrop, BiRefInpaintPaste
 from .inspect_matte import BiRefInspect
 from .load import BiRefLoad
 from .refine import BiRefRefineMask
 from .segment import BiRefSegment
+from .trimap import BiRefTrimap
 
 
 class BiRefExtension(ComfyExtension):
@@ -22,5 +24,6 @@ class BiRefExtension(ComfyExtension):
         host.register_folders()
         return [
             BiRefLoad, BiRefSegment, BiRefRefineMask,
+            BiRefForeground, BiRefTrimap,
             BiRefComposite, BiRefInspect, BiRefInpaintCrop, BiRefInpaintPaste,
         ]
