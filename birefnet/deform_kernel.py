@@ -7,15 +7,15 @@ import triton.language as tl
 @triton.jit
 def gather_columns(
     rows, offset, modulation, columns,
-    first, stop, height, width, side,
+    first, stop, height, width, band, first_row, side,
     offset_batch, offset_channel, offset_row, offset_column,
     modulation_batch, modulation_channel, modulation_row, modulation_column,
     CHANNELS: tl.constexpr, PADDED: tl.constexpr, BLOCK: tl.constexpr,
 ):
     """One program: one tap's modulated bilinear samples, all channels, at BLOCK of the flat positions first..stop.
 
-    rows: channels-last images [B·H·W,CHANNELS]; columns: [stop − first, side²·CHANNELS]. offset and modulation are read
-    by their strides. PADDED is CHANNELS rounded up to a power of two, as Triton's blocks must be. The tap is the
+    rows: channels-last images [B·H·W,CHANNELS]; columns: [stop − first, side²·CHANNELS]. Positions count through the
+    images' rows first_row..first_row + band, of which offset and modulation hold values, read by their strides. PADDED is CHANNELS rounded up to a power of two, as Triton's blocks must be. The tap is the
     fastest of the grid's axes: programs that run side by side read the same neighbourhood of the image.
     """
     tap = tl.program_id(0)
@@ -23,13 +23,13 @@ def gather_columns(
     position = first + local
     real = position < stop
     position = tl.where(real, position, first)
-    image = (position // (height * width)).to(tl.int64)
-    y = position // width % height
+    image = (position // (band * width)).to(tl.int64)
+    y = position // width % band
     x = position % width
 
     place = offset + image * offset_batch + y.to(tl.int64) * offset_row + x.to(tl.int64) * offset_column
     place += tap.to(tl.int64) * 2 * offset_channel
-    at_y = tl.load(place).to(tl.float32) + (y + tap // side - side // 2)
+    at_y = tl.load(place).to(tl.float32) + (y + first_row + tap // side - side // 2)
     at_x = tl.load(place + offset_channel).to(tl.float32) + (x + tap % side - side // 2)
     place = modulation + image * modulation_batch + y.to(tl.int64) * modulation_row + x.to(tl.int64) * modulation_column
     factor = tl.load(place + tap.to(tl.int64) * modulation_channel).to(tl.float32)

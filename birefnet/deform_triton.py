@@ -31,17 +31,18 @@ def usable(x: Tensor) -> bool:
     return x.dtype in ROUNDING and not torch.is_grad_enabled() and agrees(x.device, x.dtype, x.shape[1])
 
 
-def deformed_columns(x: Tensor, offset: Tensor, modulation: Tensor, side: int) -> Iterator[Tensor]:
+def deformed_columns(x: Tensor, offset: Tensor, modulation: Tensor, side: int, first_row: int = 0) -> Iterator[Tensor]:
     """As birefnet.deform's: runs of [P,k²·C] columns for the kernel of side k, positions in order.
 
-    x: [B,C,H,W], best channels-last. offset: [B,2k²,H,W], modulation: [B,k²,H,W], any float dtype and strides. Each
-    run is a tensor of its own.
+    x: [B,C,H,W], best channels-last. offset: [B,2k²,h,W], modulation: [B,k²,h,W], any float dtype and strides, for the
+    rows first_row..first_row + h. Each run is a tensor of its own.
     """
     from .deform_kernel import gather_columns
 
     batch, channels, height, width = x.shape
     rows = x.permute(0, 2, 3, 1).contiguous()
-    taps, positions = side**2, batch * height * width
+    taps, band = side**2, offset.shape[2]
+    positions = batch * band * width
     padded = 1 << (channels - 1).bit_length()
     block = max(1, TILE_BYTES // (padded * x.element_size()))
     step = max(block, SCRATCH_BYTES // (taps * channels * x.element_size()) // block * block)
@@ -50,8 +51,8 @@ def deformed_columns(x: Tensor, offset: Tensor, modulation: Tensor, side: int) -
         columns = x.new_empty(stop - start, taps * channels)
         with torch.cuda.device_of(x):
             gather_columns[taps, -(-(stop - start) // block)](
-                rows, offset, modulation, columns, start, stop, height, width, side, *offset.stride(),
-                *modulation.stride(), CHANNELS=channels, PADDED=padded, BLOCK=block, num_warps=4)
+                rows, offset, modulation, columns, start, stop, height, width, band, first_row, side,
+                *offset.stride(), *modulation.stride(), CHANNELS=channels, PADDED=padded, BLOCK=block, num_warps=4)
         yield columns
 
 

@@ -14,6 +14,7 @@ from .network import STRIDE, BiRefNet
 DYNAMIC_RANGE = (256, 2304)  # sides the dynamic checkpoints were trained on
 SMALLEST = 2 * STRIDE
 GREY = 0.5                   # what transparent pixels of an RGBA input are laid over
+STRIP = 1 << 18              # pixels whose colours are worked out at a time, where they are not ready as they are
 
 
 @torch.inference_mode()
@@ -30,20 +31,41 @@ def matte(model: BiRefNet, image: Tensor | Image.Image, size: int | tuple[int, i
         raise ValueError(f"expected a float tensor in 0..1 or a PIL image, got {getattr(frames, 'dtype', type(frames))}")
     if frames.ndim != 4 or frames.shape[3] not in (1, 3, 4):
         raise ValueError(f"expected an image [B, H, W, C] with 1, 3 or 4 channels, got {list(frames.shape)}")
-    batch, height, width, channels = frames.shape
+    batch, height, width, _ = frames.shape
     if not frames.numel():
         return frames.new_zeros((batch, height, width), dtype=torch.float32)
     weight = next(model.parameters())
-    x = frames.to(weight.device).permute(0, 3, 1, 2).float()
-    opacity = x[:, 3] if channels == 4 else None
-    if opacity is not None:
-        x = GREY + (x[:, :3] - GREY) * x[:, 3:]
-    x = resample(x, network_size(model.config, height, width, size)).expand(-1, 3, -1, -1)
-    alpha = model(normalized(x, model.config).to(weight.dtype)).float().sigmoid()
-    alpha = resample(alpha, (height, width))[:, 0]
-    if opacity is not None:
-        alpha = alpha * opacity
-    return alpha.clamp_(0, 1).to(frames.device)
+    frames = frames.to(weight.device)
+    size = network_size(model.config, height, width, size)
+    x = torch.cat([normalized(fitted(frame, size), model.config).to(weight.dtype) for frame in frames])
+    if x.is_cuda:
+        x = x.contiguous(memory_format=torch.channels_last)
+    logits = model(x) if model.graphs is None else model.graphs(model, x)
+    alphas = [resample(small[None], (height, width))[0].clamp_(0, 1) for small in logits.float().sigmoid()]
+    for frame, alpha in zip(frames, alphas):
+        if frame.shape[2] == 4:
+            alpha.mul_(frame[..., 3])
+    alpha = torch.cat(alphas) if batch > 1 else alphas[0]
+    return alpha.to(image.device if isinstance(image, Tensor) else "cpu")
+
+
+def fitted(frame: Tensor, size: tuple[int, int]) -> Tensor:
+    """One frame [H,W,C] as the network sees it before normalisation: float32 [1,3,h,w], transparent parts over grey.
+
+    Rows first: on the photograph's own layout, colours interleaved, that reads every pixel once and in order.
+    """
+    height, width, channels = frame.shape
+    strips = [frame] if channels < 4 and frame.dtype == torch.float32 else frame.split(max(1, STRIP // height), 1)
+    rows = torch.cat([resample(opaque(strip).reshape(1, 1, height, -1), (size[0], strip.shape[1] * min(channels, 3)))
+                      for strip in strips], 3)
+    x = resample(rows.view(1, size[0], width, -1).permute(0, 3, 1, 2), size)
+    return (x + GREY if channels == 4 else x).expand(-1, 3, -1, -1)
+
+
+def opaque(strip: Tensor) -> Tensor:
+    """Float32 colours [H,W,1 or 3]; of RGBA the difference from grey, weighted by opacity."""
+    strip = strip.float()
+    return strip if strip.shape[2] < 4 else (strip[..., :3] - GREY) * strip[..., 3:]
 
 
 def network_size(config: Config, height: int, width: int, size: int | tuple[int, int] | None = None) -> tuple[int, int]:
@@ -75,8 +97,8 @@ def normalized(x: Tensor, config: Config) -> Tensor:
     """[B,3,H,W] in 0..1 as the checkpoint wants it."""
     if config.normalize == "none":
         return x
-    mean, std = (x.new_tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return (x - mean) / std
+    # Numbers, not tensors: what is copied to a device makes it wait.
+    return torch.stack([(x[:, c] - mean) / std for c, (mean, std) in enumerate(zip(IMAGENET_MEAN, IMAGENET_STD))], 1)
 
 
 def resample(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from .blocks import DecoderBlock, PatchBlock, norm, resize
 from .config import Config
+from .graphs import Graphs
 from .pvt import PyramidVisionTransformer
 from .swin import SwinTransformer
 
@@ -36,10 +37,14 @@ class TrainOutputs(NamedTuple):
 class BiRefNet(nn.Module):
     """`model(x)`: [B,3,H,W] → logits [B,1,H,W]; alpha is their sigmoid. The image must already be normalised.
 
-    `form` is "plain" as built here, and "inference" after birefnet.fused.fuse.
+    `form` is "plain" as built here, and "inference" after birefnet.fused.fuse. `graphs`: a birefnet.graphs.Graphs that
+    birefnet.matte runs the network through, or None. `budget_bytes`: what the temporaries of one step of the inference
+    form may take beyond the maps that have to be alive (see birefnet.memory); None: what is fastest.
     """
 
     form = "plain"
+    graphs: Graphs | None = None
+    budget_bytes: int | None = None
 
     def __init__(self, config: Config) -> None:
         super().__init__()

@@ -46,6 +46,11 @@ with torch.inference_mode():
     x = torch.randn(2, 64, 8, 12).half().to(memory_format=torch.channels_last)
     places = (3 * torch.randn(2, 27, 8, 12)).half().to(memory_format=torch.channels_last)
     compare(x, places[:, :18], places[:, 18:], 3, 2**-11)
+    # A band of rows, as when the network saves memory: the same columns as those rows have in the whole map.
+    x, offset, modulation = torch.randn(2, 8, 9, 7), 3 * torch.randn(2, 18, 9, 7), torch.rand(2, 9, 9, 7)
+    whole = torch.cat(list(deform_triton.deformed_columns(x, offset, modulation, 3))).view(2, 9, 7, -1)
+    band = torch.cat(list(deform_triton.deformed_columns(x, offset[:, :, 4:8], modulation[:, :, 4:8], 3, 4)))
+    assert band.equal(whole[:, 4:8].flatten(0, 2))
     # Places that are none read zeros; their neighbours stay as they are.
     x, offset, modulation = torch.randn(1, 8, 40, 40), torch.randn(1, 18, 40, 40), torch.rand(1, 9, 40, 40)
     for n, wild in enumerate((float("nan"), float("inf"), float("-inf"), 1e30, -1e30, 3e9)):

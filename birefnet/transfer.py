@@ -1,0 +1,90 @@
+"""Copies between the host's memory and a CUDA device that run beside the device's work.
+
+An ordinary copy waits until the device is idle, and copies from pageable memory through a small buffer of the driver's.
+Here two page-locked buffers take turns: while the device fetches one, the processor fills the other; and both ways have
+streams of their own. The buffers bound the page-locked memory, whatever the pictures' size.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+BUFFER_BYTES = 16 << 20
+
+
+def connect(device: torch.device) -> Transfer | None:
+    """A Transfer for a CUDA device; None for others, and where the system grants no page-locked memory."""
+    if device.type != "cuda":
+        return None
+    try:
+        return Transfer(device)
+    except RuntimeError as error:
+        log.warning("copies to and from %s do not overlap with its work: no page-locked memory (%s)", device, error)
+        return None
+
+
+class Transfer:
+    """Uploads that the current stream waits for and the processor does not; downloads for which only it does."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.upload_stream, self.download_stream = torch.cuda.Stream(device), torch.cuda.Stream(device)
+        self.buffers = [torch.empty(BUFFER_BYTES, dtype=torch.uint8, pin_memory=True) for _ in range(4)]
+        self.fetched = [torch.cuda.Event() for _ in range(2)]
+
+    def upload(self, host: Tensor) -> Tensor:
+        """A copy on the device. Returns when `host` has been read."""
+        flat = as_bytes(host)
+        with torch.cuda.stream(self.upload_stream):
+            out = torch.empty(host.shape, dtype=host.dtype, device=self.device)
+            target = as_bytes(out)
+            for turn, part in enumerate(parts(len(flat))):
+                buffer, fetched = self.buffers[turn % 2], self.fetched[turn % 2]
+                fetched.synchronize()
+                staged = buffer[:part.stop - part.start].copy_(flat[part])
+                target[part].copy_(staged, non_blocking=True)
+                fetched.record()
+        current = torch.cuda.current_stream(self.device)
+        current.wait_stream(self.upload_stream)
+        out.record_stream(current)
+        return out
+
+    def download(self, tensor: Tensor, ready: torch.cuda.Event) -> Tensor:
+        """A copy in the host's memory of what is on the device once `ready` has come."""
+        flat = as_bytes(tensor)
+        out = torch.empty(tensor.shape, dtype=tensor.dtype)
+        target = as_bytes(out)
+        self.download_stream.wait_event(ready)
+        arriving = None
+        with torch.cuda.stream(self.download_stream):
+            for turn, part in enumerate(parts(len(flat))):
+                staged = self.buffers[2 + turn % 2][:part.stop - part.start]
+                staged.copy_(flat[part], non_blocking=True)
+                arrived = torch.cuda.Event()
+                arrived.record()
+                settle(target, arriving)
+                arriving = part, staged, arrived
+        settle(target, arriving)
+        return out
+
+
+def settle(target: Tensor, arriving: tuple[slice, Tensor, torch.cuda.Event] | None) -> None:
+    """Take a part out of its buffer once it is there."""
+    if arriving is not None:
+        part, staged, arrived = arriving
+        arrived.synchronize()
+        target[part] = staged
+
+
+def parts(total: int) -> list[slice]:
+    """0..total in pieces that fit a buffer."""
+    return [slice(start, min(start + BUFFER_BYTES, total)) for start in range(0, total, BUFFER_BYTES)]
+
+
+def as_bytes(tensor: Tensor) -> Tensor:
+    return tensor.contiguous().flatten().view(torch.uint8)
