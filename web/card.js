@@ -1,10 +1,10 @@
-// The model card on Load BiRefNet: what the chosen checkpoint is for, its size, licence and memory, and whether it is
+// The model card on nodes that choose a checkpoint: what it is for, its size, licence and memory, and whether it is
 // here. A widget without a value draws it, so nothing of it is saved or sent; where anything fails, there is no card.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
-const NODE = "BiRefLoad";
+const NODES = ["BiRefLoad", "BiRefRemoveBackground"]; // both with a widget `checkpoint`
 const ROW = 16;
 const ROWS = 5; // always, so that the node keeps its size whatever is chosen
 const MARGIN = 15;
@@ -86,7 +86,7 @@ app.registerExtension({
     refreshComboInNodes: refresh,
 
     nodeCreated(node) {
-        if (node.comfyClass !== NODE) return;
+        if (!NODES.includes(node.comfyClass)) return;
         const card = node.addCustomWidget({
             name: "card", type: "biref_card", value: "", draw, serialize: false, options: { serialize: false },
             computeSize: width => [width ?? 0, ROWS * ROW + 8],
