@@ -6,12 +6,14 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import card, host, replacements
 from .composite import BiRefComposite
+from .edges import BiRefEdgeRefine
 from .foreground import BiRefForeground
 from .inpaint import BiRefInpaintCrop, BiRefInpaintPaste
 from .inspect_matte import BiRefInspect
 from .load import BiRefLoad
 from .refine import BiRefRefineMask
 from .segment import BiRefSegment
+from .subject import BiRefSubject
 from .trimap import BiRefTrimap
 
 
@@ -26,4 +28,5 @@ class BiRefExtension(ComfyExtension):
             BiRefLoad, BiRefSegment, BiRefRefineMask,
             BiRefForeground, BiRefTrimap,
             BiRefComposite, BiRefInspect, BiRefInpaintCrop, BiRefInpaintPaste,
+            BiRefEdgeRefine, BiRefSubject,
         ]

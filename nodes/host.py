@@ -27,8 +27,9 @@ CATEGORY = "image/BiRefNet"
 ALIASES = ("background removal", "rembg", "matting", "cutout", "remove bg")  # what users type to find such nodes
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
-# Core's own socket type; hosts older than it get one of the same name.
+# Core's own socket types; hosts older than they are get some of the same name.
 BackgroundRemoval = getattr(io, "BackgroundRemoval", None) or io.Custom("BACKGROUND_REMOVAL")
+BoundingBox = getattr(io, "BoundingBox", None) or io.Custom("BOUNDING_BOX")
 
 
 def make(kind: Callable, *args, **words):

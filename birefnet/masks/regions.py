@@ -39,9 +39,14 @@ def keep_largest(mask: torch.Tensor, count: int) -> torch.Tensor:
             return alpha
         kept = np.zeros(runs.count, bool)
         kept[np.argsort(-sums(alpha, runs), kind="stable")[:count]] = True
-        return np.where(_owners(alpha, runs, kept, reach=sum(alpha.shape)) == LASTING, alpha, 0)
+        return only(alpha, runs, kept)
 
-    return _per_frame(keep, mask)
+    return per_frame(keep, mask)
+
+
+def only(alpha: np.ndarray, runs: Runs, kept: np.ndarray) -> np.ndarray:
+    """alpha [H,W] of the regions that `kept`, bool [count], marks, with their soft fringe; 0 elsewhere."""
+    return np.where(_owners(alpha, runs, kept, reach=sum(alpha.shape)) == LASTING, alpha, 0)
 
 
 @in_full_precision
@@ -57,7 +62,7 @@ def drop_specks(mask: torch.Tensor, area: float) -> torch.Tensor:
             return alpha
         return np.where(_owners(alpha, runs, lasting, FRINGE) == LEAVING, 0, alpha)
 
-    return _per_frame(drop, mask)
+    return per_frame(drop, mask)
 
 
 @in_full_precision
@@ -78,10 +83,10 @@ def fill_holes(mask: torch.Tensor, area: float) -> torch.Tensor:
             return alpha
         return np.where(_owners(missing, runs, lasting, FRINGE) == LEAVING, 1, alpha)
 
-    return _per_frame(fill, mask)
+    return per_frame(fill, mask)
 
 
-def _per_frame(operator: Callable[[np.ndarray], np.ndarray], mask: torch.Tensor) -> torch.Tensor:
+def per_frame(operator: Callable[[np.ndarray], np.ndarray], mask: torch.Tensor) -> torch.Tensor:
     if mask.numel() == 0:
         return mask
     return torch.stack([torch.from_numpy(operator(frame.cpu().numpy())).to(mask) for frame in mask])

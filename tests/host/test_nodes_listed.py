@@ -16,6 +16,8 @@ WIDGETS = {
     "BiRefInspect": ["colour", "size", "frames"],
     "BiRefInpaintCrop": ["region", "grow", "feather", "context", "megapixels", "multiple", "max_aspect"],
     "BiRefInpaintPaste": [],
+    "BiRefEdgeRefine": ["method", "low", "high", "window", "size", "radius"],
+    "BiRefSubject": ["pick", "x", "y", "width", "height", "context", "boxes", "size"],
 }
 SOCKETS = {
     "BiRefLoad": ([], ["BACKGROUND_REMOVAL"]),
@@ -26,6 +28,9 @@ SOCKETS = {
                      ["IMAGE", "FLOAT", "INT", "INT", "INT", "INT", "BOUNDING_BOX"]),
     "BiRefInpaintCrop": ([("image", "IMAGE"), ("mask", "MASK")], ["IMAGE", "MASK", "BIREF_CROP"]),
     "BiRefInpaintPaste": ([("crop", "BIREF_CROP"), ("image", "IMAGE")], ["IMAGE"]),
+    "BiRefEdgeRefine": ([("image", "IMAGE"), ("mask", "MASK"), ("model", "BACKGROUND_REMOVAL")], ["MASK"]),
+    "BiRefSubject": ([("model", "BACKGROUND_REMOVAL"), ("image", "IMAGE"), ("mask", "MASK"),
+                      ("bboxes", "BOUNDING_BOX")], ["MASK", "IMAGE"]),
 }
 
 

@@ -1,0 +1,80 @@
+"""Windows over the uncertain parts of a picture, and their answers blended without a seam."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+CELLS = 8   # to a window's side: how finely windows are placed
+RIM = 1     # cells along a window's border that do not count as looked at: networks err where they see no more
+GROUP = 16  # windows asked at a time
+
+Answer = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def choose(need: torch.Tensor, side: int) -> list[tuple[slice, slice]]:
+    """Windows of side × side pixels (less where the picture is smaller) so that every pixel of need [H,W] > 0 lies in
+    one, away from its border unless that is the picture's too.
+
+    Greedily, on a grid of an eighth of the side: always the window whose inner part holds most of the need that is
+    left. They come to lie along and about the middle of what is needed, not on a grid.
+    """
+    cell = max(side // CELLS, 1)
+    height, width = need.shape
+    padding = (0, -width % cell, 0, -height % cell)
+    left = F.avg_pool2d(F.pad(need[None].float(), padding), cell)[0].cpu()
+    inner = CELLS - 2 * RIM
+    found = []
+    while left.max() > 0:
+        # sums[y, x]: over the cells y - inner + 1 .. y and the same columns
+        sums = F.avg_pool2d(F.pad(left[None], (inner - 1,) * 4), inner, 1)[0]
+        y, x = divmod(int(sums.argmax()), sums.shape[1])
+        top, start = y - inner + 1, x - inner + 1
+        left[max(top, 0):y + 1, max(start, 0):x + 1] = 0
+        found.append((_span((top - RIM) * cell, side, height), _span((start - RIM) * cell, side, width)))
+    return found
+
+
+def _span(start: int, side: int, length: int) -> slice:
+    start = max(min(start, length - side), 0)
+    return slice(start, min(start + side, length))
+
+
+def blended(
+    answer: Answer,
+    alpha: torch.Tensor,
+    image: torch.Tensor,
+    weight: torch.Tensor,
+    side: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> torch.Tensor:
+    """Ask answer(alphas [n,h,w], pictures [n,h,w,C], weights [n,h,w]) -> [n,h,w] wherever weight [1,H,W] > 0; the new
+    alpha [1,H,W], as before where nobody was asked.
+
+    Where windows overlap, their answers are averaged with weights that fall to 0 at each window's border, so that none
+    begins or ends with a step.
+    """
+    found = choose(weight[0], side)
+    if not found:
+        return alpha
+    total, weights = torch.zeros_like(alpha[0]), torch.zeros_like(alpha[0])
+    bell = _bell(*alpha[0][found[0]].shape).to(alpha)
+    for start in range(0, len(found), GROUP):
+        if progress:
+            progress(start, len(found))
+        group = found[start:start + GROUP]
+        cut = [torch.stack([part[0][window] for window in group]) for part in (alpha, image, weight)]
+        for window, new in zip(group, answer(*cut)):
+            total[window] += bell * new.to(total)
+            weights[window] += bell
+    if progress:
+        progress(len(found), len(found))
+    return torch.where(weights > 0, total / weights, alpha[0])[None]
+
+
+def _bell(height: int, width: int) -> torch.Tensor:
+    """A raised cosine over [height, width], above 0 in every pixel."""
+    down, along = (torch.sin(torch.pi * (torch.arange(n) + 0.5) / n) ** 2 for n in (height, width))
+    return down[:, None] * along
