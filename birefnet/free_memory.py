@@ -1,0 +1,94 @@
+"""How much memory is free for a computation: of a GPU, of the machine, of the container around this process."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+
+def free_memory(device: torch.device | str = "cpu") -> int | None:
+    """Bytes that a computation on the device may still take; None where the system does not tell.
+
+    What PyTorch's allocator keeps for later counts as free.
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if device.type == "mps" and hasattr(torch.mps, "recommended_max_memory"):
+        return max(0, torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    reader = {"linux": of_linux, "win32": of_windows, "darwin": of_macos}.get(sys.platform)
+    try:
+        return reader() if reader else None
+    except (OSError, ValueError, KeyError, subprocess.SubprocessError):
+        return None
+
+
+def of_linux(root: Path = Path("/")) -> int:
+    """What the kernel calls available, or what the tightest control group around this process leaves."""
+    machine = 1024 * int(fields(root / "proc/meminfo", ":")["MemAvailable"].split()[0])
+    return max(0, min([machine, *control_groups(root)]))
+
+
+def control_groups(root: Path) -> Iterator[int]:
+    """What each control group from this process's own up to the outermost leaves of its limit.
+
+    File pages that the kernel can drop at once count as free, as in the tools of container engines. Version 2 has one
+    hierarchy, version 1 one for memory; inside a container the outermost is the container's own.
+    """
+    for line in (root / "proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            top, limit, used, idle = root / "sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            top, limit, used, idle = (root / "sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
+                                      "total_inactive_file")
+        else:
+            continue
+        group = top / path.lstrip("/")
+        for folder in (group, *group.parents):
+            try:
+                bound = int((folder / limit).read_text())  # "max" is no number
+                taken = int((folder / used).read_text()) - int(fields(folder / "memory.stat", " ").get(idle, 0))
+                yield bound - taken
+            except (OSError, ValueError):
+                pass
+            if folder == top:
+                break
+
+
+def fields(file: Path, separator: str) -> dict[str, str]:
+    """Lines of a name, the separator and a value."""
+    lines = (line.partition(separator) for line in file.read_text().splitlines())
+    return {name.strip(): value.strip() for name, _, value in lines}
+
+
+def of_windows() -> int:
+    class Status(ctypes.Structure):
+        _fields_ = [("length", ctypes.c_ulong), ("load", ctypes.c_ulong),
+                    *((name, ctypes.c_ulonglong) for name in (
+                        "total", "available", "total_page", "available_page", "total_virtual", "available_virtual",
+                        "extended"))]
+
+    status = Status(length=ctypes.sizeof(Status))
+    if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
+        raise OSError("GlobalMemoryStatusEx failed")
+    return min(status.available, status.available_page)
+
+
+def of_macos() -> int:
+    told = subprocess.run(["vm_stat"], capture_output=True, text=True, check=True, timeout=5).stdout
+    return macos_free(told)
+
+
+def macos_free(told: str) -> int:
+    """From what `vm_stat` prints: pages that are free, or that hold what can be read again."""
+    heading, *lines = told.splitlines()
+    page = int(heading.split("page size of")[1].split()[0])
+    pages = {name: int(value.strip(" .")) for name, _, value in (line.partition(":") for line in lines) if value.strip()}
+    return page * sum(pages[f"Pages {kind}"] for kind in ("free", "inactive", "speculative"))
