@@ -12,21 +12,26 @@ from .inpaint import BiRefInpaintCrop, BiRefInpaintPaste
 from .inspect_matte import BiRefInspect
 from .load import BiRefLoad
 from .refine import BiRefRefineMask
+from .remove import BiRefRemoveBackground
 from .segment import BiRefSegment
 from .subject import BiRefSubject
+from .temporal import BiRefTemporal
 from .trimap import BiRefTrimap
+from .video import BiRefVideo
 
 
 class BiRefExtension(ComfyExtension):
     async def on_load(self) -> None:
-        card.register()
         await replacements.register()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         host.register_folders()
+        card.register()  # here because 0.3.75 does not call on_load
         return [
             BiRefLoad, BiRefSegment, BiRefRefineMask,
             BiRefForeground, BiRefTrimap,
             BiRefComposite, BiRefInspect, BiRefInpaintCrop, BiRefInpaintPaste,
             BiRefEdgeRefine, BiRefSubject,
+            BiRefVideo, BiRefTemporal,
+            BiRefRemoveBackground,
         ]
