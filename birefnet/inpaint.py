@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from . import masks
-from .composite.resample import part
+from .composite.resample import mirrored, part
 from .inspection import Box, around
 
-SURE = 0.02
-VISIBLE = 0.5 / 255  # mask below this is nothing in 8 bits
+SURE = 0.02  # alpha so near to 0 or 1 counts as that
+VISIBLE = 0.5 / 255  # a difference smaller than this is nothing in 8 bits
 MEGAPIXEL = 1024 * 1024  # as diffusion models count: SDXL's 1024×1024 is one
 
 REGIONS = ("subject", "background")
@@ -44,6 +44,7 @@ def region(mask: Tensor, which: str, grow: float = 0.0, feather: float = 0.0) ->
         raise ValueError(f"expected a region of {', '.join(REGIONS)}, got {which!r}")
     certain = masks.levels(mask, SURE, 1 - SURE)
     wanted = masks.feather(masks.grow(certain if which == "subject" else 1 - certain, grow), feather)
+    wanted = torch.where(wanted > 1 - VISIBLE, 1, wanted)
     return torch.where(wanted < VISIBLE, 0, wanted)  # what nobody sees would only make the window larger
 
 
@@ -113,16 +114,10 @@ def _inside(window: Window, sides: tuple[int, int], picture: tuple[int, int]) ->
 
 def cut(image: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
     """The window of image [B,H,W,C] at `size`: [B,*size,C]. An exact copy where the window has that size."""
-    rows = _mirrored(window.top, window.height, image.shape[1], image.device)
-    columns = _mirrored(window.left, window.width, image.shape[2], image.device)
+    rows = mirrored(window.top, window.height, image.shape[1], image.device)
+    columns = mirrored(window.left, window.width, image.shape[2], image.device)
     seen = image[:, rows][:, :, columns]
     return part(seen, (0, 0, window.height, window.width), size).clamp(0, 1)
-
-
-def _mirrored(start: int, count: int, length: int, device: torch.device) -> Tensor:
-    """The pixels start .. start + count - 1 of a row of `length`, mirrored at its ends as often as it takes."""
-    places = torch.arange(start, start + count, device=device) % (2 * length)
-    return torch.minimum(places, 2 * length - 1 - places)
 
 
 def paste(image: Tensor, mask: Tensor, window: Window, painted: Tensor) -> Tensor:

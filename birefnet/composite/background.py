@@ -7,9 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from .canvas import Size
 from .colour import to_linear, to_srgb
-from .resample import blur
+from .resample import Size, blur
 
 UNSURE = 0.01  # share of free pixels around at which a wider blur counts as much
 

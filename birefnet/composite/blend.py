@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .canvas import Placement, Size
+from .canvas import Placement
 from .colour import to_linear, to_srgb
 from .light import wrapped
-from .resample import part
+from .resample import Size, coverage, part
 from .shadow import shadow
 
 
@@ -42,9 +42,7 @@ def compose(
     as placed and with its opacity, without the shadow.
     """
     mix, unmix = (to_linear, to_srgb) if look.linear_light else (_same, _same)
-    subject = torch.cat([mix(image) * alpha[..., None], alpha[..., None]], dim=-1)
-    subject = part(subject, where.seen(canvas), canvas, "zero").clamp(0, 1)
-    subject = torch.cat([torch.minimum(subject[..., :3], subject[..., 3:]), subject[..., 3:]], dim=-1)
+    subject = _moved(torch.cat([mix(image) * alpha[..., None], alpha[..., None]], dim=-1), where, canvas)
     shade = shadow(subject[0, ..., 3], look.shadow, look.shadow_softness, look.shadow_x, look.shadow_y)[None, ..., None]
     shade = shade * (look.shadow_strength * look.opacity)
     if background is not None:
@@ -57,6 +55,19 @@ def compose(
     total = alpha + shade * (1 - alpha)
     straight = unmix((colour / total.clamp(min=1e-6)).clamp(0, 1))
     return torch.cat([straight, total], dim=-1), alpha[..., 0]
+
+
+def _moved(subject: Tensor, where: Placement, canvas: Size) -> Tensor:
+    """Premultiplied subject [1,h,w,4] on the canvas, [1,*canvas,4], nothing beyond its picture."""
+    box = where.seen(canvas)
+    moved = part(subject, box, canvas)
+    if moved is subject:
+        return subject
+    colour, alpha = moved[..., :3], moved[..., 3:]
+    within = alpha.clamp(0, 1)
+    colour = torch.minimum((colour * (within / alpha.clamp(min=1e-6))).clamp(min=0), within)  # undoes overshoot in both
+    covered = coverage(tuple(subject.shape[1:3]), box, canvas)[..., None].to(moved)
+    return torch.cat([colour, within], dim=-1) * covered
 
 
 def _same(values: Tensor) -> Tensor:

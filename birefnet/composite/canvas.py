@@ -7,13 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .resample import part
+from .resample import Box, Size, coverage, part
 
 FITS = ("fill", "fit", "stretch", "tile")
 POSITIONS = ("in place", "top left", "centre", "bottom")
-
-Size = tuple[int, int]  # height, width
-Box = tuple[float, float, float, float]  # top, left, bottom, right, in pixels
 
 
 def fitted(image: Tensor, size: Size, fit: str, colour: Tensor) -> Tensor:
@@ -38,10 +35,10 @@ def fitted(image: Tensor, size: Size, fit: str, colour: Tensor) -> Tensor:
         return part(image, (0, 0, height, width), size).clamp(0, 1)
     zoom = (max if fit == "fill" else min)(size[0] / height, size[1] / width)
     box = _around((height / 2, width / 2), (size[0] / zoom, size[1] / zoom), whole=zoom == 1)
+    image = part(image, box, size).clamp(0, 1)
     if fit == "fill":
-        return part(image, box, size).clamp(0, 1)
-    covered = part(torch.ones_like(image[..., :1]), box, size, "zero")
-    return (part(image, box, size, "zero") + colour * (1 - covered)).clamp(0, 1)
+        return image
+    return torch.lerp(colour, image, coverage((height, width), box, size)[..., None].to(image))
 
 
 def _around(centre: tuple[float, float], size: tuple[float, float], whole: bool) -> Box:

@@ -48,10 +48,10 @@ def _contact(alpha: Tensor, ground: int, softness: float) -> Tensor:
     lowest = torch.where(alpha >= PRESENT, rows, 0).amax(0)
     hanging = torch.where(lowest > 0, ground - lowest, torch.inf)
 
-    def layer(reach: float, line: Tensor | int, depth: float, spread: float) -> Tensor:
-        weight = blur(torch.exp(-hanging / reach)[None, None, :, None], spread)[0, 0, :, 0]
-        return weight * torch.exp(-0.5 * ((rows - line) / depth) ** 2)
+    def bell(distance: Tensor, width: float) -> Tensor:
+        return torch.exp(-0.5 * (distance / width) ** 2)
 
-    tight = layer(softness, torch.where(lowest > 0, lowest, ground), 0.5 * softness, 0.25 * softness)
-    wide = layer(4 * softness, ground, softness, 1.5 * softness)
+    tight = torch.exp(-hanging / softness) * bell(rows - lowest, 0.5 * softness)
+    along = torch.exp(-hanging / (4 * softness))
+    wide = blur(along[None, None, :, None], 1.5 * softness)[0, :, :, 0] * bell(rows - ground, softness)
     return 1 - (1 - tight) * (1 - 0.5 * wide)

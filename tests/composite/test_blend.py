@@ -1,0 +1,115 @@
+"""The subject over its background: exact numbers, no fringes, shadows and light that behave."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from birefnet.composite import Look, Placement, compose
+from birefnet.composite.colour import to_srgb
+from birefnet.composite.light import wrapped
+from birefnet.composite.shadow import shadow
+
+HERE = Placement(0, 0, 1)
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def disc(side: int, radius: float, y: float | None = None) -> torch.Tensor:
+    """A soft-edged disc [1,side,side] in the middle, or `y` pixels down."""
+    rows, columns = (torch.arange(side) + 0.5 - (side / 2 if at is None else at) for at in (y, None))
+    return (radius + 0.5 - torch.hypot(rows[:, None], columns)).clamp(0, 1)[None]
+
+
+def test_over_is_over():
+    image, back, alpha = random(1, 9, 7, 3), random(1, 9, 7, 3, seed=1), random(1, 9, 7, seed=2)
+    picture, placed = compose(image, alpha, HERE, (9, 7), back)
+    a = alpha[..., None]
+    torch.testing.assert_close(picture, image * a + back * (1 - a), atol=1e-7, rtol=0)
+    assert torch.equal(placed, alpha)
+
+
+def test_opacity_multiplies_alpha():
+    picture, placed = compose(torch.ones(1, 2, 2, 3), torch.full((1, 2, 2), 0.8), HERE, (2, 2), torch.zeros(1, 2, 2, 3),
+                              Look(opacity=0.5))
+    assert picture.unique().item() == placed.unique().item() == pytest.approx(0.4)
+
+
+def test_linear_light_is_brighter_in_between_and_the_same_at_the_ends():
+    alpha = torch.tensor([[[0.0, 0.5, 1.0]]])
+    picture, _ = compose(torch.ones(1, 1, 3, 3), alpha, HERE, (1, 3), torch.zeros(1, 1, 3, 3), Look(linear_light=True))
+    assert picture[0, 0, :, 0].tolist() == pytest.approx([0, to_srgb(torch.tensor(0.5)).item(), 1], abs=1e-6)
+    assert picture[0, 0, 1, 0].item() == pytest.approx(0.7354, abs=1e-4)
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_what_the_mask_hides_never_shows(linear):
+    """White colours outside the mask, resampled at odd places and scales over a subject and background of one grey."""
+    alpha = disc(60, 20)
+    image = torch.where(alpha[..., None] > 0, 0.3, 1.0).expand(-1, -1, -1, 3)
+    for scale, shift in ((0.37, 3.3), (1.0, 0.5), (2.6, -10.1)):
+        picture, _ = compose(image, alpha, Placement(shift, shift, scale), (50, 50), torch.full((1, 50, 50, 3), 0.3),
+                             Look(linear_light=linear))
+        torch.testing.assert_close(picture, torch.full_like(picture, 0.3), atol=2e-6, rtol=0)
+
+
+def test_transparent_over_anything_is_the_same_as_composed_on_it():
+    image, alpha, back = random(1, 40, 40, 3), disc(40, 12), random(1, 40, 40, 3, seed=1)
+    look = Look(opacity=0.9, shadow="drop", shadow_strength=0.6, shadow_y=0.1)
+    rgba, _ = compose(image, alpha, HERE, (40, 40), None, look)
+    direct, _ = compose(image, alpha, HERE, (40, 40), back, look)
+    over = rgba[..., :3] * rgba[..., 3:] + back * (1 - rgba[..., 3:])
+    torch.testing.assert_close(over, direct, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["contact", "drop"])
+def test_a_shadow_scales_with_its_subject(kind):
+    small, large = shadow(disc(120, 25)[0], kind, 0.1, 0.1, 0.1), shadow(disc(480, 100)[0], kind, 0.1, 0.1, 0.1)
+    reduced = torch.nn.functional.avg_pool2d(large[None, None], 4)[0, 0]
+    torch.testing.assert_close(reduced, small, atol=0.08, rtol=0)  # edges lie on whole rows
+    assert 0.3 < small.max() <= 1 and small.min() >= 0
+
+
+def test_a_drop_shadow_is_the_outline_moved_and_blurred():
+    alpha = disc(200, 40)[0]
+    cast = shadow(alpha, "drop", 0.02, x=0.25, y=0.125)  # of 80 pixels: 20 right, 10 down
+    rows, columns = torch.meshgrid(torch.arange(200), torch.arange(200), indexing="ij")
+    centre = (cast * rows).sum() / cast.sum(), (cast * columns).sum() / cast.sum()
+    assert (centre[0].item(), centre[1].item()) == pytest.approx((109.5, 119.5), abs=0.05)
+    assert cast.sum().item() == pytest.approx(alpha.sum().item(), rel=1e-3)
+    torch.testing.assert_close(shadow(alpha, "drop", 0, 0, 0), alpha)
+
+
+def test_a_contact_shadow_lies_at_the_feet():
+    """A post on two feet, one of them higher up in the picture, that is farther back, and an arm held out."""
+    alpha = torch.zeros(300, 300)
+    alpha[40:180, 100:200] = 1
+    alpha[180:260, 100:120] = 1  # the nearer foot ends at row 260
+    alpha[180:250, 180:200] = 1
+    alpha[60:80, 200:280] = 1  # the arm
+    cast = shadow(alpha, "contact", 0.05)
+    assert cast[262, 110] > 0.6 and cast[252, 190] > 0.3  # at both feet
+    assert cast[:150].max() < 0.02 and cast[262, 270] < 0.1  # neither up there nor below the arm
+    assert cast[295, 110] < 0.1  # it ends
+
+
+def test_no_subject_has_no_shadow():
+    assert not shadow(torch.zeros(20, 20), "drop", 0.1).any() and not shadow(disc(20, 5)[0], "none", 0.1).any()
+    with pytest.raises(ValueError, match="expected a shadow of none, contact, drop, got 'long'"):
+        shadow(torch.zeros(2, 2), "long", 0.1)
+
+
+def test_light_falls_on_the_edge_only_and_only_lightens():
+    alpha = disc(200, 60)[..., None]
+    subject = torch.cat([0.2 * alpha.expand(-1, -1, -1, 3), alpha], -1)
+    bright = wrapped(subject, torch.tensor([1.0, 0.5, 0.0]).expand(1, 200, 200, 3), 0.5, 12)
+    gain = (bright - subject)[0, 100, :, 0]  # from the left edge at 40 to the right one at 160
+    assert torch.equal(bright[..., 3], subject[..., 3]) and (gain >= 0).all()
+    assert gain[41] == pytest.approx(0.5 * 0.8 * 0.83, abs=0.03)  # half of what screen with white adds to 0.2; 0.83: the
+    # share of it 1.5 pixels inside
+    assert gain[46] < gain[41] and gain[60:140].max() < 1e-3
+    assert not (bright - subject)[..., 2].any()  # no light in this channel
+    assert torch.equal(wrapped(subject, torch.zeros(1, 200, 200, 3), 0.5, 12), subject)
+    assert torch.equal(wrapped(subject, torch.ones(1, 200, 200, 3), 0, 12), subject)
