@@ -24,7 +24,8 @@ def colour_of(frame: VideoFrame, stream: VideoStream) -> Colour:
     primaries, transfer = int(context.color_primaries), int(context.color_trc)
     if _stored_as_rgb(frame.format):
         return Colour(primaries=primaries, transfer=transfer)
-    full = int(frame.color_range) == FULL or frame.format.name.startswith("yuvj")
+    marked, name = int(frame.color_range), frame.format.name
+    full = marked == FULL or name.startswith("yuvj") or (name.startswith("gray") and not marked)  # as in FFmpeg
     return Colour(int(frame.colorspace), primaries, transfer, full).settled(frame.height)
 
 

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 Source = str | Path | io.BytesIO
 
 USUAL_RATE = Fraction(25)
+MICROSECONDS = 10**6  # a second's; what is finer in a float is noise
 DECLARE_LENGTH = ("mov", "matroska")  # containers whose header says how long they are: a shorter one was cut off
 MISSING = 0.5, 0.02  # seconds, and share of the length, that may be missing all the same
 
@@ -67,7 +68,9 @@ class File:
 
     def __init__(self, source: Source, start: float = 0.0, duration: float = 0.0) -> None:
         self.name = "the video" if isinstance(source, io.BytesIO) else str(source)
-        self._source, self._window = source, (start, start + duration if duration else float("inf"))
+        begin = Fraction(start).limit_denominator(MICROSECONDS)
+        end = begin + Fraction(duration).limit_denominator(MICROSECONDS) if duration else float("inf")
+        self._source, self._window = source, (begin, end)
         self._container = opened(source)
         try:
             self._begin()
@@ -105,12 +108,12 @@ class File:
         frames = self._frames()
         first = next(frames, None)
         if first is None:
-            part = f" between {start:g} and {stop:g} s" if start or stop < float("inf") else ""
+            part = f" between {float(start):g} and {float(stop):g} s" if start or stop < float("inf") else ""
             raise VideoError(f"{self.name}: expected a video, but there is no picture in it{part}")
         self._pictures = itertools.chain([first], frames)
         time, frame = first
         header = self._container.start_time
-        self._origin = Fraction(start) if start else min(time, Fraction(header or 0, pyav().time_base))
+        self._origin = start or min(time, Fraction(header or 0, pyav().time_base))
         self.colour = colour_of(frame, self._stream)
         self.height, self.width, self.aspect = frame.height, frame.width, self._stream.sample_aspect_ratio or Fraction(1)
         if orientation(frame)[0] == 0:
@@ -146,7 +149,7 @@ class File:
                 time = self._time(frame, time)
                 if time >= stop:
                     return
-                if time >= start:
+                if time >= start or not start:  # without a window, what lies before 0 counts too
                     yield time, frame
         if damaged:
             log.warning("BiRef: %s: %d damaged pictures were left out", self.name, damaged)
@@ -238,4 +241,4 @@ def opened(source: Source):
 
 def is_cover(stream) -> bool:
     """Whether a picture stream is a sound file's cover."""
-    return "attached_pic" in str(stream.disposition).lower()
+    return bool(stream.disposition & pyav().stream.Disposition.attached_pic)

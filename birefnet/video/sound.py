@@ -85,7 +85,7 @@ class Recorded:
                 time = float(packet.pts * packet.time_base)
                 if time >= stop:
                     break
-                if time >= start:
+                if time >= start or not start:  # without a window, what a decoder needs before 0 counts too
                     yield from timed(tracks[packet.stream].packets(packet))
             for track in tracks.values():
                 yield from timed(track.rest())

@@ -28,7 +28,8 @@ MOST_PRECISE_RATE = 1001  # denominator of a mean rate: 30000/1001 and the like
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of video file. options: the encoder's, by quality. even: whether sides must be."""
+    """One kind of video file. options: the encoder's, by quality. even: whether sides must be. tick: the container's
+    unit of time, if it has one."""
 
     suffix: str
     container: str
@@ -37,6 +38,7 @@ class Format:
     sound: Kinds
     options: Mapping[str, dict[str, str]]
     even: bool = False
+    tick: Fraction | None = None
 
     @property
     def alpha(self) -> bool:
@@ -56,7 +58,7 @@ FORMATS = {
                   Kinds(frozenset({"opus", "vorbis"}), "libopus"),
                   # b 0: quality alone decides. libvpx refuses alternate references beside alpha.
                   _each(("18", "28", "38"), **{"b": "0", "auto-alt-ref": "0", "row-mt": "1", "deadline": "good",
-                                               "cpu-used": "3"})),
+                                               "cpu-used": "3"}), tick=Fraction(1, 1000)),
     "prores": Format(".mov", "mov", "prores_ks", "yuva444p10le",
                      Kinds(frozenset({"aac", "mp3", "ac3", "alac", "pcm_s16le", "pcm_s24le", "pcm_s16be", "pcm_s24be"}),
                            "aac"),
@@ -69,7 +71,7 @@ class VideoFile:
     """A video file being written; times must grow."""
 
     def __init__(self, path: Path, shape: Format, clip: Clip, quality: str, notes: Mapping[str, object]) -> None:
-        self.shape, self.tick = shape, clip.tick
+        self.shape, self.tick = shape, shape.tick or clip.tick
         # Apple's ProRes has limited range only.
         self.colour = replace(clip.colour, full=False) if shape.codec == "prores_ks" else clip.colour
         flags = {"movflags": "use_metadata_tags+faststart"} if shape.container in ("mp4", "mov") else {}
@@ -159,7 +161,8 @@ def writing(
     except BaseException:
         if writer is not None:
             writer.abandon()
-        shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
         raise
 
 
