@@ -13,10 +13,13 @@ _HOMES = {
     "Config": "config",
     "activation_bytes": "memory",
     "best_dtype": "precision",
+    "free_memory": "machine",
     "is_out_of_memory": "memory",
     "load": "checkpoint",
     "matte": "inference",
     "network_size": "inference",
+    "place": "placement",
+    "plan": "memory",
     "save": "checkpoint",
 }
 __all__ = sorted(_HOMES)

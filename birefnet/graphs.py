@@ -74,6 +74,9 @@ class Graphs:
         # Outside `except`: the error's traceback holds the activations of the pass that broke off.
         return model(x) if self.failed else self.recording.replay(x)
 
+    def __deepcopy__(self, memo: dict) -> Graphs:
+        return Graphs()  # a recording reads the weights of its own network
+
     def drop(self) -> None:
         """Give a recording's memory back."""
         if self.recording is not None:

@@ -1,13 +1,21 @@
-"""What a pass through the network needs, and how an allocator says that it did not get it."""
+"""What a pass through the network needs, what to do where there is less, and how an allocator says that it was less.
+
+The inference form needs maps that stay alive from one step to the next, which nothing can make smaller, and the
+temporaries of one step: windows, columns, a decoder block's inside. Those obey `BiRefNet.budget_bytes`, so that a pass
+needs its maps and a budget of one's choice.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 
 from .network import BiRefNet
 
-MARGIN = 1.4            # of measured peaks over the count of channels
-WORK_SPACE = 192 << 20  # of kernels and of the deformable convolution's runs, whatever the size
+MARGIN = 1.4               # of measured peaks over the count of channels
+WORK_SPACE = 192 << 20     # of kernels and of the deformable convolution's runs, whatever the size
+LEAST_BUDGET = 32 << 20    # below it steps get slow and hardly smaller
 
 # What allocators say where PyTorch has no exception of its own: Linux and Windows RAM, MPS, CUDA, cuDNN.
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "status_alloc_failed")
@@ -20,13 +28,50 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in NO_MEMORY)
 
 
-def activation_bytes(model: BiRefNet, size: tuple[int, int], frames: int = 1) -> int:
-    """Estimated peak memory of one pass beyond the weights: `frames` images of network size (H, W).
+@dataclass(frozen=True)
+class Plan:
+    """How frames go through a network: so many at once, with such a `BiRefNet.budget_bytes`, for such a peak in bytes
+    beyond the weights."""
 
-    The largest of three moments, on top of what is alive throughout (x1..x4 and the image): a block of the backbone's
-    first stage, decoder_block1, and the image's way into the logits; channels are counted at the stride of 4 or 1 that
-    they live at.
+    frames: int
+    budget: int | None
+    peak: int
+
+
+def plan(model: BiRefNet, size: tuple[int, int], frames: int = 1, free: int | None = None, beside: int = 0) -> Plan:
+    """The fastest way to take up to `frames` images of network size (H, W) through a network in `free` bytes.
+
+    As many at once as fit as they are; where not even one does, one, its steps' temporaries cut down to what its maps
+    leave. Where those do not fit either the plan is the least that can be tried. free None: unknown, all is tried.
+    beside: bytes that each frame needs outside the network.
     """
+
+    def peak(count: int, budget: int | None = None) -> int:
+        return activation_bytes(model, size, count, budget) + count * beside
+
+    if free is None or peak(frames) <= free:
+        return Plan(frames, None, peak(frames))
+    each = peak(2) - peak(1)
+    fitting = max(1, min(frames, 1 + (free - peak(1)) // each))
+    if fitting > 1 or peak(1) <= free:
+        return Plan(fitting, None, peak(fitting))
+    budget = max(LEAST_BUDGET, free - peak(1, 0))
+    return Plan(1, budget, peak(1, budget))
+
+
+def activation_bytes(model: BiRefNet, size: tuple[int, int], frames: int = 1, budget: int | None = None) -> int:
+    """Estimated peak memory of one pass beyond the weights: `frames` images of network size (H, W), with
+    `BiRefNet.budget_bytes` at `budget`."""
+    if model.form == "plain":
+        return plain_bytes(model, size, frames)
+    alive, step = inference_bytes(model, size, frames)
+    return alive + (step if budget is None else min(step, budget)) + WORK_SPACE
+
+
+def plain_bytes(model: BiRefNet, size: tuple[int, int], frames: int) -> int:
+    """Of the plain form: what is alive throughout (x1..x4 and the image) and the largest of three moments, a block of
+    the backbone's first stage, decoder_block1, and the image's way into the logits. Channels are counted at the stride
+    of 4 or 1 that they live at."""
     config = model.config
     c1, c2, c3, c4 = config.channels
     alive = (c1 + c2 / 4 + c3 / 16 + c4 / 64) / 16 + 3
@@ -34,10 +79,22 @@ def activation_bytes(model: BiRefNet, size: tuple[int, int], frames: int = 1) ->
     block = 2 * (c1 + c2 // 8) + 4 * config.inner
     if config.attention == "deformable":
         block += 12 * max(config.kernels, default=1) ** 2
-    image = 8.0
-    if model.form == "plain":
-        block += {"deformable": 2 + len(config.kernels), "plain": 5, "none": 0}[config.attention] * 2 * config.branch
-        image = 2 * (config.patch_inner + c1 // 8) + c1 / 2 / 16
+    block += {"deformable": 2 + len(config.kernels), "plain": 5, "none": 0}[config.attention] * 2 * config.branch
+    image = 2 * (config.patch_inner + c1 // 8) + c1 / 2 / 16
     per_pixel = alive + max(backbone, block / 16, image)
     element = next(model.parameters()).element_size()
     return int(MARGIN * per_pixel * element * size[0] * size[1] * frames) + WORK_SPACE
+
+
+def inference_bytes(model: BiRefNet, size: tuple[int, int], frames: int) -> tuple[int, int]:
+    """Of the inference form: maps that are alive from step to step, and the largest step's temporaries if nothing
+    bounds them."""
+    config = model.config
+    c1, c2, c3, c4 = config.channels
+    alive = (c1 + c2 / 4 + c3 / 16 + c4 / 64) / 16 + 3
+    backbone = config.widths[0] * (6 * config.mlp_ratios[0] + 8) / 16
+    block = 2 * (c1 + c2 // 8) + 4 * config.inner
+    if config.attention == "deformable":
+        block += 12 * max(config.kernels, default=1) ** 2
+    pixels = MARGIN * next(model.parameters()).element_size() * size[0] * size[1] * frames
+    return int(alive * pixels), int(max(backbone, block / 16, 8.0) * pixels)

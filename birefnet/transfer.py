@@ -8,6 +8,8 @@ streams of their own. The buffers bound the page-locked memory, whatever the pic
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -53,6 +55,13 @@ class Transfer:
         current.wait_stream(self.upload_stream)
         out.record_stream(current)
         return out
+
+    def download_later(self, tensor: Tensor) -> Callable[[], Tensor]:
+        """To be called when the tensor is wanted in the host's memory; waits for the work given to the device so far,
+        not for what it is given until then."""
+        ready = torch.cuda.Event()
+        ready.record(torch.cuda.current_stream(self.device))
+        return partial(self.download, tensor, ready)
 
     def download(self, tensor: Tensor, ready: torch.cuda.Event) -> Tensor:
         """A copy in the host's memory of what is on the device once `ready` has come."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import logging
 from collections.abc import Callable
@@ -14,12 +15,14 @@ import torch
 from torch import Tensor
 
 from .. import birefnet
+from ..birefnet import transfer
 from . import convert, host, passes
 
 log = logging.getLogger(__name__)
 
 MOST_FRAMES = 16    # per pass: beyond this a GPU gains no speed
 MEMORY_SHARE = 0.7  # of what is free that a pass may plan with: the estimate is one
+TIGHTER = (256 << 20, 32 << 20)  # budgets to go through when one frame runs out of memory, in bytes
 
 
 class BiRefModel:
@@ -31,6 +34,7 @@ class BiRefModel:
         self.device = device
         self.dtype = dtype
         self.patchers = {}
+        self.announced = ""  # what was last said about memory
 
     def encode_image(self, image: Tensor, image_size: int | None = None) -> Tensor:
         """Image [B,H,W,C] in 0..1 → mask [B,H,W] in 0..1, 1 = subject, on the host's intermediate device."""
@@ -50,7 +54,7 @@ class BiRefModel:
         mm.load_models_gpu([self.patchers[device]], memory_required=memory, force_full_load=True)
         # The host may leave parameters of their own (position-bias tables) or buffers behind; and half precision is
         # for the device it was chosen for.
-        self.network.to(device, self.dtype if device == self.device else torch.float32)
+        birefnet.place(self.network, device, self.dtype if device == self.device else torch.float32)
 
     def _patcher(self, device: torch.device) -> comfy.model_patcher.ModelPatcher:
         offload = torch.device("cpu") if mm.is_device_cpu(device) else mm.unet_offload_device()
@@ -67,61 +71,117 @@ class Worker(Protocol):
     """Mattes one batch: how many frames at a time, and on which device."""
 
     per_pass: int
+    overlaps: bool  # whether work goes on after `start` has returned: the next pass can be prepared meanwhile
 
-    def matte(self, pictures: Tensor) -> Tensor:
-        """[b,H,W,C] float32 in 0..1 → alpha [b,H,W]."""
+    def start(self, pictures: Tensor) -> Callable[[], Tensor]:
+        """[b,H,W,C] float32 in 0..1 → what gives alpha [b,H,W] when called."""
 
     def lower(self) -> bool:
-        """Move to a device with more memory; False if there is none."""
+        """Do with less memory, in the end on another device; False if there is no way left."""
+
+    def close(self) -> None:
+        """Give back what was held for the batch."""
 
 
 class OwnWorker:
     """Runs one of our networks."""
 
-    def __init__(self, model: BiRefModel, images: Tensor, size: int, per_pass: int) -> None:
+    def __init__(self, model: BiRefModel, images: Tensor, size: int, per_pass: int, total: int) -> None:
         self.model = model
         self.size = size or None
-        self.device = model.device
         self.shape = images.shape[1:3]
+        self.most = min(per_pass or MOST_FRAMES, total)
+        self.elsewhere = not images.is_cuda
+        self.device = model.device
         try:
-            model.load_to(self.device, self._memory(min(per_pass or 1, len(images))))
+            self._settle_on(model.device, self._memory(min(per_pass or 1, total)))
             fits = True
         except Exception as error:
             if not host.is_out_of_memory(error):
                 raise
             fits = False
-        if not fits and not self.lower():
-            raise passes.OutOfMemory("out of memory while loading the network: choose a lighter checkpoint, or close "
-                                     "other programs")
-        self.per_pass = per_pass or self._what_fits()
+        if not fits:
+            if mm.is_device_cpu(self.device):
+                raise passes.OutOfMemory("out of memory while loading the network: choose a lighter checkpoint, or "
+                                         "close other programs")
+            self._to_cpu()
+        self.per_pass = per_pass or self.plan.frames
+        self._announce()
 
-    def matte(self, pictures: Tensor) -> Tensor:
-        return birefnet.matte(self.model.network, pictures.to(self.device), self.size)
+    def start(self, pictures: Tensor) -> Callable[[], Tensor]:
+        network = self.model.network
+        network.budget_bytes = self.plan.budget
+        try:
+            if self.overlaps:
+                return self.transfer.download_later(birefnet.matte(network, self.transfer.upload(pictures), self.size))
+            alpha = birefnet.matte(network, pictures.to(self.device), self.size)
+        except BaseException:
+            self.close()  # a recorded pass holds memory that the next attempt may need
+            raise
+        return lambda: alpha
 
     def lower(self) -> bool:
+        tighter = [budget for budget in TIGHTER if self.plan.budget is None or budget < self.plan.budget]
+        if tighter:
+            self.plan = dataclasses.replace(self.plan, budget=tighter[0])
+            log.warning("BiRef: out of memory on %s; going on in smaller steps of %d MiB", self.device,
+                        tighter[0] >> 20)
+            return True
         if mm.is_device_cpu(self.device):
             return False
-        log.warning("BiRef: out of memory on %s; going on with the CPU, which is slow", self.device)
-        host.say("out of GPU memory: going on with the CPU (slow)")
-        self.device = torch.device("cpu")
-        self.model.load_to(self.device, 0)
+        self._to_cpu()
         return True
 
-    def _memory(self, frames: int) -> int:
-        """Bytes that a pass of so many frames needs beside the weights: activations, and the pictures themselves."""
-        size = birefnet.network_size(self.model.network.config, *self.shape, self.size)
-        pictures = frames * self.shape[0] * self.shape[1] * 4 * 8  # float32: 4 channels in, 4 more while resizing
-        return birefnet.activation_bytes(self.model.network, size, frames) + pictures
+    def close(self) -> None:
+        if self.model.network.graphs is not None:
+            self.model.network.graphs.drop()
 
-    def _what_fits(self) -> int:
-        if mm.is_device_cpu(self.device):
-            return 1  # all cores work on one frame already
-        fitting = int(MEMORY_SHARE * mm.get_free_memory(self.device)) // self._memory(1)
-        return min(max(fitting, 1), MOST_FRAMES)
+    def _to_cpu(self) -> None:
+        log.warning("BiRef: out of memory on %s; going on with the CPU, which is slow", self.device)
+        host.say("out of GPU memory: going on with the CPU (slow)")
+        self._settle_on(torch.device("cpu"), 0)
+
+    def _settle_on(self, device: torch.device, memory: int) -> None:
+        self.device = device
+        self.model.load_to(device, memory)
+        self.transfer = transfer.connect(device) if self.elsewhere else None
+        self.overlaps = self.transfer is not None
+        processor = mm.is_device_cpu(device)
+        self.free = birefnet.free_memory(device) if processor else mm.get_free_memory(device)
+        room = None if self.free is None else int(MEMORY_SHARE * self.free)
+        # All of a processor's cores work on one frame already.
+        self.plan = birefnet.plan(self.model.network, self._network_size(), 1 if processor else self.most, room,
+                                  beside=self._pictures(1))
+
+    def _network_size(self) -> tuple[int, int]:
+        return birefnet.network_size(self.model.network.config, *self.shape, self.size)
+
+    def _pictures(self, frames: int) -> int:
+        """Bytes of the pictures themselves, in float32: 4 channels in, those of the next pass, and 4 on the way out."""
+        return frames * self.shape[0] * self.shape[1] * 4 * 12
+
+    def _memory(self, frames: int, budget: int | None = None) -> int:
+        """Bytes that a pass of so many frames needs beside the weights."""
+        network = birefnet.activation_bytes(self.model.network, self._network_size(), frames, budget)
+        return network + self._pictures(frames)
+
+    def _announce(self) -> None:
+        """Says before the work begins what it will take."""
+        height, width = self._network_size()
+        at_once = f"{self.per_pass} frames at a time" if self.per_pass > 1 else "one frame at a time"
+        free = "" if self.free is None else f" of {self.free / 2**30:.1f} GiB free"
+        peak = self._memory(self.per_pass, self.plan.budget) / 2**30
+        text = f"{width}×{height}, {at_once}: about {peak:.1f} GiB{free} on {self.device}"
+        if text != self.model.announced:
+            self.model.announced = text
+            log.info("BiRef: %s", text)
+            host.say(text)
 
 
 class CoreWorker:
     """Runs any other object with core's `encode_image`, in passes small enough for the device."""
+
+    overlaps = False
 
     def __init__(self, model: object, size: int, per_pass: int) -> None:
         if not callable(getattr(model, "encode_image", None)):
@@ -135,19 +195,22 @@ class CoreWorker:
         elif size:
             log.warning("BiRef: %s runs at its own size only; size %d is ignored", type(model).__name__, size)
 
-    def matte(self, pictures: Tensor) -> Tensor:
+    def start(self, pictures: Tensor) -> Callable[[], Tensor]:
         colours, opacity = convert.opaque(pictures)
         alpha = convert.masks(self.model.encode_image(colours, **self.options)).float().clamp(0, 1)
-        return alpha if opacity is None else alpha * opacity.to(alpha)
+        return lambda: alpha if opacity is None else alpha * opacity.to(alpha)
 
     def lower(self) -> bool:
         return False  # where it runs is its own business
 
+    def close(self) -> None:
+        pass
 
-def worker_for(model: object, images: Tensor, size: int = 0, per_pass: int = 0) -> Worker:
-    """What mattes pictures of the height and width of `images` [B,H,W,C], at most so many frames in all."""
+
+def worker_for(model: object, images: Tensor, size: int = 0, per_pass: int = 0, total: int = MOST_FRAMES) -> Worker:
+    """What mattes pictures of the size, and on the device, of `images` [B,H,W,C]; `total`: how many there will be."""
     if isinstance(model, BiRefModel):
-        return OwnWorker(model, images, size, per_pass)
+        return OwnWorker(model, images, size, per_pass, total)
     return CoreWorker(model, size, per_pass)
 
 
@@ -168,10 +231,26 @@ def matte_batch(
     if not len(images):
         return
     clean = convert.Cleaner("the image")
-    worker = worker_for(model, images, size, per_pass)
+    worker = worker_for(model, images, size, per_pass, len(images))
+
+    started = []  # the pass before, which the device may still be working on
+
+    def settle() -> None:
+        for start, stop, pictures, alpha in started:
+            deliver(start, stop, pictures, alpha())
+        started.clear()
 
     def run(start: int, stop: int) -> None:
         pictures = clean(images[start:stop])
-        deliver(start, stop, pictures, worker.matte(pictures))
+        alpha = worker.start(pictures)
+        settle()
+        if worker.overlaps:
+            started.append((start, stop, pictures, alpha))
+        else:
+            deliver(start, stop, pictures, alpha())
 
-    host.in_passes(len(images), worker.per_pass, run, worker.lower, bar)
+    try:
+        host.in_passes(len(images), worker.per_pass, run, worker.lower, bar)
+        settle()
+    finally:
+        worker.close()

@@ -33,7 +33,7 @@ def matte_stream(
 
         def run(start: int, stop: int) -> None:
             host.check_interrupt()
-            alphas.append(worker.matte(images[start:stop]))
+            alphas.append(worker.start(images[start:stop])())
 
         worker.per_pass = passes.in_passes(
             len(chunk), worker.per_pass, run, out_of_memory=host.is_out_of_memory, relieve=mm.soft_empty_cache,

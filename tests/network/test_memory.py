@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import birefnet
+from birefnet.memory import WORK_SPACE
 
 SCRIPT = """
 import sys, threading, time
@@ -47,5 +47,5 @@ def test_the_estimate_covers_the_measured_peak_without_wild_excess(config, size,
                          env={"PYTHONPATH": f"{here}:{here.parents[1]}", "PATH": "/usr/bin"})
     assert run.returncode == 0, run.stderr
     measured, estimate = map(int, run.stdout.split())
-    assert measured < estimate < 3 * measured + birefnet.memory.WORK_SPACE, (
+    assert measured < estimate < 3 * measured + WORK_SPACE, (
         f"measured {measured >> 20} MiB, estimated {estimate >> 20} MiB")

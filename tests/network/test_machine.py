@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from birefnet import free_memory as module
-from birefnet.free_memory import free_memory, macos_free, of_linux
+from birefnet import machine
+from birefnet.machine import free_memory, macos_free, of_linux
 
 GIB = 1 << 30
 
@@ -67,7 +67,7 @@ def test_a_system_that_does_not_tell_gives_none(monkeypatch):
     def unreadable():
         raise OSError("no /proc")
 
-    monkeypatch.setattr(module, "of_linux", unreadable)
+    monkeypatch.setattr(machine, "of_linux", unreadable)
     monkeypatch.setattr(sys, "platform", "linux")
     assert free_memory() is None
     monkeypatch.setattr(sys, "platform", "plan9")
