@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import deform_triton
+
 SCRATCH_BYTES = 16 << 20  # on the CPU, where larger runs measured no faster
 DEVICE_SCRATCH_BYTES = 128 << 20  # elsewhere, where every run costs launches
 GATHER_BYTES = 100        # per tap: four rows and shares, and what it takes to find them
@@ -36,21 +38,32 @@ def column_kernel(weight: Tensor) -> Tensor:
     return weight.permute(2, 3, 1, 0).flatten(0, 2)
 
 
-def deformed_columns(x: Tensor, offset: Tensor, modulation: Tensor, side: int) -> Iterator[Tensor]:
-    """What the kernel of side k is multiplied with, run by run: [P,k²·C] for P positions of B·H·W at a time."""
-    batch, channels, height, width = x.shape
-    taps = side**2
-    # A frame of zeros around the image, so that no neighbour has to be told from outside.
-    rows = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)).reshape(-1, channels)
-    dy, dx = offset.float().reshape(batch, taps, 2, -1).permute(2, 0, 3, 1).contiguous().view(2, -1, taps).unbind(0)
-    modulation = modulation.float().reshape(batch, taps, -1).transpose(1, 2).contiguous().view(-1, taps)
-    positions = batch * height * width
+def framed(x: Tensor) -> Tensor:
+    """[B,C,H,W] → rows [B·(H+2)·(W+2),C]: pixels in a frame of zeros, so that no neighbour has to be told from outside."""
+    return F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)).flatten(0, 2)
+
+
+def deformed_columns(x: Tensor, offset: Tensor, modulation: Tensor, side: int, first_row: int = 0,
+                     frame: Tensor | None = None) -> Iterator[Tensor]:
+    """What the kernel of side k is multiplied with, run by run: [P,k²·C] for P positions at a time.
+
+    offset [B,2k²,h,W] and modulation [B,k²,h,W] may be those of a band, rows first_row.. of x [B,C,H,W]; the runs
+    together cover its B·h·W positions. frame: framed(x), for callers that need it more than once.
+    """
+    if x.is_cuda and deform_triton.usable(x):
+        yield from deform_triton.deformed_columns(x, offset, modulation, side, first_row)
+        return
+    frame = framed(x) if frame is None else frame
+    channels, taps = x.shape[1], side**2
+    offset, modulation = (values.permute(0, 2, 3, 1).flatten(0, 2) for values in (offset, modulation))
+    band = (first_row, len(offset) // (len(x) * x.shape[3]), *x.shape[2:])
     scratch = SCRATCH_BYTES if x.device.type == "cpu" else DEVICE_SCRATCH_BYTES
     step = max(1, scratch // (taps * (channels * x.element_size() + GATHER_BYTES)))
-    for start in range(0, positions, step):
-        run = slice(start, min(start + step, positions))
-        index, share = bilinear_rows(dy[run], dx[run], modulation[run], run, side, height, width)
-        yield weighted_rows(rows, index, share.to(x.dtype)).view(-1, taps * channels)
+    for start in range(0, len(offset), step):
+        run = slice(start, min(start + step, len(offset)))
+        dy, dx = offset[run].float().view(-1, taps, 2).unbind(2)
+        index, share = bilinear_rows(dy, dx, modulation[run].float(), run, side, *band)
+        yield weighted_rows(frame, index, share.to(x.dtype)).view(-1, taps * channels)
 
 
 def weighted_rows(rows: Tensor, index: Tensor, share: Tensor) -> Tensor:
@@ -61,23 +74,23 @@ def weighted_rows(rows: Tensor, index: Tensor, share: Tensor) -> Tensor:
         return (rows[index] * share[..., None]).sum(1)
 
 
-def bilinear_rows(dy: Tensor, dx: Tensor, modulation: Tensor, run: slice, side: int, height: int, width: int
-                  ) -> tuple[Tensor, Tensor]:
-    """Rows of the framed, flattened images, and their shares, that make up each tap's bilinear sample.
+def bilinear_rows(dy: Tensor, dx: Tensor, modulation: Tensor, run: slice, side: int, first_row: int, rows: int,
+                  height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Rows of the framed images, and their shares, that make up each tap's bilinear sample.
 
-    dy, dx, modulation: [P,k²] for the flat positions `run` of images of height × width. Returns two [P·k²,4]: int32 row
-    numbers of images of (height+2) × (width+2), and float32 shares.
+    dy, dx, modulation: [P,k²] for the flat positions `run` of rows first_row..first_row + rows of images of height ×
+    width. Returns two [P·k²,4]: int32 row numbers of images of (height+2) × (width+2), and float32 shares.
     """
     position = torch.arange(run.start, run.stop, device=dy.device)
     tap = torch.arange(side**2, device=dy.device)
-    image, y, x = position // (height * width), position // width % height, position % width
+    image, y, x = position // (rows * width), first_row + position // width % rows, position % width
     # One pixel out all is zero, and stays so farther out; the limit also makes wild offsets (and NaN) valid places.
     y = (dy + y[:, None] + (tap // side - side // 2)).nan_to_num(-1.0).clamp(-1.0, height)
     x = (dx + x[:, None] + (tap % side - side // 2)).nan_to_num(-1.0).clamp(-1.0, width)
     top, left = y.floor().clamp_(max=height - 1), x.floor().clamp_(max=width - 1)
     pitch = width + 2
     first = (top.int() + 1) * pitch + (left.int() + 1) + (image * ((height + 2) * pitch)).int()[:, None]
-    index = first[..., None] + torch.tensor([0, 1, pitch, pitch + 1], dtype=torch.int32, device=dy.device)
+    index = torch.stack([first, first + 1, first + pitch, first + (pitch + 1)], -1)
     low = modulation * (y - top)
     high = modulation - low
     right = x - left

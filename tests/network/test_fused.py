@@ -7,7 +7,7 @@ from conftest import TINY, random_state
 import birefnet
 from birefnet import Config
 from birefnet.blocks import PatchBlock
-from birefnet.fused import ImageHead
+from birefnet.fused.head import ImageHead
 
 BUILDS = [TINY, *(Config(**{**TINY.__dict__, **change}) for change in (
     {"residual": True, "batch_norm": False}, {"attention": "plain", "kernels": ()}, {"attention": "none"},

@@ -1,0 +1,49 @@
+"""The image's share of the logits: two convolutions as one."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..blocks import PatchBlock
+
+class ImageHead(nn.Module):
+    """`ipt_blk1` and its half of `conv_out1` as one 5×5 convolution, [B,3,H,W] → [B,1,H,W].
+
+    The second 3×3 convolution reads zeros, not the first one's values, outside the map. So on the outermost pixels
+    its taps that lie outside are dropped before composing: nine kernels, for {first, inner, last} row × column.
+    """
+
+    def __init__(self, block: PatchBlock, mix: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        first, second = block.conv1, block.conv_out
+        dtype = first.weight.dtype
+        taps = torch.einsum("o,ochw->chw", mix.double().flatten(), second.weight.double())
+        constant = bias.double() + mix.double().flatten() @ second.bias.double()
+        kernels, biases = [], []
+        for rows in (slice(1, 3), slice(0, 3), slice(0, 2)):
+            for columns in (slice(1, 3), slice(0, 3), slice(0, 2)):
+                seen = torch.zeros_like(taps)
+                seen[:, rows, columns] = taps[:, rows, columns]
+                # Correlating twice is a full convolution of the kernels.
+                kernels.append(F.conv_transpose2d(seen[None], first.weight.double()))
+                biases.append(constant + (seen.sum((1, 2)) * first.bias.double()).sum())
+        self.kernels = nn.Parameter(torch.stack(kernels).view(3, 3, 1, first.in_channels, 5, 5).to(dtype))
+        self.biases = nn.Parameter(torch.stack(biases).view(3, 3, 1).to(dtype))
+
+    def forward(self, image: Tensor) -> Tensor:
+        padded = F.pad(image.float(), (2, 2, 2, 2))
+        logits = self.part(padded, 1, 1)
+        ends = ((0, slice(0, 5), slice(0, 1)), (2, slice(-5, None), slice(-1, None)))
+        for row, read, write in ends:
+            logits[:, :, write] = self.part(padded[:, :, read], row, 1)
+        for column, read, write in ends:
+            logits[..., write] = self.part(padded[..., read], 1, column)
+        for row, read_rows, write_rows in ends:
+            for column, read_columns, write_columns in ends:
+                logits[:, :, write_rows, write_columns] = self.part(padded[:, :, read_rows, read_columns], row, column)
+        return logits
+
+    def part(self, padded: Tensor, row: int, column: int) -> Tensor:
+        return F.conv2d(padded, self.kernels[row, column].float(), self.biases[row, column].float())

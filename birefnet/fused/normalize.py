@@ -1,0 +1,24 @@
+"""LayerNorm of float32 maps, rounded to the dtype that the next product computes in."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def normalized(x: Tensor, norm: nn.LayerNorm, dtype: torch.dtype) -> Tensor:
+    """LayerNorm of float32 [...,C], computed in float32."""
+    return F.layer_norm(x, norm.normalized_shape, norm.weight.float(), norm.bias.float(), norm.eps).to(dtype)
+
+
+def normalized_map(x: Tensor, norm: nn.LayerNorm, dtype: torch.dtype, scratch: int) -> Tensor:
+    """The same for a map [B,H,W,C], with temporaries of `scratch` bytes."""
+    if dtype == x.dtype:
+        return normalized(x, norm, dtype)
+    y = torch.empty_like(x, dtype=dtype)
+    step = max(1, scratch // (8 * x[:, 0].numel()))
+    for start in range(0, x.shape[1], step):
+        rows = slice(start, start + step)
+        y[:, rows] = normalized(x[:, rows], norm, dtype)
+    return y
