@@ -92,10 +92,11 @@ def opaque(images: Tensor) -> tuple[Tensor, Tensor | None]:
     return 0.5 + (images[..., :3] - 0.5) * images[..., 3:], images[..., 3]
 
 
-def cutout(images: Tensor, alpha: Tensor) -> Tensor:
-    """RGBA [B,H,W,4] with straight alpha: the colours of images [B,H,W,C] as they are, alpha [B,H,W] beside them."""
+def cutout(images: Tensor, alpha: Tensor, out: Tensor | None = None) -> Tensor:
+    """RGBA [B,H,W,4] with straight alpha: the colours of images [B,H,W,C] as they are, alpha [B,H,W] beside them; in
+    `out`, where it is given."""
     colours = images[..., :3] if images.shape[-1] >= 3 else images.expand(*images.shape[:3], 3)
-    return torch.cat([colours.to(alpha), alpha[..., None]], dim=-1)
+    return torch.cat([colours.to(alpha), alpha[..., None]], dim=-1, out=out)
 
 
 def _expect_tensor(name: str, value: object) -> None:

@@ -66,7 +66,7 @@ class BiRefSegment(io.ComfyNode):
 
         def keep(start: int, stop: int, pictures: Tensor, alpha: Tensor) -> None:
             mask[start:stop] = alpha
-            cutout[start:stop] = convert.cutout(pictures, mask[start:stop])
+            convert.cutout(pictures, mask[start:stop], out=cutout[start:stop])
             sums.append(alpha.cpu().double().sum().item())  # MPS has no float64
             empty.extend(start + i for i, peak in enumerate(alpha.amax((1, 2)).tolist()) if peak < PRESENT)
 

@@ -159,6 +159,9 @@ def test_cutout_has_straight_colours_and_alpha(convert, channels):
     assert rgba.shape == (2, 5, 7, 4)
     assert torch.equal(rgba[..., 3], alpha)
     assert torch.equal(rgba[..., :3], image[..., :3].expand(2, 5, 7, 3))
+    room = torch.zeros(4, 5, 7, 4)
+    convert.cutout(image, alpha, out=room[1:3])
+    assert torch.equal(room[1:3], rgba) and not room[0].any() and not room[3].any()
 
 
 def test_transparent_colours_become_grey(convert):
