@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import torch
 from comfy_api.latest import io, ui
 
@@ -11,11 +9,6 @@ from ..birefnet import inspection, masks
 from . import convert, host
 from .composite import opaque_colour
 from .refine import resized_text
-
-log = logging.getLogger(__name__)
-
-# Core's own socket type; hosts older than it get one of the same name.
-BoundingBox = getattr(io, "BoundingBox", None) or io.Custom("BOUNDING_BOX")
 
 
 class BiRefInspect(io.ComfyNode):
@@ -57,7 +50,7 @@ class BiRefInspect(io.ComfyNode):
                               tooltip="Width of the subject's box, in pixels; 0 where there is no subject."),
                 io.Int.Output("height", display_name="height",
                               tooltip="Height of the subject's box, in pixels; 0 where there is no subject."),
-                BoundingBox.Output("box", display_name="box",
+                host.BoundingBox.Output("box", display_name="box",
                                    tooltip="The same box as ComfyUI's own Crop Image and Draw BBoxes take it. Of a "
                                            "batch: one box around the subject of every picture."),
             ],
@@ -75,7 +68,7 @@ class BiRefInspect(io.ComfyNode):
         for i in range(count):
             host.check_interrupt()
             single = masks.resize(clean_mask(convert.frame(mask, i)), picture)
-            total += single.double().mean().item()
+            total += single.cpu().double().mean().item()  # MPS has no float64
             boxes.append(inspection.bounds(single[0]))
             if i in shown:
                 colours = convert.opaque(clean_image(convert.frame(images, i)))[0].to(single.device)

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from ..inference import resample
 from .colour import to_linear, to_srgb
-from .resample import Size, blur
+from .resample import Size, blur, planar, reduced
 
 UNSURE = 0.01  # share of free pixels around at which a wider blur counts as much
 
@@ -32,10 +33,11 @@ def without_subject(image: Tensor, alpha: Tensor, sigma: float, linear_light: bo
     subject hides is filled from around it, with ever wider blurs where narrow ones find nothing.
     """
     free = 1 - alpha[..., None]
-    colours = to_linear(image) if linear_light else image
-    weighted = torch.cat([colours * free, free], dim=-1)
+    colours = planar(to_linear(image) if linear_light else image)
+    weighted, sigma = reduced(torch.cat([colours * free, free], dim=-1), max(sigma, 1))
     result = colours.mean((1, 2), keepdim=True)
-    for doubling in reversed(range(math.ceil(math.log2(max(image.shape[1:3]) / max(sigma, 1))) + 1)):
-        found = blur(weighted, max(sigma, 1) * 2**doubling)
+    for doubling in reversed(range(math.ceil(math.log2(max(weighted.shape[1:3]) / sigma)) + 1)):
+        found = blur(weighted, sigma * 2**doubling)
         result = (found[..., :3] + UNSURE * result) / (found[..., 3:] + UNSURE)
+    result = resample(result.movedim(-1, 1), tuple(image.shape[1:3])).movedim(1, -1)
     return (to_srgb(result) if linear_light else result).clamp(0, 1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from .canvas import Placement
 from .colour import to_linear, to_srgb
 from .light import wrapped
-from .resample import Size, coverage, part
+from .resample import Size, coverage, part, planar
 from .shadow import shadow
 
 
@@ -42,32 +42,31 @@ def compose(
     as placed and with its opacity, without the shadow.
     """
     mix, unmix = (to_linear, to_srgb) if look.linear_light else (_same, _same)
-    subject = _moved(torch.cat([mix(image) * alpha[..., None], alpha[..., None]], dim=-1), where, canvas)
-    shade = shadow(subject[0, ..., 3], look.shadow, look.shadow_softness, look.shadow_x, look.shadow_y)[None, ..., None]
+    alpha = alpha[..., None]
+    colour, alpha = _moved(mix(planar(image)) * alpha, alpha, where, canvas)
+    shade = shadow(alpha[0, ..., 0], look.shadow, look.shadow_softness, look.shadow_x, look.shadow_y)[None, ..., None]
     shade = shade * (look.shadow_strength * look.opacity)
-    if background is not None:
-        background = mix(background)
-        subject = wrapped(subject, background, look.light_wrap, look.light_width)
-    subject = subject * look.opacity
-    colour, alpha = subject[..., :3], subject[..., 3:]
-    if background is not None:
-        return unmix(colour + background * (1 - shade) * (1 - alpha)).clamp(0, 1), alpha[..., 0]
-    total = alpha + shade * (1 - alpha)
-    straight = unmix((colour / total.clamp(min=1e-6)).clamp(0, 1))
-    return torch.cat([straight, total], dim=-1), alpha[..., 0]
+    if background is None:
+        colour, alpha = colour * look.opacity, alpha * look.opacity
+        total = alpha + shade * (1 - alpha)
+        straight = unmix((colour / total.clamp(min=1e-6)).clamp(0, 1))
+        return torch.cat([straight, total], dim=-1), alpha[..., 0]
+    background = mix(planar(background))
+    colour = wrapped(colour, alpha, background, look.light_wrap, look.light_width) * look.opacity
+    alpha = alpha * look.opacity
+    return unmix(colour + background * ((1 - shade) * (1 - alpha))).clamp(0, 1), alpha[..., 0]
 
 
-def _moved(subject: Tensor, where: Placement, canvas: Size) -> Tensor:
-    """Premultiplied subject [1,h,w,4] on the canvas, [1,*canvas,4], nothing beyond its picture."""
-    box = where.seen(canvas)
-    moved = part(subject, box, canvas)
-    if moved is subject:
-        return subject
-    colour, alpha = moved[..., :3], moved[..., 3:]
-    within = alpha.clamp(0, 1)
-    colour = torch.minimum((colour * (within / alpha.clamp(min=1e-6))).clamp(min=0), within)  # undoes overshoot in both
-    covered = coverage(tuple(subject.shape[1:3]), box, canvas)[..., None].to(moved)
-    return torch.cat([colour, within], dim=-1) * covered
+def _moved(colour: Tensor, alpha: Tensor, where: Placement, canvas: Size) -> tuple[Tensor, Tensor]:
+    """Premultiplied colour [1,h,w,3] and alpha [1,h,w,1] on the canvas, [1,*canvas,·], nothing beyond their picture."""
+    picture, box = tuple(alpha.shape[1:3]), where.seen(canvas)
+    if (picture, box) == (canvas, (0, 0, *canvas)):
+        return colour, alpha
+    colour, loose = part(colour, box, canvas), part(alpha, box, canvas)
+    alpha = loose.clamp(0, 1)
+    colour = torch.minimum((colour * (alpha / loose.clamp(min=1e-6))).clamp(min=0), alpha)  # undoes overshoot in both
+    covered = coverage(picture, box, canvas)[..., None].to(alpha)
+    return colour * covered, alpha * covered
 
 
 def _same(values: Tensor) -> Tensor:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from .resample import blur
 
 
-def wrapped(subject: Tensor, background: Tensor, strength: float, width: float) -> Tensor:
-    """Premultiplied subject [B,H,W,4] with the light of background [B,H,W,3] on its edge, `width` pixels deep.
+def wrapped(colour: Tensor, alpha: Tensor, background: Tensor, strength: float, width: float) -> Tensor:
+    """A subject's premultiplied colour [B,H,W,3] under alpha [B,H,W,1] with the light of background [B,H,W,3] on its
+    edge, `width` pixels deep.
 
-    The blurred background is laid over the subject's colour by "screen" (c + l - c l), which only lightens: at the edge
-    with `strength` (0..1), inwards ever less, as the blurred outside (1 - alpha) falls off.
+    The blurred background is laid over the colour by "screen" (c + l - c l), which only lightens: at the edge with
+    `strength` (0..1), inwards ever less, as the blurred outside (1 - alpha) falls off.
     """
     if strength <= 0 or width <= 0:
-        return subject
-    colour, alpha = subject[..., :3], subject[..., 3:]
+        return colour
     near_edge = (2 * blur(1 - alpha, width / 2)).clamp(0, 1)  # 1/2 on a straight edge
-    light = strength * near_edge * blur(background, width)
-    return torch.cat([colour + light * (alpha - colour), alpha], dim=-1)
+    return colour + strength * near_edge * blur(background, width) * (alpha - colour)

@@ -103,13 +103,13 @@ def test_no_subject_has_no_shadow():
 
 def test_light_falls_on_the_edge_only_and_only_lightens():
     alpha = disc(200, 60)[..., None]
-    subject = torch.cat([0.2 * alpha.expand(-1, -1, -1, 3), alpha], -1)
-    bright = wrapped(subject, torch.tensor([1.0, 0.5, 0.0]).expand(1, 200, 200, 3), 0.5, 12)
-    gain = (bright - subject)[0, 100, :, 0]  # from the left edge at 40 to the right one at 160
-    assert torch.equal(bright[..., 3], subject[..., 3]) and (gain >= 0).all()
+    colour = 0.2 * alpha.expand(-1, -1, -1, 3)
+    orange = torch.tensor([1.0, 0.5, 0.0]).expand(1, 200, 200, 3)
+    added = wrapped(colour, alpha, orange, 0.5, 12) - colour
+    gain = added[0, 100, :, 0]  # from the left edge at 40 to the right one at 160
+    assert (added >= 0).all() and not added[..., 2].any()  # no light in this channel
     assert gain[41] == pytest.approx(0.5 * 0.8 * 0.83, abs=0.03)  # half of what screen with white adds to 0.2; 0.83: the
     # share of it 1.5 pixels inside
     assert gain[46] < gain[41] and gain[60:140].max() < 1e-3
-    assert not (bright - subject)[..., 2].any()  # no light in this channel
-    assert torch.equal(wrapped(subject, torch.zeros(1, 200, 200, 3), 0.5, 12), subject)
-    assert torch.equal(wrapped(subject, torch.ones(1, 200, 200, 3), 0, 12), subject)
+    assert torch.equal(wrapped(colour, alpha, torch.zeros_like(orange), 0.5, 12), colour)
+    assert torch.equal(wrapped(colour, alpha, orange, 0, 12), colour)
