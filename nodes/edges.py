@@ -36,10 +36,10 @@ class BiRefEdgeRefine(io.ComfyNode):
                                     "another size is brought to the picture's size first. One for all pictures, or one "
                                     "each."),
                 io.Combo.Input(
-                    "method", options=list(edges.METHODS), default="network",
+                    "method", options=list(edges.METHODS), default="closed form",
                     tooltip="network: the model looks again, at windows of the picture along the uncertain edges (needs "
-                            "model). guided: fits the edge to the picture's colours, in a second. closed form: the same "
-                            "more thoroughly; slower, keeps thinner hair."),
+                            "model). guided: fits the edge to the picture's colours; quick. closed form: the same, more "
+                            "thoroughly; slower, finds thinner hair. network first and then closed form is best."),
                 io.Float.Input(
                     "low", default=0.05, min=0.0, max=1.0, step=0.01,
                     tooltip="Mask values up to this, 0 to 1, are certain background and are never changed. Must be "
@@ -58,8 +58,8 @@ class BiRefEdgeRefine(io.ComfyNode):
                             "checkpoint was made for, which is nearly always best."),
                 io.Int.Input(
                     "radius", default=0, min=0, max=256, step=1,
-                    tooltip="For guided: how far, in pixels, the mask's edge may be off or blurred. 0: a 128th of the "
-                            "picture's longer side."),
+                    tooltip="For guided and closed form: how far, in pixels, the mask's edge may be off or blurred. 0: a "
+                            "128th of the picture's longer side."),
                 host.BackgroundRemoval.Input(
                     "model", optional=True,
                     tooltip="For network: the model that made the mask, or another one, from Load BiRefNet or ComfyUI's "
