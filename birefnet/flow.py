@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,13 +17,17 @@ STAYING = 2e-3   # luma difference that a pixel of further displacement must be 
 REFINEMENTS = 2  # of the fraction, at each level
 FLAT = 1e-4      # squared luma slope under which nothing tells where a block has gone
 
+# Which of nine values to put in order so that the fifth is the median (Devillard, "Fast median search", 1998).
+MEDIAN_OF_NINE = ((1, 2), (4, 5), (7, 8), (0, 1), (3, 4), (6, 7), (1, 2), (4, 5), (7, 8), (0, 3), (5, 8), (4, 7), (3, 6),
+                  (1, 4), (2, 5), (4, 7), (4, 2), (6, 4), (4, 2))
+
 
 def flow(here: Tensor, there: Tensor) -> Tensor:
-    """Motion [1,2,H,W] as (x, y) in pixels: what is at p in `here` is at p + motion in `there`, both luma [1,1,H,W]."""
+    """Motion [B,2,H,W] as (x, y) in pixels: what is at p in `here` is at p + motion in `there`, both luma [B,1,H,W]."""
     levels = [(here, there)]
     while min(levels[-1][0].shape[2:]) >= 2 * COARSEST:
         levels.append(tuple(F.avg_pool2d(picture, 2, ceil_mode=True) for picture in levels[-1]))
-    motion, reach = here.new_zeros(1, 2, *levels[-1][0].shape[2:]), FIRST_REACH
+    motion, reach = here.new_zeros(len(here), 2, *levels[-1][0].shape[2:]), FIRST_REACH
     for here, there in reversed(levels):
         motion = resized(motion, here.shape[2:])
         motion = _median(motion + _step(here, warp(there, motion), reach))
@@ -32,7 +38,7 @@ def flow(here: Tensor, there: Tensor) -> Tensor:
 
 
 def warp(picture: Tensor, motion: Tensor, mode: str = "bilinear") -> Tensor:
-    """[1,C,H,W] fetched from p + motion for every p; beyond the picture lies a copy of its edge."""
+    """[B,C,H,W] fetched from p + motion for every p; beyond the picture lies a copy of its edge."""
     height, width = picture.shape[2:]
     x = torch.arange(width, device=motion.device) + motion[:, 0]
     y = torch.arange(height, device=motion.device)[:, None] + motion[:, 1]
@@ -49,13 +55,15 @@ def resized(motion: Tensor, size: tuple[int, int]) -> Tensor:
 def _step(here: Tensor, there: Tensor, reach: int) -> Tensor:
     """The displacement, in whole pixels within `reach`, under which the blocks around each pixel agree best."""
     height, width = here.shape[2:]
-    side = 2 * reach + 1
     padded = F.pad(there, (reach,) * 4, mode="replicate")
-    shifts = torch.cat([padded[:, :, y:y + height, x:x + width] for y in range(side) for x in range(side)], dim=1)
-    away = torch.arange(-reach, reach + 1, device=here.device, dtype=here.dtype)
-    far = (away[:, None] ** 2 + away**2).sqrt().view(1, -1, 1, 1)
-    best = (box((shifts - here).abs(), WINDOW) + STAYING * far).argmin(1, keepdim=True)
-    return torch.cat([best % side - reach, best // side - reach], dim=1)
+    least, step = torch.full_like(here, torch.inf), here.new_zeros(len(here), 2, height, width)
+    for y in range(-reach, reach + 1):
+        for x in range(-reach, reach + 1):
+            moved = padded[:, :, reach + y:reach + y + height, reach + x:reach + x + width]
+            cost = box((moved - here).abs(), WINDOW) + STAYING * math.hypot(x, y)
+            step = torch.where(cost < least, step.new_tensor([x, y]).view(1, 2, 1, 1), step)
+            least = torch.minimum(cost, least)
+    return step
 
 
 def _fraction(here: Tensor, there: Tensor) -> Tensor:
@@ -71,13 +79,18 @@ def _fraction(here: Tensor, there: Tensor) -> Tensor:
 
 
 def box(x: Tensor, side: int) -> Tensor:
-    """The mean of the square of that odd side about every pixel; at the picture's edge, of what there is of it."""
-    return F.avg_pool2d(x, side, stride=1, padding=side // 2, count_include_pad=False)
+    """The mean of the square of that odd side about every pixel; beyond the picture lies a copy of its edge."""
+    height, width = x.shape[2:]
+    x = F.pad(x, (side // 2,) * 4, mode="replicate")
+    rows = sum(x[:, :, i:i + height] for i in range(side))
+    return sum(rows[..., i:i + width] for i in range(side)) / side**2
 
 
 def _median(motion: Tensor) -> Tensor:
     """The median of 3×3 neighbours, x and y each by itself: no lone pixel goes its own way."""
-    _, _, height, width = motion.shape
+    height, width = motion.shape[2:]
     padded = F.pad(motion, (1, 1, 1, 1), mode="replicate")
-    nine = torch.stack([padded[:, :, y:y + height, x:x + width] for y in range(3) for x in range(3)])
-    return nine.median(0).values
+    nine = [padded[:, :, y:y + height, x:x + width] for y in range(3) for x in range(3)]
+    for low, high in MEDIAN_OF_NINE:
+        nine[low], nine[high] = torch.minimum(nine[low], nine[high]), torch.maximum(nine[low], nine[high])
+    return nine[4]

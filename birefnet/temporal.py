@@ -12,6 +12,7 @@ SIDE = 384         # pixels of the longer side at which motion is found
 SAME = 0.05        # luma difference at which two places count as different ones
 ASTRAY = 1.0       # pixels (of those) by which the way there and back may miss
 MEMORY = 0.6       # share of the past in the running means of what changed
+LEAST = 0.01       # mean change of alpha under which nothing is told from its direction
 CUT = 0.1          # mean trust below which two frames are of different shots; within a shot .5 and more is usual
 
 
@@ -46,10 +47,10 @@ class Smoother:
             return alpha[:, 0]
         smoothed, drift, size, trust = past
         change = alpha - smoothed
+        going_on = (drift * change.sign() / size.clamp(min=LEAST)).clamp(0, 1)
+        result = alpha - self.strength * trust * (1 - going_on**2) * change
         drift = torch.lerp(change, drift, MEMORY)
         size = torch.lerp(change.abs(), size, MEMORY)
-        one_way = (drift.abs() / size.clamp(min=1e-3)).clamp(0, 1)
-        result = alpha - self.strength * trust * (1 - one_way**4) * change
         self._state = torch.cat([result, drift, size], dim=1)
         return result[:, 0]
 
@@ -74,7 +75,7 @@ def small_luma(picture: Tensor) -> Tensor:
 
 def motion_between(here: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
     """Motion [1,2,h,w] from `here` to `there`, and how far it can be trusted, [1,1,h,w] in 0..1."""
-    motion, back = flow(here, there), flow(there, here)
-    missed = (motion + warp(back, motion)).norm(dim=1, keepdim=True)
+    motion, back = flow(torch.cat([here, there]), torch.cat([there, here])).split(1)
+    missed = (motion + warp(back, motion)).square().sum(1, keepdim=True)
     different = box((here - warp(there, motion)).abs(), 3)
-    return motion, torch.exp(-((different / SAME) ** 2) - (missed / ASTRAY) ** 2)
+    return motion, torch.exp(-((different / SAME) ** 2) - missed / ASTRAY**2)
