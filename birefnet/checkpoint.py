@@ -11,16 +11,17 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .assembly import REBUILT, assemble
 from .config import IMAGENET_MEAN, MULTI_SCALE, NORMALIZATIONS, PATCH_ORDERS, Config
 from .detect import CheckpointError, detect
-from .fused import fuse
+from .graphs import Graphs
 from .network import BiRefNet
+from .precision import best_dtype
 from .swin import WindowAttention, relative_position_index
 from .tensorfile import Source, from_mapping, open_file
 
 log = logging.getLogger(__name__)
 
-REBUILT = ("relative_position_index", "num_batches_tracked")  # integer buffers that files may hold or lack
 FOLDED_CORRELATION = 0.95  # 1 where the whole bias comes from folding, about 0 in a file that is as trained
 
 
@@ -28,25 +29,27 @@ def load(
     source: str | os.PathLike | Mapping[str, Tensor],
     *,
     device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | str = torch.float32,
     patch_order: str = "auto",
     normalize: str = "auto",
     size: str | int | tuple[int, int] = "auto",
     multi_scale: str = "auto",
     heads: str | tuple[int, ...] = "auto",
     form: str = "inference",
+    cuda_graphs: bool = False,
     defaults: Mapping[str, object] | None = None,
 ) -> BiRefNet:
     """Build the network that a checkpoint holds, in eval mode.
 
     source: path of a .safetensors, .pth or .pt file, or a state dict. Which network it is, is read off the tensors;
-    prefixes and nesting of training scripts are removed, and any float storage is converted to `dtype` on `device`.
+    prefixes and nesting of training scripts are removed, and any float storage is converted to `dtype` on `device`
+    ("auto": what this device computes fastest in, see birefnet.best_dtype).
     What tensors cannot tell is taken from the arguments, else ("auto") from the file's metadata, else from `defaults`
     (what a catalog says of it, under the same names), else: patch_order "colour-slowest", normalize "imagenet", size
     1024 (an int, (height, width), or "dynamic"), multi_scale "none" for a backbone of single width, PVT v2 heads
     (1, 2, 5, 8).
     form: "inference" gives the same logits with less arithmetic and memory (see birefnet.fused); "plain" is what can be
-    trained and saved.
+    trained and saved. cuda_graphs: replay a shape's passes from the second on, see birefnet.graphs.
 
     Raises FileNotFoundError, and CheckpointError (one sentence: what came, what was expected) for everything else
     that is wrong with the file.
@@ -57,13 +60,16 @@ def load(
         raise ValueError(f'form must be "inference" or "plain", got {form!r}')
     from_file = isinstance(source, (str, os.PathLike))
     try:
-        opened = open_file(Path(source)) if from_file else from_mapping(source, {})
-        model = build(opened, configure(opened, told, defaults or {}), device, dtype, form)
+        opened = open_file(Path(source)) if from_file else from_mapping(source, copy=True)
+        kind = best_dtype(device) if dtype == "auto" else dtype
+        model = assemble(opened, configure(opened, told, defaults or {}), device, kind, form)
     except CheckpointError as error:
         if not from_file:
             raise
         raise CheckpointError(f"{source}: {error}") from None
     warn_if_folded(model)
+    if cuda_graphs:
+        model.graphs = Graphs()
     return model
 
 
@@ -85,49 +91,6 @@ def configure(source: Source, told: Mapping[str, object], defaults: Mapping[str,
         return Config(**found, **settled, task=source.metadata.get("birefnet.task", ""))
     except ValueError as error:
         raise CheckpointError(f"the checkpoint's tensors do not fit together: {error}") from None
-
-
-def build(source: Source, config: Config, device: str | torch.device, dtype: torch.dtype, form: str) -> BiRefNet:
-    """Tensors go straight from the file to `device` and `dtype`; only what is to be fused is composed on the CPU first,
-    in float32 or better, so that a half precision rounds once."""
-    with torch.device("meta"):
-        model = BiRefNet(config)
-    compare(source, model)
-    state = {}
-    for name in model.state_dict():
-        if not name.endswith(REBUILT):
-            fused = form == "inference" and not name.startswith("bb.")
-            place = ("cpu", torch.float32) if fused else (device, dtype)
-            # A copy always: the source may be a mapped file that is overwritten, or tensors that the caller changes.
-            state[name] = source.float_tensor(name).to(*place, copy=True)
-    model.load_state_dict(state, strict=False, assign=True)
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.num_batches_tracked = torch.zeros((), dtype=torch.long, device=device)
-    model.eval()
-    return fuse(model).to(device, dtype) if form == "inference" else model
-
-
-def compare(source: Source, model: BiRefNet) -> None:
-    """Every tensor the network needs is there in the right shape; what is left over is said."""
-    needed = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if not name.endswith(REBUILT)}
-    missing = sorted(needed.keys() - source.shapes.keys())
-    if missing:
-        raise CheckpointError(f"the checkpoint is incomplete: detected {model.config.describe()}, but "
-                              f"the file lacks {listing(missing)}")
-    wrong = [f"{name} is {list(source.shapes[name])}, expected {list(shape)}" for name, shape in needed.items()
-             if source.shapes[name] != shape]
-    if wrong:
-        raise CheckpointError(f"the checkpoint does not fit together: detected {model.config.describe()}, but "
-                              f"{listing(wrong, '; ')}")
-    extra = sorted(name for name in source.shapes.keys() - needed.keys() if not name.endswith(REBUILT))
-    if extra:
-        log.warning("ignored tensors that this network does not have: %s", listing(extra))
-
-
-def listing(items: list[str], separator: str = ", ", most: int = 6) -> str:
-    shown = separator.join(items[:most])
-    return shown if len(items) <= most else f"{shown} and {len(items) - most} more"
 
 
 def parse(key: str, value: object) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from torch import Tensor
 
 from .detect import CheckpointError
 
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+STORED = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
+PIECE = 1 << 20                     # bytes that are read at a time where they have to be converted
 WRAPPERS = ("module", "_orig_mod")  # DataParallel and torch.compile
 NESTS = ("state_dict", "model")     # where training scripts put the weights
 
@@ -24,19 +26,21 @@ class Source:
 
     names: dict[str, str]
     shapes: dict[str, tuple[int, ...]]
-    read: Callable[[str], Tensor]
+    read: Callable[[str, torch.device, torch.dtype], Tensor]  # by the file's own name
     metadata: Mapping[str, str]
 
-    def float_tensor(self, name: str) -> Tensor:
-        """The tensor of this network's name, as stored."""
+    def tensor(self, name: str, device: str | torch.device, dtype: torch.dtype) -> Tensor:
+        """The tensor of this network's name, in memory that is the caller's; no second copy exists meanwhile."""
         try:
-            tensor = self.read(self.names[name])
-        except (SafetensorError, RuntimeError, OSError) as error:
+            return self.read(self.names[name], torch.device(device), dtype)
+        except OSError as error:
             raise CheckpointError(f"the tensor {name} cannot be read ({error}): the file is damaged; get it again") from None
-        if tensor.dtype not in FLOATS:
-            raise CheckpointError(f"{name} is stored as {str(tensor.dtype).removeprefix('torch.')}; expected float32, "
-                                  "float16 or bfloat16")
-        return tensor
+        except NoFloat as error:
+            raise CheckpointError(f"{name} is stored as {error}; expected float32, float16 or bfloat16") from None
+
+
+class NoFloat(Exception):
+    """A tensor's storage is none that weights come in; the message names it."""
 
 
 def open_file(path: Path) -> Source:
@@ -62,12 +66,54 @@ def open_file(path: Path) -> Source:
 
 def open_safetensors(path: Path) -> Source:
     try:
-        file = safe_open(path, "pt")
-        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+        with safe_open(path, "pt") as file:  # checks the header, and that the file is as long as it says
+            metadata = file.metadata() or {}
+        reader = SafetensorsReader(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"this is a damaged or truncated safetensors file ({error}); get it again") from None
+    shapes = {name: tuple(entry["shape"]) for name, entry in reader.entries.items()}
     names = clean_names(shapes)
-    return Source(names, {name: shapes[own] for name, own in names.items()}, file.get_tensor, file.metadata() or {})
+    return Source(names, {name: shapes[own] for name, own in names.items()}, reader.read, metadata)
+
+
+class SafetensorsReader:
+    """Reads tensors out of a .safetensors file into memory of their own, on any device, in any dtype.
+
+    A mapped file would stand in memory beside what is made of it, and change under a network that was loaded from it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.file = path.open("rb", buffering=0)
+        length = int.from_bytes(self.file.read(8), "little")
+        self.entries = json.loads(self.file.read(length))
+        self.entries.pop("__metadata__", None)
+        self.start = 8 + length
+        self.piece = torch.empty(PIECE, dtype=torch.uint8)
+
+    def read(self, name: str, device: torch.device, dtype: torch.dtype) -> Tensor:
+        entry = self.entries[name]
+        if entry["dtype"] not in STORED:
+            raise NoFloat(entry["dtype"])
+        stored = STORED[entry["dtype"]]
+        tensor = torch.empty(entry["shape"], device=device, dtype=dtype)
+        self.file.seek(self.start + entry["data_offsets"][0])
+        if tensor.device.type == "cpu" and dtype == stored:
+            self.fill(tensor.view(-1))
+        else:
+            piece = self.piece.view(stored)
+            for part in tensor.view(-1).split(len(piece)):
+                self.fill(piece[:len(part)])
+                part.copy_(piece[:len(part)])
+        return tensor
+
+    def fill(self, values: Tensor) -> None:
+        """Read on into contiguous memory of the CPU."""
+        rest = memoryview(values.view(torch.uint8).numpy())
+        while rest:
+            count = self.file.readinto(rest)
+            if not count:
+                raise OSError("it ends too early")
+            rest = rest[count:]
 
 
 def open_pickle(path: Path) -> Source:
@@ -84,18 +130,25 @@ def open_pickle(path: Path) -> Source:
                               "get it again") from None
     if not isinstance(content, Mapping):
         raise CheckpointError(f"the file holds a {type(content).__name__}; expected a state dict")
-    return from_mapping(content, {})
+    return from_mapping(content, copy=False)
 
 
-def from_mapping(content: Mapping, metadata: Mapping[str, str]) -> Source:
+def from_mapping(content: Mapping, *, copy: bool) -> Source:
+    """A state dict, wherever it is nested. copy: the tensors are somebody else's, who may change them."""
     for nest in NESTS:
         if isinstance(content.get(nest), Mapping):
-            return from_mapping(content[nest], metadata)
+            return from_mapping(content[nest], copy=copy)
     tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError(f"no tensors found; expected a state dict, or one under {' or '.join(map(repr, NESTS))}")
+
+    def read(name: str, device: torch.device, dtype: torch.dtype) -> Tensor:
+        if tensors[name].dtype not in STORED.values():
+            raise NoFloat(str(tensors[name].dtype).removeprefix("torch."))
+        return tensors[name].to(device, dtype, copy=copy)
+
     names = clean_names(tensors)
-    return Source(names, {name: tuple(tensors[own].shape) for name, own in names.items()}, tensors.__getitem__, metadata)
+    return Source(names, {name: tuple(tensors[own].shape) for name, own in names.items()}, read, {})
 
 
 def clean_names(names: Mapping[str, object]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ...checkpoint import REBUILT
+from ...assembly import REBUILT
 from ...config import Config
 from ...tensorfile import Source
 
@@ -23,7 +23,7 @@ def load_authors(source: Source, config: Config, device: str, dtype: torch.dtype
     build = importlib.import_module("config")
     build.Config = chosen(build.Config, config)  # before the modules that read it
     model = importlib.import_module("models.birefnet").BiRefNet(bb_pretrained=False)
-    state = {name: source.float_tensor(name).to(device, dtype) for name in source.names if not name.endswith(REBUILT)}
+    state = {name: source.tensor(name, device, dtype) for name in source.names if not name.endswith(REBUILT)}
     try:
         missing, unexpected = model.load_state_dict(state, strict=False, assign=True)
     except RuntimeError:
