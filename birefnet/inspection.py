@@ -48,12 +48,13 @@ def views(image: Tensor, mask: Tensor, colour: Tensor, size: int = 0) -> Tensor:
 
     image [1,H,W,3], mask [1,H,W] (1 = subject) and colour [3] in 0..1; `size`: the longer side of each view in pixels, 0
     for the picture's own. overlay: colour over what is taken for background. cut-out: the subject over a checkerboard.
-    alpha: the mask. edge band: where the mask is neither 0 nor 1, over the picture in dim grey; at least a pixel wide.
+    alpha: the mask. edge band: where the mask is neither 0 nor 1 or jumps, over the picture in dim grey; in a small view,
+    too, at least a pixel wide.
     """
     height, width = image.shape[1:3]
     zoom = size / max(height, width) if size else 1.0
     shape = max(round(height * zoom), 1), max(round(width * zoom), 1)
-    band = (4 * mask * (1 - mask))[:, None].sqrt()
+    band = _edge_band(mask[:, None])
     band = F.adaptive_max_pool2d(band, shape) if zoom < 1 else resample(band, shape)
     image, mask, band = (x.movedim(1, -1) for x in (resample(image.movedim(-1, 1), shape),
                                                     resample(mask[:, None], shape), band))
@@ -66,6 +67,12 @@ def views(image: Tensor, mask: Tensor, colour: Tensor, size: int = 0) -> Tensor:
     }
     a, b, c, d = (_labelled(view, name) for name, view in named.items())
     return torch.cat([torch.cat([a, b], dim=2), torch.cat([c, d], dim=2)], dim=1).clamp(0, 1)
+
+
+def _edge_band(mask: Tensor) -> Tensor:
+    """How much each pixel of mask [1,1,H,W] belongs to an edge, soft or hard: alpha in between, or steps beside it."""
+    step = F.max_pool2d(mask, 3, 1, 1) + F.max_pool2d(-mask, 3, 1, 1)
+    return torch.maximum((4 * mask * (1 - mask)).sqrt(), step)
 
 
 def _checkerboard(height: int, width: int) -> Tensor:

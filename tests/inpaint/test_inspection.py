@@ -51,6 +51,8 @@ def test_each_view_shows_its_part(matte, size, zoom):
     assert cutout[outside].min() >= 0.8
     assert alpha[inside].tolist() == [1, 1, 1] and alpha[outside].tolist() == [0, 0, 0]
     assert band[inside][0] < 0.2 and band[outside][0] < 0.2
+    at_edge, above = (round(100 * zoom), round(200 * zoom)), (round(100 * zoom) - 6, round(200 * zoom))
+    assert band[at_edge][0] > 0.9 and band[above][0] < 0.2  # a hard edge shows, too
     torch.testing.assert_close(band[hair], RED, atol=0.3 if zoom > 1 else 1e-6, rtol=0)  # however small the view
 
 
