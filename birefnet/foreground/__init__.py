@@ -21,9 +21,8 @@ def estimate(image: Tensor, alpha: Tensor, method: str = METHODS[0], *, widths: 
     """The subject's colours, float32 [B,H,W,3] in 0..1, of images [B,H,W,C] under alpha [B,H,W], both in 0..1.
 
     C is 1 (grey), 3 or 4 (whose alpha is not used). method: one of METHODS; widths: of the two windows of blur fusion,
-    in pixels. Where alpha is 1 (as 8 bits store it) colours are the image's own, bit for bit, and where it is 0 those
-    of the subject near by, continued: cut-outs may be resized and their masks grown. On the image's device, frame by
-    frame.
+    in pixels. Where alpha is 1 colours are the image's own, bit for bit, and where it is 0 those of the subject near
+    by, continued, so that a cut-out may be resized and its mask grown. On the image's device, frame by frame.
     """
     if image.ndim != 4 or image.shape[3] not in (1, 3, 4) or not image.is_floating_point():
         raise ValueError(f"expected a float image [B,H,W,C] in 0..1 with C 1, 3 or 4, got {_told(image)}")

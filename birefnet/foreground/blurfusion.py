@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..masks.common import convolve
-from ..masks.regions import VISIBLE
 
 WIDTHS = (90, 6)  # the paper's r of its two passes; its authors' code takes r as the side of the window
 PRIOR = 1e-5  # the paper's, which keeps from dividing by nothing
@@ -29,7 +28,7 @@ def blur_fusion(image: Tensor, alpha: Tensor, widths: tuple[int, int] = WIDTHS) 
         if width < 1:
             raise ValueError(f"expected windows of at least 1 pixel, got {width}")
         front, back = _fuse(image, alpha, front, back, prior, width)
-    return torch.where(alpha >= 1 - VISIBLE, image, front).permute(1, 2, 0)
+    return torch.where(alpha >= 1, image, front).permute(1, 2, 0)
 
 
 def _fuse(image: Tensor, alpha: Tensor, front: Tensor, back: Tensor, prior: Tensor, width: int) -> tuple[Tensor, Tensor]:
