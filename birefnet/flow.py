@@ -32,7 +32,8 @@ def flow(here: Tensor, there: Tensor) -> Tensor:
         motion = resized(motion, here.shape[2:])
         motion = _median(motion + _step(here, warp(there, motion), reach))
         for _ in range(REFINEMENTS):
-            motion = motion + _fraction(here, warp(there, motion))
+            # Smoothed each time: a block has moved as one, or the next round compares a patchwork.
+            motion = box(motion + _fraction(here, warp(there, motion)), WINDOW)
         reach = REACH
     return _median(motion)
 

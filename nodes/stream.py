@@ -1,4 +1,4 @@
-"""Matting pictures that come one by one: a clip of any length, of which only a pass is in memory."""
+"""Matting pictures that come one by one: a clip of any length, of which only two passes are in memory."""
 
 from __future__ import annotations
 
@@ -18,24 +18,40 @@ def matte_stream(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """(picture [1,H,W,C] cleaned, alpha [1,H,W]) for each of `pictures` [H,W,C], which all have one shape.
 
-    Reads as many ahead as go into a pass. size, per_pass and what happens when memory runs out are `matte_batch`'s.
+    size, per_pass and what happens when memory runs out are `matte_batch`'s. Where the device works beside the
+    processor, the pass before is handed out while it works on the next.
     """
     first = next(pictures, None)
     if first is None:
         return
     clean = convert.Cleaner("the video")
-    worker = worker_for(model, first.expand(max(per_pass, 1), *first.shape), size, per_pass)
-    coming = chain([first], pictures)
+    worker = worker_for(model, first[None], size, per_pass)
+    pictures = chain([first], pictures)
     del first
-    while chunk := list(islice(coming, worker.per_pass)):
-        images = clean(torch.stack(chunk))
-        alphas = []
+    working = []
+    try:
+        while chunk := list(islice(pictures, worker.per_pass)):
+            images = clean(torch.stack(chunk))
+            started = []
 
-        def run(start: int, stop: int) -> None:
-            host.check_interrupt()
-            alphas.append(worker.start(images[start:stop])())
+            def run(start: int, stop: int) -> None:
+                host.check_interrupt()
+                started.append((images[start:stop], worker.start(images[start:stop])))
 
-        worker.per_pass = passes.in_passes(
-            len(chunk), worker.per_pass, run, out_of_memory=host.is_out_of_memory, relieve=mm.soft_empty_cache,
-            lower=worker.lower)
-        yield from zip(images.split(1), torch.cat(alphas).split(1))
+            worker.per_pass = passes.in_passes(
+                len(images), worker.per_pass, run, out_of_memory=host.is_out_of_memory, relieve=mm.soft_empty_cache,
+                lower=worker.lower)
+            yield from settled(working)
+            working = started
+            if not worker.overlaps:
+                yield from settled(working)
+        yield from settled(working)
+    finally:
+        worker.close()
+
+
+def settled(working: list) -> Iterator[tuple[Tensor, Tensor]]:
+    """The frames of passes that were begun, one by one."""
+    while working:
+        images, alpha = working.pop(0)
+        yield from zip(images.split(1), alpha().split(1))
