@@ -1,8 +1,9 @@
 """`python -m birefnet bench`: how fast the network is, in how much memory, how near to what the machine could do.
 
-Each contender (the authors' code, the plain form, the inference form; in each number format) lives in a process of its
-own, loads the same checkpoint and gets the same image. The contenders take turns: one untimed round, whose results are
-compared, then `--runs` timed ones. A pass is the network alone, from the normalised image to the logits.
+Each contender (the authors' code, the plain form, the inference form, on CUDA also the inference form replayed as a
+CUDA graph; each in each number format) lives in a process of its own, loads the same checkpoint and gets the same
+image. The contenders take turns: one untimed round, whose results are compared, then `--runs` timed ones. A pass is the
+network alone, from the normalised image to the logits.
 
 - seconds: the median of a contender's passes.
 - peak: the highest resident memory of its whole process, PyTorch and the loading included; on a GPU what PyTorch's
@@ -10,7 +11,8 @@ compared, then `--runs` timed ones. A pass is the network alone, from the normal
 - times, memory: against the first line: the authors' code in fp32 where it is given, else the plain form.
 - floor: the share of the hardware's floor, which is the number of floating-point operations in the plain form (counted
   by PyTorch's flop counter: convolutions, matrix products and attention; a deformable convolution as its matrix
-  product) over the rate of a large square matrix product in the same format, timed by turns with the contenders.
+  product) over the best rate of a large matrix product in the same format (see `rate`), timed by turns with the
+  contenders.
 - difference: the largest of alpha from the plain form's in fp32.
 
 A backbone's name ("swin_v1_l") stands for the authors' build on it with random weights. With `--frames N` a video of
@@ -23,6 +25,7 @@ import argparse
 from pathlib import Path
 
 from .. import DTYPE_CHOICES, size
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(

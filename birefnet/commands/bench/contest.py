@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +18,10 @@ from ...tensorfile import open_file
 from .. import CommandError
 from .builds import BACKBONES, operations, write_random
 from .contender import Contender
-from .worker import SETTINGS, synchronize
+from .rate import product_rate
+from .worker import SETTINGS
 
-SETTLED = 20   # frames after which a video's memory should grow no more
-ENOUGH = 0.25  # seconds of matrix products in one measurement of their rate
-SIDES = {"cpu": 2048, "cuda": 8192, "mps": 4096}  # of the matrices
+SETTLED = 20  # frames after which a video's memory should grow no more
 
 
 class Checkpoint:
@@ -68,9 +66,9 @@ def contenders(jobs: list[dict], reference: Path | None) -> Iterator[list[Conten
 def contest(checkpoint: Checkpoint, size: tuple[int, int], dtypes: list[str], device: str, runs: int,
             reference: Path | None) -> dict:
     """All forms in all formats, by turns, at network size (H, W); fp32 is always among them, to compare with."""
-    forms = ["authors"] * (reference is not None) + ["plain", "inference"]
+    forms = ["authors"] * (reference is not None) + ["plain", "inference"] + ["graphs"] * (device == "cuda")
     entries = [(form, dtype) for form in forms for dtype in dict.fromkeys(["fp32", *dtypes])
-               if dtype in dtypes or form != "inference"]
+               if dtype in dtypes or form in ("authors", "plain")]
     rates: dict[str, list[float]] = {dtype: [] for dtype in dict.fromkeys(["fp32", *dtypes])}
     with tempfile.TemporaryDirectory() as scratch:
         jobs = [{**checkpoint.job(form, dtype, device, size), "result": f"{scratch}/{form}-{dtype}.pt"}
@@ -85,8 +83,7 @@ def contest(checkpoint: Checkpoint, size: tuple[int, int], dtypes: list[str], de
                     measured.append(product_rate(DTYPES[dtype], device))
                 for contender in all_of_them:
                     contender.time()
-    return summary(checkpoint, size, all_of_them, alphas, {dtype: sorted(found)[len(found) // 2]
-                                                           for dtype, found in rates.items()})
+    return summary(checkpoint, size, all_of_them, alphas, {dtype: max(found) for dtype, found in rates.items()})
 
 
 def summary(checkpoint: Checkpoint, size: tuple[int, int], all_of_them: list[Contender],
@@ -109,22 +106,6 @@ def summary(checkpoint: Checkpoint, size: tuple[int, int], all_of_them: list[Con
                      "load": contender.load})
     return {"model": checkpoint.name, "build": checkpoint.config.describe(), "size": size, "operations": flops,
             "rates": rates, "rows": rows}
-
-
-def product_rate(dtype: torch.dtype, device: str) -> float:
-    """Operations per second of a large square matrix product."""
-    side = SIDES[device]
-    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    left @ right
-    synchronize(device)
-    started, done, elapsed = time.perf_counter(), 0, 0.0
-    while elapsed < ENOUGH:
-        for _ in range(1 if device == "cpu" else 10):
-            left @ right
-            done += 1
-        synchronize(device)
-        elapsed = time.perf_counter() - started
-    return 2 * side**3 * done / elapsed
 
 
 def film(checkpoint: Checkpoint, size: int | tuple[int, int] | None, dtype: str, device: str, frames: int) -> dict:

@@ -50,7 +50,9 @@ def main(job: dict) -> None:
 
 def network(job: dict, device: str, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
     if job["form"] != "authors":
-        return load(job["file"], device=device, dtype=dtype, form=job["form"], defaults=job["defaults"])
+        graphs = job["form"] == "graphs"
+        return load(job["file"], device=device, dtype=dtype, form="inference" if graphs else job["form"],
+                    cuda_graphs=graphs, defaults=job["defaults"])
     source = open_file(Path(job["file"]))
     config = configure(source, dict.fromkeys(SETTINGS, "auto"), job["defaults"])
     return load_authors(source, config, device, dtype)
