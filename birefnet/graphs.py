@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +24,7 @@ class Recording:
 
     key: tuple
     weights: list[tuple[dict, str, int]]  # where each tensor of the network hangs, and the address that was recorded
+    tables: list[Tensor]                  # other tensors that it reads; kept, for a cache may let go of them
     graph: torch.cuda.CUDAGraph
     image: Tensor
     logits: Tensor
@@ -84,18 +87,51 @@ class Graphs:
         self.recording = self.last = None
 
 
+class Reads(TorchDispatchMode):
+    """Notes the tensors that a pass reads and did not make."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: set[int] = set()
+        self.found: dict[int, Tensor] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        for leaf in tree_leaves((args, kwargs)):
+            if isinstance(leaf, Tensor) and address(leaf) not in self.made:
+                self.found[address(leaf)] = leaf
+        result = func(*args, **(kwargs or {}))
+        self.made.update(address(leaf) for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
+        return result
+
+
+def address(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def held_by(model: nn.Module) -> list[tuple[dict, str, int]]:
+    """Parameters and buffers: where each hangs, and its address."""
+    return [(holder, name, tensor.data_ptr()) for module in model.modules()
+            for holder in (module._parameters, module._buffers) for name, tensor in holder.items()
+            if tensor is not None]
+
+
+def tables_of(model: nn.Module, x: Tensor) -> list[Tensor]:
+    """What a pass reads beside its image, its weights and what it computes: position tables in caches."""
+    with Reads() as reads:
+        model(x)
+    known = {address(x), *(address(holder[name]) for holder, name, _ in held_by(model))}
+    return [tensor for place, tensor in reads.found.items() if place not in known]
+
+
 def record(model: nn.Module, x: Tensor, key: tuple) -> Recording:
-    weights = [(holder, name, tensor.data_ptr()) for module in model.modules()
-               for holder in (module._parameters, module._buffers) for name, tensor in holder.items()
-               if tensor is not None]
     image = x.clone()
     stream = torch.cuda.Stream(x.device)
     stream.wait_stream(torch.cuda.current_stream(x.device))
     with torch.cuda.stream(stream):
-        model(image)  # libraries get their workspaces for this stream outside the recording
+        tables = tables_of(model, image)  # and libraries get their workspaces for this stream outside the recording
     torch.cuda.current_stream(x.device).wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     # Other threads of the host may allocate meanwhile: their calls do not concern the recording.
     with torch.cuda.device(x.device), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
         logits = model(image)
-    return Recording(key, weights, graph, image, logits)
+    return Recording(key, held_by(model), tables, graph, image, logits)

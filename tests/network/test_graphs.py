@@ -4,17 +4,16 @@ import copy
 
 import pytest
 import torch
+from conftest import TINY, random_state
 from torch import nn
 
 import birefnet
-from birefnet.graphs import Graphs, Recording
+from birefnet import Config
+from birefnet.graphs import Graphs, Recording, held_by, tables_of
 
 
 def recording(model: nn.Module) -> Recording:
-    weights = [(holder, name, tensor.data_ptr()) for module in model.modules()
-               for holder in (module._parameters, module._buffers) for name, tensor in holder.items()
-               if tensor is not None]
-    return Recording((), weights, None, torch.zeros(1), torch.zeros(1))
+    return Recording((), held_by(model), [], None, torch.zeros(1), torch.zeros(1))
 
 
 def test_it_is_off_unless_asked_for(tiny_state):
@@ -50,3 +49,21 @@ def test_a_copy_of_a_network_has_nothing_recorded(tiny):
     tiny.graphs.recording = recording(tiny)
     twin = copy.deepcopy(tiny)
     assert isinstance(twin.graphs, Graphs) and twin.graphs.recording is None
+
+
+SWIN = Config(family="swin_v1", widths=(24, 48, 96, 192), depths=(1, 2, 1, 1), heads=(1, 2, 4, 8), kernels=(1, 3),
+              inner=8, branch=8, patch_inner=8, gate=4)
+
+
+@pytest.mark.parametrize("config", [SWIN, TINY], ids=["swin", "pvt"])
+def test_the_tables_that_a_pass_reads_are_kept_and_the_weights_are_not(config):
+    """Kept weights would hold a network in the memory that its host wants back."""
+    model, x = birefnet.load(random_state(config)), torch.zeros(1, 3, 96, 64)
+    with torch.inference_mode():
+        model(x)
+        tables = tables_of(model, x)
+        again = tables_of(model, x)
+    places = {tensor.data_ptr() for tensor in tables}
+    assert places and places == {tensor.data_ptr() for tensor in again}  # none is made anew by each pass
+    weights = {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    assert not places & (weights | {x.data_ptr()})
