@@ -1,6 +1,7 @@
 """Nodes for the tests' host only: pictures and masks that no node of ComfyUI makes, but that other packs may send."""
 
 import copy
+import json
 
 import torch
 
@@ -33,6 +34,19 @@ class OddMask:
 
     def make(self, frames, height, width, value):
         return (torch.full((frames, height, width), value),)
+
+
+class OddBoxes:
+    """Bounding boxes from JSON."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "tests", "make", ("BOUNDING_BOX",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"boxes": ("STRING", {})}}
+
+    def make(self, boxes):
+        return (json.loads(boxes),)
 
 
 class LittleMemory:
@@ -86,4 +100,5 @@ def allocate(wanted, room):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
 
-NODE_CLASS_MAPPINGS = {"OddImage": OddImage, "OddMask": OddMask, "LittleMemory": LittleMemory, "OtherModel": OtherModel}
+NODE_CLASS_MAPPINGS = {"OddImage": OddImage, "OddMask": OddMask, "OddBoxes": OddBoxes, "LittleMemory": LittleMemory,
+                       "OtherModel": OtherModel}
