@@ -37,7 +37,7 @@ def matte(model: BiRefNet, image: Tensor | Image.Image, size: int | tuple[int, i
     weight = next(model.parameters())
     frames = frames.to(weight.device)
     size = network_size(model.config, height, width, size)
-    x = torch.cat([normalized(fitted(frame, size), model.config).to(weight.dtype) for frame in frames])
+    x = torch.cat([normalized(fitted(frame, size), model.config).to(model.input_dtype) for frame in frames])
     if x.is_cuda:
         x = x.contiguous(memory_format=torch.channels_last)
     logits = model(x) if model.graphs is None else model.graphs(model, x)

@@ -54,6 +54,11 @@ class BiRefNet(nn.Module):
         self.squeeze_module = nn.Sequential(DecoderBlock(config, sum(channels), channels[3]))
         self.decoder = Decoder(config)
 
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """What the image is best given in: the inference form wants it unrounded."""
+        return torch.float32 if self.form == "inference" else next(self.parameters()).dtype
+
     def forward(self, x: Tensor) -> Tensor:
         self.check(x)
         return self.decoder(x, *self.encode(x)).logits

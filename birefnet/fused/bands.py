@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..blocks import resize
+from .products import convolve
 
 Rows = Callable[[int, int], Tensor]
 """Rows [start, stop) of a map, as [B,C,stop-start,W]; made when asked for, so the whole map need not exist."""
@@ -49,17 +50,13 @@ def convolved(conv: nn.Conv2d, rows: Rows, height: int) -> Rows:
     return partial(convolve_rows, conv, rows, height)
 
 
-def convolve_rows(conv: nn.Conv2d, rows: Rows, height: int, start: int, stop: int, exact: bool = False) -> Tensor:
-    """`exact`: in float32, whatever the weights and the map are stored in."""
-    reach, padding = conv.padding
+def convolve_rows(conv: nn.Conv2d, rows: Rows, height: int, start: int, stop: int) -> Tensor:
+    reach = conv.padding[0]
     above, below = max(0, reach - start), max(0, stop + reach - height)
     x = rows(start - reach + above, stop + reach - below)
     if above != below:
         x, above = F.pad(x, (0, 0, above, below)), 0
-    weight, bias = conv.weight, conv.bias
-    if exact:
-        x, weight, bias = x.float(), weight.float(), None if bias is None else bias.float()
-    return F.conv2d(x, weight, bias, padding=(above, padding), dilation=conv.dilation, groups=conv.groups)
+    return convolve(conv, x, (above, conv.padding[1]))
 
 
 def resize_rows(x: Tensor, size: tuple[int, int], start: int, stop: int) -> Tensor:

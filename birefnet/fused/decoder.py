@@ -58,7 +58,7 @@ class FusedDecoder(nn.Module):
         """Stage n on its map, given by rows, and the image tiles of its size, which is that of `like`."""
         size = like.shape[2:]
         tiles = getattr(self, f"ipt_blk{n + 1}")
-        patches = convolved(tiles.conv1, image_rows(image, size, self.patch_order), size[0])
+        patches = convolved(tiles.conv1, image_rows(image, size, self.patch_order, like.dtype), size[0])
         return getattr(self, f"decoder_block{n}")([rows, convolved(tiles.conv_out, patches, size[0])], like, scratch)
 
 
@@ -79,7 +79,7 @@ class FusedDecoderBlock(nn.Module):
             conv_resi = None if conv_resi is None else mixed(conv_resi, mix)
         self.conv_out = conv_out
         self.conv_resi = None if conv_resi is None else split(conv_resi, widths)
-        self.exact = mix is not None
+        self.gives_logits = mix is not None
 
     def forward(self, inputs: list[Rows], like: Tensor, scratch: int) -> Tensor:
         """Rows of every input → [B,out,H,W] in channels-last memory; `like`: any map of that size, batch and dtype."""
@@ -93,11 +93,14 @@ class FusedDecoderBlock(nn.Module):
             return sum_into(first, others).relu_()
 
         def write(start: int, stop: int) -> Tensor:
-            y = convolve_rows(conv_out, rows_of(view), height, start, stop, self.exact)
+            y = convolve_rows(conv_out, stored(rows_of(view)), height, start, stop)
             if self.conv_resi is None:
                 return y
-            return sum_into(y, (convolve_rows(conv, rows, height, start, stop, self.exact)
+            return sum_into(y, (convolve_rows(conv, stored(rows), height, start, stop)
                                 for conv, rows in zip(self.conv_resi, inputs)))
+
+        def stored(rows: Rows) -> Rows:
+            return (lambda start, stop: rows(start, stop).float()) if self.gives_logits else rows
 
         view = self.dec_att(by_bands(read, height, row_bytes, scratch), scratch)
         row_bytes = row_bytes if self.conv_resi is not None else view[:, :, :1].numel() * view.element_size() * 4
@@ -133,13 +136,13 @@ class FusedLateral(nn.Module):
         return lambda start, stop: resize_rows(p, whole.shape[2:], start, stop).add_(self.of_whole(whole[:, :, start:stop]))
 
 
-def image_rows(image: Tensor, size: tuple[int, int], order: str) -> Rows:
+def image_rows(image: Tensor, size: tuple[int, int], order: str, dtype: torch.dtype) -> Rows:
     """Rows of `image_patches`: each tile's rows [start, stop)."""
     batch, channels, height, width = image.shape
     tiles = image.view(batch, channels, height // size[0], size[0], width)
 
     def rows(start: int, stop: int) -> Tensor:
         part = tiles[:, :, :, start:stop].reshape(batch, channels, -1, width)
-        return image_patches(part, (stop - start, size[1]), order).contiguous(memory_format=torch.channels_last)
+        return image_patches(part, (stop - start, size[1]), order).to(dtype, memory_format=torch.channels_last)
 
     return rows

@@ -1,10 +1,16 @@
-"""LayerNorm of float32 maps, rounded to the dtype that the next product computes in."""
+"""LayerNorm of float32 maps, and the dtype that the next product computes in."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+def early_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Of products in a backbone's first stage. Everything later depends on it, and it costs little: rounding it to
+    bfloat16's eight bits made nine tenths of the error of mattes."""
+    return torch.float32 if dtype == torch.bfloat16 else dtype
 
 
 def normalized(x: Tensor, norm: nn.LayerNorm, dtype: torch.dtype) -> Tensor:

@@ -10,7 +10,7 @@ from ..blocks import ASPP, DeformableASPP
 from ..deform import column_kernel, deformed_columns, framed
 from .algebra import folded, merged
 from .bands import by_bands, convolve_rows, rows_of
-from .products import linear
+from .products import product
 
 
 def fused_aspp(plain: nn.Module) -> nn.Module:
@@ -64,7 +64,7 @@ class FusedASPP(nn.Module):
         """Every branch's share of rows [start, stop), mixed, as [B·(stop-start)·W,C]."""
         for branch, mix in zip(self.branches, self.mix):
             view = convolve_rows(branch, rows_of(x), x.shape[2], start, stop).relu_()
-            yield linear(view.permute(0, 2, 3, 1).flatten(0, 2), mix)
+            yield product(view.permute(0, 2, 3, 1).flatten(0, 2), mix)
 
 
 class FusedDeformableASPP(FusedASPP):
@@ -97,4 +97,4 @@ class FusedDeformableASPP(FusedASPP):
                                     .split(3 * taps, 1))
             offset, modulation = places[side].pop(0).split([2 * taps, taps], 1)
             runs = deformed_columns(x, offset, 2 * modulation.float().sigmoid_(), side, start, prepared)
-            yield torch.cat([linear(linear(columns, kernel, bias).relu_(), mix) for columns in runs])
+            yield torch.cat([product(product(columns, kernel, bias).relu_(), mix) for columns in runs])

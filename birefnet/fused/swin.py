@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..swin import Block, PatchMerging, SwinTransformer, WindowAttention, edge_masks
-from .normalize import normalized, normalized_map
-from .products import linear, linear_gelu
+from .normalize import early_dtype, normalized, normalized_map
+from .products import convolve, gelu_, linear
 
 ALIGNED = 8  # elements: rows of a bias that start so keep CUDA's fast attention kernels
 
@@ -34,13 +34,13 @@ class FusedSwin(nn.Module):
             self.add_module(f"norm{i}", getattr(plain, f"norm{i}"))
 
     def forward(self, image: Tensor, scratch: int = sys.maxsize) -> list[Tensor]:
-        """x1..x4, [B,C,H,W] in channels-last memory."""
-        embed = self.patch_embed
-        x = normalized(embed.proj(image).permute(0, 2, 3, 1).float(), embed.norm, torch.float32)
+        """x1..x4, [B,C,H,W] in channels-last memory and the weights' dtype; the image is best float32."""
+        embed, dtype = self.patch_embed, self.norm0.weight.dtype
+        x = normalized(convolve(embed.proj, image.float()).permute(0, 2, 3, 1), embed.norm, torch.float32)
         features = []
         for i, stage in enumerate(self.layers):
-            stage(x, scratch)
-            features.append(normalized_map(x, getattr(self, f"norm{i}"), image.dtype, scratch).permute(0, 3, 1, 2))
+            stage(x, early_dtype(dtype) if i == 0 else dtype, scratch)
+            features.append(normalized_map(x, getattr(self, f"norm{i}"), dtype, scratch).permute(0, 3, 1, 2))
             if stage.downsample is not None:
                 x = merge(x, stage.downsample, scratch)
         return features
@@ -52,10 +52,10 @@ class FusedStage(nn.Module):
         self.blocks = nn.ModuleList(FusedBlock(block) for block in plain.blocks)
         self.downsample = plain.downsample
 
-    def forward(self, x: Tensor, scratch: int) -> None:
-        """Changes x, float32 [B,H,W,C]."""
+    def forward(self, x: Tensor, dtype: torch.dtype, scratch: int) -> None:
+        """Changes x, float32 [B,H,W,C]; products are in `dtype`."""
         for block in self.blocks:
-            block(x, scratch)
+            block(x, dtype, scratch)
 
 
 class FusedBlock(nn.Module):
@@ -63,19 +63,17 @@ class FusedBlock(nn.Module):
         super().__init__()
         self.norm1, self.attn, self.norm2, self.mlp = plain.norm1, FusedAttention(plain.attn), plain.norm2, plain.mlp
 
-    def forward(self, x: Tensor, scratch: int) -> None:
-        """Changes x, float32 [B,H,W,C]."""
+    def forward(self, x: Tensor, dtype: torch.dtype, scratch: int) -> None:
+        """Changes x, float32 [B,H,W,C]; products are in `dtype`."""
         batch, height, width, channels = x.shape
         attn, mlp = self.attn, self.mlp
-        dtype = mlp.fc1.weight.dtype
         token = 8 * channels + (len(mlp.fc1.weight) + 3 * channels) * dtype.itemsize
         most = max(1, scratch // (token * attn.window**2))
         tokens = x.view(-1, channels)
         for group in window_groups(batch, height, width, attn.window, attn.shift, most, x.device):
             part = tokens.index_select(0, group.tokens)
             part += attn(normalized(part, self.norm1, dtype), group)
-            hidden = linear_gelu(normalized(part, self.norm2, dtype), mlp.fc1.weight, mlp.fc1.bias)
-            part += linear(hidden, mlp.fc2.weight, mlp.fc2.bias)
+            part += linear(mlp.fc2, gelu_(linear(mlp.fc1, normalized(part, self.norm2, dtype))))
             tokens.index_copy_(0, group.tokens, part)
 
 
@@ -95,10 +93,10 @@ class FusedAttention(nn.Module):
 
     def forward(self, x: Tensor, group: Group) -> Tensor:
         """[T,C] → [T,C], the group's tokens window by window."""
-        qkv = linear(x, self.qkv.weight, self.qkv.bias)
+        qkv = linear(self.qkv, x)
         size = self.window**2
         if group.slots is not None:
-            padded = self.qkv.bias.expand(group.windows * size, -1).contiguous()
+            padded = self.qkv.bias.to(x.dtype).expand(group.windows * size, -1).contiguous()
             qkv = padded.index_copy_(0, group.slots, qkv)
         q, k, v = qkv.view(group.windows, size, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         parts, start = [], 0
@@ -108,7 +106,7 @@ class FusedAttention(nn.Module):
             parts.append(y.transpose(1, 2).reshape(count * size, -1))
             start += count
         y = parts[0] if len(parts) == 1 else torch.cat(parts)
-        return linear(y if group.slots is None else y.index_select(0, group.slots), self.proj.weight, self.proj.bias)
+        return linear(self.proj, y if group.slots is None else y.index_select(0, group.slots))
 
     def biased(self, edge: int, dtype: torch.dtype) -> Tensor:
         """[1,heads,N,N]: the position bias, built once, and the mask of windows at an edge."""
@@ -170,13 +168,13 @@ def window_groups(batch: int, height: int, width: int, side: int, shift: int, mo
 def merge(x: Tensor, merging: PatchMerging, scratch: int) -> Tensor:
     """Patch merging, float32 [B,H,W,C] → float32 [B,⌈H/2⌉,⌈W/2⌉,2C]."""
     batch, height, width, channels = x.shape
-    weight = merging.reduction.weight
+    dtype = merging.reduction.weight.dtype
     y = x.new_empty(batch, -(-height // 2), -(-width // 2), 2 * channels)
     step = max(1, scratch // (batch * y.shape[2] * 4 * channels * 10))
     for start in range(0, y.shape[1], step):
         part = x[:, 2 * start:2 * (start + step)]
         part = F.pad(part, (0, 0, 0, width % 2, 0, part.shape[1] % 2))
         part = torch.cat([part[:, 0::2, 0::2], part[:, 1::2, 0::2], part[:, 0::2, 1::2], part[:, 1::2, 1::2]], -1)
-        part = linear(normalized(part, merging.norm, weight.dtype).flatten(0, 2), weight)
+        part = linear(merging.reduction, normalized(part, merging.norm, dtype).flatten(0, 2))
         y[:, start:start + step] = part.view(batch, -1, *y.shape[2:])
     return y
