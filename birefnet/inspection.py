@@ -12,10 +12,11 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from .inference import resample
+from .masks import levels
 from .masks.regions import PRESENT
 
 TILE = 12  # pixels of a checkerboard's square
-LABEL = 22  # pixels of the strip with a view's name
+LABEL = 22  # pixels, at least, of the strip with a view's name
 
 
 class Box(NamedTuple):
@@ -71,6 +72,7 @@ def views(image: Tensor, mask: Tensor, colour: Tensor, size: int = 0) -> Tensor:
 
 def _edge_band(mask: Tensor) -> Tensor:
     """How much each pixel of mask [1,1,H,W] belongs to an edge, soft or hard: alpha in between, or steps beside it."""
+    mask = levels(mask[0], 0.02, 0.98)[None]  # near-certain is no edge
     step = F.max_pool2d(mask, 3, 1, 1) + F.max_pool2d(-mask, 3, 1, 1)
     return torch.maximum((4 * mask * (1 - mask)).sqrt(), step)
 
@@ -81,9 +83,16 @@ def _checkerboard(height: int, width: int) -> Tensor:
     return (1 - 0.2 * odd)[..., None]
 
 
+def label_height(width: int) -> int:
+    """Pixels of the strip with a view's name: readable when four views of that width are shown small on a node."""
+    return max(LABEL, width // 16)
+
+
 def _labelled(view: Tensor, name: str) -> Tensor:
     """[1,H,W,3] below a strip with its name, with a dark line of one pixel around."""
-    strip = Image.new("L", (view.shape[2], LABEL), 24)
-    ImageDraw.Draw(strip).text((6, LABEL // 2), name, fill=255, font=ImageFont.load_default(14), anchor="lm")
+    height = label_height(view.shape[2])
+    strip = Image.new("L", (view.shape[2], height), 24)
+    font = ImageFont.load_default(round(0.65 * height))
+    ImageDraw.Draw(strip).text((height // 4, height // 2), name, fill=255, font=font, anchor="lm")
     text = torch.from_numpy(np.array(strip, dtype=np.float32) / 255).to(view)[None, ..., None].expand(1, -1, -1, 3)
     return F.pad(torch.cat([text, view], dim=1), (0, 0, 1, 1, 1, 1), value=24 / 255)

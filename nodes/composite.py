@@ -69,8 +69,8 @@ class BiRefComposite(io.ComfyNode):
                             "subject takes up 80 % of the canvas."),
                 io.Float.Input("opacity", default=1.0, min=0.0, max=1.0, step=0.01,
                                tooltip="How opaque subject and shadow are: 0 invisible, 1 as the mask says."),
-                io.Boolean.Input(
-                    "linear_light", default=False,
+                host.make(
+                    io.Boolean.Input, "linear_light", default=False, advanced=True,
                     tooltip="Mixes colours as light does, instead of as stored (sRGB): soft edges and blurs look "
                             "brighter, as in a photograph. Off: the same as ComfyUI's Image Composite Masked."),
                 io.Combo.Input(
@@ -79,17 +79,20 @@ class BiRefComposite(io.ComfyNode):
                             "on a wall behind it."),
                 io.Float.Input("shadow_strength", default=0.5, min=0.0, max=1.0, step=0.01,
                                tooltip="How dark the shadow gets: 0 not at all, 1 black."),
-                io.Float.Input("shadow_softness", default=5.0, min=0.0, max=50.0, step=0.1,
-                               tooltip="How soft and wide the shadow is, in per cent of the subject's longer side."),
-                io.Float.Input("shadow_x", default=0.0, min=-100.0, max=100.0, step=0.1,
-                               tooltip="Moves the shadow right, in per cent of the subject's longer side."),
-                io.Float.Input("shadow_y", default=1.0, min=-100.0, max=100.0, step=0.1,
-                               tooltip="Moves the shadow down, in per cent of the subject's longer side."),
+                host.make(
+                    io.Float.Input, "shadow_softness", default=5.0, min=0.0, max=50.0, step=0.1, advanced=True,
+                    tooltip="How soft and wide the shadow is, in per cent of the subject's longer side."),
+                host.make(
+                    io.Float.Input, "shadow_x", default=0.0, min=-100.0, max=100.0, step=0.1, advanced=True,
+                    tooltip="Moves the shadow right, in per cent of the subject's longer side."),
+                host.make(
+                    io.Float.Input, "shadow_y", default=1.0, min=-100.0, max=100.0, step=0.1, advanced=True,
+                    tooltip="Moves the shadow down, in per cent of the subject's longer side."),
                 io.Float.Input("light_wrap", default=0.0, min=0.0, max=1.0, step=0.01,
                                tooltip="How much light of the background falls on the subject's edge: 0 none, 1 all."),
-                io.Float.Input("light_wrap_width", default=1.0, min=0.0, max=20.0, step=0.1,
-                               tooltip="How far that light reaches over the subject, in per cent of the canvas's longer "
-                                       "side."),
+                host.make(
+                    io.Float.Input, "light_wrap_width", default=1.0, min=0.0, max=20.0, step=0.1, advanced=True,
+                    tooltip="How far that light reaches over the subject, in per cent of the canvas's longer side."),
                 io.Mask.Input(
                     "mask", optional=True,
                     tooltip="The subject's masks, 0 to 1: 1 = subject. One for all pictures, or one each. Without it, "

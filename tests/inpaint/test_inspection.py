@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from birefnet.inspection import LABEL, Box, around, bounds, views
+from birefnet.inspection import Box, around, bounds, label_height, views
 
 RED = torch.tensor([1.0, 0.0, 0.0])
 
@@ -36,7 +36,8 @@ def matte() -> torch.Tensor:
 def cells(picture: torch.Tensor) -> list[torch.Tensor]:
     """Overlay, cut-out, alpha and edge band of `views`, without labels and lines."""
     height, width = picture.shape[1] // 2, picture.shape[2] // 2
-    return [picture[0, y + 1 + LABEL:y + height - 1, x + 1:x + width - 1] for y in (0, height) for x in (0, width)]
+    label = label_height(width - 2)
+    return [picture[0, y + 1 + label:y + height - 1, x + 1:x + width - 1] for y in (0, height) for x in (0, width)]
 
 
 @pytest.mark.parametrize("size, zoom", [(0, 1), (600, 1), (150, 0.25), (1200, 2)])
@@ -58,6 +59,12 @@ def test_each_view_shows_its_part(matte, size, zoom):
 
 def test_every_view_is_named(matte):
     picture = views(torch.zeros(1, 400, 600, 3), matte, RED, 0)
-    for x in (0, 602):
-        for y in (0, 402 + LABEL):
-            assert picture[0, y + 1:y + LABEL, x + 1:x + 90].max() > 0.8
+    height, width = picture.shape[1] // 2, picture.shape[2] // 2
+    for y in (0, height):
+        for x in (0, width):
+            assert picture[0, y + 1:y + label_height(600), x + 1:x + 90].max() > 0.8
+
+
+def test_near_certain_is_no_edge():
+    band = cells(views(torch.zeros(1, 40, 40, 3), torch.full((1, 40, 40), 254 / 255), RED, 0))[3]
+    assert band.max() < 1e-6
