@@ -18,6 +18,7 @@ from comfy_api.latest import io
 from comfy_execution.utils import get_executing_context
 
 from .. import birefnet
+from ..birefnet.precision import DTYPES
 from ..weights import FOLDERS
 from . import passes
 
@@ -25,7 +26,6 @@ log = logging.getLogger(__name__)
 
 CATEGORY = "image/BiRefNet"
 ALIASES = ("background removal", "rembg", "matting", "cutout", "remove bg")  # what users type to find such nodes
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 # Core's own socket types; hosts older than they are get some of the same name.
 BackgroundRemoval = getattr(io, "BackgroundRemoval", None) or io.Custom("BACKGROUND_REMOVAL")
@@ -47,14 +47,15 @@ def device(choice: str) -> torch.device:
 
 
 def dtype(choice: str, device: torch.device) -> torch.dtype:
-    """A dtype by its name; "auto" is float16 where the host recommends it, then bfloat16, then float32."""
+    """A dtype by its name; "auto" is the best of a processor, on a GPU float16 where the host recommends it, then
+    bfloat16, then float32."""
     if choice == "fp16" and mm.is_device_cpu(device):
         log.warning("BiRef: computing in fp32: processors have no fast half precision (fp16)")
         return torch.float32
     if choice in DTYPES:
         return DTYPES[choice]
     if mm.is_device_cpu(device):
-        return torch.float32
+        return torch.float32 if mm.FORCE_FP32 else birefnet.best_dtype(device)
     if mm.should_use_fp16(device):
         return torch.float16
     return torch.bfloat16 if mm.should_use_bf16(device) else torch.float32

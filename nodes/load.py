@@ -40,9 +40,9 @@ class BiRefLoad(io.ComfyNode):
                             "on. What it is made for (size, normalisation) is recognised."),
                 io.Combo.Input(
                     "dtype", options=["auto", *host.DTYPES], default="auto",
-                    tooltip="Number format of the computation. auto: half precision (fp16, else bf16) on a GPU that "
-                            "is good at it, else fp32. Half needs half the memory and hardly changes the mask. "
-                            "On a CPU, fp16 is computed in fp32."),
+                    tooltip="Number format of the computation. auto: half precision where it is fast (fp16, else bf16, "
+                            "on a GPU; bf16 on a CPU with instructions for it), else fp32. Half needs half the memory "
+                            "and hardly changes the mask. On a CPU, fp16 is computed in fp32."),
                 io.Combo.Input(
                     "device", options=["auto", "cpu"], default="auto",
                     tooltip="Where the network runs. auto: ComfyUI's device (the GPU, if there is one). cpu: the "
