@@ -64,6 +64,12 @@ class BiRefLoad(io.ComfyNode):
                     tooltip="What is done to colours before the network sees them. auto: as the catalog or the file "
                             "says, else imagenet. none is for repackaged files that have the normalisation folded "
                             "in."),
+                host.make(
+                    io.Boolean.Input, "cuda_graphs", default=False, label_on="on", label_off="off", optional=True,
+                    advanced=True,
+                    tooltip="NVIDIA GPUs only. On: batches and videos of one picture size are faster, because the "
+                            "network's work is recorded once and replayed, for some more GPU memory while a batch "
+                            "runs. Falls back by itself where it does not work. The mask is the same."),
             ],
             outputs=[
                 host.BackgroundRemoval.Output(
@@ -86,17 +92,17 @@ class BiRefLoad(io.ComfyNode):
 
     @classmethod
     def execute(cls, checkpoint: str, dtype: str, device: str, fetch: bool, patch_order: str = "auto",
-                normalize: str = "auto") -> io.NodeOutput:
+                normalize: str = "auto", cuda_graphs: bool = False) -> io.NodeOutput:
         path = find_or_fetch(str(checkpoint), fetch)
         where = host.device(device)
         kind = host.dtype(dtype, where)
-        key = (*identity(path), where, kind, patch_order, normalize)
+        key = (*identity(path), where, kind, patch_order, normalize, cuda_graphs)
         model = _loaded.get(key)
         if model is None:
             # Outside inference mode, or the host could not move the weights once the workflow is over.
             with torch.inference_mode(False):
                 network = birefnet.load(path, dtype=kind, patch_order=patch_order, normalize=normalize,
-                                        defaults=weights.settings(path))
+                                        defaults=weights.settings(path), cuda_graphs=cuda_graphs)
             model = _loaded[key] = BiRefModel(network, where, kind)
         report(model, path)
         return io.NodeOutput(model)

@@ -55,6 +55,11 @@ REPLACEMENTS = (
                 {"model": "model", "image": "images", "size": "width"}, {"frames_per_pass": 0}, {CUTOUT: 0, MASK: 1}),
     Replacement("GetMaskByBiRefNet", "BiRefSegment", ("width", "height", "upscale_method", "mask_threshold"),
                 {"model": "model", "image": "images", "size": "width"}, {"frames_per_pass": 0}, {MASK: 0}),
+    # 1038lab/ComfyUI-RMBG. Its release of July 2026 put a widget in second place, so that only the first has a place
+    # which is known.
+    Replacement("BiRefNetRMBG", "BiRefRemoveBackground", ("model",), {"image": "image", "checkpoint": "model"},
+                {"background": "transparent", "colour": "white", "clean_edges": True, "fetch": False},
+                {0: 0, 1: 1, 2: 2}),
     # ComfyUI's own, on hosts too old to have them.
     Replacement("LoadBackgroundRemovalModel", "BiRefLoad", ("bg_removal_name",),
                 {"checkpoint": "bg_removal_name"}, LOADER, {0: 0}),

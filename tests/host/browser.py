@@ -17,8 +17,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
 
-# Somebody who has been here before: no gallery of templates opens at the start; no small map hides a corner.
-SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False}
+# Somebody who has been here before: no gallery of templates opens at the start; no map or frame rate hides a corner.
+SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
 
 DROP = """([text, name]) => {
     const files = new DataTransfer();
@@ -36,12 +36,12 @@ FIT = """() => {
     const left = Math.min(...bounds.map(b => b[0])), top = Math.min(...bounds.map(b => b[1]));
     const width = Math.max(...bounds.map(b => b[0] + b[2])) - left;
     const height = Math.max(...bounds.map(b => b[1] + b[3])) - top;
-    const scale = Math.min((view.width - 120) / width, (view.height - 200) / height);
+    const scale = Math.min((view.width - 120) / width, (view.height - 250) / height);
     canvas.ds.scale = scale;
     canvas.ds.offset[0] = 80 / scale - left;
-    canvas.ds.offset[1] = 130 / scale - top;
+    canvas.ds.offset[1] = 180 / scale - top;
     canvas.setDirty(true, true);
-    return {x: view.x + 80 - 15, y: view.y + 130 - 15, width: width * scale + 30, height: height * scale + 30};
+    return {x: view.x + 80 - 15, y: view.y + 180 - 15, width: width * scale + 30, height: height * scale + 30};
 }"""
 
 
@@ -102,10 +102,29 @@ def drop(page: Page, file: Path) -> None:
                            arg=[node["type"] for node in json.loads(text)["nodes"]])
 
 
-def run(page: Page, outputs: list[str]) -> None:
-    """Presses Run, and waits until the page shows pictures on these nodes."""
-    run_button(page).click()
-    page.wait_for_function("nodes => nodes.every(node => app.nodeOutputs[node]?.images)", arg=outputs, timeout=120_000)
+# Nodes that show or save something, and can: nothing that they hang on lacks its file.
+OUTPUTS = """async () => {
+    const asked = (await app.graphToPrompt()).output;
+    const links = number => Object.values(asked[number].inputs).filter(Array.isArray).map(([from]) => from);
+    const kind = number => app.graph.getNodeById(number)?.constructor?.nodeData;
+    const lacks = number => asked[number].class_type === 'CheckpointLoaderSimple' || links(number).some(lacks);
+    return Object.keys(asked).filter(number => kind(number)?.output_node && !lacks(number));
+}"""
+
+
+def outputs(page: Page) -> list[str]:
+    """The nodes that show or save something when the workflow runs; not those that wait for an image model."""
+    return page.evaluate(OUTPUTS)
+
+
+def run(page: Page, nodes: list[str], alone: bool = False) -> None:
+    """Presses Run, and waits until the page shows what these nodes made. alone: has only these run, by the page's own
+    way of running part of a workflow."""
+    if alone:
+        page.evaluate("nodes => app.queuePrompt(0, 1, nodes)", nodes)
+    else:
+        run_button(page).click()
+    page.wait_for_function("nodes => nodes.every(node => app.nodeOutputs[node])", arg=nodes, timeout=120_000)
     page.wait_for_timeout(3000)  # messages about the finished run go away, previews appear
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
-from browser import drop, open_page, picture, run
+from browser import drop, open_page, outputs, picture, run
+from given import give
 from host import PACK
 from PIL import Image
 from workflow import to_api
@@ -15,29 +20,45 @@ TEMPLATES = sorted((PACK / "example_workflows").glob("*.json"))
 @pytest.fixture(scope="module")
 def opened(host):
     """The page, and what its console says from now on."""
+    give(host.base / "input")
     said = []
     with open_page(host.address, said) as page:
         yield page, said
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)
-def test_a_dropped_template_runs_from_the_page(opened, object_info, template, tmp_path):
+def test_a_dropped_template_runs_from_the_page(host, opened, template, tmp_path):
     page, said = opened
+    object_info = host.object_info()
     said.clear()
     drop(page, template)
+    models = missing_models(template)
+    if models:
+        told = page.get_by_role("dialog").or_(page.get_by_role("alert")).filter(has_text=re.compile("missing", re.I))
+        told.first.wait_for()  # older pages offer the download in a window over all, newer ones beside the graph
+        page.keyboard.press("Escape")
+        page.locator(".p-dialog-mask").wait_for(state="hidden")
     before = page.evaluate("() => app.graph.serialize()")
     asked = page.evaluate("async () => (await app.graphToPrompt()).output")
-    run(page, [name for name, node in asked.items() if node["class_type"] in ("SaveImage", "MaskPreview")])
+    run(page, outputs(page))
     picture(page, tmp_path / "page.jpg")
-    broken = page.evaluate("() => app.graph._nodes.filter(node => node.has_errors).map(node => node.type)")
+    broken = set(page.evaluate("() => app.graph._nodes.filter(node => node.has_errors).map(node => node.type)"))
     after = page.evaluate("() => app.graph.serialize()")
-    assert {name: node["inputs"] for name, node in asked.items()} == {
+    previews = {"video-preview"}  # of core's Load Video: a widget that the page alone knows
+    assert {name: {key: value for key, value in node["inputs"].items() if key not in previews}
+            for name, node in asked.items()} == {
         name: node["inputs"] for name, node in to_api(before, object_info).items()}
-    assert broken == []
+    assert broken <= {"CheckpointLoaderSimple"}  # whose file no test has
     assert errors_of_ours(said) == []
     assert widget_values(after) == widget_values(before)  # a run adds nothing to what is saved by position
     shown = np.asarray(Image.open(tmp_path / "page.jpg").resize((64, 64)))
     assert len(np.unique(shown.reshape(-1, 3), axis=0)) > 300  # nodes, links, pictures: not an empty canvas
+
+
+def missing_models(template: Path) -> list[str]:
+    """What a template declares for the host to offer as downloads."""
+    nodes = json.loads(template.read_text(encoding="utf-8"))["nodes"]
+    return [model["name"] for node in nodes for model in node["properties"].get("models", [])]
 
 
 def widget_values(workflow: dict) -> dict[int, list]:

@@ -61,6 +61,9 @@ WORKFLOWS = {
     "an older release's loader": shown(node("RembgByBiRefNet", **WIRED), model=node(
         "AutoDownloadBiRefNetModel", model_name="General", device="AUTO")),
     "simple": shown(node("RembgByBiRefNet", **WIRED), model=LOADED),
+    "one node": shown(node("BiRefNetRMBG", image=["photo", 0], model="BiRefNet-general", sensitivity=1.0, mask_blur=0,
+                           mask_offset=0, invert_output=False, refine_foreground=False, background="Alpha",
+                           background_color="#222222")),
     "mask only": {"photo": node("LoadImage", image=""), "model": LOADED, "mask": node("MaskPreview", mask=["rembg", 0]),
                   "rembg": node("GetMaskByBiRefNet", **WIRED, width=512, height=512, upscale_method="bilinear",
                                 mask_threshold=0.0)},
@@ -70,7 +73,7 @@ WORKFLOWS = {
 def test_every_replacement_names_inputs_and_outputs_that_exist(host, offered, object_info):
     ours = {old: found[0] for old, found in offered.items() if found[0]["new_node_id"].startswith("BiRef")}
     assert {"AutoDownloadBiRefNetModel", "LoadRembgByBiRefNetModel", "RembgByBiRefNet", "RembgByBiRefNetAdvanced",
-            "GetMaskByBiRefNet", "LoadBackgroundRemovalModel", "RemoveBackground"} <= set(ours)
+            "GetMaskByBiRefNet", "BiRefNetRMBG", "LoadBackgroundRemovalModel", "RemoveBackground"} <= set(ours)
     for replacement in ours.values():
         new = object_info[replacement["new_node_id"]]
         mapped = {item["new_id"] for item in replacement["input_mapping"]}
@@ -102,13 +105,16 @@ def test_what_was_chosen_in_the_other_pack_is_what_runs(host, offered, photo):
                   "BiRefSegment": {"size": 512, "frames_per_pass": 0}}),
     ("simple", {"BiRefLoad": {"checkpoint": "General.safetensors", "dtype": "auto", "device": "auto", "fetch": False},
                 "BiRefSegment": {"size": 0, "frames_per_pass": 0}}),
+    ("one node", {"BiRefRemoveBackground": {"checkpoint": "BiRefNet-general", "background": "transparent",
+                                            "clean_edges": True, "fetch": False}}),
 ])
 def test_the_page_replaces_and_runs(host: Host, offered, name, wanted):
     with open_page(host.address, []) as page:
         drop(page, OTHERS / f"{name}.json")
         page.get_by_role("button", name="Show swap nodes").click()
         page.get_by_role("button", name="Replace All", exact=True).click()
-        page.wait_for_function("app.graph._nodes.some(node => node.type === 'BiRefSegment')")
+        page.wait_for_function("kinds => kinds.every(kind => app.graph._nodes.some(node => node.type === kind))",
+                               arg=list(wanted))
         asked = page.evaluate("async () => (await app.graphToPrompt()).output")
         values_of = {node["class_type"]: node["inputs"] for node in reversed(asked.values())}
         for kind, inputs in wanted.items():

@@ -1,47 +1,85 @@
-"""Every template runs as it is, and cuts a photograph whose mask is known."""
+"""Every template runs as it is, and does what it says on photographs whose masks are known."""
 
 from __future__ import annotations
 
+import io
 import json
+import urllib.parse
 
+import av
 import numpy as np
 import pytest
+from given import SIZES, give
 from host import PACK, Host, iou, values
 from known import LEAST_IOU
 from PIL import Image
-from workflow import to_api
+from workflow import Workflow, to_api
 
 TEMPLATES = {path.stem: path for path in sorted((PACK / "example_workflows").glob("*.json"))}
+PAINTING = {"Replace the Background by Inpainting", "Inpaint the Subject"}  # with an image model, which no test has
+VIDEO = {"Video to Green Screen", "Video with Transparency"}
 BACKGROUND = np.array([0x3A, 0x7C, 0xA5]) / 255  # the colour in the template New Background
+
+
+@pytest.fixture(scope="module", autouse=True)
+def given(host):
+    give(host.base / "input")
+
+
+@pytest.fixture(scope="module")
+def listed(host, given) -> dict[str, dict]:
+    """What the host offers now that the clip and the folder are there."""
+    return host.object_info()
 
 
 def saved(name: str) -> dict:
     return json.loads(TEMPLATES[name].read_text(encoding="utf-8"))
 
 
-def run(host: Host, object_info: dict, name: str, photo: str) -> dict[str, Image.Image]:
-    """The template's last pictures by the kind of node that shows or saves them."""
+def workflow_of(name: str, object_info: dict, photo: str = "example.png") -> Workflow:
     workflow = to_api(saved(name), object_info)
     for node in workflow.values():
         if node["class_type"] == "LoadImage":
             node["inputs"]["image"] = photo
+    return workflow
+
+
+def shows(workflow: Workflow, object_info: dict) -> set[str]:
+    """The nodes that show or save something."""
+    return {number for number, node in workflow.items() if object_info[node["class_type"]]["output_node"]}
+
+
+def run(host: Host, object_info: dict, name: str, photo: str) -> dict[str, Image.Image]:
+    """The template's last pictures by the kind of node that shows or saves them."""
+    workflow = workflow_of(name, object_info, photo)
     pictures = host.pictures(host.run(workflow))
     return {workflow[node]["class_type"]: found[0] for node, found in sorted(pictures.items(), key=lambda x: int(x[0]))}
 
 
+def without(workflow: Workflow, kinds: set[str]) -> Workflow:
+    """A workflow less the nodes of these kinds and all that depend on them."""
+    gone = {number for number, node in workflow.items() if node["class_type"] in kinds}
+    while more := {number for number, node in workflow.items() if number not in gone and
+                   any(isinstance(value, list) and value[0] in gone for value in node["inputs"].values())}:
+        gone |= more
+    return {number: node for number, node in workflow.items() if number not in gone}
+
+
 def test_there_is_a_template_for_each_task():
-    assert set(TEMPLATES) == {"Remove Background", "Refine the Matte", "New Background"}
+    assert set(TEMPLATES) == {
+        "Remove Background", "Refine the Matte", "New Background", "Portrait", "Product on a New Background",
+        "Pick One of Several", "Compare Two Checkpoints", "Batch of a Folder", *PAINTING, *VIDEO}
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
-def test_a_template_runs_untouched(host, object_info, name):
-    workflow = to_api(saved(name), object_info)
-    assert {node["inputs"].get("image") for node in workflow.values() if node["class_type"] == "LoadImage"} == {
+@pytest.mark.parametrize("name", sorted(TEMPLATES.keys() - PAINTING))
+def test_a_template_runs_untouched(host, listed, name):
+    workflow = to_api(saved(name), listed)
+    assert {node["inputs"]["image"] for node in workflow.values() if node["class_type"] == "LoadImage"} <= {
         "example.png"}
-    pictures = host.pictures(host.run(workflow))
-    shows = {node for node, content in workflow.items() if content["class_type"] in ("SaveImage", "MaskPreview")}
-    assert set(pictures) == shows
-    assert {picture.size for found in pictures.values() for picture in found} == {(768, 768)}
+    record = host.run(workflow)
+    assert record["outputs"].keys() == shows(workflow, listed)
+    if name in ("Remove Background", "Refine the Matte", "New Background", "Portrait"):
+        assert {picture.size for found in host.pictures(record).values() for picture in found} == {(768, 768)}
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -50,11 +88,43 @@ def test_a_template_is_served_with_a_card_and_tells_where_the_photo_goes(host, n
     served = host.fetch(f"/api/workflow_templates/comfyui-biref/{name.replace(' ', '%20')}.jpg")
     assert served == TEMPLATES[name].with_suffix(".jpg").read_bytes()
     notes = [node["widgets_values"][0] for node in saved(name)["nodes"] if node["type"] == "MarkdownNote"]
-    assert "Drop your photo here" in "".join(notes)
+    assert "rop your clip here" in "".join(notes) if name in VIDEO else "rop your photo here" in "".join(notes)
 
 
-def test_remove_background_saves_the_subject_with_transparency(host, object_info, photo, pixels, known):
-    shown = run(host, object_info, "Remove Background", photo)
+@pytest.mark.parametrize("name", sorted(PAINTING))
+def test_only_the_image_model_lacks_where_one_paints(host, listed, name):
+    nodes = {str(node["id"]): node for node in saved(name)["nodes"]}
+    answer = json.loads(host.fetch("/prompt", json.dumps({"prompt": workflow_of(name, listed)}).encode()))
+    host.wait(answer["prompt_id"])  # what needs no image model runs nevertheless: the crop and its mask are shown
+    faults = [(nodes[number]["type"], fault["type"], fault["extra_info"]["input_name"])
+              for number, node in answer["node_errors"].items() for fault in node["errors"]]
+    assert faults == [("CheckpointLoaderSimple", "value_not_in_list", "ckpt_name")]
+    loader = next(node for node in nodes.values() if node["type"] == "CheckpointLoaderSimple")
+    model, = loader["properties"]["models"]  # what the page's dialog about missing models offers to download
+    assert model["name"] == loader["widgets_values"][0] == model["url"].rsplit("/", 1)[1]
+    assert model["url"].startswith("https://") and model["directory"] == "checkpoints"
+
+
+@pytest.mark.parametrize("name, painted", [("Replace the Background by Inpainting", False),
+                                           ("Inpaint the Subject", True)])
+def test_the_right_side_is_painted_and_comes_at_the_models_size(host, listed, photo, known, name, painted):
+    workflow = without(workflow_of(name, listed, photo), {"CheckpointLoaderSimple"})
+    pictures = host.pictures(host.run(workflow))
+    crop = next(number for number, node in workflow.items() if node["class_type"] == "BiRefInpaintCrop")
+    by_kind = {workflow[number]["class_type"]: found[0] for number, found in pictures.items()}
+    given_to_the_model, white = by_kind["PreviewImage"], values(by_kind["MaskPreview"], 0)
+    assert given_to_the_model.size == by_kind["MaskPreview"].size
+    assert all(side % 8 == 0 for side in given_to_the_model.size)
+    area = given_to_the_model.width * given_to_the_model.height / 2**20
+    assert area == pytest.approx(workflow[crop]["inputs"]["megapixels"], rel=0.1)
+    if not painted:  # the whole photo is in the crop: what is painted is all but the subject
+        subject = np.asarray(Image.fromarray((known * 255).astype(np.uint8)).resize(given_to_the_model.size)) / 255
+        assert iou(1 - white, subject) > LEAST_IOU
+    assert 0.15 < white.mean() < 0.9
+
+
+def test_remove_background_saves_the_subject_with_transparency(host, listed, photo, pixels, known):
+    shown = run(host, listed, "Remove Background", photo)
     cutout, mask = shown["SaveImage"], values(shown["MaskPreview"], 0)
     assert cutout.mode == "RGBA"
     assert np.abs(values(cutout, 3) - mask).max() < 2 / 255  # opaque where the mask is white
@@ -62,16 +132,93 @@ def test_remove_background_saves_the_subject_with_transparency(host, object_info
     assert iou(mask, known) > LEAST_IOU
 
 
-def test_refine_the_matte_gives_a_solid_subject_the_right_way_round(host, object_info, photo, known):
-    shown = run(host, object_info, "Refine the Matte", photo)
+def test_refine_the_matte_gives_a_solid_subject_the_right_way_round(host, listed, photo, known):
+    shown = run(host, listed, "Refine the Matte", photo)
     cutout, mask = shown["SaveImage"], values(shown["MaskPreview"], 0)
     assert np.abs(values(cutout, 3) - mask).max() < 2 / 255
     assert iou(mask, known) > LEAST_IOU
 
 
-def test_new_background_hides_nothing_of_the_old_one(host, object_info, photo, pixels, known):
-    shown = run(host, object_info, "New Background", photo)
+def test_new_background_hides_nothing_of_the_old_one(host, listed, photo, pixels, known):
+    shown = run(host, listed, "New Background", photo)
     picture, mask = shown["SaveImage"], values(shown["MaskPreview"], 0)[..., None]
     assert picture.mode == "RGB"
     assert np.abs(values(picture) - (mask * pixels + (1 - mask) * BACKGROUND)).max() < 3 / 255
     assert iou(mask[..., 0], known) > LEAST_IOU
+
+
+def test_portrait_saves_the_same_matte_cut_out_and_over_a_colour(host, listed, photo, known):
+    workflow = workflow_of("Portrait", listed, photo)
+    pictures = host.pictures(host.run(workflow))
+    kinds = {number: workflow[number]["class_type"] for number in pictures}
+    cutout, studio = (pictures[number][0] for number in sorted(
+        (number for number, kind in kinds.items() if kind == "SaveImage"), key=lambda n: -len(pictures[n][0].mode)))
+    mask = values(next(pictures[number][0] for number, kind in kinds.items() if kind == "MaskPreview"), 0)
+    assert (cutout.mode, studio.mode) == ("RGBA", "RGB")
+    assert iou(mask, known) > LEAST_IOU
+    assert np.abs(values(cutout, 3) - mask).max() < 2 / 255
+    colour = np.array([0x8F, 0xA3, 0xB0]) / 255
+    expected = values(cutout)[..., :3] * mask[..., None] + colour * (1 - mask[..., None])
+    assert np.abs(values(studio) - expected).max() < 4 / 255
+
+
+def test_product_stands_on_the_new_background(host, listed, photo):
+    """The background is a picture of its own; the subject covers part of it, and a shadow darkens some more."""
+    workflow = workflow_of("Product on a New Background", listed, photo)
+    scene = np.full((600, 800, 3), 160, np.uint8)
+    Image.fromarray(scene).save(host.base / "input" / "scene.png")
+    composite = next(node for node in workflow.values() if node["class_type"] == "BiRefComposite")
+    workflow[composite["inputs"]["background_image"][0]]["inputs"]["image"] = "scene.png"
+    pictures = host.pictures(host.run(workflow))
+    picture = next(found[0] for number, found in pictures.items() if workflow[number]["class_type"] == "SaveImage")
+    assert picture.mode == "RGB" and picture.size == (800, 600)
+    grey = values(picture)
+    untouched = np.abs(grey - 160 / 255).max(-1) < 2 / 255
+    assert 0.1 < untouched.mean() < 0.9
+
+
+def test_pick_one_finds_what_is_in_the_box(host, listed, photo):
+    workflow = workflow_of("Pick One of Several", listed, photo)
+    pick = next(node for node in workflow.values() if node["class_type"] == "BiRefSubject")
+    pick["inputs"] |= {"pick": "box", "x": 100, "y": 40, "width": 560, "height": 560}
+    pictures = host.pictures(host.run(workflow))
+    alpha = values(next(found[0] for number, found in pictures.items()
+                        if workflow[number]["class_type"] == "SaveImage"), 3)
+    assert alpha.shape == (960, 800) and alpha[40:600, 100:660].mean() > 0.3
+
+
+def test_compare_shows_where_the_two_disagree(host, listed, photo):
+    workflow = workflow_of("Compare Two Checkpoints", listed, photo)
+    for number, node in list(workflow.items()):
+        if node["class_type"] == "BiRefSegment":
+            workflow[f"mask {number}"] = {"class_type": "MaskPreview", "inputs": {"mask": [number, 0]}}
+    pictures = host.pictures(host.run(workflow))
+    first, other = (values(pictures[number][0], 0) for number in sorted(pictures) if number.startswith("mask"))
+    shown = next(values(found[0], 0) for number, found in pictures.items()
+                 if workflow[number]["class_type"] == "MaskPreview" and not number.startswith("mask"))
+    clear = np.minimum(np.abs(first - 0.5), np.abs(other - 0.5)) > 2 / 255  # where eight bits do not decide
+    assert (shown > 0.5)[clear].mean() > 0.001
+    assert ((shown > 0.5) == ((first > 0.5) != (other > 0.5)))[clear].all()
+
+
+def test_a_folder_gives_a_cut_out_of_each_photo_at_its_own_size(host, listed):
+    record = host.run(to_api(saved("Batch of a Folder"), listed))
+    cutouts, = host.pictures(record).values()
+    assert sorted(cutout.size for cutout in cutouts) == SIZES
+    assert {cutout.mode for cutout in cutouts} == {"RGBA"}
+
+
+@pytest.mark.parametrize("name, suffix", [("Video to Green Screen", ".mp4"), ("Video with Transparency", ".webm")])
+def test_a_video_comes_out_with_every_frame(host, listed, name, suffix):
+    record = host.run(to_api(saved(name), listed))
+    shown = [item for outputs in record["outputs"].values() for items in outputs.values() if isinstance(items, list)
+             for item in items if isinstance(item, dict) and item.get("filename", "").endswith(suffix)]
+    with av.open(io.BytesIO(host.fetch("/view?" + urllib.parse.urlencode(shown[0])))) as video:
+        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+        alpha = video.streams.video[0].metadata.get("alpha_mode") or video.streams.video[0].metadata.get("ALPHA_MODE")
+    assert len(frames) == 12 and frames[0].shape == (288, 384, 3)
+    if suffix == ".mp4":
+        green = np.abs(frames[6].astype(int) - (0x00, 0xB1, 0x40)).max(-1) < 40
+        assert 0.1 < green.mean() < 0.9
+    else:
+        assert alpha == "1"

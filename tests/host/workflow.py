@@ -5,6 +5,7 @@ from __future__ import annotations
 from host import Workflow
 
 ON_THE_PAGE_ONLY = {"Note", "MarkdownNote"}
+ON_THE_PAGE = ("image_upload", "video_upload", "control_after_generate")  # options that add a widget there
 
 
 def node(kind: str, **inputs) -> dict:
@@ -49,11 +50,11 @@ def to_api(saved: dict, object_info: dict[str, dict]) -> Workflow:
 
 
 def widget_values(node: dict, info: dict) -> dict:
-    """Values by widget name. A picture's upload button has a place in the list, too, but no value of its own."""
+    """Values by widget name. A button for uploads has a place in the list, too, but no value of its own."""
     names = []
     for name, kind, options in widgets(info):
         names.append(name)
-        names += [None] * (bool(options.get("image_upload")) + bool(options.get("control_after_generate")))
+        names += [None] * sum(bool(options.get(extra)) for extra in ON_THE_PAGE)
     values = node.get("widgets_values", [])
     assert len(values) == len(names), f"{node['type']}: {len(values)} widget values for {names}"
     return {name: value for name, value in zip(names, values) if name}

@@ -1,0 +1,42 @@
+"""What some templates expect in the host's input folder and no plain installation has: a clip, a folder of photos."""
+
+from __future__ import annotations
+
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from known import DATA
+from PIL import Image
+
+CLIP = "clip.mp4"      # as the templates for video name it
+FOLDER = "photos"      # as the template for folders does
+SIZES = [(320, 240), (800, 960)]  # of the photos in it
+FACE = (60, 0, 380, 240)  # of the astronaut
+
+
+def give(folder: Path) -> None:
+    """Puts them into an input folder."""
+    (folder / FOLDER).mkdir(exist_ok=True)
+    shutil.copy(DATA / "dandelion.jpg", folder / FOLDER)
+    with Image.open(DATA / "astronaut.jpg") as photo:
+        face = photo.crop(FACE)
+    face.save(folder / FOLDER / "face.png")
+    clip(folder / CLIP, face)
+
+
+def clip(file: Path, picture: Image.Image, frames: int = 12, size: tuple[int, int] = (384, 288)) -> None:
+    """An H.264 clip of one second: a camera that moves slowly towards a picture's middle; size is width, height."""
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(frames))
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        for i in range(frames):
+            crop = 0.2 * i / frames  # of the picture, left out at all sides together
+            x, y = picture.width * crop / 2, picture.height * crop / 2
+            seen = picture.resize(size, Image.Resampling.BICUBIC, (x, y, picture.width - x, picture.height - y))
+            frame = av.VideoFrame.from_ndarray(np.asarray(seen.convert("RGB")), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
