@@ -30,20 +30,18 @@ def colour_of(frame: VideoFrame, stream: VideoStream) -> Colour:
 
 
 def unpack(frame: VideoFrame, colour: Colour) -> Tensor:
-    """The frame as a picture [H,W,C] float32 in 0..1, C 3, or 4 where it has alpha, turned as it is to be seen."""
+    """The frame as a picture [H,W,C] float32 in 0..1, as it is stored; C is 3, or 4 where it has alpha."""
     kind = frame.format
     bits = kind.components[0].bits
     if _stored_as_rgb(kind):
         alpha = kind.has_palette or any(part.is_alpha for part in kind.components)
         name = ("rgba" if alpha else "rgb24") if bits <= 8 else ("rgba64le" if alpha else "rgb48le")
         pixels = frame.to_ndarray(format=name)
-        picture = torch.from_numpy(pixels.astype(np.float32) / np.iinfo(pixels.dtype).max)
-    else:
-        if not _planar(kind):  # nv12, yuyv422, p010le, big endian: other orders of the same samples
-            frame = frame.reformat(format="yuv444p" if bits == 8 else "yuv444p16le")
-            kind, bits = frame.format, frame.format.components[0].bits
-        picture = to_rgb([_plane(frame, i, bits) for i in range(len(kind.components))], bits, colour)
-    return turned(picture, orientation(frame))
+        return torch.from_numpy(pixels.astype(np.float32) / np.iinfo(pixels.dtype).max)
+    if not _planar(kind):  # nv12, yuyv422, p010le, big endian: other orders of the same samples
+        frame = frame.reformat(format="yuv444p" if bits == 8 else "yuv444p16le")
+        kind, bits = frame.format, frame.format.components[0].bits
+    return to_rgb([_plane(frame, i, bits) for i in range(len(kind.components))], bits, colour)
 
 
 def pack(picture: Tensor, name: str, colour: Colour) -> VideoFrame:
@@ -68,7 +66,10 @@ def tag(target: object, colour: Colour) -> None:
 
 
 def orientation(frame: VideoFrame) -> tuple[int, int, int, int]:
-    """The display matrix's (a, b, c, d) as signs, which places stored column x, row y at (a x + c y, b x + d y)."""
+    """The display matrix's (a, b, c, d) as signs, which places stored column x, row y at (a x + c y, b x + d y).
+
+    To be asked once a stream: PyAV ties a frame to its side data in a circle, which holds on to its memory.
+    """
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return 1, 0, 0, 1

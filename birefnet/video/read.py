@@ -17,7 +17,7 @@ from torch import Tensor
 
 from . import sound
 from .colour import Colour
-from .frames import colour_of, orientation, unpack
+from .frames import colour_of, orientation, turned, unpack
 from .library import VideoError, pyav
 
 if TYPE_CHECKING:
@@ -116,13 +116,14 @@ class File:
         self._origin = start or min(time, Fraction(header or 0, pyav().time_base))
         self.colour = colour_of(frame, self._stream)
         self.height, self.width, self.aspect = frame.height, frame.width, self._stream.sample_aspect_ratio or Fraction(1)
-        if orientation(frame)[0] == 0:
+        self._turn = orientation(frame)
+        if self._turn[0] == 0:
             self.height, self.width, self.aspect = self.width, self.height, 1 / self.aspect
         self.count = self._expected()
 
     def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
         for time, frame in self._pictures:
-            yield time - self._origin, unpack(frame, self.colour)
+            yield time - self._origin, turned(unpack(frame, self.colour), self._turn)
 
     def sound(self) -> sound.Source | None:
         if not self._container.streams.audio:
@@ -156,14 +157,14 @@ class File:
 
     def _packets(self):
         """The picture's packets; at the end, whether the file is as long as its header says."""
-        reached = 0.0
+        reached, damage = 0.0, (pyav().error.InvalidDataError, OSError)
         try:
             for packet in self._container.demux():
                 if packet.pts is not None:
                     reached = max(reached, float((packet.pts + (packet.duration or 0)) * packet.time_base))
                 if packet.stream == self._stream:
                     yield packet
-        except (pyav().error.InvalidDataError, OSError) as error:
+        except damage as error:
             raise VideoError(f"{self.name}: damaged after {reached:.1f} s ({error.strerror})") from None
         length = self.duration + (self._container.start_time or 0) / pyav().time_base
         declared = any(name in self._container.format.name for name in DECLARE_LENGTH)
