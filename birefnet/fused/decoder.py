@@ -52,7 +52,7 @@ class FusedDecoder(nn.Module):
             p.mul_(getattr(self, f"gdt_convs_attn_{n}")(edges).sigmoid_())
             skip, half = large[n - 2], None if small is None else small[n - 2]
             p = self.block(n - 1, getattr(self, f"lateral_block{n}").joined(p, skip, half), skip, image, scratch)
-        return resize(p, image.shape[2:]) + self.image_head(image)
+        return self.image_head(image, scratch).add_(resize(p, image.shape[2:]))
 
     def block(self, n: int, rows: Rows, like: Tensor, image: Tensor, scratch: int) -> Tensor:
         """Stage n on its map, given by rows, and the image tiles of its size, which is that of `like`."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..blocks import PatchBlock
+from .bands import bands
+
+PIXEL_BYTES = 80  # of temporaries: oneDNN takes the image and the single output in blocks of 8 or 16 channels
+
 
 class ImageHead(nn.Module):
     """`ipt_blk1` and its half of `conv_out1` as one 5×5 convolution, [B,3,H,W] → [B,1,H,W].
@@ -32,9 +38,12 @@ class ImageHead(nn.Module):
         self.kernels = nn.Parameter(torch.stack(kernels).view(3, 3, 1, first.in_channels, 5, 5).to(dtype))
         self.biases = nn.Parameter(torch.stack(biases).view(3, 3, 1).to(dtype))
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, scratch: int = sys.maxsize) -> Tensor:
+        batch, _, height, width = image.shape
         padded = F.pad(image.float(), (2, 2, 2, 2))
-        logits = self.part(padded, 1, 1)
+        logits = padded.new_empty(batch, 1, height, width)
+        for start, stop in bands(height, PIXEL_BYTES * batch * width, scratch):
+            logits[:, :, start:stop] = self.part(padded[:, :, start:stop + 4], 1, 1)
         ends = ((0, slice(0, 5), slice(0, 1)), (2, slice(-5, None), slice(-1, None)))
         for row, read, write in ends:
             logits[:, :, write] = self.part(padded[:, :, read], row, 1)

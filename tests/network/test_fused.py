@@ -25,7 +25,7 @@ def test_both_forms_agree(config, size):
         assert torch.allclose(inference(x), plain(x), atol=2e-5)
 
 
-@pytest.mark.parametrize("size", [(2, 2), (2, 7), (5, 3), (9, 11)])
+@pytest.mark.parametrize("size", [(2, 2), (2, 7), (5, 3), (9, 11), (41, 5)])
 def test_the_image_head_is_exact_on_its_border(size):
     torch.manual_seed(0)
     config = Config(**{**TINY.__dict__, "patch_inner": 6})
@@ -34,6 +34,7 @@ def test_the_image_head_is_exact_on_its_border(size):
     with torch.inference_mode():
         head = ImageHead(block, conv.weight, conv.bias)
         assert torch.allclose(head(image), conv(block(image)), atol=1e-5)
+        assert torch.allclose(head(image, 1), head(image), atol=1e-6)  # by bands of rows
 
 
 def test_it_holds_no_batch_norms_and_no_training_heads(tiny_state):
