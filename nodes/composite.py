@@ -128,11 +128,6 @@ class BiRefComposite(io.ComfyNode):
         if backdrops is not None:
             count = convert.common_batch(len(backdrops), count, ("background images", "pictures"))
         size = tuple((images if canvas == "picture" else backdrops).shape[1:3])
-        text = "" if mask is None else resized_text(tuple(mask.shape[1:]), tuple(images.shape[1:3]))
-        if text:
-            log.warning("BiRef: %s", text)
-        host.say(text or f"{size[1]}×{size[0]}")
-
         colour = opaque_colour(colour)
         longer = max(size)
         look = composite.Look(opacity, linear_light, shadow, shadow_strength, shadow_softness / 100, shadow_x / 100,
@@ -140,19 +135,35 @@ class BiRefComposite(io.ComfyNode):
         result = host.empty_result(count, *size, 4 if background == "transparent" else 3)
         alpha = host.empty_result(count, *size)
         clean_image, clean_mask, clean_backdrop = map(convert.Cleaner, ("the image", "the mask", "the background"))
-        bar = comfy.utils.ProgressBar(count)
+        bar, empty = comfy.utils.ProgressBar(count), []
         for i in range(count):
             host.check_interrupt()
             picture, matte = subject(clean_image(convert.frame(images, i)),
                                      None if mask is None else clean_mask(convert.frame(mask, i)))
-            box = bounds(matte[0]) or Box(0, 0, *matte.shape[1:])
+            box = bounds(matte[0])
+            if box is None:
+                empty.append(i)
+                box = Box(0, 0, *matte.shape[1:])
             where = composite.placed(position, tuple(matte.shape[1:]), size, box, scale, x, y)
             backdrop = None if backdrops is None else clean_backdrop(convert.frame(backdrops, i)).to(picture.device)
             behind = what_lies_behind(background, colour.to(picture), backdrop, picture, matte, size, fit,
                                       blur / 100 * longer, linear_light)
             result[i:i + 1], alpha[i:i + 1] = composite.compose(picture, matte, where, size, behind, look)
             bar.update(1)
+        resized = "" if mask is None else resized_text(tuple(mask.shape[1:]), tuple(images.shape[1:3]))
+        text = "; ".join(filter(None, [resized, no_subject(empty, count)]))
+        if text:
+            log.warning("BiRef: %s", text)
+        host.say(text or f"{size[1]}×{size[0]}")
         return io.NodeOutput(result, alpha, ui={"text": (text,)} if text else None)
+
+
+def no_subject(empty: list[int], total: int) -> str:
+    """A sentence about the frames, by index, that show nothing but their background; "" if there are none."""
+    if not empty:
+        return ""
+    which = "" if total == 1 else f" in {len(empty)} of {total} pictures (index {convert.listed(empty)})"
+    return f"the mask is empty{which}: there is nothing but background"
 
 
 def opaque_colour(text: str) -> Tensor:

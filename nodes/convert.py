@@ -78,6 +78,11 @@ def common_batch(masks: int, images: int, names: tuple[str, str] = ("masks", "im
     return images if masks == 1 else masks
 
 
+def listed(indices: list[int]) -> str:
+    """The first ten of some frames' indices, to tell of: "0, 3, 7"."""
+    return ", ".join(map(str, indices[:10])) + (", …" if len(indices) > 10 else "")
+
+
 def frame(batch: Tensor, index: int) -> Tensor:
     """Frame `index` of a batch [B,...] as a batch of one; a batch of one serves every index."""
     index = 0 if len(batch) == 1 else index

@@ -122,11 +122,11 @@ class BiRefInpaintCrop(io.ComfyNode):
 
 def nothing_in(boxes: list) -> str:
     """A sentence about the frames where nothing is repainted, by index; "" if there are none."""
-    empty = [str(i) for i, box in enumerate(boxes) if box is None]
+    empty = [i for i, box in enumerate(boxes) if box is None]
     if not empty:
         return ""
-    shown = ", ".join(empty[:10]) + (", …" if len(empty) > 10 else "")
-    return f"nothing to repaint in {len(empty)} of {len(boxes)} pictures (index {shown}): they stay as they are"
+    return (f"nothing to repaint in {len(empty)} of {len(boxes)} pictures (index {convert.listed(empty)}): they stay as "
+            "they are")
 
 
 class BiRefInpaintPaste(io.ComfyNode):

@@ -109,6 +109,16 @@ def test_what_cannot_be_is_said(host, case):
     assert all(word in message for word in words), message
 
 
+def test_an_empty_mask_is_said(host):
+    """As Load Image gives it for a picture without transparency: 64×64 zeros."""
+    record = host.run({"one": odd(), "mask": node("OddMask", frames=1, height=64, width=64, value=0.0),
+                       "composite": composited(["one", 0], mask=["mask", 0]),
+                       "shown": node("PreviewImage", images=["composite", 0])})
+    assert host.texts(record) == ["the mask (64×64) was resized to the picture (16×16); the mask is empty: there is "
+                                  "nothing but background"]
+    assert values(host.pictures(record)["shown"][0]).min() == 1
+
+
 def test_an_empty_batch_is_no_error(host):
     host.run({"none": odd(0), "mask": node("OddMask", frames=1, height=16, width=16, value=1.0),
               "composite": composited(["none", 0], mask=["mask", 0]),
