@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import torch
 
+from .fused.network import CPU_SCRATCH
 from .network import BiRefNet
 
-MARGIN = 1.4               # of measured peaks over the count of channels
-WORK_SPACE = 192 << 20     # of kernels and of the deformable convolution's runs, whatever the size
-LEAST_BUDGET = 32 << 20    # below it steps get slow and hardly smaller
+PLAIN_MARGIN, MARGIN = 1.4, 1.3  # of measured peaks over the count of channels
+WORK_SPACE = 128 << 20           # of kernels and of the deformable convolution's runs, whatever the size
+LEAST_BUDGET = 16 << 20          # below it steps get slow and hardly smaller
 
 # What allocators say where PyTorch has no exception of its own: Linux and Windows RAM, MPS, CUDA, cuDNN.
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "status_alloc_failed")
@@ -65,7 +66,9 @@ def activation_bytes(model: BiRefNet, size: tuple[int, int], frames: int = 1, bu
     if model.form == "plain":
         return plain_bytes(model, size, frames)
     alive, step = inference_bytes(model, size, frames)
-    return alive + (step if budget is None else min(step, budget)) + WORK_SPACE
+    if budget is None:
+        budget = CPU_SCRATCH if next(model.parameters()).device.type == "cpu" else step
+    return alive + min(step, budget) + WORK_SPACE
 
 
 def plain_bytes(model: BiRefNet, size: tuple[int, int], frames: int) -> int:
@@ -83,18 +86,24 @@ def plain_bytes(model: BiRefNet, size: tuple[int, int], frames: int) -> int:
     image = 2 * (config.patch_inner + c1 // 8) + c1 / 2 / 16
     per_pixel = alive + max(backbone, block / 16, image)
     element = next(model.parameters()).element_size()
-    return int(MARGIN * per_pixel * element * size[0] * size[1] * frames) + WORK_SPACE
+    return int(PLAIN_MARGIN * per_pixel * element * size[0] * size[1] * frames) + 2 * WORK_SPACE
 
 
 def inference_bytes(model: BiRefNet, size: tuple[int, int], frames: int) -> tuple[int, int]:
-    """Of the inference form: maps that are alive from step to step, and the largest step's temporaries if nothing
-    bounds them."""
-    config = model.config
-    c1, c2, c3, c4 = config.channels
-    alive = (c1 + c2 / 4 + c3 / 16 + c4 / 64) / 16 + 3
-    backbone = config.widths[0] * (6 * config.mlp_ratios[0] + 8) / 16
-    block = 2 * (c1 + c2 // 8) + 4 * config.inner
-    if config.attention == "deformable":
-        block += 12 * max(config.kernels, default=1) ** 2
-    pixels = MARGIN * next(model.parameters()).element_size() * size[0] * size[1] * frames
-    return int(alive * pixels), int(max(backbone, block / 16, 8.0) * pixels)
+    """Of the inference form: what is alive from step to step, and the largest step's temporaries if nothing bounds
+    them. Counted in bytes for each position of stride 4, except the image's own, which are for each pixel."""
+    config, (c1, c2, _, _) = model.config, model.config.channels
+    element = next(model.parameters()).element_size()
+    first = 2 if next(model.parameters()).dtype is torch.float16 else 4  # bfloat16's first stage computes in float32
+    width, hidden = config.widths[0], config.widths[0] * config.mlp_ratios[0]
+    streams = 2 if config.family == "pvt_v2" else 1   # of float32 residuals
+    backbone = width * (4 * streams + 2 + first)      # with x1, and the next stage's beginning
+    looks = 1.0 if config.multi_scale == "none" else 1.25
+    decoder = element * (1.875 * looks * width + width + 3 * config.inner)
+    token = 8 * width + (hidden + 3 * width) * first if streams == 1 else 12 * width + 2 * hidden * first
+    entry = element * (2.5 * (c1 + c2 // 8) + 4 * config.inner)
+    sides = [1, *config.kernels] if config.attention == "deformable" else []
+    pyramid = element * (sum(3 * side**2 for side in sides) + 8 * max(sides, default=1)**2 + 2 * config.branch)
+    positions = MARGIN * size[0] * size[1] * frames / 16
+    pixels = size[0] * size[1] * frames * 4 * (3 + 3 + 3)  # float32: the image, its half and framed copies, logits
+    return int(positions * max(backbone, decoder)) + pixels, int(positions * max(token, entry, pyramid))

@@ -1,12 +1,17 @@
-"""What a pass is said to need is what it needs."""
+"""What a pass is said to need is what it needs, and a plan keeps to what is free."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from conftest import TINY, random_state
 
-from birefnet.memory import WORK_SPACE
+import birefnet
+from birefnet import Config, activation_bytes, plan
+from birefnet.memory import LEAST_BUDGET, WORK_SPACE, Plan
 
 SCRIPT = """
 import sys, threading, time
@@ -17,8 +22,9 @@ def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
 
 config = birefnet.Config(**eval(sys.argv[1]))
-size = int(sys.argv[2])
+size, budget = int(sys.argv[2]), eval(sys.argv[4])
 model = birefnet.load(random_state(config), form=sys.argv[3])
+model.budget_bytes = budget
 
 @torch.inference_mode()
 def run(side):
@@ -31,21 +37,79 @@ thread.start()
 while thread.is_alive():
     peak = max(peak, resident())
     time.sleep(0.002)
-print(peak - before, birefnet.activation_bytes(model, (size, size)))
+print(peak - before, birefnet.activation_bytes(model, (size, size), 1, budget))
 """
-NANO_LIKE = dict(family="pvt_v2", widths=(32, 64, 160, 256), depths=(1, 1, 1, 1), heads=(1, 2, 5, 8), kernels=(1, 3),
-                 inner=32, branch=64, patch_inner=32)
+MIB = 1 << 20
+SMALL = dict(family="pvt_v2", widths=(32, 64, 160, 256), depths=(1, 1, 1, 1), heads=(1, 2, 5, 8), kernels=(1, 3),
+             inner=32, branch=64, patch_inner=32)
 SWIN_T = dict(family="swin_v1", widths=(96, 192, 384, 768), depths=(2, 2, 2, 2), heads=(3, 6, 12, 24))
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="resident memory is read from /proc, Linux only")
-@pytest.mark.parametrize("form", ["plain", "inference"])
-@pytest.mark.parametrize("config, size", [(NANO_LIKE, 768), (SWIN_T, 384)], ids=["small build", "swin_v1_t"])
-def test_the_estimate_covers_the_measured_peak_without_wild_excess(config, size, form):
+def peak(config: dict, size: int, form: str, budget: int | None) -> tuple[int, int]:
+    """Bytes by which a fresh process grows in one pass, and the estimate."""
     here = Path(__file__).parent
-    run = subprocess.run([sys.executable, "-c", SCRIPT, repr(config), str(size), form], capture_output=True, text=True,
-                         env={"PYTHONPATH": f"{here}:{here.parents[1]}", "PATH": "/usr/bin"})
+    run = subprocess.run([sys.executable, "-c", SCRIPT, repr(config), str(size), form, repr(budget)],
+                         capture_output=True, text=True,
+                         env={**os.environ, "PYTHONPATH": f"{here}:{here.parents[1]}"})
     assert run.returncode == 0, run.stderr
-    measured, estimate = map(int, run.stdout.split())
-    assert measured < estimate < 3 * measured + WORK_SPACE, (
+    return tuple(map(int, run.stdout.split()))
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(),
+                                reason="resident memory is read from /proc, Linux only")
+
+
+@needs_proc
+@pytest.mark.parametrize("config, size, form, budget", [
+    (SMALL, 768, "plain", None), (SMALL, 768, "inference", None), (SMALL, 1280, "inference", 16 * MIB),
+    (SMALL, 1280, "inference", 1 << 40),
+    (SWIN_T, 384, "plain", None), (SWIN_T, 384, "inference", None), (SWIN_T, 768, "inference", 16 * MIB),
+    (SWIN_T, 768, "inference", 1 << 40),
+], ids=lambda value: value.get("family") if isinstance(value, dict) else str(value))
+def test_the_estimate_covers_the_measured_peak_without_wild_excess(config, size, form, budget):
+    measured, estimate = peak(config, size, form, budget)
+    assert measured < estimate < 3 * measured + 2 * WORK_SPACE, (
         f"measured {measured >> 20} MiB, estimated {estimate >> 20} MiB")
+
+
+@pytest.fixture
+def swin():
+    return birefnet.load(random_state(Config(**{**SWIN_T, "widths": (24, 48, 96, 192), "heads": (1, 2, 4, 8)})))
+
+
+def test_a_plan_takes_as_many_frames_as_fit(swin):
+    five = activation_bytes(swin, (1024, 1024), 5)
+    fits = plan(swin, (1024, 1024), 16, five)
+    assert fits.frames == 5 and fits.budget is None and fits.peak == five
+    assert plan(swin, (1024, 1024), 16, five - MIB).frames == 4
+    assert plan(swin, (1024, 1024), 3, five).frames == 3
+    assert plan(swin, (1024, 1024), 16, five + 50 * MIB, beside=10 * MIB).frames == 5
+    assert plan(swin, (1024, 1024), 16, five + 49 * MIB, beside=10 * MIB).frames == 4
+
+
+def test_where_not_one_frame_fits_the_steps_get_smaller(swin):
+    swin.to("meta")  # another device than the CPU, where nothing is bounded unless it must be
+    size = (2048, 2048)
+    whole, maps = activation_bytes(swin, size), activation_bytes(swin, size, budget=0)
+    room = maps + (whole - maps) // 2
+    cut = plan(swin, size, 4, room)
+    assert cut.frames == 1 and cut.budget == room - maps and cut.peak == room
+    least = plan(swin, size, 4, 1)
+    assert least == Plan(1, LEAST_BUDGET, activation_bytes(swin, size, 1, LEAST_BUDGET))
+
+
+def test_without_knowing_what_is_free_all_is_tried(swin):
+    assert plan(swin, (512, 512), 7).frames == 7
+
+
+def test_a_budget_does_not_change_the_matte(tiny_state):
+    model = birefnet.load(tiny_state)
+    photo = torch.rand(2, 90, 70, 3)
+    expected = birefnet.matte(model, photo, 256)
+    model.budget_bytes = 1 << 12
+    assert torch.allclose(birefnet.matte(model, photo, 256), expected, atol=1e-5)
+
+
+def test_the_plain_form_obeys_no_budget():
+    model = birefnet.BiRefNet(TINY)
+    assert activation_bytes(model, (512, 512), budget=1) == activation_bytes(model, (512, 512))
