@@ -1,0 +1,93 @@
+"""Reads, mattes and writes a video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ... import composite, foreground, is_out_of_memory, pictures, video
+from ...temporal import Smoother
+from .. import CommandError
+from .._running import Runner, open_model, say
+
+KINDS = {".mp4": "h264", ".webm": "vp9", ".mov": "prores", "": "png"}
+
+
+def matte_video(
+    source: Path,
+    out: Path,
+    checkpoint: str,
+    dtype: str,
+    size: int | tuple[int, int] | None,
+    mask: bool,
+    background: str | None,
+    smoothing: float,
+    force: bool,
+) -> int:
+    """Writes what becomes of the video `source`; 0. Raises `CommandError` with a sentence where that cannot be."""
+    kind = _kind(out, flat=mask or background is not None)
+    if out.exists() and (not force or out.is_dir() or out.resolve() == source.resolve()):
+        raise CommandError(f"{out}: exists; --force overwrites files, but neither folders nor the input")
+    if not 0 <= smoothing <= 1:
+        raise CommandError(f"--smoothing {smoothing:g}: expected 0 to 1")
+    try:
+        with video.File(source) as clip:
+            look = video.looks.mask if mask else _over(background, clip) if background else video.looks.cutout
+            mattes = partial(_mattes, open_model(checkpoint, dtype), size)
+            matting = video.matting(clip, mattes, look, smooth=Smoother(smoothing) if smoothing else None,
+                                    colours=None if mask else foreground.estimate)
+            count = 0
+            with video.writing(out, clip, kind) as writer:
+                for count, (time, picture, _) in enumerate(tqdm(matting, total=clip.count, unit="frame", disable=None), 1):
+                    writer.write(time, picture)
+    except video.VideoError as error:
+        raise CommandError(str(error)) from None
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise CommandError(f"{source}: not enough memory; a smaller --size needs less") from None
+    say(f"{count} frames written to {out}")
+    return 0
+
+
+def _kind(out: Path, flat: bool) -> str:
+    """A kind of `video.writing` by the suffix of OUT."""
+    kind = KINDS.get(out.suffix.lower())
+    if kind is None:
+        raise CommandError(f"{out}: expected a name that ends in .mp4, .webm or .mov, or a folder's")
+    if flat != (kind == "h264"):
+        raise CommandError(f"{out}: " + ("--background and --mask make an .mp4" if flat else
+                                         "an .mp4 has no transparency: take .webm or .mov, --background or --mask"))
+    return kind
+
+
+def _mattes(
+    runner: Runner, size: int | tuple[int, int] | None, images: Iterator[Tensor]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    for image in images:
+        yield image[None], runner.matte(image[None], size)
+
+
+def _over(background: str, clip: video.Clip) -> video.looks.Over:
+    """What --background names: a file, else a colour."""
+    path = Path(background)
+    if not path.is_file():
+        try:
+            return video.looks.Over(torch.tensor(composite.parse(background)[:3]))
+        except ValueError:
+            raise CommandError(f"--background {background}: expected a colour (green, #00b140) or a file") from None
+    return video.looks.Over(torch.zeros(3), _opener(path, clip))
+
+
+def _opener(path: Path, clip: video.Clip) -> Callable[[], video.Clip]:
+    if path.suffix.lower() not in pictures.suffixes():
+        return partial(video.File, path)
+    try:
+        return partial(video.Pictures, pictures.read(path), clip.rate)
+    except pictures.PictureError as error:
+        raise CommandError(f"--background {error}") from None

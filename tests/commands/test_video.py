@@ -1,0 +1,76 @@
+"""`python -m birefnet video`: what OUT's name asks for, and sentences for what cannot be."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from birefnet.__main__ import main
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "video"))  # clips
+
+from clips import frames, frequency, pictures, write  # noqa: E402
+
+
+@pytest.fixture
+def clip(tmp_path) -> Path:
+    return write(tmp_path / "in.mp4", pictures(5), sound="aac", seconds=0.2)
+
+
+@pytest.fixture
+def video(tiny, capsys):
+    """A function that runs `video ... --model tiny` and returns its exit status and what it said."""
+    def run(*arguments: object) -> tuple[int, str]:
+        status = main(["video", *map(str, arguments), "--model", str(tiny), "--dtype", "fp32"])
+        return status, capsys.readouterr().err
+
+    return run
+
+
+@pytest.mark.parametrize(("name", "options"), [("out.mp4", ["--background", "green"]), ("out.mp4", ["--mask"]),
+                                               ("out.webm", ["--smoothing", "0.5"]), ("out.mov", [])])
+def test_the_name_says_what_is_made(clip, video, tmp_path, name, options):
+    status, said = video(clip, "-o", tmp_path / name, *options)
+    assert status == 0 and "5 frames written" in said
+    assert len(frames(tmp_path / name)) == 5
+    assert frequency(tmp_path / name) == pytest.approx(440, abs=8)
+
+
+def test_a_folder_of_pictures(clip, video, tmp_path):
+    assert video(clip, "-o", tmp_path / "out")[0] == 0
+    assert [Image.open(file).mode for file in sorted((tmp_path / "out").iterdir())] == ["RGBA"] * 5
+
+
+@pytest.mark.parametrize("name", ["behind.png", "behind.mp4"])
+def test_a_picture_or_a_video_behind(clip, video, tmp_path, name):
+    red = np.zeros((32, 32, 3), np.uint8)
+    red[..., 0] = 255
+    behind = tmp_path / name
+    Image.fromarray(red).save(behind) if name.endswith("png") else write(behind, [red] * 2)
+    assert video(clip, "-o", tmp_path / "out.mp4", "--background", behind)[0] == 0
+    assert len(frames(tmp_path / "out.mp4")) == 5
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["-o", "out.avi"], "expected a name that ends in"), (["-o", "out.mp4"], "no transparency"),
+    (["-o", "out.webm", "--mask"], "make an .mp4"), (["-o", "out.mp4", "--background", "no colour"], "a colour"),
+    (["-o", "out.webm", "--smoothing", "2"], "0 to 1"), (["-o", "in.mp4", "--mask", "--force"], "nor the input"),
+    (["-o", "taken.webm"], "--force")])
+def test_what_cannot_be_is_one_sentence(clip, video, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken.webm").write_text("")
+    before = sorted(tmp_path.iterdir())
+    status, said = video("in.mp4", *arguments)
+    assert status == 1 and words in said and "Traceback" not in said
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_no_video_is_one_sentence(video, tmp_path):
+    (tmp_path / "text.mp4").write_text("Dear diary")
+    status, said = video(tmp_path / "text.mp4", "-o", tmp_path / "out.webm")
+    assert status == 1 and "expected a video" in said
+    assert not (tmp_path / "out.webm").exists()
