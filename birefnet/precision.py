@@ -1,8 +1,13 @@
-"""Which number format a device computes fastest in without harm to the matte."""
+"""The number formats by their short names, and which of them a device computes in fastest without harm to the matte.
+
+Held to on photographs with the included checkpoint: alpha's mean difference from fp32 stays under 0.002 and its 99.9th
+percentile under 0.02 (tests/network/test_default_checkpoint.py).
+"""
 
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 
 import torch
 
@@ -15,20 +20,30 @@ def name(dtype: torch.dtype) -> str:
 
 
 def best_dtype(device: str | torch.device) -> torch.dtype:
-    """float16 on CUDA and MPS, bfloat16 on a CPU with instructions for its products, else float32."""
+    """float16 on CUDA and MPS, bfloat16 on a CPU that multiplies it natively, else float32."""
     kind = torch.device(device).type
     if kind in ("cuda", "mps"):
         return torch.float16
-    return torch.bfloat16 if kind == "cpu" and cpu_computes_bfloat16() else torch.float32
+    return torch.bfloat16 if kind == "cpu" and cpu_multiplies_bfloat16() else torch.float32
 
 
-def cpu_computes_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 natively: AVX512_BF16 or AMX on x86, the BF16 extension on ARM.
-
-    Without, PyTorch emulates it, slower than float32.
-    """
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for it (AVX512_BF16 or AMX on x86, BF16 on ARM) and PyTorch a library that
+    uses them. Without, bfloat16 is emulated, slower than float32."""
     if not torch.backends.mkldnn.is_available():
         return False
-    if platform.machine().lower() in ("x86_64", "amd64"):
-        return any(getattr(torch.cpu, query, bool)() for query in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()  # on x86 it also says yes where AVX512 emulates it
+    queries = [getattr(torch.cpu, f"_is_{feature}_supported", None) for feature in ("avx512_bf16", "amx_tile")]
+    if any(queries):  # PyTorch 2.5 or newer
+        return any(query() for query in queries if query)
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(processor_flags())
+
+
+def processor_flags() -> set[str]:
+    """What Linux says that the first core can do; nothing elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return set()
+    return next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), set())

@@ -75,6 +75,7 @@ def test_the_number_format_is_chosen(tmp_path, photo, network, tiny, dtype, caps
 
 @pytest.mark.parametrize("text, colour", [
     ("red", (1, 0, 0)), ("#2040ff", (32 / 255, 64 / 255, 1)), ("#fff", (1, 1, 1)), ("hsl(120,100%,50%)", (0, 1, 0)),
+    ("rgb(0 255 0)", (0, 1, 0)),
 ])
 def test_a_colour_as_background(tmp_path, cut, photo, network, text, colour):
     source = photo("a.png")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from PIL import ImageColor
 from tqdm import tqdm
 
 from ... import is_out_of_memory, pictures
+from ...composite import parse
 from .. import CommandError
 from .._running import open_model, say
 from .plan import plan
@@ -75,7 +75,8 @@ class _Backdrop:
     def __init__(self, text: str) -> None:
         self.path, self.colour = None, None
         try:
-            self.colour = torch.tensor(ImageColor.getrgb(text)) / 255
+            colour = parse(text)
+            self.colour = torch.tensor(colour if colour[3] < 1 else colour[:3])
             return
         except ValueError:
             self.path = Path(text)
