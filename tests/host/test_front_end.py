@@ -66,6 +66,8 @@ def widget_values(workflow: dict) -> dict[int, list]:
 
 
 def errors_of_ours(said: list[str]) -> list[str]:
-    """All errors but for what the page asks of servers that do not run here, and of user settings not saved yet."""
+    """All errors but for what the page asks of servers that do not run here (how large a missing model is, for one),
+    and of user settings not saved yet."""
     return [line for line in said if line.startswith(("error", "uncaught"))
-            and not (line.startswith("error: Failed to load resource") and "/extensions/" not in line)]
+            and not (line.startswith("error: Failed to load resource") and "/extensions/" not in line)
+            and "fetching file size" not in line]

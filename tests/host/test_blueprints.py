@@ -1,0 +1,78 @@
+"""The blueprints: listed by the host, found by the page's search, and run from there like a node of one's own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+from browser import open_page, run
+from host import PACK
+from playwright.sync_api import Page, TimeoutError
+
+BLUEPRINTS = {path.stem: path for path in sorted((PACK / "subgraphs").glob("*.json"))}
+
+# Wires the blueprint's node, alone on the canvas: a picture to each input, every output to a node that shows it.
+WIRE = """() => {
+    const [box] = app.graph._nodes;
+    const add = kind => { const node = LiteGraph.createNode(kind); app.graph.add(node); return node; };
+    box.inputs.forEach((input, i) => input.type === 'IMAGE' && add('LoadImage').connect(0, box, i));
+    return box.outputs.map((output, i) => {
+        const end = add(output.type === 'MASK' ? 'MaskPreview' : 'SaveImage');
+        box.connect(i, end, 0);
+        return String(end.id);
+    });
+}"""
+
+
+@pytest.fixture(scope="module")
+def page(host):
+    with open_page(host.address, []) as opened:
+        yield opened
+
+
+def test_the_host_lists_the_blueprints(host):
+    listed = {entry["name"]: (number, entry["info"]["node_pack"])
+              for number, entry in host.get("/global_subgraphs").items()}
+    assert set(BLUEPRINTS) == {"Clean Cut-out (BiRefNet)", "New Background (BiRefNet)", "Refined Cut-out (BiRefNet)"}
+    for name, path in BLUEPRINTS.items():
+        number, pack = listed[name]
+        assert pack == "custom_nodes.comfyui-biref"
+        assert host.get(f"/global_subgraphs/{number}")["data"] == path.read_text(encoding="ascii")
+        # ASCII: the older host reads them in whatever the system's encoding is
+
+
+@pytest.mark.parametrize("name", BLUEPRINTS)
+def test_a_blueprint_holds_every_widget_of_its_nodes(object_info, name):
+    inside, = json.loads(BLUEPRINTS[name].read_text(encoding="utf-8"))["definitions"]["subgraphs"]
+    for node in inside["nodes"]:
+        specs = [spec for group in ("required", "optional")
+                 for spec in object_info[node["type"]]["input"].get(group, {}).values()]
+        widgets = [spec for spec in specs if isinstance(spec[0], list) or spec[0] in
+                   ("COMBO", "INT", "FLOAT", "BOOLEAN", "STRING")]
+        assert len(node["widgets_values"]) == len(widgets)
+
+
+def open_search(page: Page) -> None:
+    """A double click on the canvas; a page that still starts may miss the first."""
+    for _ in range(5):
+        page.locator("#graph-canvas").dblclick(position={"x": 700, "y": 500}, delay=60)
+        with contextlib.suppress(TimeoutError):
+            return page.wait_for_function("document.activeElement?.tagName === 'INPUT'", timeout=3000)
+    raise AssertionError("no search opens")
+
+
+@pytest.mark.parametrize("name", BLUEPRINTS)
+def test_a_blueprint_is_found_by_the_search_and_runs(host, page, name):
+    page.evaluate("() => app.graph.clear()")
+    open_search(page)
+    page.keyboard.type(name.removesuffix(" (BiRefNet)"), delay=20)
+    page.get_by_text(name).first.wait_for()
+    page.keyboard.press("Enter")
+    page.wait_for_function("name => app.graph._nodes.some(node => node.title === name)", arg=name)
+    widgets = page.evaluate("() => app.graph._nodes[0].widgets.map(widget => widget.name)")
+    assert widgets[0].endswith("checkpoint")  # what one wants to choose is on the outside
+    ends = page.evaluate(WIRE)
+    run(page, ends)
+    shown = page.evaluate("nodes => nodes.map(node => app.nodeOutputs[node].images.length)", ends)
+    assert shown == [1] * len(ends)
