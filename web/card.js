@@ -11,6 +11,7 @@ const MARGIN = 15;
 const GOOD = "#7fbf7f";
 const CARE = "#e0a040";
 
+const shown = new Set(); // the widgets on the canvas
 let cards = {};
 
 async function refresh() {
@@ -23,8 +24,6 @@ async function refresh() {
     for (const widget of shown) widget.triggerDraw?.();
     app.canvas?.setDirty?.(true, false);
 }
-
-const shown = new Set();
 
 const inUnits = bytes => bytes < 999.5e6 ? `${Math.round(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 

@@ -31,13 +31,13 @@ PHOTOS = {
     "Product on a New Background": ["cup.png", "brick.jpg"],
     "Replace the Background by Inpainting": ["face.png"],
     "Inpaint the Subject": ["face.png"],
-    "Pick One of Several": ["rocket.jpg"],
+    "Pick One of Several": ["pair.jpg"],
 }
 CROPPED = {"face.png": ("astronaut.jpg", (100, 0, 340, 240)), "cup.png": ("coffee.jpg", (60, 0, 500, 400))}
 
 # What is chosen for these photographs: node, then widgets.
 CHOICES = {
-    "Pick One of Several": {"BiRefSubject": {"x": 290, "y": 110, "width": 70, "height": 310}},
+    "Pick One of Several": {"BiRefSubject": {"x": 698, "y": 256, "width": 363, "height": 333}},
     "Product on a New Background": {"BiRefSegment": {"size": 256}, "BiRefRefineMask": {"black_point": 0.3}},
 }
 
