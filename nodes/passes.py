@@ -21,7 +21,7 @@ def in_passes(
     """Call run(start, stop) until 0..total is done, `per_pass` frames at a time; the number that it came down to.
 
     When a pass runs out of memory: relieve(), then the same frames again, half as many at a time; with one frame left,
-    lower() moves the work to a device with more memory, and if that has been tried (it returns False), OutOfMemory.
+    lower() makes it need less, in the end on another device, and where no way is left (it returns False), OutOfMemory.
     Any other error, and an interrupt, passes through.
     """
     start = 0

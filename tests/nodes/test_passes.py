@@ -79,6 +79,26 @@ def test_too_large_for_the_cpu_too_says_what_to_do(passes):
     assert device.lowered and device.done == []
 
 
+def test_each_way_to_need_less_is_tried_before_giving_up(passes):
+    """Smaller steps, then smaller ones, then the processor; and what has been found to fit stays."""
+    needed, ways = [8], [4, 2, 1]
+
+    def run(start: int, stop: int) -> None:
+        if needed[0] > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        done.append((start, stop))
+
+    def lower() -> bool:
+        if ways:
+            needed[0] = ways.pop(0)
+            return True
+        return False
+
+    done = []
+    passes.in_passes(3, 4, run, out_of_memory=birefnet.is_out_of_memory, relieve=lambda: None, lower=lower)
+    assert done == [(0, 1), (1, 2), (2, 3)] and ways == [1]
+
+
 class Interrupted(Exception):
     """The older host's interrupt is an Exception."""
 
