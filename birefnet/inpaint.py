@@ -1,7 +1,7 @@
 """Repainting a part of a picture: cut it out at a size that a diffusion model likes, and put the result back.
 
-`plan` chooses the windows, `cut` takes one out, `paste` puts its repainted picture back. Outside the mask every pixel of
-the picture stays as it was, bit for bit.
+`plan` chooses the windows, `cut` takes one out, `paste` puts its repainted picture back. Outside the mask every pixel
+of the picture stays as it was, bit for bit.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def plan(
 
 
 def _size(area: float, aspect: float, multiple: int) -> tuple[int, int]:
-    """Of the sizes (H,W) around the wanted one whose sides are multiples, that with the best aspect and area; the aspect
-    counts more, since the window must be widened to it."""
+    """Of the sizes (H,W) around the wanted one whose sides are multiples, that with the best aspect and area; the
+    aspect counts more, since the window must be widened to it."""
     sides = [math.sqrt(pixels) / multiple for pixels in (area / aspect, area * aspect)]
     choices = itertools.product(*({max(math.floor(side), 1), math.ceil(side)} for side in sides))
 

@@ -47,10 +47,10 @@ def around(boxes: Iterable[Box | None]) -> Box | None:
 def views(image: Tensor, mask: Tensor, colour: Tensor, size: int = 0) -> Tensor:
     """Four labelled views of a matte, two by two: [1,h,w,3].
 
-    image [1,H,W,3], mask [1,H,W] (1 = subject) and colour [3] in 0..1; `size`: the longer side of each view in pixels, 0
-    for the picture's own. overlay: colour over what is taken for background. cut-out: the subject over a checkerboard.
-    alpha: the mask. edge band: where the mask is neither 0 nor 1 or jumps, over the picture in dim grey; in a small view,
-    too, at least a pixel wide.
+    image [1,H,W,3], mask [1,H,W] (1 = subject) and colour [3] in 0..1; `size`: the longer side of each view in pixels,
+    0 for the picture's own. overlay: colour over what is taken for background. cut-out: the subject over a
+    checkerboard. alpha: the mask. edge band: where the mask is neither 0 nor 1 or jumps, over the picture in dim grey;
+    in a small view, too, at least a pixel wide.
     """
     height, width = image.shape[1:3]
     zoom = size / max(height, width) if size else 1.0

@@ -28,13 +28,13 @@ class BiRefComposite(io.ComfyNode):
             node_id="BiRefComposite",
             display_name="Composite (BiRefNet)",
             category=host.CATEGORY,
-            description="Lays the subject over a colour, another picture, its own blurred background, or nothing, where "
-                        "and as large as you like, with a shadow and the background's light on its edge if wanted. The "
-                        "result is flat RGB, ready for VAE Encode and video.",
+            description="Lays the subject over a colour, another picture, its own blurred background, or nothing, "
+                        "where and as large as you like, with a shadow and the background's light on its edge if "
+                        "wanted. The result is flat RGB, ready for VAE Encode and video.",
             search_aliases=[*host.ALIASES, "replace background", "overlay", "drop shadow", "light wrap", "flatten"],
             inputs=[
-                io.Image.Input("image", tooltip="The pictures with the subject, one or many. For edges without a rim of "
-                                                "the old background put Estimate Foreground before."),
+                io.Image.Input("image", tooltip="The pictures with the subject, one or many. For edges without a rim "
+                                                "of the old background put Estimate Foreground before."),
                 io.Combo.Input(
                     "background", options=list(BACKGROUNDS), default="colour",
                     tooltip="What lies behind the subject: one colour; background_image, sharp or blurred; the "

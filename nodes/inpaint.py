@@ -1,4 +1,4 @@
-"""Inpaint Crop and Inpaint Paste (BiRefNet): a part of the picture to a diffusion model and back, by birefnet.inpaint."""
+"""Inpaint Crop and Inpaint Paste (BiRefNet): a part of the picture to a diffusion model and back: birefnet.inpaint."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ class BiRefInpaintCrop(io.ComfyNode):
                             "side."),
                 io.Float.Input(
                     "megapixels", default=1.0, min=0.0, max=16.0, step=0.05,
-                    tooltip="Size of the crop in megapixels of 1024×1024: about 0.25 for SD 1.5, 1 for SDXL and Flux. 0: "
-                            "the picture's own pixels, nothing is resized."),
+                    tooltip="Size of the crop in megapixels of 1024×1024: about 0.25 for SD 1.5, 1 for SDXL and Flux. "
+                            "0: the picture's own pixels, nothing is resized."),
                 io.Combo.Input(
                     "multiple", options=["8", "16", "32", "64"], default="8",
                     tooltip="Height and width of the crop are multiples of this. 8 suits Stable Diffusion, 16 Flux; a "
@@ -125,8 +125,8 @@ def nothing_in(boxes: list) -> str:
     empty = [i for i, box in enumerate(boxes) if box is None]
     if not empty:
         return ""
-    return (f"nothing to repaint in {len(empty)} of {len(boxes)} pictures (index {convert.listed(empty)}): they stay as "
-            "they are")
+    return (f"nothing to repaint in {len(empty)} of {len(boxes)} pictures (index {convert.listed(empty)}): they stay "
+            "as they are")
 
 
 class BiRefInpaintPaste(io.ComfyNode):

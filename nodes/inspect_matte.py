@@ -43,8 +43,8 @@ class BiRefInspect(io.ComfyNode):
                 io.Image.Output("comparison", display_name="comparison",
                                 tooltip="The four views of each picture that is shown, as one picture."),
                 io.Float.Output("coverage", display_name="coverage",
-                                tooltip="Share of all the pictures' area that the subject covers: the mean of the mask, "
-                                        "0 to 1."),
+                                tooltip="Share of all the pictures' area that the subject covers: the mean of the "
+                                        "mask, 0 to 1."),
                 io.Int.Output("x", display_name="x", tooltip="Left side of the subject's box, in pixels."),
                 io.Int.Output("y", display_name="y", tooltip="Upper side of the subject's box, in pixels."),
                 io.Int.Output("width", display_name="width",

@@ -26,10 +26,10 @@ def planar(image: Tensor) -> Tensor:
 def part(image: Tensor, box: Box, size: Size) -> Tensor:
     """The part `box` (top, left, bottom, right, in pixels) of image [B,H,W,C] at `size` (H,W): [B,*size,C].
 
-    Pixel (i, j) covers [i, i+1) × [j, j+1); the box may have fractions and reach beyond the picture, where its outermost
-    pixels go on (`coverage` tells where). Bicubic (Catmull-Rom; Keys 1981, a = -1/2), widened where it shrinks so that
-    nothing aliases. It overshoots at hard edges: clamp the result. A box of whole pixels at its own size is copied
-    exactly.
+    Pixel (i, j) covers [i, i+1) × [j, j+1); the box may have fractions and reach beyond the picture, where its
+    outermost pixels go on (`coverage` tells where). Bicubic (Catmull-Rom; Keys 1981, a = -1/2), widened where it
+    shrinks so that nothing aliases. It overshoots at hard edges: clamp the result. A box of whole pixels at its own
+    size is copied exactly.
     """
     top, left, bottom, right = box
     x = image.movedim(-1, 1)
@@ -79,7 +79,7 @@ def _cubic(distance: Tensor) -> Tensor:
 
 
 def blur(image: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of image [B,H,W,C] with a standard deviation of `sigma` pixels; the picture is mirrored at its sides.
+    """Gaussian blur of image [B,H,W,C], standard deviation `sigma` pixels; the picture is mirrored at its sides.
 
     A wide blur is computed on a reduced picture, so that time does not grow with `sigma`. Values stay in their range.
     """

@@ -108,8 +108,8 @@ def test_light_falls_on_the_edge_only_and_only_lightens():
     added = wrapped(colour, alpha, orange, 0.5, 12) - colour
     gain = added[0, 100, :, 0]  # from the left edge at 40 to the right one at 160
     assert (added >= 0).all() and not added[..., 2].any()  # no light in this channel
-    assert gain[41] == pytest.approx(0.5 * 0.8 * 0.83, abs=0.03)  # half of what screen with white adds to 0.2; 0.83: the
-    # share of it 1.5 pixels inside
+    # Half of what screen with white adds to 0.2; 1.5 pixels inside the edge, 0.83 of that.
+    assert gain[41] == pytest.approx(0.5 * 0.8 * 0.83, abs=0.03)
     assert gain[46] < gain[41] and gain[60:140].max() < 1e-3
     assert torch.equal(wrapped(colour, alpha, torch.zeros_like(orange), 0.5, 12), colour)
     assert torch.equal(wrapped(colour, alpha, orange, 0, 12), colour)

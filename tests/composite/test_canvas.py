@@ -13,8 +13,8 @@ GREEN = torch.tensor([0.0, 1.0, 0.0])
 def ramp(height: int, width: int) -> torch.Tensor:
     """Red grows to the right, blue downwards: [1,height,width,3]."""
     x, y = torch.arange(width) + 0.5, torch.arange(height) + 0.5
-    return torch.stack([(x / width).expand(height, -1), torch.zeros(height, width), (y / height)[:, None].expand(-1, width)],
-                       -1)[None]
+    red, blue = (x / width).expand(height, -1), (y / height)[:, None].expand(-1, width)
+    return torch.stack([red, torch.zeros(height, width), blue], -1)[None]
 
 
 def test_fill_covers_and_cuts_both_sides_alike():

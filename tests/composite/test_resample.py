@@ -41,7 +41,7 @@ def test_beyond_the_picture_its_rim_goes_on(noise):
 
 
 def test_coverage_is_the_area_of_each_pixel_in_the_picture():
-    """Moved by half a pixel to the right, two pixels cover half of the first, all of the next, half of the one after."""
+    """Moved right by half a pixel, two pixels cover half of the first, all of the next, half of the one after."""
     covered = coverage((1, 2), (0, -0.5, 1, 3.5), (1, 4))
     assert covered.tolist() == [[0.5, 1, 0.5, 0]]
     halved = coverage((3, 8), (0, 0, 4, 8), (2, 4))

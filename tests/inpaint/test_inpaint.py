@@ -83,8 +83,9 @@ def test_there_and_back_is_the_identity(height, width, box, context, multiple, a
         mask = 1 - mask
     region = inpaint.region(mask, which, grow=3, feather=5)
     for area in (0, MEGAPIXEL // 32):
-        (window,), size = inpaint.plan([bounds(region[0], inpaint.VISIBLE)], (height, width), context=context, area=area,
-                                       multiple=multiple, most_aspect=aspect)
+        boxes = [bounds(region[0], inpaint.VISIBLE)]
+        (window,), size = inpaint.plan(boxes, (height, width), context=context, area=area, multiple=multiple,
+                                       most_aspect=aspect)
         pasted = inpaint.paste(picture, region, window, inpaint.cut(picture[..., :3], window, size))
         stays = region == 0 if area else torch.ones_like(region, dtype=torch.bool)
         assert torch.equal(pasted[stays], picture[stays]) and torch.equal(pasted[..., 3], picture[..., 3])
