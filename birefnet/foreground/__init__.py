@@ -11,7 +11,7 @@ from torch import Tensor
 from .blurfusion import WIDTHS, blur_fusion
 from .multilevel import multi_level
 
-__all__ = ["METHODS", "WIDTHS", "blur_fusion", "estimate", "multi_level"]
+__all__ = ["METHODS", "WIDTHS", "estimate"]
 
 METHODS = ("multi-level", "blur fusion")
 
