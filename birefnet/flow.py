@@ -18,8 +18,8 @@ REFINEMENTS = 2  # of the fraction, at each level
 FLAT = 1e-4      # squared luma slope under which nothing tells where a block has gone
 
 # Which of nine values to put in order so that the fifth is the median (Devillard, "Fast median search", 1998).
-MEDIAN_OF_NINE = ((1, 2), (4, 5), (7, 8), (0, 1), (3, 4), (6, 7), (1, 2), (4, 5), (7, 8), (0, 3), (5, 8), (4, 7), (3, 6),
-                  (1, 4), (2, 5), (4, 7), (4, 2), (6, 4), (4, 2))
+MEDIAN_OF_NINE = ((1, 2), (4, 5), (7, 8), (0, 1), (3, 4), (6, 7), (1, 2), (4, 5), (7, 8), (0, 3), (5, 8), (4, 7),
+                  (3, 6), (1, 4), (2, 5), (4, 7), (4, 2), (6, 4), (4, 2))
 
 
 def flow(here: Tensor, there: Tensor) -> Tensor:

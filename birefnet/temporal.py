@@ -55,7 +55,7 @@ class Smoother:
         return result[:, 0]
 
     def _past(self, before: Tensor | None, shape: torch.Size) -> tuple[Tensor, ...] | None:
-        """The state moved to where its places are now, and the trust in that; None where there is none or it is over."""
+        """The state moved to where its places are now, and the trust in that; None at a beginning."""
         if self._state is None or self._state.shape[2:] != shape[2:]:
             return None
         motion, trust = motion_between(self._luma, before)

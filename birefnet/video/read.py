@@ -115,7 +115,8 @@ class File:
         header = self._container.start_time
         self._origin = start or min(time, Fraction(header or 0, pyav().time_base))
         self.colour = colour_of(frame, self._stream)
-        self.height, self.width, self.aspect = frame.height, frame.width, self._stream.sample_aspect_ratio or Fraction(1)
+        self.height, self.width = frame.height, frame.width
+        self.aspect = self._stream.sample_aspect_ratio or Fraction(1)
         self._turn = orientation(frame)
         if self._turn[0] == 0:
             self.height, self.width, self.aspect = self.width, self.height, 1 / self.aspect

@@ -183,5 +183,5 @@ def _as_sentences(path: Path) -> Iterator[None]:
         yield
     except VideoError:
         raise
-    except (pyav().error.FFmpegError, OSError, pictures.PictureError) as error:
+    except (pyav().error.FFmpegError, OSError, ValueError) as error:  # an encoder that this PyAV lacks is a ValueError
         raise VideoError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from error

@@ -32,7 +32,8 @@ def handheld(picture: Tensor, shift: float = 1.0) -> list[Tensor]:
         zoom, turn = 1 + 0.04 * math.sin(0.7 * i), 0.03 * math.sin(0.5 * i)
         x, y = 0.08 * shift * math.sin(0.6 * i), 0.06 * shift * math.cos(0.8 * i)
         c, s = 0.75 * zoom * math.cos(turn), 0.75 * zoom * math.sin(turn)
-        grid = F.affine_grid(torch.tensor([[[c, -s, x], [s, c, y]]]), [1, 1, 2 * HEIGHT, 2 * WIDTH], align_corners=False)
+        place = torch.tensor([[[c, -s, x], [s, c, y]]])
+        grid = F.affine_grid(place, [1, 1, 2 * HEIGHT, 2 * WIDTH], align_corners=False)
         frame = F.grid_sample(picture.movedim(-1, 0)[None], grid, mode="bicubic", align_corners=False)
         clip.append(F.avg_pool2d(frame, 2)[0].movedim(0, -1).clamp(0, 1))
     return clip
@@ -62,7 +63,7 @@ def noisy(truth: list[Tensor], kind: str) -> list[Tensor]:
 
 
 def flicker(alphas: list[Tensor], truth: list[Tensor]) -> float:
-    """dtSSD (Erofeev et al., "Perceptually motivated benchmark for video matting", BMVC 2015), as a mean over frames."""
+    """dtSSD (Erofeev et al., "Perceptually motivated benchmark for video matting", BMVC 2015), mean over frames."""
     return float(np.mean([((a - b) - (c - d)).square().mean().sqrt()
                           for a, b, c, d in zip(alphas[1:], alphas, truth[1:], truth)]))
 

@@ -141,8 +141,8 @@ def test_ten_bits_are_not_rounded_to_eight(tmp_path):
 
 @pytest.mark.parametrize(("pixels", "codec", "suffix"), [
     ("rgb24", "png", ".mov"), ("gray", "ffv1", ".mkv"), ("yuv444p", "ffv1", ".mkv"), ("yuv411p", "ffv1", ".mkv"),
-    ("gray", "gif", ".gif"), ("yuyv422", "rawvideo", ".nut"), ("nv12", "rawvideo", ".nut"), ("gbrp", "libvpx-vp9", ".mkv"),
-    ("rgba", "png", ".mov"), ("bgr0", "ffv1", ".mkv"), ("yuvj420p", "mjpeg", ".avi")])
+    ("gray", "gif", ".gif"), ("yuyv422", "rawvideo", ".nut"), ("nv12", "rawvideo", ".nut"),
+    ("gbrp", "libvpx-vp9", ".mkv"), ("rgba", "png", ".mov"), ("bgr0", "ffv1", ".mkv"), ("yuvj420p", "mjpeg", ".avi")])
 def test_every_usual_sample_format_gives_the_same_grey(tmp_path, pixels, codec, suffix):
     grey = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 160, np.uint8), format="rgb24").reformat(format=pixels)
     path = write(tmp_path / f"grey{suffix}", [grey], pixels=pixels, codec=codec)

@@ -43,8 +43,9 @@ def matte_video(
                                     colours=None if mask else foreground.estimate)
             count = 0
             with video.writing(out, clip, kind) as writer:
-                for count, (time, picture, _) in enumerate(tqdm(matting, total=clip.count, unit="frame", disable=None), 1):
+                for time, picture, _ in tqdm(matting, total=clip.count, unit="frame", disable=None):
                     writer.write(time, picture)
+                    count += 1
     except video.VideoError as error:
         raise CommandError(str(error)) from None
     except (RuntimeError, MemoryError) as error:
