@@ -28,7 +28,8 @@ def test_the_mask_is_the_same_however_little_memory_there_is(host, room):
     plenty = masks(host, batch(host, 64, frames_per_pass=6))
     assert plenty.shape == (6, 192, 256)
     tight = masks(host, batch(host, room, frames_per_pass=6))
-    assert np.abs(tight - plenty).max() <= 1 / 255
+    # The processor takes over in fp32, from what may have been a half precision.
+    assert np.abs(tight - plenty).max() <= (1 if room else 5) / 255
     if room == 0:
         assert "going on with the CPU" in host.log()
 
