@@ -61,7 +61,7 @@ def _windows(unknown: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 class Laplacian:
     """p [P] -> L p [P]: the sum over the windows [9,K] of p - U U'p, from the pixels' colours [P,C].
 
-    All gathers, no scatters, and sums over planes of K numbers: several times as fast as small matrices one by one.
+    All gathers, no scatters, and sums over planes of K numbers: faster than small matrices one by one.
     """
 
     def __init__(self, colours: torch.Tensor, windows: torch.Tensor, epsilon: float) -> None:
