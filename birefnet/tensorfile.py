@@ -16,6 +16,8 @@ from .detect import CheckpointError
 
 STORED = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
 PIECE = 1 << 20                     # bytes that are read at a time where they have to be converted
+SERIAL = (1 << 15) - 1              # numbers that PyTorch converts in one thread: waking the others so often costs more,
+                                    # and on a busy machine each time waits for the scheduler
 WRAPPERS = ("module", "_orig_mod")  # DataParallel and torch.compile
 NESTS = ("state_dict", "model")     # where training scripts put the weights
 
@@ -102,8 +104,10 @@ class SafetensorsReader:
         else:
             piece = self.piece.view(stored)
             for part in tensor.view(-1).split(len(piece)):
-                self.fill(piece[:len(part)])
-                part.copy_(piece[:len(part)])
+                values = piece[:len(part)]
+                self.fill(values)
+                for some, converted in zip(values.split(SERIAL), part.split(SERIAL)):
+                    converted.copy_(some)
         return tensor
 
     def fill(self, values: Tensor) -> None:
