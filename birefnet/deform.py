@@ -17,7 +17,8 @@ from torch import Tensor
 from . import deform_triton
 
 SCRATCH_BYTES = 16 << 20  # on the CPU, where larger runs measured no faster
-DEVICE_SCRATCH_BYTES = 128 << 20  # elsewhere, where every run costs launches
+DEVICE_SCRATCH_BYTES = 128 << 20  # on GPUs, where every run costs launches
+EVEN = 16                 # positions, of which a run is a multiple: products of odd sizes may miss the fastest kernels
 GATHER_BYTES = 100        # per tap: four rows and shares, and what it takes to find them
 
 
@@ -44,11 +45,12 @@ def framed(x: Tensor) -> Tensor:
 
 
 def deformed_columns(x: Tensor, offset: Tensor, modulation: Tensor, side: int, first_row: int = 0,
-                     frame: Tensor | None = None) -> Iterator[Tensor]:
+                     frame: Tensor | None = None, scratch: int | None = None) -> Iterator[Tensor]:
     """What the kernel of side k is multiplied with, run by run: [P,k²·C] for P positions at a time.
 
     offset [B,2k²,h,W] and modulation [B,k²,h,W] may be those of a band, rows first_row.. of x [B,C,H,W]; the runs
-    together cover its B·h·W positions. frame: framed(x), for callers that need it more than once.
+    together cover its B·h·W positions. frame: framed(x), for callers that need it more than once. scratch: bytes for
+    one run; by default what is fastest, and never more.
     """
     if x.is_cuda and deform_triton.usable(x):
         yield from deform_triton.deformed_columns(x, offset, modulation, side, first_row)
@@ -57,8 +59,9 @@ def deformed_columns(x: Tensor, offset: Tensor, modulation: Tensor, side: int, f
     channels, taps = x.shape[1], side**2
     offset, modulation = (values.permute(0, 2, 3, 1).flatten(0, 2) for values in (offset, modulation))
     band = (first_row, len(offset) // (len(x) * x.shape[3]), *x.shape[2:])
-    scratch = SCRATCH_BYTES if x.device.type == "cpu" else DEVICE_SCRATCH_BYTES
-    step = max(1, scratch // (taps * (channels * x.element_size() + GATHER_BYTES)))
+    fastest = DEVICE_SCRATCH_BYTES if x.device.type in ("cuda", "mps") else SCRATCH_BYTES
+    scratch = fastest if scratch is None else min(scratch, fastest)
+    step = EVEN * max(1, scratch // (EVEN * taps * (channels * x.element_size() + GATHER_BYTES)))
     for start in range(0, len(offset), step):
         run = slice(start, min(start + step, len(offset)))
         dy, dx = offset[run].float().view(-1, taps, 2).unbind(2)

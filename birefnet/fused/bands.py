@@ -26,17 +26,18 @@ def bands(height: int, row_bytes: int, scratch: int) -> Iterator[tuple[int, int]
         yield height * i // count, height * (i + 1) // count
 
 
-def by_bands(make: Rows, height: int, row_bytes: int, scratch: int) -> Tensor:
-    """The whole map of rows that `make` gives, made band by band, in channels-last memory."""
+def by_bands(make: Rows, height: int, row_bytes: int, scratch: int, frame: int = 0) -> Tensor:
+    """The whole map of rows that `make` gives, made band by band, in channels-last memory; `frame` zeros around it."""
     y = None
     for start, stop in bands(height, row_bytes, scratch):
         part = make(start, stop)
-        if stop - start == height:
+        if stop - start == height and not frame:
             return part
         if y is None:
             batch, channels, _, width = part.shape
-            y = part.new_empty(batch, height, width, channels).permute(0, 3, 1, 2)
-        y[:, :, start:stop] = part
+            size = (batch, height + 2 * frame, width + 2 * frame, channels)
+            y = (part.new_zeros(size) if frame else part.new_empty(size)).permute(0, 3, 1, 2)
+        y[:, :, frame + start:frame + stop, frame:frame + part.shape[3]] = part
     return y
 
 

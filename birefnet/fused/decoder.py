@@ -43,15 +43,19 @@ class FusedDecoder(nn.Module):
         self.image_head = compose([plain.ipt_blk1, last], lambda: ImageHead(
             plain.ipt_blk1, last.weight.split(widths, 1)[1], last.bias))
 
-    def forward(self, image: Tensor, large: list[Tensor], small: list[Tensor] | None, x4: Tensor, scratch: int
+    def forward(self, image: Tensor, large: list[Tensor], small: list[Tensor], x4: Tensor, scratch: int
                 ) -> Tensor:
-        """Logits from the image, x1..x3 of the whole and of the half-size look, and the squeezed x4."""
+        """Logits from the image, x1..x3 of the whole and of the half-size look, and the squeezed x4.
+
+        The lists are emptied: a map is let go when its stage has read it.
+        """
         p = self.block(4, rows_of(x4), x4, image, scratch)
         for n in (4, 3, 2):
             edges = getattr(self, f"gate_{n}")(p).relu_()
             p.mul_(getattr(self, f"gdt_convs_attn_{n}")(edges).sigmoid_())
-            skip, half = large[n - 2], None if small is None else small[n - 2]
-            p = self.block(n - 1, getattr(self, f"lateral_block{n}").joined(p, skip, half), skip, image, scratch)
+            skip, half = large.pop(), small.pop() if small else None
+            rows = getattr(self, f"lateral_block{n}").joined(p, skip, half)
+            p = self.block(n - 1, rows, skip, image, scratch)
         return self.image_head(image, scratch).add_(resize(p, image.shape[2:]))
 
     def block(self, n: int, rows: Rows, like: Tensor, image: Tensor, scratch: int) -> Tensor:
@@ -102,7 +106,7 @@ class FusedDecoderBlock(nn.Module):
         def stored(rows: Rows) -> Rows:
             return (lambda start, stop: rows(start, stop).float()) if self.gives_logits else rows
 
-        view = self.dec_att(by_bands(read, height, row_bytes, scratch), scratch)
+        view = self.dec_att(by_bands(read, height, row_bytes, scratch, self.dec_att.frame), scratch)
         row_bytes = row_bytes if self.conv_resi is not None else view[:, :, :1].numel() * view.element_size() * 4
         return by_bands(write, height, row_bytes, scratch)
 

@@ -33,23 +33,23 @@ class FusedBiRefNet(BiRefNet):
         self.check(x)
         scratch = self.scratch(x.device)
         large = self.bb(x, scratch)
-        small = None
-        if self.config.multi_scale != "none":
-            small = self.bb(resize(x, (x.shape[2] // 2, x.shape[3] // 2)), scratch)
+        looks = self.config.multi_scale != "none"
+        small = self.bb(resize(x, (x.shape[2] // 2, x.shape[3] // 2)), scratch) if looks else []
         x4 = self.context(large, small)
         x4 = self.squeeze_module[0]([rows_of(x4)], x4, scratch)
         return self.decoder(x, large, small, x4, scratch)
 
-    def context(self, large: list[Tensor], small: list[Tensor] | None) -> Tensor:
-        """What the squeeze block reads: all maps at x4's size, concatenated."""
+    def context(self, large: list[Tensor], small: list[Tensor]) -> Tensor:
+        """What the squeeze block reads: all maps at x4's size, concatenated. Takes the fourth ones off the lists."""
         size = large[3].shape[2:]
         views = []
         for i, whole in enumerate(large):
             view = resize(whole, size)
-            if small is not None:
+            if small:
                 half = resize_twice(small[i], whole.shape[2:], size)
                 view = torch.cat([view, half], 1) if self.config.multi_scale == "cat" else view + half
             views.append(view)
+        del large[3:], small[3:]
         return torch.cat(views, 1)
 
     def scratch(self, device: torch.device) -> int:

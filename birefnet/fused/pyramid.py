@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..blocks import ASPP, DeformableASPP
-from ..deform import column_kernel, deformed_columns, framed
+from ..deform import column_kernel, deformed_columns
 from .algebra import folded, merged
 from .bands import by_bands, convolve_rows, rows_of
 from .products import product
@@ -20,12 +22,16 @@ def fused_aspp(plain: nn.Module) -> nn.Module:
 
 
 class Skip(nn.Module):
+    frame = 0
+
     def forward(self, x: Tensor, scratch: int) -> Tensor:
         return x
 
 
 class FusedASPP(nn.Module):
     """Plain atrous branches; the mixing convolution acts on each, and the sum takes the concatenation's place."""
+
+    frame = 0  # zeros that the input comes with on each side
 
     def __init__(self, plain: ASPP) -> None:
         super().__init__()
@@ -38,16 +44,16 @@ class FusedASPP(nn.Module):
         self.mix = nn.ParameterList(part.flatten(1).contiguous() for part in parts)
         self.mix_pool = nn.Parameter(of_pool)
 
-    def forward(self, x: Tensor, scratch: int) -> Tensor:
-        """[B,C,H,W] → [B,C,H,W], both in channels-last memory."""
+    def forward(self, framed: Tensor, scratch: int) -> Tensor:
+        """[B,C,H+2·frame,W+2·frame] → [B,C,H,W], both in channels-last memory."""
+        x = framed[:, :, self.frame:framed.shape[2] - self.frame, self.frame:framed.shape[3] - self.frame]
         batch, _, height, width = x.shape
         pooled = F.conv2d(F.relu(self.pool(x.mean((2, 3), keepdim=True))), self.mix_pool, self.bias)
-        prepared = self.prepare(x)
         row_bytes = batch * width * self.channels() * x.element_size()
 
         def mixed_views(start: int, stop: int) -> Tensor:
             total = None
-            for view in self.views(x, prepared, start, stop):
+            for view in self.views(framed, x, start, stop, scratch):
                 total = view if total is None else total.add_(view)
             return total.view(batch, stop - start, width, -1).permute(0, 3, 1, 2).add_(pooled).relu_()
 
@@ -57,10 +63,7 @@ class FusedASPP(nn.Module):
         """Of temporaries, per position."""
         return 2 * self.branches[0].out_channels + 2 * len(self.bias)
 
-    def prepare(self, x: Tensor) -> Tensor:
-        return x
-
-    def views(self, x: Tensor, prepared: Tensor, start: int, stop: int):
+    def views(self, framed: Tensor, x: Tensor, start: int, stop: int, scratch: int) -> Iterator[Tensor]:
         """Every branch's share of rows [start, stop), mixed, as [B·(stop-start)·W,C]."""
         for branch, mix in zip(self.branches, self.mix):
             view = convolve_rows(branch, rows_of(x), x.shape[2], start, stop).relu_()
@@ -69,6 +72,8 @@ class FusedASPP(nn.Module):
 
 class FusedDeformableASPP(FusedASPP):
     """Deformable branches, each mixed down while its columns are at hand."""
+
+    frame = 1  # `deformed_columns` reads there what is outside
 
     def __init__(self, plain: DeformableASPP) -> None:
         super().__init__(plain)
@@ -85,10 +90,7 @@ class FusedDeformableASPP(FusedASPP):
         # Offsets and modulations of all branches, and those of one once more, in order and in float32.
         return sum(3 * side**2 for side in self.sides) + 8 * max(self.sides)**2 + 2 * len(self.bias)
 
-    def prepare(self, x: Tensor) -> Tensor:
-        return framed(x)
-
-    def views(self, x: Tensor, prepared: Tensor, start: int, stop: int):
+    def views(self, framed: Tensor, x: Tensor, start: int, stop: int, scratch: int) -> Iterator[Tensor]:
         places = {}
         for side, kernel, bias, mix in zip(self.sides, self.kernels, self.biases, self.mix):
             taps = side**2
@@ -96,5 +98,6 @@ class FusedDeformableASPP(FusedASPP):
                 places[side] = list(convolve_rows(self.places[str(side)], rows_of(x), x.shape[2], start, stop)
                                     .split(3 * taps, 1))
             offset, modulation = places[side].pop(0).split([2 * taps, taps], 1)
-            runs = deformed_columns(x, offset, 2 * modulation.float().sigmoid_(), side, start, prepared)
+            runs = deformed_columns(x, offset, 2 * modulation.float().sigmoid_(), side, start,
+                                    framed.permute(0, 2, 3, 1).flatten(0, 2), scratch)
             yield torch.cat([product(product(columns, kernel, bias).relu_(), mix) for columns in runs])

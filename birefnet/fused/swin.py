@@ -22,6 +22,7 @@ from ..swin import Block, PatchMerging, SwinTransformer, WindowAttention, edge_m
 from .normalize import early_dtype, normalized, normalized_map
 from .products import convolve, gelu_, linear
 
+EVEN = 16    # windows of a group: products of odd sizes may miss the fastest kernels
 ALIGNED = 8  # elements: rows of a bias that start so keep CUDA's fast attention kernels
 
 
@@ -69,6 +70,7 @@ class FusedBlock(nn.Module):
         attn, mlp = self.attn, self.mlp
         token = 8 * channels + (len(mlp.fc1.weight) + 3 * channels) * dtype.itemsize
         most = max(1, scratch // (token * attn.window**2))
+        most -= most % EVEN if most > EVEN else 0
         tokens = x.view(-1, channels)
         for group in window_groups(batch, height, width, attn.window, attn.shift, most, x.device):
             part = tokens.index_select(0, group.tokens)
