@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import birefnet
-from birefnet import pictures, precision
+from birefnet import foreground, pictures, precision
 from birefnet.__main__ import main
 from birefnet.commands import _running
 
@@ -86,6 +86,16 @@ def test_a_colour_as_background(tmp_path, cut, photo, network, text, colour):
     assert Image.open(tmp_path / "b.png").mode == "RGB"
     # Half a level for rounding, half for colours under an alpha that rounds to 0.
     assert (levels(tmp_path / "b.png") - expected).abs().max() <= 1.01 / 255
+
+
+def test_clean_edges_are_the_subjects_own_colours(tmp_path, cut, photo, network):
+    source = photo("a.png")
+    cut(source, "-o", tmp_path / "b.png", "--clean-edges")
+    image = pictures.read(source)
+    alpha = birefnet.matte(network, image)
+    expected = pictures.cutout(foreground.estimate(image, alpha), alpha)[0]
+    assert (levels(tmp_path / "b.png") - expected).abs().max() <= 0.51 / 255
+    assert (expected - pictures.cutout(image, alpha)[0]).abs().max() > 2 / 255
 
 
 def test_a_translucent_background_keeps_alpha(tmp_path, cut, photo):

@@ -34,6 +34,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--mask", action="store_true", help="write the alpha as 8-bit grey, white = subject")
     kind.add_argument("--background", metavar="COLOUR|FILE", help="lay the subject over a colour or a picture")
+    parser.add_argument("--clean-edges", action="store_true",
+                        help="take the old background's colours out of hair and other soft edges")
     parser.add_argument("--force", action="store_true", help="overwrite results that exist")
     parser.set_defaults(run=run)
 
@@ -42,4 +44,5 @@ def run(args: argparse.Namespace) -> int:
     """Cuts all inputs; 0 where every one was written, else 1."""
     from .work import cut
 
-    return cut(args.inputs, args.out, args.model, args.dtype, args.size, args.mask, args.background, args.force)
+    return cut(args.inputs, args.out, args.model, args.dtype, args.size, args.mask, args.background, args.clean_edges,
+               args.force)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ... import is_out_of_memory, pictures
+from ... import foreground, is_out_of_memory, pictures
 from ...composite import parse
 from .. import CommandError
 from .._running import open_model, say
@@ -24,6 +24,7 @@ def cut(
     size: int | tuple[int, int] | None,
     mask: bool,
     background: str | None,
+    clean_edges: bool,
     force: bool,
 ) -> int:
     """Writes the result of every input that can be read; 0 where all were written, else 1.
@@ -47,7 +48,8 @@ def cut(
             if mask:
                 result = alpha[..., None]
             else:
-                result = pictures.cutout(image, alpha)
+                colours = foreground.estimate(image, alpha) if clean_edges else image
+                result = pictures.cutout(colours, alpha)
                 if backdrop is not None:
                     result = pictures.over(result, backdrop.covering(image))
             pictures.write(target, result, force=force)
