@@ -41,15 +41,15 @@ def evaluate(
     for pair in pairs:
         if pair.name in done:
             yield pair, done[pair.name]
-    todo = [pair for pair in pairs if pair.name not in done]
-    if not todo:
+    remaining = [pair for pair in pairs if pair.name not in done]
+    if not remaining:
         return
     write_journal(journal, settings, done)
     # Not forked: PyTorch's threads do not survive that.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool, journal.open("a", encoding="utf-8") as lines:
         running: dict[Future, Pair] = {}
-        for pair in todo:
+        for pair in remaining:
             try:
                 running[pool.submit(score_pair, predict(pair), pair)] = pair
             except (OSError, ValueError) as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from workflow import widgets
 
 WIDGETS = {
-    "BiRefLoad": ["checkpoint", "dtype", "device", "fetch", "patch_order", "normalize"],
+    "BiRefLoad": ["checkpoint", "dtype", "device", "fetch", "patch_order", "normalize", "cuda_graphs"],
     "BiRefSegment": ["size", "frames_per_pass"],
     "BiRefRefineMask": ["black_point", "white_point", "grow", "feather", "fill_holes", "drop_specks", "keep_largest",
                         "edge_radius", "edge_strength"],
@@ -18,6 +20,12 @@ WIDGETS = {
     "BiRefInpaintPaste": [],
     "BiRefEdgeRefine": ["method", "low", "high", "window", "size", "radius"],
     "BiRefSubject": ["pick", "x", "y", "width", "height", "context", "boxes", "size"],
+    "BiRefForeground": ["method", "first_blur", "second_blur"],
+    "BiRefTrimap": ["inward", "outward", "unit", "sure_background", "sure_subject"],
+    "BiRefVideo": ["output", "colour", "fit", "quality", "clean_edges", "smoothing", "size", "frames_per_pass",
+                   "filename_prefix"],
+    "BiRefTemporal": ["strength"],
+    "BiRefRemoveBackground": ["checkpoint", "background", "colour", "clean_edges", "fetch"],
 }
 SOCKETS = {
     "BiRefLoad": ([], ["BACKGROUND_REMOVAL"]),
@@ -31,6 +39,12 @@ SOCKETS = {
     "BiRefEdgeRefine": ([("image", "IMAGE"), ("mask", "MASK"), ("model", "BACKGROUND_REMOVAL")], ["MASK"]),
     "BiRefSubject": ([("model", "BACKGROUND_REMOVAL"), ("image", "IMAGE"), ("mask", "MASK"),
                       ("bboxes", "BOUNDING_BOX")], ["MASK", "IMAGE"]),
+    "BiRefForeground": ([("image", "IMAGE"), ("mask", "MASK")], ["IMAGE", "IMAGE"]),
+    "BiRefTrimap": ([("mask", "MASK")], ["MASK", "MASK"]),
+    "BiRefVideo": ([("model", "BACKGROUND_REMOVAL"), ("video", "VIDEO"), ("background_image", "IMAGE"),
+                    ("background_video", "VIDEO")], ["VIDEO", "STRING"]),
+    "BiRefTemporal": ([("image", "IMAGE"), ("mask", "MASK")], ["MASK"]),
+    "BiRefRemoveBackground": ([("image", "IMAGE")], ["IMAGE", "MASK", "IMAGE"]),
 }
 
 
@@ -70,6 +84,8 @@ def test_the_included_checkpoint_is_the_default_and_comes_first(object_info):
 
 
 @pytest.mark.parametrize("node", WIDGETS)
-def test_help_is_served(host, node):
+def test_help_with_its_picture_is_served(host, node):
     page = host.fetch(f"/extensions/comfyui-biref/docs/{node}.md").decode()
     assert len(page) > 200
+    (picture,) = re.findall(r"!\[.+\]\((.+)\)", page)
+    assert host.fetch(f"/extensions/comfyui-biref/docs/{picture}")[:2] == b"\xff\xd8"  # a JPEG
