@@ -33,12 +33,12 @@ PHOTOS = {
     "Inpaint the Subject": ["face.png"],
     "Pick One of Several": ["pair.jpg"],
 }
-CROPPED = {"face.png": ("astronaut.jpg", (100, 0, 340, 240)), "cup.png": ("coffee.jpg", (60, 0, 500, 400))}
+CROPPED = {"face.png": ("astronaut.jpg", (100, 0, 340, 240)), "cup.png": ("pair.jpg", (600, 150, 1160, 640))}
 
 # What is chosen for these photographs: node, then widgets.
 CHOICES = {
     "Pick One of Several": {"BiRefSubject": {"x": 698, "y": 256, "width": 363, "height": 333}},
-    "Product on a New Background": {"BiRefSegment": {"size": 256}, "BiRefRefineMask": {"black_point": 0.3}},
+    "Product on a New Background": {"BiRefRefineMask": {"black_point": 0.3, "fill_holes": 12000}},
 }
 
 SET = """([node, values]) => {
