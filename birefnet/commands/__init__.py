@@ -23,3 +23,19 @@ def size(text: str) -> int | tuple[int, int]:
     if not sides or not all(64 <= side <= 8192 for side in sides):
         raise argparse.ArgumentTypeError(f"expected N or WIDTHxHEIGHT, each 64 to 8192 pixels, got {text}")
     return sides[0] if len(sides) == 1 else (sides[1], sides[0])
+
+
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """--model, --size and --dtype: which checkpoint runs, and how."""
+    parser.add_argument(
+        "--model", default="birefnet-nano", metavar="NAME|FILE",
+        help="checkpoint: a name of the catalog or a file (default: %(default)s, which is included)",
+    )
+    parser.add_argument(
+        "--size", type=size, metavar="N|WxH",
+        help="pixels that the network sees, a square or width x height (default: the checkpoint's own)",
+    )
+    parser.add_argument(
+        "--dtype", choices=DTYPE_CHOICES, default="auto",
+        help="number format of the computation (default: auto, half precision where the device is good at it)",
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .. import DTYPE_CHOICES, size
+from .. import add_network_options
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -19,18 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "-o", "--out", required=True, type=Path, metavar="OUT",
         help="a .png, .webp or .tif for one picture; a folder for several: each result is <stem>.png there",
     )
-    parser.add_argument(
-        "--model", default="birefnet-nano", metavar="NAME|FILE",
-        help="checkpoint: a name of the catalog or a file (default: %(default)s, which is included)",
-    )
-    parser.add_argument(
-        "--size", type=size, metavar="N|WxH",
-        help="pixels that the network sees, a square or width x height (default: the checkpoint's own)",
-    )
-    parser.add_argument(
-        "--dtype", choices=DTYPE_CHOICES, default="auto",
-        help="number format of the computation (default: auto, half precision where the device is good at it)",
-    )
+    add_network_options(parser)
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--mask", action="store_true", help="write the alpha as 8-bit grey, white = subject")
     kind.add_argument("--background", metavar="COLOUR|FILE", help="lay the subject over a colour or a picture")

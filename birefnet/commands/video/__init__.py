@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .. import DTYPE_CHOICES, size
+from .. import add_network_options
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -21,18 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="with transparency: a .webm (VP9), a .mov (ProRes 4444), or a name without suffix, which becomes a folder "
              "of PNG files; with --background or --mask: an .mp4 (H.264)",
     )
-    parser.add_argument(
-        "--model", default="birefnet-nano", metavar="NAME|FILE",
-        help="checkpoint: a name of the catalog or a file (default: %(default)s, which is included)",
-    )
-    parser.add_argument(
-        "--size", type=size, metavar="N|WxH",
-        help="pixels that the network sees, a square or width x height (default: the checkpoint's own)",
-    )
-    parser.add_argument(
-        "--dtype", choices=DTYPE_CHOICES, default="auto",
-        help="number format of the computation (default: auto, half precision where the device is good at it)",
-    )
+    add_network_options(parser)
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--mask", action="store_true", help="write the alpha as grey, white = subject")
     kind.add_argument(
