@@ -1,1 +1,1 @@
-"""Making checkpoints: pictures, composites, losses, the training loop and its measurement."""
+"""Making checkpoints: data, losses and the training loop; `nano` is what the default checkpoint is made of."""

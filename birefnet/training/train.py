@@ -18,9 +18,9 @@ from ..checkpoint import save
 from ..config import Config
 from ..inference import normalized
 from ..network import BiRefNet
-from .composite import pair
+from .nano.composite import pair
 from .losses import WEIGHTS, total_loss
-from .sources import Pictures
+from .nano.sources import Pictures
 
 # The build of weights/birefnet-nano.safetensors: PVT v2 b0 with narrower MLPs, plain ASPP, residual decoder blocks.
 NANO = Config(family="pvt_v2", widths=(32, 64, 160, 256), depths=(2, 2, 2, 2), heads=(1, 2, 5, 8),

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 import birefnet
-from birefnet.training.evaluate import Score, iou, measure, off_centre, subject_free
+from birefnet.training.nano.evaluate import Score, iou, measure, off_centre, subject_free
 from birefnet.training.train import Plan, train
 
 TINY = birefnet.Config(family="pvt_v2", widths=(8, 8, 16, 16), depths=(1, 1, 1, 1), heads=(1, 1, 2, 2),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from birefnet.training.people import rasterise
+from birefnet.training.nano.people import rasterise
 
 # A square of two triangles over the whole picture, and a smaller triangle in its middle.
 POINTS = np.array([[0, 0], [20, 0], [20, 12], [0, 12], [5, 3], [15, 3], [10, 9]], float)

@@ -1,4 +1,4 @@
-"""How good a checkpoint's mattes are: `python -m birefnet.training.evaluate CHECKPOINT PHOTOS`.
+"""How good a checkpoint's mattes are: `python -m birefnet.training.nano.evaluate CHECKPOINT PHOTOS`.
 
 PHOTOS holds one folder per set: SET/im/NAME.* and SET/gt/NAME.png, the alpha, of the same size.
 """
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from .. import BiRefNet, load, matte
+from ... import BiRefNet, load, matte
 
 SHIFT = 0.25  # what the off-centre measurement adds to a picture's height and width
 
@@ -112,7 +112,7 @@ def seconds(model: BiRefNet, image: Tensor, repeats: int = 5) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m birefnet.training.evaluate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m birefnet.training.nano.evaluate", description=__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--size", type=int, help="network side instead of the checkpoint's own")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from birefnet.training.composite import crop, noise, pair
-from birefnet.training.sources import Pictures, cutout, pack
+from birefnet.training.nano.composite import crop, noise, pair
+from birefnet.training.nano.sources import Pictures, cutout, pack
 
 
 @pytest.fixture(scope="module")
