@@ -26,37 +26,59 @@ class DataError(ValueError):
     """A data set that cannot be used; the message is one sentence."""
 
 
+class Found(NamedTuple):
+    """What a data set holds: its pairs in order of their names, and the pictures and truths that have no partner."""
+
+    pairs: list[Pair]
+    lonely_pictures: list[Path]
+    lonely_truths: list[Path]
+
+
 def find_pairs(data: Path) -> list[Pair]:
-    """All pairs below `data`, in order of their names: a folder with `im/` and `gt/` (or other published names), or
-    one that holds several such sets. Raises DataError where there are none, or a picture has no truth."""
+    """All pairs below `data`, as `survey` finds them. Raises DataError where there are none, or a picture has no truth."""
+    found = survey(data)
+    lonely = [path.name for path in found.lonely_pictures]
+    if lonely:
+        shown = ", ".join(lonely[:5]) + (f" and {len(lonely) - 5} more" if len(lonely) > 5 else "")
+        raise DataError(f"{found.lonely_pictures[0].parent.parent}: no mask of the same name for {shown}")
+    if not found.pairs:
+        raise DataError(f"{data}: no pictures with masks found; expected folders im/ and gt/ with files of the same name")
+    return found.pairs
+
+
+def survey(data: Path) -> Found:
+    """Everything below `data`: a folder with `im/` and `gt/` (or other published names), or one that holds several such
+    sets. Raises DataError where `data` is no folder."""
     if not data.is_dir():
         raise DataError(f"{data}: expected a folder with the pictures in im/ and their masks in gt/")
     sets = [folder for folder in (data, *sorted(path for path in data.rglob("*") if path.is_dir()))
             if _folder(folder, PICTURES) and _folder(folder, TRUTHS)]
-    pairs = [pair for folder in sets for pair in _pairs_of_set(data, folder)]
-    if not pairs:
-        raise DataError(f"{data}: no pictures with masks found; expected folders im/ and gt/ with files of the same name")
-    return pairs
+    found = Found([], [], [])
+    for folder in sets:
+        for whole, part in zip(found, _survey_of_set(data, folder)):
+            whole.extend(part)
+    return found
 
 
-def _pairs_of_set(data: Path, folder: Path) -> list[Pair]:
-    readable = Image.registered_extensions()
-    truths = {path.stem: path for path in sorted(_folder(folder, TRUTHS).iterdir()) if path.suffix.lower() in readable}
+def _survey_of_set(data: Path, folder: Path) -> Found:
+    truths = {path.stem: path for path in _picture_files(_folder(folder, TRUTHS))}
     trimaps = _folder(folder, TRIMAPS)
     by_stem = {path.stem: path for path in sorted(trimaps.iterdir())} if trimaps else {}
-    pairs, lonely = [], []
-    for picture in sorted(_folder(folder, PICTURES).iterdir()):
-        if picture.suffix.lower() not in readable:
-            continue
+    found, seen = Found([], [], []), set()
+    for picture in _picture_files(_folder(folder, PICTURES)):
+        seen.add(picture.stem)
         if picture.stem not in truths:
-            lonely.append(picture.name)
+            found.lonely_pictures.append(picture)
             continue
         name = (folder.relative_to(data) / picture.stem).as_posix()
-        pairs.append(Pair(name, picture, truths[picture.stem], by_stem.get(picture.stem)))
-    if lonely:
-        shown = ", ".join(lonely[:5]) + (f" and {len(lonely) - 5} more" if len(lonely) > 5 else "")
-        raise DataError(f"{folder}: no mask of the same name for {shown}")
-    return pairs
+        found.pairs.append(Pair(name, picture, truths[picture.stem], by_stem.get(picture.stem)))
+    found.lonely_truths.extend(path for stem, path in truths.items() if stem not in seen)
+    return found
+
+
+def _picture_files(folder: Path) -> list[Path]:
+    readable = Image.registered_extensions()
+    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in readable]
 
 
 def _folder(parent: Path, names: tuple[str, ...]) -> Path | None:

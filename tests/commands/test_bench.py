@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import birefnet
+from birefnet import published
 from birefnet.__main__ import main
 from birefnet.commands.bench import builds
 from birefnet.commands.bench.authors import chosen
@@ -96,12 +97,12 @@ def test_a_contender_that_cannot_run_says_why(tmp_path, monkeypatch):
 @pytest.mark.parametrize("backbone, operations", [("swin_v1_l", 2.53e12), ("swin_v1_t", 0.64e12)])
 def test_operations_are_those_of_the_authors_graph(backbone, operations):
     """Counted independently on the authors' code, deformable convolutions as their matrix products."""
-    assert math.isclose(builds.operations(builds.config(backbone), (1024, 1024)), operations, rel_tol=0.01)
+    assert math.isclose(builds.operations(published.config(backbone), (1024, 1024)), operations, rel_tol=0.01)
 
 
-@pytest.mark.parametrize("backbone", builds.BACKBONES)
+@pytest.mark.parametrize("backbone", published.BACKBONES)
 def test_builds_by_name_are_the_authors(backbone):
-    assert builds.config(backbone).backbone == backbone
+    assert published.config(backbone).backbone == backbone
 
 
 def test_the_authors_config_becomes_the_checkpoints():

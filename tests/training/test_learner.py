@@ -8,17 +8,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-import birefnet
 from birefnet.network import BiRefNet
 from birefnet.training.learner import CLIP, Learner
 
-TINY = birefnet.Config(family="pvt_v2", widths=(8, 8, 16, 16), depths=(1, 1, 1, 1), heads=(1, 1, 2, 2),
-                       multi_scale="none", kernels=(3,), inner=8, branch=8, patch_inner=4, gate=4, size=(64, 64))
+@pytest.fixture
+def fresh(config):
+    """A function that makes the tiny build, changed or not, always with the same weights."""
+    def make(**changes: object) -> BiRefNet:
+        torch.manual_seed(0)
+        return BiRefNet(replace(config, **changes)).initialize().train()
 
-
-def fresh(**changes: object) -> BiRefNet:
-    torch.manual_seed(0)
-    return BiRefNet(replace(TINY, **changes)).initialize().train()
+    return make
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def batch():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("attention", ["deformable", "plain"])
-def test_it_learns(batch, dtype, attention):
+def test_it_learns(fresh, batch, dtype, attention):
     learner = Learner(fresh(attention=attention), 3e-3, dtype=dtype)
     losses = [learner.learn(*batch) for _ in range(12)]
     assert losses[-1] < 0.95 * losses[0] and learner.step == 12
@@ -40,7 +40,7 @@ def test_it_learns(batch, dtype, attention):
     assert sum(learner.parts.values()) == losses[-1]
 
 
-def test_pieces_add_up_to_the_batch(batch):
+def test_pieces_add_up_to_the_batch(fresh, batch):
     """Without batch norm, which sees the pieces, and without dropout, gradients are the same up to rounding."""
     def gradients(accumulate: int) -> tuple[float, torch.Tensor]:
         model = fresh(batch_norm=False).eval()
@@ -53,7 +53,7 @@ def test_pieces_add_up_to_the_batch(batch):
     assert (got - expected).norm() < 1e-4 * expected.norm()
 
 
-def test_state_goes_on_with_the_same_numbers(batch):
+def test_state_goes_on_with_the_same_numbers(fresh, batch):
     """Dropout, the optimiser and the averaged weights included."""
     straight = Learner(fresh(), 3e-3, average=0.9)
     for _ in range(2):
@@ -69,7 +69,7 @@ def test_state_goes_on_with_the_same_numbers(batch):
         assert torch.equal(tensor, resumed.result.state_dict()[name]), name
 
 
-def test_only_the_chosen_parameters_learn(batch):
+def test_only_the_chosen_parameters_learn(fresh, batch):
     model = fresh()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     head = model.decoder.conv_out1.parameters()
@@ -80,7 +80,7 @@ def test_only_the_chosen_parameters_learn(batch):
     assert learner.result is model
 
 
-def test_gradients_are_clipped_and_biases_do_not_decay(batch):
+def test_gradients_are_clipped_and_biases_do_not_decay(fresh, batch):
     model = fresh()
     learner = Learner(model, 1e-3)
     learner.learn(*batch)
@@ -90,7 +90,7 @@ def test_gradients_are_clipped_and_biases_do_not_decay(batch):
     assert all(p.ndim == 1 for p in gains["params"]) and all(p.ndim > 1 for p in weights["params"])
 
 
-def test_a_loss_that_is_not_finite_stops_before_it_spoils_the_weights(batch):
+def test_a_loss_that_is_not_finite_stops_before_it_spoils_the_weights(fresh, batch):
     learner = Learner(fresh(), 1e-3)
     before = [p.detach().clone() for p in learner.model.parameters()]
     with pytest.raises(FloatingPointError, match="at step 1; lower the learning rate"):

@@ -14,9 +14,10 @@ import weights
 from ... import CheckpointError, Config, network_size
 from ...checkpoint import configure
 from ...precision import DTYPES
+from ...published import BACKBONES
 from ...tensorfile import open_file
 from .. import CommandError
-from .builds import BACKBONES, operations, write_random
+from .builds import operations, write_random
 from .contender import Contender
 from .rate import product_rate
 from .worker import SETTINGS

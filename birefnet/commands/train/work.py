@@ -1,0 +1,180 @@
+"""From the command's options to a run: its network, pictures and plan put together, then the engine."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from ... import BiRefNet, __version__, is_out_of_memory, pictures, precision
+from ...evaluation.pairs import Pair
+from ...inference import DYNAMIC_RANGE
+from ...training import composites
+from ...training.data.batches import Source
+from ...training.data.check import usual_workers
+from ...training.data.folder import Folder
+from ...training.engine import Export, Interrupted, train as run_engine
+from ...training.plan import TASKS, Phase, Plan, Size, usual_rate
+from ...training.processes import Processes, start
+from ...training.run_folder import OtherRun, RunFolder
+from .. import CommandError
+from .._running import say
+from .beginning import SCRATCH, Beginning, begin
+from .data import gather
+
+EPOCHS = 20
+INCLUDED = "birefnet-nano"
+
+
+class Setup(NamedTuple):
+    """A run, put together. settings: what its folder remembers, to refuse others when it goes on."""
+
+    model: BiRefNet
+    plan: Plan
+    source: Source
+    validation: list[Pair]
+    settings: dict[str, object]
+    export: Export
+
+
+def train(args: argparse.Namespace) -> int:
+    try:
+        processes = start()
+    except ModuleNotFoundError as error:
+        raise CommandError(f"several processes need the package {error.name}: pip install -r requirements-train.txt"
+                           ) from None
+    run = RunFolder(args.out)
+    setup = (from_cache if args.recipe else from_folder)(args, run, processes)
+    try:
+        if processes.first:
+            run.begin(setup.settings)
+        processes.wait()
+        run_engine(run, setup.plan, setup.model, setup.source, processes, workers=max(0, args.workers),
+                   validation=setup.validation, recompute=args.recompute, save_every=args.save_every,
+                   export=setup.export)
+    except (OtherRun, FloatingPointError) as error:
+        raise CommandError(str(error)) from None
+    except pictures.PictureError as error:  # of a worker, with its traceback in front
+        raise CommandError(str(error).strip().splitlines()[-1]) from None
+    except Interrupted:
+        raise KeyboardInterrupt from None
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise CommandError("not enough memory: take a smaller --batch or --size, --accumulate, or --recompute") from None
+    if processes.first:
+        say(f"written: {run.checkpoint}, {run.report.name}")
+    return 0
+
+
+def from_folder(args: argparse.Namespace, run: RunFolder, processes: Processes) -> Setup:
+    """A run on pairs of files."""
+    if any(phase.pictures for phase in args.phase or ()):
+        raise CommandError("--phase with DATA of its own is for --recipe nano")
+    beginning = begin(args.init or INCLUDED, args.build, args.seed)
+    backgrounds = picture_files(args.backgrounds) if args.backgrounds else []
+    data = gather(args.data, args.validate, args.hold_out, args.skip_bad, args.seed, run.checked, usual_workers(),
+                  processes)
+    task, batch = args.task or "general", args.batch or 4
+    steps = args.steps or max(1, -(-round((args.epochs or EPOCHS) * len(data.pairs)) // batch))
+    plan = planned(args, Plan(steps, task, batch, usual_rate(task, batch), augmentations=TASKS[task].augmentations),
+                   processes, own_size(beginning))
+    size = plan.phases[-1].size.single
+    beginning.model.config = replace(beginning.model.config, size=size, task=TASKS[task].words)
+    source = Folder(data.pairs, plan, backgrounds, processes.rank, processes.count)
+    settings = {**plan.describe(), "init": args.init or INCLUDED, "build": args.build, "data": str(args.data.resolve()),
+                "pictures": len(data.pairs), "held_out": len(data.validation), "fingerprint": data.fingerprint,
+                "backgrounds": str(args.backgrounds.resolve()) if args.backgrounds else None}
+    metadata = {**beginning.metadata, "birefnet.data": data.fingerprint, **origin()}
+    return Setup(beginning.model, plan, source, data.validation, settings, Export(metadata))
+
+
+def from_cache(args: argparse.Namespace, run: RunFolder, processes: Processes) -> Setup:
+    """The recipe of the included checkpoint, on composites."""
+    from ...training.nano.sources import installed, pack
+
+    if args.epochs or args.hold_out or args.backgrounds:
+        raise CommandError("--recipe nano makes its own pictures: --epochs, --hold-out and --backgrounds do not apply")
+    init = args.init or SCRATCH
+    beginning = begin(init, "nano" if init == SCRATCH else args.build, args.seed)
+    plan = planned(args, replace(composites.PLAN, task=args.task or "general"), processes)
+    if plan.batch // processes.count % 2:
+        raise CommandError(f"--batch {plan.batch}: half of each process's pictures are new, so its number must be even")
+    for cache in {args.data, *(phase.pictures for phase in plan.phases if phase.pictures)}:
+        if processes.first and not (cache / "index.json").exists():
+            say(f"packing pictures into {cache}")
+            try:
+                pack(cache, installed(args.people, args.seed))
+            except (FileNotFoundError, ModuleNotFoundError) as error:
+                raise CommandError(str(error)) from None
+    processes.wait()
+    validation = []
+    if args.validate:
+        validation = gather(args.validate, None, 0, args.skip_bad, args.seed, run.checked, usual_workers(),
+                            processes).pairs
+    composites.without_dropout(beginning.model)
+    source = composites.Composites(args.data, plan, processes.rank, processes.count)
+    settings = {"recipe": args.recipe, **plan.describe(), "init": init, "data": str(args.data.resolve()),
+                "held_out": len(validation) or None}
+    metadata = {**beginning.metadata, **composites.METADATA, **origin()}
+    return Setup(beginning.model, plan, source, validation, settings,
+                 Export(metadata, torch.float16, composites.surer))
+
+
+def planned(args: argparse.Namespace, plan: Plan, processes: Processes, own: Size | None = None) -> Plan:
+    """The plan with what the user asked for; own: the size where none is asked for, None for the plan's."""
+    asked = {entry.name: getattr(args, entry.name, None) for entry in fields(Plan)}
+    told = {name: value for name, value in asked.items() if value is not None and value is not False}
+    told["dtype"] = chosen_dtype(args.dtype, processes.device)
+    if args.average == 0:
+        told["average"] = None
+    if args.augment is not None:
+        told["augmentations"] = args.augment
+    if args.phase:
+        told["phases"] = tuple(args.phase)
+    elif args.size or own:
+        told["phases"] = (Phase(1.0, args.size or own),)
+    plan = replace(plan, **told)
+    if abs(sum(phase.share for phase in plan.phases) - 1) > 1e-6:
+        raise CommandError(f"the shares of --phase add up to {sum(phase.share for phase in plan.phases):g}; expected 1")
+    if plan.batch % processes.count:
+        raise CommandError(f"--batch {plan.batch} cannot be shared by {processes.count} processes alike")
+    return plan
+
+
+def own_size(beginning: Beginning) -> Size:
+    size = beginning.model.config.size
+    if size is None:
+        low, high = DYNAMIC_RANGE
+        return Size((low, low), (high, high))
+    return Size.fixed(*size)
+
+
+def chosen_dtype(asked: str, device: torch.device) -> str:
+    """Mixed precision that trains: bf16 where it is fast, on older GPUs fp16, whose loss has to be scaled."""
+    if asked != "auto":
+        return asked
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return "bf16" if precision.cpu_multiplies_bfloat16() else "fp32"
+
+
+def picture_files(folder: Path) -> list[Path]:
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in pictures.suffixes())
+    if not found:
+        raise CommandError(f"--backgrounds {folder}: no pictures found there")
+    return found
+
+
+def origin() -> dict[str, str]:
+    """How and with what code the checkpoint is made."""
+    done = subprocess.run(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
+                          capture_output=True, text=True)
+    commit = done.stdout.strip() if done.returncode == 0 else f"version {__version__}"
+    return {"birefnet.commit": commit, "birefnet.command": f"python -m birefnet {shlex.join(sys.argv[1:])}"}

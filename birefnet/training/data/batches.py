@@ -1,0 +1,58 @@
+"""Batches of any source, made ahead by worker processes; a batch depends on the source and its step, on nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import deque
+from collections.abc import Iterator
+from typing import Protocol
+
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+AHEAD = 4  # items per worker that wait to be learnt from
+
+Item = tuple[Tensor, Tensor]  # images uint8 [n,3,h,w] and alphas uint8 [n,1,h,w]
+
+
+class Source(Protocol):
+    """Where a run's pictures come from. `item` is called in workers, `batch` in the training process."""
+
+    reach: int  # how many items before its own a batch is made of
+
+    def item(self, step: int) -> Item:
+        """What is new at a step."""
+
+    def batch(self, step: int, items: list[Item]) -> tuple[Tensor, Tensor]:
+        """Images [B,3,h,w] and alphas [B,1,h,w] in 0..1, from the items of the steps that are in reach, oldest first."""
+
+
+def batches(source: Source, start: int, stop: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of steps start..stop − 1; without workers they are made in this process."""
+    first = max(start - source.reach, 0)
+    loader = DataLoader(_Items(source, first, stop), batch_size=None, num_workers=workers,
+                        prefetch_factor=AHEAD if workers else None, worker_init_fn=_politely)
+    held: deque[Item] = deque(maxlen=source.reach + 1)
+    for step, item in enumerate(loader, first):
+        held.append(item)
+        if step >= start:
+            yield source.batch(step, list(held))
+
+
+class _Items(Dataset):
+    def __init__(self, source: Source, first: int, stop: int) -> None:
+        self.source, self.first, self.stop = source, first, stop
+
+    def __len__(self) -> int:
+        return max(0, self.stop - self.first)
+
+    def __getitem__(self, offset: int) -> Item:
+        return self.source.item(self.first + offset)
+
+
+def _politely(worker: int) -> None:
+    """Workers give way to the training process, which alone answers to an interrupt."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "nice"):
+        os.nice(5)

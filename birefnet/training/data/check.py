@@ -1,0 +1,169 @@
+"""Bad data, found before the first step: every picture and mask is decoded once, and what is wrong is listed.
+
+Masks of 16 bits, of one bit, and palette masks whose colours are grey are read as they are meant. Refused are: files
+without a partner of the same name, two pictures that share one mask, damaged files, a mask of another size than its
+picture (as both stand upright), colours or transparency in a mask, masks of labels (0 and 1 of 255) instead of levels,
+masks of a single value, and masks that look inverted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from ... import pictures
+from ...evaluation.pairs import Pair, survey
+from ...evaluation.report import write_whole
+
+COLOURED = 0.1       # spread of a pixel's colours that is no compression noise
+FEW = 0.001          # share of pixels that may be so
+LABELS = 0.05        # a brightest level below this is a label
+# A mask looks inverted where the frame of the picture is nearly all subject and something inside is not, or the frame
+# is mostly subject and the centre is not.
+FRAME = 0.02         # of height and width
+SOLID, HOLED = 0.95, 0.97
+MOST, LITTLE = 0.75, 0.25
+
+
+class Problem(NamedTuple):
+    """A file that cannot be trained on, and why, in a few words."""
+
+    file: Path
+    reason: str
+
+
+class Checked(NamedTuple):
+    """What is left to train on, what is not, and a fingerprint of the former: names and contents."""
+
+    pairs: list[Pair]
+    problems: list[Problem]
+    fingerprint: str
+
+
+def check(data: Path, known: Path, workers: int, progress: Callable[[list], object] = iter) -> Checked:
+    """Judge every file below `data`, on `workers` threads. Raises DataError where it is no folder.
+
+    known: a JSON file with what an earlier check found, which is used for files that have not changed; written anew.
+    progress: wraps the iteration over pairs, like tqdm.
+    """
+    found = survey(data)
+    problems = [Problem(path, "there is no mask of the same name") for path in found.lonely_pictures]
+    problems += [Problem(path, "there is no picture of the same name") for path in found.lonely_truths]
+    shared = Counter(pair.truth for pair in found.pairs)
+    problems += [Problem(pair.picture, f"several pictures share the mask {pair.truth.name}")
+                 for pair in found.pairs if shared[pair.truth] > 1]
+    pairs = [pair for pair in found.pairs if shared[pair.truth] == 1]
+    earlier = _read(known)
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        verdicts = list(progress(pool.map(lambda pair: _verdict(pair, data, earlier), pairs)))
+    write_whole(known, json.dumps({_key(pair, data): verdict for pair, verdict in zip(pairs, verdicts)}).encode())
+    good, digest = [], hashlib.sha256()
+    for pair, verdict in zip(pairs, verdicts):
+        if verdict["problem"]:
+            which, reason = verdict["problem"]
+            problems.append(Problem(getattr(pair, which), reason))
+        else:
+            good.append(pair)
+            digest.update(f"{pair.name}\0{verdict['content']}\n".encode())
+    return Checked(good, sorted(problems), digest.hexdigest()[:16])
+
+
+def _read(known: Path) -> dict[str, dict]:
+    try:
+        return json.loads(known.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _key(pair: Pair, data: Path) -> str:
+    return "\0".join(path.relative_to(data).as_posix() for path in (pair.picture, pair.truth))
+
+
+def _verdict(pair: Pair, data: Path, earlier: dict[str, dict]) -> dict:
+    """{"stamp": sizes and times of the two files, "content": their digest, "problem": [which, reason] or None}."""
+    stamp = [[status.st_size, status.st_mtime_ns] for status in (pair.picture.stat(), pair.truth.stat())]
+    held = earlier.get(_key(pair, data))
+    if held and held["stamp"] == stamp:
+        return held
+    content = hashlib.sha256()
+    for path in (pair.picture, pair.truth):
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                content.update(block)
+    return {"stamp": stamp, "content": content.hexdigest(), "problem": _problem(pair)}
+
+
+def _problem(pair: Pair) -> tuple[str, str] | None:
+    try:
+        size = _size(pair.picture)
+    except pictures.PictureError as error:
+        return "picture", _short(error, pair.picture)
+    try:
+        mask = pictures.read(pair.truth)[0].numpy()
+    except pictures.PictureError as error:
+        return "truth", _short(error, pair.truth)
+    reason = _misfit(size, mask.shape[:2]) or unusable(mask)
+    return ("truth", reason) if reason else None
+
+
+def _short(error: Exception, path: Path) -> str:
+    return str(error).removeprefix(f"{path}: ")
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Height and width of the upright picture, after decoding all of it; a JPEG in an eighth of its size, for speed."""
+    try:
+        with Image.open(path, formats=["JPEG"]) as image:
+            width, height = image.size
+            turned = image.getexif().get(pictures.ORIENTATION, 1) > 4
+            image.draft("RGB", (width // 8, height // 8))
+            image.load()
+            return (width, height) if turned else (height, width)
+    except Exception:  # other formats, and whatever is wrong with this one, which `read` puts into words
+        return tuple(pictures.read(path).shape[1:3])
+
+
+def _misfit(picture: tuple[int, int], mask: tuple[int, int]) -> str | None:
+    if picture == mask:
+        return None
+    told = f"the mask is {mask[1]}×{mask[0]}, the picture {picture[1]}×{picture[0]}"
+    if picture == mask[::-1]:
+        return f"{told} after its EXIF orientation turned it: turn the mask too"
+    return told
+
+
+def unusable(mask: np.ndarray) -> str | None:
+    """Why a mask as read, float [H,W,3 or 4] in 0..1, cannot be trained on, or None."""
+    if mask.shape[2] == 4 and mask[..., 3].min() < 1:
+        return "the mask has transparency; save its alpha channel as a grey picture"
+    colours = mask[..., :3]
+    if (np.ptp(colours, axis=2) > COLOURED).mean() > FEW:
+        return "the mask has colours (a palette of labels?); save it as grey levels, white for the subject"
+    levels = colours.mean(2)
+    if levels.max() == levels.min():
+        return f"the mask is {'empty: nothing is subject' if levels.max() < 0.5 else 'full: everything is subject'}"
+    if levels.max() < LABELS:
+        return f"the mask's brightest level is {levels.max() * 255:.3g} of 255: labels? save the subject as white"
+    return "the mask looks inverted: the picture's frame is subject, and its inside is not" if inverted(levels) else None
+
+
+def inverted(levels: np.ndarray) -> bool:
+    """Whether a mask [H,W] in 0..1 looks as if black were the subject, by its frame, centre and mean."""
+    height, width = levels.shape
+    y, x = max(1, round(FRAME * height)), max(1, round(FRAME * width))
+    frame = np.concatenate([part.ravel() for part in (levels[:y], levels[-y:], levels[y:-y, :x], levels[y:-y, -x:])])
+    centre = levels[height // 3:height - height // 3, width // 3:width - width // 3].mean()
+    return frame.mean() >= SOLID and levels.mean() <= HOLED or frame.mean() >= MOST and centre <= LITTLE
+
+
+def usual_workers() -> int:
+    return max(1, os.cpu_count() or 1)

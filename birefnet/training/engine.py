@@ -1,0 +1,177 @@
+"""The loop: learn, write down, validate, save; one for every source of pictures.
+
+What a run computes depends on its plan, its source, its first network and the number of processes' batch as a whole, so
+a run that was stopped goes on to the same numbers (to rounding on GPUs, some of whose kernels add in any order).
+"""
+
+from __future__ import annotations
+
+import io
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from tqdm import tqdm
+
+from .. import checkpoint
+from ..evaluation.pairs import Pair
+from ..evaluation.report import write_whole
+from ..network import BiRefNet
+from ..precision import DTYPES
+from .data.batches import Source, batches
+from .events import Events
+from .learner import Learner
+from .page import write_page
+from .plan import Plan
+from .processes import Processes
+from .recompute import recompute_blocks
+from .run_folder import RunFolder
+from .validate import column, shown, validate
+
+CURVE = 400  # points of a loss curve, about
+
+
+@dataclass(frozen=True)
+class Export:
+    """How the checkpoint is written: metadata beside what `checkpoint.save` adds, storage, and a last change."""
+
+    metadata: dict[str, str] = field(default_factory=dict)
+    dtype: torch.dtype = torch.float32
+    change: Callable[[BiRefNet], BiRefNet] = lambda model: model
+
+    def write(self, run: RunFolder, learner: Learner) -> None:
+        metadata = {**self.metadata, "birefnet.step": str(learner.step)}
+        checkpoint.save(self.change(learner.result), run.checkpoint, metadata, self.dtype)
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, and has saved its state."""
+
+
+def train(run: RunFolder, plan: Plan, model: BiRefNet, source: Source, processes: Processes, *, workers: int,
+          validation: Sequence[Pair] = (), recompute: bool = False, save_every: int = 200,
+          export: Export = Export()) -> None:
+    """Train to the plan's end, or go on from the run's state.
+
+    validation: pairs that are measured before the first step, ten times on the way, and at the end. Raises Interrupted
+    at Ctrl-C, and FloatingPointError, see Learner.learn.
+    """
+    learner = Learner(model.to(processes.device).train(), plan.rate, average=plan.average, dtype=DTYPES[plan.dtype],
+                      accumulate=plan.accumulate, seed=plan.seed * processes.count + processes.rank,
+                      wrap=processes.wrap, processes=processes.count)
+    if recompute:
+        recompute_blocks(model)
+    state = run.stored()
+    if state is not None:
+        learner.load_state_dict(state)
+    del state
+    log = Log(run, plan, learner, validation, processes)
+    if learner.step == 0:
+        log.measure()
+    with interrupts() as interrupted, tqdm(total=plan.steps, initial=learner.step, unit="step", disable=None
+                                           if processes.first else True) as bar:
+        for images, alphas in batches(source, learner.step, plan.steps, workers):
+            learner.rate, learner.weights = plan.rate_at(learner.step), plan.weights_at(learner.step)
+            learner.learn(images, alphas)
+            bar.update()
+            log.note(images.shape[2:], bar)
+            stop = any(processes.everyone([interrupted.is_set()]))
+            if learner.step == plan.steps or learner.step % log.measure_every == 0:
+                log.measure()
+            if stop or learner.step == plan.steps or learner.step % save_every == 0:
+                if processes.first:
+                    run.store(learner.state_dict())
+                    export.write(run, learner)
+            if stop and learner.step < plan.steps:
+                log.close()
+                raise Interrupted
+    if processes.first:
+        export.write(run, learner)  # a kill may have come between the last state and its checkpoint
+        log.close()
+    processes.wait()
+
+
+class Log:
+    """What a run says of itself: history, TensorBoard's events, tiles of mattes, and the page made of them."""
+
+    def __init__(self, run: RunFolder, plan: Plan, learner: Learner, validation: Sequence[Pair],
+                 processes: Processes) -> None:
+        self.run, self.plan, self.learner, self.validation, self.processes = run, plan, learner, validation, processes
+        self.every = max(1, plan.steps // CURVE)
+        self.measure_every = max(1, round(plan.steps / 10))
+        self.recent: list[dict[str, float]] = []
+        self.began, self.began_at = time.monotonic(), learner.step
+        self.events = None
+        if processes.first:
+            run.forget_after(learner.step)
+            self.events = Events(run.folder, learner.step)
+            if validation and not (run.mattes / "truth.jpg").exists():
+                run.mattes.mkdir(exist_ok=True)
+                for name, tiles in zip(("picture", "truth"), shown(validation)):
+                    self.write_tiles(name, tiles)
+
+    def note(self, size: tuple[int, int], bar: tqdm) -> None:
+        """After each step."""
+        self.recent.append(self.learner.parts)
+        step = self.learner.step
+        if step % self.every and step != self.plan.steps:
+            return
+        recent = self.processes.everyone(self.recent)
+        names = {name: None for parts in recent for name in parts}
+        terms = {name: sum(parts.get(name, 0.0) for parts in recent) / len(recent) for name in names}
+        self.recent = []
+        loss = sum(terms.values())
+        bar.set_postfix(loss=f"{loss:.2f}", size=f"{size[1]}x{size[0]}", refresh=False)
+        if self.processes.first:
+            row = {"step": step, "loss": loss, "terms": terms, "rate": self.learner.rate, "size": list(size),
+                   "seconds": self.seconds_per_step()}
+            self.run.add(row)
+            self.events.losses(row)
+
+    def measure(self) -> None:
+        if not self.validation:
+            return
+        measures, tiles = validate(self.learner.result, self.validation, self.processes)
+        if self.processes.first:
+            step = self.learner.step
+            self.run.add({"step": step, "measures": measures})
+            self.write_tiles(f"{step:07}", tiles)
+            self.events.measures(step, measures, self.run.mattes)
+            write_page(self.run)
+
+    def write_tiles(self, name: str, tiles: list) -> None:
+        held = io.BytesIO()
+        column(tiles).save(held, "JPEG", quality=85)
+        write_whole(self.run.mattes / f"{name}.jpg", held.getvalue())
+
+    def seconds_per_step(self) -> float:
+        return (time.monotonic() - self.began) / max(1, self.learner.step - self.began_at)
+
+    def close(self) -> None:
+        if self.events:
+            write_page(self.run)
+            self.events.close()
+
+
+@contextmanager
+def interrupts() -> Iterator[threading.Event]:
+    """Set at the first Ctrl-C, after which the step may end; the second interrupts at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def ask(number: int, frame: object) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,153 @@
+"""What decides a run's numbers, beside its pictures and the network that it begins with: tasks, sizes, rates, phases.
+
+Without PyTorch, so that the command line can ask it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+
+AUGMENTATIONS = ("flip", "enhance", "rotate", "pepper", "crop")  # the authors' names; see data/augment.py
+STRIDE = 32           # network sides are multiples of it
+FINAL = 0.1           # share of the steps, at the end, that go without cross-entropy
+AVERAGE = 0.998       # of the exponentially averaged weights
+LAST_RATE = 0.01      # of a cosine, as a share of its peak
+
+
+class Task(NamedTuple):
+    """What a checkpoint is for, in a user's words, and how the authors train for it."""
+
+    words: str
+    rate: float                        # of AdamW at a batch of 4
+    augmentations: tuple[str, ...] = ("flip", "enhance", "rotate", "pepper")
+
+
+# Pepper noise belongs to binary masks: in a matte, single pixels of 0 and 1 are what should be unlearnt.
+TASKS = {
+    "general": Task("Anything", 1e-5),
+    "dis": Task("Fine structure: grids, holes, cracks, wires", 1e-4),
+    "cod": Task("Camouflaged subjects: animals that blend into their surroundings", 1e-5),
+    "hrsod": Task("Whatever catches the eye first (salient objects)", 1e-5),
+    "matting": Task("Hair, fur, glass: soft edges", 1e-5, ("flip", "enhance", "rotate")),
+}
+
+
+def usual_rate(task: str, batch: int) -> float:
+    """The task's rate times √(batch/4)."""
+    return TASKS[task].rate * math.sqrt(batch / 4)
+
+
+class Size(NamedTuple):
+    """Network sides in pixels, multiples of 32: fixed where lowest and highest agree, else drawn anew for each batch,
+    height and width apart."""
+
+    lowest: tuple[int, int]   # height, width
+    highest: tuple[int, int]
+
+    @classmethod
+    def fixed(cls, height: int, width: int) -> Size:
+        return cls((height, width), (height, width))
+
+    @classmethod
+    def parse(cls, text: str) -> Size:
+        """"512", "2560x1440" (width × height) or "512-1536" (any sides between). Raises ValueError."""
+        found = re.fullmatch(r"(\d+)(?:([x×-])(\d+))?", text.lower())
+        first, joint, second = found.groups() if found else (None, None, None)
+        sides = [int(side) for side in (first, second) if side]
+        if not sides or any(side % STRIDE or not 64 <= side <= 8192 for side in sides):
+            raise ValueError(f"expected N, WIDTHxHEIGHT or LOWEST-HIGHEST in multiples of {STRIDE} from 64 to 8192, "
+                             f"got {text}")
+        low, high = sides[0], sides[-1]
+        if joint != "-":
+            return cls.fixed(high, low)
+        if low >= high:
+            raise ValueError(f"expected the lower side first, got {text}")
+        return cls((low, low), (high, high))
+
+    @property
+    def single(self) -> tuple[int, int] | None:
+        """(height, width), or None for a range: a checkpoint's size."""
+        return self.highest if self.lowest == self.highest else None
+
+    def draw(self, rng: np.random.Generator) -> tuple[int, int]:
+        height, width = (int(rng.integers(low // STRIDE, high // STRIDE + 1)) * STRIDE
+                         for low, high in zip(self.lowest, self.highest))
+        return height, width
+
+    def __str__(self) -> str:
+        if self.single is None:
+            return f"{self.lowest[0]}-{self.highest[0]}"
+        height, width = self.highest
+        return str(height) if height == width else f"{width}x{height}"
+
+
+class Phase(NamedTuple):
+    """A part of a run: its share of the steps, the network's size, and other pictures than the run's, or None."""
+
+    share: float
+    size: Size
+    pictures: Path | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All numbers of a run. Two runs with equal plans, pictures and first networks end in equal numbers."""
+
+    steps: int
+    task: str = "general"
+    batch: int = 4                                 # pictures per step, of all processes together
+    rate: float = 1e-5                             # learning rate of AdamW, at its peak
+    warm_up: int = 0                               # steps in which the rate rises to it
+    cosine: bool = False                           # falls along a cosine then; else it stays
+    phases: tuple[Phase, ...] = (Phase(1.0, Size.fixed(1024, 1024)),)
+    final: float = FINAL
+    augmentations: tuple[str, ...] = ()
+    average: float | None = AVERAGE
+    dtype: str = "fp32"                            # of autocast
+    accumulate: int = 1
+    seed: int = 0
+
+    def phase_at(self, step: int) -> Phase:
+        """The phase whose share of the steps holds this one; the last also what rounding left over."""
+        done = 0.0
+        for phase in self.phases:
+            done += phase.share
+            if step < done * self.steps - 1e-9:
+                return phase
+        return self.phases[-1]
+
+    def size_at(self, step: int) -> tuple[int, int]:
+        """Height and width of the batch at a step."""
+        import numpy as np
+
+        return self.phase_at(step).size.draw(np.random.default_rng([self.seed, 2, step]))
+
+    def rate_at(self, step: int) -> float:
+        if step < self.warm_up:
+            return self.rate * (step + 1) / self.warm_up
+        if not self.cosine:
+            return self.rate
+        done = (step - self.warm_up) / max(1, self.steps - self.warm_up)
+        return self.rate * (LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done)))
+
+    def weights_at(self, step: int) -> dict[str, float]:
+        """Of the loss's terms."""
+        from .losses import WEIGHTS, final_phase
+
+        weights = WEIGHTS[self.task]
+        return final_phase(weights) if step >= round((1 - self.final) * self.steps) else weights
+
+    def describe(self) -> dict[str, object]:
+        """Every setting as plain text and numbers, in the order of the fields."""
+        values = dict(vars(self))
+        values["phases"] = ", ".join(f"{phase.size} for {phase.share:g}" + (f" on {phase.pictures}" if phase.pictures
+                                                                           else "") for phase in self.phases)
+        values["augmentations"] = ", ".join(self.augmentations) or "none"
+        return values

@@ -1,0 +1,49 @@
+"""Gradient checkpointing: blocks forget what they computed and compute it again for their gradients."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from .. import pvt, swin
+from ..blocks import DecoderBlock, PatchBlock
+from ..network import BiRefNet
+
+BLOCKS = (swin.Block, pvt.Block, DecoderBlock, PatchBlock)
+
+
+def recompute_blocks(model: BiRefNet) -> None:
+    """Let the backbone's and the decoder's blocks keep their inputs only; gradients stay the same.
+
+    The forward of these modules is replaced, so the model can afterwards not be copied, but trained, used and saved.
+    """
+    for module in model.modules():
+        if isinstance(module, BLOCKS):
+            module.forward = _recomputed(module)
+
+
+def _recomputed(module: nn.Module):
+    forward = module.forward
+
+    def run(*inputs):
+        return checkpoint(forward, *inputs, use_reentrant=False,
+                          context_fn=lambda: (contextlib.nullcontext(), _statistics_kept(module)))
+
+    return run
+
+
+@contextlib.contextmanager
+def _statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Batch norms have counted this batch already."""
+    counting = [norm for norm in module.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm)
+                and norm.training and norm.track_running_stats]
+    for norm in counting:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in counting:
+            norm.track_running_stats = True

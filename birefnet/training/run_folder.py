@@ -1,0 +1,77 @@
+"""The folder of a run: whole files whatever happens, from which the run goes on.
+
+    birefnet.safetensors   the checkpoint, for birefnet.load and the nodes
+    state.pt               weights, averaged weights and the optimiser's memory, to go on from
+    settings.json          what the run's numbers depend on
+    history.jsonl          losses and measures by step
+    checked.json           what the check of the data found
+    mattes/                pictures of the validation, by step
+    report.html            all of it to look at; events.out.tfevents.* are TensorBoard's
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+
+from ..evaluation.report import write_whole
+
+
+class OtherRun(ValueError):
+    """The folder holds a run with other settings; the message is one sentence."""
+
+
+class RunFolder:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.checkpoint, self.state = folder / "birefnet.safetensors", folder / "state.pt"
+        self.settings, self.history = folder / "settings.json", folder / "history.jsonl"
+        self.checked, self.mattes, self.report = folder / "checked.json", folder / "mattes", folder / "report.html"
+
+    def begin(self, settings: dict[str, object]) -> None:
+        """Write the settings down. Raises OtherRun where a state is there that was made with others."""
+        settings = json.loads(json.dumps(settings))
+        if self.state.exists() and self.settings.exists():
+            earlier = json.loads(self.settings.read_text(encoding="utf-8"))
+            changed = [key for key in {**earlier, **settings} if earlier.get(key) != settings.get(key)]
+            if changed:
+                told = "; ".join(f"{key} was {earlier.get(key)}, now {settings.get(key)}" for key in changed)
+                raise OtherRun(f"{self.folder} holds a run with other settings ({told}): give the same to go on, or "
+                               "another folder to begin anew")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(self.settings, json.dumps(settings, indent=1).encode())
+
+    def store(self, state: dict[str, object]) -> None:
+        """The old state stays until the new one is whole and on the disk."""
+        part = self.state.with_suffix(".part")
+        with part.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(self.state)
+
+    def stored(self) -> dict[str, object] | None:
+        """The state to go on from, on the CPU; nothing in the file is executed."""
+        return torch.load(self.state, map_location="cpu", weights_only=True) if self.state.exists() else None
+
+    def rows(self) -> list[dict]:
+        """The history, without a line that a kill cut short."""
+        rows = []
+        for line in self.history.read_text(encoding="utf-8").splitlines() if self.history.exists() else ():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break
+        return rows
+
+    def forget_after(self, step: int) -> None:
+        """Take out of the history what a run that goes on from `step` will do again."""
+        kept = [row for row in self.rows() if row["step"] <= step]
+        write_whole(self.history, "".join(f"{json.dumps(row)}\n" for row in kept).encode())
+
+    def add(self, row: dict[str, object]) -> None:
+        with self.history.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(row) + "\n")
