@@ -37,13 +37,13 @@ def _recomputed(module: nn.Module):
 
 @contextlib.contextmanager
 def _statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Batch norms have counted this batch already."""
-    counting = [norm for norm in module.modules() if isinstance(norm, nn.modules.batchnorm._BatchNorm)
-                and norm.training and norm.track_running_stats]
-    for norm in counting:
-        norm.track_running_stats = False
+    """Batch norms have counted this batch already: running means move by nothing, and no batch is counted."""
+    counting = [(norm, norm.momentum, norm.num_batches_tracked) for norm in module.modules()
+                if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.training]
+    for norm, _, _ in counting:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm in counting:
-            norm.track_running_stats = True
+        for norm, momentum, count in counting:
+            norm.momentum, norm.num_batches_tracked = momentum, count

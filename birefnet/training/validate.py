@@ -32,7 +32,8 @@ def validate(model: BiRefNet, pairs: Sequence[Pair], processes: Processes
     for index in range(processes.rank, len(pairs), processes.count):
         alpha = matte(model, pictures.read(pairs[index].picture))
         truth = read_mask(pairs[index].truth)[0].double().numpy()
-        scores.append([score(alpha[0].double().numpy(), truth).values[name] for name in MEASURES])
+        values = score(alpha[0].double().numpy(), truth).values
+        scores.append([values[name] for name in MEASURES])
         if index < SHOWN:
             tiles.append((index, tile(Image.fromarray(levels(alpha)))))
     for module in was_training:

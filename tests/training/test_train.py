@@ -1,0 +1,240 @@
+"""`python -m birefnet train`: it learns, goes on to the same numbers, and leaves what it says it leaves."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+import birefnet
+import weights
+from birefnet.__main__ import main
+from birefnet.evaluation.scores import MEASURES
+from birefnet.training.data.folder import Folder
+
+ROOT = Path(__file__).parents[2]
+OPTIONS = ("--batch", 4, "--rate", 3e-3, "--dtype", "fp32", "--workers", 0)
+
+
+def train(data: Path, run: Path, *arguments: object) -> int:
+    return main(["train", str(data), "-o", str(run), *map(str, (*OPTIONS, *arguments))])
+
+
+def history(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+
+
+def losses(run: Path) -> dict[int, float]:
+    return {row["step"]: row["loss"] for row in history(run) if "loss" in row}
+
+
+def assert_same_weights(run: Path, other: Path) -> None:
+    one, two = (load_file(folder / "birefnet.safetensors") for folder in (run, other))
+    assert one.keys() == two.keys()
+    assert [name for name in one if not torch.equal(one[name], two[name])] == []
+
+
+@pytest.fixture(scope="module")
+def trained(pairs, tiny, tmp_path_factory) -> Path:
+    """30 steps on eight pairs, two held out."""
+    run = tmp_path_factory.mktemp("runs") / "trained"
+    assert train(pairs, run, "--init", tiny, "--steps", 30, "--hold-out", 0.2) == 0
+    return run
+
+
+def test_the_loss_falls_before_and_in_the_final_phase(trained):
+    values, terms = losses(trained), {row["step"]: row["terms"] for row in history(trained) if "loss" in row}
+    assert np.mean([values[step] for step in range(23, 28)]) < 0.9 * np.mean([values[step] for step in range(1, 6)])
+    assert [step for step in terms if "bce" not in terms[step]] == [28, 29, 30]
+    assert np.mean([terms[step]["l1"] for step in range(26, 31)]) < 0.95 * np.mean([terms[step]["l1"] for step in range(1, 6)])
+
+
+def test_the_checkpoint_loads_by_itself_and_says_what_it_is(trained, config):
+    model = birefnet.load(trained / "birefnet.safetensors")
+    assert model.config.size == (64, 64) and model.config.task == "Anything" and model.config.widths == config.widths
+    assert birefnet.matte(model, torch.rand(1, 50, 70, 3)).shape == (1, 50, 70)
+    with safe_open(trained / "birefnet.safetensors", "pt") as file:
+        told = file.metadata()
+    settings = json.loads((trained / "settings.json").read_text())
+    assert told["birefnet.step"] == "30" and told["birefnet.data"] == settings["fingerprint"]
+    assert told["birefnet.base"] == "tiny.safetensors" and told["birefnet.command"].startswith("python -m birefnet ")
+    assert told["birefnet.commit"] and told["birefnet.normalize"] == "imagenet" and told["birefnet.heads"] == "1,1,2,2"
+
+
+def test_measures_are_the_evaluations(trained, pairs, capsys, tmp_path):
+    """The last row is what `eval` says of the checkpoint on the pictures held out."""
+    rows = [row for row in history(trained) if "measures" in row]
+    assert [row["step"] for row in rows] == [0, *range(3, 31, 3)]
+    assert all(row["measures"].keys() == set(MEASURES) for row in rows)
+    checked = json.loads((trained / "checked.json").read_text())
+    assert len(checked) == 10
+    rng = np.random.default_rng([0, 3])
+    for index in rng.permutation(10)[:2]:
+        for part in ("im", "gt"):
+            (tmp_path / part).mkdir(exist_ok=True)
+            shutil.copy(pairs / part / f"{index:02}.png", tmp_path / part)
+    assert main(["eval", str(tmp_path), "--model", str(trained / "birefnet.safetensors"), "--json",
+                 str(tmp_path / "eval.json"), "--workers", "1"]) == 0
+    means = json.loads((tmp_path / "eval.json").read_text())["mean"]
+    for name in ("mae", "s_measure", "weighted_f", "iou"):
+        assert rows[-1]["measures"][name] == pytest.approx(means[name], abs=1e-4), name
+
+
+def test_tensorboard_can_show_it(trained):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(trained), size_guidance={"images": 0, "scalars": 0}).Reload()
+    tags = events.Tags()
+    assert {"loss/total", "loss/bce", "loss/gradient", "rate", "validation/mae"} <= set(tags["scalars"])
+    assert [event.step for event in events.Scalars("loss/total")] == list(range(1, 31))
+    assert {event.step: pytest.approx(event.value, rel=1e-5) for event in events.Scalars("loss/total")} == losses(trained)
+    strips = events.Images("mattes")
+    assert [strip.step for strip in strips] == [0, *range(3, 31, 3)]
+    assert (strips[0].width, strips[0].height) == (3 * 192, 2 * 192)
+
+
+def test_the_report_is_one_file_with_curves_and_mattes(trained):
+    page = (trained / "report.html").read_text()
+    assert "Step 30 of 30" in page and page.count("<svg") == 1 + 5 + len(MEASURES)
+    assert page.count("data:image/jpeg;base64,") == 8  # picture, truth, six steps
+    assert not re.search(r'(src|href)="(?!data:)', page) and "<script" not in page
+    last = [row for row in history(trained) if "measures" in row][-1]["measures"]["mae"]
+    assert f"{last:.4g}" in page
+
+
+def test_a_run_stopped_half_way_ends_in_the_same_numbers(trained, pairs, tiny, tmp_path, monkeypatch, capsys):
+    """Stopped as by Ctrl-C in the middle of an epoch; dropout, optimiser and averaged weights go on."""
+    item, count = Folder.item, 0
+
+    def item_with_interrupt(self, step):
+        nonlocal count
+        count += 1
+        if count == 13:
+            signal.raise_signal(signal.SIGINT)
+        return item(self, step)
+
+    monkeypatch.setattr(Folder, "item", item_with_interrupt)
+    arguments = ("--init", tiny, "--steps", 30, "--hold-out", 0.2)
+    assert train(pairs, tmp_path / "run", *arguments) == 130
+    assert "interrupted" in capsys.readouterr().err and max(losses(tmp_path / "run")) == 13
+    assert train(pairs, tmp_path / "run", *arguments) == 0 and count == 30
+    assert_same_weights(trained, tmp_path / "run")
+    assert losses(tmp_path / "run") == losses(trained)
+
+
+def test_a_kill_at_any_moment_leaves_whole_files_to_go_on_from(trained, pairs, tiny, tmp_path):
+    run = tmp_path / "run"
+    arguments = ["--init", tiny, "--steps", 30, "--hold-out", 0.2, "--save-every", 1]
+    command = [sys.executable, "-m", "birefnet", "train", pairs, "-o", run, *OPTIONS, *arguments]
+    process = subprocess.Popen([str(part) for part in command], cwd=ROOT, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None and (
+            not (run / "history.jsonl").exists() or (run / "history.jsonl").read_bytes().count(b'"loss"') < 4):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert 3 <= torch.load(run / "state.pt", weights_only=True)["step"] < 30
+    birefnet.load(run / "birefnet.safetensors")
+    assert train(pairs, run, *arguments) == 0
+    assert_same_weights(trained, run)
+    assert losses(run) == losses(trained)
+
+
+def test_other_settings_do_not_go_on_with_a_run(trained, pairs, tiny, capsys):
+    before = (trained / "state.pt").read_bytes()
+    assert train(pairs, trained, "--init", tiny, "--steps", 40, "--hold-out", 0.2) == 1
+    assert "holds a run with other settings (steps was 30, now 40)" in capsys.readouterr().err
+    assert (trained / "state.pt").read_bytes() == before
+
+
+def test_bad_data_stop_the_run_before_it_begins_and_can_be_left_out(pairs, tiny, tmp_path, capsys):
+    data = shutil.copytree(pairs, tmp_path / "data")
+    (data / "gt/03.png").unlink()
+    Image.new("L", (9, 9)).save(data / "gt/05.png")
+    assert train(data, tmp_path / "run", "--init", tiny, "--steps", 1) == 1
+    messages = capsys.readouterr().err.splitlines()
+    assert messages[0].endswith("gt/05.png: the mask is 9×9, the picture 101×81") or "the mask is 9×9" in messages[0]
+    assert messages[1].endswith("im/03.png: there is no mask of the same name")
+    assert messages[2].endswith("2 files cannot be used; mend them, or leave them out with --skip-bad")
+    assert not (tmp_path / "run/state.pt").exists()
+    assert train(data, tmp_path / "run", "--init", tiny, "--steps", 1, "--skip-bad", "--hold-out", 0.25) == 0
+    settings = json.loads((tmp_path / "run/settings.json").read_text())
+    assert (settings["pictures"], settings["held_out"]) == (6, 2)
+
+
+def test_many_options_at_once(pairs, tiny, tmp_path):
+    """From scratch, by phases, in bf16, in pieces, recomputed, over new backgrounds, validated on other pictures."""
+    status = train(pairs, tmp_path / "run", "--init", tiny, "--task", "matting", "--epochs", 1,
+                   "--phase", "64:0.5", "--phase", "64-96:0.5", "--dtype", "bf16", "--accumulate", 2, "--recompute",
+                   "--backgrounds", pairs / "im", "--validate", pairs, "--average", 0, "--cosine", "--warm-up", 1,
+                   "--augment", "flip,crop")
+    assert status == 0 and len(losses(tmp_path / "run")) == 3  # ten pictures in batches of four
+    model = birefnet.load(tmp_path / "run/birefnet.safetensors")
+    assert model.config.size is None and model.config.task.startswith("Hair")
+    assert torch.load(tmp_path / "run/state.pt", weights_only=True)["average"] is None
+    assert all("iou" not in row["terms"] for row in history(tmp_path / "run") if "loss" in row)
+
+
+def test_a_checkpoint_without_the_heads_of_training_gets_them(pairs, config, tmp_path):
+    from dataclasses import replace
+
+    torch.manual_seed(1)
+    bare = birefnet.BiRefNet(replace(config, supervision=False)).initialize()
+    birefnet.save(bare, tmp_path / "bare.safetensors")
+    assert train(pairs, tmp_path / "run", "--init", tmp_path / "bare.safetensors", "--steps", 1) == 0
+    assert birefnet.load(tmp_path / "run/birefnet.safetensors").config.supervision
+
+
+def test_the_default_checkpoints_recipe_is_one_command(cache, tmp_path):
+    run = tmp_path / "run"
+    arguments = ["--recipe", "nano", "--steps", 3, "--phase", "64:0.6", "--phase", f"96:0.4:{cache}", "--batch", 2]
+    assert main(["train", str(cache), "-o", str(run), "--workers", "0", *map(str, arguments)]) == 0
+    assert [row["size"] for row in history(run) if "loss" in row] == [[64, 64], [64, 64], [96, 96]]
+    exported, state = load_file(run / "birefnet.safetensors"), torch.load(run / "state.pt", weights_only=True)
+    name = "decoder.conv_out1.0.weight"
+    assert exported[name].dtype == torch.float16
+    assert torch.equal(exported[name], (state["average"][name] * 1.5).half())  # bolder logits, see composites.GAIN
+    model = birefnet.load(run / "birefnet.safetensors")
+    included = birefnet.load(weights.NANO)
+    assert model.config == included.config
+    with safe_open(run / "birefnet.safetensors", "pt") as file:
+        assert file.metadata()["birefnet.license"] == "GPL-3.0"
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--init", "scratch"], "--init scratch needs --build: nano, swin_v1_t"),
+    (["--init", "scratch", "--build", "resnet"], "--build resnet: expected nano, swin_v1_t"),
+    (["--build", "swin_v1_t"], "is for --init scratch"),
+    (["--init", "nowhere.safetensors"], "nowhere.safetensors"),
+    (["--phase", "64:0.5", "--phase", "96:0.4"], "add up to 0.9; expected 1"),
+    (["--phase", "64:1:cache"], "--phase with DATA of its own is for --recipe nano"),
+    (["--hold-out", "0.99"], "nothing would be left of 10 pictures"),
+    (["--backgrounds", "gone"], "--backgrounds gone: no pictures found there"),
+    (["--recipe", "nano", "--epochs", "3"], "do not apply"),
+    (["--recipe", "nano", "--batch", "3"], "must be even"),
+])
+def test_mistakes_are_one_sentence(pairs, tmp_path, capsys, arguments, message):
+    assert train(pairs, tmp_path / "run", "--steps", 1, *arguments) == 1 if "--epochs" not in arguments else (
+        main(["train", str(pairs), "-o", str(tmp_path / "run"), *arguments]) == 1)
+    told = capsys.readouterr().err.strip().splitlines()
+    assert message in told[-1] and told[-1].startswith("error: ") and "Traceback" not in told[-1]
+
+
+@pytest.mark.parametrize("arguments", [["--size", "500"], ["--augment", "flop"], ["--batch", "0"], ["--rate", "-1"],
+                                       ["--hold-out", "1"], ["--phase", "64"], ["--task", "portraits"]])
+def test_wrong_usage_is_told_before_anything_is_read(tmp_path, capsys, arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", str(tmp_path / "nowhere"), "-o", str(tmp_path / "run"), *arguments])
+    assert stop.value.code == 2 and arguments[0] in capsys.readouterr().err
