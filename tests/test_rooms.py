@@ -89,6 +89,14 @@ def test_the_command_line_is_not_imported_from_elsewhere(path):
                          path.read_text(encoding="utf-8"), re.MULTILINE)
 
 
+@pytest.mark.parametrize("path", [path for path in SOURCES if not name(path).startswith(
+    (*COMMAND_LINE, "birefnet/training/"))], ids=name)
+def test_training_is_for_the_command_line_and_one_node(path):
+    """What runs a network needs none of training's packages; the node that fine-tunes asks for them when it runs."""
+    found = re.findall(r"^(\s*)(?:from|import)\b.*\btraining\b", path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert not found or name(path) == "nodes/finetune.py" and all(indent.strip("\n") for indent in found)
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_python_3_10_can_read_it(path):
     ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10))

@@ -109,7 +109,7 @@ class Log:
         if processes.first:
             run.forget_after(learner.step)
             self.events = Events(run.folder, learner.step)
-            if validation and not (run.mattes / "truth.jpg").exists():
+            if validation and (learner.step == 0 or not (run.mattes / "truth.jpg").exists()):
                 run.mattes.mkdir(exist_ok=True)
                 for name, tiles in zip(("picture", "truth"), shown(validation)):
                     self.write_tiles(name, tiles)

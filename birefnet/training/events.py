@@ -10,8 +10,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 
 class Events:
+    """What an earlier run in this folder wrote after `step` is taken back."""
+
     def __init__(self, folder: Path, step: int) -> None:
-        self.writer = SummaryWriter(folder, purge_step=step + 1 if step else None)
+        self.writer = SummaryWriter(folder, purge_step=step + 1 if step else 0)
 
     def losses(self, row: dict) -> None:
         """loss/total, loss/<term>, rate and size of a row of the history."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -67,6 +70,16 @@ def test_state_goes_on_with_the_same_numbers(fresh, batch):
     assert resumed.learn(*batch) == straight.learn(*batch) and resumed.step == 3
     for name, tensor in straight.result.state_dict().items():
         assert torch.equal(tensor, resumed.result.state_dict()[name]), name
+
+
+def test_a_node_can_import_it_with_pytorch_and_kornia_alone():
+    script = """
+import sys
+for package in ("scipy", "skimage", "cv2", "tensorboard", "accelerate", "anny"):
+    sys.modules[package] = None
+import birefnet.training.learner
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], check=True, timeout=120)
 
 
 def test_only_the_chosen_parameters_learn(fresh, batch):

@@ -174,6 +174,13 @@ def test_bad_data_stop_the_run_before_it_begins_and_can_be_left_out(pairs, tiny,
     assert (settings["pictures"], settings["held_out"]) == (6, 2)
 
 
+def test_a_file_that_goes_bad_during_the_run_is_named(pairs, tiny, tmp_path, monkeypatch, capsys):
+    data = shutil.copytree(pairs, tmp_path / "data")
+    monkeypatch.setattr("birefnet.training.engine.Log.measure", lambda log: [path.unlink() for path in data.glob("im/*")])
+    assert train(data, tmp_path / "run", "--init", tiny, "--steps", 3, "--workers", 1) == 1
+    assert re.fullmatch(r"error: .*/im/\d\d\.png: there is no such file", capsys.readouterr().err.strip())
+
+
 def test_many_options_at_once(pairs, tiny, tmp_path):
     """From scratch, by phases, in bf16, in pieces, recomputed, over new backgrounds, validated on other pictures."""
     status = train(pairs, tmp_path / "run", "--init", tiny, "--task", "matting", "--epochs", 1,

@@ -60,8 +60,8 @@ def train(args: argparse.Namespace) -> int:
                    export=setup.export)
     except (OtherRun, FloatingPointError) as error:
         raise CommandError(str(error)) from None
-    except pictures.PictureError as error:  # of a worker, with its traceback in front
-        raise CommandError(str(error).strip().splitlines()[-1]) from None
+    except pictures.PictureError as error:  # a worker's comes with its traceback in front
+        raise CommandError(str(error).strip().rpartition("PictureError: ")[2]) from None
     except Interrupted:
         raise KeyboardInterrupt from None
     except (RuntimeError, MemoryError) as error:

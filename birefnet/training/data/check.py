@@ -27,6 +27,7 @@ from ...evaluation.report import write_whole
 COLOURED = 0.1       # spread of a pixel's colours that is no compression noise
 FEW = 0.001          # share of pixels that may be so
 LABELS = 0.05        # a brightest level below this is a label
+ENOUGH = 512         # pixels a side that colours and inversion are judged by
 # A mask looks inverted where the frame of the picture is nearly all subject and something inside is not, or the frame
 # is mostly subject and the centre is not.
 FRAME = 0.02         # of height and width
@@ -145,15 +146,18 @@ def unusable(mask: np.ndarray) -> str | None:
     """Why a mask as read, float [H,W,3 or 4] in 0..1, cannot be trained on, or None."""
     if mask.shape[2] == 4 and mask[..., 3].min() < 1:
         return "the mask has transparency; save its alpha channel as a grey picture"
-    colours = mask[..., :3]
-    if (np.ptp(colours, axis=2) > COLOURED).mean() > FEW:
+    step = max(1, max(mask.shape) // ENOUGH)
+    some = mask[::step, ::step, :3]
+    if (np.ptp(some, axis=2) > COLOURED).mean() > FEW:
         return "the mask has colours (a palette of labels?); save it as grey levels, white for the subject"
-    levels = colours.mean(2)
-    if levels.max() == levels.min():
-        return f"the mask is {'empty: nothing is subject' if levels.max() < 0.5 else 'full: everything is subject'}"
-    if levels.max() < LABELS:
-        return f"the mask's brightest level is {levels.max() * 255:.3g} of 255: labels? save the subject as white"
-    return "the mask looks inverted: the picture's frame is subject, and its inside is not" if inverted(levels) else None
+    low, high = mask[..., 0].min(), mask[..., 0].max()
+    if low == high:
+        return f"the mask is {'empty: nothing is subject' if high < 0.5 else 'full: everything is subject'}"
+    if high < LABELS:
+        return f"the mask's brightest level is {high * 255:.3g} of 255: labels? save the subject as white"
+    if inverted(some[..., 0]):
+        return "the mask looks inverted: the picture's frame is subject, and its inside is not"
+    return None
 
 
 def inverted(levels: np.ndarray) -> bool:
