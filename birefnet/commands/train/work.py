@@ -99,8 +99,9 @@ def from_cache(args: argparse.Namespace, run: RunFolder, processes: Processes) -
     """The recipe of the included checkpoint, on composites."""
     from ...training.nano.sources import installed, pack
 
-    if args.epochs or args.hold_out or args.backgrounds:
-        raise CommandError("--recipe nano makes its own pictures: --epochs, --hold-out and --backgrounds do not apply")
+    if args.epochs or args.hold_out or args.backgrounds or args.augment is not None:
+        raise CommandError("--recipe nano makes its own pictures: --epochs, --hold-out, --augment and --backgrounds do "
+                           "not apply")
     init = args.init or SCRATCH
     beginning = begin(init, "nano" if init == SCRATCH else args.build, args.seed)
     plan = planned(args, replace(composites.PLAN, task=args.task or "general"), processes)
