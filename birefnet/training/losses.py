@@ -6,6 +6,7 @@ Weights and terms follow the authors (Zheng et al. 2024; `architecture.md` of th
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -14,33 +15,40 @@ from torch import Tensor
 
 from ..network import TrainOutputs
 
+_SEGMENTATION = {"bce": 30.0, "iou": 0.5, "ssim": 10.0}
 # Weight of each term of the pixel loss, by what the checkpoint is for.
 WEIGHTS = {
-    "dichotomous": {"bce": 30.0, "iou": 0.5, "ssim": 10.0},
     "general": {"bce": 30.0, "iou": 0.5, "l1": 100.0, "ssim": 10.0},
+    "dis": _SEGMENTATION,
+    "cod": _SEGMENTATION,
+    "hrsod": _SEGMENTATION,
     "matting": {"bce": 30.0, "l1": 100.0, "ssim": 10.0},
 }
 
 
-def total_loss(outputs: TrainOutputs, image: Tensor, alpha: Tensor, weights: dict[str, float]) -> Tensor:
-    """Pixel loss of the final and the side outputs plus gradient supervision.
+def final_phase(weights: Mapping[str, float]) -> dict[str, float]:
+    """Those of the last epochs, which drop cross-entropy."""
+    return {name: weight for name, weight in weights.items() if name != "bce"}
+
+
+def loss_parts(outputs: TrainOutputs, image: Tensor, alpha: Tensor, weights: Mapping[str, float]) -> dict[str, Tensor]:
+    """The weighted pixel terms, each summed over the final and the side outputs, and "gradient", their supervision.
 
     image: [B,3,H,W] as the network saw it; alpha: [B,1,H,W] in 0..1.
     """
-    loss = gradient_loss(outputs, image)
-    for logits in (*outputs.side, outputs.logits):
-        loss = loss + pixel_loss(fit(logits, alpha), alpha, weights)
-    return loss
+    stages = [pixel_parts(fit(logits, alpha), alpha, weights) for logits in (*outputs.side, outputs.logits)]
+    parts = {name: sum(stage[name] for stage in stages) for name in weights}
+    return parts | {"gradient": gradient_loss(outputs, image)}
 
 
-def pixel_loss(logits: Tensor, alpha: Tensor, weights: dict[str, float]) -> Tensor:
-    """Weighted sum of the named terms between sigmoid(logits) and alpha, both [B,1,H,W]."""
+def pixel_parts(logits: Tensor, alpha: Tensor, weights: Mapping[str, float]) -> dict[str, Tensor]:
+    """The named terms between sigmoid(logits) and alpha, both [B,1,H,W], times their weights."""
     predicted = logits.sigmoid()
     terms = {"bce": lambda: F.binary_cross_entropy_with_logits(logits, alpha),
              "iou": lambda: iou_loss(predicted, alpha),
              "l1": lambda: F.l1_loss(predicted, alpha),
              "ssim": lambda: ssim_loss(predicted, alpha)}
-    return sum(weight * terms[name]() for name, weight in weights.items())
+    return {name: weight * terms[name]() for name, weight in weights.items()}
 
 
 def iou_loss(predicted: Tensor, alpha: Tensor) -> Tensor:

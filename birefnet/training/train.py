@@ -19,7 +19,7 @@ from ..config import Config
 from ..inference import normalized
 from ..network import BiRefNet
 from .nano.composite import pair
-from .losses import WEIGHTS, total_loss
+from .losses import WEIGHTS, loss_parts
 from .nano.sources import Pictures
 
 # The build of weights/birefnet-nano.safetensors: PVT v2 b0 with narrower MLPs, plain ASPP, residual decoder blocks.
@@ -127,7 +127,7 @@ class Run:
             outputs = self.model.forward_train(images)
         outputs = type(outputs)(outputs.logits.float(), [x.float() for x in outputs.side],
                                 [x.float() for x in outputs.gradient])
-        loss = total_loss(outputs, images, alphas, WEIGHTS["general"])
+        loss = sum(loss_parts(outputs, images, alphas, WEIGHTS["general"]).values())
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} at step {self.step}; lower the learning rate")
         self.optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,156 @@
+"""One network being taught: losses, optimiser, averaged weights and their state. Needs PyTorch and kornia only."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ..inference import normalized
+from ..network import BiRefNet, TrainOutputs
+from .losses import WEIGHTS, loss_parts
+
+DECAY = 0.01   # AdamW's, of weights but not of biases and norms
+CLIP = 20.0    # largest gradient norm
+
+
+class Learner:
+    """Teaches `model` (form "plain"), on the device where it is and in the train or eval mode that its modules have.
+
+    rate: AdamW's learning rate; weights: of the loss's terms, see birefnet.training.losses. Both may be set anew before
+    any step.
+    parameters: the tensors that learn, by default all of the model's; the others get no gradient.
+    average: how much of the averaged weights stays at each step, for instance 0.998; None keeps no average.
+    dtype: of autocast; torch.float32 is without it. float16 scales its loss.
+    accumulate: pieces that a batch is cut into, one after the other, for memory; batch norm sees the pieces.
+    seed: of dropout, which depends on it and the step only.
+    wrap, processes: what spreads the network over several processes, such as DistributedDataParallel, and how many.
+    """
+
+    def __init__(
+        self,
+        model: BiRefNet,
+        rate: float,
+        weights: Mapping[str, float] = WEIGHTS["general"],
+        *,
+        parameters: Iterable[nn.Parameter] | None = None,
+        average: float | None = None,
+        dtype: torch.dtype = torch.bfloat16,
+        accumulate: int = 1,
+        seed: int = 0,
+        wrap: Callable[[nn.Module], nn.Module] | None = None,
+        processes: int = 1,
+    ) -> None:
+        self.model, self.rate, self.weights = model, rate, weights
+        self.dtype, self.accumulate, self.seed, self.processes = dtype, accumulate, seed, processes
+        self.keep, self.step = average, 0
+        self.parts: dict[str, float] = {}  # of the last step's loss, by term
+        learning = list(model.parameters() if parameters is None else parameters)
+        model.requires_grad_(False)
+        for parameter in learning:
+            parameter.requires_grad_(True)
+        self.learning = learning
+        self.average = copy.deepcopy(model).eval().requires_grad_(False) if average is not None else None
+        self.network = wrap(Supervised(model)) if wrap else Supervised(model)
+        device = learning[0].device.type
+        groups = [{"params": [p for p in learning if p.ndim > 1], "weight_decay": DECAY},
+                  {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW([group for group in groups if group["params"]], rate,
+                                           fused=device in ("cpu", "cuda"))
+        self.scaler = torch.amp.GradScaler(device, enabled=dtype == torch.float16)
+
+    def learn(self, images: Tensor, alphas: Tensor) -> float:
+        """One step on images [B,3,H,W] and alphas [B,1,H,W] in 0..1, H and W multiples of 32; its loss.
+
+        The loss of accumulated pieces, and the mean over processes, is that of the whole batch. Raises
+        FloatingPointError where it is not finite; the weights are then as before.
+        """
+        device = self.learning[0].device
+        images, alphas = images.to(device, non_blocking=True), alphas.to(device, non_blocking=True)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        self.optimizer.zero_grad(set_to_none=True)
+        pieces = list(zip(images.chunk(self.accumulate), alphas.chunk(self.accumulate)))
+        totals: dict[str, Tensor] = {}
+        with self.own_randomness(device):
+            for n, piece in enumerate(pieces, 1):
+                with self.gradients_stay_here() if n < len(pieces) else contextlib.nullcontext():
+                    parts = self.losses(*piece, share=len(piece[0]) / len(images))
+                    self.scaler.scale(sum(parts.values())).backward()
+                totals = {name: totals.get(name, 0) + part.detach() for name, part in parts.items()}
+        values = torch.stack(list(totals.values())).tolist()
+        self.parts = dict(zip(totals, values))
+        loss = sum(values)
+        if loss - loss != 0:
+            raise FloatingPointError(f"the loss is {loss} at step {self.step + 1}; lower the learning rate")
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.learning, CLIP)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.step += 1
+        self.follow()
+        return loss
+
+    def losses(self, images: Tensor, alphas: Tensor, share: float) -> dict[str, Tensor]:
+        """Weighted terms of a piece that is `share` of this process's batch, such that pieces add up to the batch."""
+        images = normalized(images, self.model.config)
+        with torch.autocast(images.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            outputs = self.network(images)
+        outputs = TrainOutputs(outputs.logits.float(), [x.float() for x in outputs.side],
+                               [x.float() for x in outputs.gradient])
+        parts = loss_parts(outputs, images, alphas, self.weights)
+        # IoU is summed over the batch, the others are means; processes average their gradients.
+        return {name: part * (self.processes if name == "iou" else share) for name, part in parts.items()}
+
+    @contextlib.contextmanager
+    def own_randomness(self, device: torch.device) -> Iterator[None]:
+        """Dropout of this step, whatever was drawn before; what others draw later is not touched."""
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(self.seed * 1_000_003 + self.step)
+            yield
+
+    def gradients_stay_here(self) -> contextlib.AbstractContextManager:
+        """While pieces accumulate, processes need not exchange."""
+        no_sync = getattr(self.network, "no_sync", None)
+        return no_sync() if no_sync else contextlib.nullcontext()
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Move the averaged weights a little towards the present ones, faster at the start."""
+        if self.average is None:
+            return
+        keep = min(self.keep, (1 + self.step) / (10 + self.step))
+        for mean, now in zip(self.average.state_dict().values(), self.model.state_dict().values()):
+            mean.lerp_(now, 1 - keep) if mean.is_floating_point() else mean.copy_(now)
+
+    def state_dict(self) -> dict[str, object]:
+        """Everything `load_state_dict` needs to go on with the same numbers; plain tensors and numbers."""
+        return {"step": self.step, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
+                "average": self.average.state_dict() if self.average else None, "scaler": self.scaler.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
+        self.step = state["step"]
+
+    @property
+    def result(self) -> BiRefNet:
+        """The network to keep: with averaged weights where there are any."""
+        return self.average if self.average is not None else self.model
+
+
+class Supervised(nn.Module):
+    """`forward_train` as a module of its own, which wrappers can call."""
+
+    def __init__(self, model: BiRefNet) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> TrainOutputs:
+        return self.model.forward_train(images)

@@ -1,0 +1,98 @@
+"""The learner by itself: it learns, its pieces add up to the batch, and its state goes on with the same numbers."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+import torch
+
+import birefnet
+from birefnet.network import BiRefNet
+from birefnet.training.learner import CLIP, Learner
+
+TINY = birefnet.Config(family="pvt_v2", widths=(8, 8, 16, 16), depths=(1, 1, 1, 1), heads=(1, 1, 2, 2),
+                       multi_scale="none", kernels=(3,), inner=8, branch=8, patch_inner=4, gate=4, size=(64, 64))
+
+
+def fresh(**changes: object) -> BiRefNet:
+    torch.manual_seed(0)
+    return BiRefNet(replace(TINY, **changes)).initialize().train()
+
+
+@pytest.fixture
+def batch():
+    """Bright discs on dark ground, [4,3,64,64] and their masks."""
+    generator = torch.Generator().manual_seed(1)
+    y, x = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    masks = torch.stack([((x - 20 - 6 * i) ** 2 + (y - 40 + 5 * i) ** 2 < 200).float() for i in range(4)])[:, None]
+    return masks * 0.6 + 0.3 * torch.rand(4, 3, 64, 64, generator=generator), masks
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("attention", ["deformable", "plain"])
+def test_it_learns(batch, dtype, attention):
+    learner = Learner(fresh(attention=attention), 3e-3, dtype=dtype)
+    losses = [learner.learn(*batch) for _ in range(12)]
+    assert losses[-1] < 0.95 * losses[0] and learner.step == 12
+    assert learner.parts.keys() == {"bce", "iou", "l1", "ssim", "gradient"}
+    assert sum(learner.parts.values()) == losses[-1]
+
+
+def test_pieces_add_up_to_the_batch(batch):
+    """Without batch norm, which sees the pieces, and without dropout, gradients are the same up to rounding."""
+    def gradients(accumulate: int) -> tuple[float, torch.Tensor]:
+        model = fresh(batch_norm=False).eval()
+        learner = Learner(model, 1e-3, dtype=torch.float32, accumulate=accumulate)
+        loss = learner.learn(*batch)
+        return loss, torch.cat([p.grad.flatten() for p in model.parameters()])
+
+    (whole, expected), (pieces, got) = gradients(1), gradients(4)
+    assert pieces == pytest.approx(whole, rel=1e-5)
+    assert (got - expected).norm() < 1e-4 * expected.norm()
+
+
+def test_state_goes_on_with_the_same_numbers(batch):
+    """Dropout, the optimiser and the averaged weights included."""
+    straight = Learner(fresh(), 3e-3, average=0.9)
+    for _ in range(2):
+        straight.learn(*batch)
+    file = io.BytesIO()
+    torch.save(straight.state_dict(), file)
+    file.seek(0)
+    resumed = Learner(fresh(), 3e-3, average=0.9)
+    resumed.load_state_dict(torch.load(file, weights_only=True))
+    torch.rand(7)  # whatever else draws random numbers
+    assert resumed.learn(*batch) == straight.learn(*batch) and resumed.step == 3
+    for name, tensor in straight.result.state_dict().items():
+        assert torch.equal(tensor, resumed.result.state_dict()[name]), name
+
+
+def test_only_the_chosen_parameters_learn(batch):
+    model = fresh()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    head = model.decoder.conv_out1.parameters()
+    learner = Learner(model, 1e-2, parameters=head)
+    learner.learn(*batch)
+    changed = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert changed == {"decoder.conv_out1.0.weight", "decoder.conv_out1.0.bias"}
+    assert learner.result is model
+
+
+def test_gradients_are_clipped_and_biases_do_not_decay(batch):
+    model = fresh()
+    learner = Learner(model, 1e-3)
+    learner.learn(*batch)
+    assert torch.cat([p.grad.flatten() for p in model.parameters()]).norm().item() <= CLIP * 1.001
+    weights, gains = learner.optimizer.param_groups
+    assert weights["weight_decay"] == 0.01 and gains["weight_decay"] == 0
+    assert all(p.ndim == 1 for p in gains["params"]) and all(p.ndim > 1 for p in weights["params"])
+
+
+def test_a_loss_that_is_not_finite_stops_before_it_spoils_the_weights(batch):
+    learner = Learner(fresh(), 1e-3)
+    before = [p.detach().clone() for p in learner.model.parameters()]
+    with pytest.raises(FloatingPointError, match="at step 1; lower the learning rate"):
+        learner.learn(batch[0] * float("nan"), batch[1])
+    assert all(torch.equal(p, old) for p, old in zip(learner.model.parameters(), before))
