@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,8 +43,8 @@ class Tuned:
 
 def finetune(
     model: BiRefNet,
-    images: Tensor,
-    masks: Tensor,
+    images: Sequence[Tensor],
+    masks: Sequence[Tensor],
     *,
     what: str = "lora",
     steps: int = 300,
@@ -60,17 +60,19 @@ def finetune(
     """Teach a network what is the subject in pictures like these, so that it finds it in others like them.
 
     model: form "plain", float32, on the device that is to learn; it is changed, and is the result's.
-    images: [N,H,W,C] in 0..1, C = 1, 3 or 4 as birefnet.matte takes them; masks: [N,H,W] in 0..1, 1 = subject.
+    images: of any size, each [H,W,C] in 0..1, C = 1, 3 or 4 as birefnet.matte takes them, or all as [N,H,W,C];
+    masks: one for each image and of its size, [H,W] in 0..1, 1 = subject.
     what: "head" teaches the decoder, "lora" low-rank pairs of `rank` in the backbone's linear layers, "all" everything.
     rate: peak learning rate of AdamW, None: one for the kind; it rises for a twentieth of the steps and falls along a
-    cosine. size: of the network as birefnet.network_size takes it; None: the checkpoint's own. Each step sees `batch`
+    cosine. size: of the network as birefnet.network_size takes it; None: the checkpoint's own (of one that follows the
+    photograph, what it would be for the first). Each step sees `batch`
     pictures, mirrored, cropped and recoloured at random; batch norm keeps its statistics. Deterministic with `seed`.
     report(step, loss) is called after every step, and may raise to stop. When memory runs out, relieve() is called and
     the same step goes on in smaller pieces, with the same numbers.
 
     Raises ValueError for what cannot be learned from, and MemoryError when one picture at a time is too much.
     """
-    expect(model, images, masks, what, steps, rank)
+    expect(images, masks, what, steps, rank, batch)
     where = next(model.parameters()).device
     about = adapters.about(what, model, *((rank, rank) if what == "lora" else ())) if what != "all" else {}
     before = {name: tensor.clone() for name, tensor in model.state_dict().items() if name.startswith(HEAD)
@@ -79,7 +81,7 @@ def finetune(
                 "lora": lambda: adapters.make_low_rank(model, rank, rank, seed),
                 "all": lambda: list(model.parameters())}[what]()
     learner = Learner(model.eval(), 0.0, weights, parameters=learning, dtype=learning_dtype(where), seed=seed)
-    views = batches(images, masks, network_size(model.config, *images.shape[1:3], size), batch, seed)
+    views = batches(images, masks, network_size(model.config, *masks[0].shape, size), batch, seed)
     losses: list[float] = []
     for step in range(steps):
         learner.rate = (rate or RATES[what]) * share_of_rate(step, steps)
@@ -93,15 +95,18 @@ def finetune(
     return Tuned(model, adapter, losses)
 
 
-def expect(model: BiRefNet, images: Tensor, masks: Tensor, what: str, steps: int, rank: int) -> None:
+def expect(images: Sequence[Tensor], masks: Sequence[Tensor], what: str, *numbers: int) -> None:
     if what not in RATES:
         raise ValueError(f"what is to learn is {what!r}; expected one of {', '.join(map(repr, RATES))}")
-    if images.ndim != 4 or masks.shape != images.shape[:3] or not images.numel():
-        raise ValueError(f"expected images [N, H, W, C] and a mask [N, H, W] for each, got {list(images.shape)} and "
-                         f"{list(masks.shape)}")
-    if min(steps, rank) < 1:
-        raise ValueError(f"expected at least one step and rank 1, got {steps} and {rank}")
-    if masks.amax() < 0.5:
+    if not len(images) or len(images) != len(masks):
+        raise ValueError(f"expected pictures and a mask for each, got {len(images)} pictures and {len(masks)} masks")
+    for image, mask in zip(images, masks):
+        if image.ndim != 3 or mask.shape != image.shape[:2]:
+            raise ValueError(f"expected each mask as large as its picture, got a picture {list(image.shape)} and a mask "
+                             f"{list(mask.shape)}")
+    if min(numbers) < 1:
+        raise ValueError(f"expected at least one step, rank 1 and one picture per step, got {', '.join(map(str, numbers))}")
+    if max(mask.amax() for mask in masks) < 0.5:
         raise ValueError("the masks are empty: there is no subject to learn (1 = subject; is the mask inverted?)")
 
 
@@ -138,7 +143,8 @@ def learn(learner: Learner, images: Tensor, alphas: Tensor, relieve: Callable[[]
 # What is seen ------------------------------------------------------------------------------------------------------
 
 
-def batches(images: Tensor, masks: Tensor, size: tuple[int, int], batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(images: Sequence[Tensor], masks: Sequence[Tensor], size: tuple[int, int], batch: int, seed: int
+            ) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless batches, images [batch,3,h,w] and alphas [batch,1,h,w] of network size; every picture once, then again."""
     random = torch.Generator().manual_seed(seed)
     order: list[int] = []
