@@ -47,8 +47,8 @@ def unseen(host, tmp_path_factory):
 
 
 def taught(pairs: str, **changes) -> dict:
-    return {"model": load(), "pairs": node("BiRefPairs", folder=pairs),
-            "tune": node("BiRefFinetune", model=["model", 0], image=["pairs", 0], mask=["pairs", 1], **LESSON | changes)}
+    inputs = {"model": ["model", 0], "image": ["pairs", 0], "mask": ["pairs", 1]} | LESSON | changes
+    return {"model": load(), "pairs": node("BiRefPairs", folder=pairs), "tune": node("BiRefFinetune", **inputs)}
 
 
 def shown(model: str, photo: str) -> dict:
@@ -93,7 +93,7 @@ def test_the_loss_is_told_and_drawn(host, tuned):
 
 def test_the_saved_adapter_gives_the_same_mask_again(host, unseen, tuned):
     name = "walls/stripes.safetensors"
-    file = host.base / "models" / "BiRefNet" / "adapters" / name
+    file = host.elsewhere / "adapters" / name  # the first of the folders here
     assert 10_000 < file.stat().st_size < 1_000_000
     loader = host.object_info()["BiRefLoad"]["input"]
     assert name in loader["optional"]["adapter"][1].get("options", loader["optional"]["adapter"][0])
@@ -115,13 +115,13 @@ def test_the_saved_adapter_gives_the_same_mask_again(host, unseen, tuned):
 def test_everything_may_learn_and_is_saved_as_a_checkpoint(host, pairs, unseen):
     workflow = taught(pairs, what="all", steps=3, save_as="mine") | shown("tune", unseen[0])
     first = masks(host, workflow)["tune"]
-    assert (host.base / "models" / "BiRefNet" / "mine.safetensors").is_file()
+    assert (host.elsewhere / "mine.safetensors").is_file()
     assert np.array_equal(masks(host, {"model": load("mine.safetensors")} | shown("model", unseen[0]))["model"], first)
     host.run(taught(pairs, what="head", steps=2, save_as="mine", seed=2))
     host.run(taught(pairs, what="all", steps=2, save_as="mine", seed=2) | {"more": node(
         "BiRefFinetune", model=["tune", 0], image=["pairs", 0], mask=["pairs", 1], **LESSON | {"steps": 1})})
-    assert (host.base / "models" / "BiRefNet" / "mine-2.safetensors").is_file()
-    assert (host.base / "models" / "BiRefNet" / "adapters" / "mine.safetensors").is_file()
+    assert (host.elsewhere / "mine-2.safetensors").is_file()
+    assert (host.elsewhere / "adapters" / "mine.safetensors").is_file()
 
 
 def test_an_interrupt_stops_it_at_once_and_nothing_is_saved(host, pairs):
@@ -136,7 +136,7 @@ def test_an_interrupt_stops_it_at_once_and_nothing_is_saved(host, pairs):
     record = host.watch(taught(pairs, steps=500, save_as="never"), stop_at_the_third)
     assert "execution_interrupted" in [event for event, _ in record["status"]["messages"]]
     assert 3 <= max(reached) < 100
-    assert not list((host.base / "models").rglob("never*"))
+    assert not list(host.elsewhere.rglob("never*"))
 
 
 @pytest.mark.parametrize("changes, words", [
@@ -158,8 +158,9 @@ def test_an_adapter_that_is_missing_or_of_another_build_is_explained(host, unsee
         return host.fail({"model": load(adapter=adapter)} | shown("model", unseen[0]))
 
     assert "No adapter 'gone.safetensors'" in failing("gone.safetensors")
-    (host.base / "models" / "BiRefNet" / "adapters").mkdir(exist_ok=True)
-    (host.base / "models" / "BiRefNet" / "adapters" / "text.safetensors").write_text("hello")
+    folder = host.base / "models" / "BiRefNet" / "adapters"
+    folder.mkdir(exist_ok=True)
+    (folder / "text.safetensors").write_text("hello")
     assert "neither a safetensors nor a PyTorch file" in failing("text.safetensors")
     assert "No adapter '../mine.safetensors'" in failing("../mine.safetensors")
 
