@@ -16,7 +16,7 @@ from ..birefnet import masks
 from . import convert, host, recipe
 from .recipe import Recipe
 
-WHAT = ("lora", "head", "all")
+WHAT = ("head", "lora", "all")
 STORED = torch.float16  # of everything that was taught, as the published checkpoints are stored
 
 
@@ -41,10 +41,10 @@ class BiRefFinetune(io.ComfyNode):
                                                 "that differ as much as those to come are a good start."),
                 io.Mask.Input("mask", tooltip="The mask of each picture, in the same order: 1 = subject."),
                 io.Combo.Input(
-                    "what", options=list(WHAT), default="lora",
-                    tooltip="What learns. lora: small additions in the backbone, which decides what a subject is. head: "
-                            "the decoder, which draws it. Both are saved as small adapters. all: every weight, which "
-                            "learns most, needs the most memory, and is saved as a checkpoint of full size."),
+                    "what", options=list(WHAT), default="head",
+                    tooltip="What learns. head: the decoder, which draws the mask; learns fastest. lora: small additions "
+                            "in the backbone, which recognises things. Both are saved as small adapters. all: every "
+                            "weight; needs the most memory, and is saved as a checkpoint of full size."),
                 io.Int.Input(
                     "steps", default=300, min=1, max=100000,
                     tooltip="How many times it learns from some of the pictures. More is slower, and may forget what the "
