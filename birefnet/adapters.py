@@ -163,12 +163,12 @@ def fit(adapter: Adapter, source: Source, config: Config) -> None:
         there = source.shapes.get(name)
         if there != shape:
             found = f"is {list(there)} here, not {list(shape)}" if there else "is not in this checkpoint"
-            raise CheckpointError(f"the adapter {adapter.name} does not fit: it was made on {made_on}, and this checkpoint is "
-                                  f"{config.describe()} ({name} {found}); choose the checkpoint that it was made on")
+            raise CheckpointError(f"the adapter {adapter.name} does not fit: it was made on {made_on}, and this "
+                                  f"checkpoint is {config.describe()} ({name} {found}); choose the one that it was made on")
     wanted = adapter.metadata.get("birefnet.base_fingerprint")
     if wanted and wanted != fingerprint(source):
-        log.warning("the adapter %s was made on another checkpoint of the same build (%s): it may do less than it should, "
-                    "or harm", adapter.name, made_on)
+        log.warning("the adapter %s was made on another checkpoint of the same build (%s): it may do less than it "
+                    "should, or harm", adapter.name, made_on)
 
 
 def fingerprint(source: Source) -> str:

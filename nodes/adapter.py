@@ -21,8 +21,8 @@ class BiRefAdapter(io.ComfyNode):
                         "several in a row to add several. The network runs as fast as without.",
             search_aliases=[*host.ALIASES, "lora", "fine-tune"],
             inputs=[
-                host.BackgroundRemoval.Input("model", tooltip="A network from Load BiRefNet, or from another of these "
-                                                              "nodes."),
+                host.BackgroundRemoval.Input(
+                    "model", tooltip="A network from Load BiRefNet, or from another of these nodes."),
                 io.Combo.Input(
                     "adapter", options=adapter_options(), default=NONE,
                     tooltip="A file from models/BiRefNet/adapters, as Fine-tune (BiRefNet) saves it. It belongs to the "
@@ -35,7 +35,8 @@ class BiRefAdapter(io.ComfyNode):
             outputs=[
                 host.BackgroundRemoval.Output(
                     "tuned", display_name="model",
-                    tooltip="The network with the adapter, for Segment (BiRefNet). The one that came in stays as it is."),
+                    tooltip="The network with the adapter, for Segment (BiRefNet). The one that came in stays as it "
+                            "is."),
             ],
         )
 

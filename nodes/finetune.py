@@ -35,20 +35,20 @@ class BiRefFinetune(io.ComfyNode):
             is_input_list=True,  # pictures of different sizes come as a list, and are one lesson
             inputs=[
                 host.BackgroundRemoval.Input(
-                    "model", tooltip="The network to begin with, from Load BiRefNet. It stays as it is: the tuned one is "
-                                     "another."),
-                io.Image.Input("image", tooltip="The pictures to learn from, as a batch or a list, of any size. 20 to 50 "
-                                                "that differ as much as those to come are a good start."),
+                    "model", tooltip="The network to begin with, from Load BiRefNet. It stays as it is: the tuned "
+                                     "one is another."),
+                io.Image.Input("image", tooltip="The pictures to learn from, as a batch or a list, of any size. 20 "
+                                                "to 50 that differ as much as those to come are a good start."),
                 io.Mask.Input("mask", tooltip="The mask of each picture, in the same order: 1 = subject."),
                 io.Combo.Input(
                     "what", options=list(WHAT), default="head",
-                    tooltip="What learns. head: the decoder, which draws the mask; learns fastest. lora: small additions "
-                            "in the backbone, which recognises things. Both are saved as small adapters. all: every "
-                            "weight; needs the most memory, and is saved as a checkpoint of full size."),
+                    tooltip="What learns. head: the decoder, which draws the mask; learns fastest. lora: small "
+                            "additions in the backbone, which recognises things. Both are saved as small adapters. "
+                            "all: every weight; needs the most memory, and is saved as a checkpoint of full size."),
                 io.Int.Input(
                     "steps", default=300, min=1, max=100000,
-                    tooltip="How many times it learns from some of the pictures. More is slower, and may forget what the "
-                            "network knew before."),
+                    tooltip="How many times it learns from some of the pictures. More is slower, and may forget what "
+                            "the network knew before."),
                 io.Float.Input(
                     "rate", default=0.0, min=0.0, max=0.1, step=0.00001, round=0.0000001,
                     tooltip="How much a step changes at most (AdamW's learning rate). 0: one that suits what learns. "
@@ -62,24 +62,24 @@ class BiRefFinetune(io.ComfyNode):
                             "result."),
                 io.Int.Input(
                     "size", default=0, min=0, max=4096, step=32,
-                    tooltip="Longer side, in pixels, at which the network sees the pictures. 0: the size the checkpoint "
-                            "was made for. Memory and time grow with its square."),
+                    tooltip="Longer side, in pixels, at which the network sees the pictures. 0: the size the "
+                            "checkpoint was made for. Memory and time grow with its square."),
                 io.Int.Input(
                     "seed", default=0, min=0, max=2**32 - 1, control_after_generate=False,
-                    tooltip="Decides the order, the crops and the colours in which the pictures are seen. The same seed "
-                            "gives the same network."),
+                    tooltip="Decides the order, the crops and the colours in which the pictures are seen. The same "
+                            "seed gives the same network."),
                 io.String.Input(
                     "save_as", default="",
-                    tooltip="Name of the file to save what was learned in, for instance cracks or walls/cracks; nothing: "
-                            "it is not saved. An adapter goes into models/BiRefNet/adapters, a checkpoint into "
-                            "models/BiRefNet. A name that is taken gets a number."),
+                    tooltip="Name of the file to save what was learned in, for instance cracks or walls/cracks; "
+                            "nothing: it is not saved. An adapter goes into models/BiRefNet/adapters, a checkpoint "
+                            "into models/BiRefNet. A name that is taken gets a number."),
             ],
             outputs=[
                 host.BackgroundRemoval.Output(
                     "tuned", display_name="model", tooltip="The tuned network, ready for Segment (BiRefNet)."),
                 io.Float.Output("loss", display_name="loss",
-                                tooltip="The mean loss of the last tenth of the steps. It falls while the network learns; "
-                                        "compare it only between runs on the same pictures."),
+                                tooltip="The mean loss of the last tenth of the steps. It falls while the network "
+                                        "learns; compare it only between runs on the same pictures."),
                 io.Image.Output("curve", display_name="curve", tooltip="The loss over the steps, as a picture."),
             ],
         )
@@ -95,11 +95,12 @@ class BiRefFinetune(io.ComfyNode):
         began = time.monotonic()
         with torch.inference_mode(False), torch.enable_grad():
             tuned = teach(plain_network(base), pictures, truths, what=what, steps=steps, rate=rate or None, rank=rank,
-                          batch=batch, size=size or None, seed=seed, report=reporter(steps), relieve=mm.soft_empty_cache)
+                          batch=batch, size=size or None, seed=seed, report=reporter(steps),
+                          relieve=mm.soft_empty_cache)
         made = keep(tuned, base, file)
         picture = curve(tuned.losses)
-        saved = f"; saved as {file.name}" if file else ""
-        text = f"loss {tuned.losses[0]:.1f} to {tuned.loss:.1f} in {steps} steps, {time.monotonic() - began:.0f} s{saved}"
+        text = f"loss {tuned.losses[0]:.1f} to {tuned.loss:.1f} in {steps} steps, {time.monotonic() - began:.0f} s"
+        text += f"; saved as {file.name}" if file else ""
         host.say(text)
         return io.NodeOutput(made.model(), tuned.loss, picture,
                              ui=ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)})
@@ -117,17 +118,18 @@ def lessons():
 
 
 def paired(images: list, truths: list) -> tuple[list[Tensor], list[Tensor]]:
-    """Pictures [H,W,C] and their masks [H,W] from lists of batches; a mask of another size is brought to its picture's."""
+    """Pictures [H,W,C] and masks [H,W] from lists of batches; a mask of another size is brought to its picture's."""
     clean_image, clean_mask = convert.Cleaner("the image"), convert.Cleaner("the mask")
     pictures = [clean_image(frame) for batch in images for frame in convert.frames(batch)]
     known = [mask[None] for batch in truths for mask in convert.masks(batch)]
     if len(pictures) != len(known):
         raise ValueError(f"expected a mask for each picture, got {len(pictures)} pictures and {len(known)} masks")
-    return pictures, [masks.resize(clean_mask(mask), tuple(picture.shape[:2]))[0] for picture, mask in zip(pictures, known)]
+    return pictures, [masks.resize(clean_mask(mask), tuple(picture.shape[:2]))[0]
+                      for picture, mask in zip(pictures, known)]
 
 
 def where_to(save_as: str, what: str) -> Path | None:
-    """The file to write, known before the work begins; None for nothing. Raises ValueError for a name that will not do."""
+    """The file to write, known before the work begins; None for none. Raises ValueError for a name that will not do."""
     if not save_as.strip():
         return None
     folder = host.checkpoint_folders()[0]
@@ -140,7 +142,8 @@ def plain_network(base: Recipe) -> birefnet.BiRefNet:
     """The network in the form that learns, on its device; what other models took there is free for it."""
     mm.unload_all_models()
     mm.soft_empty_cache()
-    return birefnet.place(base.network(form="plain", dtype=torch.float32, cuda_graphs=False), base.device, torch.float32)
+    network = base.network(form="plain", dtype=torch.float32, cuda_graphs=False)
+    return birefnet.place(network, base.device, torch.float32)
 
 
 def reporter(steps: int):

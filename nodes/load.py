@@ -71,8 +71,8 @@ class BiRefLoad(io.ComfyNode):
                 io.Combo.Input(
                     "adapter", options=adapter_options(), default=NONE, optional=True,
                     tooltip="What fine-tuning learned on top of this checkpoint, as Fine-tune (BiRefNet) saves it: a "
-                            "small file from models/BiRefNet/adapters. It costs no time when the network runs. For more "
-                            "than one, put Load Adapter (BiRefNet) behind this node."),
+                            "small file from models/BiRefNet/adapters. It costs no time when the network runs. For "
+                            "more than one, put Load Adapter (BiRefNet) behind this node."),
                 io.Float.Input(
                     "adapter_strength", default=1.0, min=-2.0, max=2.0, step=0.05, optional=True,
                     tooltip="How much of the adapter is added: 1 as it was learned, 0 nothing, less than 0 its "
@@ -104,7 +104,8 @@ class BiRefLoad(io.ComfyNode):
                    "cuda_graphs": cuda_graphs}
         recipe = Recipe(path, options, where, host.dtype(dtype, where))
         if adapter != NONE:
-            recipe = recipe.with_adapter(weights.find_adapter(str(adapter), host.checkpoint_folders()), adapter_strength)
+            file = weights.find_adapter(str(adapter), host.checkpoint_folders())
+            recipe = recipe.with_adapter(file, adapter_strength)
         model = recipe.model()
         report(model, path)
         return io.NodeOutput(model)

@@ -27,8 +27,9 @@ class BiRefPairs(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "folder", options=folder_paths.get_input_subfolders(),
-                    tooltip="A folder in ComfyUI's input folder that holds the folders im (pictures) and gt (masks, white "
-                            "= subject). A mask has its picture's name, whatever its suffix: im/7.jpg and gt/7.png."),
+                    tooltip="A folder in ComfyUI's input folder that holds the folders im (pictures) and gt (masks, "
+                            "white = subject). A mask has its picture's name, whatever its suffix: im/7.jpg and "
+                            "gt/7.png."),
             ],
             outputs=[
                 io.Image.Output("images", display_name="images", is_output_list=True,
@@ -62,6 +63,6 @@ def inside(parent: Path, name: str) -> Path:
     """A folder of that name below `parent`. Raises ValueError for one that is elsewhere."""
     folder = parent / name
     if ".." in Path(name).parts or Path(name).is_absolute() or not folder.is_dir():
-        raise ValueError(f"{name!r} is no folder in ComfyUI's input folder {parent}; put the pictures there, into im, and "
-                         "their masks into gt")
+        raise ValueError(f"{name!r} is no folder in ComfyUI's input folder {parent}; put the pictures there, into im, "
+                         "and their masks into gt")
     return folder

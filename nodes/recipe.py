@@ -37,7 +37,8 @@ class Recipe:
         """The network on the CPU, with other options where told."""
         # Outside inference mode, or the host could not move the weights once the workflow is over.
         with torch.inference_mode(False):
-            return birefnet.load(self.source, **{"dtype": self.dtype, "adapters": self.adapters, **self.options, **changes})
+            settled = {"dtype": self.dtype, "adapters": self.adapters} | self.options | changes
+            return birefnet.load(self.source, **settled)
 
     def model(self) -> BiRefModel:
         """The model for a socket; the same one as long as somebody holds it and its files stay as they are."""
@@ -54,8 +55,8 @@ class Recipe:
 def of(model: object, what_for: str) -> Recipe:
     """A model's recipe. Raises ValueError for a model that is none of this pack's."""
     if not isinstance(model, BiRefModel):
-        raise ValueError(f"{what_for} needs a model from Load BiRefNet, got {type(model).__name__} of ComfyUI or another "
-                         "pack")
+        raise ValueError(f"{what_for} needs a model from Load BiRefNet, got {type(model).__name__}, which is not of "
+                         "this pack")
     return model.recipe
 
 

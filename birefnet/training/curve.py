@@ -25,12 +25,14 @@ def curve(losses: Sequence[float]) -> Tensor:
 
     def points(steps: Sequence[float], values: Sequence[float]) -> list[tuple[float, float]]:
         last = max(1, len(losses) - 1)
-        return [(BORDER + width * step / last, BORDER + height * (1 - value / top)) for step, value in zip(steps, values)]
+        return [(BORDER + width * step / last, BORDER + height * (1 - value / top))
+                for step, value in zip(steps, values)]
 
     pen.line(points(range(len(losses)), losses), EACH)
     parts = np.array_split(np.asarray(losses), min(SMOOTHED, len(losses)))
     ends = np.cumsum([len(part) for part in parts])
-    pen.line(points([end - (len(part) + 1) / 2 for end, part in zip(ends, parts)], [part.mean() for part in parts]), SMOOTH, 3)
+    middles = [end - (len(part) + 1) / 2 for end, part in zip(ends, parts)]
+    pen.line(points(middles, [part.mean() for part in parts]), SMOOTH, 3)
     pen.text((BORDER, 6), f"loss {losses[0]:.1f} to {parts[-1].mean():.1f}", INK)
     pen.text((BORDER + width, SIZE[1] - 18), f"{len(losses)} steps", INK, anchor="ra")
     return torch.from_numpy(np.asarray(picture, np.float32) / 255)[None]

@@ -18,7 +18,8 @@ from ..precision import cpu_multiplies_bfloat16
 from .learner import Learner
 from .losses import WEIGHTS
 
-RATES = {"head": 1e-3, "lora": 1e-3, "all": 2e-4}  # AdamW's at its peak
+RATES = {"head": 1e-3, "lora": 1e-2, "all": 2e-4}  # AdamW's at its peak, for a backbone whose first stage is WIDTH wide
+WIDTH = 32
 HEAD = "decoder."        # names of the tensors that "head" teaches
 WARM_UP = 0.05           # share of the steps in which the rate rises
 SMALLEST_CROP = 0.6      # of either side
@@ -63,36 +64,32 @@ def finetune(
     images: of any size, each [H,W,C] in 0..1, C = 1, 3 or 4 as birefnet.matte takes them, or all as [N,H,W,C];
     masks: one for each image and of its size, [H,W] in 0..1, 1 = subject.
     what: "head" teaches the decoder, "lora" low-rank pairs of `rank` in the backbone's linear layers, "all" everything.
-    rate: peak learning rate of AdamW, None: one for the kind; it rises for a twentieth of the steps and falls along a
-    cosine. size: of the network as birefnet.network_size takes it; None: the checkpoint's own (of one that follows the
-    photograph, what it would be for the first). Each step sees `batch`
-    pictures, mirrored, cropped and recoloured at random; batch norm keeps its statistics. Deterministic with `seed`.
+    rate: peak learning rate of AdamW, None: one for the kind and the build; it rises for a twentieth of the steps and
+    falls along a cosine. size: of the network as birefnet.network_size takes it, None: the checkpoint's own (of one
+    that follows the photograph, its size for the first). Each step sees `batch` pictures, mirrored, cropped and
+    recoloured at random; batch norm keeps its statistics. Deterministic with `seed`.
     report(step, loss) is called after every step, and may raise to stop. When memory runs out, relieve() is called and
     the same step goes on in smaller pieces, with the same numbers.
 
     Raises ValueError for what cannot be learned from, and MemoryError when one picture at a time is too much.
     """
     expect(images, masks, what, steps, rank, batch)
-    where = next(model.parameters()).device
-    about = adapters.about(what, model, *((rank, rank) if what == "lora" else ())) if what != "all" else {}
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items() if name.startswith(HEAD)
-              and tensor.is_floating_point()} if what == "head" else {}
-    learning = {"head": lambda: list(model.decoder.parameters()),
-                "lora": lambda: adapters.make_low_rank(model, rank, rank, seed),
-                "all": lambda: list(model.parameters())}[what]()
-    learner = Learner(model.eval(), 0.0, weights, parameters=learning, dtype=learning_dtype(where), seed=seed)
+    about = adapters.about(what, model, *((rank, rank) if what == "lora" else ()))
+    before = {name: tensor.clone() for name, tensor in model.decoder.state_dict(prefix=HEAD).items()
+              if tensor.is_floating_point()}
+    learning = {"head": model.decoder.parameters, "all": model.parameters,
+                "lora": lambda: adapters.make_low_rank(model, rank, rank, seed)}[what]()
+    learner = Learner(model.eval(), 0.0, weights, parameters=learning, seed=seed,
+                      dtype=learning_dtype(next(model.parameters()).device))
     views = batches(images, masks, network_size(model.config, *masks[0].shape, size), batch, seed)
     losses: list[float] = []
     for step in range(steps):
-        learner.rate = (rate or RATES[what]) * share_of_rate(step, steps)
+        learner.rate = (rate or own_rate(what, model)) * share_of_rate(step, steps)
         losses.append(learn(learner, *next(views), relieve))
         report(step + 1, losses[-1])
-    model.requires_grad_(False)
-    if what == "all":
-        return Tuned(model, None, losses)
-    changed = adapters.of_low_rank(model) if what == "lora" else adapters.of_differences(before, model.state_dict())
-    adapter = Adapter(changed, about)
-    return Tuned(model, adapter, losses)
+    changes = {"head": lambda: adapters.of_differences(before, model.state_dict()),
+               "lora": lambda: adapters.of_low_rank(model), "all": lambda: None}[what]()
+    return Tuned(model.requires_grad_(False), None if changes is None else Adapter(changes, about), losses)
 
 
 def expect(images: Sequence[Tensor], masks: Sequence[Tensor], what: str, *numbers: int) -> None:
@@ -102,12 +99,18 @@ def expect(images: Sequence[Tensor], masks: Sequence[Tensor], what: str, *number
         raise ValueError(f"expected pictures and a mask for each, got {len(images)} pictures and {len(masks)} masks")
     for image, mask in zip(images, masks):
         if image.ndim != 3 or mask.shape != image.shape[:2]:
-            raise ValueError(f"expected each mask as large as its picture, got a picture {list(image.shape)} and a mask "
-                             f"{list(mask.shape)}")
+            raise ValueError(f"expected each mask as large as its picture, got a picture {list(image.shape)} and a "
+                             f"mask {list(mask.shape)}")
     if min(numbers) < 1:
-        raise ValueError(f"expected at least one step, rank 1 and one picture per step, got {', '.join(map(str, numbers))}")
+        raise ValueError("expected at least one step, rank 1 and one picture per step, got "
+                         f"{', '.join(map(str, numbers))}")
     if max(mask.amax() for mask in masks) < 0.5:
         raise ValueError("the masks are empty: there is no subject to learn (1 = subject; is the mask inverted?)")
+
+
+def own_rate(what: str, model: BiRefNet) -> float:
+    """A rate for the kind: the wider the layers, the less, in proportion (Yang et al. 2022, for Adam)."""
+    return RATES[what] * WIDTH / model.config.widths[0]
 
 
 def learning_dtype(device: torch.device) -> torch.dtype:
@@ -135,8 +138,8 @@ def learn(learner: Learner, images: Tensor, alphas: Tensor, relieve: Callable[[]
                 raise
         relieve()  # outside `except`: the error's traceback held the failed step's tensors
         if learner.accumulate >= len(images):
-            raise MemoryError("out of memory with one picture at a time: choose a smaller size, low-rank adapters or the "
-                              "head instead of everything, or a lighter checkpoint")
+            raise MemoryError("out of memory with one picture at a time: choose a smaller size, low-rank adapters or "
+                              "the head instead of everything, or a lighter checkpoint")
         learner.accumulate *= 2
 
 
@@ -145,7 +148,7 @@ def learn(learner: Learner, images: Tensor, alphas: Tensor, relieve: Callable[[]
 
 def batches(images: Sequence[Tensor], masks: Sequence[Tensor], size: tuple[int, int], batch: int, seed: int
             ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless batches, images [batch,3,h,w] and alphas [batch,1,h,w] of network size; every picture once, then again."""
+    """Endless batches, images [batch,3,h,w] and alphas [batch,1,h,w]; every picture once, then every one again."""
     random = torch.Generator().manual_seed(seed)
     order: list[int] = []
     while True:

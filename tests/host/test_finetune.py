@@ -61,7 +61,8 @@ def shown(model: str, photo: str) -> dict:
 
 def masks(host, workflow: dict) -> dict[str, np.ndarray]:
     pictures = host.pictures(host.run(workflow))
-    return {name.removeprefix("mask "): values(found[0], 0) for name, found in pictures.items() if name.startswith("mask")}
+    return {name.removeprefix("mask "): values(found[0], 0) for name, found in pictures.items()
+            if name.startswith("mask")}
 
 
 @pytest.fixture(scope="module")

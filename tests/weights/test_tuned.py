@@ -35,10 +35,10 @@ def test_an_adapter_is_found_by_the_name_that_is_listed(folders, name):
     assert weights.find_adapter(name, folders) == folders[0] / "adapters" / "walls" / "damp.safetensors"
 
 
-@pytest.mark.parametrize("name", ["../mine.safetensors", "gone.safetensors", "/etc/passwd", "walls/../cracks.safetensors",
-                                  "", "old.pth", "mine.safetensors"])
+@pytest.mark.parametrize("name", ["../mine.safetensors", "gone.safetensors", "/etc/passwd", "old.pth", "",
+                                  "walls/../cracks.safetensors", "mine.safetensors"])
 def test_nothing_else_is_reachable(folders, name):
-    with pytest.raises(weights.NotFound, match=r"No adapter .*BiRefNet/adapters;.*adapters \(does not exist\)\. Put the"):
+    with pytest.raises(weights.NotFound, match=r"No adapter .*BiRefNet/adapters;.* \(does not exist\)\. Put the"):
         weights.find_adapter(name, folders)
 
 
@@ -64,8 +64,8 @@ def test_a_taken_name_counts_on(folders):
     assert weights.new_file("mine", folders[0]).name == "mine-3.safetensors"
 
 
-@pytest.mark.parametrize("name", ["../up", "walls/../../up", "/etc/up", r"C:\up", r"\\server\up", "", "  ", "a//b", ".hidden",
-                                  "walls/.x/y", "a\0b", "what?", "ends.", "adapters/x", "x" * 200, "\ud800"])
+@pytest.mark.parametrize("name", ["../up", "walls/../../up", "/etc/up", r"C:\up", r"\\server\up", "", "  ", "a//b",
+                                  ".hidden", "walls/.x/y", "a\0b", "what?", "ends.", "adapters/x", "x" * 200, "\ud800"])
 def test_a_name_that_leads_elsewhere_or_is_none_is_refused(folders, name):
     with pytest.raises(ValueError, match="expected a name such as 'cracks'"):
         weights.new_file(name, folders[0])

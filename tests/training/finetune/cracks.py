@@ -1,8 +1,8 @@
 """Wall cracks made procedurally: textures, crack generators and distractors, in two sets that share none of them.
 
-`pictures("training", 30, seed)` and `pictures("held out", 40, seed)` give images [N,H,W,3] and masks [N,H,W], float32 in
-0..1, 1 = crack. Neither a texture nor a generator of the one set is in the other; what lies about on the walls is in
-both.
+`pictures("training", 30, seed)` and `pictures("held out", 40, seed)` give images [N,H,W,3] and masks [N,H,W],
+float32 in 0..1, 1 = crack. Neither a texture nor a generator of the one set is in the other; what lies about on the walls
+is in both.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def fissure(rng: Generator) -> np.ndarray:
 
 
 def easiest_way(rng: Generator) -> list[np.ndarray]:
-    """The cheapest path between two sides through random strength (first-passage percolation), and one that joins it."""
+    """The cheapest path between two sides through random strength (first-passage percolation), and some that join."""
     cost = np.exp(1.1 * noise(rng, 12) + 0.8 * noise(rng, 4))
     ends = [(0, int(rng.integers(60, SIDE - 60))), (SIDE - 1, int(rng.integers(60, SIDE - 60)))]
     if rng.random() < 0.5:

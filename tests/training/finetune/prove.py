@@ -1,4 +1,4 @@
-"""Proof that fine-tuning learns: a checkpoint's IoU on wall cracks before and after, on walls and cracks of other kinds.
+"""Proof that fine-tuning learns: a checkpoint's IoU on cracks before and after, on walls and cracks of other kinds.
 
     python tests/training/finetune/prove.py [--what head lora all] [--steps 300] [--checkpoint FILE] [--sheet PICTURE]
 

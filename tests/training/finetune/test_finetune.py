@@ -39,7 +39,8 @@ def pairs():
         mask = torch.zeros(height, width)
         top, left = (int(torch.randint(0, side - 30, (), generator=random)) for side in (height, width))
         mask[top:top + 30, left:left + 30] = 1
-        images.append((0.3 + 0.4 * mask[..., None] + 0.05 * torch.randn(height, width, 3, generator=random)).clamp(0, 1))
+        grain = 0.05 * torch.randn(height, width, 3, generator=random)
+        images.append((0.3 + 0.4 * mask[..., None] + grain).clamp(0, 1))
         masks.append(mask)
     return images, masks
 
