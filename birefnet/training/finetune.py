@@ -18,7 +18,7 @@ from ..precision import cpu_multiplies_bfloat16
 from .learner import Learner
 from .losses import WEIGHTS
 
-RATES = {"head": 1e-3, "lora": 1e-2, "all": 2e-4}  # AdamW's at its peak, for a backbone whose first stage is WIDTH wide
+RATES = {"head": 3e-3, "lora": 1e-2, "all": 5e-4}  # AdamW's at its peak, for a backbone whose first stage is WIDTH wide
 WIDTH = 32
 HEAD = "decoder."        # names of the tensors that "head" teaches
 WARM_UP = 0.05           # share of the steps in which the rate rises

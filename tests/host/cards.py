@@ -40,6 +40,7 @@ CROPPED = {"face.png": ("astronaut.jpg", (100, 0, 340, 240)), "cup.png": ("pair.
 # What is chosen for these photographs: node, then widgets.
 CHOICES = {
     "Pick One of Several": {"BiRefSubject": {"x": 698, "y": 256, "width": 363, "height": 333}},
+    "Fine-tune on Your Pictures": {"BiRefFinetune": {"steps": 60, "batch": 2}},
     "Product on a New Background": {"BiRefRefineMask": {"black_point": 0.3, "fill_holes": 12000}},
 }
 
@@ -62,7 +63,7 @@ def put_files(folder: Path) -> None:
     for name, (photo, box) in CROPPED.items():
         Image.open(DATA / photo).crop(box).save(folder / "input" / name)
     walls(folder / "input" / PAIRS, LESSON)
-    wall = cracks.pictures("held out", 1, 0)[0][0]
+    wall = cracks.pictures("held out", 7, 0)[0][6]  # of bricks
     Image.fromarray((wall * 255).round().byte().numpy()).save(folder / "input" / "wall.png")
     for template in TEMPLATES:
         for node in json.loads(template.read_text(encoding="utf-8"))["nodes"]:

@@ -16,15 +16,6 @@ TINY = birefnet.Config(family="pvt_v2", widths=(8, 8, 16, 16), depths=(1, 1, 1, 
 RATES = {"head": 3e-3, "lora": 3e-2, "all": 3e-3}  # high, for few steps on fresh weights
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """What is this small is slower on several, and on a busy machine very much so."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def model() -> birefnet.BiRefNet:
     torch.manual_seed(0)
     return birefnet.BiRefNet(TINY).initialize().eval()
