@@ -8,6 +8,7 @@ __version__ = "0.2.0"
 
 # Imported when first asked for: PyTorch takes seconds, which the command line's help and mistakes need not wait for.
 _HOMES = {
+    "Adapter": "adapters",
     "BiRefNet": "network",
     "CheckpointError": "detect",
     "Config": "config",

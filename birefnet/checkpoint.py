@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
+from . import adapters as stack
 from .assembly import REBUILT, assemble
 from .config import IMAGENET_MEAN, MULTI_SCALE, NORMALIZATIONS, PATCH_ORDERS, Config
 from .detect import CheckpointError, detect
@@ -18,7 +18,7 @@ from .graphs import Graphs
 from .network import BiRefNet
 from .precision import best_dtype
 from .swin import WindowAttention, relative_position_index
-from .tensorfile import Source, from_mapping, open_file
+from .tensorfile import Source, from_mapping, open_file, write_safetensors
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ def load(
     heads: str | tuple[int, ...] = "auto",
     form: str = "inference",
     cuda_graphs: bool = False,
+    adapters: Sequence[tuple[str | os.PathLike | stack.Adapter, float]] = (),
     defaults: Mapping[str, object] | None = None,
 ) -> BiRefNet:
     """Build the network that a checkpoint holds, in eval mode.
@@ -50,6 +51,7 @@ def load(
     (1, 2, 5, 8).
     form: "inference" gives the same logits with less arithmetic and memory (see birefnet.fused); "plain" is what can be
     trained and saved. cuda_graphs: replay a shape's passes from the second on, see birefnet.graphs.
+    adapters: what fine-tuning learned on top, as (file or birefnet.adapters.Adapter, strength), see birefnet.adapters.
 
     Raises FileNotFoundError, and CheckpointError (one sentence: what came, what was expected) for everything else
     that is wrong with the file.
@@ -59,10 +61,15 @@ def load(
     if form not in ("inference", "plain"):
         raise ValueError(f'form must be "inference" or "plain", got {form!r}')
     from_file = isinstance(source, (str, os.PathLike))
+    stacked = [(item if isinstance(item, stack.Adapter) else stack.read(item), strength) for item, strength in adapters]
     try:
         opened = open_file(Path(source)) if from_file else from_mapping(source, copy=True)
         kind = best_dtype(device) if dtype == "auto" else dtype
-        model = assemble(opened, configure(opened, told, defaults or {}), device, kind, form)
+        if stack.MARK in opened.metadata:
+            raise CheckpointError("this is an adapter, not a checkpoint: load the checkpoint that it was made on "
+                                  f"({opened.metadata.get('birefnet.base', 'unknown')}), and this as its adapter")
+        config = configure(opened, told, defaults or {})
+        model = assemble(stack.adapted(opened, config, stacked), config, device, kind, form)
     except CheckpointError as error:
         if not from_file:
             raise
@@ -148,13 +155,7 @@ def save(model: BiRefNet, path: str | os.PathLike, metadata: Mapping[str, str] |
     for name, module in model.named_modules():
         if isinstance(module, WindowAttention):  # ComfyUI's own loader knows a Swin file by these
             state[f"{name}.relative_position_index"] = relative_position_index(module.window, torch.device("cpu")).clone()
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file(state, part, entries)
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    write_safetensors(path, state, entries)
 
 
 def warn_if_folded(model: BiRefNet) -> None:

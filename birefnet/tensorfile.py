@@ -1,8 +1,9 @@
-"""Opening checkpoint files: what is in them is read tensor by tensor, and nothing in them is executed."""
+"""Checkpoint files: what is in them is read tensor by tensor, nothing in them is executed; and how one is written."""
 
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from .detect import CheckpointError
@@ -161,3 +163,14 @@ def clean_names(names: Mapping[str, object]) -> dict[str, str]:
     anchor = "squeeze_module.0.conv_in.weight"
     prefix = next((name.removesuffix(anchor) for name in cleaned if name.endswith(anchor)), "")
     return {name.removeprefix(prefix): own for name, own in cleaned.items()}
+
+
+def write_safetensors(path: Path, state: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Contiguous tensors of the CPU as a file; the old file stays until the new one is whole."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        save_file(state, part, metadata)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

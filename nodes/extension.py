@@ -5,12 +5,15 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from . import card, host, replacements
+from .adapter import BiRefAdapter
 from .composite import BiRefComposite
 from .edges import BiRefEdgeRefine
+from .finetune import BiRefFinetune
 from .foreground import BiRefForeground
 from .inpaint import BiRefInpaintCrop, BiRefInpaintPaste
 from .inspect_matte import BiRefInspect
 from .load import BiRefLoad
+from .pairs import BiRefPairs
 from .refine import BiRefRefineMask
 from .remove import BiRefRemoveBackground
 from .segment import BiRefSegment
@@ -34,4 +37,5 @@ class BiRefExtension(ComfyExtension):
             BiRefEdgeRefine, BiRefSubject,
             BiRefVideo, BiRefTemporal,
             BiRefRemoveBackground,
+            BiRefFinetune, BiRefAdapter, BiRefPairs,
         ]

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import logging
-import weakref
+from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from comfy_api.latest import io
 
-from .. import birefnet, weights
+from .. import weights
 from . import host
 from .model import BiRefModel
+from .recipe import Recipe, identity
 
 log = logging.getLogger(__name__)
 
 DEFAULT = "birefnet-nano"
-
-# Models that some node or cache still holds, by what they were made of.
-_loaded: weakref.WeakValueDictionary[tuple, BiRefModel] = weakref.WeakValueDictionary()
+NONE = "none"  # the choice of no adapter
 
 
 class BiRefLoad(io.ComfyNode):
@@ -70,6 +68,15 @@ class BiRefLoad(io.ComfyNode):
                     tooltip="NVIDIA GPUs only. On: batches and videos of one picture size are faster, because the "
                             "network's work is recorded once and replayed, for some more GPU memory while a batch "
                             "runs. Falls back by itself where it does not work. The mask is the same."),
+                io.Combo.Input(
+                    "adapter", options=adapter_options(), default=NONE, optional=True,
+                    tooltip="What fine-tuning learned on top of this checkpoint, as Fine-tune (BiRefNet) saves it: a "
+                            "small file from models/BiRefNet/adapters. It costs no time when the network runs. For "
+                            "more than one, put Load Adapter (BiRefNet) behind this node."),
+                io.Float.Input(
+                    "adapter_strength", default=1.0, min=-2.0, max=2.0, step=0.05, optional=True,
+                    tooltip="How much of the adapter is added: 1 as it was learned, 0 nothing, less than 0 its "
+                            "opposite."),
             ],
             outputs=[
                 host.BackgroundRemoval.Output(
@@ -79,31 +86,27 @@ class BiRefLoad(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, checkpoint) -> bool:
+    def validate_inputs(cls, checkpoint, adapter=NONE) -> bool:
         return True  # a name that is not in the list is explained by `execute`, which knows what to do about it
 
     @classmethod
-    def fingerprint_inputs(cls, checkpoint: str = DEFAULT, **_) -> tuple:
-        """Changes when the file is replaced, so that the host loads it again."""
-        try:
-            return identity(weights.find(str(checkpoint), host.checkpoint_folders()))
-        except OSError:
-            return ("missing",)
+    def fingerprint_inputs(cls, checkpoint: str = DEFAULT, adapter: str = NONE, **_) -> tuple:
+        """Changes when a file is replaced, so that the host loads it again."""
+        return (*state(lambda: weights.find(str(checkpoint), host.checkpoint_folders())), *adapter_state(adapter))
 
     @classmethod
     def execute(cls, checkpoint: str, dtype: str, device: str, fetch: bool, patch_order: str = "auto",
-                normalize: str = "auto", cuda_graphs: bool = False) -> io.NodeOutput:
+                normalize: str = "auto", cuda_graphs: bool = False, adapter: str = NONE, adapter_strength: float = 1.0
+                ) -> io.NodeOutput:
         path = find_or_fetch(str(checkpoint), fetch)
         where = host.device(device)
-        kind = host.dtype(dtype, where)
-        key = (*identity(path), where, kind, patch_order, normalize, cuda_graphs)
-        model = _loaded.get(key)
-        if model is None:
-            # Outside inference mode, or the host could not move the weights once the workflow is over.
-            with torch.inference_mode(False):
-                network = birefnet.load(path, dtype=kind, patch_order=patch_order, normalize=normalize,
-                                        defaults=weights.settings(path), cuda_graphs=cuda_graphs)
-            model = _loaded[key] = BiRefModel(network, where, kind)
+        options = {"patch_order": patch_order, "normalize": normalize, "defaults": weights.settings(path),
+                   "cuda_graphs": cuda_graphs}
+        recipe = Recipe(path, options, where, host.dtype(dtype, where))
+        if adapter != NONE:
+            file = weights.find_adapter(str(adapter), host.checkpoint_folders())
+            recipe = recipe.with_adapter(file, adapter_strength)
+        model = recipe.model()
         report(model, path)
         return io.NodeOutput(model)
 
@@ -128,10 +131,24 @@ def find_or_fetch(checkpoint: str, fetch: bool) -> Path:
     return weights.fetch(checkpoint, folders[0], progress=host.download_progress())
 
 
-def identity(path: Path) -> tuple[str, int, int]:
-    """What tells one state of a file from another: path, time of change, size in bytes."""
-    state = path.stat()
-    return str(path), state.st_mtime_ns, state.st_size
+def adapter_options() -> list[str]:
+    """What a widget for adapters offers."""
+    return [NONE, *weights.local_adapters(host.checkpoint_folders())]
+
+
+def adapter_state(adapter: str) -> tuple:
+    """Changes when the adapter's file is replaced."""
+    if adapter == NONE:
+        return ()
+    return state(lambda: weights.find_adapter(str(adapter), host.checkpoint_folders()))
+
+
+def state(find: Callable[[], Path]) -> tuple:
+    """The identity of the file that is found, if there is one."""
+    try:
+        return identity(find())
+    except OSError:
+        return ("missing",)
 
 
 def report(model: BiRefModel, path: Path) -> None:

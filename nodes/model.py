@@ -35,6 +35,7 @@ class BiRefModel:
         self.dtype = dtype
         self.patchers = {}
         self.announced = ""  # what was last said about memory
+        self.recipe = None   # what it was made of, see recipe.Recipe
 
     def encode_image(self, image: Tensor, image_size: int | None = None) -> Tensor:
         """Image [B,H,W,C] in 0..1 → mask [B,H,W] in 0..1, 1 = subject, on the host's intermediate device."""

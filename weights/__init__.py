@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from .catalog import CATALOG, NANO, Entry, entry, match, settings
 from .fetch import FetchError, fetch
-from .find import FOLDERS, NotFound, find, folders, local
+from .find import ADAPTERS, FOLDERS, NotFound, find, folders, local
+from .tuned import find_adapter, local_adapters, new_file
 
 __all__ = [
+    "ADAPTERS",
     "CATALOG",
     "FOLDERS",
     "NANO",
@@ -16,8 +18,11 @@ __all__ = [
     "entry",
     "fetch",
     "find",
+    "find_adapter",
     "folders",
     "local",
+    "local_adapters",
     "match",
+    "new_file",
     "settings",
 ]

@@ -12,6 +12,7 @@ from .catalog import NANO, SUFFIXES
 
 # The folders under ComfyUI's models/ that this and other packs fill; the first is where this one puts what it fetches.
 FOLDERS = ("BiRefNet", "birefnet", "background_removal", "RMBG/BiRefNet", "RMBG/RMBG-2.0")
+ADAPTERS = "adapters"  # the folder inside any of those that holds adapters, which are no checkpoints
 
 
 class NotFound(FileNotFoundError):
@@ -34,7 +35,8 @@ def local(folders: Iterable[str | Path]) -> dict[str, Path]:
     """All checkpoint files under the folders: name relative to its folder (with "/") → file, sorted by name.
 
     Symbolic links are followed. Where two folders have the same relative name, the first folder's file is meant.
-    Hidden files and folders (".cache") are left out; so are folders that are missing or cannot be read.
+    Hidden files and folders (".cache") are left out, and so is what is below a folder "adapters"; folders that are
+    missing or cannot be read count as empty.
     """
     found: dict[str, Path] = {}
     for folder in folders:
@@ -97,6 +99,8 @@ def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:
         if child.name.startswith("."):
             continue
         if child.is_dir():
+            if child.name.lower() == ADAPTERS:
+                continue
             yield from _walk(Path(child.path), above | {real})
         elif child.is_file() and Path(child.name).suffix.lower() in SUFFIXES:
             yield Path(child.path)

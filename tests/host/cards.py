@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from browser import drop, open_page, outputs, picture, run
-from given import give
+from given import PAIRS, cracks, give, walls
 from host import PACK, Host
 from known import DATA
 from PIL import Image
@@ -24,6 +24,7 @@ from playwright.sync_api import Page
 
 TEMPLATES = sorted((PACK / "example_workflows").glob("*.json"))
 WIDTH = 1200  # of a card in pixels
+LESSON = 30   # pictures that are learned from
 
 # The photographs for a template's Load Image nodes, in the order of their numbers; the dandelion where nothing is said.
 PHOTOS = {
@@ -32,12 +33,14 @@ PHOTOS = {
     "Replace the Background by Inpainting": ["face.png"],
     "Inpaint the Subject": ["face.png"],
     "Pick One of Several": ["pair.jpg"],
+    "Fine-tune on Your Pictures": ["wall.png"],
 }
 CROPPED = {"face.png": ("astronaut.jpg", (100, 0, 340, 240)), "cup.png": ("pair.jpg", (600, 150, 1160, 640))}
 
 # What is chosen for these photographs: node, then widgets.
 CHOICES = {
     "Pick One of Several": {"BiRefSubject": {"x": 698, "y": 256, "width": 363, "height": 333}},
+    "Fine-tune on Your Pictures": {"BiRefFinetune": {"steps": 60, "batch": 2}},
     "Product on a New Background": {"BiRefRefineMask": {"black_point": 0.3, "fill_holes": 12000}},
 }
 
@@ -59,6 +62,9 @@ def put_files(folder: Path) -> None:
         shutil.copy(photo, folder / "input")
     for name, (photo, box) in CROPPED.items():
         Image.open(DATA / photo).crop(box).save(folder / "input" / name)
+    walls(folder / "input" / PAIRS, LESSON)
+    wall = cracks.pictures("held out", 7, 0)[0][6]  # of bricks
+    Image.fromarray((wall * 255).round().byte().numpy()).save(folder / "input" / "wall.png")
     for template in TEMPLATES:
         for node in json.loads(template.read_text(encoding="utf-8"))["nodes"]:
             for model in node["properties"].get("models", []):
@@ -93,7 +99,7 @@ def main(comfyui: Path, wanted: list[str]) -> None:
                     continue
                 drop(page, template)
                 set_up(page, template.stem)
-                run(page, outputs(page), alone=True)
+                run(page, outputs(page), alone=True, seconds=1800)
                 take(page, template.with_suffix(".jpg"))
 
 

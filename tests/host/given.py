@@ -1,19 +1,26 @@
-"""What some templates expect in the host's input folder and no plain installation has: a clip, a folder of photos."""
+"""What some templates expect in the host's input folder and no plain installation has: a clip, folders of pictures."""
 
 from __future__ import annotations
 
 import shutil
+import sys
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 from known import DATA
+from host import PACK
 from PIL import Image
+
+sys.path.append(str(PACK / "tests" / "training" / "finetune"))
+
+import cracks  # noqa: E402
 
 CLIP = "clip.mp4"      # as the templates for video name it
 FOLDER = "photos"      # as the template for folders does
 SIZES = [(320, 240), (800, 960)]  # of the photos in it
+PAIRS = "pairs"        # as the template for fine-tuning does
 FACE = (60, 0, 380, 240)  # of the astronaut
 
 
@@ -25,6 +32,15 @@ def give(folder: Path) -> None:
         face = photo.crop(FACE)
     face.save(folder / FOLDER / "face.png")
     clip(folder / CLIP, face)
+    walls(folder / PAIRS, 4)
+
+
+def walls(folder: Path, count: int) -> None:
+    """Pictures of cracked walls in im/, and the cracks' masks in gt/."""
+    for kind, frames in zip(("im", "gt"), cracks.pictures("training", count, 0)):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        for i, frame in enumerate(frames):
+            Image.fromarray((frame * 255).round().byte().numpy()).save(folder / kind / f"{i}.png")
 
 
 def clip(file: Path, picture: Image.Image, frames: int = 12, size: tuple[int, int] = (384, 288)) -> None:

@@ -16,6 +16,10 @@ from workflow import to_api
 
 TEMPLATES = sorted((PACK / "example_workflows").glob("*.json"))
 
+# Fine-tuning takes minutes; two small steps are enough to see it run.
+SHORT = """() => app.graph._nodes.filter(node => node.type === 'BiRefFinetune').flatMap(node => node.widgets).forEach(
+    widget => { widget.value = {steps: 2, size: 96}[widget.name] ?? widget.value; })"""
+
 
 @pytest.fixture(scope="module")
 def opened(host):
@@ -38,6 +42,7 @@ def test_a_dropped_template_runs_from_the_page(host, opened, template, tmp_path)
         told.first.wait_for()  # older pages offer the download in a window over all, newer ones beside the graph
         page.keyboard.press("Escape")
         page.locator(".p-dialog-mask").wait_for(state="hidden")
+    page.evaluate(SHORT)
     before = page.evaluate("() => app.graph.serialize()")
     asked = page.evaluate("async () => (await app.graphToPrompt()).output")
     run(page, outputs(page))

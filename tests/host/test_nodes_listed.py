@@ -8,7 +8,8 @@ import pytest
 from workflow import widgets
 
 WIDGETS = {
-    "BiRefLoad": ["checkpoint", "dtype", "device", "fetch", "patch_order", "normalize", "cuda_graphs"],
+    "BiRefLoad": ["checkpoint", "dtype", "device", "fetch", "patch_order", "normalize", "cuda_graphs", "adapter",
+                  "adapter_strength"],
     "BiRefSegment": ["size", "frames_per_pass"],
     "BiRefRefineMask": ["black_point", "white_point", "grow", "feather", "fill_holes", "drop_specks", "keep_largest",
                         "edge_radius", "edge_strength"],
@@ -26,6 +27,9 @@ WIDGETS = {
                    "filename_prefix"],
     "BiRefTemporal": ["strength"],
     "BiRefRemoveBackground": ["checkpoint", "background", "colour", "clean_edges", "fetch"],
+    "BiRefFinetune": ["what", "steps", "rate", "rank", "batch", "size", "seed", "save_as"],
+    "BiRefAdapter": ["adapter", "strength"],
+    "BiRefPairs": ["folder"],
 }
 SOCKETS = {
     "BiRefLoad": ([], ["BACKGROUND_REMOVAL"]),
@@ -45,6 +49,10 @@ SOCKETS = {
                     ("background_video", "VIDEO")], ["VIDEO", "STRING"]),
     "BiRefTemporal": ([("image", "IMAGE"), ("mask", "MASK")], ["MASK"]),
     "BiRefRemoveBackground": ([("image", "IMAGE")], ["IMAGE", "MASK", "IMAGE"]),
+    "BiRefFinetune": ([("model", "BACKGROUND_REMOVAL"), ("image", "IMAGE"), ("mask", "MASK")],
+                      ["BACKGROUND_REMOVAL", "FLOAT", "IMAGE"]),
+    "BiRefAdapter": ([("model", "BACKGROUND_REMOVAL")], ["BACKGROUND_REMOVAL"]),
+    "BiRefPairs": ([], ["IMAGE", "MASK"]),
 }
 
 

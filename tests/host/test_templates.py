@@ -17,6 +17,7 @@ from workflow import Workflow, to_api
 
 TEMPLATES = {path.stem: path for path in sorted((PACK / "example_workflows").glob("*.json"))}
 PAINTING = {"Replace the Background by Inpainting", "Inpaint the Subject"}  # with an image model, which no test has
+LEARNING = "Fine-tune on Your Pictures"  # for minutes, at its own number of steps
 VIDEO = {"Video to Green Screen", "Video with Transparency"}
 BACKGROUND = np.array([0x3A, 0x7C, 0xA5]) / 255  # the colour in the template New Background
 
@@ -68,10 +69,10 @@ def without(workflow: Workflow, kinds: set[str]) -> Workflow:
 def test_there_is_a_template_for_each_task():
     assert set(TEMPLATES) == {
         "Remove Background", "Refine the Matte", "New Background", "Portrait", "Product on a New Background",
-        "Pick One of Several", "Compare Two Checkpoints", "Batch of a Folder", *PAINTING, *VIDEO}
+        "Pick One of Several", "Compare Two Checkpoints", "Batch of a Folder", LEARNING, *PAINTING, *VIDEO}
 
 
-@pytest.mark.parametrize("name", sorted(TEMPLATES.keys() - PAINTING))
+@pytest.mark.parametrize("name", sorted(TEMPLATES.keys() - PAINTING - {LEARNING}))
 def test_a_template_runs_untouched(host, listed, name):
     workflow = to_api(saved(name), listed)
     assert {node["inputs"]["image"] for node in workflow.values() if node["class_type"] == "LoadImage"} <= {
@@ -222,3 +223,15 @@ def test_a_video_comes_out_with_every_frame(host, listed, name, suffix):
         assert 0.1 < green.mean() < 0.9
     else:
         assert alpha == "1"
+
+
+def test_fine_tuning_gives_a_mask_before_and_after_at_fewer_steps(host, listed):
+    workflow = to_api(saved(LEARNING), listed)
+    lesson = next(number for number, node in workflow.items() if node["class_type"] == "BiRefFinetune")
+    workflow[lesson]["inputs"] |= {"steps": 2, "size": 96}
+    record = host.run(workflow)
+    assert record["outputs"].keys() == shows(workflow, listed)
+    pictures = host.pictures(record)
+    masks = [pictures[number][0] for number in sorted(pictures) if workflow[number]["class_type"] == "MaskPreview"]
+    assert len(masks) == 2 and {mask.size for mask in masks} == {(768, 768)}
+    assert pictures[lesson][0].size == (512, 256)  # the loss's curve, on the node itself

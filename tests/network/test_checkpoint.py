@@ -129,7 +129,7 @@ def test_saving_is_whole_or_not_at_all(tmp_path, tiny, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(birefnet.checkpoint, "save_file", full)
+    monkeypatch.setattr(birefnet.tensorfile, "save_file", full)
     with pytest.raises(OSError, match="No space"):
         birefnet.save(tiny, path)
     assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"] and path.read_bytes() == before

@@ -1,0 +1,38 @@
+"""The curve of a loss as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+SIZE = (512, 256)  # width and height
+BORDER = 24
+PAPER, FRAME, EACH, SMOOTH, INK = (24, 26, 30), (70, 74, 82), (70, 100, 130), (90, 170, 240), (210, 214, 220)
+SMOOTHED = 20      # so many averaged points at most
+
+
+def curve(losses: Sequence[float]) -> Tensor:
+    """[1,H,W,3] in 0..1: the loss of every step, and above it means of neighbouring steps; 0 is at the bottom."""
+    picture = Image.new("RGB", SIZE, PAPER)
+    pen = ImageDraw.Draw(picture)
+    width, height = SIZE[0] - 2 * BORDER, SIZE[1] - 2 * BORDER
+    top = max(losses)
+    pen.rectangle([BORDER, BORDER, BORDER + width, BORDER + height], outline=FRAME)
+
+    def points(steps: Sequence[float], values: Sequence[float]) -> list[tuple[float, float]]:
+        last = max(1, len(losses) - 1)
+        return [(BORDER + width * step / last, BORDER + height * (1 - value / top))
+                for step, value in zip(steps, values)]
+
+    pen.line(points(range(len(losses)), losses), EACH)
+    parts = np.array_split(np.asarray(losses), min(SMOOTHED, len(losses)))
+    ends = np.cumsum([len(part) for part in parts])
+    middles = [end - (len(part) + 1) / 2 for end, part in zip(ends, parts)]
+    pen.line(points(middles, [part.mean() for part in parts]), SMOOTH, 3)
+    pen.text((BORDER, 6), f"loss {losses[0]:.1f} to {parts[-1].mean():.1f}", INK)
+    pen.text((BORDER + width, SIZE[1] - 18), f"{len(losses)} steps", INK, anchor="ra")
+    return torch.from_numpy(np.asarray(picture, np.float32) / 255)[None]

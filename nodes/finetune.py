@@ -1,0 +1,173 @@
+"""Fine-tune (BiRefNet): a loaded network learns from pictures and their masks, by birefnet.training.finetune."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import comfy.model_management as mm
+import comfy.utils
+import torch
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from .. import birefnet, weights
+from ..birefnet import masks
+from . import convert, host, recipe
+from .recipe import Recipe
+
+WHAT = ("head", "lora", "all")
+STORED = torch.float16  # of everything that was taught, as the published checkpoints are stored
+
+
+class BiRefFinetune(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.make(
+            io.Schema,
+            node_id="BiRefFinetune",
+            display_name="Fine-tune (BiRefNet)",
+            category=host.CATEGORY,
+            description="Teaches a network your kind of picture: from some tens of pictures with masks it learns what "
+                        "counts as the subject in them. What it learned can be saved as a small adapter.",
+            search_aliases=[*host.ALIASES, "train", "training", "lora", "learn"],
+            is_output_node=True,
+            is_input_list=True,  # pictures of different sizes come as a list, and are one lesson
+            inputs=[
+                host.BackgroundRemoval.Input(
+                    "model", tooltip="The network to begin with, from Load BiRefNet. It stays as it is: the tuned "
+                                     "one is another."),
+                io.Image.Input("image", tooltip="The pictures to learn from, as a batch or a list, of any size. 20 "
+                                                "to 50 that differ as much as those to come are a good start."),
+                io.Mask.Input("mask", tooltip="The mask of each picture, in the same order: 1 = subject."),
+                io.Combo.Input(
+                    "what", options=list(WHAT), default="head",
+                    tooltip="What learns. head: the decoder, which draws the mask; learns fastest. lora: small "
+                            "additions in the backbone, which recognises things. Both are saved as small adapters. "
+                            "all: every weight; needs the most memory, and is saved as a checkpoint of full size."),
+                io.Int.Input(
+                    "steps", default=300, min=1, max=100000,
+                    tooltip="How many times it learns from some of the pictures. More is slower, and may forget what "
+                            "the network knew before."),
+                io.Float.Input(
+                    "rate", default=0.0, min=0.0, max=0.1, step=0.00001, round=0.0000001,
+                    tooltip="How much a step changes at most (AdamW's learning rate). 0: one that suits what learns. "
+                            "Halve it if the loss rises."),
+                io.Int.Input(
+                    "rank", default=8, min=1, max=256,
+                    tooltip="lora only: how rich the additions are, and how large the file. 4 to 32 are usual."),
+                io.Int.Input(
+                    "batch", default=4, min=1, max=256,
+                    tooltip="Pictures per step. Where memory lacks for them, they are taken in pieces, with the same "
+                            "result."),
+                io.Int.Input(
+                    "size", default=0, min=0, max=4096, step=32,
+                    tooltip="Longer side, in pixels, at which the network sees the pictures. 0: the size the "
+                            "checkpoint was made for. Memory and time grow with its square."),
+                io.Int.Input(
+                    "seed", default=0, min=0, max=2**32 - 1, control_after_generate=False,
+                    tooltip="Decides the order, the crops and the colours in which the pictures are seen. The same "
+                            "seed gives the same network."),
+                io.String.Input(
+                    "save_as", default="",
+                    tooltip="Name of the file to save what was learned in, for instance cracks or walls/cracks; "
+                            "nothing: it is not saved. An adapter goes into models/BiRefNet/adapters, a checkpoint "
+                            "into models/BiRefNet. A name that is taken gets a number."),
+            ],
+            outputs=[
+                host.BackgroundRemoval.Output(
+                    "tuned", display_name="model", tooltip="The tuned network, ready for Segment (BiRefNet)."),
+                io.Float.Output("loss", display_name="loss",
+                                tooltip="The mean loss of the last tenth of the steps. It falls while the network "
+                                        "learns; compare it only between runs on the same pictures."),
+                io.Image.Output("curve", display_name="curve", tooltip="The loss over the steps, as a picture."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model, image, mask, what, steps, rate, rank, batch, size, seed, save_as) -> io.NodeOutput:
+        model, what, steps, rate, rank, batch, size, seed, save_as = (
+            values[0] for values in (model, what, steps, rate, rank, batch, size, seed, save_as))
+        teach, curve = lessons()
+        base = recipe.of(model, "fine-tuning")
+        pictures, truths = paired(image, mask)
+        file = where_to(save_as, what)
+        began = time.monotonic()
+        with torch.inference_mode(False), torch.enable_grad():
+            tuned = teach(plain_network(base), pictures, truths, what=what, steps=steps, rate=rate or None, rank=rank,
+                          batch=batch, size=size or None, seed=seed, report=reporter(steps),
+                          relieve=mm.soft_empty_cache)
+        made = keep(tuned, base, file)
+        picture = curve(tuned.losses)
+        text = f"loss {tuned.losses[0]:.1f} to {tuned.loss:.1f} in {steps} steps, {time.monotonic() - began:.0f} s"
+        text += f"; saved as {file.name}" if file else ""
+        host.say(text)
+        return io.NodeOutput(made.model(), tuned.loss, picture,
+                             ui=ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)})
+
+
+def lessons():
+    """What computes; only here, because nothing else in the pack needs kornia."""
+    try:
+        from ..birefnet.training.curve import curve
+        from ..birefnet.training.finetune import finetune
+    except ModuleNotFoundError as error:
+        raise RuntimeError(f"fine-tuning needs the package {error.name}, which ComfyUI brings: install ComfyUI's own "
+                           f"requirements again (pip install -r requirements.txt)") from None
+    return finetune, curve
+
+
+def paired(images: list, truths: list) -> tuple[list[Tensor], list[Tensor]]:
+    """Pictures [H,W,C] and masks [H,W] from lists of batches; a mask of another size is brought to its picture's."""
+    clean_image, clean_mask = convert.Cleaner("the image"), convert.Cleaner("the mask")
+    pictures = [clean_image(frame) for batch in images for frame in convert.frames(batch)]
+    known = [mask[None] for batch in truths for mask in convert.masks(batch)]
+    if len(pictures) != len(known):
+        raise ValueError(f"expected a mask for each picture, got {len(pictures)} pictures and {len(known)} masks")
+    return pictures, [masks.resize(clean_mask(mask), tuple(picture.shape[:2]))[0]
+                      for picture, mask in zip(pictures, known)]
+
+
+def where_to(save_as: str, what: str) -> Path | None:
+    """The file to write, known before the work begins; None for none. Raises ValueError for a name that will not do."""
+    if not save_as.strip():
+        return None
+    folder = host.checkpoint_folders()[0]
+    file = weights.new_file(save_as, folder if what == "all" else folder / weights.ADAPTERS)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file
+
+
+def plain_network(base: Recipe) -> birefnet.BiRefNet:
+    """The network in the form that learns, on its device; what other models took there is free for it."""
+    mm.unload_all_models()
+    mm.soft_empty_cache()
+    network = base.network(form="plain", dtype=torch.float32, cuda_graphs=False)
+    return birefnet.place(network, base.device, torch.float32)
+
+
+def reporter(steps: int):
+    bar = comfy.utils.ProgressBar(steps)
+
+    def report(step: int, loss: float) -> None:
+        host.check_interrupt()
+        bar.update_absolute(step, steps)
+        host.say(f"step {step} of {steps}: loss {loss:.1f}")
+
+    return report
+
+
+def keep(tuned, base: Recipe, file: Path | None) -> Recipe:
+    """What the tuned model is made of: the same base with one adapter more, or tensors of its own. Saved, if wanted."""
+    if tuned.adapter is not None:
+        if file:
+            tuned.adapter.save(file)
+        return base.with_adapter(file or tuned.adapter, 1.0)
+    config = tuned.model.config
+    if file:
+        birefnet.save(tuned.model, file, dtype=STORED)
+    told = {"patch_order": config.patch_order, "normalize": config.normalize, "size": config.size or "dynamic",
+            "multi_scale": config.multi_scale, "heads": config.heads, "cuda_graphs": base.options["cuda_graphs"]}
+    tensors = {name: tensor.to("cpu", STORED) for name, tensor in tuned.model.state_dict().items()
+               if tensor.is_floating_point()}
+    return Recipe(file or tensors, told, base.device, base.dtype)

@@ -1,0 +1,68 @@
+"""Load Pictures and Masks (BiRefNet): a folder of pictures to learn from, each with the mask of its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import comfy.utils
+import folder_paths
+from comfy_api.latest import io
+
+from ..birefnet import masks, pictures
+from ..birefnet.evaluation.pairs import find_pairs
+from . import host, recipe
+
+
+class BiRefPairs(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return host.make(
+            io.Schema,
+            node_id="BiRefPairs",
+            display_name="Load Pictures and Masks (BiRefNet)",
+            category=host.CATEGORY,
+            description="Loads pictures and their masks, matched by name, from a folder in ComfyUI's input folder: the "
+                        "pictures in its folder im, the masks in its folder gt. For Fine-tune (BiRefNet).",
+            search_aliases=[*host.ALIASES, "dataset", "training data", "fine-tune"],
+            inputs=[
+                io.Combo.Input(
+                    "folder", options=folder_paths.get_input_subfolders(),
+                    tooltip="A folder in ComfyUI's input folder that holds the folders im (pictures) and gt (masks, "
+                            "white = subject). A mask has its picture's name, whatever its suffix: im/7.jpg and "
+                            "gt/7.png."),
+            ],
+            outputs=[
+                io.Image.Output("images", display_name="images", is_output_list=True,
+                                tooltip="The pictures, in the order of their names, each at its own size."),
+                io.Mask.Output("masks", display_name="masks", is_output_list=True,
+                               tooltip="The masks in the same order, 0 to 1: 1 = subject."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, folder: str) -> tuple:
+        """Changes with the folder's files, so that the host loads them again."""
+        root = Path(folder_paths.get_input_directory(), folder)
+        return tuple(recipe.identity(path) for path in sorted(root.rglob("*")) if path.is_file())
+
+    @classmethod
+    def execute(cls, folder: str) -> io.NodeOutput:
+        pairs = find_pairs(inside(Path(folder_paths.get_input_directory()), folder))
+        bar = comfy.utils.ProgressBar(len(pairs))
+        images, truths = [], []
+        for pair in pairs:
+            host.check_interrupt()
+            images.append(pictures.read(pair.picture)[..., :3])
+            truths.append(masks.resize(pictures.read(pair.truth)[..., :3].mean(-1), tuple(images[-1].shape[1:3])))
+            bar.update(1)
+        host.say(f"{len(pairs)} pictures with masks")
+        return io.NodeOutput(images, truths)
+
+
+def inside(parent: Path, name: str) -> Path:
+    """A folder of that name below `parent`. Raises ValueError for one that is elsewhere."""
+    folder = parent / name
+    if ".." in Path(name).parts or Path(name).is_absolute() or not folder.is_dir():
+        raise ValueError(f"{name!r} is no folder in ComfyUI's input folder {parent}; put the pictures there, into im, "
+                         "and their masks into gt")
+    return folder

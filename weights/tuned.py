@@ -1,0 +1,53 @@
+"""What users tune themselves: adapters, which lie in a folder of their own, and where a new file may go."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from .find import ADAPTERS, NotFound, local
+
+LONGEST = 100  # letters of a name's part
+_NO_NAME = re.compile(r'[<>:"|?*\x00-\x1f\x7f\ud800-\udfff]')  # in no file's name on one system or another
+
+
+def local_adapters(folders: Iterable[str | Path]) -> dict[str, Path]:
+    """All adapter files: those below a folder "adapters" of one of the folders, as `local` lists checkpoints."""
+    return {name: path for name, path in local(Path(folder) / ADAPTERS for folder in folders).items()
+            if path.suffix.lower() == ".safetensors"}
+
+
+def find_adapter(name: str, folders: Iterable[str | Path]) -> Path:
+    """The file of an adapter by the name that `local_adapters` lists it under.
+
+    Nothing else is reachable. Raises `NotFound`; the message says where it was looked for and what to do.
+    """
+    places = [Path(folder) / ADAPTERS for folder in folders]
+    files = local_adapters(folders)
+    if path := files.get(name.replace("\\", "/")):
+        return path
+    close = difflib.get_close_matches(name, files, n=3)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    scanned = "; ".join(f"{place}{'' if place.is_dir() else ' (does not exist)'}" for place in places) or "none"
+    raise NotFound(f"No adapter {name[:LONGEST]!r}.{hint} Folders scanned: {scanned}. Put the file (.safetensors) into "
+                   f"{places[0] if places else f'models/BiRefNet/{ADAPTERS}'}, or choose none.")
+
+
+def new_file(name: str, folder: str | Path) -> Path:
+    """Where to write a new .safetensors file of a name such as "cracks" or "walls/cracks" below a folder.
+
+    No old file is written over: where the name is taken, it gets a number. Raises ValueError for a name that leads out
+    of the folder, or that not every system could store.
+    """
+    parts = name.strip().replace("\\", "/").removesuffix(".safetensors").split("/")
+    if any(not 0 < len(part) <= LONGEST or part[0] in ". " or part[-1] in ". " or _NO_NAME.search(part)
+           or part.lower() == ADAPTERS for part in parts):
+        raise ValueError(f"nothing can be saved as {name[:LONGEST]!r}: expected a name such as 'cracks' or "
+                         f"'walls/cracks', which goes into {folder}")
+    path, number = Path(folder, *parts[:-1], f"{parts[-1]}.safetensors"), 1
+    while path.exists():
+        number += 1
+        path = path.with_name(f"{parts[-1]}-{number}.safetensors")
+    return path
