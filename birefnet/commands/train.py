@@ -23,7 +23,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..training.nano.sources import installed, pack
+    from ..training.nano.cache import pack
+    from ..training.nano.sources import installed
     from ..training.train import Plan, train
 
     if not (args.pictures / "index.json").exists():

@@ -20,7 +20,7 @@ from ..inference import normalized
 from ..network import BiRefNet
 from .nano.composite import pair
 from .losses import WEIGHTS, total_loss
-from .nano.sources import Pictures
+from .nano.cache import Pictures
 
 # The build of weights/birefnet-nano.safetensors: PVT v2 b0 with narrower MLPs, plain ASPP, residual decoder blocks.
 NANO = Config(family="pvt_v2", widths=(32, 64, 160, 256), depths=(2, 2, 2, 2), heads=(1, 2, 5, 8),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from birefnet.training.nano.sources import pack
+from birefnet.training.nano.cache import pack
 
 
 def disc(rng: np.random.Generator, side: int = 96) -> np.ndarray:

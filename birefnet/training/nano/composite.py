@@ -10,18 +10,24 @@ import io
 import numpy as np
 from PIL import Image, ImageFilter
 
-from .sources import Pictures
+from .cache import Pictures
 
 Rng = np.random.Generator
-NEGATIVES = 0.09
+SCENES = 0.22     # share of real photographs, with the backgrounds that their subjects had
+NEGATIVES = 0.08  # share without a subject
 
 
 def pair(pictures: Pictures, seed: int, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """uint8 image [size, size, 3] and uint8 alpha [size, size], 255 = subject."""
     rng = np.random.default_rng([seed, index])
-    image = background(pictures, rng, size)
+    kind = rng.random()
+    if kind < SCENES and "scene" in pictures.kinds:
+        image, alpha = scene(pictures, rng, size)
+        return finish(rng, image), (alpha * 255 + 0.5).astype(np.uint8)
+    empty = kind > 1 - NEGATIVES
+    image = background(pictures, rng, size, empty)
     alpha = np.zeros((size, size), np.float32)
-    if rng.random() >= NEGATIVES:
+    if not empty:
         for _ in range(rng.choice([1, 2, 3], p=[0.8, 0.15, 0.05])):
             image, alpha = add_subject(pictures, rng, image, alpha)
         if rng.random() < 0.05:
@@ -31,14 +37,40 @@ def pair(pictures: Pictures, seed: int, index: int, size: int) -> tuple[np.ndarr
 
 # --- backgrounds -----------------------------------------------------------------------------------------------------
 
-def background(pictures: Pictures, rng: Rng, size: int) -> np.ndarray:
-    """float32 [size, size, 3] in 0..1."""
+def scene(pictures: Pictures, rng: Rng, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """A photograph and its subject's matte, float32, in 0..1: a part that shows most of the subject, in other light."""
+    pixels, _ = pictures.draw(rng, "scene")
+    if rng.random() < 0.5:
+        pixels = pixels[:, ::-1]
+    height, width = pixels.shape[:2]
+    solid = pixels[..., 3] > 127
+    rows, columns = np.flatnonzero(solid.any(1)), np.flatnonzero(solid.any(0))
+    # Each side lies anywhere between the picture's border and a fifth inside of the subject.
+    inner = 0.2 if rng.random() < 0.4 else 0.0
+    top, left = (rng.uniform(0, first + inner * span) for first, span in ((rows[0], np.ptp(rows)),
+                                                                          (columns[0], np.ptp(columns))))
+    bottom, right = (rng.uniform(last - inner * span, end) for last, span, end in (
+        (rows[-1] + 1, np.ptp(rows), height), (columns[-1] + 1, np.ptp(columns), width)))
+    colours, alpha = (as_float(Image.fromarray(np.ascontiguousarray(part)).resize(
+        (size, size), Image.Resampling.BICUBIC, (left, top, right, bottom), reducing_gap=2.0))
+        for part in (pixels[..., :3], pixels[..., 3]))  # apart: RGBA would be resized with the background black
+    image = jitter(rng, colours, 0.2)
+    if rng.random() < 0.3:  # a subject lighter or darker than it was
+        image = mix(image, jitter(rng, image, 0.4), alpha[..., None])
+    if rng.random() < 0.2:
+        image = mix(blur(image, rng.uniform(0.01, 0.03) * size), image, alpha[..., None])
+    return image, alpha
+
+
+def background(pictures: Pictures, rng: Rng, size: int, empty: bool = False) -> np.ndarray:
+    """float32 [size, size, 3] in 0..1; `empty`: nothing in it may be taken for a subject."""
     kind = rng.random()
-    if kind < 0.26:
-        image = crop(rng, pictures.draw(rng, "photograph")[0], size)
-    elif kind < 0.43:
+    if kind < 0.3:
+        kinds = ("photograph",) if empty or rng.random() < 0.4 else ("place", "photograph")
+        image = crop(rng, pictures.draw(rng, *kinds)[0], size)
+    elif kind < 0.45:
         image = crop(rng, pictures.draw(rng, "environment")[0], size)
-    elif kind < 0.48:
+    elif kind < 0.49:
         image = crop(rng, pictures.draw(rng, "pattern")[0], size)
     elif kind < 0.57:
         image = water(rng, size)
@@ -206,7 +238,9 @@ def add_subject(pictures: Pictures, rng: Rng, image: np.ndarray, alpha: np.ndarr
 def subject(pictures: Pictures, rng: Rng) -> tuple[Image.Image, str]:
     """A cut-out (RGBA) and its framing: "full", "close" (fills the frame and leaves it below), or "half"/"head"
     (already cut below, so must reach the lower border)."""
-    kind = rng.choice(["animal", "person", "thing", "shape", "creature"], p=[0.38, 0.43, 0.08, 0.05, 0.06])
+    kind = rng.choice(["animal", "person", "model", "thing", "shape", "creature"], p=[0.33, 0.37, 0.13, 0.07, 0.04, 0.06])
+    if kind == "model" and kind not in pictures.kinds:
+        kind = "thing"
     if kind == "creature":
         return creature(pictures, rng), "full"
     pixels, row = pictures.draw(rng, kind)
