@@ -72,7 +72,7 @@ def background(pictures: Pictures, rng: Rng, size: int, empty: bool = False) -> 
         image = crop(rng, pictures.draw(rng, "environment")[0], size)
     elif kind < 0.49:
         image = crop(rng, pictures.draw(rng, "pattern")[0], size)
-    elif kind < 0.57:
+    elif kind < 0.58:
         image = water(rng, size)
     elif kind < 0.75:
         image = horizon(pictures, rng, size)
@@ -88,7 +88,7 @@ def background(pictures: Pictures, rng: Rng, size: int, empty: bool = False) -> 
         for _ in range(rng.integers(1, 5)):
             image = add_subject(pictures, rng, image, np.zeros((size, size), np.float32), clutter=True)[0]
         image = blur(image, rng.uniform(0.02, 0.06) * size)
-    elif rng.random() < 0.4:
+    elif rng.random() < 0.27:
         image = blur(image, rng.uniform(0.003, 0.05) * size)
     return jitter(rng, image, 0.15)
 
@@ -223,7 +223,7 @@ def add_subject(pictures: Pictures, rng: Rng, image: np.ndarray, alpha: np.ndarr
     if rng.random() < 0.06:
         cover = cover * (1 - rng.uniform(0.2, 0.75) * soft_spot(rng, size) * (rng.random() < 0.5))
     colour = harmonise(rng, colour, cover, image)
-    if rng.random() < 0.15:
+    if rng.random() < 0.2:
         colour = smooth_patch(rng, colour, cover)
     if rng.random() < 0.35:
         image = shadow(rng, image, cover)
@@ -383,8 +383,10 @@ def harmonise(rng: Rng, colour: np.ndarray, cover: np.ndarray, image: np.ndarray
         goal, goal_spread = sample.mean((0, 1)), sample.std() + 1e-3
         matched = (colour - mean) * np.clip(goal_spread / spread, 0.6, 1.5) + goal
         colour = mix(colour, matched, rng.uniform(0, 0.6))
-    if rng.random() < 0.1:  # against the light, or dark by nature
+    if rng.random() < 0.16:  # against the light, or dark by nature
         colour = colour * rng.uniform(0.05, 0.4)
+    if rng.random() < 0.12:  # plain: detail behind the subject, none in it
+        colour = mix(colour, blur(colour, rng.uniform(0.01, 0.05) * len(colour)), rng.uniform(0.5, 1))
     if rng.random() < 0.3:
         colour = colour * (0.6 + 0.8 * ramp(rng, len(colour)))[..., None]
     return np.clip(colour, 0, 1)
