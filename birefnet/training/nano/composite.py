@@ -84,6 +84,8 @@ def background(pictures: Pictures, rng: Rng, size: int, empty: bool = False) -> 
         image = regular(rng, size)
     else:
         image = gradient(rng, size)
+    if rng.random() < 0.2:
+        image = patches(pictures, rng, image)
     if rng.random() < 0.22:
         for _ in range(rng.integers(1, 5)):
             image = add_subject(pictures, rng, image, np.zeros((size, size), np.float32), clutter=True)[0]
@@ -181,6 +183,17 @@ def horizon(pictures: Pictures, rng: Rng, size: int) -> np.ndarray:
     return mix(far, near, edge[..., None])
 
 
+def patches(pictures: Pictures, rng: Rng, image: np.ndarray) -> np.ndarray:
+    """Places of another stuff and brightness, often in bands: banks, light on water, gaps between leaves. They stand
+    out, and are no things."""
+    size = len(image)
+    field = noise(rng, size, int(rng.integers(2, 6)), np.exp(rng.normal(-0.5, 0.7)), rng.uniform(0.4, 0.8))
+    cover = np.clip((field - rng.uniform(0.5, 0.75)) * rng.uniform(4, 40) + 0.5, 0, 1)
+    other = texture(rng, size) if rng.random() < 0.4 else crop(
+        rng, pictures.draw(rng, "photograph", "environment", "pattern")[0], size)
+    return mix(image, np.clip(jitter(rng, other, 0.3) * rng.uniform(0.6, 1.8), 0, 1), cover[..., None])
+
+
 def foliage(pictures: Pictures, rng: Rng, size: int) -> np.ndarray:
     """Many small copies of one or two things: leaves, pebbles, crowds, which together are nobody's subject."""
     ground = Image.fromarray(as_bytes(texture(rng, size)))
@@ -238,7 +251,7 @@ def add_subject(pictures: Pictures, rng: Rng, image: np.ndarray, alpha: np.ndarr
 def subject(pictures: Pictures, rng: Rng) -> tuple[Image.Image, str]:
     """A cut-out (RGBA) and its framing: "full", "close" (fills the frame and leaves it below), or "half"/"head"
     (already cut below, so must reach the lower border)."""
-    kind = rng.choice(["animal", "person", "model", "thing", "shape", "creature"], p=[0.33, 0.37, 0.13, 0.07, 0.04, 0.06])
+    kind = rng.choice(["animal", "person", "model", "thing", "shape", "creature"], p=[0.36, 0.38, 0.14, 0.08, 0.02, 0.02])
     if kind == "model" and kind not in pictures.kinds:
         kind = "thing"
     if kind == "creature":
