@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ..config import Config
 from ..network import BiRefNet
 from .data.batches import Item
+from .nano.cache import Pictures
 from .nano.composite import pair
-from .nano.sources import Pictures
 from .plan import Phase, Plan, Size
 
 # The build of weights/birefnet-nano.safetensors: PVT v2 b0 with narrower MLPs, plain ASPP, residual decoder blocks.

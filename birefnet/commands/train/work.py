@@ -97,7 +97,8 @@ def from_folder(args: argparse.Namespace, run: RunFolder, processes: Processes) 
 
 def from_cache(args: argparse.Namespace, run: RunFolder, processes: Processes) -> Setup:
     """The recipe of the included checkpoint, on composites."""
-    from ...training.nano.sources import installed, pack
+    from ...training.nano.cache import pack
+    from ...training.nano.sources import installed
 
     if args.epochs or args.hold_out or args.backgrounds or args.augment is not None:
         raise CommandError("--recipe nano makes its own pictures: --epochs, --hold-out, --augment and --backgrounds do "

@@ -10,18 +10,24 @@ import io
 import numpy as np
 from PIL import Image, ImageFilter
 
-from .sources import Pictures
+from .cache import Pictures
 
 Rng = np.random.Generator
-NEGATIVES = 0.09
+SCENES = 0.22     # share of real photographs, with the backgrounds that their subjects had
+NEGATIVES = 0.08  # share without a subject
 
 
 def pair(pictures: Pictures, seed: int, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """uint8 image [size, size, 3] and uint8 alpha [size, size], 255 = subject."""
     rng = np.random.default_rng([seed, index])
-    image = background(pictures, rng, size)
+    kind = rng.random()
+    if kind < SCENES and "scene" in pictures.kinds:
+        image, alpha = scene(pictures, rng, size)
+        return finish(rng, image), (alpha * 255 + 0.5).astype(np.uint8)
+    empty = kind > 1 - NEGATIVES
+    image = background(pictures, rng, size, empty)
     alpha = np.zeros((size, size), np.float32)
-    if rng.random() >= NEGATIVES:
+    if not empty:
         for _ in range(rng.choice([1, 2, 3], p=[0.8, 0.15, 0.05])):
             image, alpha = add_subject(pictures, rng, image, alpha)
         if rng.random() < 0.05:
@@ -31,16 +37,42 @@ def pair(pictures: Pictures, seed: int, index: int, size: int) -> tuple[np.ndarr
 
 # --- backgrounds -----------------------------------------------------------------------------------------------------
 
-def background(pictures: Pictures, rng: Rng, size: int) -> np.ndarray:
-    """float32 [size, size, 3] in 0..1."""
+def scene(pictures: Pictures, rng: Rng, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """A photograph and its subject's matte, float32, in 0..1: a part that shows most of the subject, in other light."""
+    pixels, _ = pictures.draw(rng, "scene")
+    if rng.random() < 0.5:
+        pixels = pixels[:, ::-1]
+    height, width = pixels.shape[:2]
+    solid = pixels[..., 3] > 127
+    rows, columns = np.flatnonzero(solid.any(1)), np.flatnonzero(solid.any(0))
+    # Each side lies anywhere between the picture's border and a fifth inside of the subject.
+    inner = 0.2 if rng.random() < 0.4 else 0.0
+    top, left = (rng.uniform(0, first + inner * span) for first, span in ((rows[0], np.ptp(rows)),
+                                                                          (columns[0], np.ptp(columns))))
+    bottom, right = (rng.uniform(last - inner * span, end) for last, span, end in (
+        (rows[-1] + 1, np.ptp(rows), height), (columns[-1] + 1, np.ptp(columns), width)))
+    colours, alpha = (as_float(Image.fromarray(np.ascontiguousarray(part)).resize(
+        (size, size), Image.Resampling.BICUBIC, (left, top, right, bottom), reducing_gap=2.0))
+        for part in (pixels[..., :3], pixels[..., 3]))  # apart: RGBA would be resized with the background black
+    image = jitter(rng, colours, 0.2)
+    if rng.random() < 0.3:  # a subject lighter or darker than it was
+        image = mix(image, jitter(rng, image, 0.4), alpha[..., None])
+    if rng.random() < 0.2:
+        image = mix(blur(image, rng.uniform(0.01, 0.03) * size), image, alpha[..., None])
+    return image, alpha
+
+
+def background(pictures: Pictures, rng: Rng, size: int, empty: bool = False) -> np.ndarray:
+    """float32 [size, size, 3] in 0..1; `empty`: nothing in it may be taken for a subject."""
     kind = rng.random()
-    if kind < 0.26:
-        image = crop(rng, pictures.draw(rng, "photograph")[0], size)
-    elif kind < 0.43:
+    if kind < 0.3:
+        kinds = ("photograph",) if empty or rng.random() < 0.4 else ("place", "photograph")
+        image = crop(rng, pictures.draw(rng, *kinds)[0], size)
+    elif kind < 0.45:
         image = crop(rng, pictures.draw(rng, "environment")[0], size)
-    elif kind < 0.48:
+    elif kind < 0.49:
         image = crop(rng, pictures.draw(rng, "pattern")[0], size)
-    elif kind < 0.57:
+    elif kind < 0.58:
         image = water(rng, size)
     elif kind < 0.75:
         image = horizon(pictures, rng, size)
@@ -52,11 +84,13 @@ def background(pictures: Pictures, rng: Rng, size: int) -> np.ndarray:
         image = regular(rng, size)
     else:
         image = gradient(rng, size)
+    if rng.random() < 0.2:
+        image = patches(pictures, rng, image)
     if rng.random() < 0.22:
         for _ in range(rng.integers(1, 5)):
             image = add_subject(pictures, rng, image, np.zeros((size, size), np.float32), clutter=True)[0]
         image = blur(image, rng.uniform(0.02, 0.06) * size)
-    elif rng.random() < 0.4:
+    elif rng.random() < 0.27:
         image = blur(image, rng.uniform(0.003, 0.05) * size)
     return jitter(rng, image, 0.15)
 
@@ -149,6 +183,17 @@ def horizon(pictures: Pictures, rng: Rng, size: int) -> np.ndarray:
     return mix(far, near, edge[..., None])
 
 
+def patches(pictures: Pictures, rng: Rng, image: np.ndarray) -> np.ndarray:
+    """Places of another stuff and brightness, often in bands: banks, light on water, gaps between leaves. They stand
+    out, and are no things."""
+    size = len(image)
+    field = noise(rng, size, int(rng.integers(2, 6)), np.exp(rng.normal(-0.5, 0.7)), rng.uniform(0.4, 0.8))
+    cover = np.clip((field - rng.uniform(0.5, 0.75)) * rng.uniform(4, 40) + 0.5, 0, 1)
+    other = texture(rng, size) if rng.random() < 0.4 else crop(
+        rng, pictures.draw(rng, "photograph", "environment", "pattern")[0], size)
+    return mix(image, np.clip(jitter(rng, other, 0.3) * rng.uniform(0.6, 1.8), 0, 1), cover[..., None])
+
+
 def foliage(pictures: Pictures, rng: Rng, size: int) -> np.ndarray:
     """Many small copies of one or two things: leaves, pebbles, crowds, which together are nobody's subject."""
     ground = Image.fromarray(as_bytes(texture(rng, size)))
@@ -191,7 +236,7 @@ def add_subject(pictures: Pictures, rng: Rng, image: np.ndarray, alpha: np.ndarr
     if rng.random() < 0.06:
         cover = cover * (1 - rng.uniform(0.2, 0.75) * soft_spot(rng, size) * (rng.random() < 0.5))
     colour = harmonise(rng, colour, cover, image)
-    if rng.random() < 0.15:
+    if rng.random() < 0.2:
         colour = smooth_patch(rng, colour, cover)
     if rng.random() < 0.35:
         image = shadow(rng, image, cover)
@@ -206,7 +251,9 @@ def add_subject(pictures: Pictures, rng: Rng, image: np.ndarray, alpha: np.ndarr
 def subject(pictures: Pictures, rng: Rng) -> tuple[Image.Image, str]:
     """A cut-out (RGBA) and its framing: "full", "close" (fills the frame and leaves it below), or "half"/"head"
     (already cut below, so must reach the lower border)."""
-    kind = rng.choice(["animal", "person", "thing", "shape", "creature"], p=[0.38, 0.43, 0.08, 0.05, 0.06])
+    kind = rng.choice(["animal", "person", "model", "thing", "shape", "creature"], p=[0.36, 0.38, 0.14, 0.08, 0.02, 0.02])
+    if kind == "model" and kind not in pictures.kinds:
+        kind = "thing"
     if kind == "creature":
         return creature(pictures, rng), "full"
     pixels, row = pictures.draw(rng, kind)
@@ -349,8 +396,10 @@ def harmonise(rng: Rng, colour: np.ndarray, cover: np.ndarray, image: np.ndarray
         goal, goal_spread = sample.mean((0, 1)), sample.std() + 1e-3
         matched = (colour - mean) * np.clip(goal_spread / spread, 0.6, 1.5) + goal
         colour = mix(colour, matched, rng.uniform(0, 0.6))
-    if rng.random() < 0.1:  # against the light, or dark by nature
+    if rng.random() < 0.16:  # against the light, or dark by nature
         colour = colour * rng.uniform(0.05, 0.4)
+    if rng.random() < 0.12:  # plain: detail behind the subject, none in it
+        colour = mix(colour, blur(colour, rng.uniform(0.01, 0.05) * len(colour)), rng.uniform(0.5, 1))
     if rng.random() < 0.3:
         colour = colour * (0.6 + 0.8 * ramp(rng, len(colour)))[..., None]
     return np.clip(colour, 0, 1)

@@ -1,13 +1,11 @@
-"""Where training pictures come from: packages installed by name, packed once into one memory-mapped cache.
+"""Where training pictures come from: packages installed by name, whose licences `weights/NANO.md` lists.
 
-`weights/NANO.md` lists the packages and their licences. `pack(folder)` collects what is installed and `Pictures`
-reads it back. Nothing here knows how composites are made.
+`installed` collects them for the cache. Nothing here knows how composites are made.
 """
 
 from __future__ import annotations
 
 import base64
-import json
 import re
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from . import models, photographs
 
 STAMPS = Path("/usr/share/tuxpaint/stamps")          # Debian tuxpaint-stamps-default
 CLIPART = Path("/usr/share/openclipart/png")         # Debian openclipart-png
@@ -39,46 +39,9 @@ PATTERNS = ("analogpattern_by_Peter_Nerlich.jpg", "mate/abstract/Elephants.jpg",
             "Altai", "Elarun", "Honeywave", "IceCold", "Kokkini", "Opal", "PastelHills", "Shell", "Flow", "Cluster")
 
 
-class Pictures:
-    """The packed cache. Kinds: animal, thing, shape and person are uint8 RGBA [h,w,4]; photograph, pattern and
-    environment are uint8 RGB [h,w,3]."""
-
-    def __init__(self, folder: Path) -> None:
-        self.rows = json.loads((folder / "index.json").read_text())
-        self.bytes = np.memmap(folder / "pictures.u8", mode="r", dtype=np.uint8)
-        self.kinds: dict[str, list[int]] = {}
-        for i, row in enumerate(self.rows):
-            self.kinds.setdefault(row["kind"], []).append(i)
-
-    def __getitem__(self, i: int) -> np.ndarray:
-        row = self.rows[i]
-        return self.bytes[row["offset"]:row["offset"] + int(np.prod(row["shape"]))].reshape(row["shape"])
-
-    def draw(self, rng: np.random.Generator, *kinds: str) -> tuple[np.ndarray, dict]:
-        """One picture of these kinds and its row; kinds that the cache lacks are passed over."""
-        chosen = [i for kind in kinds for i in self.kinds.get(kind, ())]
-        if not chosen:
-            raise ValueError(f"the cache holds no {' or '.join(kinds)}; it has {', '.join(self.kinds) or 'nothing'}")
-        i = chosen[rng.integers(len(chosen))]
-        return self[i], self.rows[i]
-
-
-def pack(folder: Path, entries: Iterator[tuple[str, str, np.ndarray]]) -> None:
-    """Write (kind, name, pixels) entries as a cache for `Pictures`; the index comes last, so half a cache is none."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows, offset = [], 0
-    with open(folder / "pictures.u8", "wb") as out:
-        for kind, name, pixels in entries:
-            rows.append({"kind": kind, "name": name, "shape": pixels.shape, "offset": offset})
-            offset += out.write(np.ascontiguousarray(pixels, np.uint8).tobytes())
-    part = folder / "index.json.part"
-    part.write_text(json.dumps(rows))
-    part.replace(folder / "index.json")
-
-
 def installed(people: int, seed: int, environments: Path = ENVIRONMENTS) -> Iterator[tuple[str, str, np.ndarray]]:
     """Every usable picture of the installed packages, then `people` rendered ones. Missing packages are an error."""
-    for path in (STAMPS, CLIPART, WALLPAPERS, BACKGROUNDS, environments):
+    for path in (STAMPS, CLIPART, WALLPAPERS, BACKGROUNDS, photographs.RESOURCES, models.FURNITURE, environments):
         if not path.is_dir():
             raise FileNotFoundError(f"{path} is not there; weights/NANO.md lists the packages to install")
     for path in sorted(STAMPS.rglob("*.png")):
@@ -101,6 +64,12 @@ def installed(people: int, seed: int, environments: Path = ENVIRONMENTS) -> Iter
             yield kind, name, grounds[-1]
     for path in sorted(environments.glob("*.exr.js")):
         yield "environment", path.name, environment(path)
+    for name, pixels in photographs.scenes():
+        yield "scene", name, pixels
+        yield ("thing" if name.startswith("categorization") and "fishes" not in name else "animal"), name, models.trimmed(pixels, 352)
+    for name, pixels in photographs.backgrounds(600):
+        yield "place", name, pixels
+    yield from models.views(seed, 256)
     if people:
         from .people import person
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from birefnet.training.nano.composite import crop, noise, pair
-from birefnet.training.nano.sources import Pictures, cutout, pack
+from birefnet.training.nano.cache import Pictures, pack
+from birefnet.training.nano.sources import cutout
 
 
 @pytest.fixture(scope="module")
