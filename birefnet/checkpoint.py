@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from .network import BiRefNet
 from .precision import best_dtype
 from .swin import WindowAttention, relative_position_index
 from .tensorfile import Source, from_mapping, open_file
+from .whole import part_of
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +136,8 @@ def save(model: BiRefNet, path: str | os.PathLike, metadata: Mapping[str, str] |
          dtype: torch.dtype = torch.float32) -> None:
     """Write a .safetensors file that `load` reads without help; the old file stays until the new one is whole.
 
-    metadata: extra entries, for instance {"birefnet.license": "GPL-3.0"}. dtype: storage of the weights.
+    metadata: extra entries, for instance {"birefnet.license": "GPL-3.0"}. dtype: storage of the weights. Raises OSError
+    where the disk refuses.
     """
     if model.form != "plain":
         raise ValueError('the inference form cannot be saved: load with form="plain"')
@@ -148,13 +151,12 @@ def save(model: BiRefNet, path: str | os.PathLike, metadata: Mapping[str, str] |
     for name, module in model.named_modules():
         if isinstance(module, WindowAttention):  # ComfyUI's own loader knows a Swin file by these
             state[f"{name}.relative_position_index"] = relative_position_index(module.window, torch.device("cpu")).clone()
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file(state, part, entries)
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with part_of(path) as part:
+        try:
+            save_file(state, part.path, entries)
+        except SafetensorError as error:  # a full disk, for one
+            raise OSError(f"{path} cannot be written ({error})") from None
+        part.keep()
 
 
 def warn_if_folded(model: BiRefNet) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import json
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..whole import part_of
 from .pairs import Pair
 from .scores import Score, score
 
@@ -119,10 +119,10 @@ def read_journal(path: Path, settings: dict[str, object]) -> dict[str, Score]:
 
 def write_journal(path: Path, settings: dict[str, object], done: dict[str, Score]) -> None:
     """Anew, whole or not at all: what is appended later must not meet half a line."""
-    part = path.with_name(f"{path.name}.part")
     lines = [json.dumps(settings), *(to_line(name, score) for name, score in done.items())]
-    part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    os.replace(part, path)
+    with part_of(path) as part:
+        part.path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        part.keep()
 
 
 def to_line(name: str, score: Score) -> str:
