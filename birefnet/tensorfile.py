@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .detect import CheckpointError
+from .memory import is_out_of_memory
 
 STORED = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
 PIECE = 1 << 20                     # bytes that are read at a time where they have to be converted
@@ -128,6 +129,8 @@ def open_pickle(path: Path) -> Source:
         raise CheckpointError("the file holds more than plain tensors, or is damaged, and was refused, because reading on "
                               "could run code; save it again as a plain state dict or as .safetensors") from None
     except Exception as error:  # damaged bytes fail in whatever way they happen to
+        if is_out_of_memory(error):
+            raise
         if "TorchScript" in str(error):
             raise CheckpointError("this is a TorchScript program; save the state dict of its model instead") from None
         raise CheckpointError(f"this is a damaged or truncated PyTorch file ({type(error).__name__}); "

@@ -10,6 +10,8 @@ from __future__ import annotations
 import base64
 import json
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
@@ -47,7 +49,7 @@ def evaluate(
     write_journal(journal, settings, done)
     # Not forked: PyTorch's threads do not survive that.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool, journal.open("a", encoding="utf-8") as lines:
+    with ProcessPoolExecutor(workers, context, end_with_parent) as pool, journal.open("a", encoding="utf-8") as lines:
         running: dict[Future, Pair] = {}
         for pair in remaining:
             try:
@@ -58,6 +60,15 @@ def evaluate(
                 yield from finished(running, lines)
         while running:
             yield from finished(running, lines)
+
+
+def end_with_parent() -> None:
+    """Worker processes hold both ends of the queue that they wait at: none would notice that their parent was killed."""
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def finished(running: dict[Future, Pair], lines) -> Iterator[tuple[Pair, Score | Exception]]:
