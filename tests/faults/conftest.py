@@ -48,3 +48,20 @@ def photos(tmp_path) -> Path:
         blobs = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), dtype=np.uint8)
         Image.fromarray(blobs).resize((60, 40), Image.Resampling.BICUBIC).save(folder / f"{seed}.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def faulty_host(tiny, tiny_swin, tmp_path_factory):
+    """A running ComfyUI with the nodes of `fault_nodes` and two tiny checkpoints."""
+    from floor import comfyui
+    from host import Host
+
+    home, python = comfyui()
+    base = tmp_path_factory.mktemp("comfyui")
+    (base / "custom_nodes").mkdir()
+    (base / "custom_nodes" / "fault_nodes").symlink_to(HERE / "fault_nodes", target_is_directory=True)
+    (base / "models" / "BiRefNet").mkdir(parents=True)
+    for file in (tiny, tiny_swin):
+        (base / "models" / "BiRefNet" / file.name).write_bytes(file.read_bytes())
+    with Host(home, base, python) as running:
+        yield running

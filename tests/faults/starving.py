@@ -40,6 +40,7 @@ def places(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-def steps(total: int, stride: int) -> range:
-    """Every `stride`-th of the allocations 1..total, another choice for every total."""
+def steps(total: int, tries: int) -> range:
+    """At most `tries` of the allocations 1..total, evenly spread."""
+    stride = -(-total // tries)
     return range(1 + total % stride, total + 1, stride)
