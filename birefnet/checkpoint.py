@@ -151,12 +151,12 @@ def save(model: BiRefNet, path: str | os.PathLike, metadata: Mapping[str, str] |
     for name, module in model.named_modules():
         if isinstance(module, WindowAttention):  # ComfyUI's own loader knows a Swin file by these
             state[f"{name}.relative_position_index"] = relative_position_index(module.window, torch.device("cpu")).clone()
-    with part_of(path) as part:
+    with part_of(path, folder=True) as part:  # the library has a hidden file of its own beside what it writes
         try:
-            save_file(state, part.path, entries)
+            save_file(state, part.path / path.name, entries)
         except SafetensorError as error:  # a full disk, for one
             raise OSError(f"{path} cannot be written ({error})") from None
-        part.keep()
+        part.keep(inner=path.name)
 
 
 def warn_if_folded(model: BiRefNet) -> None:

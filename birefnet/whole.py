@@ -21,19 +21,21 @@ class Part:
     """What is to become `target`, under a hidden name beside it: `path` is for the caller to fill."""
 
     def __init__(self, target: Path, folder: bool) -> None:
-        self.target, self.folder, self._ours = target, folder, True
+        self.target, self._ours = target, True
         self.path, self._lock = _claim(target, folder)
 
-    def keep(self, *, new: bool = False) -> None:
-        """Give it the target's name, in place of what has it. new: raise FileExistsError if something has it."""
-        if not self.folder:
-            with open(self.path, "rb+") as file:
+    def keep(self, *, new: bool = False, inner: str = "") -> None:
+        """Give it the target's name, in place of what has it. new: raise FileExistsError if something has it. inner: not
+        the part itself, a folder, but the file of that name in it."""
+        made = self.path / inner
+        if made.is_file():
+            with open(made, "rb+") as file:
                 os.fsync(file.fileno())  # what a network's disk refuses, it says here at the latest
         if new:
-            _rename_to_new(self.path, self.target)
+            _rename_to_new(made, self.target)
         else:
-            os.replace(self.path, self.target)
-            self._ours = False  # from here on the name may be another process's
+            os.replace(made, self.target)
+            self._ours = bool(inner)  # else, from here on, the name may be another process's
 
     def drop(self) -> None:
         """Remove what has not got its name."""

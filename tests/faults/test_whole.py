@@ -23,7 +23,7 @@ from pathlib import Path
 from birefnet.whole import part_of
 
 with part_of(Path(sys.argv[1]), folder=sys.argv[2] == "folder") as part:
-    (part.path / "1.png" if part.folder else part.path).write_bytes(b"half")
+    (part.path / "1.png" if part.path.is_dir() else part.path).write_bytes(b"half")
     if sys.argv[3] == "linked":  # killed between the two steps of giving a file its name
         os.link(part.path, part.target)
     os.kill(os.getpid(), 9)
@@ -47,7 +47,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, kind, then)
     die(target, kind)
     assert len(names(tmp_path)) == 1 and not target.exists()
     with part_of(target, folder=then == "folder") as part:
-        (part.path / "1.png" if part.folder else part.path).write_bytes(b"whole")
+        (part.path / "1.png" if part.path.is_dir() else part.path).write_bytes(b"whole")
         part.keep()
     assert names(tmp_path) == ["a.png"]
     assert names(target) == ["1.png"] if then == "folder" else target.read_bytes() == b"whole"
