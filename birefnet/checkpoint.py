@@ -141,7 +141,8 @@ def save(model: BiRefNet, path: str | os.PathLike, metadata: Mapping[str, str] |
          dtype: torch.dtype = torch.float32) -> None:
     """Write a .safetensors file that `load` reads without help; the old file stays until the new one is whole.
 
-    metadata: extra entries, for instance {"birefnet.license": "GPL-3.0"}. dtype: storage of the weights.
+    metadata: extra entries, for instance {"birefnet.license": "GPL-3.0"}. dtype: storage of the weights. Raises OSError
+    where the disk refuses.
     """
     if model.form != "plain":
         raise ValueError('the inference form cannot be saved: load with form="plain"')

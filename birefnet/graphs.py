@@ -8,6 +8,7 @@ price is memory: a recording keeps the activations' room to itself until it is d
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import dataclass
 
 import torch
@@ -45,17 +46,23 @@ class Graphs:
 
     The first pass of a shape runs as usual; with the second in a row it is recorded, and replayed from then on. One
     recording is kept. Where the network's weights have moved it is dropped; where recording fails, one log line says so
-    and all passes run as usual. Off CUDA nothing is ever recorded.
+    and all passes run as usual. Off CUDA nothing is ever recorded. Threads take turns; they must share a stream, as they
+    do unless told otherwise.
     """
 
     def __init__(self) -> None:
         self.recording: Recording | None = None
         self.last: tuple | None = None
         self.failed = False
+        self.lock = threading.RLock()  # a recording has one place to read from and one to write to
 
     def __call__(self, model: nn.Module, x: Tensor) -> Tensor:
         if self.failed or not x.is_cuda or not torch.is_inference_mode_enabled():
             return model(x)
+        with self.lock:
+            return self.recorded(model, x)
+
+    def recorded(self, model: nn.Module, x: Tensor) -> Tensor:
         if self.recording is not None and not self.recording.valid():
             self.drop()
         key = (x.shape, x.dtype, x.device, x.stride(), model.budget_bytes)
@@ -82,9 +89,10 @@ class Graphs:
 
     def drop(self) -> None:
         """Give a recording's memory back."""
-        if self.recording is not None:
-            torch.cuda.synchronize(self.recording.image.device)  # it may still be running
-        self.recording = self.last = None
+        with self.lock:
+            if self.recording is not None:
+                torch.cuda.synchronize(self.recording.image.device)  # it may still be running
+            self.recording = self.last = None
 
 
 class Reads(TorchDispatchMode):

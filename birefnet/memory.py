@@ -7,6 +7,8 @@ needs its maps and a budget of one's choice.
 
 from __future__ import annotations
 
+import errno
+import re
 from dataclasses import dataclass
 
 import torch
@@ -18,15 +20,19 @@ PLAIN_MARGIN, MARGIN = 1.4, 1.3  # of measured peaks over the count of channels
 WORK_SPACE = 128 << 20           # of kernels and of the deformable convolution's runs, whatever the size
 LEAST_BUDGET = 16 << 20          # below it steps get slow and hardly smaller
 
-# What allocators say where PyTorch has no exception of its own: Linux and Windows RAM, MPS, CUDA, cuDNN.
-NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "status_alloc_failed")
+# What allocators say where there is no exception of their own: RAM of Linux and Windows, mapped files, MPS, CUDA, cuDNN,
+# oneDNN (which has no other reason left once it has found a primitive's "descriptor").
+NO_MEMORY = re.compile("can't allocate memory|cannot allocate memory|not enough memory|out of memory|bad_alloc|"
+                       "status_alloc_failed|could not create a primitive(?! desc)", re.IGNORECASE)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocator gave up, on any device."""
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in NO_MEMORY)
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and NO_MEMORY.search(str(error)) is not None
 
 
 @dataclass(frozen=True)

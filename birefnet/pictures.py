@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import io
-import os
-import secrets
 import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from .whole import part_of
 
 # What is read. The list keeps out formats that Pillow hands to other programs (EPS to Ghostscript) and non-pictures.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "PSD", "TGA", "TIFF", "WEBP")
@@ -104,41 +103,12 @@ def write(path: str | Path, picture: torch.Tensor, *, force: bool = False) -> No
     name, options = WRITERS[path.suffix.lower()]
     levels = (picture[0].float().nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
     image = Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise NotADirectoryError(errno.ENOTDIR, "its folder is a file", path.parent) from None
-    part = path.parent / f".{secrets.token_hex(8)}.part"
-    try:
-        with open(part, "xb") as file:
-            image.save(file, format=name, **options)
-            file.flush()
-            os.fsync(file.fileno())
-        if force:
-            os.replace(part, path)
-        else:
-            _rename_to_new(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _rename_to_new(part: Path, path: Path) -> None:
-    """Gives `part` the name `path` unless something has it, in one step, even if another process tries the same."""
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        if error.errno == errno.ENOENT:
-            raise
-        # No hard links here (FAT, some network shares): claim the name with an empty file, then replace our own claim.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-        try:
-            os.replace(part, path)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+    # In memory first: Pillow writes some formats past Python, and a full disk cut those short without a word.
+    encoded = io.BytesIO()
+    image.save(encoded, format=name, **options)
+    with part_of(path) as part:
+        part.path.write_bytes(encoded.getbuffer())
+        part.keep(new=not force)
 
 
 def _floats(image: Image.Image) -> torch.Tensor:

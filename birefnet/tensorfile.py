@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .detect import CheckpointError
+from .memory import is_out_of_memory
+from .whole import part_of
 
 STORED = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
 PIECE = 1 << 20                     # bytes that are read at a time where they have to be converted
@@ -130,6 +131,8 @@ def open_pickle(path: Path) -> Source:
         raise CheckpointError("the file holds more than plain tensors, or is damaged, and was refused, because reading on "
                               "could run code; save it again as a plain state dict or as .safetensors") from None
     except Exception as error:  # damaged bytes fail in whatever way they happen to
+        if is_out_of_memory(error):
+            raise
         if "TorchScript" in str(error):
             raise CheckpointError("this is a TorchScript program; save the state dict of its model instead") from None
         raise CheckpointError(f"this is a damaged or truncated PyTorch file ({type(error).__name__}); "
@@ -166,11 +169,10 @@ def clean_names(names: Mapping[str, object]) -> dict[str, str]:
 
 
 def write_safetensors(path: Path, state: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Contiguous tensors of the CPU as a file; the old file stays until the new one is whole."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file(state, part, metadata)
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    """Contiguous tensors of the CPU as a file; the old file stays until the new one is whole. Raises OSError."""
+    with part_of(path, folder=True) as part:  # the library has a hidden file of its own beside what it writes
+        try:
+            save_file(state, part.path / path.name, metadata)
+        except SafetensorError as error:  # a full disk, for one
+            raise OSError(f"{path} cannot be written ({error})") from None
+        part.keep(inner=path.name)

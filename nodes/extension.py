@@ -30,7 +30,7 @@ class BiRefExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         host.register_folders()
         card.register()  # here because 0.3.75 does not call on_load
-        return [
+        nodes = [
             BiRefLoad, BiRefSegment, BiRefRefineMask,
             BiRefForeground, BiRefTrimap,
             BiRefComposite, BiRefInspect, BiRefInpaintCrop, BiRefInpaintPaste,
@@ -39,3 +39,4 @@ class BiRefExtension(ComfyExtension):
             BiRefRemoveBackground,
             BiRefFinetune, BiRefAdapter, BiRefPairs,
         ]
+        return [host.telling_of_memory(node) for node in nodes]

@@ -73,6 +73,27 @@ def is_out_of_memory(error: BaseException) -> bool:
     return birefnet.is_out_of_memory(error)
 
 
+def telling_of_memory(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
+    """The node, in place, with one sentence wherever memory runs out in it; where passes can be smaller, they have been
+    tried before."""
+    plain = node.execute.__func__
+
+    @functools.wraps(plain)
+    def execute(cls, *args, **words):
+        try:
+            return plain(cls, *args, **words)
+        except passes.OutOfMemory:
+            raise
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        mm.soft_empty_cache()  # only here, outside `except`: the error's traceback held the node's tensors
+        raise passes.OutOfMemory("out of memory: make the pictures smaller or fewer, or close other programs")
+
+    node.execute = classmethod(execute)
+    return node
+
+
 def in_passes(total: int, per_pass: int, run: Callable[[int, int], None], lower: Callable[[], bool],
               bar: comfy.utils.ProgressBar | None = None) -> int:
     """passes.in_passes with the host's progress bar (`bar`: one that goes on), and an interrupt check before each pass."""

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 MOST_FRAMES = 16    # per pass: beyond this a GPU gains no speed
 MEMORY_SHARE = 0.7  # of what is free that a pass may plan with: the estimate is one
+UNLOADED = 3        # times that a pass is begun again because somebody has unloaded the network under it
 TIGHTER = (256 << 20, 32 << 20)  # budgets to go through when one frame runs out of memory, in bytes
 
 
@@ -56,6 +57,12 @@ class BiRefModel:
         # The host may leave parameters of their own (position-bias tables) or buffers behind; and half precision is
         # for the device it was chosen for.
         birefnet.place(self.network, device, self.dtype if device == self.device else torch.float32)
+
+    def is_on(self, device: torch.device) -> bool:
+        """Whether all of the network is where `load_to` has put it: other threads of the host may unload it."""
+        dtype = self.dtype if device == self.device else torch.float32
+        return all(weight.dtype == dtype and weight.device.type == device.type
+                   and device.index in (None, weight.device.index) for weight in self.network.parameters())
 
     def _patcher(self, device: torch.device) -> comfy.model_patcher.ModelPatcher:
         offload = torch.device("cpu") if mm.is_device_cpu(device) else mm.unet_offload_device()
@@ -110,15 +117,25 @@ class OwnWorker:
         self._announce()
 
     def start(self, pictures: Tensor) -> Callable[[], Tensor]:
+        for _ in range(UNLOADED):
+            if not self.model.is_on(self.device):
+                log.info("BiRef: the network was unloaded during the run; loading it again")
+                self.model.load_to(self.device, self._memory(self.per_pass, self.plan.budget))
+            try:
+                return self._start(pictures)
+            except BaseException as error:
+                self.close()  # a recorded pass holds memory that the next attempt may need
+                if not isinstance(error, Exception) or self.model.is_on(self.device) or host.is_out_of_memory(error):
+                    raise
+        raise RuntimeError("the network was unloaded again and again while it ran: another node or extension frees "
+                           "models during a run")
+
+    def _start(self, pictures: Tensor) -> Callable[[], Tensor]:
         network = self.model.network
         network.budget_bytes = self.plan.budget
-        try:
-            if self.overlaps:
-                return self.transfer.download_later(birefnet.matte(network, self.transfer.upload(pictures), self.size))
-            alpha = birefnet.matte(network, pictures.to(self.device), self.size)
-        except BaseException:
-            self.close()  # a recorded pass holds memory that the next attempt may need
-            raise
+        if self.overlaps:
+            return self.transfer.download_later(birefnet.matte(network, self.transfer.upload(pictures), self.size))
+        alpha = birefnet.matte(network, pictures.to(self.device), self.size)
         return lambda: alpha
 
     def lower(self) -> bool:
@@ -237,21 +254,21 @@ def matte_batch(
     started = []  # the pass before, which the device may still be working on
 
     def settle() -> None:
-        for start, stop, pictures, alpha in started:
+        while started:
+            start, stop, pictures, alpha = started[0]
             deliver(start, stop, pictures, alpha())
-        started.clear()
+            del started[0]  # only now: where delivering runs out of memory, it is tried again
 
     def run(start: int, stop: int) -> None:
         pictures = clean(images[start:stop])
         alpha = worker.start(pictures)
         settle()
-        if worker.overlaps:
+        if worker.overlaps and stop < len(images):
             started.append((start, stop, pictures, alpha))
         else:
             deliver(start, stop, pictures, alpha())
 
     try:
         host.in_passes(len(images), worker.per_pass, run, worker.lower, bar)
-        settle()
     finally:
         worker.close()

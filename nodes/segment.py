@@ -67,8 +67,10 @@ class BiRefSegment(io.ComfyNode):
         def keep(start: int, stop: int, pictures: Tensor, alpha: Tensor) -> None:
             mask[start:stop] = alpha
             convert.cutout(pictures, mask[start:stop], out=cutout[start:stop])
-            sums.append(alpha.cpu().double().sum().item())  # MPS has no float64
-            empty.extend(start + i for i, peak in enumerate(alpha.amax((1, 2)).tolist()) if peak < PRESENT)
+            total, peaks = alpha.cpu().double().sum().item(), alpha.amax((1, 2)).tolist()  # MPS has no float64
+            # Nothing can fail from here on: a pass that runs out of memory is delivered again.
+            sums.append(total)
+            empty.extend(start + i for i, peak in enumerate(peaks) if peak < PRESENT)
 
         matte_batch(model, images, keep, size=size, per_pass=frames_per_pass)
         coverage = sum(sums) / max(mask.numel(), 1)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,26 +62,44 @@ def run(args: argparse.Namespace) -> int:
     settings = {"data": str(args.data.resolve()), **about}
     means, scores, failed = Means(), {}, []
     journal = args.json.with_suffix(".journal")
-    results = evaluate(pairs, predict, journal, settings, max(1, args.workers))
-    for pair, result in tqdm(results, total=len(pairs), unit="picture", disable=None):
-        if isinstance(result, Exception):
-            failed.append(pair)
-            tqdm.write(f"{pair.name}: {result}", file=sys.stderr)
-        else:
-            means.add(result)
-            scores[pair.name] = result
-    if not scores:
-        raise CommandError("no picture could be scored")
-    worst = sorted((pair for pair in pairs if pair.name in scores), key=lambda pair: scores[pair.name].values["weighted_f"])
-    report.write_json(args.json, means.values(), scores, settings)
-    report.write_csv(args.json.with_suffix(".csv"), scores)
-    report.write_sheet(args.json.with_suffix(".jpg"), [(pair, scores[pair.name]) for pair in worst[:WORST]], predict)
-    print(report.table(means.values(), means.pictures))
-    print(f"written: {args.json}, {args.json.with_suffix('.csv').name}, {args.json.with_suffix('.jpg').name}")
+    with in_sentences(args.json):
+        results = evaluate(pairs, predict, journal, settings, max(1, args.workers))
+        for pair, result in tqdm(results, total=len(pairs), unit="picture", disable=None):
+            if isinstance(result, Exception):
+                failed.append(pair)
+                tqdm.write(f"{pair.name}: {result}", file=sys.stderr)
+            else:
+                means.add(result)
+                scores[pair.name] = result
+        if not scores:
+            raise CommandError("no picture could be scored")
+        worst = sorted((pair for pair in pairs if pair.name in scores),
+                       key=lambda pair: scores[pair.name].values["weighted_f"])
+        report.write_json(args.json, means.values(), scores, settings)
+        report.write_csv(args.json.with_suffix(".csv"), scores)
+        report.write_sheet(args.json.with_suffix(".jpg"), [(pair, scores[pair.name]) for pair in worst[:WORST]],
+                           predict)
+        print(report.table(means.values(), means.pictures))
+        print(f"written: {args.json}, {args.json.with_suffix('.csv').name}, {args.json.with_suffix('.jpg').name}")
     if failed:
         return 1
     journal.unlink(missing_ok=True)
     return 0
+
+
+@contextlib.contextmanager
+def in_sentences(report: Path) -> Iterator[None]:
+    """What stops a run, for its user, who can go on from there."""
+    from concurrent.futures.process import BrokenProcessPool
+
+    try:
+        yield
+    except BrokenProcessPool:
+        raise CommandError("a process that computes measures was killed, maybe for want of memory: fewer --workers "
+                           "need less; the same command goes on from here") from None
+    except OSError as error:
+        raise CommandError(f"{report}: cannot be written ({error.strerror or error}); the same command goes on from "
+                           "here") from None
 
 
 def saved(folder: Path) -> tuple[Callable[[Pair], np.ndarray], dict[str, object]]:
@@ -107,12 +126,17 @@ def saved(folder: Path) -> tuple[Callable[[Pair], np.ndarray], dict[str, object]
 def matted(name: str, network_size: int | tuple[int, int] | None, dtype: str
            ) -> tuple[Callable[[Pair], np.ndarray], dict[str, object]]:
     """Predictions of a checkpoint."""
-    from .. import pictures
+    from .. import is_out_of_memory, pictures
     from ._running import open_model
 
     runner = open_model(name, dtype)
 
     def predict(pair: Pair) -> np.ndarray:
-        return runner.matte(pictures.read(pair.picture), network_size)[0].numpy()
+        try:
+            return runner.matte(pictures.read(pair.picture), network_size)[0].numpy()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        raise ValueError("not enough memory; a smaller --size needs less")
 
     return predict, {"model": name, "size": network_size or "own", "dtype": dtype}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..whole import part_of
 from .pairs import Pair
 from .run import fitted, read_grey
 from .scores import MEASURES, Score
@@ -86,9 +86,6 @@ def grey(values: np.ndarray) -> Image.Image:
 
 def write_whole(path: Path, content: bytes) -> None:
     """The file appears complete or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with part_of(path) as part:
+        part.path.write_bytes(content)
+        part.keep()

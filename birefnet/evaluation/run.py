@@ -11,6 +11,7 @@ import base64
 import json
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..whole import part_of
 from .pairs import Pair
 from .scores import Score, score
 
@@ -47,7 +49,7 @@ def evaluate(
     write_journal(journal, settings, done)
     # Not forked: PyTorch's threads do not survive that.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool, journal.open("a", encoding="utf-8") as lines:
+    with ProcessPoolExecutor(workers, context, end_with_parent) as pool, journal.open("a", encoding="utf-8") as lines:
         running: dict[Future, Pair] = {}
         for pair in remaining:
             try:
@@ -58,6 +60,15 @@ def evaluate(
                 yield from finished(running, lines)
         while running:
             yield from finished(running, lines)
+
+
+def end_with_parent() -> None:
+    """Worker processes hold both ends of the queue that they wait at: none would notice that their parent was killed."""
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def finished(running: dict[Future, Pair], lines) -> Iterator[tuple[Pair, Score | Exception]]:
@@ -119,10 +130,10 @@ def read_journal(path: Path, settings: dict[str, object]) -> dict[str, Score]:
 
 def write_journal(path: Path, settings: dict[str, object], done: dict[str, Score]) -> None:
     """Anew, whole or not at all: what is appended later must not meet half a line."""
-    part = path.with_name(f"{path.name}.part")
     lines = [json.dumps(settings), *(to_line(name, score) for name, score in done.items())]
-    part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    os.replace(part, path)
+    with part_of(path) as part:
+        part.path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        part.keep()
 
 
 def to_line(name: str, score: Score) -> str:

@@ -112,14 +112,14 @@ class FusedAttention(nn.Module):
 
     def biased(self, edge: int, dtype: torch.dtype) -> Tensor:
         """[1,heads,N,N]: the position bias, built once, and the mask of windows at an edge."""
-        if self.bias is None:
+        bias = self.bias  # another thread may empty it meanwhile
+        if bias is None:
             bias = self.position_bias(dtype)
-            self.bias = F.pad(bias, (0, -bias.shape[-1] % ALIGNED))[..., :bias.shape[-1]]
+            bias = self.bias = F.pad(bias, (0, -bias.shape[-1] % ALIGNED))[..., :bias.shape[-1]]
         if not edge:
-            return self.bias
-        below, beside = edge_masks(self.window, self.shift, self.bias.device, dtype)
-        bias = self.bias + {BELOW: below, BESIDE: beside, BELOW + BESIDE: below + beside}[edge]
-        return bias
+            return bias
+        below, beside = edge_masks(self.window, self.shift, bias.device, dtype)
+        return bias + {BELOW: below, BESIDE: beside, BELOW + BESIDE: below + beside}[edge]
 
 
 # Windows ---------------------------------------------------------------------------------------------------------

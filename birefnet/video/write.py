@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
-import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -17,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import pictures
+from ..whole import part_of
 from .frames import pack, tag
 from .library import VideoError, pyav
 from .read import Clip
@@ -76,11 +74,15 @@ class VideoFile:
         self.colour = replace(clip.colour, full=False) if shape.codec == "prores_ks" else clip.colour
         flags = {"movflags": "use_metadata_tags+faststart"} if shape.container in ("mp4", "mov") else {}
         self._container = pyav().open(str(path), "w", format=shape.container, options=flags)
-        for name, value in notes.items():
-            self._container.metadata[name] = value if isinstance(value, str) else json.dumps(value)
-        self._stream = self._video_stream(clip, quality)
-        source = clip.sound()
-        self._sound = source and Track(source, self._container, shape.sound)
+        try:
+            for name, value in notes.items():
+                self._container.metadata[name] = value if isinstance(value, str) else json.dumps(value)
+            self._stream = self._video_stream(clip, quality)
+            source = clip.sound()
+            self._sound = source and Track(source, self._container, shape.sound)
+        except BaseException:
+            self.abandon()
+            raise
         self._last = -1
 
     def _video_stream(self, clip: Clip, quality: str):
@@ -125,7 +127,6 @@ class PictureFolder:
 
     def __init__(self, path: Path) -> None:
         self.path, self.count = path, 0
-        path.mkdir()
 
     def write(self, time: Fraction, picture: Tensor) -> None:
         self.count += 1
@@ -147,23 +148,19 @@ def writing(
     the body, an interrupt too, leaves nothing behind. Raises `VideoError` where `path` cannot be written.
     """
     path = Path(path)
-    part = path.parent / f".{secrets.token_hex(8)}.part"
-    writer = None
-    try:
+    with contextlib.ExitStack() as stack:
         with _as_sentences(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            writer = PictureFolder(part) if kind == "png" else VideoFile(part, FORMATS[kind], clip, quality,
-                                                                         notes or {})
-        yield _Told(writer, path)
-        with _as_sentences(path):
-            writer.finish()
-            os.replace(part, path)
-    except BaseException:
-        if writer is not None:
+            part = stack.enter_context(part_of(path, folder=kind == "png"))
+            writer = PictureFolder(part.path) if kind == "png" else VideoFile(part.path, FORMATS[kind], clip, quality,
+                                                                              notes or {})
+        try:
+            yield _Told(writer, path)
+            with _as_sentences(path):
+                writer.finish()
+                part.keep()
+        except BaseException:
             writer.abandon()
-        with contextlib.suppress(OSError):
-            shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
-        raise
+            raise
 
 
 class _Told:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -12,18 +11,16 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))  # host, floor, workflow, browser, known
 
-from floor import comfyui_0_3_75  # noqa: E402
+from floor import comfyui  # noqa: E402
 from host import Host, values  # noqa: E402
 from known import MASK, PHOTO  # noqa: E402
 
 
 @pytest.fixture(scope="session")
 def host(tmp_path_factory) -> Host:
-    """Started once; COMFYUI_PYTHON names the interpreter that has the packages of COMFYUI_PATH, if not this one."""
-    named = os.environ.get("COMFYUI_PATH")
-    comfyui = Path(named).resolve() if named else comfyui_0_3_75()
-    python = os.environ.get("COMFYUI_PYTHON", sys.executable)
-    with Host(comfyui, tmp_path_factory.mktemp("comfyui"), python) as running:
+    """Started once."""
+    home, python = comfyui()
+    with Host(home, tmp_path_factory.mktemp("comfyui"), python) as running:
         yield running
 
 

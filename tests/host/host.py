@@ -83,6 +83,10 @@ class Host:
             self._process.kill()
             self._process.wait()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def _answers(self) -> bool:
         with contextlib.suppress(OSError):
             return bool(self.get("/system_stats"))
@@ -96,7 +100,7 @@ class Host:
                 return result
             if self._process.poll() is not None:
                 raise RuntimeError(f"ComfyUI ended with {self._process.returncode}:\n{self.log()[-3000:]}")
-            time.sleep(0.1)
+            time.sleep(0.05)
         raise TimeoutError(f"ComfyUI did not {what} within {seconds:.0f} s:\n{self.log()[-3000:]}")
 
     def log(self) -> str:

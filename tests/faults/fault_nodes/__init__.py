@@ -1,0 +1,140 @@
+"""Nodes for the tests' host only: they run this pack's nodes where memory runs out, or where models are unloaded."""
+
+import collections
+import gc
+import importlib.util
+import json
+import pathlib
+import threading
+import time
+import types
+
+import comfy.model_management as mm
+import nodes
+import torch
+from comfy_api.latest import io
+
+HERE = pathlib.Path(__file__).resolve().parents[1]
+spec = importlib.util.spec_from_file_location("starving", HERE / "starving.py")
+starving = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(starving)
+
+
+class Starve:
+    """Runs a node of this pack with plenty of memory, then once for each of `tries` of its allocations, which fails (and
+    all later ones, where `lasting`); tells as JSON what came of it."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "tests", "run", ("STRING",), True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"node": ("STRING", {}), "widgets": ("STRING", {}), "tries": ("INT", {"min": 1, "max": 10**6}),
+                             "lasting": ("BOOLEAN", {})},
+                "optional": {"model": ("BACKGROUND_REMOVAL",), "image": ("IMAGE",), "mask": ("MASK",),
+                             "video": ("VIDEO",)}}
+
+    def run(self, node, widgets, tries, lasting, **sockets):
+        kind = nodes.NODE_CLASS_MAPPINGS[node]
+        defaults = {widget.id: widget.default for widget in kind.define_schema().inputs if hasattr(widget, "default")}
+        inputs = defaults | json.loads(widgets) | sockets
+        # What the host does for a node that asks for hidden inputs.
+        kind = type(kind.__name__, (kind,), {"hidden": types.SimpleNamespace(extra_pnginfo=None, prompt=None)})
+        found = collections.Counter()
+        said = collections.Counter()
+        expected = values(kind.execute(**inputs))
+        with starving.Starved() as plenty:
+            kind.execute(**inputs)
+        before = alive()
+        for step in starving.steps(plenty.count, tries):
+            try:
+                with starving.Starved(step, lasting):
+                    result = values(kind.execute(**inputs))
+            except Exception as error:
+                found["refused"] += 1
+                said[f"{type(error).__name__}: {error}"] += 1
+                del error
+            else:
+                found["right" if same(result, expected) else "wrong"] += 1
+                del result
+        told = {"steps": plenty.count, "found": found, "said": said, "leaked": alive() - before,
+                "next": same(values(kind.execute(**inputs)), expected), "loaded": len(mm.current_loaded_models)}
+        return {"ui": {"text": (json.dumps(told),)}, "result": (json.dumps(told),)}
+
+
+class Unload:
+    """A model whose network is unloaded by another thread while it runs, `times` times, as an extension that frees
+    memory may do; the network then has another dtype, as on a GPU it would be on another device."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "tests", "make", ("BACKGROUND_REMOVAL",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("BACKGROUND_REMOVAL",), "times": ("INT", {"min": 0, "max": 1000}),
+                             "between": ("BOOLEAN", {})}}
+
+    @classmethod
+    def IS_CHANGED(cls, **_):
+        return time.time()  # counts anew every time
+
+    def make(self, model, times, between):
+        import copy
+
+        model = copy.copy(model)
+        model.network = copy.deepcopy(model.network)
+        model.patchers = {}
+        left = [times]
+
+        def unload(*_):
+            if left[0]:
+                left[0] -= 1
+                thread = threading.Thread(target=lambda: model.network.to(torch.float64))
+                thread.start()
+                thread.join()
+
+        part = model.network if between else model.network.squeeze_module
+        part.register_forward_hook(unload) if between else part.register_forward_pre_hook(unload)
+        return (model,)
+
+
+class FreeWhileRunning:
+    """Lets its image through and has another thread unload all models every few milliseconds for `seconds`."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "tests", "run", ("IMAGE",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE",), "seconds": ("FLOAT", {"min": 0, "max": 60})}}
+
+    def run(self, image, seconds):
+        def free():
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                mm.unload_all_models()
+                time.sleep(0.005)
+
+        threading.Thread(target=free).start()
+        return (image,)
+
+
+def values(output):
+    """A node's tensors and numbers; paths and videos count new files, so they are left out."""
+    result = output.args if isinstance(output, io.NodeOutput) else output
+    return [value for value in result if isinstance(value, (torch.Tensor, float))]
+
+
+def same(one, other):
+    return all(abs(a - b) < 1e-6 if isinstance(a, float) else torch.allclose(a, b, atol=1e-5)
+               for a, b in zip(one, other, strict=True))
+
+
+def alive():
+    """Bytes of all tensors that exist."""
+    gc.collect()
+    held = {}
+    for thing in gc.get_objects():
+        if type(thing) in (torch.Tensor, torch.nn.Parameter) and not thing.is_meta:
+            held[thing.untyped_storage()._cdata] = thing.untyped_storage().nbytes()
+    return sum(held.values())
+
+
+NODE_CLASS_MAPPINGS = {"Starve": Starve, "Unload": Unload, "FreeWhileRunning": FreeWhileRunning}
