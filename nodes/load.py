@@ -10,7 +10,7 @@ import torch
 from comfy_api.latest import io
 
 from .. import birefnet, weights
-from . import host
+from . import host, values
 from .model import BiRefModel
 
 log = logging.getLogger(__name__)
@@ -91,6 +91,7 @@ class BiRefLoad(io.ComfyNode):
             return ("missing",)
 
     @classmethod
+    @values.checked
     def execute(cls, checkpoint: str, dtype: str, device: str, fetch: bool, patch_order: str = "auto",
                 normalize: str = "auto", cuda_graphs: bool = False) -> io.NodeOutput:
         path = find_or_fetch(str(checkpoint), fetch)

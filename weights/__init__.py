@@ -5,6 +5,7 @@ from __future__ import annotations
 from .catalog import CATALOG, NANO, Entry, entry, match, settings
 from .fetch import FetchError, fetch
 from .find import FOLDERS, NotFound, find, folders, local
+from .names import fault, quoted
 
 __all__ = [
     "CATALOG",
@@ -14,10 +15,12 @@ __all__ = [
     "FetchError",
     "NotFound",
     "entry",
+    "fault",
     "fetch",
     "find",
     "folders",
     "local",
     "match",
+    "quoted",
     "settings",
 ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
+from ..pictures import suffixes
+from ..refusal import Refusal
 
 # Folder names, lower case, as DIS5K, COD10K, HRSOD, DUTS, P3M and AM-2k have them.
 PICTURES = ("im", "image", "images", "img", "imgs", "original_image", "original", "blurred_image")
@@ -22,7 +23,7 @@ class Pair(NamedTuple):
     trimap: Path | None
 
 
-class DataError(ValueError):
+class DataError(Refusal):
     """A data set that cannot be used; the message is one sentence."""
 
 
@@ -40,7 +41,7 @@ def find_pairs(data: Path) -> list[Pair]:
 
 
 def _pairs_of_set(data: Path, folder: Path) -> list[Pair]:
-    readable = Image.registered_extensions()
+    readable = suffixes()
     truths = {path.stem: path for path in sorted(_folder(folder, TRUTHS).iterdir()) if path.suffix.lower() in readable}
     trimaps = _folder(folder, TRIMAPS)
     by_stem = {path.stem: path for path in sorted(trimaps.iterdir())} if trimaps else {}
