@@ -55,6 +55,8 @@ def main() -> int:
         failed += bool(found["fault"])
         print(f"{kind.name:22} {found['cases']:8} {found['taken']:8} {found['refused']:8} {found['seconds']:8.1f}",
               flush=True)
+        for part, (taken, refused) in sorted(found.get("counts", {}).items()):
+            print(f"  {part:20} {taken + refused:8} {taken:8} {refused:8}", flush=True)
         if found["fault"]:
             print(found["fault"], file=sys.stderr, flush=True)
     print(f"{total} cases in {time.monotonic() - begin:.0f} s, {failed} kinds failed")

@@ -10,7 +10,7 @@ sys.path.insert(0, str(PACK / "tests" / "fuzz"))  # kinds
 
 from kinds.nodes import fuzzed  # noqa: E402
 
-CASES = 150
+CASES = 80
 
 
 def test_no_input_breaks_a_node(host):

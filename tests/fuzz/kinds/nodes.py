@@ -45,4 +45,4 @@ def fuzzed(host, cases: int, seed: int) -> dict:
     return json.loads(host.texts(record)[0])
 
 
-KINDS = (InHost("nodes", "every node of the pack in a real ComfyUI, by its own schema", 8),)
+KINDS = (InHost("nodes", "every node of the pack in a real ComfyUI, by its own schema", 2),)
