@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 from host import PACK
+from workflow import node
 
 sys.path.insert(0, str(PACK / "tests" / "fuzz"))  # kinds
 
@@ -19,3 +21,8 @@ def test_no_input_breaks_a_node(host):
     assert not result["fault"], result["fault"]
     assert sum(map(sum, result["counts"].values())) >= 0.9 * CASES
     assert len(result["counts"]) == len([name for name in host.object_info() if name.startswith("BiRef")])
+
+
+def test_importing_the_pack_starts_asks_for_and_writes_nothing(host):
+    told = json.loads(host.texts(host.run({"watch": node("ImportWatch")}))[0])
+    assert told["imported"] > 20 and told["heard"] == []

@@ -64,4 +64,19 @@ class FuzzNodes:
         return {"ui": {"text": (text,)}, "result": (text,)}
 
 
-NODE_CLASS_MAPPINGS = {"FuzzNodes": FuzzNodes}
+class ImportWatch:
+    """JSON: what the pack started, asked for or wrote while the host imported it, as prestartup_script.py heard it."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "tests", "run", ("STRING",), True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+
+    def run(self):
+        watch = sys.modules["import_watch"]
+        text = json.dumps({"imported": watch.imported, "heard": watch.heard})
+        return {"ui": {"text": (text,)}, "result": (text,)}
+
+
+NODE_CLASS_MAPPINGS = {"FuzzNodes": FuzzNodes, "ImportWatch": ImportWatch}
