@@ -9,6 +9,9 @@ MULTI_SCALE = ("cat", "add", "none")
 ATTENTION = ("deformable", "plain", "none")
 PATCH_ORDERS = ("colour-slowest", "colour-fastest")
 NORMALIZATIONS = ("imagenet", "none")
+# More than any network has: a file that asks for more asks for memory and time, not for a network.
+MOST = {"widths": 8192, "depths": 256, "heads": 256, "mlp_ratios": 32, "window": 64, "reductions": 64, "kernels": 31,
+        "inner": 4096, "branch": 4096, "patch_inner": 4096, "gate": 4096, "size": 16384}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # (family, widths, depths) of the authors' builds, for naming what was detected.
@@ -64,6 +67,13 @@ class Config:
         for field in ("widths", "depths", "heads", "mlp_ratios", "reductions"):
             if len(getattr(self, field)) != 4:
                 raise ValueError(f"{field} needs four numbers, one per stage; got {getattr(self, field)!r}")
+        for field, most in MOST.items():
+            numbers = getattr(self, field) or ()  # a size of None, no kernels
+            for number in numbers if isinstance(numbers, tuple) else (numbers,):
+                if not 1 <= number <= most:
+                    raise ValueError(f"{field} holds {number}; expected whole numbers of 1 to {most}")
+        if len(self.kernels) > MOST["kernels"] or not all(kernel % 2 for kernel in self.kernels):
+            raise ValueError(f"kernels are {self.kernels[:9]}; expected a few odd numbers")
         for width, heads in zip(self.widths, self.heads):
             if width % heads:
                 raise ValueError(f"stage width {width} is not divisible by its {heads} attention heads")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from .refusal import Refusal
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 PVT_HEADS = (1, 2, 5, 8)  # the authors' builds; shapes cannot tell
@@ -32,7 +34,7 @@ UNSUPPORTED_BACKBONES = (
 )
 
 
-class CheckpointError(ValueError):
+class CheckpointError(Refusal):
     """A file or state dict is no BiRefNet checkpoint that can be run; the message says why and what was expected."""
 
 
@@ -49,7 +51,9 @@ def detect(shapes: Shapes, multi_scale: str | None = None, heads: tuple[int, ...
     except KeyError as missing:
         raise CheckpointError(f"this file seems to be a BiRefNet, but lacks the tensor {missing}: it was saved "
                               "incompletely; get it again") from None
-    except (IndexError, ZeroDivisionError) as error:
+    except (IndexError, ValueError, ZeroDivisionError) as error:  # tensors with fewer sides, or empty ones
+        if isinstance(error, CheckpointError):
+            raise
         raise CheckpointError(f"the checkpoint's tensors do not fit together: {error}") from None
 
 

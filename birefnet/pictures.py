@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from .refusal import Refusal
 from .whole import part_of
 
 # What is read. The list keeps out formats that Pillow hands to other programs (EPS to Ghostscript) and non-pictures.
@@ -38,7 +42,7 @@ UPRIGHT = {
 }
 
 
-class PictureError(ValueError):
+class PictureError(Refusal):
     """A file that cannot be read as a picture, or a picture that cannot be written so; the message is one sentence."""
 
 
@@ -53,12 +57,14 @@ def read(path: str | Path) -> torch.Tensor:
     Alpha is straight. EXIF orientation and an embedded ICC profile are applied; samples deeper than 8 bits are scaled
     to 8. Raises `PictureError` for everything that is not a whole, readable picture.
     """
-    return _floats(_decode(Path(path)))
+    with opened(path) as image:
+        return _floats(_upright(_srgb(image), image))
 
 
 def read_to_cover(path: str | Path, height: int, width: int) -> torch.Tensor:
     """Like `read`, scaled to cover height × width and cropped to it about the centre: [1, height, width, C]."""
-    return _floats(ImageOps.fit(_decode(Path(path)), (width, height), Image.Resampling.LANCZOS))
+    with opened(path) as image:
+        return _floats(ImageOps.fit(_upright(_srgb(image), image), (width, height), Image.Resampling.LANCZOS))
 
 
 def cutout(image: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
@@ -113,11 +119,16 @@ def write(path: str | Path, picture: torch.Tensor, *, force: bool = False) -> No
 
 def _floats(image: Image.Image) -> torch.Tensor:
     """An RGB or RGBA picture as float32 [1, H, W, C] in 0..1."""
-    return torch.from_numpy(np.asarray(image, dtype=np.float32) / 255)[None]
+    values = np.array(image, dtype=np.float32)
+    values /= 255
+    return torch.from_numpy(values)[None]
 
 
-def _decode(path: Path) -> Image.Image:
-    """The file as an upright 8-bit sRGB picture, RGB or RGBA."""
+@contextlib.contextmanager
+def opened(path: str | Path) -> Iterator[Image.Image]:
+    """A picture file's first frame, decoded, as Pillow gives it. What goes wrong with it, here or in the block, becomes a
+    `PictureError`: decoders meet damaged data with nearly every type of exception."""
+    path = Path(path)
     limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
     try:
         if path.is_file() and path.stat().st_size == 0:
@@ -127,7 +138,7 @@ def _decode(path: Path) -> Image.Image:
             Image.init()
             with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
                 image.load()
-                return _upright(_srgb(image), image)
+                yield image
     except PictureError:
         raise
     except FileNotFoundError:
@@ -143,8 +154,8 @@ def _decode(path: Path) -> Image.Image:
         raise PictureError(f"{path}: expected a picture ({kinds}), got something else or a damaged file") from None
     except MemoryError:
         raise PictureError(f"{path}: not enough memory to read it") from None
-    except Exception as error:  # decoders meet damaged data with nearly every type of exception
-        raise PictureError(f"{path}: damaged or not supported ({error})".replace("\n", " ")) from None
+    except Exception as error:
+        raise PictureError(f"{path}: damaged or not supported ({error})") from None
 
 
 def _upright(pixels: Image.Image, file: Image.Image) -> Image.Image:

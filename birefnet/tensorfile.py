@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import stat
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,10 @@ SERIAL = (1 << 15) - 1              # numbers that PyTorch converts in one threa
                                     # and on a busy machine each time waits for the scheduler
 WRAPPERS = ("module", "_orig_mod")  # DataParallel and torch.compile
 NESTS = ("state_dict", "model")     # where training scripts put the weights
+DEEPEST = 8                         # such nests inside each other that are looked into
+LONGEST_HEADER = 10 << 20           # bytes of a safetensors header; a large BiRefNet's has 0.2 MB
+UNPACKED = 2                        # times its own size that a PyTorch file may hold: text in it may be compressed
+SHARED = 2                          # times that a file may list what it holds once, as module.x and as x
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,11 @@ class NoFloat(Exception):
 
 def open_file(path: Path) -> Source:
     """Tell the format by content, not by suffix. The caller adds the path to what goes wrong."""
-    if path.is_dir():
+    kind = path.stat().st_mode
+    if stat.S_ISDIR(kind):
         raise CheckpointError("this is a folder; expected a .safetensors, .pth or .pt file")
+    if not stat.S_ISREG(kind):  # opening a pipe would wait for ever
+        raise CheckpointError("this is a device or a pipe; expected a .safetensors, .pth or .pt file")
     with path.open("rb") as file:
         head = file.read(512)
     if not head:
@@ -70,6 +79,11 @@ def open_file(path: Path) -> Source:
 
 
 def open_safetensors(path: Path) -> Source:
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > LONGEST_HEADER:  # else it is read as a whole, into many times as much memory
+        raise CheckpointError(f"this is a damaged or truncated safetensors file (its header would have {length} bytes); "
+                              "get it again")
     try:
         with safe_open(path, "pt") as file:  # checks the header, and that the file is as long as it says
             metadata = file.metadata() or {}
@@ -125,6 +139,7 @@ class SafetensorsReader:
 
 def open_pickle(path: Path) -> Source:
     """Only plain tensors are unpickled (`weights_only`); anything that would run code is refused."""
+    refuse_bomb(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
@@ -142,14 +157,42 @@ def open_pickle(path: Path) -> Source:
     return from_mapping(content, copy=False)
 
 
+def refuse_bomb(path: Path) -> None:
+    """PyTorch stores tensors as they are; parts that are compressed or overlap unpack to any amount of memory."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(part.file_size for part in archive.infolist())
+    except Exception:  # a directory is damaged in many ways; torch.load says so
+        return
+    if unpacked > UNPACKED * path.stat().st_size + PIECE:
+        raise CheckpointError(f"this file unpacks to {unpacked} bytes, many times its own size, which tensors saved by "
+                              "PyTorch do not; save it again as a plain state dict or as .safetensors")
+
+
+def refuse_claims(tensors: Mapping[str, Tensor]) -> None:
+    """A pickle may hold tensors of every kind, and of any size whatever is stored: one number seen as a million."""
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested or tensor.is_meta:
+            raise CheckpointError(f"{name} is no plain tensor (sparse, quantised, nested or without values); save the "
+                                  "network's own state dict")
+    claimed = sum(tensor.nbytes for tensor in tensors.values())
+    held = sum({storage.data_ptr(): storage.nbytes() for storage in map(Tensor.untyped_storage, tensors.values())}.values())
+    if claimed > SHARED * held:
+        raise CheckpointError(f"its tensors claim {claimed} bytes, but only {held} are stored; the file is damaged or was "
+                              "made to fill the memory")
+
+
 def from_mapping(content: Mapping, *, copy: bool) -> Source:
     """A state dict, wherever it is nested. copy: the tensors are somebody else's, who may change them."""
-    for nest in NESTS:
-        if isinstance(content.get(nest), Mapping):
-            return from_mapping(content[nest], copy=copy)
+    for _ in range(DEEPEST):
+        content = next((content[nest] for nest in NESTS if isinstance(content.get(nest), Mapping)), content)
     tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError(f"no tensors found; expected a state dict, or one under {' or '.join(map(repr, NESTS))}")
+
+    refuse_claims(tensors)
 
     def read(name: str, device: torch.device, dtype: torch.dtype) -> Tensor:
         if tensors[name].dtype not in STORED.values():

@@ -13,6 +13,7 @@ from comfy.cli_args import args
 from comfy_api.input import VideoInput
 from torch import Tensor
 
+from .. import weights
 from ..birefnet import video as videos
 from . import convert
 
@@ -21,6 +22,8 @@ PREVIEWED = (".mp4", ".webm")  # what browsers play
 
 def clip_of(video: VideoInput) -> videos.Clip:
     """A VIDEO as a clip: straight from its file where it has one, else from its pictures in memory."""
+    if not isinstance(video, VideoInput):
+        raise ValueError(f"expected a video, got {type(video).__name__}: connect a VIDEO")
     if type(video).get_stream_source is not VideoInput.get_stream_source:
         source = video.get_stream_source()
         if hasattr(video, "get_active_trim_window"):
@@ -48,7 +51,12 @@ def backdrop(image: Tensor | None, video: VideoInput | None, clip: videos.Clip) 
 
 
 def new_file(prefix: str, clip: videos.Clip, suffix: str) -> tuple[Path, dict[str, str]]:
-    """The next free name in the output folder, numbered as Save Video does, and how the page asks for it."""
+    """The next free name in the output folder, numbered as Save Video does, and how the page asks for it.
+
+    Raises VideoError for a prefix that leads elsewhere, or is no name on some system.
+    """
+    if fault := weights.fault(prefix, "ComfyUI's output folder"):
+        raise videos.VideoError(f"the filename_prefix {weights.quoted(prefix)} {fault}; expected one such as video/BiRefNet")
     try:
         folder, name, number, subfolder, _ = folder_paths.get_save_image_path(
             prefix, folder_paths.get_output_directory(), clip.width, clip.height)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..birefnet import composite, masks
 from ..birefnet.inspection import Box, bounds
-from . import convert, host
+from . import convert, host, values
 from .refine import resized_text
 
 log = logging.getLogger(__name__)
@@ -112,6 +112,7 @@ class BiRefComposite(io.ComfyNode):
         )
 
     @classmethod
+    @values.checked
     def execute(cls, image, background: str, colour: str, fit: str, blur: float, canvas: str, position: str, x: float,
                 y: float, scale: float, opacity: float, linear_light: bool, shadow: str, shadow_strength: float,
                 shadow_softness: float, shadow_x: float, shadow_y: float, light_wrap: float, light_wrap_width: float,

@@ -107,3 +107,5 @@ def cutout(images: Tensor, alpha: Tensor, out: Tensor | None = None) -> Tensor:
 def _expect_tensor(name: str, value: object) -> None:
     if not isinstance(value, Tensor):
         raise ValueError(f"expected {name} as a tensor, got {type(value).__name__}: is something connected?")
+    if value.layout != torch.strided or value.is_quantized or value.is_nested or value.is_meta:
+        raise ValueError(f"expected {name} as a plain tensor with values, got a sparse, quantised, nested or empty one")

@@ -7,7 +7,7 @@ import logging
 from comfy_api.latest import io
 
 from ..birefnet import edges, masks
-from . import convert, host
+from . import convert, host, values
 from .alpha import Progress, alpha_of, side_of
 from .refine import resized_text
 
@@ -73,6 +73,7 @@ class BiRefEdgeRefine(io.ComfyNode):
         )
 
     @classmethod
+    @values.checked
     def execute(cls, image, mask, method: str, low: float, high: float, window: int, size: int, radius: int,
                 model=None) -> io.NodeOutput:
         images, mask = convert.frames(image), convert.masks(mask)

@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io
 
 from ..birefnet import foreground
-from . import convert, host
+from . import convert, host, values
 from .composite import subject
 from .refine import resized_text
 
@@ -64,6 +64,7 @@ class BiRefForeground(io.ComfyNode):
         )
 
     @classmethod
+    @values.checked
     def execute(cls, image, mask, method: str, first_blur: int, second_blur: int) -> io.NodeOutput:
         images, mask = convert.frames(image), convert.masks(mask)
         count = convert.common_batch(len(mask), len(images))

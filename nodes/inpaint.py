@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..birefnet import inpaint, masks
 from ..birefnet.inspection import bounds
-from . import convert, host
+from . import convert, host, values
 from .refine import resized_text
 
 log = logging.getLogger(__name__)
@@ -85,6 +85,7 @@ class BiRefInpaintCrop(io.ComfyNode):
         )
 
     @classmethod
+    @values.checked
     def execute(cls, image, mask, region: str, grow: float, feather: float, context: float, megapixels: float,
                 multiple: str, max_aspect: float) -> io.NodeOutput:
         images, mask = convert.frames(image), convert.masks(mask)
@@ -153,7 +154,10 @@ class BiRefInpaintPaste(io.ComfyNode):
         )
 
     @classmethod
+    @values.checked
     def execute(cls, crop: Crop, image) -> io.NodeOutput:
+        if not isinstance(crop, Crop):
+            raise ValueError(f"expected what Inpaint Crop gives, got {type(crop).__name__}: connect its output crop")
         painted = convert.frames(image)
         count = convert.common_batch(len(crop.windows), len(painted), ("crops", "repainted pictures"))
         pictures = crop.images if crop.images.shape[-1] >= 3 else crop.images.expand(*crop.images.shape[:3], 3)

@@ -7,7 +7,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..birefnet import inspection, masks
-from . import convert, host
+from . import convert, host, values
 from .composite import opaque_colour
 from .refine import resized_text
 
@@ -58,6 +58,7 @@ class BiRefInspect(io.ComfyNode):
         )
 
     @classmethod
+    @values.checked
     def execute(cls, image, mask, colour: str, size: int, frames: int) -> io.NodeOutput:
         images, mask = convert.frames(image), convert.masks(mask)
         count = convert.common_batch(len(mask), len(images))

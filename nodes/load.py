@@ -9,7 +9,7 @@ from pathlib import Path
 from comfy_api.latest import io
 
 from .. import weights
-from . import host
+from . import host, values
 from .model import BiRefModel
 from .recipe import Recipe, identity
 
@@ -95,6 +95,7 @@ class BiRefLoad(io.ComfyNode):
         return (*state(lambda: weights.find(str(checkpoint), host.checkpoint_folders())), *adapter_state(adapter))
 
     @classmethod
+    @values.checked
     def execute(cls, checkpoint: str, dtype: str, device: str, fetch: bool, patch_order: str = "auto",
                 normalize: str = "auto", cuda_graphs: bool = False, adapter: str = NONE, adapter_strength: float = 1.0
                 ) -> io.NodeOutput:

@@ -207,6 +207,7 @@ class CoreWorker:
                              f"{type(model).__name__}")
         self.model = model
         self.per_pass = per_pass or 1
+        self.clean = convert.Cleaner("the model's mask")
         self.options = {}
         if size and "image_size" in inspect.signature(model.encode_image).parameters:
             self.options = {"image_size": size}
@@ -215,7 +216,10 @@ class CoreWorker:
 
     def start(self, pictures: Tensor) -> Callable[[], Tensor]:
         colours, opacity = convert.opaque(pictures)
-        alpha = convert.masks(self.model.encode_image(colours, **self.options)).float().clamp(0, 1)
+        alpha = self.clean(convert.masks(self.model.encode_image(colours, **self.options)))
+        if alpha.shape != pictures.shape[:3]:
+            raise ValueError(f"expected masks {list(pictures.shape[:3])} from {type(self.model).__name__}, as large as the "
+                             f"pictures, got {list(alpha.shape)}")
         return lambda: alpha if opacity is None else alpha * opacity.to(alpha)
 
     def lower(self) -> bool:

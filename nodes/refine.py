@@ -8,7 +8,7 @@ import comfy.utils
 from comfy_api.latest import io
 
 from ..birefnet import masks
-from . import convert, host
+from . import convert, host, values
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ class BiRefRefineMask(io.ComfyNode):
         )
 
     @classmethod
+    @values.checked
     def execute(cls, mask, black_point: float, white_point: float, grow: float, feather: float, fill_holes: int,
                 drop_specks: int, keep_largest: int, edge_radius: int, edge_strength: float,
                 image=None) -> io.NodeOutput:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder, Node
 
-from . import host, load
+from . import host, load, values
 from .composite import BiRefComposite
 from .foreground import BiRefForeground
 from .load import BiRefLoad
@@ -64,6 +64,7 @@ class BiRefRemoveBackground(io.ComfyNode):
         return True  # explained by Load BiRefNet when it runs
 
     @classmethod
+    @values.checked
     def execute(cls, image, checkpoint: str, background: str, colour: str, clean_edges: bool, fetch: bool
                 ) -> io.NodeOutput:
         # As a graph of nodes, so that the host caches the model, and what follows it, as if each stood on the canvas.

@@ -7,7 +7,7 @@ import logging
 from comfy_api.latest import io
 from torch import Tensor
 
-from . import convert, host
+from . import convert, host, values
 from .model import matte_batch
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ class BiRefSegment(io.ComfyNode):
         )
 
     @classmethod
+    @values.checked
     def execute(cls, model, image, size: int, frames_per_pass: int) -> io.NodeOutput:
         images = convert.frames(image)
         shape = images.shape[:3]

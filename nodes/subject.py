@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..birefnet import masks, subject
-from . import convert, host
+from . import convert, host, values
 from .alpha import Progress, alpha_of
 from .boxes import box_of, boxes_per_frame
 from .refine import resized_text
@@ -85,6 +85,7 @@ class BiRefSubject(io.ComfyNode):
         )
 
     @classmethod
+    @values.checked
     def execute(cls, model, image, pick: str, x: int, y: int, width: int, height: int, context: float, boxes: str,
                 size: int, mask=None, bboxes=None) -> io.NodeOutput:
         images = convert.frames(image)

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 
 from ..birefnet import masks as operators
 from ..birefnet.temporal import Smoother
-from . import convert, host
+from . import convert, host, values
 
 
 class BiRefTemporal(io.ComfyNode):
@@ -39,6 +39,7 @@ class BiRefTemporal(io.ComfyNode):
         )
 
     @classmethod
+    @values.checked
     def execute(cls, image, mask, strength: float) -> io.NodeOutput:
         images, mask = convert.frames(image), convert.masks(mask)
         count = convert.common_batch(len(mask), len(images))

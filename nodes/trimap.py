@@ -6,7 +6,7 @@ import comfy.utils
 from comfy_api.latest import io
 
 from ..birefnet import masks
-from . import convert, host
+from . import convert, host, values
 
 PIXELS, PER_CENT = "pixels", "per cent"
 
@@ -52,6 +52,7 @@ class BiRefTrimap(io.ComfyNode):
         )
 
     @classmethod
+    @values.checked
     def execute(cls, mask, inward: float, outward: float, unit: str, sure_background: float,
                 sure_subject: float) -> io.NodeOutput:
         mask = convert.masks(mask)

@@ -14,7 +14,7 @@ from comfy_api.latest import io
 from ..birefnet import composite, foreground
 from ..birefnet import video as videos
 from ..birefnet.temporal import Smoother
-from . import host
+from . import host, values
 from .clip import backdrop, clip_of, new_file, shown, workflow_of
 from .segment import PRESENT, nothing_found
 from .stream import matte_stream
@@ -110,6 +110,7 @@ class BiRefVideo(io.ComfyNode):
         )
 
     @classmethod
+    @values.checked
     def execute(cls, model, video, output: str, colour: str, fit: str, quality: str, clean_edges: bool,
                 smoothing: float, size: int, frames_per_pass: int, filename_prefix: str, background_image=None,
                 background_video=None) -> io.NodeOutput:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .catalog import CATALOG, NANO, Entry, entry, match, settings
 from .fetch import FetchError, fetch
 from .find import ADAPTERS, FOLDERS, NotFound, find, folders, local
+from .names import fault, quoted
 from .tuned import find_adapter, local_adapters, new_file
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "FetchError",
     "NotFound",
     "entry",
+    "fault",
     "fetch",
     "find",
     "find_adapter",
@@ -24,5 +26,6 @@ __all__ = [
     "local_adapters",
     "match",
     "new_file",
+    "quoted",
     "settings",
 ]

@@ -7,8 +7,15 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from .names import LONGEST, fault, quoted
+
 NANO = Path(__file__).with_name("birefnet-nano.safetensors")
 SUFFIXES = (".safetensors", ".pth", ".pt")
+
+# What a row's fields must look like; a name and a file's suffix together become the name of a file.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_REPO = re.compile(r"[A-Za-z0-9_.-]{1,96}/[A-Za-z0-9_.-]{1,96}")
+_TEXTS = ("name", "file", "task", "backbone", "license", "normalize", "patch_order", "note")
 
 # Names that say nothing about a file, so that its folder has to.
 _PLAIN = {"model", "pytorch-model", "diffusion-pytorch-model"}
@@ -40,10 +47,44 @@ class Entry:
         return self.name + PurePath(self.file).suffix
 
 
+class CatalogError(ValueError):
+    """A catalog file that cannot be used; the message says which row, and what was expected."""
+
+
 def read(path: Path) -> tuple[Entry, ...]:
-    """All rows of a catalog file, in its order."""
-    rows = json.loads(path.read_text(encoding="utf-8"))
-    return tuple(Entry(**{key: tuple(v) if isinstance(v, list) else v for key, v in row.items()}) for row in rows)
+    """All rows of a catalog file, in its order. Raises `CatalogError`."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise CatalogError(f"{path} is no catalog: expected JSON, got {quoted(str(error))}") from None
+    if not isinstance(rows, list):
+        raise CatalogError(f"{path} is no catalog: expected a list of checkpoints, got {quoted(rows)}")
+    return tuple(_entry(row, f"{path}, row {number}") for number, row in enumerate(rows, 1))
+
+
+def _entry(row: object, place: str) -> Entry:
+    """A row whose every field is of the right kind, and whose names are names of files; `place` is for the message."""
+    if not isinstance(row, dict) or row.keys() != Entry.__annotations__.keys():
+        raise CatalogError(f"{place}: expected the fields {', '.join(Entry.__annotations__)}, got {quoted(row)}")
+    size = row["size"]
+    good = {
+        **{key: isinstance(row[key], str) for key in _TEXTS},
+        "name": isinstance(row["name"], str) and _NAME.fullmatch(row["name"]) and not fault(row["name"], ""),
+        "repo": row["repo"] is None or isinstance(row["repo"], str) and _REPO.fullmatch(row["repo"]),
+        "file": isinstance(row["file"], str) and not fault(row["file"], "") and PurePath(row["file"]).suffix in SUFFIXES,
+        "size": size == "dynamic" or _is_side(size) or isinstance(size, list) and len(size) == 2 and all(map(_is_side, size)),
+        "non_commercial": isinstance(row["non_commercial"], bool),
+        "aliases": isinstance(row["aliases"], list) and all(isinstance(alias, str) for alias in row["aliases"]),
+        "megabytes": _is_side(row["megabytes"]),
+    }
+    for key, is_good in good.items():
+        if not is_good:
+            raise CatalogError(f"{place}: {key} cannot be {quoted(row[key])}")
+    return Entry(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
+
+
+def _is_side(value: object) -> bool:
+    return type(value) is int and 0 < value < 1 << 16
 
 
 CATALOG = read(Path(__file__).with_name("catalog.json"))
@@ -54,6 +95,8 @@ def entry(name: str) -> Entry | None:
 
     Upper and lower case, "-", "_" and "." are not told apart.
     """
+    if len(name) > LONGEST:  # nobody's, and the comparison takes its time
+        return None
     return next((row for row in CATALOG if _key(row.name) == _key(name)), None) or _NAMES.get(_key(name))
 
 
@@ -63,7 +106,7 @@ def match(path: str | Path) -> Entry | None:
     A name is only a hint, good enough for what tensors cannot tell: size, normalisation, patch order, task.
     """
     path = PurePath(path)
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES or len(str(path)) > 4 * LONGEST:
         return None
     stem, folder = _key(path.stem), _key(path.parent.name)
     return _NAMES.get(f"{folder}/{stem}") or _NAMES.get(folder if stem in _PLAIN else stem)

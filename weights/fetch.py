@@ -21,6 +21,7 @@ from pathlib import Path
 
 from . import catalog
 from .catalog import NANO, Entry
+from .names import quoted
 
 _BLOCK = 8 << 20  # bytes per step where a file is read
 _LONGEST_HEADER = 100_000_000  # bytes; the format's own limit
@@ -44,7 +45,7 @@ def fetch(name: str, folder: str | Path, *, progress: Progress | None = None) ->
     row = catalog.entry(name)
     if row is None:
         names = ", ".join(entry.name for entry in catalog.CATALOG)
-        raise FetchError(f"{name!r} is not in the catalog, which has {names}.")
+        raise FetchError(f"{quoted(name)} is not in the catalog, which has {names}.")
     if row.repo is None:
         if NANO.is_file():
             return NANO
@@ -129,7 +130,7 @@ class _Hub:
                 f"HF_HUB_OFFLINE is set, so {self.row.name} is not fetched: unset it, or put the file "
                 f"{self.row.filename} into the folder by hand."
             )
-        reason = " ".join(str(error).split())[:200]
+        reason = quoted(" ".join(str(error).split()))
         return (
             f"The connection to {self.url} failed ({type(error).__name__}: {reason}): check the network, the proxy "
             f"variables and HF_ENDPOINT, then try again, which goes on where this one stopped."

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
-from . import catalog
+from . import catalog, names
 from .catalog import NANO, SUFFIXES
 
 # The folders under ComfyUI's models/ that this and other packs fill; the first is where this one puts what it fetches.
@@ -50,10 +50,10 @@ def find(name: str, folders: Iterable[str | Path], *, allow_paths: bool = False)
 
     A catalog name finds the file under any name that other packs give it, and "birefnet-nano" the one that ships here.
     `allow_paths=True` (the command line) also takes the path of any file. Without it (a workflow, which may come from
-    anybody) nothing outside the folders is reachable: an absolute path or one with ".." raises `NotFound`.
+    anybody) nothing outside the folders is reachable: a name that `names.fault` finds fault with raises `NotFound`.
     Also raises `NotFound` for a name that is nowhere; the message says where it was looked for and what to do.
     """
-    if allow_paths and os.path.isfile(file := os.path.expanduser(name)):
+    if allow_paths and "\0" not in name and os.path.isfile(file := os.path.expanduser(name)):
         return Path(file)
     folders = [Path(folder) for folder in folders]
     row = catalog.entry(name)
@@ -62,9 +62,9 @@ def find(name: str, folders: Iterable[str | Path], *, allow_paths: bool = False)
             return NANO
         raise NotFound(f"{NANO} is missing, though it is part of this project; restore it with git or clone again.")
     wanted = name.replace("\\", "/")
-    if PurePosixPath(wanted).is_absolute() or PureWindowsPath(wanted).drive or ".." in wanted.split("/"):
+    if fault := names.fault(name, "the models folders, where a workflow may not read"):
         raise NotFound(
-            f"{name!r} leads out of the models folders, where a workflow may not read; "
+            f"The checkpoint's name {names.quoted(name)} {fault}; "
             f"put the file into {_target(folders)} and choose it by its name there."
         )
     files = local(folders)
@@ -120,7 +120,7 @@ def _advice(name: str, row: catalog.Entry | None, folders: list[Path], files: di
     close = difflib.get_close_matches(name, known, n=3)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     return (
-        f"No checkpoint {name!r}: it is neither a file in the folders nor a name of the catalog.{hint} "
+        f"No checkpoint {names.quoted(name)}: it is neither a file in the folders nor a name of the catalog.{hint} "
         f"Folders scanned: {scanned}. Put the file ({', '.join(SUFFIXES)}) into {_target(folders)}, "
         f"or choose birefnet-nano, which needs no download."
     )

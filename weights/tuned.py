@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .find import ADAPTERS, NotFound, local
+from .names import fault, quoted
 
-LONGEST = 100  # letters of a name's part
-_NO_NAME = re.compile(r'[<>:"|?*\x00-\x1f\x7f\ud800-\udfff]')  # in no file's name on one system or another
+_NO_NAME = re.compile(r'[<>:"|?*\ud800-\udfff]')  # in no file's name on one system or another
 
 
 def local_adapters(folders: Iterable[str | Path]) -> dict[str, Path]:
@@ -31,7 +31,7 @@ def find_adapter(name: str, folders: Iterable[str | Path]) -> Path:
     close = difflib.get_close_matches(name, files, n=3)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     scanned = "; ".join(f"{place}{'' if place.is_dir() else ' (does not exist)'}" for place in places) or "none"
-    raise NotFound(f"No adapter {name[:LONGEST]!r}.{hint} Folders scanned: {scanned}. Put the file (.safetensors) into "
+    raise NotFound(f"No adapter {quoted(name)}.{hint} Folders scanned: {scanned}. Put the file (.safetensors) into "
                    f"{places[0] if places else f'models/BiRefNet/{ADAPTERS}'}, or choose none.")
 
 
@@ -41,11 +41,11 @@ def new_file(name: str, folder: str | Path) -> Path:
     No old file is written over: where the name is taken, it gets a number. Raises ValueError for a name that leads out
     of the folder, or that not every system could store.
     """
-    parts = name.strip().replace("\\", "/").removesuffix(".safetensors").split("/")
-    if any(not 0 < len(part) <= LONGEST or part[0] in ". " or part[-1] in ". " or _NO_NAME.search(part)
-           or part.lower() == ADAPTERS for part in parts):
-        raise ValueError(f"nothing can be saved as {name[:LONGEST]!r}: expected a name such as 'cracks' or "
-                         f"'walls/cracks', which goes into {folder}")
+    clean = name.strip().replace("\\", "/").removesuffix(".safetensors")
+    parts, wrong = clean.split("/"), fault(clean, str(folder))
+    if wrong or _NO_NAME.search(clean) or any(not part or part[0] in ". " or part.lower() == ADAPTERS for part in parts):
+        raise ValueError(f"nothing can be saved as {quoted(name)}{': it ' + wrong if wrong else ''}; expected a name such "
+                         f"as 'cracks' or 'walls/cracks', which goes into {folder}")
     path, number = Path(folder, *parts[:-1], f"{parts[-1]}.safetensors"), 1
     while path.exists():
         number += 1

@@ -104,15 +104,14 @@ def in_sentences(report: Path) -> Iterator[None]:
 
 def saved(folder: Path) -> tuple[Callable[[Pair], np.ndarray], dict[str, object]]:
     """Predictions that are read from `folder`: <name of the pair> with any picture suffix."""
-    from PIL import Image
-
     from ..evaluation.pairs import DataError
     from ..evaluation.run import read_grey
+    from ..pictures import suffixes
 
     if not folder.is_dir():
         raise DataError(f"--pred {folder}: expected a folder")
     files = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*"))
-             if path.suffix.lower() in Image.registered_extensions()}
+             if path.suffix.lower() in suffixes()}
 
     def predict(pair: Pair) -> np.ndarray:
         found = files.get(pair.name) or files.get(pair.picture.stem)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import colorsys
+import math
 import re
 
 import torch
 from PIL import ImageColor
 from torch import Tensor
+
+from ..refusal import Refusal
 
 FUNCTION = re.compile(r"(rgb|hsl)a?\(([^()]*)\)")
 
@@ -22,8 +25,8 @@ def parse(text: str) -> tuple[float, float, float, float]:
         found = FUNCTION.fullmatch(wanted)
         values = _function(*found.groups()) if found else [v / 255 for v in ImageColor.getrgb(wanted)]
     except ValueError:
-        raise ValueError(f"expected a colour, got {text!r}: write it as in CSS (white, #20a0ff, rgb(32 160 255), "
-                         "hsl(206 100% 56%))") from None
+        raise Refusal(f"expected a colour, got {text!r}: write it as in CSS (white, #20a0ff, rgb(32 160 255), "
+                      "hsl(206 100% 56%))") from None
     red, green, blue, opacity = (min(max(v, 0.0), 1.0) for v in (*values, 1.0)[:4])
     return red, green, blue, opacity
 
@@ -42,7 +45,10 @@ def _function(name: str, inside: str) -> list[float]:
 
 def _number(word: str, whole: float = 1) -> float:
     """A percentage as it is, another number as a share of `whole`."""
-    return float(word[:-1]) / 100 if word.endswith("%") else float(word) / whole
+    number = float(word[:-1]) / 100 if word.endswith("%") else float(word) / whole
+    if not math.isfinite(number):
+        raise ValueError(word)
+    return number
 
 
 def to_linear(srgb: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
+from ..pictures import suffixes
+from ..refusal import Refusal
 
 # Folder names, lower case, as DIS5K, COD10K, HRSOD, DUTS, P3M and AM-2k have them.
 PICTURES = ("im", "image", "images", "img", "imgs", "original_image", "original", "blurred_image")
@@ -22,7 +23,7 @@ class Pair(NamedTuple):
     trimap: Path | None
 
 
-class DataError(ValueError):
+class DataError(Refusal):
     """A data set that cannot be used; the message is one sentence."""
 
 
@@ -77,7 +78,7 @@ def _survey_of_set(data: Path, folder: Path) -> Found:
 
 
 def _picture_files(folder: Path) -> list[Path]:
-    readable = Image.registered_extensions()
+    readable = suffixes()
     return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in readable]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..pictures import opened
 from ..whole import part_of
 from .pairs import Pair
 from .run import fitted, read_grey
@@ -53,7 +54,7 @@ def write_sheet(path: Path, worst: list[tuple[Pair, Score]], predict: Callable[[
     for pair, score in worst:
         truth = read_grey(pair.truth)
         prediction = fitted(predict(pair), truth.shape)
-        with Image.open(pair.picture) as picture:
+        with opened(pair.picture) as picture:
             photograph = picture.convert("RGB").resize(truth.shape[::-1])
         difference = np.stack([1 - (truth - prediction).clip(0), 1 - np.abs(truth - prediction),
                                1 - (prediction - truth).clip(0)], -1)

@@ -19,9 +19,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..pictures import opened
 from ..whole import part_of
 from .pairs import Pair
-from .scores import Score, score
+from .saliency import LEVELS
+from .scores import MEASURES, Score, score
 
 WAITING = 2  # predictions per worker that may wait for it
 UNKNOWN = (1, 254)  # levels of a trimap's unknown band
@@ -96,10 +98,10 @@ def score_pair(prediction: np.ndarray, pair: Pair) -> Score:
 
 
 def read_grey(path: Path) -> np.ndarray:
-    """A mask file as float64 [H,W] in 0..1; 16-bit files keep their depth, colours become grey."""
-    with Image.open(path) as picture:
+    """A mask file as float64 [H,W] in 0..1; 16-bit files keep their depth, colours become grey. Raises `PictureError`."""
+    with opened(path) as picture:
         if picture.mode.startswith("I"):
-            return np.asarray(picture, np.float64) / 65535
+            return (np.asarray(picture, np.float64) / 65535).clip(0, 1)
         return np.asarray(picture.convert("L"), np.float64) / 255
 
 
@@ -114,18 +116,17 @@ def fitted(prediction: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def read_journal(path: Path, settings: dict[str, object]) -> dict[str, Score]:
-    """Scores of an earlier run with the same settings, by name; lines that a kill cut short are left out."""
+    """Scores of an earlier run with the same settings, by name; lines that a kill cut short, or that are damaged in any
+    other way, are left out, so that their pictures are scored again."""
     if not path.exists():
         return {}
-    entries = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            continue
-    if not entries or entries[0] != json.loads(json.dumps(settings)):
+    first, *lines = path.read_bytes().split(b"\n")
+    try:
+        if json.loads(first) != json.loads(json.dumps(settings)):
+            return {}
+    except (ValueError, RecursionError):
         return {}
-    return {entry["name"]: Score(entry["values"], from_text(entry["f_curve"])) for entry in entries[1:]}
+    return dict(filter(None, map(from_line, lines)))
 
 
 def write_journal(path: Path, settings: dict[str, object], done: dict[str, Score]) -> None:
@@ -141,5 +142,13 @@ def to_line(name: str, score: Score) -> str:
     return json.dumps({"name": name, "values": score.values, "f_curve": curve})
 
 
-def from_text(curve: str) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(curve), "<f8")
+def from_line(line: bytes) -> tuple[str, Score] | None:
+    """What `to_line` wrote; None for anything else."""
+    try:
+        entry = json.loads(line)
+        name, values = entry["name"], {measure: float(entry["values"][measure]) for measure in MEASURES}
+        curve = np.frombuffer(base64.b64decode(entry["f_curve"], validate=True), "<f8")
+    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
+        return None
+    whole = isinstance(name, str) and curve.shape == (LEVELS,) and np.isfinite([*values.values(), *curve]).all()
+    return (name, Score(values, curve)) if whole else None

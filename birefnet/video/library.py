@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from types import ModuleType
 
+from ..refusal import Refusal
 
-class VideoError(ValueError):
+
+class VideoError(Refusal):
     """A video that cannot be read, or cannot be written so; the message is one sentence."""
 
 

@@ -28,6 +28,11 @@ Source = str | Path | io.BytesIO
 
 USUAL_RATE = Fraction(25)
 MICROSECONDS = 10**6  # a second's; what is finer in a float is noise
+# What is opened, as FFmpeg calls it. The list keeps out playlists (HLS, DASH, concat, SDP), which are small files that make
+# FFmpeg open others, wherever these are; and what is no video at all.
+CONTAINERS = ("mov", "mp4", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg", "mxf", "gif", "apng",
+              "ivf", "h264", "hevc", "obu", "m4v", "mjpeg", "yuv4mpegpipe", "dv", "nut", "wtv", "rm", "mp3", "wav", "flac", "aac")
+MOST_PIXELS = 1 << 26  # of a picture, as in 8192×8192: a header may claim any size, and it is a header's word
 DECLARE_LENGTH = ("mov", "matroska")  # containers whose header says how long they are: a shorter one was cut off
 MISSING = 0.5, 0.02  # seconds, and share of the length, that may be missing all the same
 
@@ -98,6 +103,9 @@ class File:
             only = "only sound" if self._container.streams.audio else "nothing to see"
             raise VideoError(f"{self.name}: expected a video, but there is {only} in it")
         self._stream = shown[0]
+        if self._stream.codec_context is None:
+            raise VideoError(f"{self.name}: its pictures are in a format that this build of PyAV cannot decode")
+        self._stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
         self._stream.thread_type = "AUTO"
         self.rate = self._stream.average_rate or self._stream.guessed_rate or USUAL_RATE
         self.tick = self._stream.time_base
@@ -202,6 +210,8 @@ class Pictures:
             raise VideoError("expected a video, but there is no picture in it")
         self.colour, self.aspect = Colour(primaries=1, transfer=1), Fraction(1)
         self.rate = Fraction(self.rate).limit_denominator(1001)
+        if self.rate <= 0:
+            raise VideoError(f"expected a video with pictures a second, got {float(self.rate):g} of them")
         self.tick = 1 / self.rate
 
     def __enter__(self) -> Pictures:
@@ -225,7 +235,8 @@ def opened(source: Source):
     source = io.BytesIO(source.getvalue()) if isinstance(source, io.BytesIO) else str(source)
     name = source if isinstance(source, str) else "the video"
     try:
-        return av.open(source)
+        # Tags of old cameras are in any encoding; they are not read here, only brought along.
+        return av.open(source, container_options={"format_whitelist": ",".join(CONTAINERS)}, metadata_errors="replace")
     except FileNotFoundError:
         raise VideoError(f"{name}: there is no such file") from None
     except IsADirectoryError:

@@ -87,7 +87,7 @@ def test_what_cannot_be_read_is_reported_and_the_rest_is_scored(data, tmp_path, 
     assert evaluate(data, "--pred", tmp_path / "pred", "--json", report) == 1
     assert json.loads(report.read_text())["pictures"] == 3
     messages = capsys.readouterr().err
-    assert "1: cannot identify image file" in messages and "2: no matte of that name" in messages
+    assert "1.png: expected a picture" in messages and "2: no matte of that name" in messages
 
 
 def test_mattes_of_another_size_are_resized(data, tmp_path):

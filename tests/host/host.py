@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 PACK = Path(__file__).resolve().parents[2]
-ODD_INPUTS = Path(__file__).resolve().parent / "odd_inputs"
+FOR_TESTS = [Path(__file__).resolve().parent / name for name in ("odd_inputs", "fuzzed_nodes")]  # packs of this host only
 
 Workflow = dict[str, dict]
 
@@ -54,7 +54,8 @@ class Host:
         paths = self.base / "extra_model_paths.yaml"
         paths.write_text(f"another_disk:\n  base_path: {self.base}\n  BiRefNet: {self.elsewhere.name}\n")
         (nodes / "comfyui-biref").symlink_to(PACK, target_is_directory=True)
-        (nodes / "odd_inputs").symlink_to(ODD_INPUTS, target_is_directory=True)
+        for pack in FOR_TESTS:
+            (nodes / pack.name).symlink_to(pack, target_is_directory=True)
         # A base directory of one's own has no example.png, which the templates open; a plain installation has it.
         (self.base / "input" / "example.png").write_bytes((self.comfyui / "input" / "example.png").read_bytes())
         with socket.socket() as probe:

@@ -140,7 +140,7 @@ def test_an_unknown_name_says_what_it_could_have_been(folders):
     with pytest.raises(weights.NotFound, match=r"No checkpoint 'Generel.safetensors'.*Did you mean General.safe"):
         weights.find("Generel.safetensors", folders)
     with pytest.raises(weights.NotFound, match="Folders scanned: none.*models/BiRefNet.*birefnet-nano"):
-        weights.find("", [])
+        weights.find("unknown", [])
 
 
 @pytest.fixture

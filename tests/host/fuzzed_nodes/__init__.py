@@ -1,0 +1,82 @@
+"""A node for the tests' host only: runs every node of the pack on inputs that no page would send, and counts."""
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from .case import Cases
+
+FUZZ = Path(__file__).resolve().parents[2] / "fuzz"
+
+
+class FuzzNodes:
+    """JSON: cases, taken, refused, of each node, and what went wrong."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "tests", "run", ("STRING",), True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        number = ("INT", {"min": 0, "max": 10**9})
+        return {"required": {"cases": number, "seed": number}}
+
+    def run(self, cases, seed):
+        import folder_paths
+        import hypothesis
+
+        sys.path.insert(0, str(FUZZ))
+        try:
+            from watch import Failure, Watch
+        finally:
+            sys.path.remove(str(FUZZ))
+        base = Path(folder_paths.get_output_directory()).parent
+        os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(base / "temp" / "hypothesis")
+        fuzzed = Cases()
+        fuzzed.warm()
+        watch = Watch(base / "output", base / "temp")
+        counts, fault = {}, ""
+
+        @hypothesis.seed(seed)
+        @hypothesis.settings(max_examples=cases, database=None, deadline=None, print_blob=False,
+                             suppress_health_check=list(hypothesis.HealthCheck),
+                             phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink])
+        @hypothesis.given(fuzzed.strategy())
+        def test(case):
+            name, values = case
+            (base / "temp" / "case").write_text(repr(case), errors="backslashreplace")
+            before = watch.taken, watch.refused
+            try:
+                watch.case(lambda: fuzzed.execute(name, values), fuzzed.refusals)
+            except Failure as failure:
+                raise AssertionError(str(failure)) from None
+            taken, refused = counts.get(name, (0, 0))
+            counts[name] = taken + watch.taken - before[0], refused + watch.refused - before[1]
+
+        try:
+            test()
+        except BaseException:
+            fault = traceback.format_exc()
+        elsewhere = fuzzed.outside(base)
+        if elsewhere:
+            fault += f"\nfiles outside the output folder: {elsewhere}"
+        text = json.dumps({"counts": counts, "fault": fault})
+        return {"ui": {"text": (text,)}, "result": (text,)}
+
+
+class ImportWatch:
+    """JSON: what the pack started, asked for or wrote while the host imported it, as prestartup_script.py heard it."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "tests", "run", ("STRING",), True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+
+    def run(self):
+        watch = sys.modules["import_watch"]
+        text = json.dumps({"imported": watch.imported, "heard": watch.heard})
+        return {"ui": {"text": (text,)}, "result": (text,)}
+
+
+NODE_CLASS_MAPPINGS = {"FuzzNodes": FuzzNodes, "ImportWatch": ImportWatch}
