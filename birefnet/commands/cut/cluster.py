@@ -47,9 +47,8 @@ class Cluster:
             self.actors = sum(count // self.threads for count in counts)
             # One core in each few stays free for reading and finishing, which need far less than the network.
             self.reserved = {"num_cpus": max(1, self.threads - 1)}
+        self.threads = min(self.threads, int(os.environ.get("OMP_NUM_THREADS", self.threads)))
         self.readers = max(1, cores - self.actors * self.reserved["num_cpus"])
-        # What an actor holds at least. That it differs from reading keeps Ray from fusing the two into one process.
-        self.reserved["memory"] = path.stat().st_size
         where = f"{gpus} GPUs" if gpus else f"{self.actors} x {self.threads} cores"
         say(f"{path.name} on {where}, reading and writing on {self.readers} more, machines: {len(nodes)}; "
             f"{self.config.describe()}")
@@ -78,7 +77,7 @@ class Cluster:
 
     def _round(self, jobs: Sequence[Job], chosen: list[int], look: Look, batch: int) -> Iterator[tuple[int, str, bool]]:
         import pyarrow
-        from ray.data import ActorPoolStrategy, range
+        from ray.data import ActorPoolStrategy, TaskPoolStrategy, range
 
         table = self.ray.put(pyarrow.table({
             "index": pyarrow.array(chosen, pyarrow.int64()),
@@ -88,8 +87,10 @@ class Cluster:
         }))
         blocks = -(-len(chosen) // batch)
         whole = {"batch_size": None, "batch_format": "pyarrow"}
-        stages = range(blocks, concurrency=self.readers, override_num_blocks=blocks).map_batches(
-            _read, fn_args=(table, batch, look), concurrency=self.readers, num_cpus=1, **whole,
+        # Ray fuses stages of equal strategies into one process: reading is to stay apart from the actors.
+        reading = self.readers + (self.readers == self.actors)
+        stages = range(blocks, concurrency=reading, override_num_blocks=blocks).map_batches(
+            _read, fn_args=(table, batch, look), compute=TaskPoolStrategy(reading), num_cpus=1, **whole,
         ).map_batches(
             _Matte, fn_constructor_args=(self.model, self.dtype, self.threads),
             compute=ActorPoolStrategy(min_size=1, max_size=self.actors, max_tasks_in_flight_per_actor=2),

@@ -31,9 +31,10 @@ class Progress:
         if failed:
             self.bar.set_postfix(failed=self.failed, refresh=False)
         self.bar.update()
-        if self.bar.disable and time.monotonic() - self.said >= EVERY:
-            self.said = time.monotonic()
-            say(self.line(self.said - self.start))
+        now = time.monotonic()
+        if self.bar.disable and now - self.said >= EVERY:
+            self.said = now
+            say(self.line(now - self.start))
 
     def line(self, seconds: float) -> str:
         """"1200 of 5000 pictures, 3 failed, 20.0/s, 0:03:10 left"."""
