@@ -86,8 +86,10 @@ def store():
 @pytest.fixture(scope="session")
 def cluster(store):
     """A Ray cluster of two machines of two cores, to which this process is connected; it knows the object store."""
-    # Threads that wait for each other are slow beyond measure on a machine that is busy with more.
-    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_BACKEND_LOG_LEVEL="fatal", OMP_NUM_THREADS="1")
+    # On a machine that is busy with more, threads that wait for each other and processes that let all others go first
+    # (Ray's workers do) are slow beyond measure.
+    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_BACKEND_LOG_LEVEL="fatal", OMP_NUM_THREADS="1",
+                      RAY_worker_niceness="0")
     import ray
     from ray.cluster_utils import Cluster
 

@@ -164,7 +164,8 @@ def matches(pattern: str) -> list[str]:
     """Sorted URLs that a URL's glob means, files only."""
     files, path = opened(pattern)
     with as_os_errors(pattern):
-        return [files.unstrip_protocol(match) for match in files.glob(path) if not files.isdir(match)]
+        return sorted(files.unstrip_protocol(match) for match, told in files.glob(path, detail=True).items()
+                      if told["type"] == "file")
 
 
 def opened(url: str):
