@@ -34,19 +34,40 @@ def matte(model: BiRefNet, image: Tensor | Image.Image, size: int | tuple[int, i
     batch, height, width, _ = frames.shape
     if not frames.numel():
         return frames.new_zeros((batch, height, width), dtype=torch.float32)
-    weight = next(model.parameters())
-    frames = frames.to(weight.device)
-    size = network_size(model.config, height, width, size)
-    x = torch.cat([normalized(fitted(frame, size), model.config).to(model.input_dtype) for frame in frames])
+    frames = frames.to(next(model.parameters()).device)
+    x = torch.cat([network_input(frame, model.config, size).to(model.input_dtype) for frame in frames])
+    alphas = [full_alpha(small, frame) for small, frame in zip(network_alpha(model, x), frames)]
+    alpha = torch.cat(alphas) if batch > 1 else alphas[0]
+    return alpha.to(image.device if isinstance(image, Tensor) else "cpu")
+
+
+# Its three steps, for those who do each of them elsewhere -------------------------------------------------------------
+
+
+@torch.inference_mode()
+def network_input(frame: Tensor, config: Config, size: int | tuple[int, int] | None = None) -> Tensor:
+    """One frame [H,W,C] in 0..1 as the network takes it, float32 [1,3,h,w]; size as for `matte`."""
+    height, width, _ = frame.shape
+    return normalized(fitted(frame, network_size(config, height, width, size)), config)
+
+
+@torch.inference_mode()
+def network_alpha(model: BiRefNet, x: Tensor) -> Tensor:
+    """Alpha at the network's own size, float32 [B,1,h,w] on its device, of network inputs [B,3,h,w]."""
+    x = x.to(next(model.parameters()).device, model.input_dtype)
     if x.is_cuda:
         x = x.contiguous(memory_format=torch.channels_last)
     logits = model(x) if model.graphs is None else model.graphs(model, x)
-    alphas = [resample(small[None], (height, width))[0].clamp_(0, 1) for small in logits.float().sigmoid()]
-    for frame, alpha in zip(frames, alphas):
-        if frame.shape[2] == 4:
-            alpha.mul_(frame[..., 3])
-    alpha = torch.cat(alphas) if batch > 1 else alphas[0]
-    return alpha.to(image.device if isinstance(image, Tensor) else "cpu")
+    return logits.float().sigmoid()
+
+
+@torch.inference_mode()
+def full_alpha(small: Tensor, frame: Tensor) -> Tensor:
+    """Alpha [1,H,W] of a frame [H,W,C] from the network's [1,h,w]; a frame's own alpha multiplies it."""
+    alpha = resample(small[None], tuple(frame.shape[:2]))[0].clamp_(0, 1)
+    if frame.shape[2] == 4:
+        alpha.mul_(frame[..., 3])
+    return alpha
 
 
 def fitted(frame: Tensor, size: tuple[int, int]) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import warnings
 from collections.abc import Iterator
@@ -51,19 +50,20 @@ def suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
 
 
-def read(path: str | Path) -> torch.Tensor:
+def read(path: str | Path, content: bytes | None = None) -> torch.Tensor:
     """The first frame of a picture file as float32 [1, H, W, C], sRGB in 0..1, upright; C is 4 where it has alpha.
 
-    Alpha is straight. EXIF orientation and an embedded ICC profile are applied; samples deeper than 8 bits are scaled
-    to 8. Raises `PictureError` for everything that is not a whole, readable picture.
+    content: the file's bytes, where `path` is but their name. Alpha is straight. EXIF orientation and an embedded ICC
+    profile are applied; samples deeper than 8 bits are scaled to 8. Raises `PictureError` for everything that is not a
+    whole, readable picture.
     """
-    with opened(path) as image:
+    with opened(path, content) as image:
         return _floats(_upright(_srgb(image), image))
 
 
-def read_to_cover(path: str | Path, height: int, width: int) -> torch.Tensor:
+def read_to_cover(path: str | Path, height: int, width: int, content: bytes | None = None) -> torch.Tensor:
     """Like `read`, scaled to cover height × width and cropped to it about the centre: [1, height, width, C]."""
-    with opened(path) as image:
+    with opened(path, content) as image:
         return _floats(ImageOps.fit(_upright(_srgb(image), image), (width, height), Image.Resampling.LANCZOS))
 
 
@@ -104,16 +104,25 @@ def write(path: str | Path, picture: torch.Tensor, *, force: bool = False) -> No
     The file appears whole or not at all; missing folders are made. Raises FileExistsError where `path` exists, unless
     `force`, another OSError where the disk refuses, `PictureError` as `check_writable` does.
     """
-    path = Path(path)
+    place(path, encode(path, picture), force=force)
+
+
+def encode(path: str | Path, picture: torch.Tensor) -> bytes:
+    """What `write` writes: the bytes of a file of that name's format."""
     check_writable(path, alpha=picture.shape[-1] == 4)
-    name, options = WRITERS[path.suffix.lower()]
+    name, options = WRITERS[Path(path).suffix.lower()]
     levels = (picture[0].float().nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
     image = Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
-    # In memory first: Pillow writes some formats past Python, and a full disk cut those short without a word.
+    # In memory: Pillow writes some formats past Python, and a full disk cut those short without a word.
     encoded = io.BytesIO()
     image.save(encoded, format=name, **options)
-    with part_of(path) as part:
-        part.path.write_bytes(encoded.getbuffer())
+    return encoded.getvalue()
+
+
+def place(path: str | Path, content: bytes, *, force: bool = False) -> None:
+    """Writes a file whole or not at all; missing folders are made. Raises as `write` does."""
+    with part_of(Path(path)) as part:
+        part.path.write_bytes(content)
         part.keep(new=not force)
 
 
@@ -125,19 +134,21 @@ def _floats(image: Image.Image) -> torch.Tensor:
 
 
 @contextlib.contextmanager
-def opened(path: str | Path) -> Iterator[Image.Image]:
-    """A picture file's first frame, decoded, as Pillow gives it. What goes wrong with it, here or in the block, becomes a
-    `PictureError`: decoders meet damaged data with nearly every type of exception."""
-    path = Path(path)
+def opened(path: str | Path, content: bytes | None = None) -> Iterator[Image.Image]:
+    """A picture file's first frame, decoded, as Pillow gives it; content: the file's bytes, where `path` is but their
+    name. What goes wrong with it, here or in the block, becomes a `PictureError`: decoders meet damaged data with nearly
+    every type of exception."""
     limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+    file = path if content is None else io.BytesIO(content)
     try:
-        if path.is_file() and path.stat().st_size == 0:
+        if not content and (content is not None or Path(path).is_file() and Path(path).stat().st_size == 0):
             raise PictureError(f"{path}: the file is empty")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata: the picture counts
             Image.init()
-            with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
+            with Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
                 image.load()
+                image.filename = path  # what is said names it
                 yield image
     except PictureError:
         raise

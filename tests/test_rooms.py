@@ -157,6 +157,12 @@ def test_importing_installs_downloads_and_starts_nothing(before):
     subprocess.run([sys.executable, "-B", "-c", IMPORT_UNDER_WATCH, *before], cwd=ROOT, check=True, timeout=120)
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_what_only_scaling_needs_is_imported_when_it_is_used(path):
+    scaling = {"ray", "pyarrow", "fsspec", "s3fs"}
+    assert not [found for found in imports(path) if found.package in scaling and found.at_import]
+
+
 def requirements(file: Path) -> list[str]:
     lines = (line.split("#")[0].strip() for line in file.read_text().splitlines())
     return [line for line in lines if line]

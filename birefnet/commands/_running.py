@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,7 +13,10 @@ from tqdm import tqdm
 
 import weights
 
-from .. import BiRefNet, CheckpointError, is_out_of_memory, load, matte, precision
+from .. import BiRefNet, CheckpointError, Config, is_out_of_memory, load, matte, precision
+from ..checkpoint import configure
+from ..inference import network_alpha
+from ..tensorfile import open_file
 from . import CommandError
 
 
@@ -28,14 +32,25 @@ class Runner:
 
     def matte(self, image: Tensor | Image.Image, size: int | tuple[int, int] | None = None) -> Tensor:
         """birefnet.matte; out of memory on the CPU too is the caller's."""
+        return self._fitting(lambda: matte(self.model, image, size))
+
+    def network_alpha(self, x: Tensor) -> Tensor:
+        """birefnet.inference.network_alpha, on the CPU; out of memory as for `matte`.
+
+        All frames go through a GPU at once, and one by one through a CPU, where a pass of many is no faster.
+        """
+        return self._fitting(lambda: torch.cat([network_alpha(self.model, some).cpu() for some in
+                                                x.split(1 if self.device == "cpu" else len(x))]))
+
+    def _fitting(self, work: Callable[[], Tensor]) -> Tensor:
         try:
-            return matte(self.model, image, size)
+            return work()
         except RuntimeError as error:
             if self.device == "cpu" or not is_out_of_memory(error):
                 raise
         _say_too_small()  # not in `except`: the error holds on to the GPU's tensors
         self.model.to("cpu", torch.float32)  # half precision was for the GPU
-        return matte(self.model, image, size)
+        return work()
 
 
 def open_model(name: str, dtype: str = "auto") -> Runner:
@@ -43,10 +58,10 @@ def open_model(name: str, dtype: str = "auto") -> Runner:
 
     dtype: a name of `precision.DTYPES`, or "auto" for the device's best. Says what runs where; raises `CommandError`.
     """
+    path = find_checkpoint(name)
     try:
-        path = weights.find(name, weights.folders(), allow_paths=True)
         runner = Runner(_load(path, "cuda" if torch.cuda.is_available() else "cpu", dtype))
-    except (CheckpointError, OSError) as error:  # weights.NotFound is an OSError
+    except (CheckpointError, OSError) as error:
         raise CommandError(str(error)) from None
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
@@ -54,10 +69,32 @@ def open_model(name: str, dtype: str = "auto") -> Runner:
         raise CommandError(f"{path}: not enough memory to load it; a light checkpoint needs less") from None
     kind = precision.name(next(runner.model.parameters()).dtype)
     say(f"{path.name} on {runner.device} in {kind}: {runner.model.config.describe()}")
+    say_licence(path)
+    return runner
+
+
+def find_checkpoint(name: str) -> Path:
+    """Where the checkpoint of that catalog name or file is; raises `CommandError`."""
+    try:
+        return weights.find(name, weights.folders(), allow_paths=True)
+    except OSError as error:  # weights.NotFound is one
+        raise CommandError(str(error)) from None
+
+
+def read_config(path: Path) -> Config:
+    """What a checkpoint's file builds, without building it; raises `CommandError`."""
+    told = dict.fromkeys(("patch_order", "normalize", "size", "multi_scale", "heads"), "auto")
+    try:
+        return configure(open_file(path), told, weights.settings(path))
+    except (CheckpointError, OSError) as error:
+        raise CommandError(f"{path}: {error}") from None
+
+
+def say_licence(path: Path) -> None:
+    """The line that a checkpoint for non-commercial use only is due."""
     row = weights.match(path)
     if row is not None and row.non_commercial:
         say(f"{row.name} is for non-commercial use only ({row.license})")
-    return runner
 
 
 def say(message: str) -> None:

@@ -10,14 +10,15 @@ import torch
 from PIL import Image
 
 import birefnet
-from birefnet import foreground, pictures, precision
+from birefnet import foreground, inference, pictures, precision
 from birefnet.__main__ import main
 from birefnet.commands import _running
+from birefnet.commands.cut import manifest, steps
 
 
 def names(folder) -> list[str]:
-    """Everything in a folder, hidden files too."""
-    return sorted(entry.name for entry in folder.iterdir())
+    """Everything in a folder, hidden files too, but for what `cut` notes there."""
+    return sorted(entry.name for entry in folder.iterdir() if entry.name != manifest.FOLDER)
 
 
 def levels(path) -> torch.Tensor:
@@ -185,7 +186,8 @@ def test_two_inputs_of_one_stem_never_lose_one_silently(tmp_path, cut, photo):
     result = cut(first, second, third, "-o", tmp_path / "out")
     assert result.status == 1
     assert f"{second}: {tmp_path / 'out' / 'A.png'} is the result of {first}; rename one of them" in result.messages
-    assert names(tmp_path / "out") == ["a.png", "b.png"] and result.messages[-1].startswith("2 of 3 written")
+    assert names(tmp_path / "out") == ["_failed.csv", "a.png", "b.png"]
+    assert result.messages[-1].startswith("2 of 3 written")
 
 
 def test_results_are_not_overwritten_unless_forced(tmp_path, cut, photo):
@@ -202,9 +204,9 @@ def test_results_are_not_overwritten_unless_forced(tmp_path, cut, photo):
 def test_a_result_that_appears_meanwhile_is_not_overwritten(tmp_path, cut, photo, monkeypatch):
     def slow(*arguments):
         (tmp_path / "b.png").write_text("somebody else's")
-        return birefnet.matte(*arguments)
+        return inference.network_alpha(*arguments)
 
-    monkeypatch.setattr(_running, "matte", slow)
+    monkeypatch.setattr(_running, "network_alpha", slow)
     result = cut(photo("a.png"), "-o", tmp_path / "b.png")
     assert result.status == 1 and f"{tmp_path / 'b.png'}: exists; --force overwrites" in result.messages
     assert (tmp_path / "b.png").read_text() == "somebody else's"
@@ -239,7 +241,7 @@ def test_unreadable_files_are_reported_and_the_rest_done(tmp_path, cut, photo):
     (tmp_path / "in" / "b.png").touch()
     (tmp_path / "in" / "c.jpg").write_text("not a picture")
     result = cut(tmp_path / "in", tmp_path / "gone.png", "-o", tmp_path / "out")
-    assert result.status == 1 and names(tmp_path / "out") == ["a.png", "d.png"]
+    assert result.status == 1 and names(tmp_path / "out") == ["_failed.csv", "a.png", "d.png"]
     said = dict(line.split(": ", 1) for line in result.messages if line.startswith(str(tmp_path)))
     assert said[str(tmp_path / "in" / "b.png")] == "the file is empty"
     assert said[str(tmp_path / "in" / "c.jpg")].startswith("expected a picture")
@@ -323,7 +325,7 @@ def test_a_disk_that_refuses(tmp_path, cut, photo, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pictures, "write", full)
+    monkeypatch.setattr(pictures, "place", full)
     result = cut(photo("a.png"), "-o", tmp_path / "b.png")
     assert result.status == 1 and f"{tmp_path / 'b.png'}: cannot be written (No space left on device)" in result.messages
 
@@ -331,13 +333,13 @@ def test_a_disk_that_refuses(tmp_path, cut, photo, monkeypatch):
 def test_when_the_gpu_is_too_small_the_cpu_goes_on(tmp_path, cut, photo, monkeypatch):
     calls = []
 
-    def matte(*arguments):
+    def network_alpha(*arguments):
         calls.append(arguments)
         if len(calls) == 1:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return birefnet.matte(*arguments)
+        return inference.network_alpha(*arguments)
 
-    monkeypatch.setattr(_running, "matte", matte)
+    monkeypatch.setattr(_running, "network_alpha", network_alpha)
     monkeypatch.setattr(_running.Runner, "device", property(lambda _: "cuda" if len(calls) < 2 else "cpu"))
     photo("in/a.png"), photo("in/b.png")
     result = cut(tmp_path / "in", "-o", tmp_path / "out")
@@ -368,13 +370,13 @@ def test_when_the_checkpoint_does_not_fit_at_all(tmp_path, cut, photo, monkeypat
 
 
 def test_when_memory_is_too_small_the_rest_is_done(tmp_path, cut, photo, monkeypatch):
-    def matte(model, image, size):
-        if image.shape[1] > 100:
+    def full_alpha(small, frame):
+        if frame.shape[0] > 100:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")
-        return birefnet.matte(model, image, size)
+        return inference.full_alpha(small, frame)
 
-    monkeypatch.setattr(_running, "matte", matte)
+    monkeypatch.setattr(steps, "full_alpha", full_alpha)
     large, small = photo("in/a.png", size=(200, 200)), photo("in/b.png")
     result = cut(large, small, "-o", tmp_path / "out")
-    assert result.status == 1 and names(tmp_path / "out") == ["b.png"]
+    assert result.status == 1 and names(tmp_path / "out") == ["_failed.csv", "b.png"]
     assert f"{large}: not enough memory; a smaller --size needs less" in result.messages

@@ -1,80 +1,112 @@
-"""Which input becomes which output file, and which inputs cannot be done."""
+"""Which input becomes which output, which is done already, and which inputs cannot be done."""
 
 from __future__ import annotations
 
-import glob
-from itertools import takewhile
-from pathlib import Path
+import functools
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from ...pictures import WRITERS, PictureError, check_writable, suffixes
+from ...pictures import WRITERS, PictureError, check_writable
 from .. import CommandError
+from . import places
+from .manifest import Job, Manifest
 
 
-def plan(
-    inputs: list[str], out: Path, *, alpha: bool, force: bool, backdrop: Path | None = None
-) -> tuple[list[tuple[Path, Path]], list[str]]:
-    """Pairs (input file, output file), and one sentence for each input that would lose or replace something.
+@dataclass
+class Plan:
+    """`jobs` are left to do, those in `new` for the first time; `done` pictures are there from an earlier run.
 
-    One input file and an OUT that names a picture: that name. Else OUT is a folder and each output is <stem>.png.
-    `alpha`: the output needs a format with transparency. `force`: outputs may replace files, save the inputs and the
-    picture `backdrop`. Raises `CommandError` where OUT or all of the inputs are wrong.
+    refusals: a source and the reason, for each input that would lose or replace something.
     """
-    sources, several = _sources(inputs, out)
-    if not several and out.suffix and not out.is_dir():
+
+    jobs: list[Job]
+    new: list[Job]
+    done: int
+    refusals: list[tuple[str, str]]
+
+
+def is_folder(sources: list[str], several: bool, out: str, *, alpha: bool) -> bool:
+    """Whether OUT is a folder, of <stem>.png each, or one picture's own name: one input and a name with a suffix.
+
+    `alpha`: the output needs a format with transparency. Raises `CommandError` where OUT is wrong.
+    """
+    suffix = os.path.splitext(places.name(out))[1].lower()
+    folder = not places.is_url(out) and os.path.isdir(out)
+    if not several and suffix and not folder:
         try:
             check_writable(out, alpha)
         except PictureError as error:
             raise CommandError(str(error)) from None
-        return _without_losses([(sources[0], out)], force, backdrop)
-    if not out.is_dir() and (out.exists() or out.suffix.lower() in WRITERS):
+        return False
+    if not folder and (suffix in WRITERS or not places.is_url(out) and os.path.exists(out)):
         raise CommandError(f"{out}: expected a folder (with several inputs OUT is one), got a file's name")
-    return _without_losses([(source, out / f"{source.stem}.png") for source in sources], force, backdrop)
+    return True
 
 
-def _sources(inputs: list[str], out: Path) -> tuple[list[Path], bool]:
-    """The files that the arguments mean, each once, and whether they count as several (a folder always does)."""
-    paths = [path for text in inputs for path in _expand(text, out)]
-    if not paths:
-        raise CommandError(f"{' '.join(inputs)}: no file matches")
-    sources: list[Path] = []
-    readable = suffixes()
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-            sources.extend(entry for entry in inside if entry.suffix.lower() in readable and entry.is_file())
+def plan_one(source: str, out: str, *, force: bool, backdrop: str | None = None) -> Plan:
+    """One input and the name of its result."""
+    there = places.exists(out)
+    if there and places.name(out) in _read_in(places.parent(out), [source, *_given(backdrop)]):
+        return Plan([], [], 0, [_replaces_what_is_read(source, out)])
+    if there and not force:
+        return Plan([], [], 0, [_exists(source, out)])
+    return Plan([Job(source, out)], [], 0, [])
+
+
+def plan_folder(sources: list[str], out: str, manifest: Manifest, *, force: bool, backdrop: str | None = None) -> Plan:
+    """Each input and its <stem>.png in OUT. `force`: outputs may replace files, save the inputs and `backdrop`."""
+    there = places.listing(out)
+    untouchable = _read_in(out, [*sources, *_given(backdrop)]) if there else set()
+    plan, first = Plan([], [], 0, []), {}
+    for source in sources:
+        name = f"{os.path.splitext(places.name(source))[0]}.png"
+        target = places.join(out, name)
+        before = manifest.planned.get(name)
+        key = name.casefold()  # A.png and a.png are one file on many machines
+        if before is not None and before.source != places.absolute(source):
+            first.setdefault(key, before.source)
+        if key in first:
+            plan.refusals.append((source, f"{source}: {target} is the result of {first[key]}; rename one of them"))
+        elif name in untouchable:
+            plan.refusals.append(_replaces_what_is_read(source, target))
+        elif before is not None:
+            if there.get(name, before.replaces) != before.replaces:
+                plan.done += 1
+            else:
+                plan.jobs.append(Job(source, target, before.replaces))
+        elif name in there and not force:
+            plan.refusals.append(_exists(source, target))
         else:
-            sources.append(path)
-    if not sources:
-        raise CommandError(f"{' '.join(inputs)}: no picture in there")
-    return list(dict.fromkeys(sources)), len(paths) > 1 or paths[0].is_dir()
+            plan.new.append(Job(source, target, there.get(name, "")))
+        first.setdefault(key, source)
+    plan.jobs += plan.new
+    return plan
 
 
-def _expand(text: str, out: Path) -> list[Path]:
-    """A path, or the sorted matches of a glob (** for all folders below) less what lies in OUT, if OUT is below it."""
-    if Path(text).exists() or not glob.has_magic(text):
-        return [Path(text)]
-    start = Path(*takewhile(lambda part: not glob.has_magic(part), Path(text).parts)).resolve()
-    results = out.resolve() if start in out.resolve().parents else None
-    matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]
-    return [match for match in matches if results not in (match.resolve(), *match.resolve().parents)]
+def _given(place: str | None) -> list[str]:
+    return [] if place is None else [place]
 
 
-def _without_losses(
-    pairs: list[tuple[Path, Path]], force: bool, backdrop: Path | None
-) -> tuple[list[tuple[Path, Path]], list[str]]:
-    """The pairs that can be done, and a sentence for each that would replace what is read, a result or a file."""
-    read = {path.resolve() for path in (*(source for source, _ in pairs), backdrop) if path is not None}
-    first: dict[str, Path] = {}
-    jobs, refusals = [], []
-    for source, target in pairs:
-        name = target.name.casefold()  # A.png and a.png are one file on many machines
-        if name in first:
-            refusals.append(f"{source}: {target} is the result of {first[name]}; rename one of them")
-        elif target.resolve() in read:
-            refusals.append(f"{source}: its result would replace {target}, which is read; take another OUT")
-        elif target.exists() and not force:
-            refusals.append(f"{source}: {target} exists; --force overwrites")
-        else:
-            jobs.append((source, target))
-        first.setdefault(name, source)
-    return jobs, refusals
+def _exists(source: str, target: str) -> tuple[str, str]:
+    return source, f"{source}: {target} exists; --force overwrites"
+
+
+def _replaces_what_is_read(source: str, target: str) -> tuple[str, str]:
+    return source, f"{source}: its result would replace {target}, which is read; take another OUT"
+
+
+def _read_in(folder: str, read: Iterable[str]) -> set[str]:
+    """Names of the files in `folder` that are among those that are read, links followed."""
+    if places.is_url(folder):
+        return {places.name(place) for place in read if places.parent(place) == folder.rstrip("/")}
+    here, real = os.path.realpath(folder), functools.lru_cache(maxsize=1024)(os.path.realpath)
+    names = set()
+    for place in read:
+        if places.is_url(place):
+            continue
+        if os.path.islink(place):
+            place = os.path.realpath(place)
+        if real(os.path.dirname(place)) == here:
+            names.add(os.path.basename(place))
+    return names

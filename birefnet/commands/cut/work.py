@@ -1,97 +1,110 @@
-"""Reads, mattes and writes the planned pictures one after the other."""
+"""The run as a whole: what is to do, on which engine, and what came of it."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import argparse
+import csv
+import hashlib
+import io
+from collections.abc import Iterable
 
-import torch
-from tqdm import tqdm
-
-from ... import foreground, is_out_of_memory, pictures
-from ...composite import parse
 from .. import CommandError
-from .._running import open_model, say
-from .plan import plan
+from .._running import find_checkpoint, say
+from . import places
+from .manifest import Manifest
+from .plain import Plain
+from .plan import Plan, is_folder, plan_folder, plan_one
+from .progress import Progress
+from .sources import find_sources
+from .steps import Backdrop, Look, Outcome
 
-EMPTY = 0.001  # coverage (the mean of alpha) under which a result is called empty
+REPORT = "_failed.csv"
 
 
-def cut(
-    inputs: list[str],
-    out: Path,
-    checkpoint: str,
-    dtype: str,
-    size: int | tuple[int, int] | None,
-    mask: bool,
-    background: str | None,
-    clean_edges: bool,
-    force: bool,
-) -> int:
+def cut(args: argparse.Namespace) -> int:
     """Writes the result of every input that can be read; 0 where all were written, else 1.
 
-    `dtype`: a name of `precision.DTYPES` or "auto"; `size` as for `birefnet.matte`. Raises `CommandError` where nothing
-    can be done at all.
+    args: as the command's parser makes them. Raises `CommandError` where nothing can be done at all.
     """
-    backdrop = None if background is None else _Backdrop(background)
-    kept = None if backdrop is None else backdrop.path
-    jobs, refusals = plan(inputs, out, alpha=not mask and backdrop is None, force=force, backdrop=kept)
-    for refusal in refusals:
+    out = places.place(args.out)
+    backdrop = None if args.background is None else Backdrop(args.background)
+    kept = None if backdrop is None else backdrop.place
+    sources, several = find_sources(args.inputs, args.list, out)
+    manifest = None
+    if is_folder(sources, several, out, alpha=not args.mask and backdrop is None):
+        manifest = Manifest(out, _settings(args, backdrop), args.force)
+        plan = plan_folder(sources, out, manifest, force=args.force, backdrop=kept)
+    else:
+        plan = plan_one(sources[0], out, force=args.force, backdrop=kept)
+    for _, refusal in plan.refusals:
         say(refusal)
-    if not jobs:
+    if not plan.jobs and not plan.done:
         return 1
-    written = 0
-    runner = open_model(checkpoint, dtype)
-    for source, target in tqdm(jobs, unit="picture", disable=None):
-        try:
-            image = pictures.read(source)
-            alpha = runner.matte(image, size)
-            if mask:
-                result = alpha[..., None]
-            else:
-                colours = foreground.estimate(image, alpha) if clean_edges else image
-                result = pictures.cutout(colours, alpha)
-                if backdrop is not None:
-                    result = pictures.over(result, backdrop.covering(image))
-            pictures.write(target, result, force=force)
-        except pictures.PictureError as error:
-            say(str(error))
-        except FileExistsError:
-            say(f"{target}: exists; --force overwrites")
-        except OSError as error:
-            say(f"{target}: cannot be written ({error.strerror or error})")
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            say(f"{source}: not enough memory; a smaller --size needs less")
-        else:
-            written += 1
-            if alpha.mean() < EMPTY:
-                say(f"{source}: nothing found, the result is empty; another checkpoint or --size may help")
-    say(f"{written} of {len(jobs) + len(refusals)} written to {out}")
-    return 0 if written == len(jobs) and not refusals else 1
+    del sources
+    failed = plan.refusals + (_work(args, plan, manifest, backdrop) if plan.jobs else [])
+    if manifest is not None:
+        _report(places.join(out, REPORT), failed)
+        manifest.finish()
+    total = plan.done + len(plan.jobs) + len(plan.refusals)
+    before = f", {plan.done} of them before" if plan.done else ""
+    say(f"{total - len(failed)} of {total} written to {out}{before}")
+    return 1 if failed else 0
 
 
-class _Backdrop:
-    """What --background names: a colour word, #hex or CSS colour function, else a picture file (`path`)."""
+def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backdrop: Backdrop | None
+          ) -> list[tuple[str, str]]:
+    """Does the plan's jobs; the sources and reasons of those that failed."""
+    if args.engine == "ray":
+        from .cluster import Cluster
 
-    def __init__(self, text: str) -> None:
-        self.path, self.colour = None, None
-        try:
-            colour = parse(text)
-            self.colour = torch.tensor(colour if colour[3] < 1 else colour[:3])
-            return
-        except ValueError:
-            self.path = Path(text)
-        if not self.path.exists():
-            raise CommandError(f"--background {text}: expected a colour (white, #20a0ff) or a picture file")
-        try:
-            pictures.read(self.path)  # before the work starts
-        except pictures.PictureError as error:
-            raise CommandError(f"--background {error}") from None
+        engine = Cluster(args.model, args.dtype, args.address)
+    else:
+        engine = Plain(args.model, args.dtype)
+    if manifest is not None:
+        manifest.add(plan.new)
+    look = Look(engine.config, args.size, args.mask, backdrop, args.clean_edges, args.force)
+    return _told(engine.run(plan.jobs, look), len(plan.jobs))
 
-    def covering(self, image: torch.Tensor) -> torch.Tensor:
-        """The background at the size of `image` [1, H, W, C]: [1, H, W, 3 or 4], a picture cropped to fill it."""
-        _, height, width, _ = image.shape
-        if self.colour is None:
-            return pictures.read_to_cover(self.path, height, width)
-        return self.colour.expand(1, height, width, -1)
+
+def _told(outcomes: Iterable[Outcome], total: int) -> list[tuple[str, str]]:
+    """Counts the outcomes and says what went wrong while they come."""
+    failed = []
+    with Progress(total) as progress:
+        for outcome in outcomes:
+            progress.count(failed=bool(outcome.error))
+            if outcome.error:
+                failed.append((outcome.job.source, outcome.error))
+                say(outcome.error)
+            elif outcome.empty:
+                say(f"{outcome.job.source}: nothing found, the result is empty; another checkpoint or --size may help")
+    return failed
+
+
+def _settings(args: argparse.Namespace, backdrop: Backdrop | None) -> dict[str, object]:
+    """All that a result depends on beside its source."""
+    checkpoint = find_checkpoint(args.model)
+    try:
+        digest = hashlib.sha256()
+        with checkpoint.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    except OSError as error:
+        raise CommandError(f"{checkpoint}: cannot be read ({error.strerror or error})") from None
+    behind = args.background
+    if backdrop is not None and backdrop.content:
+        behind = f"{backdrop.place} {hashlib.sha256(backdrop.content).hexdigest()}"
+    return {"model": checkpoint.name, "sha256": digest.hexdigest(), "size": args.size, "dtype": args.dtype,
+            "mask": args.mask, "background": behind, "clean edges": args.clean_edges}
+
+
+def _report(place: str, failed: list[tuple[str, str]]) -> None:
+    """A table of files and reasons, anew for each run; none where all went well."""
+    if not failed:
+        if places.exists(place):
+            places.remove(place)
+        return
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow(("file", "reason"))
+    table.writerows((source, reason.removeprefix(f"{source}: ")) for source, reason in failed)
+    places.write(place, text.getvalue().encode("utf-8", "surrogateescape"), force=True)

@@ -1,0 +1,38 @@
+"""`example_workflows/api`: one photograph through one server by its HTTP API, as a job runner calls it for many."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+API = Path(__file__).parents[2] / "example_workflows" / "api"
+PHOTO = Path(__file__).parents[1] / "data" / "chelsea.jpg"
+
+
+def one_picture(*arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, API / "one_picture.py", *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_a_photograph_comes_back_as_its_cutout(host, tmp_path):
+    server = host.address.removeprefix("http://")
+    done = one_picture(server, PHOTO, tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    workflow = json.loads((API / "remove-background.json").read_text())
+    workflow["photo"]["inputs"]["image"] = host.upload(PHOTO)
+    (expected,) = host.pictures(host.run(workflow))["result"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["chelsea.png"]
+    found = Image.open(tmp_path / "out" / "chelsea.png")
+    assert found.mode == "RGBA" and np.array_equal(np.asarray(found), np.asarray(expected))
+
+
+def test_what_the_server_says_is_passed_on(host, tmp_path):
+    server = host.address.removeprefix("http://")
+    (tmp_path / "bad.jpg").write_text("not a picture")
+    done = one_picture(server, tmp_path / "bad.jpg", tmp_path / "out")
+    assert done.returncode == 1 and server in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()

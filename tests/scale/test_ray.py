@@ -1,0 +1,120 @@
+"""`cut --engine ray`: the plain engine's files, whatever is killed meanwhile. One cluster serves all, so order counts:
+the machine that dies, dies last."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.png")}
+
+
+def processes(stage: str) -> list[psutil.Process]:
+    """Ray's processes that are at a stage."""
+    return [process for process in psutil.process_iter(["cmdline"])
+            if " ".join(process.info["cmdline"] or ()).startswith(f"ray::") and stage in process.info["cmdline"][0]]
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 240) -> object:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it did not come")
+
+
+class When(threading.Thread):
+    """Does something with what a condition gives, as soon as it gives something; `done` says that it was so."""
+
+    def __init__(self, condition: Callable[[], object], act: Callable[[object], None]) -> None:
+        super().__init__(daemon=True)
+        self.condition, self.act, self.done = condition, act, False
+        self.start()
+
+    def run(self) -> None:
+        self.act(wait_for(self.condition))
+        self.done = True
+
+
+def test_both_engines_write_the_same_files(tmp_path, cut, photos, cluster):
+    folder = photos("in", 40)
+    (folder / "bad.jpg").write_text("not a picture")
+    plain, ray = (cut(folder, "-o", tmp_path / engine, "--engine", engine) for engine in ("plain", "ray"))
+    assert plain.status == ray.status == 1
+    assert len(contents(tmp_path / "ray")) == 40 and contents(tmp_path / "ray") == contents(tmp_path / "plain")
+    assert ray.messages[-1] == f"40 of 41 written to {tmp_path / 'ray'}"
+    assert "on 2 x 1 cores, reading and writing on 2 more, machines: 2" in ray.messages[0]
+    for engine in ("plain", "ray"):
+        with open(tmp_path / engine / "_failed.csv", newline="", encoding="utf-8") as file:
+            (row,) = csv.DictReader(file)
+        assert row["file"] == str(folder / "bad.jpg") and row["reason"].startswith("expected a picture")
+
+
+def test_from_a_store_into_a_store(tmp_path, cut, photos, cluster, store):
+    """A Parquet list in the store names pictures in it, and one here."""
+    folder = photos("in", 6)
+    for path in sorted(folder.iterdir())[:5]:
+        store.put_file(str(path), f"shop/photos/{path.name}")
+    here = sorted(folder.iterdir())[5]
+    paths = [*(f"s3://shop/photos/{number:04}.jpg" for number in range(5)), str(here), "s3://shop/photos/gone.jpg"]
+    pyarrow.parquet.write_table(pyarrow.table({"path": paths, "price": range(7)}), tmp_path / "list.parquet")
+    store.put_file(str(tmp_path / "list.parquet"), "shop/list.parquet")
+    result = cut("--list", "s3://shop/list.parquet", "-o", "s3://shop/cutouts", "--engine", "ray")
+    assert result.status == 1 and "s3://shop/photos/gone.jpg: there is no such file" in result.messages
+    cut(folder, "-o", tmp_path / "plain")
+    expected = contents(tmp_path / "plain")
+    assert {name: store.cat_file(f"shop/cutouts/{name}") for name in expected} == expected
+    assert "s3://shop/photos/gone.jpg,there is no such file" in store.cat_file("shop/cutouts/_failed.csv").decode()
+    again = cut("--list", "s3://shop/list.parquet", "-o", "s3://shop/cutouts")  # either engine goes on
+    assert again.messages[-1] == "6 of 7 written to s3://shop/cutouts, 6 of them before"
+
+
+@pytest.mark.parametrize("stage", ["_Matte", "_read", "_finish"])
+def test_a_killed_worker_costs_nothing_but_time(tmp_path, cut, photos, cluster, stage):
+    folder = photos("in", 64, size=(700, 500))
+    killing = When(lambda: processes(stage), lambda found: found[0].kill())
+    result = cut(folder, "-o", tmp_path / "ray", "--engine", "ray")
+    assert killing.done and (result.status, len(contents(tmp_path / "ray"))) == (0, 64)
+
+
+def test_a_killed_driver_goes_on_where_it_was(tmp_path, cut, photos, cluster):
+    folder, out = photos("in", 96, size=(700, 500)), tmp_path / "out"
+    command = [sys.executable, "-m", "birefnet", "cut", folder, "-o", out, "--size", "64", "--engine", "ray",
+               "--address", cluster.address]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as driver:
+        wait_for(lambda: out.exists() and contents(out))
+        driver.send_signal(signal.SIGKILL)
+    time.sleep(1)  # Ray ends the dead driver's workers
+    written = {path: os.stat(path).st_mtime_ns for path in out.glob("*.png")}
+    assert 0 < len(written) < 96
+    result = cut(folder, "-o", out, "--engine", "ray")
+    assert result.status == 0 and result.messages[-1].startswith(f"96 of 96 written to {out}")
+    assert {path: os.stat(path).st_mtime_ns for path in written} == written
+    cut(folder, "-o", tmp_path / "plain")
+    assert contents(out) == contents(tmp_path / "plain")
+
+
+def test_a_killed_machine_costs_nothing_but_time(tmp_path, cut, photos, cluster):
+    folder = photos("in", 96, size=(700, 500))
+    second = next(iter(cluster.worker_nodes))
+    killing = When(lambda: contents(tmp_path / "ray"), lambda _: cluster.remove_node(second, allow_graceful=False))
+    result = cut(folder, "-o", tmp_path / "ray", "--engine", "ray")
+    killing.join(30)
+    assert killing.done and (result.status, len(contents(tmp_path / "ray"))) == (0, 96)
