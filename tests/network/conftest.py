@@ -1,4 +1,4 @@
-"""A tiny build that stands for any checkpoint where numbers of a real one are not the point."""
+"""The tiny build as fixtures."""
 
 import sys
 from pathlib import Path
@@ -9,18 +9,7 @@ import torch
 import birefnet
 
 sys.path.insert(0, str(Path(__file__).parent))
-from golden_cases import recipe  # noqa: E402
-
-TINY = birefnet.Config(family="pvt_v2", widths=(8, 16, 40, 64), depths=(1, 1, 1, 1), heads=(1, 2, 5, 8),
-                       mlp_ratios=(2, 2, 2, 2), kernels=(1, 3), inner=8, branch=8, patch_inner=8, gate=4,
-                       size=(64, 64), task="tests")
-
-
-def random_state(config: birefnet.Config) -> dict[str, torch.Tensor]:
-    """Deterministic weights in which every tensor matters: deformable branches deform, norms are not the identity."""
-    state = birefnet.BiRefNet(config).state_dict()
-    return {name: torch.from_numpy(recipe.tensor(name, tensor.shape)) for name, tensor in state.items()
-            if tensor.is_floating_point()}
+from tiny_build import TINY, random_state  # noqa: E402
 
 
 @pytest.fixture(scope="session")

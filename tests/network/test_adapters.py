@@ -4,7 +4,7 @@ import logging
 
 import pytest
 import torch
-from conftest import TINY, random_state
+from tiny_build import TINY, random_state
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 

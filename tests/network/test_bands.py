@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import TINY, random_state
+from tiny_build import TINY, random_state
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves

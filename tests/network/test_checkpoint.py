@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY, random_state
+from tiny_build import TINY, random_state
 from golden_cases import CASES
 from safetensors import safe_open
 from safetensors.torch import save_file

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import random_state
+from tiny_build import random_state
 
 import birefnet
 from birefnet import Config, deform, deform_triton

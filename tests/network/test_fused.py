@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import TINY, random_state
+from tiny_build import TINY, random_state
 
 import birefnet
 from birefnet import Config

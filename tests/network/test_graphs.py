@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from conftest import TINY, random_state
+from tiny_build import TINY, random_state
 from torch import nn
 
 import birefnet

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
+from tiny_build import TINY
 from PIL import Image
 
 from birefnet import Config, matte, network_size

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY, random_state
+from tiny_build import TINY, random_state
 
 import birefnet
 from birefnet import Config, activation_bytes, plan
@@ -16,7 +16,7 @@ from birefnet.memory import LEAST_BUDGET, WORK_SPACE, Plan
 SCRIPT = """
 import sys, threading, time
 import torch, birefnet
-from conftest import random_state
+from tiny_build import random_state
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
