@@ -36,14 +36,16 @@ class Found(NamedTuple):
 
 
 def find_pairs(data: Path) -> list[Pair]:
-    """All pairs below `data`, as `survey` finds them. Raises DataError where there are none, or a picture has no truth."""
+    """All pairs below `data`, as `survey` finds them. Raises DataError where there are none, or a picture has no
+    truth."""
     found = survey(data)
     lonely = [path.name for path in found.lonely_pictures]
     if lonely:
         shown = ", ".join(lonely[:5]) + (f" and {len(lonely) - 5} more" if len(lonely) > 5 else "")
         raise DataError(f"{found.lonely_pictures[0].parent.parent}: no mask of the same name for {shown}")
     if not found.pairs:
-        raise DataError(f"{data}: no pictures with masks found; expected folders im/ and gt/ with files of the same name")
+        raise DataError(f"{data}: no pictures with masks found; expected folders im/ and gt/ with files of the same "
+                        "name")
     return found.pairs
 
 

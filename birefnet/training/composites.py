@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -63,6 +64,11 @@ def mirrored(images: Tensor, alphas: Tensor, seed: int) -> tuple[Tensor, Tensor]
     """Left for right, each image's colours multiplied by gains near 1."""
     gains = 1 + 0.15 * torch.randn(len(images), 3, 1, 1, generator=torch.Generator().manual_seed(seed))
     return (images.flip(3) * gains).clamp(0, 1), alphas.flip(3)
+
+
+def of_this_build(model: BiRefNet) -> bool:
+    """Whether a network is NANO's build, whatever size and task it is for."""
+    return replace(model.config, size=None, task="") == replace(NANO, size=None, task="")
 
 
 def without_dropout(model: BiRefNet) -> BiRefNet:

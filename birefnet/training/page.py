@@ -53,7 +53,8 @@ def page(run: RunFolder) -> str:
     rows = run.rows()
     losses = [row for row in rows if "loss" in row]
     measured = [row for row in rows if "measures" in row]
-    parts = [f"<h1>{html.escape(run.folder.resolve().name)}</h1>", lead(settings, losses)]
+    name = html.escape(run.folder.resolve().name)
+    parts = [f"<h1>{name}</h1>", lead(settings, losses)]
     if measured:
         parts += ["<h2>Measures on pictures held out</h2>", measures_table(measured)]
     if run.mattes.exists() and measured:
@@ -65,7 +66,7 @@ def page(run: RunFolder) -> str:
     parts += ["<h2>Settings</h2>", settings_table(settings)]
     body = "\n".join(parts)
     return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-            f'<meta name="viewport" content="width=device-width"><title>{html.escape(run.folder.resolve().name)}</title>'
+            f'<meta name="viewport" content="width=device-width"><title>{name}</title>'
             f"<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n")
 
 
@@ -120,8 +121,8 @@ def losses_section(losses: list[dict]) -> str:
     if len({tuple(row["size"]) for row in losses}) > 1:
         curves.append(curve("network size (height)", steps, [row["size"][0] for row in losses]))
     return (f'<div class="curves">{"".join(curves)}</div><p>Terms are shown with their weights, summed over the final '
-            "and the side outputs; where the last steps go without cross-entropy, the total falls by it. Pale: as it was; "
-            "dark: running mean.</p>")
+            "and the side outputs; where the last steps go without cross-entropy, the total falls by it. Pale: as it "
+            "was; dark: running mean.</p>")
 
 
 def pairs(losses: list[dict], term: str) -> tuple[list[int], list[float]]:

@@ -1,4 +1,4 @@
-"""How good a network is between two steps: the field's measures on pictures it does not learn from, and their mattes."""
+"""How good a network is between two steps: the field's measures on pictures held out, and their mattes."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ SUBJECT[10:30, 20:40] = 255
 
 
 def put(folder: Path, name: str, mask: Image.Image, picture: Image.Image | None = None) -> None:
-    for part, image, suffix in (("im", picture or Image.new("RGB", (60, 40), (90, 120, 30)), "jpg"), ("gt", mask, "png")):
+    picture = picture or Image.new("RGB", (60, 40), (90, 120, 30))
+    for part, image, suffix in (("im", picture, "jpg"), ("gt", mask, "png")):
         (folder / part).mkdir(parents=True, exist_ok=True)
         image.save(folder / part / f"{name}.{suffix}", exif=image.getexif())
 
@@ -108,7 +109,8 @@ def test_a_turned_photograph_wants_its_mask_turned(data):
     photograph = Image.new("RGB", (60, 40), (90, 120, 30))
     photograph.getexif()[0x0112] = 6
     put(data, "turned", Image.fromarray(SUBJECT), photograph)
-    assert "the mask is 60×40, the picture 40×60 after its EXIF orientation turned it" in problems(data)["gt/turned.png"]
+    reason = problems(data)["gt/turned.png"]
+    assert "the mask is 60×40, the picture 40×60 after its EXIF orientation turned it" in reason
     put(data, "turned", Image.fromarray(SUBJECT).transpose(Image.Transpose.ROTATE_270), photograph)
     assert not found(data).problems
 

@@ -69,8 +69,9 @@ def test_each_term_is_its_formula(batch, name, formula):
     assert pixel_loss(logits, alpha, {name: 1.0}).item() == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("task, weights", [("dis", (30, 0.5, 10, 0)), ("cod", (30, 0.5, 10, 0)), ("hrsod", (30, 0.5, 10, 0)),
-                                           ("general", (30, 0.5, 10, 100)), ("matting", (30, 0, 10, 100))])
+@pytest.mark.parametrize("task, weights", [
+    ("dis", (30, 0.5, 10, 0)), ("cod", (30, 0.5, 10, 0)), ("hrsod", (30, 0.5, 10, 0)), ("general", (30, 0.5, 10, 100)),
+    ("matting", (30, 0, 10, 100))])
 def test_tasks_weigh_the_terms_as_the_authors_do(batch, task, weights):
     logits, alpha = batch
     p, a = sigmoid(logits.numpy()), alpha.numpy()

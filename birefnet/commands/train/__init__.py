@@ -30,15 +30,18 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     start.add_argument("--init", metavar="NAME|FILE|scratch",
                        help="checkpoint to go on from: a name of the catalog or a file (default: birefnet-nano), or "
                             "scratch: fresh weights of a --build")
-    start.add_argument("--build", metavar="NAME", help="for --init scratch: nano, or a backbone of the authors' builds, "
-                                                       "such as swin_v1_t, swin_v1_l, pvt_v2_b0")
+    start.add_argument("--build", metavar="NAME",
+                       help="for --init scratch: nano, or a backbone of the authors' builds, such as swin_v1_t, swin_v1_l, "
+                            "pvt_v2_b0")
 
     teach = parser.add_argument_group("how it is taught")
-    teach.add_argument("--task", choices=TASKS, help="what for: decides losses, rate and augmentations (default: general)")
+    teach.add_argument("--task", choices=TASKS,
+                       help="what for: decides losses, rate and augmentations (default: general)")
     length = teach.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=_positive, metavar="N", help="times that each picture is seen (default: 20)")
     length.add_argument("--steps", type=_count, metavar="N", help="optimiser steps, instead of epochs")
-    teach.add_argument("--batch", type=_count, metavar="N", help="pictures per step, of all processes together (default: 4)")
+    teach.add_argument("--batch", type=_count, metavar="N",
+                       help="pictures per step, of all processes together (default: 4)")
     teach.add_argument("--rate", type=_positive, metavar="R",
                        help="learning rate (default: the task's, 1e-5, for dis 1e-4, times the root of batch/4)")
     teach.add_argument("--warm-up", type=int, metavar="N", help="steps in which the rate rises (default: 0)")
@@ -47,14 +50,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                        help="share of the steps, at the end, without cross-entropy (default: 0.1)")
     size = teach.add_mutually_exclusive_group()
     size.add_argument("--size", type=_size, metavar="N|WxH|LOW-HIGH",
-                      help="pixels that the network sees (default: the checkpoint's own); a range draws the sides of each "
-                           "batch and makes a checkpoint for any size")
+                      help="pixels that the network sees (default: the checkpoint's own); a range draws the sides of "
+                           "each batch and makes a checkpoint for any size")
     size.add_argument("--phase", type=_phase, action="append", metavar="SIZE:SHARE[:DATA]",
                       help="part of the run: network size, share of the steps and, with --recipe nano, its own cache; "
                            "repeat it, shares add up to 1")
     teach.add_argument("--average", type=float, metavar="D",
-                       help="how much of the averaged weights, which are the result, stays at each step (default: 0.998; "
-                            "0: no average)")
+                       help="how much of the averaged weights, which are the result, stays at each step (default: "
+                            "0.998; 0: no average)")
+    teach.add_argument("--no-dropout", action="store_true",
+                       help="without the authors' dropout of 0.5, as always for the included checkpoint's small build")
     teach.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: %(default)s)")
 
     data = parser.add_argument_group("pictures")
@@ -66,14 +71,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     held = data.add_mutually_exclusive_group()
     held.add_argument("--validate", type=Path, metavar="DATA", help="pictures to measure on, in folders as DATA")
     held.add_argument("--hold-out", type=_share, metavar="SHARE",
-                      help="share of DATA that is measured on instead of learnt from (default: 0.1, at most 16 pictures)")
-    data.add_argument("--skip-bad", action="store_true", help="leave out files that cannot be used, instead of stopping")
+                      help="share of DATA that is measured on instead of learnt from (default: 0.1, at most 16)")
+    data.add_argument("--skip-bad", action="store_true",
+                      help="leave out files that cannot be used, instead of stopping")
     data.add_argument("--people", type=int, default=400, metavar="N",
                       help="rendered people in a new cache of --recipe nano (default: %(default)s)")
 
     machine = parser.add_argument_group("machine")
     machine.add_argument("--dtype", choices=DTYPE_CHOICES, default="auto",
-                         help="number format of mixed precision (default: bf16 where the device is good at it, else fp32)")
+                         help="number format of mixed precision (default: bf16 where the device is fast at it, else fp32)")
     machine.add_argument("--accumulate", type=_count, default=1, metavar="N",
                          help="compute a batch in N pieces, for memory (default: %(default)s)")
     machine.add_argument("--recompute", action="store_true",

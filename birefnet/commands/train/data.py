@@ -46,9 +46,10 @@ def _checked(data: Path, skip_bad: bool, known: Path, workers: int, processes: P
     known.parent.mkdir(parents=True, exist_ok=True)
     if not processes.first:
         processes.wait()
+    quiet = None if processes.first else True
     try:
         found = check(data.resolve(), known, workers,
-                      lambda verdicts: tqdm(verdicts, "checking", unit="pair", disable=None if processes.first else True))
+                      lambda verdicts: tqdm(verdicts, "checking", unit="pair", disable=quiet))
     except DataError as error:
         raise CommandError(str(error)) from None
     if processes.first:

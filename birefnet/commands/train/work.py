@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -30,6 +31,7 @@ from .data import gather
 
 EPOCHS = 20
 INCLUDED = "birefnet-nano"
+ROOT = Path(__file__).parents[3]
 
 
 class Setup(NamedTuple):
@@ -67,7 +69,7 @@ def train(args: argparse.Namespace) -> int:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise CommandError("not enough memory: take a smaller --batch or --size, --accumulate, or --recompute") from None
+        raise CommandError("not enough memory: take a smaller --batch or --size, --accumulate or --recompute") from None
     if processes.first:
         say(f"written: {run.checkpoint}, {run.report.name}")
     return 0
@@ -85,11 +87,15 @@ def from_folder(args: argparse.Namespace, run: RunFolder, processes: Processes) 
     steps = args.steps or max(1, -(-round((args.epochs or EPOCHS) * len(data.pairs)) // batch))
     plan = planned(args, Plan(steps, task, batch, usual_rate(task, batch), augmentations=TASKS[task].augmentations),
                    processes, own_size(beginning))
+    dropout = not (args.no_dropout or composites.of_this_build(beginning.model))
+    if not dropout:
+        composites.without_dropout(beginning.model)
     size = plan.phases[-1].size.single
     beginning.model.config = replace(beginning.model.config, size=size, task=TASKS[task].words)
     source = Folder(data.pairs, plan, backgrounds, processes.rank, processes.count)
-    settings = {**plan.describe(), "init": args.init or INCLUDED, "build": args.build, "data": str(args.data.resolve()),
-                "pictures": len(data.pairs), "held_out": len(data.validation), "fingerprint": data.fingerprint,
+    settings = {**plan.describe(), "dropout": dropout, "init": args.init or INCLUDED, "build": args.build,
+                "data": str(args.data.resolve()), "pictures": len(data.pairs), "held_out": len(data.validation),
+                "fingerprint": data.fingerprint,
                 "backgrounds": str(args.backgrounds.resolve()) if args.backgrounds else None}
     metadata = {**beginning.metadata, "birefnet.data": data.fingerprint, **origin()}
     return Setup(beginning.model, plan, source, data.validation, settings, Export(metadata))
@@ -176,7 +182,9 @@ def picture_files(folder: Path) -> list[Path]:
 
 def origin() -> dict[str, str]:
     """How and with what code the checkpoint is made."""
-    done = subprocess.run(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
-                          capture_output=True, text=True)
-    commit = done.stdout.strip() if done.returncode == 0 else f"version {__version__}"
+    commit = f"version {__version__}"
+    if (ROOT / ".git").exists() and shutil.which("git"):  # else git would speak of a folder that the pack lies in
+        done = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
+                              capture_output=True, text=True)
+        commit = done.stdout.strip() or commit
     return {"birefnet.commit": commit, "birefnet.command": f"python -m birefnet {shlex.join(sys.argv[1:])}"}

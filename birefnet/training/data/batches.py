@@ -1,4 +1,4 @@
-"""Batches of any source, made ahead by worker processes; a batch depends on the source and its step, on nothing else."""
+"""Batches of any source, made ahead by worker processes; a batch depends on its source and step only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Source(Protocol):
         """What is new at a step."""
 
     def batch(self, step: int, items: list[Item]) -> tuple[Tensor, Tensor]:
-        """Images [B,3,h,w] and alphas [B,1,h,w] in 0..1, from the items of the steps that are in reach, oldest first."""
+        """Images [B,3,h,w] and alphas [B,1,h,w] in 0..1, from the items of the steps in reach, oldest first."""
 
 
 def batches(source: Source, start: int, stop: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
