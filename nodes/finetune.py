@@ -85,9 +85,12 @@ class BiRefFinetune(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, image, mask, what, steps, rate, rank, batch, size, seed, save_as) -> io.NodeOutput:
-        model, what, steps, rate, rank, batch, size, seed, save_as = (
-            values[0] for values in (model, what, steps, rate, rank, batch, size, seed, save_as))
+    def execute(cls, image: list, mask: list, **others: list) -> io.NodeOutput:
+        return cls.tune(image=image, mask=mask, **{name: values[0] for name, values in others.items()})
+
+    @classmethod
+    def tune(cls, model, image: list, mask: list, what: str, steps: int, rate: float, rank: int, batch: int, size: int,
+             seed: int, save_as: str) -> io.NodeOutput:
         teach, curve = lessons()
         base = recipe.of(model, "fine-tuning")
         pictures, truths = paired(image, mask)

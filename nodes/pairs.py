@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import comfy.utils
 import folder_paths
@@ -40,14 +40,21 @@ class BiRefPairs(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, folder) -> bool:
+        return True  # a folder that is not in the list is explained by `execute`
+
+    @classmethod
     def fingerprint_inputs(cls, folder: str) -> tuple:
         """Changes with the folder's files, so that the host loads them again."""
-        root = Path(folder_paths.get_input_directory(), folder)
-        return tuple(recipe.identity(path) for path in sorted(root.rglob("*")) if path.is_file())
+        try:
+            files = sorted(path for path in inside(folder).rglob("*") if path.is_file())
+            return tuple(map(recipe.identity, files))
+        except (OSError, ValueError):
+            return ("missing",)  # explained by `execute`
 
     @classmethod
     def execute(cls, folder: str) -> io.NodeOutput:
-        pairs = find_pairs(inside(Path(folder_paths.get_input_directory()), folder))
+        pairs = find_pairs(inside(folder))
         bar = comfy.utils.ProgressBar(len(pairs))
         images, truths = [], []
         for pair in pairs:
@@ -59,10 +66,10 @@ class BiRefPairs(io.ComfyNode):
         return io.NodeOutput(images, truths)
 
 
-def inside(parent: Path, name: str) -> Path:
-    """A folder of that name below `parent`. Raises ValueError for one that is elsewhere."""
-    folder = parent / name
-    if ".." in Path(name).parts or Path(name).is_absolute() or not folder.is_dir():
+def inside(name: str) -> Path:
+    """A folder of that name below ComfyUI's input folder. Raises ValueError for one that is elsewhere."""
+    parent, parts = Path(folder_paths.get_input_directory()), str(name).replace("\\", "/").split("/")
+    if "" in parts or ".." in parts or PureWindowsPath(name).drive or not parent.joinpath(*parts).is_dir():
         raise ValueError(f"{name!r} is no folder in ComfyUI's input folder {parent}; put the pictures there, into im, "
                          "and their masks into gt")
-    return folder
+    return parent.joinpath(*parts)

@@ -89,21 +89,6 @@ def test_the_command_line_is_not_imported_from_elsewhere(path):
                          path.read_text(encoding="utf-8"), re.MULTILINE)
 
 
-def imports_of_training(path: Path, at_import: bool) -> list[str]:
-    """What a file imports of birefnet.training: all of it, or only what is imported with the file."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = tree.body if at_import else ast.walk(tree)
-    found = [ast.unparse(node) for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
-    return [line for line in found if re.search(r"\btraining\b", line)]
-
-
-@pytest.mark.parametrize("path", [path for path in SOURCES if not name(path).startswith((
-    "birefnet/training/", *COMMAND_LINE))], ids=name)
-def test_only_the_node_that_teaches_knows_training_and_only_when_it_runs(path):
-    assert not imports_of_training(path, at_import=True)
-    assert bool(imports_of_training(path, at_import=False)) == (name(path) == "nodes/finetune.py")
-
-
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_python_3_10_can_read_it(path):
     ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10))

@@ -47,7 +47,7 @@ def finetune(
     images: Sequence[Tensor],
     masks: Sequence[Tensor],
     *,
-    what: str = "lora",
+    what: str = "head",
     steps: int = 300,
     rate: float | None = None,
     rank: int = 8,

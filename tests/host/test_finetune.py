@@ -170,3 +170,6 @@ def test_a_folder_without_pairs_is_explained(host):
     (host.base / "input" / "nothing here").mkdir(exist_ok=True)
     workflow = {"pairs": node("BiRefPairs", folder="nothing here"), "shown": node("PreviewImage", images=["pairs", 0])}
     assert "no pictures with masks found" in host.fail(workflow)
+    for name in ("gone", "../models", "/tmp"):
+        workflow["pairs"] = node("BiRefPairs", folder=name)
+        assert "is no folder in ComfyUI's input folder" in host.fail(workflow)

@@ -44,8 +44,8 @@ def state(network: birefnet.BiRefNet) -> dict[str, torch.Tensor]:
 def test_the_loss_falls_and_only_what_is_told_learns(pairs, what):
     network = model()
     before, heard = state(network), []
-    tuned = finetune(network, *pairs, what=what, steps=20, rate=RATES[what], report=lambda *told: heard.append(told))
-    assert [step for step, _ in heard] == list(range(1, 21)) and [loss for _, loss in heard] == tuned.losses
+    tuned = finetune(network, *pairs, what=what, steps=15, rate=RATES[what], report=lambda *told: heard.append(told))
+    assert [step for step, _ in heard] == list(range(1, 16)) and [loss for _, loss in heard] == tuned.losses
     assert tuned.loss < {"head": 0.9, "lora": 0.97, "all": 0.9}[what] * sum(tuned.losses[:3]) / 3
     changed = {name for name, tensor in tuned.model.state_dict().items()
                if name not in before or not torch.equal(tensor, before[name])}
@@ -78,7 +78,7 @@ def test_an_adapter_on_the_base_is_the_tuned_network(pairs, what, tmp_path):
 
 
 def test_a_seed_decides_every_number(pairs):
-    runs = [finetune(model(), *pairs, steps=5, seed=seed).losses for seed in (4, 4, 5)]
+    runs = [finetune(model(), *pairs, steps=2, seed=seed).losses for seed in (4, 4, 5)]
     assert runs[0] == runs[1] != runs[2]
 
 
@@ -92,7 +92,7 @@ def test_every_linear_layer_of_the_backbone_gets_a_pair(pairs):
 
 def test_memory_that_runs_out_halves_the_batch_and_changes_no_number(pairs):
     """A network with room for one picture at a time."""
-    whole, relieved = finetune(model(), *pairs, steps=3, batch=4).losses, []
+    whole, relieved = finetune(model(), *pairs, steps=2, batch=4).losses, []
     network = model()
 
     def room_for_one(module, inputs):
@@ -100,7 +100,7 @@ def test_memory_that_runs_out_halves_the_batch_and_changes_no_number(pairs):
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     network.bb.register_forward_pre_hook(room_for_one)
-    pieces = finetune(network, *pairs, steps=3, batch=4, relieve=lambda: relieved.append(1)).losses
+    pieces = finetune(network, *pairs, steps=2, batch=4, relieve=lambda: relieved.append(1)).losses
     assert len(relieved) == 2  # four, two, one
     assert pieces == pytest.approx(whole, rel=0.02)
 

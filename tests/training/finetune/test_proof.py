@@ -24,8 +24,8 @@ def test_the_two_sets_share_neither_textures_nor_cracks():
 @pytest.mark.parametrize("name", list(cracks.SETS))
 def test_cracks_are_thin_dark_and_where_the_mask_says(name):
     images, masks = cracks.pictures(name, 6, 3)
-    again, _ = cracks.pictures(name, 6, 3)
-    assert torch.equal(images, again) and images.shape == (6, cracks.SIDE, cracks.SIDE, 3)
+    again, _ = cracks.pictures(name, 1, 3)
+    assert torch.equal(images[:1], again) and images.shape == (6, cracks.SIDE, cracks.SIDE, 3)
     assert 0.002 < masks.mean((1, 2)).min() and masks.mean((1, 2)).max() < 0.08
     for image, mask in zip(images.mean(-1).numpy(), masks.numpy()):
         beside = (np.roll(mask, (12, 12), (0, 1)) > 0.5) & (mask < 0.1)
