@@ -14,7 +14,7 @@ from .cache import Pictures
 
 Rng = np.random.Generator
 SCENES = 0.22     # share of real photographs, with the backgrounds that their subjects had
-NEGATIVES = 0.08  # share without a subject
+NEGATIVES = 0.11  # share without a subject
 
 
 def pair(pictures: Pictures, seed: int, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +65,9 @@ def scene(pictures: Pictures, rng: Rng, size: int) -> tuple[np.ndarray, np.ndarr
 def background(pictures: Pictures, rng: Rng, size: int, empty: bool = False) -> np.ndarray:
     """float32 [size, size, 3] in 0..1; `empty`: nothing in it may be taken for a subject."""
     kind = rng.random()
-    if kind < 0.3:
+    if empty and rng.random() < 0.3:
+        image = regular(rng, size)
+    elif kind < 0.3:
         kinds = ("photograph",) if empty or rng.random() < 0.4 else ("place", "photograph")
         image = crop(rng, pictures.draw(rng, *kinds)[0], size)
     elif kind < 0.45:
