@@ -15,7 +15,8 @@ PHOTO = Path(__file__).parents[1] / "data" / "chelsea.jpg"
 
 
 def one_picture(*arguments: object) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, API / "one_picture.py", *map(str, arguments)], capture_output=True, text=True)
+    command = [sys.executable, API / "one_picture.py", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def test_a_photograph_comes_back_as_its_cutout(host, tmp_path):
