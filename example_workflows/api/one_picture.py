@@ -49,7 +49,8 @@ def finished(server: str, prompt: str) -> dict:
         if told and told["status"]["completed"]:
             return told
         if told:
-            raise SystemExit(f"{server}: {json.dumps(told['status']['messages'][-1])}")
+            kind, details = told["status"]["messages"][-1]
+            raise SystemExit(f"{server}: {details.get('exception_message', kind).strip()}")
         time.sleep(0.2)
     raise SystemExit(f"{server}: no result within {PATIENCE:.0f} s")
 

@@ -1,4 +1,4 @@
-"""What `cut` takes: lists, URLs and places that are no folders of this machine. (The S3 of tests/scale is a real one.)"""
+"""What `cut` takes: lists, URLs and places that are no folders of this machine (tests/scale has an S3 server)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def store():
 
 def test_a_text_list_has_a_picture_on_each_line(tmp_path, cut, photo):
     photo("x/a b.png"), photo("x/c.png")
-    (tmp_path / "list.txt").write_text(f"{tmp_path}/x/a b.png\n\n  {(tmp_path / 'x' / 'c.png').as_uri()}  \r\n", "utf-8-sig")
+    second = (tmp_path / "x" / "c.png").as_uri()
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/x/a b.png\n\n  {second}  \r\n", "utf-8-sig")
     result = cut("--list", tmp_path / "list.txt", "-o", tmp_path / "out")
     assert result.status == 0 and names(tmp_path / "out") == ["a b.png", "c.png"]
 

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -53,11 +54,11 @@ def family(process: psutil.Process) -> list[psutil.Process]:
 
 
 class Watch(threading.Thread):
-    """Samples a process and its children: [seconds, results, driver's memory, everybody's memory, processor seconds]."""
+    """Samples a process and its children: seconds, results, the driver's and everybody's memory, processor seconds."""
 
-    def __init__(self, pid: int, out: Path, every: float) -> None:
+    def __init__(self, pid: int, out: Path, every: float, tell: Callable[..., None] = lambda *_: None) -> None:
         super().__init__(daemon=True)
-        self.process, self.out, self.every, self.samples = psutil.Process(pid), out, every, []
+        self.process, self.out, self.every, self.tell, self.samples = psutil.Process(pid), out, every, tell, []
         self.start()
 
     def run(self) -> None:
@@ -74,6 +75,7 @@ class Watch(threading.Thread):
             results = len(os.listdir(self.out)) if self.out.is_dir() else 0
             self.samples.append((time.monotonic() - begin, results, unique.get(self.process.pid, 0),
                                  sum(unique.values()), sum(used.values())))
+            self.tell(*self.samples[-1])
             time.sleep(self.every)
 
 
@@ -149,13 +151,10 @@ def memory(args: argparse.Namespace, scratch: Path) -> None:
             source = shutil.copy(scratch / "tiny.jpg", scratch / f"tiny{number}.jpg")
         os.link(source, folder / f"{number:07}.jpg")
     process = cut(folder, scratch / "out", "--engine", args.engine, "--size", "64", "--mask", "--model", args.model)
-    watch = Watch(process.pid, scratch / "out", args.every)
-    messages = process.communicate()[1].splitlines()
-    watch.join()
     print(f"{'s':>6} {'results':>8} {'driver MiB':>11} {'all MiB':>8}")
-    for seconds, results, driver, everybody, _ in watch.samples:
-        print(f"{seconds:6.0f} {results:8} {driver / 2**20:11.0f} {everybody / 2**20:8.0f}")
-    print(messages[-1])
+    Watch(process.pid, scratch / "out", args.every, lambda seconds, results, driver, everybody, _: print(
+        f"{seconds:6.0f} {results:8} {driver / 2**20:11.1f} {everybody / 2**20:8.1f}", flush=True))
+    print(process.communicate()[1].splitlines()[-1])
 
 
 def main() -> None:
@@ -163,7 +162,7 @@ def main() -> None:
     parser.add_argument("what", choices=("engines", "inputs", "memory"))
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--width", type=int, default=4000, help="of the photographs; their height is three quarters of it")
+    parser.add_argument("--width", type=int, default=4000, help="of photographs; their height is three quarters of it")
     parser.add_argument("--size", default="1024")
     parser.add_argument("--model", default="birefnet-nano")
     parser.add_argument("--engine", default="ray")

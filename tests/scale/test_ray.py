@@ -16,7 +16,6 @@ from pathlib import Path
 import psutil
 import pyarrow
 import pyarrow.parquet
-import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +27,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def processes(stage: str) -> list[psutil.Process]:
     """Ray's processes that are at a stage."""
     return [process for process in psutil.process_iter(["cmdline"])
-            if " ".join(process.info["cmdline"] or ()).startswith(f"ray::") and stage in process.info["cmdline"][0]]
+            if " ".join(process.info["cmdline"] or ()).startswith("ray::") and stage in process.info["cmdline"][0]]
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 240) -> object:
@@ -86,12 +85,14 @@ def test_from_a_store_into_a_store(tmp_path, cut, photos, cluster, store):
     assert again.messages[-1] == "6 of 7 written to s3://shop/cutouts, 6 of them before"
 
 
-@pytest.mark.parametrize("stage", ["_Matte", "_read", "_finish"])
-def test_a_killed_worker_costs_nothing_but_time(tmp_path, cut, photos, cluster, stage):
-    folder = photos("in", 64, size=(700, 500))
-    killing = When(lambda: processes(stage), lambda found: found[0].kill())
+def test_killed_workers_cost_nothing_but_time(tmp_path, cut, photos, cluster):
+    """One at each stage of the way."""
+    folder = photos("in", 96, size=(700, 500))
+    stages = ("_read", "_Matte", "_finish")
+    killings = [When(lambda stage=stage: processes(stage), lambda found: found[0].kill()) for stage in stages]
     result = cut(folder, "-o", tmp_path / "ray", "--engine", "ray")
-    assert killing.done and (result.status, len(contents(tmp_path / "ray"))) == (0, 64)
+    assert all(killing.done for killing in killings)
+    assert (result.status, len(contents(tmp_path / "ray"))) == (0, 96)
 
 
 def test_a_killed_driver_goes_on_where_it_was(tmp_path, cut, photos, cluster):

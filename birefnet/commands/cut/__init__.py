@@ -25,7 +25,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                              "`path`")
     parser.add_argument(
         "-o", "--out", required=True, metavar="OUT",
-        help="a .png, .webp or .tif for one picture; a folder, or its URL, for several: each result is <stem>.png there",
+        help="a .png, .webp or .tif for one picture; a folder, or its URL, for several: each result is <stem>.png "
+             "there",
     )
     add_network_options(parser)
     kind = parser.add_mutually_exclusive_group()
@@ -35,8 +36,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                         help="take the old background's colours out of hair and other soft edges")
     parser.add_argument("--force", action="store_true", help="overwrite results that exist")
     parser.add_argument("--engine", choices=("plain", "ray"), default="plain",
-                        help="plain: in this process; ray: on all cores and GPUs of a machine or a cluster, by Ray Data "
-                             "(default: %(default)s)")
+                        help="plain: in this process; ray: on all cores and GPUs of a machine or a cluster, by Ray "
+                             "Data (default: %(default)s)")
     parser.add_argument("--address", metavar="HOST:PORT|auto",
                         help="the Ray cluster to work on, auto for the one around (default: a new one of this machine)")
     parser.set_defaults(run=run)

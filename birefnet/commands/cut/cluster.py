@@ -77,25 +77,24 @@ class Cluster:
 
     def _round(self, jobs: Sequence[Job], chosen: list[int], look: Look, batch: int) -> Iterator[tuple[int, str, bool]]:
         import pyarrow
-        from ray.data import ActorPoolStrategy, TaskPoolStrategy, range
+        from ray.data import ActorPoolStrategy, TaskPoolStrategy, from_arrow
 
-        table = self.ray.put(pyarrow.table({
+        table = pyarrow.table({
             "index": pyarrow.array(chosen, pyarrow.int64()),
             **{column: pyarrow.array((os.fsencode(places.absolute(getattr(jobs[index], column))) for index in chosen),
                                      pyarrow.binary()) for column in ("source", "target")},
             "replaces": pyarrow.array((jobs[index].replaces for index in chosen), pyarrow.string()),
-        }))
-        blocks = -(-len(chosen) // batch)
+        })
+        batches = [table.slice(start, batch) for start in range(0, len(chosen), batch)]
         whole = {"batch_size": None, "batch_format": "pyarrow"}
-        # Ray fuses stages of equal strategies into one process: reading is to stay apart from the actors.
-        reading = self.readers + (self.readers == self.actors)
-        stages = range(blocks, concurrency=reading, override_num_blocks=blocks).map_batches(
-            _read, fn_args=(table, batch, look), compute=TaskPoolStrategy(reading), num_cpus=1, **whole,
-        ).map_batches(
+        # Reading and finishing reserve no cores, but are limited in number: when machines die, their actors move to the
+        # others and may reserve all that is left there.
+        free = {"num_cpus": 0, "compute": TaskPoolStrategy(self.readers)}
+        stages = from_arrow(batches).map_batches(_read, fn_args=(look,), **free, **whole).map_batches(
             _Matte, fn_constructor_args=(self.model, self.dtype, self.threads),
             compute=ActorPoolStrategy(min_size=1, max_size=self.actors, max_tasks_in_flight_per_actor=2),
             **self.reserved, **whole,
-        ).map_batches(_finish, fn_args=(look,), num_cpus=1, **whole)
+        ).map_batches(_finish, fn_args=(look,), **free, **whole)
         try:
             for some in stages.iter_batches(prefetch_batches=1, **whole):
                 yield from zip(*(some.column(name).to_pylist() for name in ("index", "error", "empty")))
@@ -135,12 +134,9 @@ def _connect(address: str | None):
 # The stages, in Ray's processes ---------------------------------------------------------------------------------------
 
 
-def _read(block, table, batch: int, look: Look):
-    """The block's number → its pictures, with their files' bytes and the network's inputs."""
-    import ray
-
-    start = block["id"][0].as_py() * batch
-    rows = ray.get(table).slice(start, batch).to_pylist()
+def _read(table, look: Look):
+    """Jobs → pictures, with their files' bytes and the network's inputs."""
+    rows = table.to_pylist()
     jobs = [Job(os.fsdecode(row["source"]), os.fsdecode(row["target"]), row["replaces"]) for row in rows]
     return _to_table([(row["index"], steps.read(job, look, keep=False)) for row, job in zip(rows, jobs)])
 

@@ -36,8 +36,9 @@ class Manifest:
         self.settings = json.loads(json.dumps(settings))
         state = self._read_state()
         if state is not None and state["settings"] != self.settings and not force:
-            raise CommandError(f"{out}: was begun with other settings ({_difference(state['settings'], self.settings)}); "
-                               "take another OUT, or --force to do all of it anew")
+            changes = _difference(state["settings"], self.settings)
+            raise CommandError(f"{out}: was begun with other settings ({changes}); take another OUT, or --force to do "
+                               "all of it anew")
         self.goes_on = state is not None and state["settings"] == self.settings and not (force and state["finished"])
         self.run = state["run"] if self.goes_on else secrets.token_hex(4)
         self.planned: dict[str, Job] = {}
@@ -82,4 +83,5 @@ class Manifest:
 
 
 def _difference(old: dict[str, object], new: dict[str, object]) -> str:
-    return ", ".join(f"{key} {old.get(key)}, now {new.get(key)}" for key in {**old, **new} if old.get(key) != new.get(key))
+    return ", ".join(f"{key} {old.get(key)}, now {new.get(key)}" for key in {**old, **new}
+                     if old.get(key) != new.get(key))

@@ -49,7 +49,8 @@ def read_list(file: str) -> Iterator[str]:
     try:
         lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise CommandError(f"--list {file}: expected text in UTF-8, one path or URL a line, or a .parquet file") from None
+        raise CommandError(f"--list {file}: expected text in UTF-8, one path or URL a line, or a .parquet "
+                           "file") from None
     return (_normal(line.strip()) for line in lines if line.strip())
 
 
