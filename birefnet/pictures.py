@@ -156,8 +156,8 @@ def _floats(image: Image.Image) -> torch.Tensor:
 
 @contextlib.contextmanager
 def opened(path: str | Path) -> Iterator[Image.Image]:
-    """A picture file's first frame, decoded, as Pillow gives it. What goes wrong with it, here or in the block, becomes a
-    `PictureError`: decoders meet damaged data with nearly every type of exception."""
+    """A picture file's first frame, decoded, as Pillow gives it. What goes wrong with it, here or in the block, becomes
+    a `PictureError`: decoders meet damaged data with nearly every type of exception."""
     path = Path(path)
     limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
     try:
