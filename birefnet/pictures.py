@@ -136,8 +136,8 @@ def _floats(image: Image.Image) -> torch.Tensor:
 @contextlib.contextmanager
 def opened(path: str | Path, content: bytes | None = None) -> Iterator[Image.Image]:
     """A picture file's first frame, decoded, as Pillow gives it; content: the file's bytes, where `path` is but their
-    name. What goes wrong with it, here or in the block, becomes a `PictureError`: decoders meet damaged data with nearly
-    every type of exception."""
+    name. What goes wrong with it, here or in the block, becomes a `PictureError`: decoders meet damaged data with
+    nearly every type of exception."""
     limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
     file = path if content is None else io.BytesIO(content)
     try:

@@ -82,8 +82,8 @@ def open_safetensors(path: Path) -> Source:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
     if length > LONGEST_HEADER:  # else it is read as a whole, into many times as much memory
-        raise CheckpointError(f"this is a damaged or truncated safetensors file (its header would have {length} bytes); "
-                              "get it again")
+        raise CheckpointError(f"this is a damaged or truncated safetensors file (its header would have {length} bytes)"
+                              "; get it again")
     try:
         with safe_open(path, "pt") as file:  # checks the header, and that the file is as long as it says
             metadata = file.metadata() or {}
@@ -178,10 +178,11 @@ def refuse_claims(tensors: Mapping[str, Tensor]) -> None:
             raise CheckpointError(f"{name} is no plain tensor (sparse, quantised, nested or without values); save the "
                                   "network's own state dict")
     claimed = sum(tensor.nbytes for tensor in tensors.values())
-    held = sum({storage.data_ptr(): storage.nbytes() for storage in map(Tensor.untyped_storage, tensors.values())}.values())
+    storages = map(Tensor.untyped_storage, tensors.values())
+    held = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
     if claimed > SHARED * held:
-        raise CheckpointError(f"its tensors claim {claimed} bytes, but only {held} are stored; the file is damaged or was "
-                              "made to fill the memory")
+        raise CheckpointError(f"its tensors claim {claimed} bytes, but only {held} are stored; the file is damaged or "
+                              "was made to fill the memory")
 
 
 def from_mapping(content: Mapping, *, copy: bool) -> Source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 
 import torch
@@ -34,8 +35,10 @@ def register() -> None:
 
 def cards() -> dict[str, dict]:
     """What there is to tell about each name that the loader offers."""
-    folders = host.checkpoint_folders()
-    told = {name: card(weights.match(path), True, path.stat().st_size) for name, path in weights.local(folders).items()}
+    folders, told = host.checkpoint_folders(), {}
+    for name, path in weights.local(folders).items():
+        with contextlib.suppress(OSError):  # it was taken away meanwhile
+            told[name] = card(weights.match(path), True, path.stat().st_size)
     for entry in weights.CATALOG:
         told[entry.name] = card(entry, is_here(entry, folders), entry.megabytes * 10**6)
     return told

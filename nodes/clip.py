@@ -56,7 +56,8 @@ def new_file(prefix: str, clip: videos.Clip, suffix: str) -> tuple[Path, dict[st
     Raises VideoError for a prefix that leads elsewhere, or is no name on some system.
     """
     if fault := weights.fault(prefix, "ComfyUI's output folder"):
-        raise videos.VideoError(f"the filename_prefix {weights.quoted(prefix)} {fault}; expected one such as video/BiRefNet")
+        raise videos.VideoError(f"the filename_prefix {weights.quoted(prefix)} {fault}; expected one such as "
+                                "video/BiRefNet")
     try:
         folder, name, number, subfolder, _ = folder_paths.get_save_image_path(
             prefix, folder_paths.get_output_directory(), clip.width, clip.height)

@@ -218,8 +218,8 @@ class CoreWorker:
         colours, opacity = convert.opaque(pictures)
         alpha = self.clean(convert.masks(self.model.encode_image(colours, **self.options)))
         if alpha.shape != pictures.shape[:3]:
-            raise ValueError(f"expected masks {list(pictures.shape[:3])} from {type(self.model).__name__}, as large as the "
-                             f"pictures, got {list(alpha.shape)}")
+            raise ValueError(f"expected masks {list(pictures.shape[:3])} from {type(self.model).__name__}, as large as "
+                             f"the pictures, got {list(alpha.shape)}")
         return lambda: alpha if opacity is None else alpha * opacity.to(alpha)
 
     def lower(self) -> bool:

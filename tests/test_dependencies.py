@@ -19,8 +19,12 @@ def key(name: str) -> str:
 
 def packages() -> dict[str, str]:
     """Every package that some file asks for → that file's name. Options (-r) and comments are left out."""
-    lines = [(line.split("#")[0].strip(), file) for file in FILES for line in file.read_text(encoding="utf-8").splitlines()]
-    block = re.search(r"\[project.optional-dependencies\](.*?)\n\[", (ROOT / "pyproject.toml").read_text(), re.DOTALL)[1]
+    lines = [
+        (line.split("#")[0].strip(), file) for file in FILES for line in file.read_text(encoding="utf-8").splitlines()
+    ]
+    block = re.search(r"\[project.optional-dependencies\](.*?)\n\[", (ROOT / "pyproject.toml").read_text(), re.DOTALL)[
+        1
+    ]
     lines += [(line, ROOT / "pyproject.toml") for line in re.findall(r'"([^"]+)"', block)]
     return {key(re.match(r"[\w.-]+", line)[0]): file.name for line, file in lines if line and not line.startswith("-")}
 
@@ -39,8 +43,11 @@ def told(name: str) -> str:
     except importlib.metadata.PackageNotFoundError:
         return ""
     data = package.metadata
-    words = [data.get("License-Expression"), data.get("License"),
-             *(line for line in data.get_all("Classifier") or [] if line.startswith("License"))]
+    words = [
+        data.get("License-Expression"),
+        data.get("License"),
+        *(line for line in data.get_all("Classifier") or [] if line.startswith("License")),
+    ]
     said = " ".join(filter(None, words))
     if said:
         return said
@@ -67,6 +74,11 @@ def test_the_licence_is_the_packages_own_word(name):
     licence = rows()[name][0]
     named = [family for family in FAMILIES if family in licence]
     assert named, f"{name}: {licence} is of no known family"
-    redistribution = {"BSD": "redistribution and use", "MIT": "permission is hereby granted"}  # how texts without a name begin
-    assert all(family.lower() in said.lower() or redistribution.get(family, "\0") in " ".join(said.lower().split())
-               for family in named), f"{name}: DEPENDENCIES.md says {licence}, the package {said[:300]!r}"
+    redistribution = {
+        "BSD": "redistribution and use",
+        "MIT": "permission is hereby granted",
+    }  # how texts without a name begin
+    assert all(
+        family.lower() in said.lower() or redistribution.get(family, "\0") in " ".join(said.lower().split())
+        for family in named
+    ), f"{name}: DEPENDENCIES.md says {licence}, the package {said[:300]!r}"

@@ -71,8 +71,9 @@ def _entry(row: object, place: str) -> Entry:
         **{key: isinstance(row[key], str) for key in _TEXTS},
         "name": isinstance(row["name"], str) and _NAME.fullmatch(row["name"]) and not fault(row["name"], ""),
         "repo": row["repo"] is None or isinstance(row["repo"], str) and _REPO.fullmatch(row["repo"]),
-        "file": isinstance(row["file"], str) and not fault(row["file"], "") and PurePath(row["file"]).suffix in SUFFIXES,
-        "size": size == "dynamic" or _is_side(size) or isinstance(size, list) and len(size) == 2 and all(map(_is_side, size)),
+        "file": isinstance(row["file"], str) and not fault(row["file"], "") and row["file"].endswith(SUFFIXES),
+        "size": size == "dynamic" or _is_side(size) or (isinstance(size, list) and len(size) == 2
+                                                        and all(map(_is_side, size))),
         "non_commercial": isinstance(row["non_commercial"], bool),
         "aliases": isinstance(row["aliases"], list) and all(isinstance(alias, str) for alias in row["aliases"]),
         "megabytes": _is_side(row["megabytes"]),

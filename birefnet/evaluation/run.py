@@ -98,7 +98,7 @@ def score_pair(prediction: np.ndarray, pair: Pair) -> Score:
 
 
 def read_grey(path: Path) -> np.ndarray:
-    """A mask file as float64 [H,W] in 0..1; 16-bit files keep their depth, colours become grey. Raises `PictureError`."""
+    """A mask file as float64 [H,W] in 0..1; 16-bit files keep their depth, colours become grey. `PictureError` if bad."""
     with opened(path) as picture:
         if picture.mode.startswith("I"):
             return (np.asarray(picture, np.float64) / 65535).clip(0, 1)

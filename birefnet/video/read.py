@@ -28,10 +28,11 @@ Source = str | Path | io.BytesIO
 
 USUAL_RATE = Fraction(25)
 MICROSECONDS = 10**6  # a second's; what is finer in a float is noise
-# What is opened, as FFmpeg calls it. The list keeps out playlists (HLS, DASH, concat, SDP), which are small files that make
-# FFmpeg open others, wherever these are; and what is no video at all.
-CONTAINERS = ("mov", "mp4", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg", "mxf", "gif", "apng",
-              "ivf", "h264", "hevc", "obu", "m4v", "mjpeg", "yuv4mpegpipe", "dv", "nut", "wtv", "rm", "mp3", "wav", "flac", "aac")
+# What is opened, as FFmpeg calls it. The list keeps out playlists (HLS, DASH, concat, SDP), which are small files that
+# make FFmpeg open others, wherever these are; and what is no video at all.
+CONTAINERS = ("mov", "mp4", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg", "mxf", "gif",
+              "apng", "ivf", "h264", "hevc", "obu", "m4v", "mjpeg", "yuv4mpegpipe", "dv", "nut", "wtv", "rm", "mp3",
+              "wav", "flac", "aac")
 MOST_PIXELS = 1 << 26  # of a picture, as in 8192×8192: a header may claim any size, and it is a header's word
 DECLARE_LENGTH = ("mov", "matroska")  # containers whose header says how long they are: a shorter one was cut off
 MISSING = 0.5, 0.02  # seconds, and share of the length, that may be missing all the same

@@ -31,14 +31,24 @@ def refused(source, kind: type[Exception] = CheckpointError) -> str:
     with pytest.raises(kind) as error:
         birefnet.load(source)
     text = str(error.value)
-    assert text.isprintable() and len(text) < LIMIT, text[:2 * LIMIT]
+    assert text.isprintable() and len(text) < LIMIT, text[: 2 * LIMIT]
     return text
 
 
 def tiny(**changes) -> dict[str, torch.Tensor]:
     """The state dict of a small network."""
-    build = {"family": "pvt_v2", "widths": (8, 16, 40, 64), "depths": (1, 1, 1, 1), "heads": (1, 2, 5, 8),
-             "mlp_ratios": (2, 2, 2, 2), "kernels": (1, 3), "inner": 8, "branch": 8, "patch_inner": 8, "gate": 4}
+    build = {
+        "family": "pvt_v2",
+        "widths": (8, 16, 40, 64),
+        "depths": (1, 1, 1, 1),
+        "heads": (1, 2, 5, 8),
+        "mlp_ratios": (2, 2, 2, 2),
+        "kernels": (1, 3),
+        "inner": 8,
+        "branch": 8,
+        "patch_inner": 8,
+        "gate": 4,
+    }
     state = birefnet.BiRefNet(Config(**build | changes)).state_dict()
     return {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
 
@@ -76,13 +86,16 @@ def test_a_header_that_would_fill_the_memory_is_not_read(tmp_path):
     assert "header would have 90000000 bytes" in refused(path)
 
 
-@pytest.mark.parametrize("name, shape", [
-    ("squeeze_module.0.conv_in.weight", (8,)),  # ValueError: not enough values to unpack
-    ("squeeze_module.0.conv_in.weight", ()),
-    ("bb.norm1.weight", ()),
-    ("bb.block1.0.mlp.fc1.weight", (0, 8)),
-    ("decoder.gdt_convs_4.0.weight", (0, 4, 3, 3)),
-])
+@pytest.mark.parametrize(
+    "name, shape",
+    [
+        ("squeeze_module.0.conv_in.weight", (8,)),  # ValueError: not enough values to unpack
+        ("squeeze_module.0.conv_in.weight", ()),
+        ("bb.norm1.weight", ()),
+        ("bb.block1.0.mlp.fc1.weight", (0, 8)),
+        ("decoder.gdt_convs_4.0.weight", (0, 4, 3, 3)),
+    ],
+)
 def test_shapes_of_fewer_sides_or_without_any_size(name, shape):
     assert "not fit together" in refused(tiny() | {name: torch.zeros(shape)})
 
@@ -97,7 +110,9 @@ def test_a_network_of_absurd_size_is_not_built():
     blocks = {f"bb.block1.{i}.x": torch.zeros(0) for i in range(5000)}
     assert "depths holds 5000" in refused(tiny() | blocks)
     swin = tiny(family="swin_v1", widths=(4, 8, 16, 32), heads=(1, 2, 4, 8), window=3)
-    assert "window" in refused(swin | {"bb.layers.0.blocks.0.attn.relative_position_bias_table": torch.zeros((2 * 3000 - 1) ** 2, 1)})
+    assert "window" in refused(
+        swin | {"bb.layers.0.blocks.0.attn.relative_position_bias_table": torch.zeros((2 * 3000 - 1) ** 2, 1)}
+    )
 
 
 def test_a_network_size_that_fills_any_memory(tmp_path):
@@ -140,7 +155,7 @@ def test_a_pipe_is_not_waited_for(tmp_path):
 
 
 def test_a_mask_in_postscript_is_not_run(tmp_path):
-    """Pillow hands EPS to Ghostscript, a program of its own; masks of a data set were opened without a list of formats."""
+    """Pillow hands EPS to Ghostscript, another program; masks of a data set were opened without a list of formats."""
     (tmp_path / "a.png").write_bytes((SEEDS / "pictures" / "eps").read_bytes())
     with pytest.raises(pictures.PictureError, match="expected a picture"):
         read_grey(tmp_path / "a.png")
@@ -161,8 +176,9 @@ except pictures.PictureError as error:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits its own memory as Linux does")
 def test_a_picture_that_fits_as_bytes_and_not_as_numbers(tmp_path):
     Image.new("1", (6000, 6000)).save(tmp_path / "a.png")  # a few kB; as RGB 144 MB, as floats 432 MB
-    done = subprocess.run([sys.executable, "-c", NO_ROOM, tmp_path / "a.png"], cwd=ROOT, capture_output=True, text=True,
-                          timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", NO_ROOM, tmp_path / "a.png"], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
     assert "not enough memory" in done.stdout, done.stderr
 
 
@@ -204,8 +220,11 @@ def test_no_pictures_a_second():
 # Names, colours, catalog, journal -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["BiRefNet" + "-fp16" * 100_000, "-fp16" * 100_000 + "x", "a/" * 100_000, "\0", "\ud800", "x\nx"],
-                         ids=["endings", "no ending", "parts", "zero", "half a letter", "two lines"])
+@pytest.mark.parametrize(
+    "name",
+    ["BiRefNet" + "-fp16" * 100_000, "-fp16" * 100_000 + "x", "a/" * 100_000, "\0", "\ud800", "x\nx"],
+    ids=["endings", "no ending", "parts", "zero", "half a letter", "two lines"],
+)
 def test_names_that_took_minutes_or_broke_a_line(tmp_path, name):
     with pytest.raises(weights.NotFound) as error:
         weights.find(name, [tmp_path])
@@ -220,8 +239,22 @@ def test_colours_that_are_none(text):
     assert str(error.value).isprintable() and len(str(error.value)) < LIMIT
 
 
-@pytest.mark.parametrize("change", [{"name": "../x"}, {"name": "con"}, {"file": "../../x.pth"}, {"file": "x.exe"}, {"repo": "a/b/c"},
-                                    {"size": [1]}, {"aliases": "x"}, {"megabytes": 1e400}, {"more": 1}, {"name": None}], ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "../x"},
+        {"name": "con"},
+        {"file": "../../x.pth"},
+        {"file": "x.exe"},
+        {"repo": "a/b/c"},
+        {"size": [1]},
+        {"aliases": "x"},
+        {"megabytes": 1e400},
+        {"more": 1},
+        {"name": None},
+    ],
+    ids=str,
+)
 def test_a_catalog_with_rows_that_cannot_be(tmp_path, change):
     rows = json.loads(Path(catalog.__file__).with_name("catalog.json").read_text(encoding="utf-8"))
     (tmp_path / "catalog.json").write_text(json.dumps([rows[0], rows[1] | change]))
@@ -229,15 +262,29 @@ def test_a_catalog_with_rows_that_cannot_be(tmp_path, change):
         catalog.read(tmp_path / "catalog.json")
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b"[" * 100_000, b'[{"name": "x"}]'[:9]], ids=["empty", "no list", "no text", "nested", "cut off"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b"\xff", b"[" * 100_000, b'[{"name": "x"}]'[:9]],
+    ids=["empty", "no list", "no text", "nested", "cut off"],
+)
 def test_a_catalog_that_is_none(tmp_path, content):
     (tmp_path / "catalog.json").write_bytes(content)
     with pytest.raises(catalog.CatalogError):
         catalog.read(tmp_path / "catalog.json")
 
 
-@pytest.mark.parametrize("line", [b'{"name": "a"}', b"[]", b"1", b"\xff\xfe", b'{"name": "a", "values": {}, "f_curve": "!"}', b"[" * 9999,
-                                  b'{"name": 1e999, "values": [], "f_curve": ""}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"name": "a"}',
+        b"[]",
+        b"1",
+        b"\xff\xfe",
+        b'{"name": "a", "values": {}, "f_curve": "!"}',
+        b"[" * 9999,
+        b'{"name": 1e999, "values": [], "f_curve": ""}',
+    ],
+)
 def test_a_damaged_line_of_a_journal_is_left_out(tmp_path, line):
     whole = (SEEDS / "journals" / "one").read_bytes()
     (tmp_path / "a.journal").write_bytes(whole + line + b"\n")

@@ -19,9 +19,16 @@ CASES = 1300
 
 def test_nothing_breaks_it(tmp_path):
     """Fixed seed: a failure here is one of this change, and not of chance."""
-    kinds = [name for name, kind in KINDS.items()
-             if name != IN_HOST and (find_spec("atheris") or not isinstance(kind, Bytes))]
-    done = subprocess.run([sys.executable, str(RUN), "--cases", str(CASES), "--seed", "6", "--found", str(tmp_path), *kinds],
-                          capture_output=True, text=True, timeout=300)
+    kinds = [
+        name
+        for name, kind in KINDS.items()
+        if name != IN_HOST and (find_spec("atheris") or not isinstance(kind, Bytes))
+    ]
+    done = subprocess.run(
+        [sys.executable, str(RUN), "--cases", str(CASES), "--seed", "6", "--found", str(tmp_path), *kinds],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-6000:]}"
     assert int(re.search(r"^(\d+) cases in", done.stdout, re.MULTILINE)[1]) >= 0.9 * CASES, done.stdout

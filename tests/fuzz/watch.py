@@ -6,6 +6,7 @@ import faulthandler
 import linecache
 import os
 import resource
+import signal
 import sys
 import traceback
 import unicodedata
@@ -15,17 +16,40 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 OURS = tuple(str(ROOT / room) + os.sep for room in ("birefnet", "nodes", "weights"))
 
-SECONDS = 10          # that a case may take
-MEMORY = 3 << 30      # bytes of address space that cases may take beside what the program holds when they begin
-LONGEST = 1200        # characters of a refusal: a sentence, with the paths in it
+SECONDS = 10  # of a processor that a case may take
+WAITING = 60  # seconds by the clock: a case may also wait, and the machine be busy with others
+MEMORY = 3 << 30  # bytes of address space that cases may take beside what the program holds when they begin
+LONGEST = 1200  # characters of a refusal: a sentence, with the paths in it
 
 # Audit events that no case may raise, whatever is in it.
-STARTS = ("os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile", "pty.spawn",
-          "subprocess.Popen")
+STARTS = (
+    "os.system",
+    "os.exec",
+    "os.fork",
+    "os.forkpty",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.startfile",
+    "pty.spawn",
+    "subprocess.Popen",
+)
 REACHES = ("socket.bind", "socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto")
 # Events that change files, and which of their arguments are paths.
-CHANGES = {"os.chmod": 1, "os.chown": 1, "os.link": 2, "os.mkdir": 1, "os.remove": 1, "os.rename": 2, "os.rmdir": 1,
-           "os.symlink": 2, "os.truncate": 1, "os.utime": 1, "shutil.copyfile": 2, "shutil.move": 2, "shutil.rmtree": 1}
+CHANGES = {
+    "os.chmod": 1,
+    "os.chown": 1,
+    "os.link": 2,
+    "os.mkdir": 1,
+    "os.remove": 1,
+    "os.rename": 2,
+    "os.rmdir": 1,
+    "os.symlink": 2,
+    "os.truncate": 1,
+    "os.utime": 1,
+    "shutil.copyfile": 2,
+    "shutil.move": 2,
+    "shutil.rmtree": 1,
+}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -45,11 +69,14 @@ class Watch:
         held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (held + memory, resource.getrlimit(resource.RLIMIT_AS)[1]))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        for timer in (signal.SIGPROF, signal.SIGALRM):  # tells where it was, and ends the process
+            faulthandler.register(timer, chain=True)
         sys.addaudithook(self._hear)
 
     def case(self, run: Callable[[], object], refusals: tuple[type[BaseException], ...]) -> None:
         """One case: it passes, or is refused by one of `refusals` in a sentence of ours; else `Failure`."""
-        faulthandler.dump_traceback_later(SECONDS, exit=True)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, WAITING)
         self.seen.clear()
         self.inside = True
         try:
@@ -65,7 +92,8 @@ class Watch:
             raise Failure(f"no sentence\n{traceback.format_exc()}") from None
         finally:
             self.inside = False
-            faulthandler.cancel_dump_traceback_later()
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.setitimer(signal.ITIMER_REAL, 0)
         if self.seen:
             raise Failure(f"it did {self.seen}")
 
@@ -83,7 +111,7 @@ class Watch:
         if event == "open":
             path, _, flags = args
             return bool(flags & WRITING) and not self._may_write(path)
-        return event in CHANGES and not all(map(self._may_write, args[:CHANGES[event]]))
+        return event in CHANGES and not all(map(self._may_write, args[: CHANGES[event]]))
 
     def _may_write(self, path: object) -> bool:
         if isinstance(path, int):  # a descriptor: what it leads to was opened, and heard of, before

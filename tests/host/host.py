@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 PACK = Path(__file__).resolve().parents[2]
-FOR_TESTS = [Path(__file__).resolve().parent / name for name in ("odd_inputs", "fuzzed_nodes")]  # packs of this host only
+FOR_TESTS = [Path(__file__).resolve().parent / name for name in ("odd_inputs", "fuzzed_nodes")]  # this host's packs
 
 Workflow = dict[str, dict]
 

@@ -103,6 +103,21 @@ def test_a_setting_or_input_that_cannot_be(host, case):
     assert all(word in message for word in words), message
 
 
+LINKED = {"number": node("PrimitiveFloat", value=1e9)}  # what another node sends, the host does not check
+
+BAD_LINKS = {
+    "too large": (refined(mask(), grow=["number", 0]) | LINKED,
+                  "grow is 1000000000.0; expected a number from -256.0 to 256.0"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LINKS)
+def test_a_value_from_another_node_that_cannot_be(host, case):
+    workflow, words = BAD_LINKS[case]
+    message = host.fail(workflow)
+    assert words in message and len(message) < 500, message
+
+
 @pytest.mark.parametrize("workflow", [segmented(picture(frames=0)), refined(mask(frames=0))], ids=["picture", "mask"])
 def test_an_empty_batch_is_no_error(host, workflow):
     output = ["segment", 0] if "segment" in workflow else ["refine", 0]

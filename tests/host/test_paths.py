@@ -1,4 +1,4 @@
-"""Names that come with a workflow: nothing outside the models folders is read, nothing outside the output is written."""
+"""Names that come with a workflow: nothing outside the models folders is read, nothing outside the output written."""
 
 from __future__ import annotations
 
@@ -13,10 +13,29 @@ from workflow import load, node, segmented
 NANO = PACK / "weights" / "birefnet-nano.safetensors"
 CLIP = PACK / "tests" / "fuzz" / "seeds" / "videos" / "clip.mp4"
 
-CLIMBING = ["../secret.safetensors", "..\\secret.safetensors", "{base}/secret.safetensors", "sub/../../../secret.safetensors",
-            "C:\\secret.safetensors", "\\\\server\\share\\secret.safetensors", "//server/secret.safetensors"]
-NO_NAMES = ["CON", "aux.safetensors", "sub/NUL.pth", "COM1", "a\0.safetensors", "a\n.safetensors", "secret.safetensors.",
-            "secret.safetensors ", "x" * 300, "a/" * 600, "\u202esrotcsnet.terces", ""]
+CLIMBING = [
+    "../secret.safetensors",
+    "..\\secret.safetensors",
+    "{base}/secret.safetensors",
+    "sub/../../../secret.safetensors",
+    "C:\\secret.safetensors",
+    "\\\\server\\share\\secret.safetensors",
+    "//server/secret.safetensors",
+]
+NO_NAMES = [
+    "CON",
+    "aux.safetensors",
+    "sub/NUL.pth",
+    "COM1",
+    "a\0.safetensors",
+    "a\n.safetensors",
+    "secret.safetensors.",
+    "secret.safetensors ",
+    "x" * 300,
+    "a/" * 600,
+    "\u202esrotcsnet.terces",
+    "",
+]
 
 
 @pytest.fixture
@@ -39,16 +58,34 @@ def loading(name: str) -> dict:
 
 
 def matting(clip: str, prefix: str) -> dict:
-    inputs = {"model": ["model", 0], "video": ["video", 0], "output": "mask", "colour": "white", "fit": "fill", "quality": "small",
-              "clean_edges": False, "smoothing": 0.0, "size": 64, "frames_per_pass": 0, "filename_prefix": prefix}
-    return {"model": load(), "video": node("LoadVideo", file=clip), "matted": node("BiRefVideo", **inputs),
-            "path": node("PreviewAny", source=["matted", 1])}
+    inputs = {
+        "model": ["model", 0],
+        "video": ["video", 0],
+        "output": "mask",
+        "colour": "white",
+        "fit": "fill",
+        "quality": "small",
+        "clean_edges": False,
+        "smoothing": 0.0,
+        "size": 64,
+        "frames_per_pass": 0,
+        "filename_prefix": prefix,
+    }
+    return {
+        "model": load(),
+        "video": node("LoadVideo", file=clip),
+        "matted": node("BiRefVideo", **inputs),
+        "path": node("PreviewAny", source=["matted", 1]),
+    }
 
 
 def everything(folder: Path) -> set[Path]:
     """All files in the host's folder and beside it, but not in the output folder."""
-    return {path for path in folder.parent.rglob("*")
-            if not path.is_relative_to(folder / "output") and "custom_nodes" not in path.parts}
+    return {
+        path
+        for path in folder.parent.rglob("*")
+        if not path.is_relative_to(folder / "output") and "custom_nodes" not in path.parts
+    }
 
 
 def one_sentence(message: str, words: str) -> None:
@@ -69,10 +106,19 @@ def test_what_is_no_checkpoints_name(host, secret, name):
 
 
 def test_the_one_node_cut_out_is_no_way_round(host, secret):
-    workflow = {"image": node("EmptyImage", width=32, height=32, batch_size=1, color=0),
-                "cut": node("BiRefRemoveBackground", image=["image", 0], checkpoint=str(secret), background="transparent",
-                            colour="white", clean_edges=False, fetch=False),
-                "shown": node("MaskPreview", mask=["cut", 1])}
+    workflow = {
+        "image": node("EmptyImage", width=32, height=32, batch_size=1, color=0),
+        "cut": node(
+            "BiRefRemoveBackground",
+            image=["image", 0],
+            checkpoint=str(secret),
+            background="transparent",
+            colour="white",
+            clean_edges=False,
+            fetch=False,
+        ),
+        "shown": node("MaskPreview", mask=["cut", 1]),
+    }
     one_sentence(host.fail(workflow), "leads out of the models folders")
 
 
@@ -86,8 +132,11 @@ def test_a_link_that_the_user_made_is_followed(host, secret):
         link.unlink()
 
 
-@pytest.mark.parametrize("prefix", [*(name.replace(".safetensors", "") for name in CLIMBING), *NO_NAMES, "video/..", "%year%/../../x",
-                                    "."], ids=ascii)
+@pytest.mark.parametrize(
+    "prefix",
+    [*(name.replace(".safetensors", "") for name in CLIMBING), *NO_NAMES, "video/..", "%year%/../../x", "."],
+    ids=ascii,
+)
 def test_a_video_is_written_below_the_output_folder_or_not_at_all(host, clip, prefix):
     before = everything(host.base)
     message = host.fail(matting(clip, prefix.replace("{base}", str(host.base))))

@@ -32,6 +32,13 @@ def start(folder: Path):
 
 
 KINDS = (
-    Bytes("journals", "bytes of an evaluation's journal", 8, start, lambda: (), seeds="journals",
-          instrument=("birefnet.evaluation.run",)),
+    Bytes(
+        "journals",
+        "bytes of an evaluation's journal",
+        8,
+        start,
+        lambda: (),
+        seeds="journals",
+        instrument=("birefnet.evaluation.run",),
+    ),
 )

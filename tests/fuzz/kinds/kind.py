@@ -9,15 +9,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Kind:
-    """Cases that hypothesis builds. `start(folder)` imports what is tested and gives what runs a case in that folder."""
+    """Cases that hypothesis builds. `start(folder)` imports what is tested and gives what runs a case there."""
 
     name: str
     about: str
-    share: float                                            # of all cases, against the other kinds'
+    share: float  # of all cases, against the other kinds'
     start: Callable[[Path], Callable[[object], object]]
     refusals: Callable[[], tuple[type[BaseException], ...]]  # asked once all is imported
-    cases: Callable[[], object] | None = None               # a strategy
-    loopback: bool = False                                  # whether it may talk to a server on this machine
+    cases: Callable[[], object] | None = None  # a strategy
+    loopback: bool = False  # whether it may talk to a server on this machine
 
 
 @dataclass(frozen=True)

@@ -6,21 +6,72 @@ from pathlib import Path
 
 from .kind import Kind
 
-PARTS = ("..", ".", "", "~", "a", "General.safetensors", "secret.safetensors", "CON", "nul.pth", "AUX.safetensors", "COM1", "lpt9.x",
-         "C:", "c:\\", "\\\\server\\share", "\\\\?\\C:\\", "file:", "%2e%2e", "．．", "‥", "a" * 300, "\0", "\n", "\u202e",
-         "\ud800", "a.", "a ", " ", "BiRefNet", "birefnet-nano", "BiRefNet" + "-fp16" * 60, "link", "RMBG-2.0", "é", "e\u0301",
-         "linked.safetensors", "-fp16-epoch-3", "$HOME", "`id`", ";", "|", "*", "?", "<>")
+PARTS = (
+    "..",
+    ".",
+    "",
+    "~",
+    "a",
+    "General.safetensors",
+    "secret.safetensors",
+    "CON",
+    "nul.pth",
+    "AUX.safetensors",
+    "COM1",
+    "lpt9.x",
+    "C:",
+    "c:\\",
+    "\\\\server\\share",
+    "\\\\?\\C:\\",
+    "file:",
+    "%2e%2e",
+    "．．",
+    "‥",
+    "a" * 300,
+    "\0",
+    "\n",
+    "\u202e",
+    "\ud800",
+    "a.",
+    "a ",
+    " ",
+    "BiRefNet",
+    "birefnet-nano",
+    "BiRefNet" + "-fp16" * 60,
+    "link",
+    "RMBG-2.0",
+    "é",
+    "e\u0301",
+    "linked.safetensors",
+    "-fp16-epoch-3",
+    "$HOME",
+    "`id`",
+    ";",
+    "|",
+    "*",
+    "?",
+    "<>",
+)
 
 
 def names():
     from hypothesis import strategies as st
 
     part = st.one_of(st.sampled_from(PARTS), st.text(max_size=8))
-    joined = st.tuples(st.sampled_from(["/", "\\", "//", ""]), st.lists(part, max_size=6)).map(lambda pair: pair[0].join(pair[1]))
+    joined = st.tuples(st.sampled_from(["/", "\\", "//", ""]), st.lists(part, max_size=6)).map(
+        lambda pair: pair[0].join(pair[1])
+    )
     long = st.tuples(st.sampled_from(["-fp16", "a", "../", "-_. ", "x/", "(a|"]), st.integers(100, 200_000)).map(
-        lambda pair: pair[0] * pair[1])
-    return st.one_of(joined, joined, joined, st.sampled_from((*PARTS, "sub/a.pth", "SUB\\A.PTH", "sub/../General.safetensors")),
-                     st.text(), long)
+        lambda pair: pair[0] * pair[1]
+    )
+    return st.one_of(
+        joined,
+        joined,
+        joined,
+        st.sampled_from((*PARTS, "sub/a.pth", "SUB\\A.PTH", "sub/../General.safetensors")),
+        st.text(),
+        long,
+    )
 
 
 def refusals() -> tuple[type[BaseException], ...]:
@@ -49,6 +100,4 @@ def start(folder: Path):
     return find
 
 
-KINDS = (
-    Kind("names", "names of checkpoints as a workflow may have them", 10, start, refusals, names),
-)
+KINDS = (Kind("names", "names of checkpoints as a workflow may have them", 10, start, refusals, names),)

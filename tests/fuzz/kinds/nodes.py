@@ -25,13 +25,21 @@ class InHost:
         from floor import comfyui_0_3_75
         from host import Host
 
-        with tempfile.TemporaryDirectory(prefix="fuzz-host-") as folder, Host(comfyui_0_3_75(), Path(folder), sys.executable) as host:
+        with (
+            tempfile.TemporaryDirectory(prefix="fuzz-host-") as folder,
+            Host(comfyui_0_3_75(), Path(folder), sys.executable) as host,
+        ):
             begin = time.monotonic()
             result = fuzzed(host, cases, seed)
             counts = result["counts"].values()
-            return {"taken": sum(taken for taken, _ in counts), "refused": sum(refused for _, refused in counts),
-                    "cases": sum(map(sum, counts)), "fault": result["fault"], "seconds": time.monotonic() - begin,
-                    "counts": result["counts"]}
+            return {
+                "taken": sum(taken for taken, _ in counts),
+                "refused": sum(refused for _, refused in counts),
+                "cases": sum(map(sum, counts)),
+                "fault": result["fault"],
+                "seconds": time.monotonic() - begin,
+                "counts": result["counts"],
+            }
 
 
 def fuzzed(host, cases: int, seed: int) -> dict:

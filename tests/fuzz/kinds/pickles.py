@@ -26,8 +26,11 @@ def zipped(content: bytes, compression: int = zipfile.ZIP_STORED, storage: bytes
 
 def legacy(content: bytes) -> bytes:
     """A PyTorch file of before 2020 around a pickle."""
-    parts = (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True,
-                                            "type_sizes": {"short": 2, "int": 4, "long": 4}})
+    parts = (
+        0x1950A86A20F9469CFC6C,
+        1001,
+        {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}},
+    )
     return b"".join(pickle.dumps(part, 2) for part in parts) + content
 
 
@@ -58,13 +61,24 @@ class Calls:
 
 
 CALLS = (
-    ("os.system", ("echo > ran",)), ("builtins.eval", ("open('ran', 'w')",)), ("builtins.exec", ("open('ran', 'w')",)),
-    ("builtins.open", ("ran", "w")), ("subprocess.Popen", (["true"],)), ("os.remove", ("a.safetensors",)),
-    ("shutil.rmtree", (".",)), ("importlib.import_module", ("antigravity",)), ("builtins.getattr", ("a", "upper")),
+    ("os.system", ("echo > ran",)),
+    ("builtins.eval", ("open('ran', 'w')",)),
+    ("builtins.exec", ("open('ran', 'w')",)),
+    ("builtins.open", ("ran", "w")),
+    ("subprocess.Popen", (["true"],)),
+    ("os.remove", ("a.safetensors",)),
+    ("shutil.rmtree", (".",)),
+    ("importlib.import_module", ("antigravity",)),
+    ("builtins.getattr", ("a", "upper")),
     ("torch.storage._load_from_bytes", (b"\x80\x02cos\nsystem\nX\x08\0\0\0echo>ranq\0\x85q\1R.",)),
-    ("torch.hub.load", ("a/b", "c")), ("torch.load", ("a.safetensors",)), ("builtins.bytearray", (2**45,)),
-    ("torch._utils._rebuild_parameter", (1, 2, 3)), ("collections.OrderedDict", ([(1, 2)],)),
-    ("builtins.input", ()), ("builtins.print", ("x" * 99,)), ("socket.create_connection", (("127.0.0.1", 9),)),
+    ("torch.hub.load", ("a/b", "c")),
+    ("torch.load", ("a.safetensors",)),
+    ("builtins.bytearray", (2**45,)),
+    ("torch._utils._rebuild_parameter", (1, 2, 3)),
+    ("collections.OrderedDict", ([(1, 2)],)),
+    ("builtins.input", ()),
+    ("builtins.print", ("x" * 99,)),
+    ("socket.create_connection", (("127.0.0.1", 9),)),
 )
 
 
@@ -96,19 +110,51 @@ def objects():
 
     odd = st.one_of(
         st.sampled_from(CALLS).map(lambda call: ("call", call)),
-        st.sampled_from(["expanded", "expanded weight", "strided", "sparse", "csr", "quantised", "complex", "integers",
-                         "float8", "parameter", "meta", "nested", "scalar", "nothing", "not finite"]
-                        ).map(lambda name: ("tensor", name)),
-        st.one_of(st.none(), st.integers(), st.floats(), st.text(max_size=5), st.binary(max_size=5),
-                  st.just(float("inf"))).map(lambda value: ("value", value)),
+        st.sampled_from(
+            [
+                "expanded",
+                "expanded weight",
+                "strided",
+                "sparse",
+                "csr",
+                "quantised",
+                "complex",
+                "integers",
+                "float8",
+                "parameter",
+                "meta",
+                "nested",
+                "scalar",
+                "nothing",
+                "not finite",
+            ]
+        ).map(lambda name: ("tensor", name)),
+        st.one_of(
+            st.none(), st.integers(), st.floats(), st.text(max_size=5), st.binary(max_size=5), st.just(float("inf"))
+        ).map(lambda value: ("value", value)),
     )
-    key = st.one_of(st.sampled_from(["model", "state_dict", "weight", "module.module", "bb.norm1.weight", "", "\n", "\ud800"]),
-                    st.integers(), st.tuples(), st.text(max_size=6))
-    tree = st.recursive(odd, lambda inner: st.lists(inner, max_size=3).map(lambda list_: ("list", list_))
-                        | st.dictionaries(key, inner, max_size=4).map(lambda dict_: ("dict", dict_)), max_leaves=6)
+    key = st.one_of(
+        st.sampled_from(["model", "state_dict", "weight", "module.module", "bb.norm1.weight", "", "\n", "\ud800"]),
+        st.integers(),
+        st.tuples(),
+        st.text(max_size=6),
+    )
+    tree = st.recursive(
+        odd,
+        lambda inner: (
+            st.lists(inner, max_size=3).map(lambda list_: ("list", list_))
+            | st.dictionaries(key, inner, max_size=4).map(lambda dict_: ("dict", dict_))
+        ),
+        max_leaves=6,
+    )
     base = st.sampled_from([None, None, "pvt", "swin"])
-    return st.tuples(base, st.integers(0, 900), tree, st.sampled_from([0, 0, 0, 1, 3, 2000, -1]),
-                     st.sampled_from(["zip", "zip", "legacy", "plain", "deflated", "bomb", "tar", "cut"]))
+    return st.tuples(
+        base,
+        st.integers(0, 900),
+        tree,
+        st.sampled_from([0, 0, 0, 1, 3, 2000, -1]),
+        st.sampled_from(["zip", "zip", "legacy", "plain", "deflated", "bomb", "tar", "cut"]),
+    )
 
 
 def start_objects(folder: Path):
@@ -134,7 +180,7 @@ def start_objects(folder: Path):
         base, where, tree, depth, form = case
         content = build(tree)
         if base:
-            content = {**states[base], **{name: content for name in list(states[base])[where:where + 1]}}
+            content = {**states[base], **{name: content for name in list(states[base])[where : where + 1]}}
         for _ in range(depth):
             content = {("model", "state_dict")[depth % 2]: content}
         if depth == -1:  # a circle
@@ -156,7 +202,7 @@ def stored(torch, content: object, form: str) -> bytes:
         if form in ("zip", "legacy", "cut"):
             torch.save(content, buffer, _use_new_zipfile_serialization=form != "legacy")
             data = buffer.getvalue()
-            return data[:len(data) * 2 // 3] if form == "cut" else data
+            return data[: len(data) * 2 // 3] if form == "cut" else data
         plain = pickle.dumps(content, 2)
     except Exception:
         plain = pickle.dumps({"weight": 1}, 2)
@@ -178,8 +224,21 @@ def stored(torch, content: object, form: str) -> bytes:
 
 
 KINDS = (
-    Bytes("pickles", "bytes of PyTorch files, zipped and old", 30, start_bytes, refusals, seeds="pickles",
-          instrument=("birefnet.tensorfile",)),
-    Kind("pickled objects", "PyTorch files that try to run code or hold odd tensors and nests", 6, start_objects, refusals,
-         objects),
+    Bytes(
+        "pickles",
+        "bytes of PyTorch files, zipped and old",
+        30,
+        start_bytes,
+        refusals,
+        seeds="pickles",
+        instrument=("birefnet.tensorfile",),
+    ),
+    Kind(
+        "pickled objects",
+        "PyTorch files that try to run code or hold odd tensors and nests",
+        6,
+        start_objects,
+        refusals,
+        objects,
+    ),
 )

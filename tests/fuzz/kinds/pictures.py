@@ -36,18 +36,65 @@ def start(folder: Path):
 # Pictures as Pillow writes them ---------------------------------------------------------------------------------------
 
 
-MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I", "I;16",
-         "I;16B", "F")
-FORMATS = ("AVIF", "BMP", "DDS", "DIB", "EPS", "GIF", "ICNS", "ICO", "IM", "JPEG", "JPEG2000", "MPO", "MSP", "PCX", "PDF",
-           "PNG", "PPM", "QOI", "SGI", "SPIDER", "TGA", "TIFF", "WEBP", "XBM")
+MODES = (
+    "1",
+    "L",
+    "LA",
+    "La",
+    "P",
+    "PA",
+    "RGB",
+    "RGBA",
+    "RGBa",
+    "RGBX",
+    "CMYK",
+    "YCbCr",
+    "LAB",
+    "HSV",
+    "I",
+    "I;16",
+    "I;16B",
+    "F",
+)
+FORMATS = (
+    "AVIF",
+    "BMP",
+    "DDS",
+    "DIB",
+    "EPS",
+    "GIF",
+    "ICNS",
+    "ICO",
+    "IM",
+    "JPEG",
+    "JPEG2000",
+    "MPO",
+    "MSP",
+    "PCX",
+    "PDF",
+    "PNG",
+    "PPM",
+    "QOI",
+    "SGI",
+    "SPIDER",
+    "TGA",
+    "TIFF",
+    "WEBP",
+    "XBM",
+)
 
 
 def drawn():
     from hypothesis import strategies as st
 
     side = st.sampled_from([1, 1, 2, 3, 8, 17, 64, 300])
-    extra = st.dictionaries(st.sampled_from(["exif", "icc", "animated", "transparency", "text", "dpi", "compression", "cut",
-                                             "bomb", "tail", "level"]), st.integers(0, 2**16), max_size=3)
+    extra = st.dictionaries(
+        st.sampled_from(
+            ["exif", "icc", "animated", "transparency", "text", "dpi", "compression", "cut", "bomb", "tail", "level"]
+        ),
+        st.integers(0, 2**16),
+        max_size=3,
+    )
     return st.tuples(st.sampled_from(FORMATS), st.sampled_from(MODES), side, side, extra)
 
 
@@ -88,7 +135,8 @@ def picture(kind: str, mode: str, width: int, height: int, extra: dict[str, int]
         options["dpi"] = (extra["dpi"], 0)
     if "compression" in extra:
         options["compression"] = ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "group4", "jpeg")[
-            extra["compression"] % 6]
+            extra["compression"] % 6
+        ]
     if "text" in extra:
         from PIL.PngImagePlugin import PngInfo
 
@@ -96,7 +144,7 @@ def picture(kind: str, mode: str, width: int, height: int, extra: dict[str, int]
         options["pnginfo"].add_text("k", "v" * extra["text"] * 40, zip=True)
     data = saved(image, kind, options)
     if "cut" in extra:
-        data = data[:extra["cut"] % (len(data) + 1)]
+        data = data[: extra["cut"] % (len(data) + 1)]
     if "tail" in extra:
         data += bytes(extra["tail"])
     return data
@@ -116,16 +164,34 @@ def saved(image, kind: str, options: dict) -> bytes:
 
 def bomb(width: int, height: int) -> bytes:
     """A PNG of a few bytes that says it is so large."""
+
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-            + chunk(b"IDAT", zlib.compress(bytes(100_000))) + chunk(b"IEND", b""))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(bytes(100_000)))
+        + chunk(b"IEND", b"")
+    )
 
 
 KINDS = (
-    Bytes("pictures", "bytes of picture files, read as pictures and as masks", 30, start, refusals, seeds="pictures",
-          instrument=("birefnet.pictures", "PIL.Image", "PIL.TiffImagePlugin", "PIL.PngImagePlugin")),
-    Kind("drawn pictures", "every format, mode and metadata that Pillow writes, cut off, animated, bombs", 6, start_drawn,
-         refusals, drawn),
+    Bytes(
+        "pictures",
+        "bytes of picture files, read as pictures and as masks",
+        30,
+        start,
+        refusals,
+        seeds="pictures",
+        instrument=("birefnet.pictures", "PIL.Image", "PIL.TiffImagePlugin", "PIL.PngImagePlugin"),
+    ),
+    Kind(
+        "drawn pictures",
+        "every format, mode and metadata that Pillow writes, cut off, animated, bombs",
+        6,
+        start_drawn,
+        refusals,
+        drawn,
+    ),
 )

@@ -38,6 +38,13 @@ def start(folder: Path):
 
 
 KINDS = (
-    Bytes("videos", "bytes of small clips: MP4, MOV, Matroska, WebM, AVI, TS", 10, start, refusals, seeds="videos",
-          instrument=("birefnet.video",)),
+    Bytes(
+        "videos",
+        "bytes of small clips: MP4, MOV, Matroska, WebM, AVI, TS",
+        10,
+        start,
+        refusals,
+        seeds="videos",
+        instrument=("birefnet.video",),
+    ),
 )

@@ -38,9 +38,14 @@ class FuzzNodes:
         counts, fault = {}, ""
 
         @hypothesis.seed(seed)
-        @hypothesis.settings(max_examples=cases, database=None, deadline=None, print_blob=False,
-                             suppress_health_check=list(hypothesis.HealthCheck),
-                             phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink])
+        @hypothesis.settings(
+            max_examples=cases,
+            database=None,
+            deadline=None,
+            print_blob=False,
+            suppress_health_check=list(hypothesis.HealthCheck),
+            phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
+        )
         @hypothesis.given(fuzzed.strategy())
         def test(case):
             name, values = case

@@ -14,9 +14,34 @@ CLIPS = Path(__file__).resolve().parents[2] / "fuzz" / "seeds" / "videos"
 
 # Larger values are in range too, but the work itself would take longer than a case may.
 LARGEST = {"size": 256, "megapixels": 0.2, "window": 512, "radius": 64, "frames": 9}
-WRONG = [None, "abc", "", [], {}, b"x", 10**400, 2**63, -2**63, math.nan, math.inf, -math.inf, 1e300, object]
-NAMES = ["../x", "/tmp/x", "C:\\x", "..\\x", "CON", "a/nul.txt", "a\0b", "x" * 5000, "a.", "video/", "", "link/x", "~/x", "%year%/../../x",
-         "\u202ex", "\ud800", "a/b/c", "birefnet-nano", "BiRefNet_HR", "good", "//host/x", "*", "a:b", ".", "-"]
+WRONG = [None, "abc", "", [], {}, b"x", 10**400, 2**63, -(2**63), math.nan, math.inf, -math.inf, 1e300, object]
+NAMES = [
+    "../x",
+    "/tmp/x",
+    "C:\\x",
+    "..\\x",
+    "CON",
+    "a/nul.txt",
+    "a\0b",
+    "x" * 5000,
+    "a.",
+    "video/",
+    "",
+    "link/x",
+    "~/x",
+    "%year%/../../x",
+    "\u202ex",
+    "\ud800",
+    "a/b/c",
+    "birefnet-nano",
+    "BiRefNet_HR",
+    "good",
+    "//host/x",
+    "*",
+    "a:b",
+    ".",
+    "-",
+]
 COLOURS = ["white", "#20a0ff", "rgb(1,2,nan)", "hsl(1 1% 1%)", "transparent", "#12345678", "(" * 5000]
 
 
@@ -28,12 +53,19 @@ class FlatModel:
 
     def encode_image(self, image):
         mask = torch.full(image.shape[:3], 0.7)
-        return {"": mask, "none": None, "small": mask[:, :1], "nan": mask * math.nan, "four": mask[..., None],
-                "double": mask.double() * 5, "text": "mask"}[self.odd]
+        return {
+            "": mask,
+            "none": None,
+            "small": mask[:, :1],
+            "nan": mask * math.nan,
+            "four": mask[..., None],
+            "double": mask.double() * 5,
+            "text": "mask",
+        }[self.odd]
 
 
 class Cases:
-    """Draws (node, inputs by name), where tensors, models and videos are descriptions; `execute` makes and runs them."""
+    """Draws (node, inputs by name); tensors, models and videos are descriptions, which `execute` makes and runs."""
 
     def __init__(self):
         import nodes
@@ -41,8 +73,12 @@ class Cases:
         self.nodes = {name: node for name, node in nodes.NODE_CLASS_MAPPINGS.items() if name.startswith("BiRef")}
         self.pack = next(iter(self.nodes.values())).__module__.rsplit(".", 1)[0].removesuffix(".nodes")
         self.inputs = {name: [widget for widget in node.define_schema().inputs] for name, node in self.nodes.items()}
-        self.refusals = (ValueError, self.of("weights").NotFound, self.of("weights").FetchError,
-                         self.of("nodes.passes").OutOfMemory)
+        self.refusals = (
+            ValueError,
+            self.of("weights").NotFound,
+            self.of("weights").FetchError,
+            self.of("nodes.passes").OutOfMemory,
+        )
 
     def of(self, module):
         return sys.modules[f"{self.pack}.{module}"]
@@ -51,11 +87,15 @@ class Cases:
         """Imports and kernels, before memory is limited and files are watched."""
         import av  # noqa: F401
 
-        self.nano = self.execute("BiRefLoad", {"checkpoint": "birefnet-nano", "dtype": "fp32", "device": "cpu", "fetch": False})[0]
+        self.nano = self.execute(
+            "BiRefLoad", {"checkpoint": "birefnet-nano", "dtype": "fp32", "device": "cpu", "fetch": False}
+        )[0]
         image = ("tensor", [1, 16, 24, 3], "float32", 0.5, "")
         self.execute("BiRefSegment", {"model": ("model", "nano"), "image": image, "size": 32, "frames_per_pass": 0})
         inputs = {widget.id: widget.default for widget in self.inputs["BiRefVideo"] if hasattr(widget, "default")}
-        self.execute("BiRefVideo", inputs | {"model": ("model", ""), "video": ("video", "clip.mp4"), "clean_edges": False})
+        self.execute(
+            "BiRefVideo", inputs | {"model": ("model", ""), "video": ("video", "clip.mp4"), "clean_edges": False}
+        )
         self.before = set(self.files())
 
     def files(self):
@@ -76,45 +116,74 @@ class Cases:
         mask = st.tuples(st.integers(1, 2), side, side).map(list)
         odd = st.lists(st.sampled_from([0, 1, 2, 3, 4, 7]), max_size=5)
         numbers = st.sampled_from([0.0, 0.5, 1.0, 1e30, -3.0, math.nan, math.inf])
-        kinds = st.sampled_from(["float32", "float32", "float16", "float64", "bfloat16", "uint8", "int64", "bool", "complex64"])
+        kinds = st.sampled_from(
+            ["float32", "float32", "float16", "float64", "bfloat16", "uint8", "int64", "bool", "complex64"]
+        )
         layouts = st.sampled_from(["", "", "", "noise", "noise", "strided", "expanded", "sparse", "meta"])
         wrong = st.sampled_from(WRONG)
 
         def tensor(good):
-            usual = st.tuples(st.just("tensor"), good, st.just("float32"), st.sampled_from([0.0, 0.5, 1.0]),
-                              st.sampled_from(["noise", "", "strided"]))
+            usual = st.tuples(
+                st.just("tensor"),
+                good,
+                st.just("float32"),
+                st.sampled_from([0.0, 0.5, 1.0]),
+                st.sampled_from(["noise", "", "strided"]),
+            )
             strange = st.tuples(st.just("tensor"), st.one_of(good, odd), kinds, numbers, layouts)
             return st.one_of(usual, usual, usual, usual, strange, strange, wrong)
 
         def value(widget):
             if isinstance(widget, io.Int.Input):
                 most = min(widget.max, LARGEST.get(widget.id, widget.max))
-                edges = [n for n in (widget.min, most, widget.min - 1, widget.max + 1, -1, 0, 1.5, True) if n <= most or n > widget.max]
-                return st.one_of(st.just(widget.default), st.integers(widget.min, min(most, widget.min + 64)), st.sampled_from(edges),
-                                 wrong)
+                edges = [
+                    n
+                    for n in (widget.min, most, widget.min - 1, widget.max + 1, -1, 0, 1.5, True)
+                    if n <= most or n > widget.max
+                ]
+                return st.one_of(
+                    st.just(widget.default),
+                    st.integers(widget.min, min(most, widget.min + 64)),
+                    st.sampled_from(edges),
+                    wrong,
+                )
             if isinstance(widget, io.Float.Input):
                 most = min(widget.max, LARGEST.get(widget.id, widget.max))
-                return st.one_of(st.just(widget.default), st.floats(widget.min, most), st.sampled_from(
-                    [widget.min, most, widget.min - 1e-3, widget.max + 1e-3, 0]), wrong)
+                return st.one_of(
+                    st.just(widget.default),
+                    st.floats(widget.min, most),
+                    st.sampled_from([widget.min, most, widget.min - 1e-3, widget.max + 1e-3, 0]),
+                    wrong,
+                )
             if isinstance(widget, io.Combo.Input):
                 options = [name for name in widget.options if isinstance(name, str)]
                 return st.one_of(st.sampled_from(options), st.sampled_from(options), st.sampled_from(NAMES), wrong)
             if isinstance(widget, io.Boolean.Input):
                 return st.one_of(st.booleans(), st.booleans(), wrong)
             if isinstance(widget, io.String.Input):
-                return st.one_of(st.sampled_from(NAMES if "filename" in widget.id else COLOURS), st.text(max_size=9), wrong)
+                return st.one_of(
+                    st.sampled_from(NAMES if "filename" in widget.id else COLOURS), st.text(max_size=9), wrong
+                )
             kind = widget.get_io_type()
             if kind == "IMAGE":
                 return tensor(image)
             if kind == "MASK":
                 return tensor(mask)
             if kind == "BACKGROUND_REMOVAL":
-                return st.one_of(st.sampled_from(["", "", "nano", "none", "small", "nan", "four", "double", "text"]
-                                                 ).map(lambda name: ("model", name)), wrong)
+                return st.one_of(
+                    st.sampled_from(["", "", "nano", "none", "small", "nan", "four", "double", "text"]).map(
+                        lambda name: ("model", name)
+                    ),
+                    wrong,
+                )
             if kind == "VIDEO":
-                return st.one_of(st.sampled_from(sorted(path.name for path in CLIPS.iterdir())).map(lambda name: ("video", name)),
-                                 st.tuples(st.just("pictures"), tensor(image), st.sampled_from([25, 0, -1, Fraction(1, 1000), 10**6])),
-                                 wrong)
+                return st.one_of(
+                    st.sampled_from(sorted(path.name for path in CLIPS.iterdir())).map(lambda name: ("video", name)),
+                    st.tuples(
+                        st.just("pictures"), tensor(image), st.sampled_from([25, 0, -1, Fraction(1, 1000), 10**6])
+                    ),
+                    wrong,
+                )
             if kind == "BOUNDING_BOX":
                 number = st.one_of(st.integers(-9, 40), st.sampled_from([math.nan, 1e30, "x", None]))
                 box = st.fixed_dictionaries({side: number for side in ("x", "y", "width", "height")})
@@ -124,11 +193,19 @@ class Cases:
         def inputs(name):
             required = {widget.id: value(widget) for widget in self.inputs[name] if not widget.optional}
             optional = {widget.id: value(widget) for widget in self.inputs[name] if widget.optional}
-            usual = {widget.id: widget.default for widget in self.inputs[name] if getattr(widget, "default", None) is not None}
+            usual = {
+                widget.id: widget.default
+                for widget in self.inputs[name]
+                if getattr(widget, "default", None) is not None
+            }
             # Most widgets at their defaults, or hardly any case would get beyond them.
             drawn = st.fixed_dictionaries(required, optional=optional)
             return st.tuples(drawn, st.sets(st.sampled_from(sorted(usual) or [""]))).map(
-                lambda pair: (name, {**pair[0], **{key: usual[key] for key in usual if key not in pair[1] and key in pair[0]}}))
+                lambda pair: (
+                    name,
+                    {**pair[0], **{key: usual[key] for key in usual if key not in pair[1] and key in pair[0]}},
+                )
+            )
 
         return st.one_of([inputs(name) for name in self.nodes])
 

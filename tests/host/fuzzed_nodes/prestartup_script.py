@@ -5,8 +5,18 @@ import sys
 import types
 
 PACK = f"custom_nodes{os.sep}comfyui-biref{os.sep}"
-STARTS = {"os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "subprocess.Popen", "socket.bind",
-          "socket.connect", "socket.getaddrinfo"}
+STARTS = {
+    "os.system",
+    "os.exec",
+    "os.fork",
+    "os.forkpty",
+    "os.posix_spawn",
+    "os.spawn",
+    "subprocess.Popen",
+    "socket.bind",
+    "socket.connect",
+    "socket.getaddrinfo",
+}
 
 watch = sys.modules["import_watch"] = types.ModuleType("import_watch")
 watch.heard, watch.imported = [], 0
