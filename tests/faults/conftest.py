@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -48,6 +51,33 @@ def photos(tmp_path) -> Path:
         blobs = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), dtype=np.uint8)
         Image.fromarray(blobs).resize((60, 40), Image.Resampling.BICUBIC).save(folder / f"{seed}.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory):
+    """The weights' tests' hub on loopback, and a server that starts commands which fetch from it."""
+    from killing import Server
+
+    spec = importlib.util.spec_from_file_location("weights_hub", HERE.parent / "weights" / "conftest.py")
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with module.serving(tmp_path_factory.mktemp("home")) as hub, \
+            Server(tmp_path_factory.mktemp("server") / "log", **hub.environment()) as server:
+        yield hub, server, dataclasses.asdict(hub)
+
+
+@pytest.fixture
+def hub(running):
+    """As it is when it behaves."""
+    state, _, usual = running
+    for name, value in usual.items():
+        setattr(state, name, copy.copy(value))
+    return state
+
+
+@pytest.fixture
+def server(running):
+    return running[1]
 
 
 @pytest.fixture(scope="session")
