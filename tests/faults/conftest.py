@@ -93,5 +93,7 @@ def faulty_host(tiny, tiny_swin, tmp_path_factory):
     (base / "models" / "BiRefNet").mkdir(parents=True)
     for file in (tiny, tiny_swin):
         (base / "models" / "BiRefNet" / file.name).write_bytes(file.read_bytes())
-    with Host(home, base, python) as running:
-        yield running
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # two threads that wait for each other are slow on a busy machine
+        with Host(home, base, python) as running:
+            yield running

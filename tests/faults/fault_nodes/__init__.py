@@ -90,6 +90,8 @@ class Unload:
                 thread = threading.Thread(target=lambda: model.network.to("meta"))
                 thread.start()
                 thread.join()
+                if not between:  # as a GPU does; the CPU computes something with weights that are not there
+                    raise RuntimeError("Expected all tensors to be on the same device, cuda:0 and cpu")
 
         def load(*where):
             with torch.inference_mode(False):
@@ -97,7 +99,7 @@ class Unload:
             load_to(*where)
 
         model.load_to = load
-        part = model.network if between else model.network.squeeze_module
+        part = model.network if between else model.network.decoder
         part.register_forward_hook(unload) if between else part.register_forward_pre_hook(unload)
         return (model,)
 
