@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -51,6 +54,33 @@ def photos(tmp_path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def running(tmp_path_factory):
+    """The weights' tests' hub on loopback, and a server that starts commands which fetch from it."""
+    from killing import Server
+
+    spec = importlib.util.spec_from_file_location("weights_hub", HERE.parent / "weights" / "conftest.py")
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with module.serving(tmp_path_factory.mktemp("home")) as hub, \
+            Server(tmp_path_factory.mktemp("server") / "log", **hub.environment()) as server:
+        yield hub, server, dataclasses.asdict(hub)
+
+
+@pytest.fixture
+def hub(running):
+    """As it is when it behaves."""
+    state, _, usual = running
+    for name, value in usual.items():
+        setattr(state, name, copy.copy(value))
+    return state
+
+
+@pytest.fixture
+def server(running):
+    return running[1]
+
+
+@pytest.fixture(scope="session")
 def faulty_host(tiny, tiny_swin, tmp_path_factory):
     """A running ComfyUI with the nodes of `fault_nodes` and two tiny checkpoints."""
     from floor import comfyui
@@ -63,5 +93,7 @@ def faulty_host(tiny, tiny_swin, tmp_path_factory):
     (base / "models" / "BiRefNet").mkdir(parents=True)
     for file in (tiny, tiny_swin):
         (base / "models" / "BiRefNet" / file.name).write_bytes(file.read_bytes())
-    with Host(home, base, python) as running:
-        yield running
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # two threads that wait for each other are slow on a busy machine
+        with Host(home, base, python) as running:
+            yield running

@@ -1,7 +1,8 @@
 """A process that has imported everything and forks for each command line, so that kills land in the work itself.
 
 Reads lines of JSON: {"run": [arguments of python -m birefnet], "log": FILE} answers {"pid": N}; {"wait": N} answers
-{"status": CODE}, negative for a signal. {"save": FILE, "of": CHECKPOINT} runs birefnet.save over and over.
+{"status": CODE}, negative for a signal. {"save": FILE, "of": CHECKPOINT} runs birefnet.save over and over;
+{"fetch": NAME, "to": FOLDER} fetches and loads.
 """
 
 from __future__ import annotations
@@ -43,6 +44,12 @@ def run(order: dict) -> int:
         network = birefnet.load(order["of"], form="plain")
         for _ in range(order["times"]):
             birefnet.save(network, order["save"])
+        return 0
+    if "fetch" in order:
+        import birefnet
+        import weights
+
+        birefnet.load(weights.fetch(order["fetch"], order["to"]), heads=(1, 1, 2, 2))
         return 0
     from birefnet.__main__ import main
 

@@ -36,8 +36,8 @@ class Server:
         return self
 
     def __exit__(self, *_) -> None:
-        self.process.stdin.close()
-        self.process.wait(10)
+        self.process.kill()
+        self.process.communicate()
 
     def start(self, order: dict) -> int:
         return self._ask(order | {"log": str(self.log)})["pid"]

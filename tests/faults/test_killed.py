@@ -8,35 +8,17 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import sys
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from given import clip
-from killing import Server, kill_again_and_again, listed, read_checkpoint
+from killing import kill_again_and_again, listed, read_checkpoint
 from PIL import Image
 
 KILLS = int(os.environ.get("KILLS", 6))
 HERE = Path(__file__).resolve().parent
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory):
-    """The weights' tests' hub on loopback, with a file that takes a third of a second to fetch."""
-    spec = importlib.util.spec_from_file_location("weights_hub", HERE.parent / "weights" / "conftest.py")
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    with module.serving(tmp_path_factory.mktemp("home")) as state:
-        state.seconds_per_mb = 0.01
-        yield state
-
-
-@pytest.fixture(scope="module")
-def server(hub, tmp_path_factory):
-    with Server(tmp_path_factory.mktemp("server") / "log", **hub.environment()) as running:
-        yield running
 
 
 def told(what: str, killed) -> None:
@@ -49,6 +31,7 @@ def test_fetch(server, hub, tmp_path):
         assert [path.name for path in listed(tmp_path)] == ["BiRefNet.safetensors"]
         assert (tmp_path / "BiRefNet.safetensors").read_bytes() == hub.content
 
+    hub.seconds_per_mb = 0.01  # a third of a second for the file
     told("fetch", kill_again_and_again(server, {"run": ["fetch", "BiRefNet", "--to", str(tmp_path)]}, tmp_path, KILLS,
                                        finished=finished))
 

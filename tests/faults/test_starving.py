@@ -20,7 +20,7 @@ import birefnet
 from birefnet import memory
 
 ROOT = Path(__file__).resolve().parents[2]
-TRIES = int(os.environ.get("TRIES", 25))
+TRIES = int(os.environ.get("TRIES", 20))
 
 
 def alive() -> int:

@@ -14,7 +14,7 @@ from given import clip
 from PIL import Image
 from workflow import load, node
 
-TRIES = int(os.environ.get("TRIES", 10))
+TRIES = int(os.environ.get("TRIES", 6))
 SENTENCE = "OutOfMemory: out of memory"
 
 # Nodes, their widgets, their sockets, and whether a single failure is got over by smaller passes.

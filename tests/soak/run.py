@@ -205,6 +205,7 @@ def soaking(folder: Path, seed: int = 0):
         (inputs / name).write_bytes((ROOT / "tests" / "data" / name).read_bytes())
     with Image.open(inputs / PHOTOS[0]) as photo:
         clip(inputs / "clip.mp4", photo.convert("RGB"), frames=5, size=(96, 72))
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the host: two threads that wait for each other are slow when busy
     with Host(home, folder, python) as host:
         yield Soak(host, seed)
 

@@ -63,7 +63,7 @@ class Starve:
 
 class Unload:
     """A model whose network is unloaded by another thread while it runs, `times` times, as an extension that frees
-    memory may do; the network then has another dtype, as on a GPU it would be on another device."""
+    memory may do: its weights are then on another device, on which they stay until it is loaded again."""
 
     CATEGORY, FUNCTION, RETURN_TYPES = "tests", "make", ("BACKGROUND_REMOVAL",)
 
@@ -82,16 +82,24 @@ class Unload:
         model = copy.copy(model)
         model.network = copy.deepcopy(model.network)
         model.patchers = {}
-        left = [times]
+        left, weights, load_to = [times], model.network.state_dict(), model.load_to
 
         def unload(*_):
             if left[0]:
                 left[0] -= 1
-                thread = threading.Thread(target=lambda: model.network.to(torch.float64))
+                thread = threading.Thread(target=lambda: model.network.to("meta"))
                 thread.start()
                 thread.join()
+                if not between:  # as a GPU does; the CPU computes something with weights that are not there
+                    raise RuntimeError("Expected all tensors to be on the same device, cuda:0 and cpu")
 
-        part = model.network if between else model.network.squeeze_module
+        def load(*where):
+            with torch.inference_mode(False):
+                model.network.load_state_dict(weights, assign=True)
+            load_to(*where)
+
+        model.load_to = load
+        part = model.network if between else model.network.decoder
         part.register_forward_hook(unload) if between else part.register_forward_pre_hook(unload)
         return (model,)
 
