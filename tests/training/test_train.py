@@ -245,7 +245,6 @@ def test_the_default_checkpoints_recipe_is_one_command(cache, tmp_path):
     (["--hold-out", "0.99"], "nothing would be left of 10 pictures"),
     (["--backgrounds", "gone"], "--backgrounds gone: no pictures found there"),
     (["--recipe", "nano", "--epochs", "3"], "do not apply"),
-    (["--recipe", "nano", "--batch", "3"], "must be even"),
 ])
 def test_mistakes_are_one_sentence(pairs, tmp_path, capsys, arguments, message):
     assert train(pairs, tmp_path / "run", "--steps", 1, *arguments) == 1 if "--epochs" not in arguments else (

@@ -112,8 +112,6 @@ def from_cache(args: argparse.Namespace, run: RunFolder, processes: Processes) -
     init = args.init or SCRATCH
     beginning = begin(init, "nano" if init == SCRATCH else args.build, args.seed)
     plan = planned(args, replace(composites.PLAN, task=args.task or "general"), processes)
-    if plan.batch // processes.count % 2:
-        raise CommandError(f"--batch {plan.batch}: half of each process's pictures are new, so its number must be even")
     for cache in {args.data, *(phase.pictures for phase in plan.phases if phase.pictures)}:
         if processes.first and not (cache / "index.json").exists():
             say(f"packing pictures into {cache}")
@@ -126,12 +124,14 @@ def from_cache(args: argparse.Namespace, run: RunFolder, processes: Processes) -
     if args.validate:
         validation = gather(args.validate, None, 0, args.skip_bad, args.seed, run.checked, usual_workers(),
                             processes).pairs
-    composites.without_dropout(beginning.model)
+    model = composites.without_dropout(beginning.model)
+    if init != SCRATCH:  # as it was before its own export
+        model = composites.surer(model, 1 / composites.GAIN)
     source = composites.Composites(args.data, plan, processes.rank, processes.count)
     settings = {"recipe": args.recipe, **plan.describe(), "init": init, "data": str(args.data.resolve()),
                 "held_out": len(validation) or None}
     metadata = {**beginning.metadata, **composites.METADATA, **origin()}
-    return Setup(beginning.model, plan, source, validation, settings,
+    return Setup(model, plan, source, validation, settings,
                  Export(metadata, torch.float16, composites.surer))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import deque
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -17,27 +16,19 @@ Item = tuple[Tensor, Tensor]  # images uint8 [n,3,h,w] and alphas uint8 [n,1,h,w
 
 
 class Source(Protocol):
-    """Where a run's pictures come from. `item` is called in workers, `batch` in the training process."""
-
-    reach: int  # how many items before its own a batch is made of
+    """Where a run's pictures come from; asked in worker processes."""
 
     def item(self, step: int) -> Item:
-        """What is new at a step."""
-
-    def batch(self, step: int, items: list[Item]) -> tuple[Tensor, Tensor]:
-        """Images [B,3,h,w] and alphas [B,1,h,w] in 0..1, from the items of the steps in reach, oldest first."""
+        """What is learnt from at a step."""
 
 
 def batches(source: Source, start: int, stop: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of steps start..stop − 1; without workers they are made in this process."""
-    first = max(start - source.reach, 0)
-    loader = DataLoader(_Items(source, first, stop), batch_size=None, num_workers=workers,
+    """Images [B,3,h,w] and alphas [B,1,h,w] in 0..1 of steps start..stop − 1; without workers they are made in this
+    process."""
+    loader = DataLoader(_Items(source, start, stop), batch_size=None, num_workers=workers,
                         prefetch_factor=AHEAD if workers else None, worker_init_fn=_politely)
-    held: deque[Item] = deque(maxlen=source.reach + 1)
-    for step, item in enumerate(loader, first):
-        held.append(item)
-        if step >= start:
-            yield source.batch(step, list(held))
+    for images, alphas in loader:
+        yield images.float() / 255, alphas.float() / 255
 
 
 class _Items(Dataset):

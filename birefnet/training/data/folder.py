@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ...evaluation.pairs import Pair
 from ..plan import Plan
@@ -21,8 +20,6 @@ class Folder:
     Epochs follow each other without a gap: a batch that ends one begins the next. Of a batch, process `rank` of
     `processes` gets its part, so that all of them together see what a single process would.
     """
-
-    reach = 0
 
     def __init__(self, pairs: Sequence[Pair], plan: Plan, backgrounds: Sequence[Path] = (), rank: int = 0,
                  processes: int = 1) -> None:
@@ -43,7 +40,3 @@ class Folder:
                           self.plan.augmentations, self.backgrounds) for epoch, index in self.places(step)]
         images, alphas = zip(*samples)
         return torch.stack(images), torch.stack(alphas)
-
-    def batch(self, step: int, items: list[Item]) -> tuple[Tensor, Tensor]:
-        images, alphas = items[-1]
-        return images.float() / 255, alphas.float() / 255
