@@ -6,7 +6,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from .case import Cases
+from .case import Cases, writable
 
 FUZZ = Path(__file__).resolve().parents[2] / "fuzz"
 
@@ -34,32 +34,32 @@ class FuzzNodes:
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(base / "temp" / "hypothesis")
         fuzzed = Cases()
         fuzzed.warm()
-        watch = Watch(base / "output", base / "temp")
+        watch = Watch(*writable(base))
         counts, fault = {}, ""
 
-        @hypothesis.seed(seed)
-        @hypothesis.settings(
-            max_examples=cases,
-            database=None,
-            deadline=None,
-            print_blob=False,
-            suppress_health_check=list(hypothesis.HealthCheck),
-            phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
-        )
-        @hypothesis.given(fuzzed.strategy())
-        def test(case):
-            name, values = case
-            (base / "temp" / "case").write_text(repr(case), errors="backslashreplace")
+        def fuzz(name):
+            @hypothesis.seed(seed)
+            @hypothesis.settings(
+                max_examples=max(1, cases // len(fuzzed.nodes)), database=None, deadline=None, print_blob=False,
+                suppress_health_check=list(hypothesis.HealthCheck),
+                phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink])
+            @hypothesis.given(fuzzed.strategy(name))
+            def test(values):
+                (base / "temp" / "case").write_text(f"{name} {values!r}", errors="backslashreplace")
+                try:
+                    watch.case(lambda: fuzzed.execute(name, values), fuzzed.refusals)
+                except Failure as failure:
+                    raise AssertionError(str(failure)) from None
+
             before = watch.taken, watch.refused
             try:
-                watch.case(lambda: fuzzed.execute(name, values), fuzzed.refusals)
-            except Failure as failure:
-                raise AssertionError(str(failure)) from None
-            taken, refused = counts.get(name, (0, 0))
-            counts[name] = taken + watch.taken - before[0], refused + watch.refused - before[1]
+                test()
+            finally:
+                counts[name] = watch.taken - before[0], watch.refused - before[1]
 
         try:
-            test()
+            for name in fuzzed.nodes:
+                fuzz(name)
         except BaseException:
             fault = traceback.format_exc()
         elsewhere = fuzzed.outside(base)

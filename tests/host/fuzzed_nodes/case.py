@@ -13,7 +13,7 @@ from comfy_api.util import VideoComponents
 CLIPS = Path(__file__).resolve().parents[2] / "fuzz" / "seeds" / "videos"
 
 # Larger values are in range too, but the work itself would take longer than a case may.
-LARGEST = {"size": 256, "megapixels": 0.2, "window": 512, "radius": 64, "frames": 9}
+LARGEST = {"size": 256, "megapixels": 0.2, "window": 512, "radius": 64, "frames": 9, "steps": 2, "batch": 2, "rank": 4}
 WRONG = [None, "abc", "", [], {}, b"x", 10**400, 2**63, -(2**63), math.nan, math.inf, -math.inf, 1e300, object]
 NAMES = [
     "../x",
@@ -45,6 +45,11 @@ NAMES = [
 COLOURS = ["white", "#20a0ff", "rgb(1,2,nan)", "hsl(1 1% 1%)", "transparent", "#12345678", "(" * 5000]
 
 
+def writable(base):
+    """Where nodes may write, below the host's base directory."""
+    return base / "output", base / "temp", base / "models" / "BiRefNet" / "adapters"
+
+
 class FlatModel:
     """What another pack may send on a model socket; `odd`: how its masks are wrong."""
 
@@ -65,7 +70,7 @@ class FlatModel:
 
 
 class Cases:
-    """Draws (node, inputs by name); tensors, models and videos are descriptions, which `execute` makes and runs."""
+    """Draws a node's inputs; tensors, models and videos are descriptions, which `execute` makes and runs."""
 
     def __init__(self):
         import nodes
@@ -102,13 +107,14 @@ class Cases:
         import folder_paths
 
         base = Path(folder_paths.get_output_directory()).parent
-        inside = (base / "output", base / "temp", base / "custom_nodes")
+        inside = (*writable(base), base / "custom_nodes")
         return (path for path in base.rglob("*") if not any(path.is_relative_to(folder) for folder in inside))
 
     def outside(self, base):
         return sorted(map(str, set(self.files()) - self.before))
 
-    def strategy(self):
+    def strategy(self, name):
+        """Inputs of that node."""
         from hypothesis import strategies as st
 
         side = st.sampled_from([1, 2, 3, 5, 16, 33])
@@ -162,7 +168,7 @@ class Cases:
                 return st.one_of(st.booleans(), st.booleans(), wrong)
             if isinstance(widget, io.String.Input):
                 return st.one_of(
-                    st.sampled_from(NAMES if "filename" in widget.id else COLOURS), st.text(max_size=9), wrong
+                    st.sampled_from(NAMES if "colour" not in widget.id else COLOURS), st.text(max_size=9), wrong
                 )
             kind = widget.get_io_type()
             if kind == "IMAGE":
@@ -190,24 +196,15 @@ class Cases:
                 return st.one_of(box, st.lists(box, max_size=3), st.lists(st.lists(box, max_size=2), max_size=3), wrong)
             return st.one_of(st.just(("crop",)), st.just(("crop",)), wrong)  # BIREF_CROP
 
-        def inputs(name):
-            required = {widget.id: value(widget) for widget in self.inputs[name] if not widget.optional}
-            optional = {widget.id: value(widget) for widget in self.inputs[name] if widget.optional}
-            usual = {
-                widget.id: widget.default
-                for widget in self.inputs[name]
-                if getattr(widget, "default", None) is not None
-            }
-            # Most widgets at their defaults, or hardly any case would get beyond them.
-            drawn = st.fixed_dictionaries(required, optional=optional)
-            return st.tuples(drawn, st.sets(st.sampled_from(sorted(usual) or [""]))).map(
-                lambda pair: (
-                    name,
-                    {**pair[0], **{key: usual[key] for key in usual if key not in pair[1] and key in pair[0]}},
-                )
-            )
-
-        return st.one_of([inputs(name) for name in self.nodes])
+        required = {widget.id: value(widget) for widget in self.inputs[name] if not widget.optional}
+        optional = {widget.id: value(widget) for widget in self.inputs[name] if widget.optional}
+        usual = {widget.id: widget.default for widget in self.inputs[name]
+                 if getattr(widget, "default", None) is not None}
+        # Most widgets at their defaults, or hardly any case would get beyond them.
+        drawn = st.fixed_dictionaries(required, optional=optional)
+        odd = st.sets(st.sampled_from(sorted(usual) or [""]))
+        return st.tuples(drawn, odd).map(lambda pair: pair[0] | {
+            key: usual[key] for key in usual if key not in pair[1] and key in pair[0]})
 
     def make(self, value):
         """The thing that a description stands for."""
@@ -233,7 +230,10 @@ class Cases:
     def execute(self, name, values):
         """As the host does it."""
         node = self.nodes[name].PREPARE_CLASS_CLONE({"prompt": {}, "extra_pnginfo": {}})
-        return node.EXECUTE_NORMALIZED(**{key: self.make(value) for key, value in values.items()})
+        made = {key: self.make(value) for key, value in values.items()}
+        if node.INPUT_IS_LIST:
+            made = {key: [value] for key, value in made.items()}
+        return node.EXECUTE_NORMALIZED(**made)
 
 
 def tensor_of(shape, dtype, value, layout):
