@@ -12,12 +12,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import torch
 
 from ..evaluation.report import write_whole
+from ..whole import part_of
 
 
 class OtherRun(ValueError):
@@ -32,8 +32,7 @@ class RunFolder:
         self.checked, self.mattes, self.report = folder / "checked.json", folder / "mattes", folder / "report.html"
 
     def begin(self, settings: dict[str, object]) -> None:
-        """Write the settings down, and tidy up after a kill. Raises OtherRun where a state is there that was made with
-        others."""
+        """Write the settings down. Raises OtherRun where a state is there that was made with others."""
         settings = json.loads(json.dumps(settings))
         if self.state.exists() and self.settings.exists():
             earlier = json.loads(self.settings.read_text(encoding="utf-8"))
@@ -43,18 +42,13 @@ class RunFolder:
                 raise OtherRun(f"{self.folder} holds a run with other settings ({told}): give the same to go on, or "
                                "another folder to begin anew")
         self.folder.mkdir(parents=True, exist_ok=True)
-        for part in self.folder.rglob(".*.part"):
-            part.unlink()
         write_whole(self.settings, json.dumps(settings, indent=1).encode())
 
     def store(self, state: dict[str, object]) -> None:
         """The old state stays until the new one is whole and on the disk."""
-        part = self.state.with_suffix(".part")
-        with part.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self.state)
+        with part_of(self.state) as part:
+            torch.save(state, part.path)
+            part.keep()
 
     def stored(self) -> dict[str, object] | None:
         """The state to go on from, on the CPU; nothing in the file is executed."""

@@ -5,7 +5,6 @@ The usual run kills each a few times; `KILLS=200 python -m pytest tests/faults/t
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from pathlib import Path
@@ -103,7 +102,6 @@ def test_eval(server, tmp_path):
     told("eval", kill_again_and_again(server, order, out, KILLS, finished=finished, each=3))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("birefnet.training.engine") is None, reason="made for the training engine")
 def test_train(server, tiny, tmp_path):
     """Killed and taken up again, it ends with the numbers of a run that was left alone."""
     for number in range(4):
