@@ -155,6 +155,8 @@ class File:
             except pyav().error.InvalidDataError:
                 damaged += 1
                 continue
+            except pyav().error.FFmpegError as error:  # the decoder does not even begin with what the header says
+                raise VideoError(f"{self.name}: its pictures cannot be decoded ({error.strerror})") from None
             for frame in decoded:
                 time = self._time(frame, time)
                 if time >= stop:

@@ -197,6 +197,10 @@ def test_pictures_in_an_unknown_codec(tmp_path):
     assert "cannot decode" in video_refused(tmp_path / "a.mp4")
 
 
+def test_a_header_that_no_decoder_begins_with():
+    assert "cannot be decoded" in video_refused(SEEDS / "videos" / "found-no-decoder.mp4")
+
+
 def test_tags_that_are_not_utf_8(tmp_path):
     data = (SEEDS / "videos" / "clip.mp4").read_bytes()
     assert data.count(b"isom") and b"Lavf" in data
