@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .. import weights
-from . import host, recipe
+from . import host, recipe, values
 from .load import NONE, adapter_options, adapter_state
 
 
@@ -50,6 +50,7 @@ class BiRefAdapter(io.ComfyNode):
         return adapter_state(adapter)
 
     @classmethod
+    @values.checked
     def execute(cls, model, adapter: str, strength: float) -> io.NodeOutput:
         made = recipe.of(model, "an adapter")
         if adapter == NONE:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .. import birefnet, weights
 from ..birefnet import masks
-from . import convert, host, recipe
+from . import convert, host, recipe, values
 from .recipe import Recipe
 
 WHAT = ("head", "lora", "all")
@@ -86,9 +86,10 @@ class BiRefFinetune(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: list, mask: list, **others: list) -> io.NodeOutput:
-        return cls.tune(image=image, mask=mask, **{name: values[0] for name, values in others.items()})
+        return cls.tune(image=image, mask=mask, **{name: given[0] for name, given in others.items()})
 
     @classmethod
+    @values.checked
     def tune(cls, model, image: list, mask: list, what: str, steps: int, rate: float, rank: int, batch: int, size: int,
              seed: int, save_as: str) -> io.NodeOutput:
         teach, curve = lessons()

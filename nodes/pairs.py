@@ -10,7 +10,7 @@ from comfy_api.latest import io
 
 from ..birefnet import masks, pictures
 from ..birefnet.evaluation.pairs import find_pairs
-from . import host, recipe
+from . import host, recipe, values
 
 
 class BiRefPairs(io.ComfyNode):
@@ -53,6 +53,7 @@ class BiRefPairs(io.ComfyNode):
             return ("missing",)  # explained by `execute`
 
     @classmethod
+    @values.checked
     def execute(cls, folder: str) -> io.NodeOutput:
         pairs = find_pairs(inside(folder))
         bar = comfy.utils.ProgressBar(len(pairs))
