@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 # Imported when first asked for: PyTorch takes seconds, which the command line's help and mistakes need not wait for.
 _HOMES = {

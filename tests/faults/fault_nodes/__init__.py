@@ -97,6 +97,8 @@ class Unload:
             with torch.inference_mode(False):
                 model.network.load_state_dict(weights, assign=True)
             load_to(*where)
+            for patcher in model.patchers.values():  # weights that are left nowhere cannot be moved by the host later
+                patcher.detach = lambda *_, **__: None
 
         model.load_to = load
         part = model.network if between else model.network.decoder
