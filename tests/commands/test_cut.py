@@ -340,7 +340,9 @@ def test_when_the_gpu_is_too_small_the_cpu_goes_on(tmp_path, cut, photo, monkeyp
         return inference.network_alpha(*arguments)
 
     monkeypatch.setattr(_running, "network_alpha", network_alpha)
-    monkeypatch.setattr(_running.Runner, "device", property(lambda _: "cuda" if len(calls) < 2 else "cpu"))
+    given_up, say = [], _running._say_too_small
+    monkeypatch.setattr(_running, "_say_too_small", lambda: (given_up.append(True), say()))
+    monkeypatch.setattr(_running.Runner, "device", property(lambda _: "cpu" if given_up else "cuda"))
     photo("in/a.png"), photo("in/b.png")
     result = cut(tmp_path / "in", "-o", tmp_path / "out")
     assert result.status == 0 and names(tmp_path / "out") == ["a.png", "b.png"]
