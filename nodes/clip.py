@@ -33,10 +33,11 @@ def clip_of(video: VideoInput) -> videos.Clip:
             return clip
         clip.close()  # a host that trims videos, but does not say where
     parts = video.get_components()
-    if not len(parts.images):
+    images, alpha, audio = convert.frames(parts.images), getattr(parts, "alpha", None), parts.audio or {}
+    if not len(images):
         raise videos.VideoError("expected a video, but there is no picture in it")
-    images, alpha, audio = parts.images, getattr(parts, "alpha", None), parts.audio or {}
-    images = convert.frames(images if alpha is None else torch.cat([images, alpha], dim=-1))
+    if alpha is not None:
+        images = convert.frames(torch.cat([images, alpha], dim=-1))
     return videos.Pictures(images, parts.frame_rate, audio.get("waveform"), audio.get("sample_rate", 0))
 
 
