@@ -43,8 +43,11 @@ def cut(args: argparse.Namespace) -> int:
     del sources
     failed = plan.refusals + (_work(args, plan, manifest, backdrop) if plan.jobs else [])
     if manifest is not None:
-        _report(places.join(out, REPORT), failed)
-        manifest.finish()
+        try:
+            _report(places.join(out, REPORT), failed)
+            manifest.finish()
+        except OSError as error:
+            say(f"{out}: how it went cannot be written down there ({error.strerror or error})")
     total = plan.done + len(plan.jobs) + len(plan.refusals)
     before = f", {plan.done} of them before" if plan.done else ""
     say(f"{total - len(failed)} of {total} written to {out}{before}")
@@ -61,7 +64,10 @@ def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backd
     else:
         engine = Plain(args.model, args.dtype)
     if manifest is not None:
-        manifest.add(plan.new)
+        try:
+            manifest.add(plan.new)
+        except OSError as error:
+            raise CommandError(f"{args.out}: cannot be written ({error.strerror or error})") from None
     look = Look(engine.config, args.size, args.mask, backdrop, args.clean_edges, args.force)
     return _told(engine.run(plan.jobs, look), len(plan.jobs))
 
