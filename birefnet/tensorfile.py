@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import pickle
 import stat
 import zipfile
@@ -141,7 +143,8 @@ def open_pickle(path: Path) -> Source:
     """Only plain tensors are unpickled (`weights_only`); anything that would run code is refused."""
     refuse_bomb(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with Bounded(path) as file:
+            content = torch.load(path if zipfile.is_zipfile(path) else file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise CheckpointError("the file holds more than plain tensors, or is damaged, and was refused, because reading on "
                               "could run code; save it again as a plain state dict or as .safetensors") from None
@@ -155,6 +158,14 @@ def open_pickle(path: Path) -> Source:
     if not isinstance(content, Mapping):
         raise CheckpointError(f"the file holds a {type(content).__name__}; expected a state dict")
     return from_mapping(content, copy=False)
+
+
+class Bounded(io.FileIO):
+    """A file in which a text that claims gigabytes ends where the file does: Python would allocate what is asked for."""
+
+    def read(self, size: int = -1) -> bytes:
+        rest = os.fstat(self.fileno()).st_size - self.tell()
+        return super().read(rest if size is None or size < 0 else min(size, rest))
 
 
 def refuse_bomb(path: Path) -> None:

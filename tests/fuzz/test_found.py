@@ -293,3 +293,9 @@ def test_a_damaged_line_of_a_journal_is_left_out(tmp_path, line):
     whole = (SEEDS / "journals" / "one").read_bytes()
     (tmp_path / "a.journal").write_bytes(whole + line + b"\n")
     assert list(read_journal(tmp_path / "a.journal", {"data": "x", "model": "birefnet-nano"})) == ["im/a"]
+
+
+def test_a_text_in_an_old_pickle_that_claims_gigabytes(tmp_path):
+    (tmp_path / "claims.pth").write_bytes(b"\x80\x02X\xff\xff\xff\x7fabc.")
+    with pytest.raises(CheckpointError, match="damaged|refused"):
+        birefnet.load(tmp_path / "claims.pth")
