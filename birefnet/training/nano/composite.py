@@ -253,7 +253,7 @@ def add_subject(pictures: Pictures, rng: Rng, image: np.ndarray, alpha: np.ndarr
 def subject(pictures: Pictures, rng: Rng) -> tuple[Image.Image, str]:
     """A cut-out (RGBA) and its framing: "full", "close" (fills the frame and leaves it below), or "half"/"head"
     (already cut below, so must reach the lower border)."""
-    kind = rng.choice(["animal", "person", "model", "thing", "shape", "creature"], p=[0.34, 0.44, 0.12, 0.07, 0.01, 0.02])
+    kind = rng.choice(["animal", "person", "model", "thing", "shape", "creature"], p=[0.36, 0.38, 0.14, 0.08, 0.02, 0.02])
     if kind == "model" and kind not in pictures.kinds:
         kind = "thing"
     if kind == "creature":
