@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 import comfy.utils
 import folder_paths
 from comfy_api.latest import io
 
+from .. import weights
 from ..birefnet import masks, pictures
 from ..birefnet.evaluation.pairs import find_pairs
 from . import host, recipe, values
@@ -67,10 +68,11 @@ class BiRefPairs(io.ComfyNode):
         return io.NodeOutput(images, truths)
 
 
-def inside(name: str) -> Path:
+def inside(name: object) -> Path:
     """A folder of that name below ComfyUI's input folder. Raises ValueError for one that is elsewhere."""
-    parent, parts = Path(folder_paths.get_input_directory()), str(name).replace("\\", "/").split("/")
-    if "" in parts or ".." in parts or PureWindowsPath(name).drive or not parent.joinpath(*parts).is_dir():
-        raise ValueError(f"{name!r} is no folder in ComfyUI's input folder {parent}; put the pictures there, into im, "
-                         "and their masks into gt")
-    return parent.joinpath(*parts)
+    parent, text = Path(folder_paths.get_input_directory()), str(name).replace("\\", "/")
+    wrong = weights.fault(text, "ComfyUI's input folder")
+    if wrong or "" in text.split("/") or not parent.joinpath(text).is_dir():
+        raise ValueError(f"{weights.quoted(name)} {wrong or 'is no folder there'}: expected one in ComfyUI's input folder {parent}; put the "
+                         "pictures there, into im, and their masks into gt")
+    return parent.joinpath(text)

@@ -172,4 +172,4 @@ def test_a_folder_without_pairs_is_explained(host):
     assert "no pictures with masks found" in host.fail(workflow)
     for name in ("gone", "../models", "/tmp"):
         workflow["pairs"] = node("BiRefPairs", folder=name)
-        assert "is no folder in ComfyUI's input folder" in host.fail(workflow)
+        assert "expected one in ComfyUI's input folder" in host.fail(workflow)

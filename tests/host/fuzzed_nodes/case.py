@@ -162,7 +162,7 @@ class Cases:
                     wrong,
                 )
             if isinstance(widget, io.Combo.Input):
-                options = [name for name in widget.options if isinstance(name, str)]
+                options = [name for name in widget.options if isinstance(name, str)] or NAMES  # no folder is there
                 return st.one_of(st.sampled_from(options), st.sampled_from(options), st.sampled_from(NAMES), wrong)
             if isinstance(widget, io.Boolean.Input):
                 return st.one_of(st.booleans(), st.booleans(), wrong)
