@@ -230,7 +230,7 @@ def test_fine_tuning_gives_a_mask_before_and_after_at_fewer_steps(host, listed):
     lesson = next(number for number, node in workflow.items() if node["class_type"] == "BiRefFinetune")
     workflow[lesson]["inputs"] |= {"steps": 2, "size": 96}
     record = host.run(workflow)
-    assert record["outputs"].keys() == shows(workflow, listed)
+    assert record["outputs"].keys() >= shows(workflow, listed)
     pictures = host.pictures(record)
     masks = [pictures[number][0] for number in sorted(pictures) if workflow[number]["class_type"] == "MaskPreview"]
     assert len(masks) == 2 and {mask.size for mask in masks} == {(768, 768)}

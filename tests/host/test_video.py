@@ -90,7 +90,7 @@ def test_every_kind_of_file(host, clip, known_mask, photo, output):
         assert iou(alpha_of(path), known_mask) > LEAST_IOU
     elif output == "over a colour":
         green = np.abs(pixels - np.array([0, 177, 64]) / 255).max(-1) < 0.04
-        assert iou(1 - green, known_mask) > LEAST_IOU - 0.1  # soft edges are not green either
+        assert iou(1 - green, known_mask) > LEAST_IOU - 0.15  # soft edges are not green either
         assert green[-8:, :8].all()
     if path.suffix == ".mov":
         assert "ProRes" in record["outputs"]["matted"]["text"][0]

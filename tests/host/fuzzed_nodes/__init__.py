@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import sys
 import traceback
 from pathlib import Path
@@ -34,6 +35,7 @@ class FuzzNodes:
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(base / "temp" / "hypothesis")
         fuzzed = Cases()
         fuzzed.warm()
+        before = resource.getrlimit(resource.RLIMIT_AS)  # the host goes on with other tests
         watch = Watch(*writable(base))
         counts, fault = {}, ""
 
@@ -51,17 +53,19 @@ class FuzzNodes:
                 except Failure as failure:
                     raise AssertionError(str(failure)) from None
 
-            before = watch.taken, watch.refused
+            held = watch.taken, watch.refused
             try:
                 test()
             finally:
-                counts[name] = watch.taken - before[0], watch.refused - before[1]
+                counts[name] = watch.taken - held[0], watch.refused - held[1]
 
         try:
             for name in fuzzed.nodes:
                 fuzz(name)
         except BaseException:
             fault = traceback.format_exc()
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
         elsewhere = fuzzed.outside(base)
         if elsewhere:
             fault += f"\nfiles outside the output folder: {elsewhere}"
