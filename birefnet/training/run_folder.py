@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -32,7 +33,8 @@ class RunFolder:
         self.checked, self.mattes, self.report = folder / "checked.json", folder / "mattes", folder / "report.html"
 
     def begin(self, settings: dict[str, object]) -> None:
-        """Write the settings down. Raises OtherRun where a state is there that was made with others."""
+        """Write the settings down, and tidy up after a kill. Raises OtherRun where a state is there that was made with
+        others."""
         settings = json.loads(json.dumps(settings))
         if self.state.exists() and self.settings.exists():
             earlier = json.loads(self.settings.read_text(encoding="utf-8"))
@@ -42,6 +44,8 @@ class RunFolder:
                 raise OtherRun(f"{self.folder} holds a run with other settings ({told}): give the same to go on, or "
                                "another folder to begin anew")
         self.folder.mkdir(parents=True, exist_ok=True)
+        for part in self.folder.rglob(".*.part"):
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
         write_whole(self.settings, json.dumps(settings, indent=1).encode())
 
     def store(self, state: dict[str, object]) -> None:

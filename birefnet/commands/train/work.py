@@ -63,7 +63,7 @@ def train(args: argparse.Namespace) -> int:
     except (OtherRun, FloatingPointError) as error:
         raise CommandError(str(error)) from None
     except pictures.PictureError as error:  # a worker's comes with its traceback in front
-        raise CommandError(str(error).strip().rpartition("PictureError: ")[2]) from None
+        raise CommandError(str(error).rpartition("PictureError: ")[2].replace("\\n", " ").strip()) from None
     except Interrupted:
         raise KeyboardInterrupt from None
     except (RuntimeError, MemoryError) as error:
