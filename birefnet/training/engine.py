@@ -1,7 +1,8 @@
 """The loop: learn, write down, validate, save; one for every source of pictures.
 
 What a run computes depends on its plan, its source, its first network and the number of processes' batch as a whole, so
-a run that was stopped goes on to the same numbers (to rounding on GPUs, some of whose kernels add in any order).
+a run that was stopped goes on to the same numbers (to rounding with another number of threads, and on GPUs, some of
+whose kernels add in any order).
 """
 
 from __future__ import annotations

@@ -52,8 +52,17 @@ def photos(tmp_path):
     return make
 
 
-@pytest.fixture(scope="session")
-def store():
+@pytest.fixture(scope="module")
+def own_environment():
+    """What is set here, and what Ray sets, is gone for the tests after these: its threads would change their numbers."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def store(own_environment):
     """The environment's S3 is moto's server, a process of its own, with an empty bucket: its URL and file system."""
     import s3fs
 
@@ -62,7 +71,6 @@ def store():
         port = free.getsockname()[1]
     server = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    before = dict(os.environ)
     os.environ.update(AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}", AWS_ACCESS_KEY_ID="me", AWS_SECRET_ACCESS_KEY="mine",
                       AWS_DEFAULT_REGION="us-east-1")
     try:
@@ -77,13 +85,11 @@ def store():
         files.mkdir("shop")
         yield files
     finally:
-        os.environ.clear()
-        os.environ.update(before)
         server.kill()
         server.wait()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster(store):
     """A Ray cluster of two machines of two cores, to which this process is connected; it knows the object store."""
     # On a machine that is busy with more, threads that wait for each other and processes that let all others go first
