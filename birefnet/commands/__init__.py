@@ -7,13 +7,36 @@ underscore are no commands, but what commands share.
 from __future__ import annotations
 
 import argparse
+import math
 import re
+from pathlib import Path
+from typing import NamedTuple
 
 DTYPE_CHOICES = ("auto", "fp32", "fp16", "bf16")
 
 
 class CommandError(Exception):
     """A user's mistake; the message is one sentence, shown without a traceback."""
+
+
+class Stacked(NamedTuple):
+    """An adapter's file, and how much of it is added to the checkpoint."""
+
+    file: Path
+    strength: float = 1.0
+
+
+def adapter(text: str) -> Stacked:
+    """"cracks.safetensors" or "cracks.safetensors:0.5"; a colon of the path's own is no trouble."""
+    path, colon, number = text.rpartition(":")
+    try:
+        strength = float(number) if colon else math.nan
+    except ValueError:
+        strength = math.nan
+    stacked = Stacked(Path(path), strength) if math.isfinite(strength) else Stacked(Path(text))
+    if not stacked.file.is_file():
+        raise argparse.ArgumentTypeError(f"expected FILE or FILE:STRENGTH, and {stacked.file} is no file")
+    return stacked
 
 
 def size(text: str) -> int | tuple[int, int]:
@@ -26,11 +49,12 @@ def size(text: str) -> int | tuple[int, int]:
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
-    """--model, --size and --dtype: which checkpoint runs, and how."""
+    """--model, --adapter, --size and --dtype: which checkpoint runs, and how."""
     parser.add_argument(
         "--model", default="birefnet-nano", metavar="NAME|FILE",
         help="checkpoint: a name of the catalog or a file (default: %(default)s, which is included)",
     )
+    add_adapter_option(parser)
     parser.add_argument(
         "--size", type=size, metavar="N|WxH",
         help="pixels that the network sees, a square or width x height (default: the checkpoint's own)",
@@ -38,4 +62,11 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=DTYPE_CHOICES, default="auto",
         help="number format of the computation (default: auto, half precision where the device is good at it)",
+    )
+
+
+def add_adapter_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--adapter", type=adapter, action="append", default=[], dest="adapters", metavar="FILE[:STRENGTH]",
+        help="what fine-tuning made, added to the checkpoint, by default at strength 1; several add up",
     )

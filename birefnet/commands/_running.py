@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from .. import BiRefNet, CheckpointError, Config, is_out_of_memory, load, matte,
 from ..checkpoint import configure
 from ..inference import network_alpha
 from ..tensorfile import open_file
-from . import CommandError
+from . import CommandError, Stacked
 
 
 class Runner:
@@ -53,14 +53,14 @@ class Runner:
         return work()
 
 
-def open_model(name: str, dtype: str = "auto") -> Runner:
-    """The checkpoint of that catalog name or file, on the GPU where PyTorch has one with memory for it.
+def open_model(name: str, dtype: str = "auto", adapters: Sequence[Stacked] = ()) -> Runner:
+    """The checkpoint of that catalog name or file with its adapters, on the GPU where PyTorch has one with memory for it.
 
     dtype: a name of `precision.DTYPES`, or "auto" for the device's best. Says what runs where; raises `CommandError`.
     """
     path = find_checkpoint(name)
     try:
-        runner = Runner(_load(path, "cuda" if torch.cuda.is_available() else "cpu", dtype))
+        runner = Runner(_load(path, "cuda" if torch.cuda.is_available() else "cpu", dtype, adapters))
     except (CheckpointError, OSError) as error:
         raise CommandError(str(error)) from None
     except (RuntimeError, MemoryError) as error:
@@ -68,7 +68,7 @@ def open_model(name: str, dtype: str = "auto") -> Runner:
             raise
         raise CommandError(f"{path}: not enough memory to load it; a light checkpoint needs less") from None
     kind = precision.name(next(runner.model.parameters()).dtype)
-    say(f"{path.name} on {runner.device} in {kind}: {runner.model.config.describe()}")
+    say(f"{described(path, adapters)} on {runner.device} in {kind}: {runner.model.config.describe()}")
     say_licence(path)
     return runner
 
@@ -90,6 +90,12 @@ def read_config(path: Path) -> Config:
         raise CommandError(f"{path}: {error}") from None
 
 
+def described(path: Path, adapters: Sequence[Stacked]) -> str:
+    """"birefnet-nano.safetensors + 0.5 x cracks.safetensors"."""
+    return " + ".join([path.name, *(file.name if strength == 1 else f"{strength:g} x {file.name}"
+                                    for file, strength in adapters)])
+
+
 def say_licence(path: Path) -> None:
     """The line that a checkpoint for non-commercial use only is due."""
     row = weights.match(path)
@@ -102,15 +108,15 @@ def say(message: str) -> None:
     tqdm.write(message, file=sys.stderr)
 
 
-def _load(path: Path, device: str, dtype: str) -> BiRefNet:
+def _load(path: Path, device: str, dtype: str, adapters: Sequence[Stacked]) -> BiRefNet:
     kind = precision.best_dtype(device) if dtype == "auto" else precision.DTYPES[dtype]
     try:
-        return load(path, device=device, dtype=kind, defaults=weights.settings(path))
+        return load(path, device=device, dtype=kind, adapters=adapters, defaults=weights.settings(path))
     except RuntimeError as error:
         if device == "cpu" or not is_out_of_memory(error):
             raise
     _say_too_small()
-    return _load(path, "cpu", dtype)
+    return _load(path, "cpu", dtype, adapters)
 
 
 def _say_too_small() -> None:

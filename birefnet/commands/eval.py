@@ -6,11 +6,11 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import DTYPE_CHOICES, CommandError, size
+from . import DTYPE_CHOICES, CommandError, Stacked, add_adapter_option, size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +32,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     source.add_argument("--model", default="birefnet-nano", metavar="NAME|FILE",
                         help="checkpoint: a name of the catalog or a file (default: %(default)s)")
     source.add_argument("--pred", type=Path, metavar="DIR", help="score the mattes in DIR, named as the pictures")
+    add_adapter_option(parser)
     parser.add_argument("--size", type=size, metavar="N|WxH", help="pixels that the network sees (default: its own)")
     parser.add_argument("--dtype", choices=DTYPE_CHOICES, default="fp32",
                         help="number format of the computation (default: %(default)s, as in published tables)")
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         pairs = find_pairs(args.data)
-        predict, about = saved(args.pred) if args.pred else matted(args.model, args.size, args.dtype)
+        predict, about = saved(args.pred) if args.pred else matted(args.model, args.adapters, args.size, args.dtype)
     except DataError as error:
         raise CommandError(str(error)) from None
     settings = {"data": str(args.data.resolve()), **about}
@@ -122,13 +123,13 @@ def saved(folder: Path) -> tuple[Callable[[Pair], np.ndarray], dict[str, object]
     return predict, {"pred": str(folder.resolve())}
 
 
-def matted(name: str, network_size: int | tuple[int, int] | None, dtype: str
+def matted(name: str, adapters: Sequence[Stacked], network_size: int | tuple[int, int] | None, dtype: str
            ) -> tuple[Callable[[Pair], np.ndarray], dict[str, object]]:
-    """Predictions of a checkpoint."""
+    """Predictions of a checkpoint with its adapters."""
     from .. import is_out_of_memory, pictures
     from ._running import open_model
 
-    runner = open_model(name, dtype)
+    runner = open_model(name, dtype, adapters)
 
     def predict(pair: Pair) -> np.ndarray:
         try:
@@ -138,4 +139,5 @@ def matted(name: str, network_size: int | tuple[int, int] | None, dtype: str
                 raise
         raise ValueError("not enough memory; a smaller --size needs less")
 
-    return predict, {"model": name, "size": network_size or "own", "dtype": dtype}
+    added = {"adapters": [f"{strength:g} x {file.name}" for file, strength in adapters]} if adapters else {}
+    return predict, {"model": name, **added, "size": network_size or "own", "dtype": dtype}

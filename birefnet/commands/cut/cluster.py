@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .. import CommandError
-from .._running import find_checkpoint, open_model, read_config, say, say_licence
+from .. import CommandError, Stacked
+from .._running import described, find_checkpoint, open_model, read_config, say, say_licence
 from . import places, steps
 from .manifest import Job
 from .steps import Look, Outcome, Picture
@@ -26,16 +26,17 @@ CORES = 4  # of an actor without a GPU: passes gain little from more, and memory
 
 
 class Cluster:
-    """A checkpoint on a Ray cluster: the one at `address` ("auto": that around this process), else this machine.
+    """A checkpoint with its adapters on a Ray cluster: the one at `address` ("auto": that around this process), else this machine.
 
     Raises `CommandError` where a package, the cluster or the checkpoint cannot be had.
     """
 
-    def __init__(self, model: str, dtype: str, address: str | None) -> None:
+    def __init__(self, model: str, dtype: str, adapters: Sequence[Stacked], address: str | None) -> None:
         path = find_checkpoint(model)
         self.config = read_config(path)
         # A file's path is the same on all machines, a catalog's name is found by each.
         self.model, self.dtype = str(path.resolve()) if Path(model).exists() else model, dtype
+        self.adapters = [Stacked(file.resolve(), strength) for file, strength in adapters]
         self.ray, self.ours = _connect(address)
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         cores, gpus = (int(sum(node.get(kind, 0) for node in nodes)) for kind in ("CPU", "GPU"))
@@ -50,7 +51,7 @@ class Cluster:
         self.threads = min(self.threads, int(os.environ.get("OMP_NUM_THREADS", self.threads)))
         self.readers = max(1, cores - self.actors * self.reserved["num_cpus"])
         where = f"{gpus} GPUs" if gpus else f"{self.actors} x {self.threads} cores"
-        say(f"{path.name} on {where}, reading and writing on {self.readers} more, machines: {len(nodes)}; "
+        say(f"{described(path, adapters)} on {where}, reading and writing on {self.readers} more, machines: {len(nodes)}; "
             f"{self.config.describe()}")
         say_licence(path)
 
@@ -91,7 +92,7 @@ class Cluster:
         # others and may reserve all that is left there.
         free = {"num_cpus": 0, "compute": TaskPoolStrategy(self.readers)}
         stages = from_arrow(batches).map_batches(_read, fn_args=(look,), **free, **whole).map_batches(
-            _Matte, fn_constructor_args=(self.model, self.dtype, self.threads),
+            _Matte, fn_constructor_args=(self.model, self.dtype, self.adapters, self.threads),
             compute=ActorPoolStrategy(min_size=1, max_size=self.actors, max_tasks_in_flight_per_actor=2),
             **self.reserved, **whole,
         ).map_batches(_finish, fn_args=(look,), **free, **whole)
@@ -144,9 +145,9 @@ def _read(table, look: Look):
 class _Matte:
     """The network in a process of its own."""
 
-    def __init__(self, model: str, dtype: str, threads: int) -> None:
+    def __init__(self, model: str, dtype: str, adapters: Sequence[Stacked], threads: int) -> None:
         torch.set_num_threads(threads)
-        self.runner = open_model(model, dtype)
+        self.runner = open_model(model, dtype, adapters)
 
     def __call__(self, table):
         indexed = _from_table(table)

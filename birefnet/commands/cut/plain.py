@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from .. import Stacked
 from .._running import open_model
 from . import steps
 from .manifest import Job
@@ -13,8 +14,8 @@ from .steps import Look, Outcome
 class Plain:
     """A checkpoint in this process; raises `CommandError` where it cannot be had."""
 
-    def __init__(self, model: str, dtype: str) -> None:
-        self.runner = open_model(model, dtype)
+    def __init__(self, model: str, dtype: str, adapters: Sequence[Stacked]) -> None:
+        self.runner = open_model(model, dtype, adapters)
         self.config = self.runner.model.config
 
     def run(self, jobs: list[Job], look: Look) -> Iterator[Outcome]:

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterable
+from pathlib import Path
 
 from .. import CommandError
 from .._running import find_checkpoint, say
@@ -60,9 +61,9 @@ def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backd
     if args.engine == "ray":
         from .cluster import Cluster
 
-        engine = Cluster(args.model, args.dtype, args.address)
+        engine = Cluster(args.model, args.dtype, args.adapters, args.address)
     else:
-        engine = Plain(args.model, args.dtype)
+        engine = Plain(args.model, args.dtype, args.adapters)
     if manifest is not None:
         try:
             manifest.add(plan.new)
@@ -89,18 +90,25 @@ def _told(outcomes: Iterable[Outcome], total: int) -> list[tuple[str, str]]:
 def _settings(args: argparse.Namespace, backdrop: Backdrop | None) -> dict[str, object]:
     """All that a result depends on beside its source."""
     checkpoint = find_checkpoint(args.model)
-    try:
-        digest = hashlib.sha256()
-        with checkpoint.open("rb") as file:
-            while piece := file.read(1 << 20):
-                digest.update(piece)
-    except OSError as error:
-        raise CommandError(f"{checkpoint}: cannot be read ({error.strerror or error})") from None
+    adapters = [f"{strength:g} x {file.name} {_digest(file)}" for file, strength in args.adapters]
     behind = args.background
     if backdrop is not None and backdrop.content:
         behind = f"{backdrop.place} {hashlib.sha256(backdrop.content).hexdigest()}"
-    return {"model": checkpoint.name, "sha256": digest.hexdigest(), "size": args.size, "dtype": args.dtype,
-            "mask": args.mask, "background": behind, "clean edges": args.clean_edges}
+    return {"model": checkpoint.name, "sha256": _digest(checkpoint), **({"adapters": adapters} if adapters else {}),
+            "size": args.size, "dtype": args.dtype, "mask": args.mask, "background": behind,
+            "clean edges": args.clean_edges}
+
+
+def _digest(path: Path) -> str:
+    """The SHA-256 of a file; raises `CommandError`."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.sha256()
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    except OSError as error:
+        raise CommandError(f"{path}: cannot be read ({error.strerror or error})") from None
+    return digest.hexdigest()
 
 
 def _report(place: str, failed: list[tuple[str, str]]) -> None:

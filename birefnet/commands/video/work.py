@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ... import composite, foreground, is_out_of_memory, pictures, video
 from ...temporal import Smoother
-from .. import CommandError
+from .. import CommandError, Stacked
 from .._running import Runner, open_model, say
 
 KINDS = {".mp4": "h264", ".webm": "vp9", ".mov": "prores", "": "png"}
@@ -22,6 +22,7 @@ def matte_video(
     source: Path,
     out: Path,
     checkpoint: str,
+    adapters: Sequence[Stacked],
     dtype: str,
     size: int | tuple[int, int] | None,
     mask: bool,
@@ -38,7 +39,7 @@ def matte_video(
     try:
         with video.File(source) as clip:
             look = video.looks.mask if mask else _over(background, clip) if background else video.looks.cutout
-            mattes = partial(_mattes, open_model(checkpoint, dtype), size)
+            mattes = partial(_mattes, open_model(checkpoint, dtype, adapters), size)
             matting = video.matting(clip, mattes, look, smooth=Smoother(smoothing) if smoothing else None,
                                     colours=None if mask else foreground.estimate)
             count = 0
