@@ -64,7 +64,7 @@ def test_eval_scores_the_network_with_it(tmp_path, photo, tiny, tuned, capsys):
                      "--workers", "1"]) == 0
         scores[name] = json.loads((tmp_path / f"{name}.json").read_text())
     assert scores["with"]["mean"]["mse"] < 0.01 < scores["without"]["mean"]["mse"]
-    assert scores["with"]["settings"]["adapters"] == ["1 x opaque:9.safetensors"]
+    assert scores["with"]["adapters"] == ["1 x opaque:9.safetensors"]
 
 
 @pytest.mark.parametrize("text", ["nothing.safetensors", "nothing.safetensors:0.5", ":1", "x:nan"])

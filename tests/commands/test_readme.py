@@ -8,10 +8,14 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+import torch
 from PIL import Image
 
+import birefnet
 import weights
+from birefnet import adapters
 from birefnet.__main__ import main
+from birefnet.adapters import Adapter
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -73,6 +77,9 @@ def test_the_examples_of_the_command_line_run(tmp_path, monkeypatch, photo, tiny
         photo(name)
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "BiRefNet.safetensors").write_bytes(tiny.read_bytes())
+    nano = birefnet.load(ROOT / "weights" / "birefnet-nano.safetensors", form="plain")
+    Adapter({"decoder.conv_out1.0.bias.diff": torch.ones(1)}, adapters.about("head", nano)).save(
+        tmp_path / "cracks.safetensors")
     monkeypatch.setattr(weights, "folders", lambda: (tmp_path / "models",))
     monkeypatch.chdir(tmp_path)
     arguments = shlex.split(example)
