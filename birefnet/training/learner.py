@@ -69,7 +69,8 @@ class Learner:
         FloatingPointError where it is not finite; the weights are then as before.
         """
         device = self.learning[0].device
-        images, alphas = images.to(device, non_blocking=True), alphas.to(device, non_blocking=True)
+        images = images.to(device, non_blocking=True, memory_format=torch.channels_last)
+        alphas = alphas.to(device, non_blocking=True)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
         self.optimizer.zero_grad(set_to_none=True)
