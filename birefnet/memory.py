@@ -7,8 +7,11 @@ needs its maps and a budget of one's choice.
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import functools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +36,23 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, RuntimeError) and NO_MEMORY.search(str(error)) is not None
+
+
+def hand_back() -> None:
+    """Give the system what this process has freed. Linux's allocator (glibc) keeps it, and as pictures of ever other
+    sizes leave ever other gaps, a process that serves for days grows; elsewhere this does nothing. Takes milliseconds."""
+    trim = _trim()
+    if trim is not None:
+        trim(0)
+
+
+@functools.cache
+def _trim() -> Callable[[int], int] | None:
+    """glibc's malloc_trim, where there is one."""
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (TypeError, OSError, AttributeError):  # Windows, macOS, musl
+        return None
 
 
 @dataclass(frozen=True)

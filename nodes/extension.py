@@ -39,4 +39,4 @@ class BiRefExtension(ComfyExtension):
             BiRefRemoveBackground,
             BiRefFinetune, BiRefAdapter, BiRefPairs,
         ]
-        return [host.telling_of_memory(node) for node in nodes]
+        return [host.minding_memory(node) for node in nodes]

@@ -6,7 +6,9 @@ import functools
 import importlib.metadata
 import inspect
 import logging
+import math
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,11 +20,14 @@ from comfy_api.latest import io
 from comfy_execution.utils import get_executing_context
 
 from .. import birefnet
+from ..birefnet.memory import hand_back
 from ..birefnet.precision import DTYPES
 from ..weights import FOLDERS
 from . import passes
 
 log = logging.getLogger(__name__)
+
+handed_back_at = -math.inf  # in seconds of time.monotonic
 
 CATEGORY = "image/BiRefNet"
 ALIASES = ("background removal", "rembg", "matting", "cutout", "remove bg")  # what users type to find such nodes
@@ -73,9 +78,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     return birefnet.is_out_of_memory(error)
 
 
-def telling_of_memory(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
-    """The node, in place, with one sentence wherever memory runs out in it; where passes can be smaller, they have been
-    tried before."""
+def minding_memory(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
+    """The node, in place, with one sentence wherever memory runs out in it (where passes can be smaller, they have been
+    tried before), and which hands back what it has freed."""
     plain = node.execute.__func__
 
     @functools.wraps(plain)
@@ -87,11 +92,21 @@ def telling_of_memory(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
+        finally:
+            hand_back_at_times()
         mm.soft_empty_cache()  # only here, outside `except`: the error's traceback held the node's tensors
         raise passes.OutOfMemory("out of memory: make the pictures smaller or fewer, or close other programs")
 
     node.execute = classmethod(execute)
     return node
+
+
+def hand_back_at_times() -> None:
+    """birefnet.memory.hand_back, so seldom that nobody waits for it, nor for memory to come again."""
+    global handed_back_at
+    if time.monotonic() - handed_back_at > 10:
+        hand_back()
+        handed_back_at = time.monotonic()
 
 
 def in_passes(total: int, per_pass: int, run: Callable[[int, int], None], lower: Callable[[], bool],
