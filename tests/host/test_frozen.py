@@ -39,7 +39,7 @@ def loaded(path: Path, object_info: dict[str, dict]) -> dict[str, dict]:
 
 def test_each_release_left_its_workflows():
     assert {"0.1.0/New Background", "0.1.0/Refine the Matte", "0.1.0/Remove Background", "0.1.0/Every Widget",
-            "0.1.0/Every Option", "0.2.0/Every Option"} <= set(map(name, SAVED))
+            "0.1.0/Every Option", "0.2.0/Every Option", "0.3.0/Every Option"} <= set(map(name, SAVED))
 
 
 @pytest.mark.parametrize("path", SAVED, ids=name)

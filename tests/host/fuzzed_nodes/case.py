@@ -229,7 +229,8 @@ class Cases:
 
     def execute(self, name, values):
         """As the host does it."""
-        node = self.nodes[name].PREPARE_CLASS_CLONE({"prompt": {}, "extra_pnginfo": {}})
+        hidden = {"prompt": {}, "extra_pnginfo": {}}
+        node = self.nodes[name].PREPARE_CLASS_CLONE(hidden | {"hidden_inputs": hidden})  # newer hosts look for it there
         made = {key: self.make(value) for key, value in values.items()}
         if node.INPUT_IS_LIST:
             made = {key: [value] for key, value in made.items()}
