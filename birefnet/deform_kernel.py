@@ -15,8 +15,9 @@ def gather_columns(
     """One program: one tap's modulated bilinear samples, all channels, at BLOCK of the flat positions first..stop.
 
     rows: channels-last images [B·H·W,CHANNELS]; columns: [stop − first, side²·CHANNELS]. Positions count through the
-    images' rows first_row..first_row + band, of which offset and modulation hold values, read by their strides. PADDED is CHANNELS rounded up to a power of two, as Triton's blocks must be. The tap is the
-    fastest of the grid's axes: programs that run side by side read the same neighbourhood of the image.
+    images' rows first_row..first_row + band, of which offset and modulation hold values, read by their strides. PADDED
+    is CHANNELS rounded up to a power of two, as Triton's blocks must be. The tap is the fastest of the grid's axes:
+    programs that run side by side read the same neighbourhood of the image.
     """
     tap = tl.program_id(0)
     local = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)

@@ -47,7 +47,8 @@ class Source:
         try:
             return self.read(self.names[name], torch.device(device), dtype)
         except OSError as error:
-            raise CheckpointError(f"the tensor {name} cannot be read ({error}): the file is damaged; get it again") from None
+            raise CheckpointError(f"the tensor {name} cannot be read ({error}): the file is damaged; get it again"
+                                  ) from None
         except NoFloat as error:
             raise CheckpointError(f"{name} is stored as {error}; expected float32, float16 or bfloat16") from None
 

@@ -73,6 +73,6 @@ def inside(name: object) -> Path:
     parent, text = Path(folder_paths.get_input_directory()), str(name).replace("\\", "/")
     wrong = weights.fault(text, "ComfyUI's input folder")
     if wrong or "" in text.split("/") or not parent.joinpath(text).is_dir():
-        raise ValueError(f"{weights.quoted(name)} {wrong or 'is no folder there'}: expected one in ComfyUI's input folder {parent}; put the "
-                         "pictures there, into im, and their masks into gt")
+        raise ValueError(f"{weights.quoted(name)} {wrong or 'is no folder there'}: expected one in ComfyUI's input "
+                         f"folder {parent}; put the pictures there, into im, and their masks into gt")
     return parent.joinpath(text)

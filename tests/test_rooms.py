@@ -137,7 +137,8 @@ for name in names if before else []:
 """
 
 
-OTHERS = ("torch", "PIL.Image", "safetensors.torch", "tqdm", "numpy", "kornia", "cv2", "scipy.ndimage", "skimage.morphology")
+OTHERS = ("torch", "PIL.Image", "safetensors.torch", "tqdm", "numpy", "kornia", "cv2", "scipy.ndimage",
+          "skimage.morphology")
 
 
 @pytest.mark.parametrize("before", [(), OTHERS], ids=["at first", "every module"])

@@ -54,7 +54,7 @@ class Runner:
 
 
 def open_model(name: str, dtype: str = "auto", adapters: Sequence[Stacked] = ()) -> Runner:
-    """The checkpoint of that catalog name or file with its adapters, on the GPU where PyTorch has one with memory for it.
+    """The checkpoint of that catalog name or file with its adapters, on the GPU where there is one with memory for it.
 
     dtype: a name of `precision.DTYPES`, or "auto" for the device's best. Says what runs where; raises `CommandError`.
     """

@@ -64,7 +64,8 @@ def refine(
         answer = masks.guided_edges(mask, image, radius)
     else:
         def solve(alpha: torch.Tensor, colours: torch.Tensor, unknown: torch.Tensor) -> torch.Tensor:
-            return torch.stack([closed_form(*frame, PRIOR / radius**2) for frame in zip(alpha, colours[..., :3], unknown > 0)])
+            return torch.stack([closed_form(*frame, PRIOR / radius**2)
+                                for frame in zip(alpha, colours[..., :3], unknown > 0)])
 
         answer = blended(solve, mask, image, weight, TILE, progress)
     if image.shape[-1] == 4:  # what is transparent already stays so

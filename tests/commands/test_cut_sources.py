@@ -59,7 +59,6 @@ def test_lists_that_are_none(tmp_path, cut, content, message):
 
 
 def parquet(path, columns: dict[str, list]):
-    pyarrow = pytest.importorskip("pyarrow")
     import pyarrow.parquet
 
     pyarrow.parquet.write_table(pyarrow.table(columns), path)

@@ -24,7 +24,8 @@ def odd(kind: str, **changes) -> dict:
 
 
 @pytest.mark.parametrize("changes", [{"method": "network", "model": ["model", 0], "window": 512},
-                                     {"method": "guided"}, {"method": "closed form"}], ids=lambda changes: changes["method"])
+                                     {"method": "guided"}, {"method": "closed form"}],
+                         ids=lambda changes: changes["method"])
 def test_what_was_uncertain_gains_detail_and_the_rest_stays(host, photo, changes):
     pictures = host.pictures(host.run(refined(node("LoadImage", image=photo), **changes)))
     first, after = (values(pictures[name][0], 0) for name in ("first", "shown"))

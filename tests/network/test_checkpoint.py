@@ -176,7 +176,8 @@ def zipped(content) -> bytes:
     (lambda state: struct.pack("<Q", 1 << 62) + b"{}", "damaged or truncated safetensors"),
     (truncated_safetensors, "damaged or truncated safetensors"),
     (lambda state: zipped(state)[:2000], "damaged or truncated PyTorch"),
-    *((lambda state, size=size: legacy(state)[:size], "damaged|more than plain tensors") for size in (1, 2, 100, 400, 5000)),
+    *((lambda state, size=size: legacy(state)[:size], "damaged|more than plain tensors")
+      for size in (1, 2, 100, 400, 5000)),
     (lambda state: b"\x80" + bytes(range(255)), "damaged"),
     (lambda state: scripted(), "TorchScript"),
     (lambda state: zipped({"state_dict": RunsCode()}), "could run code"),

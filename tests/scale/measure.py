@@ -106,7 +106,6 @@ def engines(args: argparse.Namespace, scratch: Path) -> None:
 def inputs(args: argparse.Namespace, scratch: Path) -> None:
     import torch
 
-    from birefnet import pictures
     from birefnet.commands._running import find_checkpoint, read_config
     from birefnet.commands.cut import steps
     from birefnet.commands.cut.manifest import Job

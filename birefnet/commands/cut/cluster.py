@@ -26,7 +26,8 @@ CORES = 4  # of an actor without a GPU: passes gain little from more, and memory
 
 
 class Cluster:
-    """A checkpoint with its adapters on a Ray cluster: the one at `address` ("auto": that around this process), else this machine.
+    """A checkpoint with its adapters on a Ray cluster: the one at `address` ("auto": that around this process), else
+    this machine.
 
     Raises `CommandError` where a package, the cluster or the checkpoint cannot be had.
     """

@@ -66,7 +66,8 @@ def installed(people: int, seed: int, environments: Path = ENVIRONMENTS) -> Iter
         yield "environment", path.name, environment(path)
     for name, pixels in photographs.scenes():
         yield "scene", name, pixels
-        yield ("thing" if name.startswith("categorization") and "fishes" not in name else "animal"), name, models.trimmed(pixels, 352)
+        kind = "thing" if name.startswith("categorization") and "fishes" not in name else "animal"
+        yield kind, name, models.trimmed(pixels, 352)
     for name, pixels in photographs.backgrounds(600):
         yield "place", name, pixels
     yield from models.views(seed, 256)
