@@ -36,6 +36,7 @@ SHARE = 0.05     # by which memory may have grown
 BASE = 200       # the prompt that it is compared with
 LOOKS = 10       # at the quiet host, from there on
 QUIET = 4        # prompts before each look
+REST = 11        # seconds before the last of them: the nodes hand freed memory back every ten seconds, not every time
 INTERRUPTED, BAD, FREED, VIDEO = 1 / 15, 1 / 40, 1 / 100, 1 / 25  # shares of all prompts
 
 TINY = {
@@ -161,6 +162,7 @@ class Soak:
     def look(self, prompt: int) -> None:
         """The same quiet workflow some times, then what the process holds."""
         for number in range(QUIET):
+            time.sleep(REST if number == QUIET - 1 else 0)
             self.host.run({
                 "photo": node("LoadImage", image=PHOTOS[number % 2]),
                 "image": node("ImageScale", image=["photo", 0], upscale_method="bilinear", crop="center", width=256,
