@@ -231,13 +231,23 @@ def add_subject(pictures: Pictures, rng: Rng, image: np.ndarray, alpha: np.ndarr
     """The image with one more subject, and the union of alphas."""
     size = len(image)
     layer, framing = subject(pictures, rng)
-    layer = place(rng, layer, framing, size)
-    colour, cover = as_float(layer)[..., :3], as_float(layer)[..., 3]
+    for _ in range(4):
+        placed, inside = place(rng, layer, framing, size)
+        if inside > 0.6 or framing != "full" or clutter or rng.random() < 0.1:
+            break
+    colour, cover = as_float(placed)[..., :3], as_float(placed)[..., 3]
     if (cover > 0.5).mean() < (0.001 if clutter else 0.012):  # fell outside the frame
         return image, alpha
     if rng.random() < 0.06:
         cover = cover * (1 - rng.uniform(0.2, 0.75) * soft_spot(rng, size) * (rng.random() < 0.5))
+    natural = colour
+    if rng.random() < 0.35:
+        colour = markings(pictures, rng, colour)
     colour = harmonise(rng, colour, cover, image)
+    if hidden(colour, cover, image):
+        colour = jitter(rng, natural, 0.2)
+        if hidden(colour, cover, image):
+            return image, alpha
     if rng.random() < 0.2:
         colour = smooth_patch(rng, colour, cover)
     if rng.random() < 0.35:
@@ -352,8 +362,9 @@ def ruffle(rng: Rng, layer: Image.Image) -> Image.Image:
     return Image.fromarray(pixels[y, x], "RGBA")
 
 
-def place(rng: Rng, layer: Image.Image, framing: str, size: int) -> Image.Image:
-    """The cut-out mirrored, turned, scaled and set into a transparent square of the frame's size."""
+def place(rng: Rng, layer: Image.Image, framing: str, size: int) -> tuple[Image.Image, float]:
+    """The cut-out mirrored, turned, scaled and set into a transparent square of the frame's size; and the share of it
+    that lies inside."""
     if rng.random() < 0.5:
         layer = layer.transpose(Image.FLIP_LEFT_RIGHT)
     width, height = layer.size
@@ -385,7 +396,36 @@ def place(rng: Rng, layer: Image.Image, framing: str, size: int) -> Image.Image:
         layer, back, shift = layer.reduce(factor), back / factor, shift / factor
     premultiplied = layer.convert("RGBa")
     data = (back[0, 0], back[0, 1], shift[0], back[1, 0], back[1, 1], shift[1])
-    return premultiplied.transform((size, size), Image.AFFINE, data, Image.BILINEAR).convert("RGBA")
+    placed = premultiplied.transform((size, size), Image.AFFINE, data, Image.BILINEAR).convert("RGBA")
+    whole = np.asarray(layer.getchannel("A"), np.float32).sum() / max(abs(np.linalg.det(back)), 1e-9)
+    return placed, float(np.asarray(placed.getchannel("A"), np.float32).sum() / max(whole, 1.0))
+
+
+def hidden(colour: np.ndarray, cover: np.ndarray, image: np.ndarray) -> bool:
+    """Whether most of the subject, seen from afar, is so much like what is behind it that nobody could cut it out."""
+    far = 0.02 * len(image)
+    difference = np.abs(blur(colour, far) - blur(image, far)).max(2)[cover > 0.5]
+    return not len(difference) or (difference > 0.1).mean() < 0.5
+
+
+def markings(pictures: Pictures, rng: Rng, colour: np.ndarray) -> np.ndarray:
+    """Parts of the subject in another colour or stuff, light and shade kept: clothes, a saddle, spots, a handle. What
+    hangs together is one subject, however different its parts look."""
+    size = len(colour)
+    field = ramp(rng, size) if rng.random() < 0.5 else noise(rng, size, int(rng.integers(1, 4)), 1.0, 0.5)
+    edge = rng.uniform(0.3, 0.7)
+    region = np.clip((field - edge) * rng.uniform(15, 60) + 0.5, 0, 1)[..., None] * rng.uniform(0.6, 1)
+    light = colour.mean(2, keepdims=True)
+    kind = rng.random()
+    if kind < 0.4:
+        stuff = rng.uniform(0, 1, 3) * (0.35 + light)
+    elif kind < 0.6:
+        stuff = jitter(rng, colour, 0.8)
+    elif kind < 0.8:
+        stuff = texture(rng, size) * (0.5 + light)
+    else:
+        stuff = crop(rng, pictures.draw(rng, "photograph", "pattern")[0], size) * (0.5 + light)
+    return mix(colour, np.clip(stuff * rng.uniform(0.4, 1.3), 0, 1), region)
 
 
 def harmonise(rng: Rng, colour: np.ndarray, cover: np.ndarray, image: np.ndarray) -> np.ndarray:
