@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from birefnet.training.nano.composite import crop, noise, pair
 from birefnet.training.nano.cache import Pictures, pack
+from birefnet.training.nano.composite import crop, hidden, noise, pair, place
 from birefnet.training.nano.sources import cutout
 
 
@@ -39,6 +40,29 @@ def test_some_pictures_have_no_subject_and_few_are_all_subject(pictures):
     assert 0.02 < (coverage == 0).mean() < 0.2
     assert (coverage > 0.95).mean() < 0.1
     assert ((coverage > 0.05) & (coverage < 0.8)).mean() > 0.4
+
+
+@pytest.mark.parametrize("difference, is_hidden", [(0.0, True), (0.05, True), (0.2, False)])
+def test_what_nobody_could_see_counts_as_hidden(difference, is_hidden):
+    """Grain on both, which makes single pixels differ, changes nothing."""
+    rng = np.random.default_rng(0)
+    behind, grain = 0.5 + 0.2 * (rng.random((2, 64, 64, 3), np.float32) - 0.5)
+    cover = np.zeros((64, 64), np.float32)
+    cover[16:48, 16:48] = 1
+    assert hidden(grain + np.float32(difference), cover, behind) == is_hidden
+
+
+@pytest.mark.parametrize("framing", ["full", "close", "half"])
+def test_placing_tells_what_lies_inside(framing):
+    layer = Image.new("RGBA", (80, 120), (200, 0, 0, 255))
+    rng, shares = np.random.default_rng(1), []
+    for _ in range(60):
+        placed, inside = place(rng, layer, framing, 64)
+        alpha = np.asarray(placed)[..., 3]
+        on_border = alpha[[0, -1]].any() or alpha[:, [0, -1]].any()
+        assert placed.size == (64, 64) and 0 <= inside < 1.1 and (on_border or inside > 0.9)
+        shares.append(inside)
+    assert min(shares) < 0.7 < max(shares)
 
 
 @pytest.mark.parametrize("stretch", [0.2, 1.0, 5.0])
