@@ -404,8 +404,8 @@ def place(rng: Rng, layer: Image.Image, framing: str, size: int) -> tuple[Image.
 def hidden(colour: np.ndarray, cover: np.ndarray, image: np.ndarray) -> bool:
     """Whether most of the subject, seen from afar, is so much like what is behind it that nobody could cut it out."""
     far = 0.02 * len(image)
-    difference = np.abs(blur(colour, far) - blur(image, far)).max(2)[cover > 0.5]
-    return not len(difference) or (difference > 0.1).mean() < 0.5
+    difference = np.abs(blur(colour, far) - blur(image, far)).max(2)[cover > 0.5 * cover.max()]
+    return (difference > 0.1).mean() < 0.5
 
 
 def markings(pictures: Pictures, rng: Rng, colour: np.ndarray) -> np.ndarray:
@@ -432,7 +432,7 @@ def harmonise(rng: Rng, colour: np.ndarray, cover: np.ndarray, image: np.ndarray
     """Colours jittered, then often drawn towards the background's, so that a colour clash is not the cue."""
     colour = jitter(rng, colour, 0.2)
     if rng.random() < 0.35:
-        inside = colour[cover > 0.5][::7]
+        inside = colour[cover > 0.5 * cover.max()][::7]  # of glass, all may be fainter than a half
         mean, spread = inside.mean(0), inside.std() + 1e-3
         sample = image[::5, ::5]
         goal, goal_spread = sample.mean((0, 1)), sample.std() + 1e-3

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from birefnet.training.nano.cache import Pictures, pack
-from birefnet.training.nano.composite import crop, hidden, noise, pair, place
+from birefnet.training.nano.composite import crop, harmonise, hidden, noise, pair, place
 from birefnet.training.nano.sources import cutout
 
 
@@ -50,6 +50,16 @@ def test_what_nobody_could_see_counts_as_hidden(difference, is_hidden):
     cover = np.zeros((64, 64), np.float32)
     cover[16:48, 16:48] = 1
     assert hidden(grain + np.float32(difference), cover, behind) == is_hidden
+
+
+def test_a_subject_of_glass_has_colours():
+    """Nowhere is it as much as half opaque."""
+    rng = np.random.default_rng(0)
+    colour, image = rng.random((2, 32, 32, 3), np.float32)
+    cover = np.zeros((32, 32), np.float32)
+    cover[8:24, 8:24] = 0.3
+    assert all(np.isfinite(harmonise(rng, colour, cover, image)).all() for _ in range(20))
+    assert not hidden(np.ones_like(colour), cover, np.zeros_like(image))
 
 
 @pytest.mark.parametrize("framing", ["full", "close", "half"])
