@@ -19,7 +19,7 @@ from .plan import Phase, Plan, Size
 # The build of weights/birefnet-nano.safetensors: PVT v2 b0 with narrower MLPs, plain ASPP, residual decoder blocks.
 NANO = Config(family="pvt_v2", widths=(32, 64, 160, 256), depths=(2, 2, 2, 2), heads=(1, 2, 5, 8),
               multi_scale="none", attention="plain", inner=64, branch=48, patch_inner=16, residual=True,
-              size=(384, 384), task="Anything simple: quick cut-outs")
+              size=(320, 320), task="Anything simple: quick cut-outs")
 METADATA = {"birefnet.name": "birefnet-nano", "birefnet.license": "GPL-3.0"}  # the pictures ask for it: weights/LICENSE
 GAIN = 1.5         # of exported logits: after so short a training they are timid; 2 costs bfloat16 its precision
 PLAN = Plan(steps=2650, batch=8, rate=5e-4, warm_up=100, cosine=True, final=0.0, dtype="bf16",
