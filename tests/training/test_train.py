@@ -234,6 +234,15 @@ def test_the_default_checkpoints_recipe_is_one_command(cache, tmp_path):
         assert file.metadata()["birefnet.license"] == "GPL-3.0"
 
 
+def test_a_runs_checkpoint_hands_on_its_licence(pairs, tmp_path):
+    """Its name, birefnet.safetensors, is also that of a published one, which has another."""
+    for run, init in (("one", "birefnet-nano"), ("two", tmp_path / "one" / "birefnet.safetensors")):
+        assert train(pairs, tmp_path / run, "--init", init, "--steps", 1, "--size", 64) == 0
+        with safe_open(tmp_path / run / "birefnet.safetensors", "pt") as file:
+            assert file.metadata()["birefnet.license"] == "GPL-3.0"
+            assert file.metadata()["birefnet.base"] == Path(init).name
+
+
 @pytest.mark.parametrize("arguments, message", [
     (["--init", "scratch"], "--init scratch needs --build: nano, swin_v1_t"),
     (["--init", "scratch", "--build", "resnet"], "--build resnet: expected nano, swin_v1_t"),

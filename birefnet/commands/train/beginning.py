@@ -54,7 +54,8 @@ def _checkpoint(name: str, seed: int) -> Beginning:
         whole = fresh(replace(model.config, supervision=True), seed)
         whole.load_state_dict(model.state_dict(), strict=False)
         model = whole
-    row = weights.match(path)  # by its name, which says less than the file does: every run writes a birefnet.safetensors
-    license = held.get("birefnet.license") or (row.license if row else None)
-    metadata = {"birefnet.base": held.get("birefnet.name") or (row.name if row else path.name)}
+    # What a run wrote is nobody's published checkpoint, though it is called birefnet.safetensors.
+    row = None if "birefnet.step" in held else weights.match(path)
+    license = row.license if row else held.get("birefnet.license")
+    metadata = {"birefnet.base": row.name if row else path.name}
     return Beginning(model, metadata | ({"birefnet.license": license} if license else {}))
