@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import torch
 from PIL import Image
@@ -207,9 +208,10 @@ def soaking(folder: Path, seed: int = 0):
         (inputs / name).write_bytes((ROOT / "tests" / "data" / name).read_bytes())
     with Image.open(inputs / PHOTOS[0]) as photo:
         clip(inputs / "clip.mp4", photo.convert("RGB"), frames=5, size=(96, 72))
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the host: two threads that wait for each other are slow when busy
-    with Host(home, folder, python) as host:
-        yield Soak(host, seed)
+    with mock.patch.dict(os.environ):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads that wait for each other are slow when busy
+        with Host(home, folder, python) as host:
+            yield Soak(host, seed)
 
 
 def main() -> int:

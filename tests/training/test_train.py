@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -140,7 +141,9 @@ def test_a_kill_at_any_moment_leaves_whole_files_to_go_on_from(trained, pairs, t
     run = tmp_path / "run"
     arguments = ["--init", tiny, "--steps", 30, "--hold-out", 0.2, "--save-every", 1]
     command = [sys.executable, "-m", "birefnet", "train", pairs, "-o", run, *OPTIONS, *arguments]
-    process = subprocess.Popen([str(part) for part in command], cwd=ROOT, stderr=subprocess.DEVNULL)
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # as here: sums are added in another order by others
+    process = subprocess.Popen([str(part) for part in command], cwd=ROOT, stderr=subprocess.DEVNULL,
+                               env=os.environ | threads)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None and (
             not (run / "history.jsonl").exists() or (run / "history.jsonl").read_bytes().count(b'"loss"') < 4):
