@@ -25,6 +25,9 @@ class Stacked(NamedTuple):
     file: Path
     strength: float = 1.0
 
+    def __str__(self) -> str:
+        return f"{self.strength:g} x {self.file.name}"
+
 
 def adapter(text: str) -> Stacked:
     """"cracks.safetensors" or "cracks.safetensors:0.5"; a colon of the path's own is no trouble."""

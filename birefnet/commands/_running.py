@@ -92,8 +92,7 @@ def read_config(path: Path) -> Config:
 
 def described(path: Path, adapters: Sequence[Stacked]) -> str:
     """"birefnet-nano.safetensors + 0.5 x cracks.safetensors"."""
-    return " + ".join([path.name, *(file.name if strength == 1 else f"{strength:g} x {file.name}"
-                                    for file, strength in adapters)])
+    return " + ".join([path.name, *map(str, adapters)])
 
 
 def say_licence(path: Path) -> None:

@@ -139,5 +139,5 @@ def matted(name: str, adapters: Sequence[Stacked], network_size: int | tuple[int
                 raise
         raise ValueError("not enough memory; a smaller --size needs less")
 
-    added = {"adapters": [f"{strength:g} x {file.name}" for file, strength in adapters]} if adapters else {}
+    added = {"adapters": [str(adapter) for adapter in adapters]} if adapters else {}
     return predict, {"model": name, **added, "size": network_size or "own", "dtype": dtype}

@@ -90,7 +90,7 @@ def _told(outcomes: Iterable[Outcome], total: int) -> list[tuple[str, str]]:
 def _settings(args: argparse.Namespace, backdrop: Backdrop | None) -> dict[str, object]:
     """All that a result depends on beside its source."""
     checkpoint = find_checkpoint(args.model)
-    adapters = [f"{strength:g} x {file.name} {_digest(file)}" for file, strength in args.adapters]
+    adapters = [f"{adapter} {_digest(adapter.file)}" for adapter in args.adapters]
     behind = args.background
     if backdrop is not None and backdrop.content:
         behind = f"{backdrop.place} {hashlib.sha256(backdrop.content).hexdigest()}"
