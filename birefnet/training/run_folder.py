@@ -1,6 +1,6 @@
 """The folder of a run: whole files whatever happens, from which the run goes on.
 
-    birefnet.safetensors   the checkpoint, for birefnet.load and the nodes
+    trained.safetensors    the checkpoint, for birefnet.load and the nodes
     state.pt               weights, averaged weights and the optimiser's memory, to go on from
     settings.json          what the run's numbers depend on
     history.jsonl          losses and measures by step
@@ -28,7 +28,7 @@ class OtherRun(ValueError):
 class RunFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.checkpoint, self.state = folder / "birefnet.safetensors", folder / "state.pt"
+        self.checkpoint, self.state = folder / "trained.safetensors", folder / "state.pt"
         self.settings, self.history = folder / "settings.json", folder / "history.jsonl"
         self.checked, self.mattes, self.report = folder / "checked.json", folder / "mattes", folder / "report.html"
 

@@ -44,7 +44,6 @@ def problems(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("mask, reason", [
-    (Image.new("L", (60, 40)), "the mask is empty: nothing is subject"),
     (Image.new("L", (60, 40), 255), "the mask is full: everything is subject"),
     (Image.fromarray(SUBJECT // 255), "brightest level is 1 of 255: labels"),
     (Image.fromarray(SUBJECT.astype(np.uint16)), "brightest level is 1 of 255: labels"),
@@ -57,6 +56,15 @@ def problems(folder: Path) -> dict[str, str]:
 def test_masks_that_would_teach_nonsense_are_listed(data, mask, reason):
     put(data, "bad", mask)
     assert list(problems(data)) == ["gt/bad.png"] and reason in problems(data)["gt/bad.png"]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "1", "I;16"])
+def test_an_empty_mask_is_a_picture_without_a_subject(data, mode):
+    put(data, "none", Image.new(mode, (60, 40), (0, 0, 0, 255) if mode == "RGBA" else 0))
+    for _ in range(2):  # the second time by what the first has found
+        result = found(data)
+        assert [pair.name for pair in result.pairs] == ["good", "none"]
+        assert result.problems == [] and result.empty == 1
 
 
 def test_a_palette_of_labels_is_listed_and_one_of_greys_is_read_by_its_greys(data):
@@ -136,10 +144,10 @@ def test_the_fingerprint_tells_names_and_contents(data, tmp_path):
 
 def test_a_second_check_reads_only_what_has_changed(data, tmp_path, monkeypatch):
     known = tmp_path / "checked.json"
-    put(data, "bad", Image.new("L", (60, 40)))
+    put(data, "bad", Image.new("L", (60, 40), 255))
     first = found(data, known)
     assert len(json.loads(known.read_text())) == 2
-    monkeypatch.setattr("birefnet.training.data.check._problem", lambda pair: pytest.fail(f"{pair.name} is read again"))
+    monkeypatch.setattr("birefnet.training.data.check._judged", lambda pair: pytest.fail(f"{pair.name} is read again"))
     assert found(data, known) == first
     with pytest.raises(pytest.fail.Exception, match="good is read again"):
         put(data, "good", Image.fromarray(SUBJECT), Image.new("RGB", (60, 40)))

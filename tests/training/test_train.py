@@ -42,7 +42,7 @@ def losses(run: Path) -> dict[int, float]:
 
 
 def assert_same_weights(run: Path, other: Path) -> None:
-    one, two = (load_file(folder / "birefnet.safetensors") for folder in (run, other))
+    one, two = (load_file(folder / "trained.safetensors") for folder in (run, other))
     assert one.keys() == two.keys()
     assert [name for name in one if not torch.equal(one[name], two[name])] == []
 
@@ -64,10 +64,10 @@ def test_the_loss_falls_before_and_in_the_final_phase(trained):
 
 
 def test_the_checkpoint_loads_by_itself_and_says_what_it_is(trained, config):
-    model = birefnet.load(trained / "birefnet.safetensors")
+    model = birefnet.load(trained / "trained.safetensors")
     assert model.config.size == (64, 64) and model.config.task == "Anything" and model.config.widths == config.widths
     assert birefnet.matte(model, torch.rand(1, 50, 70, 3)).shape == (1, 50, 70)
-    with safe_open(trained / "birefnet.safetensors", "pt") as file:
+    with safe_open(trained / "trained.safetensors", "pt") as file:
         told = file.metadata()
     settings = json.loads((trained / "settings.json").read_text())
     assert told["birefnet.step"] == "30" and told["birefnet.data"] == settings["fingerprint"]
@@ -87,7 +87,7 @@ def test_measures_are_the_evaluations(trained, pairs, capsys, tmp_path):
         for part in ("im", "gt"):
             (tmp_path / part).mkdir(exist_ok=True)
             shutil.copy(pairs / part / f"{index:02}.png", tmp_path / part)
-    assert main(["eval", str(tmp_path), "--model", str(trained / "birefnet.safetensors"), "--json",
+    assert main(["eval", str(tmp_path), "--model", str(trained / "trained.safetensors"), "--json",
                  str(tmp_path / "eval.json"), "--workers", "1"]) == 0
     means = json.loads((tmp_path / "eval.json").read_text())["mean"]
     for name in ("mae", "s_measure", "weighted_f", "iou"):
@@ -151,7 +151,7 @@ def test_a_kill_at_any_moment_leaves_whole_files_to_go_on_from(trained, pairs, t
     process.kill()
     process.wait()
     assert 3 <= torch.load(run / "state.pt", weights_only=True)["step"] < 30
-    birefnet.load(run / "birefnet.safetensors")
+    birefnet.load(run / "trained.safetensors")
     assert train(pairs, run, *arguments) == 0 and not list(run.rglob("*.part"))
     assert_same_weights(trained, run)
     assert losses(run) == losses(trained)
@@ -179,6 +179,20 @@ def test_bad_data_stop_the_run_before_it_begins_and_can_be_left_out(pairs, tiny,
     assert (settings["pictures"], settings["held_out"]) == (6, 2)
 
 
+def test_pictures_without_a_subject_are_learnt_from_and_counted(pairs, tiny, tmp_path, capsys):
+    data = shutil.copytree(pairs, tmp_path / "data")
+    for name in ("03", "05"):
+        Image.new("L", Image.open(data / f"gt/{name}.png").size).save(data / f"gt/{name}.png")
+    assert train(data, tmp_path / "run", "--init", tiny, "--steps", 3, "--hold-out", 0.4) == 0
+    assert f"{data}: 2 of 10 masks are empty: pictures without a subject" in capsys.readouterr().err
+    numbers = [value for row in history(tmp_path / "run") for value in row.get("measures", {}).values()]
+    assert numbers and np.isfinite([*losses(tmp_path / "run").values(), *numbers]).all()
+    for path in (data / "gt").iterdir():
+        Image.new("L", Image.open(path).size).save(path)
+    assert train(data, tmp_path / "other", "--init", tiny, "--steps", 3) == 1
+    assert "all 10 masks are empty: there is no subject to learn" in capsys.readouterr().err
+
+
 def test_a_file_that_goes_bad_during_the_run_is_named(pairs, tiny, tmp_path, monkeypatch, capsys):
     data = shutil.copytree(pairs, tmp_path / "data")
     monkeypatch.setattr("birefnet.training.engine.Log.measure",
@@ -194,7 +208,7 @@ def test_many_options_at_once(pairs, tiny, tmp_path):
                    "--backgrounds", pairs / "im", "--validate", pairs, "--average", 0, "--cosine", "--warm-up", 1,
                    "--augment", "flip,crop", "--no-dropout")
     assert status == 0 and len(losses(tmp_path / "run")) == 3  # ten pictures in batches of four
-    model = birefnet.load(tmp_path / "run/birefnet.safetensors")
+    model = birefnet.load(tmp_path / "run/trained.safetensors")
     assert model.config.size is None and model.config.task.startswith("Hair")
     assert torch.load(tmp_path / "run/state.pt", weights_only=True)["average"] is None
     assert all("iou" not in row["terms"] for row in history(tmp_path / "run") if "loss" in row)
@@ -218,7 +232,7 @@ def test_a_checkpoint_without_the_heads_of_training_gets_them(pairs, config, tmp
     bare = birefnet.BiRefNet(replace(config, supervision=False)).initialize()
     birefnet.save(bare, tmp_path / "bare.safetensors")
     assert train(pairs, tmp_path / "run", "--init", tmp_path / "bare.safetensors", "--steps", 1) == 0
-    assert birefnet.load(tmp_path / "run/birefnet.safetensors").config.supervision
+    assert birefnet.load(tmp_path / "run/trained.safetensors").config.supervision
 
 
 def test_the_default_checkpoints_recipe_is_one_command(cache, tmp_path):
@@ -226,22 +240,21 @@ def test_the_default_checkpoints_recipe_is_one_command(cache, tmp_path):
     arguments = ["--recipe", "nano", "--steps", 3, "--phase", "64:0.6", "--phase", f"96:0.4:{cache}", "--batch", 2]
     assert main(["train", str(cache), "-o", str(run), "--workers", "0", *map(str, arguments)]) == 0
     assert [row["size"] for row in history(run) if "loss" in row] == [[64, 64], [64, 64], [96, 96]]
-    exported, state = load_file(run / "birefnet.safetensors"), torch.load(run / "state.pt", weights_only=True)
+    exported, state = load_file(run / "trained.safetensors"), torch.load(run / "state.pt", weights_only=True)
     name = "decoder.conv_out1.0.weight"
     assert exported[name].dtype == torch.float16
     assert torch.equal(exported[name], (state["average"][name] * 1.5).half())  # bolder logits, see composites.GAIN
-    model = birefnet.load(run / "birefnet.safetensors")
+    model = birefnet.load(run / "trained.safetensors")
     included = birefnet.load(weights.NANO)
     assert model.config == included.config
-    with safe_open(run / "birefnet.safetensors", "pt") as file:
+    with safe_open(run / "trained.safetensors", "pt") as file:
         assert file.metadata()["birefnet.license"] == "GPL-3.0"
 
 
 def test_a_runs_checkpoint_hands_on_its_licence(pairs, tmp_path):
-    """Its name, birefnet.safetensors, is also that of a published one, which has another."""
-    for run, init in (("one", "birefnet-nano"), ("two", tmp_path / "one" / "birefnet.safetensors")):
+    for run, init in (("one", "birefnet-nano"), ("two", tmp_path / "one" / "trained.safetensors")):
         assert train(pairs, tmp_path / run, "--init", init, "--steps", 1, "--size", 64) == 0
-        with safe_open(tmp_path / run / "birefnet.safetensors", "pt") as file:
+        with safe_open(tmp_path / run / "trained.safetensors", "pt") as file:
             assert file.metadata()["birefnet.license"] == "GPL-3.0"
             assert file.metadata()["birefnet.base"] == Path(init).name
 

@@ -15,7 +15,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "train", help="teach a checkpoint your own pictures, or make one from scratch",
         description="Teaches a checkpoint pictures with known masks, as the authors of BiRefNet do. The pictures are "
-                    "checked before the first step. RUN/birefnet.safetensors loads at once; RUN/report.html shows how "
+                    "checked before the first step. RUN/trained.safetensors loads at once; RUN/report.html shows how "
                     "it went, `tensorboard --logdir RUN` how it goes. Stopped, the same command goes on where it was. "
                     "torchrun or `accelerate launch` in front of it uses several GPUs.")
     parser.add_argument("data", type=Path, metavar="DATA",

@@ -54,8 +54,7 @@ def _checkpoint(name: str, seed: int) -> Beginning:
         whole = fresh(replace(model.config, supervision=True), seed)
         whole.load_state_dict(model.state_dict(), strict=False)
         model = whole
-    # What a run wrote is nobody's published checkpoint, though it is called birefnet.safetensors.
-    row = None if "birefnet.step" in held else weights.match(path)
-    license = row.license if row else held.get("birefnet.license")
+    row = weights.match(path)
+    license = held.get("birefnet.license") or (row.license if row else None)  # a name is only a hint
     metadata = {"birefnet.base": row.name if row else path.name}
     return Beginning(model, metadata | ({"birefnet.license": license} if license else {}))

@@ -55,6 +55,8 @@ def _checked(data: Path, skip_bad: bool, known: Path, workers: int, processes: P
     if processes.first:
         for problem in found.problems:
             say(f"{problem.file}: {problem.reason}")
+        if 0 < found.empty < len(found.pairs):
+            say(f"{data}: {found.empty} of {len(found.pairs)} masks are empty: pictures without a subject")
         processes.wait()
     if found.problems and not skip_bad:
         raise CommandError(f"{data}: {len(found.problems)} files cannot be used; mend them, or leave them out with "
@@ -62,4 +64,6 @@ def _checked(data: Path, skip_bad: bool, known: Path, workers: int, processes: P
     if not found.pairs:
         raise CommandError(f"{data}: no pictures with masks {'are left' if found.problems else 'found'}; expected "
                            "folders im/ and gt/ with files of the same name")
+    if found.empty == len(found.pairs):
+        raise CommandError(f"{data}: all {found.empty} masks are empty: there is no subject to learn (white is subject)")
     return found

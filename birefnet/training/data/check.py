@@ -3,7 +3,8 @@
 Masks of 16 bits, of one bit, and palette masks whose colours are grey are read as they are meant. Refused are: files
 without a partner of the same name, two pictures that share one mask, damaged files, a mask of another size than its
 picture (as both stand upright), colours or transparency in a mask, masks of labels (0 and 1 of 255) instead of levels,
-masks of a single value, and masks that look inverted.
+full masks, and masks that look inverted. An empty mask is a picture without a subject (COD10K has them), from which a
+network learns to answer nothing; they are counted.
 """
 
 from __future__ import annotations
@@ -43,10 +44,12 @@ class Problem(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """What is left to train on, what is not, and a fingerprint of the former: names and contents."""
+    """What is left to train on, what is not, how many of the former have no subject, and a fingerprint of them: names
+    and contents."""
 
     pairs: list[Pair]
     problems: list[Problem]
+    empty: int
     fingerprint: str
 
 
@@ -67,15 +70,16 @@ def check(data: Path, known: Path, workers: int, progress: Callable[[list], obje
     with ThreadPoolExecutor(max(1, workers)) as pool:
         verdicts = list(progress(pool.map(lambda pair: _verdict(pair, data, earlier), pairs)))
     write_whole(known, json.dumps({_key(pair, data): verdict for pair, verdict in zip(pairs, verdicts)}).encode())
-    good, digest = [], hashlib.sha256()
+    good, empty, digest = [], 0, hashlib.sha256()
     for pair, verdict in zip(pairs, verdicts):
         if verdict["problem"]:
             which, reason = verdict["problem"]
             problems.append(Problem(getattr(pair, which), reason))
         else:
             good.append(pair)
+            empty += verdict["empty"]
             digest.update(f"{pair.name}\0{verdict['content']}\n".encode())
-    return Checked(good, sorted(problems), digest.hexdigest()[:16])
+    return Checked(good, sorted(problems), empty, digest.hexdigest()[:16])
 
 
 def _read(known: Path) -> dict[str, dict]:
@@ -90,30 +94,31 @@ def _key(pair: Pair, data: Path) -> str:
 
 
 def _verdict(pair: Pair, data: Path, earlier: dict[str, dict]) -> dict:
-    """{"stamp": sizes and times of the two files, "content": their digest, "problem": [which, reason] or None}."""
+    """{"stamp": sizes and times of the two files, "content": their digest, "problem": [which, reason] or None, "empty":
+    whether the mask is}."""
     stamp = [[status.st_size, status.st_mtime_ns] for status in (pair.picture.stat(), pair.truth.stat())]
     held = earlier.get(_key(pair, data))
-    if held and held["stamp"] == stamp:
+    if held and held["stamp"] == stamp and "empty" in held:
         return held
     content = hashlib.sha256()
     for path in (pair.picture, pair.truth):
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 content.update(block)
-    return {"stamp": stamp, "content": content.hexdigest(), "problem": _problem(pair)}
+    return {"stamp": stamp, "content": content.hexdigest(), **_judged(pair)}
 
 
-def _problem(pair: Pair) -> tuple[str, str] | None:
+def _judged(pair: Pair) -> dict:
     try:
         size = _size(pair.picture)
     except pictures.PictureError as error:
-        return "picture", _short(error, pair.picture)
+        return {"problem": ("picture", _short(error, pair.picture)), "empty": False}
     try:
         mask = pictures.read(pair.truth)[0].numpy()
     except pictures.PictureError as error:
-        return "truth", _short(error, pair.truth)
+        return {"problem": ("truth", _short(error, pair.truth)), "empty": False}
     reason = _misfit(size, mask.shape[:2]) or unusable(mask)
-    return ("truth", reason) if reason else None
+    return {"problem": ("truth", reason) if reason else None, "empty": not reason and not mask[..., :3].any()}
 
 
 def _short(error: Exception, path: Path) -> str:
@@ -151,9 +156,9 @@ def unusable(mask: np.ndarray) -> str | None:
     if (np.ptp(some, axis=2) > COLOURED).mean() > FEW:
         return "the mask has colours (a palette of labels?); save it as grey levels, white for the subject"
     low, high = mask[..., 0].min(), mask[..., 0].max()
-    if low == high:
-        return f"the mask is {'empty: nothing is subject' if high < 0.5 else 'full: everything is subject'}"
-    if high < LABELS:
+    if low == high > 0.5:
+        return "the mask is full: everything is subject"
+    if 0 < high < LABELS:
         return f"the mask's brightest level is {high * 255:.3g} of 255: labels? save the subject as white"
     if inverted(some[..., 0]):
         return "the mask looks inverted: the picture's frame is subject, and its inside is not"
