@@ -15,6 +15,8 @@ from .cache import Pictures
 Rng = np.random.Generator
 SCENES = 0.22     # share of real photographs, with the backgrounds that their subjects had
 NEGATIVES = 0.11  # share without a subject
+PORTRAITS = 0.35  # share of photographs of people among those photographs
+HUMANS = 0.35     # share of photographed people among people; the others are rendered
 
 
 def pair(pictures: Pictures, seed: int, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -31,7 +33,7 @@ def pair(pictures: Pictures, seed: int, index: int, size: int) -> tuple[np.ndarr
         for _ in range(rng.choice([1, 2, 3], p=[0.8, 0.15, 0.05])):
             image, alpha = add_subject(pictures, rng, image, alpha)
         if rng.random() < 0.05:
-            image, alpha = occlude(pictures, rng, image, alpha)
+            image, alpha = occlude(rng, image, alpha)
     return finish(rng, image), (alpha * 255 + 0.5).astype(np.uint8)
 
 
@@ -39,7 +41,8 @@ def pair(pictures: Pictures, seed: int, index: int, size: int) -> tuple[np.ndarr
 
 def scene(pictures: Pictures, rng: Rng, size: int) -> tuple[np.ndarray, np.ndarray]:
     """A photograph and its subject's matte, float32, in 0..1: a part that shows most of the subject, in other light."""
-    pixels, _ = pictures.draw(rng, "scene")
+    people = "portrait" in pictures.kinds and rng.random() < PORTRAITS
+    pixels, _ = pictures.draw(rng, "portrait" if people else "scene")
     if rng.random() < 0.5:
         pixels = pixels[:, ::-1]
     height, width = pixels.shape[:2]
@@ -268,13 +271,15 @@ def subject(pictures: Pictures, rng: Rng) -> tuple[Image.Image, str]:
         kind = "thing"
     if kind == "creature":
         return creature(pictures, rng), "full"
+    if kind == "person" and "human" in pictures.kinds and rng.random() < HUMANS:
+        kind = "human"
     pixels, row = pictures.draw(rng, kind)
     layer = Image.fromarray(pixels, "RGBA")
     if kind == "shape" and rng.random() < 0.75:
         layer = retexture(pictures, rng, layer)
     if kind == "animal" and rng.random() < 0.3:
         layer = ruffle(rng, layer)
-    if kind == "person":
+    if kind in ("person", "human"):
         return dress(pictures, rng, layer, row["name"]) if rng.random() < 0.6 else layer, row["name"]
     return layer, "close" if kind == "animal" and rng.random() < 0.3 else "full"
 
@@ -481,7 +486,7 @@ def reflect(rng: Rng, image: np.ndarray, colour: np.ndarray, cover: np.ndarray) 
     return mix(image, colour[source] * rng.uniform(0.4, 0.9), strength[..., None])
 
 
-def occlude(pictures: Pictures, rng: Rng, image: np.ndarray, alpha: np.ndarray):
+def occlude(rng: Rng, image: np.ndarray, alpha: np.ndarray):
     """Something in front that is not subject: stems and bars."""
     from PIL import ImageDraw
 

@@ -21,7 +21,6 @@ import numpy as np
 from PIL import Image
 
 RESOURCES = Path("/usr/share/gcompris-qt/rcc")
-ACTIVITIES = ("categorization", "erase", "explore_farm_animals", "explore_monuments", "explore_world_animals")
 LICENCES = {"public domain", "cc0-1.0", "cc-by-1.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-4.0"}
 SIDE = 352   # pixels: longer side of a scene
 EDGE = 0.8   # pixels: GrabCut's hard outline is softened by a Gaussian of this sigma
@@ -60,6 +59,14 @@ def matte(pixels: np.ndarray, marks: dict) -> np.ndarray:
             line = (np.reshape(points, (-1, 2)) / 100 * (width, height)).astype(np.int32)
             thick = max(2, int(half / 50 * max(width, height)))
             cv2.polylines(labels, [np.concatenate([line, line[-1:]])], False, label, thick)
+    return grab(pixels, labels, marks.get("smallest", 0.25))
+
+
+def grab(pixels: np.ndarray, labels: np.ndarray, smallest: float = 0.25) -> np.ndarray:
+    """float32 [h,w] in 0..1: OpenCV's GrabCut from its labels [h,w], without specks, holes of a few pixels, and pieces
+    below `smallest` of the largest."""
+    import cv2
+
     cv2.setRNGSeed(0)
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(np.ascontiguousarray(pixels[..., ::-1]), labels, None, *models, 6, cv2.GC_INIT_WITH_MASK)
@@ -67,7 +74,7 @@ def matte(pixels: np.ndarray, marks: dict) -> np.ndarray:
     found = cv2.morphologyEx(found, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     _, pieces, stats, _ = cv2.connectedComponentsWithStats(found)
     areas = stats[1:, cv2.CC_STAT_AREA]
-    found = np.isin(pieces, 1 + np.flatnonzero(areas >= marks.get("smallest", 0.25) * areas.max())).astype(np.uint8)
+    found = np.isin(pieces, 1 + np.flatnonzero(areas >= smallest * areas.max())).astype(np.uint8)
     _, pieces, stats, _ = cv2.connectedComponentsWithStats(1 - found)
     specks = 1 + np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] < 0.002 * found.size)
     found[np.isin(pieces, specks)] = 1

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from . import models, photographs
+from . import albums, models, photographs
 
 STAMPS = Path("/usr/share/tuxpaint/stamps")          # Debian tuxpaint-stamps-default
 CLIPART = Path("/usr/share/openclipart/png")         # Debian openclipart-png
@@ -70,6 +70,7 @@ def installed(people: int, seed: int, environments: Path = ENVIRONMENTS) -> Iter
         yield kind, name, models.trimmed(pixels, 352)
     for name, pixels in photographs.backgrounds(600):
         yield "place", name, pixels
+    yield from albums.pictures()
     yield from models.views(seed, 256)
     if people:
         from .people import person
