@@ -1,0 +1,392 @@
+"""Makes the pictures of the nodes' help pages: what the nodes return in a real ComfyUI, or the nodes on its real page.
+
+    python tests/host/pages.py COMFYUI [NODE...]
+
+COMFYUI_PYTHON names the interpreter that has the packages of that ComfyUI, if not this one. All pictures, or only those
+of the nodes that are named, such as BiRefSegment. Masks are found by the included checkpoint, unless a caption says
+that a mask is a known one.
+
+Two are not made here: BiRefEdgeRefine's shows a photograph of 5312 pixels that is not in the repository
+(tests/data/SOURCES.md names it), and BiRefFinetune's comes from tests/training/finetune/prove.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from browser import open_page, outputs, picture, run
+from given import clip, walls
+from host import PACK, Host, Workflow
+from known import DATA
+from PIL import Image, ImageDraw, ImageFont
+from playwright.sync_api import Page
+from workflow import node, widgets
+
+DOCS = PACK / "web" / "docs"
+ELSEWHERE = {"BiRefEdgeRefine", "BiRefFinetune"}
+
+# Parts of photographs of which the included checkpoint makes good mattes.
+CROPPED = {"face.png": ("astronaut.jpg", (100, 0, 340, 240)), "cup.png": ("pair.jpg", (600, 150, 1160, 640)),
+           "figure.png": ("pair.jpg", (0, 80, 560, 640))}
+HEAD = (100, 0, 340, 180)   # of the astronaut, for the clip
+BOX = (698, 256, 363, 333)  # the cup in pair.jpg: x, y, width, height
+POINT = (268, 318)          # on the astronaut in it
+HOLES = 12000               # pixels: what the checkpoint misses inside the cup and the helmet
+
+STRIP = 24  # pixels of a caption's height
+GAP = 4
+TILE = 12   # side of a checkerboard's square
+DARK = (24, 24, 24)  # captions and gaps
+
+Output = list  # [id of a node, number of its output], as in workflows
+Panel = tuple[str, Image.Image]  # its caption and what it shows
+
+
+# Panels -------------------------------------------------------------------------------------------------------------
+
+
+def on_checkerboard(shown: Image.Image) -> Image.Image:
+    """A picture as RGB; where it is transparent, light squares show through."""
+    if shown.mode != "RGBA":
+        return shown.convert("RGB")
+    y, x = np.indices((shown.height, shown.width)) // TILE
+    board = Image.fromarray(np.where((x + y) % 2, 204, 255).astype(np.uint8)).convert("RGB")
+    board.paste(shown, mask=shown.getchannel("A"))
+    return board
+
+
+def captioned(panel: Panel, height: int) -> Image.Image:
+    """A panel below its caption; height: of what it shows."""
+    caption, shown = panel
+    width = round(shown.width * height / shown.height)
+    whole = Image.new("RGB", (width, height + STRIP), DARK)
+    draw, font = ImageDraw.Draw(whole), ImageFont.load_default(14)
+    assert draw.textlength(caption, font) <= width - 8, f"no room for {caption!r} in {width} pixels"
+    draw.text((6, STRIP // 2), caption, fill="white", font=font, anchor="lm")
+    whole.paste(on_checkerboard(shown.resize((width, height), Image.Resampling.LANCZOS)), (0, STRIP))
+    return whole
+
+
+def row(panels: list[Panel], width: int) -> Image.Image:
+    """Panels of one height side by side, `width` pixels in all."""
+    height = round((width - GAP * (len(panels) - 1)) / sum(shown.width / shown.height for _, shown in panels))
+    parts = [captioned(panel, height) for panel in panels]
+    whole = Image.new("RGB", (width, height + STRIP), DARK)
+    left = 0
+    for part in parts:
+        whole.paste(part, (left, 0))
+        left += part.width + GAP
+    return whole
+
+
+def column(rows: list[Image.Image]) -> Image.Image:
+    """Rows of one width below each other."""
+    whole = Image.new("RGB", (rows[0].width, sum(part.height + GAP for part in rows) - GAP), DARK)
+    top = 0
+    for part in rows:
+        whole.paste(part, (0, top))
+        top += part.height + GAP
+    return whole
+
+
+# A host to try nodes in ---------------------------------------------------------------------------------------------
+
+
+class Bench:
+    """Runs workflows in which widgets may be left out: those stand at their defaults."""
+
+    def __init__(self, host: Host):
+        self.host, self.info = host, host.object_info()
+        self.input = host.base / "input"
+
+    def panels(self, workflow: Workflow, shown: dict[str, Output]) -> list[Panel]:
+        """The first picture or mask of each of these outputs, by caption."""
+        return [(caption, pictures[0]) for caption, pictures in self.batches(workflow, shown).items()]
+
+    def batches(self, workflow: Workflow, shown: dict[str, Output]) -> dict[str, list[Image.Image]]:
+        """All the pictures or masks of each of these outputs, by caption."""
+        viewers = {f"view {caption}": self.viewer(workflow, output) for caption, output in shown.items()}
+        record = self.host.run({name: self.filled(made) for name, made in (workflow | viewers).items()})
+        pictures = self.host.pictures(record)
+        return {caption: pictures[f"view {caption}"] for caption in shown}
+
+    def viewer(self, workflow: Workflow, output: Output) -> dict:
+        name, number = output
+        if self.info[workflow[name]["class_type"]]["output"][number] == "MASK":
+            return node("MaskPreview", mask=output)
+        return node("PreviewImage", images=output)
+
+    def filled(self, made: dict) -> dict:
+        defaults = {name: default(kind, options) for name, kind, options in widgets(self.info[made["class_type"]])}
+        return made | {"inputs": defaults | made["inputs"]}
+
+
+def default(kind: object, options: dict) -> object:
+    """What a widget says on a new node: without a default of its own, a list says its first entry."""
+    return options["default"] if "default" in options else (kind if isinstance(kind, list) else options["options"])[0]
+
+
+def found(photo: str, **refining) -> Workflow:
+    """The mask that the included checkpoint finds, as "segment" gives it, and "mask": that one, refined."""
+    return {"photo": node("LoadImage", image=photo), "model": node("BiRefLoad"),
+            "segment": node("BiRefSegment", model=["model", 0], image=["photo", 0]),
+            "mask": node("BiRefRefineMask", mask=["segment", 0], image=["photo", 0], **refining)}
+
+
+def picked(**pick) -> Workflow:
+    """One of the two subjects in pair.jpg, as "pick" gives it."""
+    return {"photo": node("LoadImage", image="pair.jpg"), "model": node("BiRefLoad"),
+            "pick": node("BiRefSubject", model=["model", 0], image=["photo", 0], **pick)}
+
+
+def the_cup() -> Workflow:
+    x, y, width, height = BOX
+    return picked(pick="box", x=x, y=y, width=width, height=height)
+
+
+# The pictures -------------------------------------------------------------------------------------------------------
+
+
+def segment(bench: Bench) -> Image.Image:
+    return row(bench.panels(found("face.png"), {
+        "image": ["photo", 0], "mask": ["segment", 0], "cutout": ["segment", 1]}), 908)
+
+
+def remove_background(bench: Bench) -> Image.Image:
+    workflow = {"photo": node("LoadImage", image="cup.png"),
+                "bare": node("BiRefRemoveBackground", image=["photo", 0]),
+                "colour": node("BiRefRemoveBackground", image=["photo", 0], background="colour", colour="#2c6e91")}
+    return row(bench.panels(workflow, {
+        "image": ["photo", 0], "background: transparent": ["bare", 0],
+        "background: colour, #2c6e91": ["colour", 0]}), 908)
+
+
+def subject(bench: Bench) -> Image.Image:
+    (asked, photo), box = bench.panels(the_cup(), {"a box, and a point": ["photo", 0], "pick: box": ["pick", 1]})
+    point, = bench.panels(picked(pick="point", x=POINT[0], y=POINT[1]), {"pick: point": ["pick", 1]})
+    draw, (x, y, width, height) = ImageDraw.Draw(photo), BOX
+    draw.rectangle((x, y, x + width, y + height), outline="yellow", width=6)
+    draw.circle(POINT, 16, fill="yellow", outline="black", width=4)
+    return row([(asked, photo), box, point], 1400)
+
+
+def refine_mask(bench: Bench) -> Image.Image:
+    workflow = found("dandelion.jpg", black_point=0.6, keep_largest=1, edge_radius=16)
+    return row(bench.panels(workflow, {
+        "image": ["photo", 0], "mask before": ["segment", 0],
+        "black_point, keep_largest, edge_radius": ["mask", 0]}), 850)
+
+
+def trimap(bench: Bench) -> Image.Image:
+    workflow = found("face.png") | {
+        "trimap": node("BiRefTrimap", mask=["segment", 0], inward=2, outward=2, unit="per cent")}
+    return row(bench.panels(workflow, {
+        "image": ["photo", 0], "mask": ["segment", 0], "trimap": ["trimap", 0]}), 908)
+
+
+def foreground(bench: Bench) -> Image.Image:
+    """A part of the portrait, where hair meets the light wall."""
+    green = {"background": "colour", "colour": "#0f5c32", "mask": ["segment", 0]}
+    workflow = found("face.png") | {
+        "clean": node("BiRefForeground", image=["photo", 0], mask=["segment", 0]),
+        "before": node("BiRefComposite", image=["photo", 0], **green),
+        "after": node("BiRefComposite", image=["clean", 0], **green)}
+    panels = bench.panels(workflow, {
+        "a part of the image": ["photo", 0], "cut out, the photograph's colours": ["before", 0],
+        "cut out, estimated colours": ["after", 0]})
+    return row([(caption, shown.crop((40, 10, 160, 130))) for caption, shown in panels], 1212)
+
+
+def composite(bench: Bench) -> Image.Image:
+    """Six backgrounds. Holes in the masks that were found are filled."""
+    cup, figure, face = (found(f"{name}.png", fill_holes=HOLES) for name in ("cup", "figure", "face"))
+    known = {"photo": node("LoadImage", image="astronaut.jpg"),
+             "mask": node("LoadImageMask", image="astronaut_mask.png", channel="red")}
+    jobs = [("colour, contact shadow, centre", cup, None,
+             {"colour": "#eae2d8", "shadow": "contact", "position": "centre", "scale": 0.85}),
+            ("image, fit: tile, drop shadow", cup, "brick.jpg",
+             {"background": "image", "fit": "tile", "shadow": "drop", "shadow_x": 3, "shadow_y": 5}),
+            ("blurred original (known mask)", known, None,
+             {"image": ["photo", 0], "background": "blurred original", "blur": 2, "linear_light": True}),
+            ("canvas: background image, bottom", figure, "rocket.jpg",
+             {"background": "image", "canvas": "background image", "position": "bottom", "scale": 0.85, "x": -130}),
+            ("blurred image, light_wrap: 0.5", face, "raccoon.jpg",
+             {"background": "blurred image", "light_wrap": 0.5}),
+            ("transparent, contact shadow", cup, None, {"background": "transparent", "shadow": "contact"})]
+    panels = [(caption, over(bench, *job)) for caption, *job in jobs]
+    return column([row(panels[:3], 780), row(panels[3:], 780)])
+
+
+def over(bench: Bench, matted: Workflow, backdrop: str | None, settings: dict) -> Image.Image:
+    """The subject, in its estimated colours unless the settings name another image, composed as they say."""
+    workflow = matted | {"clean": node("BiRefForeground", image=["photo", 0], mask=["mask", 0])}
+    inputs = {"image": ["clean", 0], "mask": ["mask", 0]} | settings
+    if backdrop:
+        workflow["backdrop"] = node("LoadImage", image=backdrop)
+        inputs["background_image"] = ["backdrop", 0]
+    workflow["result"] = node("BiRefComposite", **inputs)
+    return bench.panels(workflow, {"result": ["result", 0]})[0][1]
+
+
+def around_the_cup() -> Workflow:
+    return the_cup() | {"crop": node("BiRefInpaintCrop", image=["photo", 0], mask=["pick", 0], megapixels=0.25)}
+
+
+def inpaint_crop(bench: Bench) -> Image.Image:
+    return row(bench.panels(around_the_cup(), {
+        "the picture": ["photo", 0], "image: the crop": ["crop", 0], "mask: what to repaint": ["crop", 1]}), 1000)
+
+
+def inpaint_paste(bench: Bench) -> Image.Image:
+    """Red and blue change places in the crop, for want of a diffusion model."""
+    crop, = bench.panels(around_the_cup(), {"the crop": ["crop", 0]})
+    red, green, blue = crop[1].convert("RGB").split()
+    Image.merge("RGB", (blue, green, red)).save(bench.input / "repainted.png")
+    workflow = around_the_cup() | {"repainted": node("LoadImage", image="repainted.png"),
+                                   "pasted": node("BiRefInpaintPaste", crop=["crop", 2], image=["repainted", 0])}
+    return row([crop, *bench.panels(workflow, {
+        "the crop with other colours": ["repainted", 0], "pasted back": ["pasted", 0]})], 1000)
+
+
+def temporal(bench: Bench, frames: int = 8, noise: float = 8, gain: float = 5) -> Image.Image:
+    """A clip of one photograph under changing noise: whatever changes in its masks is flicker."""
+    random = np.random.default_rng(0)
+    with Image.open(DATA / "coffee.jpg") as whole:
+        photo = np.asarray(whole.reduce(2), dtype=np.float32)
+    seen = [Image.fromarray((photo + random.normal(0, noise, photo.shape)).clip(0, 255).astype(np.uint8))
+            for _ in range(frames)]
+    seen[0].save(bench.input / "noisy.png", save_all=True, append_images=seen[1:])  # Load Image gives all frames
+    workflow = found("noisy.png") | {
+        "smooth": node("BiRefTemporal", image=["photo", 0], mask=["segment", 0], strength=0.7)}
+    masks = bench.batches(workflow, {"before": ["segment", 0], "after": ["smooth", 0]})
+    return row([("a frame of a noisy clip", seen[0]), ("its mask", masks["before"][0]),
+                (f"flicker, {gain:g} times as bright", flicker(masks["before"], gain)),
+                ("the same, smoothed by 0.7", flicker(masks["after"], gain))], 1100)
+
+
+def flicker(masks: list[Image.Image], gain: float) -> Image.Image:
+    """How much masks change from one to the next, in the mean, made `gain` times as bright."""
+    levels = np.stack([np.asarray(mask.convert("L"), dtype=np.float32) for mask in masks])
+    return Image.fromarray((gain * np.abs(np.diff(levels, axis=0)).mean(0)).clip(0, 255).astype(np.uint8))
+
+
+def pairs(bench: Bench) -> Image.Image:
+    walls(bench.input / "walls", 6)
+    batches = bench.batches({"pairs": node("BiRefPairs", folder="walls")}, {"im": ["pairs", 0], "gt": ["pairs", 1]})
+    return column([row([(f"{folder}/{i}.png", shown) for i, shown in enumerate(batches[folder])], 1160)
+                   for folder in ("im", "gt")])
+
+
+def inspect(bench: Bench) -> Image.Image:
+    """The node writes the captions itself."""
+    workflow = found("dandelion.jpg") | {
+        "inspect": node("BiRefInspect", image=["photo", 0], mask=["segment", 0], size=360)}
+    return bench.panels(workflow, {"comparison": ["inspect", 0]})[0][1]
+
+
+PANELS: dict[str, Callable[[Bench], Image.Image]] = {
+    "BiRefSegment": segment, "BiRefRemoveBackground": remove_background, "BiRefSubject": subject,
+    "BiRefRefineMask": refine_mask, "BiRefTrimap": trimap, "BiRefForeground": foreground, "BiRefComposite": composite,
+    "BiRefInpaintCrop": inpaint_crop, "BiRefInpaintPaste": inpaint_paste, "BiRefTemporal": temporal,
+    "BiRefPairs": pairs, "BiRefInspect": inspect,
+}
+
+# Nodes on the page: kind; left, top, width; widgets; and by input the node of the list that it hangs on.
+LOADER = ("BiRefLoad", [0, 0, 320], {}, {})
+ON_THE_PAGE = {
+    "BiRefLoad": [LOADER],
+    "BiRefAdapter": [LOADER, ("BiRefAdapter", [370, 0, 270], {"adapter": "cracks.safetensors"}, {"model": 0}),
+                     ("BiRefAdapter", [690, 0, 270], {"adapter": "walls/damp.safetensors", "strength": 0.6},
+                      {"model": 1})],
+    "BiRefVideo": [LOADER, ("LoadVideo", [0, 400, 320], {"file": "clip.mp4"}, {}),
+                   ("BiRefVideo", [370, 0, 420], {"smoothing": 0.6}, {"model": 0, "video": 1})],
+}
+WIDTHS = {"BiRefLoad": 420, "BiRefAdapter": 1000, "BiRefVideo": 800}  # of the pictures
+
+BUILD = """nodes => {
+    app.graph.clear();
+    const made = [];
+    for (const [kind, [x, y, width], values, from] of nodes) {
+        const node = LiteGraph.createNode(kind);
+        node.pos = [x, y];
+        app.graph.add(node);
+        node.setSize([width, node.size[1]]);
+        for (const [name, value] of Object.entries(values)) {
+            const widget = node.widgets.find(widget => widget.name === name);
+            widget.value = value;
+            widget.callback?.(value);
+        }
+        for (const [input, source] of Object.entries(from)) made[source].connect(0, node, input);
+        made.push(node);
+    }
+}"""
+
+# The clip that was loaded and the one that was made.
+BOTH_CLIPS = """() => {
+    const clips = [...document.querySelectorAll('video')];
+    return clips.length === 2 && clips.every(clip => clip.readyState >= clip.HAVE_CURRENT_DATA);
+}"""
+
+
+def on_the_page(page: Page, name: str) -> Image.Image:
+    """The nodes themselves; Matte Video has run."""
+    page.evaluate(BUILD, ON_THE_PAGE[name])
+    if name == "BiRefVideo":
+        run(page, outputs(page))
+        page.wait_for_function(BOTH_CLIPS)
+    with tempfile.TemporaryDirectory() as folder:
+        picture(page, Path(folder) / "page.jpg")
+        shown = Image.open(Path(folder) / "page.jpg").convert("RGB")
+    width = WIDTHS[name]
+    return shown.resize((width, round(shown.height * width / shown.width)), Image.Resampling.LANCZOS)
+
+
+# All of them --------------------------------------------------------------------------------------------------------
+
+
+def put_files(base: Path) -> None:
+    """What the pictures are made of, before the page lists what there is. Adapters are empty files: they are only
+    chosen, never loaded."""
+    for photo in (*DATA.glob("*.jpg"), *DATA.glob("*_mask.png")):
+        shutil.copy(photo, base / "input")
+    for name, (photo, box) in CROPPED.items():
+        Image.open(DATA / photo).crop(box).save(base / "input" / name)
+    clip(base / "input" / "clip.mp4", Image.open(DATA / "astronaut.jpg").crop(HEAD))
+    for name in ("cracks", "walls/damp"):
+        file = base / "models" / "BiRefNet" / "adapters" / f"{name}.safetensors"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+
+
+def save(name: str, shown: Image.Image) -> None:
+    file = DOCS / f"{name}.jpg"
+    shown.save(file, quality=82, optimize=True)
+    print(f"{file}: {shown.width}×{shown.height}, {file.stat().st_size / 1000:.0f} kB", flush=True)
+
+
+def main(comfyui: Path, named: list[str]) -> None:
+    wanted = named or [*PANELS, *ON_THE_PAGE]
+    if strange := set(wanted) - set(PANELS) - set(ON_THE_PAGE):
+        sys.exit(f"not made here: {', '.join(sorted(strange))}; but {', '.join([*PANELS, *ON_THE_PAGE])} are")
+    python = os.environ.get("COMFYUI_PYTHON", sys.executable)
+    with tempfile.TemporaryDirectory() as base, Host(comfyui, Path(base), python) as host:
+        put_files(host.base)
+        bench = Bench(host)
+        for name in filter(wanted.__contains__, PANELS):
+            save(name, PANELS[name](bench))
+        # Above the nodes, the pack's name would be cut off at the picture's edge.
+        host.fetch("/settings", json.dumps({"Comfy.NodeBadge.NodeSourceBadgeMode": "None"}).encode())
+        with open_page(host.address, []) as page:
+            for name in filter(wanted.__contains__, ON_THE_PAGE):
+                save(name, on_the_page(page, name))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve(), sys.argv[2:])

@@ -1,0 +1,28 @@
+"""The pictures of the help pages: every node has one, and pages.py makes it or says who does. No host is started."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from host import PACK
+from pages import DOCS, ELSEWHERE, ON_THE_PAGE, PANELS
+
+NODES = set(json.loads((PACK / "locales" / "en" / "nodeDefs.json").read_text(encoding="utf-8")))
+MADE = {*PANELS, *ON_THE_PAGE}
+
+
+def test_each_nodes_picture_is_made_by_one():
+    assert MADE | ELSEWHERE == NODES
+    assert len(PANELS) + len(ON_THE_PAGE) + len(ELSEWHERE) == len(NODES)
+
+
+def test_each_page_shows_its_own_picture_and_none_is_left_over():
+    for node in NODES:
+        page = (DOCS / f"{node}.md").read_text(encoding="utf-8")
+        assert re.findall(r"!\[.+\]\((.+)\)", page) == [f"{node}.jpg"]
+    assert {file.stem for file in DOCS.glob("*.jpg")} == NODES
+
+
+def test_no_picture_is_heavy():
+    assert [name for name in MADE if (DOCS / f"{name}.jpg").stat().st_size > 90_000] == []
