@@ -11,18 +11,12 @@ from aiohttp import web
 from server import PromptServer
 
 from .. import birefnet, weights
+from ..birefnet import published
 from ..birefnet.fused import fuse
 from . import host
 
 ROUTE = "/biref/checkpoints"
 EXAMPLE = (1024, 1024)  # the photograph whose need is told of a checkpoint without a size of its own
-
-# What the catalog's names of backbones mean; every published checkpoint has the authors' own decoder.
-BUILDS = {
-    "swin_v1_l": {"family": "swin_v1", "widths": (192, 384, 768, 1536), "depths": (2, 2, 18, 2),
-                  "heads": (6, 12, 24, 48), "window": 12},
-    "swin_v1_t": {"family": "swin_v1", "widths": (96, 192, 384, 768), "depths": (2, 2, 6, 2), "heads": (3, 6, 12, 24)},
-}
 
 
 def register() -> None:
@@ -50,8 +44,8 @@ def card(entry: weights.Entry | None, here: bool, size: int) -> dict:
         return {"here": here, "file": size}
     height_width = entry.size if isinstance(entry.size, tuple) else (entry.size, entry.size)
     return {"here": here, "file": size, "task": entry.task, "license": entry.license,
-            "nonCommercial": entry.non_commercial, "memory": memory(entry.backbone, entry.size),
-            "size": None if entry.size == "dynamic" else height_width[::-1]}
+            "nonCommercial": entry.non_commercial, "memory": memory(entry.repo and entry.backbone, entry.size),
+            "size": None if entry.size == "dynamic" else height_width[::-1], "note": entry.note}
 
 
 def is_here(entry: weights.Entry, folders: list) -> bool:
@@ -62,20 +56,21 @@ def is_here(entry: weights.Entry, folders: list) -> bool:
 
 
 @functools.cache
-def memory(backbone: str, size: int | tuple[int, int] | str) -> int:
-    """Estimated bytes for one picture at that network size on the host's device: weights and activations."""
+def memory(backbone: str | None, size: int | tuple[int, int] | str) -> int:
+    """Estimated bytes for one picture at that network size on the host's device: weights and activations. backbone: see
+    `network_of`."""
     device = host.device("auto")
     network = network_of(backbone).to(host.dtype("auto", device))
     if size == "dynamic":
         size = EXAMPLE
     height_width = size if isinstance(size, tuple) else (size, size)
     stored = sum(tensor.numel() * tensor.element_size() for tensor in network.parameters())
-    return stored + birefnet.activation_bytes(network, height_width)
+    return stored + birefnet.activation_bytes(network, height_width, device=device)
 
 
-def network_of(backbone: str) -> birefnet.BiRefNet:
-    """The included checkpoint, or for a published build a network of the same tensors without values."""
-    if backbone not in BUILDS:
+def network_of(backbone: str | None) -> birefnet.BiRefNet:
+    """A published build of the same tensors without values; without a backbone's name, the included checkpoint."""
+    if backbone is None:
         return birefnet.load(weights.NANO)
     with torch.device("meta"):
-        return fuse(birefnet.BiRefNet(birefnet.Config(**BUILDS[backbone])))
+        return fuse(birefnet.BiRefNet(published.config(backbone)))

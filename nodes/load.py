@@ -9,6 +9,7 @@ from pathlib import Path
 from comfy_api.latest import io
 
 from .. import weights
+from ..birefnet import precision
 from . import host, values
 from .model import BiRefModel
 from .recipe import Recipe, identity
@@ -28,14 +29,14 @@ class BiRefLoad(io.ComfyNode):
             display_name="Load BiRefNet",
             category=host.CATEGORY,
             description="Loads a BiRefNet checkpoint that tells a picture's subject from its background. "
-                        "birefnet-nano is included; nothing is downloaded unless fetch is on.",
+                        "birefnet-nano is included; nothing is downloaded unless fetch is set to \"if missing\".",
             search_aliases=[*host.ALIASES, "RMBG", "load matting model"],
             inputs=[
                 io.Combo.Input(
                     "checkpoint", options=options(), default=DEFAULT,
                     tooltip="Which network to use. First the included birefnet-nano, then the files on this machine, "
                             "then the names of published checkpoints, which must be on this machine unless fetch is "
-                            "on. What it is made for (size, normalisation) is recognised."),
+                            "set to \"if missing\". What it is made for (size, normalisation) is recognised."),
                 io.Combo.Input(
                     "dtype", options=["auto", *host.DTYPES], default="auto",
                     tooltip="Number format of the computation. auto: half precision where it is fast (fp16, else bf16, "
@@ -48,7 +49,7 @@ class BiRefLoad(io.ComfyNode):
                 io.Boolean.Input(
                     "fetch", default=False, label_on="if missing", label_off="never",
                     tooltip="Whether a published checkpoint that is not on this machine may be downloaded from the "
-                            "Hugging Face hub (90 to 900 MB) into models/BiRefNet. Off: the internet is never "
+                            "Hugging Face hub (90 to 900 MB) into models/BiRefNet. never: the internet is not "
                             "contacted."),
                 host.make(
                     io.Combo.Input, "patch_order", options=["auto", "colour-slowest", "colour-fastest"], default="auto",
@@ -154,7 +155,7 @@ def state(find: Callable[[], Path]) -> tuple:
 
 def report(model: BiRefModel, path: Path) -> None:
     """One line in the log, a shorter one on the node: what was recognised and where it runs."""
-    dtype = next(name for name, kind in host.DTYPES.items() if kind is model.dtype)
+    dtype = precision.name(model.dtype)
     entry = weights.match(path)
     licence = f"; licence {entry.license}: not for commercial use" if entry and entry.non_commercial else ""
     log.info("BiRef: %s is %s; runs on %s in %s%s", path, model.network.config.describe(), model.device, dtype, licence)

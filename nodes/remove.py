@@ -32,7 +32,7 @@ class BiRefRemoveBackground(io.ComfyNode):
                 io.Combo.Input(
                     "checkpoint", options=load.options(), default=load.DEFAULT,
                     tooltip="Which network to use, as in Load BiRefNet. birefnet-nano is included; the others must be "
-                            "on this machine unless fetch is on."),
+                            "on this machine unless fetch is set to \"if missing\"."),
                 io.Combo.Input(
                     "background", options=list(BACKGROUNDS), default="transparent",
                     tooltip="What the first output has behind the subject: nothing (RGBA), or the colour below (RGB, "
@@ -46,7 +46,7 @@ class BiRefRemoveBackground(io.ComfyNode):
                 io.Boolean.Input(
                     "fetch", default=False, label_on="if missing", label_off="never",
                     tooltip="Whether a published checkpoint that is not on this machine may be downloaded, as in Load "
-                            "BiRefNet. Off: the internet is never contacted."),
+                            "BiRefNet. never: the internet is not contacted."),
             ],
             outputs=[
                 io.Image.Output("cutout", display_name="image",

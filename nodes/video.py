@@ -88,7 +88,7 @@ class BiRefVideo(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix", default="video/BiRefNet",
                     tooltip="Name of the file below ComfyUI's output folder; a number and the suffix are added. May "
-                            "contain %date:yyyy-MM-dd% and the like, as in Save Video."),
+                            "contain %year%-%month%-%day% and the like."),
                 io.Image.Input(
                     "background_image", optional=True,
                     tooltip="For over a background: a picture, or several that play at the video's frame rate, from "

@@ -6,7 +6,7 @@ import { api } from "../../scripts/api.js";
 
 const NODES = ["BiRefLoad", "BiRefRemoveBackground"]; // both with a widget `checkpoint`
 const ROW = 16;
-const ROWS = 5; // always, so that the node keeps its size whatever is chosen
+const ROWS = 6; // always, so that the node keeps its size whatever is chosen
 const MARGIN = 15;
 const GOOD = "#7fbf7f";
 const CARE = "#e0a040";
@@ -37,7 +37,8 @@ function lines(card) {
         [card.task, , 2],
         [`${size} · file ${file} · memory ${card.size ? "" : "from "}${inUnits(card.memory)}`],
         card.nonCommercial ? [`licence ${card.license}: not for commercial use`, CARE] : [`licence ${card.license}`],
-        card.here ? ["on this machine", GOOD] : ["not on this machine: fetch can download it", CARE],
+        card.here ? ["on this machine", GOOD] : ["not on this machine: set fetch to \"if missing\"", CARE],
+        [card.note, , ROWS],
     ];
 }
 
@@ -63,12 +64,12 @@ function draw(context, node, width, y) {
     context.font = "12px sans-serif";
     context.textAlign = "left";
     context.textBaseline = "top";
-    let row = y + 4;
+    let row = 0;
     for (const [text, colour, rows] of lines(cards[checkpoint.value])) {
+        if (!text || row === ROWS) continue;
         context.fillStyle = colour ?? globalThis.LiteGraph?.WIDGET_SECONDARY_TEXT_COLOR ?? "#999";
-        for (const line of wrapped(context, text, width - 2 * MARGIN, rows ?? 1)) {
-            context.fillText(line, MARGIN, row);
-            row += ROW;
+        for (const line of wrapped(context, text, width - 2 * MARGIN, Math.min(rows ?? 1, ROWS - row))) {
+            context.fillText(line, MARGIN, y + 4 + ROW * row++);
         }
     }
     context.restore();

@@ -112,7 +112,7 @@ def _advice(name: str, row: catalog.Entry | None, folders: list[Path], files: di
     if row is not None:
         return (
             f"The checkpoint {row.name} is not on this machine. Folders scanned: {scanned}. "
-            f"To get it ({row.megabytes} MB, {row.license}), switch on 'fetch' in the loader, or run "
+            f"To get it ({row.megabytes} MB, {row.license}), set 'fetch' in the loader to 'if missing', or run "
             f"`python -m birefnet fetch {row.name}`, or download {row.file} from {row.repo} on the Hugging Face hub "
             f"and put it into {_target(folders)} as {row.filename}."
         )

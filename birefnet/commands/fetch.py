@@ -88,7 +88,7 @@ class _Bar:
 
 
 def _list(folder: Path | None) -> None:
-    """The catalog as a table on standard output, with the file's path where it is on this machine."""
+    """The catalog as a table on standard output: whence each file comes, and where it is on this machine."""
     import weights
 
     folders = [folder] if folder else weights.folders()
@@ -100,4 +100,4 @@ def _list(folder: Path | None) -> None:
         try:
             print(f"{'':<26}here: {weights.find(row.name, folders)}")
         except weights.NotFound:
-            pass
+            print(f"{'':<26}from {row.repo}: {row.file}")

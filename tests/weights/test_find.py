@@ -127,7 +127,7 @@ def test_a_published_checkpoint_that_is_missing_says_where_and_how_to_get_it(mod
     for said in (
         *map(str, folders),
         f"{models / 'birefnet'} (does not exist)",
-        "switch on 'fetch' in the loader",
+        "set 'fetch' in the loader to 'if missing'",
         "`python -m birefnet fetch BiRefNet_HR-matting`",
         f"put it into {models / 'BiRefNet'} as BiRefNet_HR-matting.safetensors",
         "444 MB",
