@@ -16,7 +16,7 @@ from .config import IMAGENET_MEAN, MULTI_SCALE, NORMALIZATIONS, PATCH_ORDERS, Co
 from .detect import CheckpointError, detect
 from .graphs import Graphs
 from .network import BiRefNet
-from .precision import best_dtype
+from .precision import chosen
 from .swin import WindowAttention, relative_position_index
 from .tensorfile import Source, from_mapping, open_file, write_safetensors
 
@@ -44,7 +44,7 @@ def load(
 
     source: path of a .safetensors, .pth or .pt file, or a state dict. Which network it is, is read off the tensors;
     prefixes and nesting of training scripts are removed, and any float storage is converted to `dtype` on `device`
-    ("auto": what this device computes fastest in, see birefnet.best_dtype).
+    (a torch.dtype, "fp32", "fp16", "bf16", or "auto": what this device computes fastest in, see birefnet.best_dtype).
     What tensors cannot tell is taken from the arguments, else ("auto") from the file's metadata, else from `defaults`
     (what a catalog says of it, under the same names), else: patch_order "colour-slowest", normalize "imagenet", size
     1024 (an int, (height, width), or "dynamic"), multi_scale "none" for a backbone of single width, PVT v2 heads
@@ -60,11 +60,10 @@ def load(
             "heads": heads}
     if form not in ("inference", "plain"):
         raise ValueError(f'form must be "inference" or "plain", got {form!r}')
-    from_file = isinstance(source, (str, os.PathLike))
+    from_file, kind = isinstance(source, (str, os.PathLike)), chosen(dtype, device)
     stacked = [(item if isinstance(item, stack.Adapter) else stack.read(item), strength) for item, strength in adapters]
     try:
         opened = open_file(Path(source)) if from_file else from_mapping(source, copy=True)
-        kind = best_dtype(device) if dtype == "auto" else dtype
         if stack.MARK in opened.metadata:
             raise CheckpointError("this is an adapter, not a checkpoint: load the checkpoint that it was made on "
                                   f"({opened.metadata.get('birefnet.base', 'unknown')}), and this as its adapter")

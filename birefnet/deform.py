@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import deform_triton
+from .rows import weighted_rows
 
 SCRATCH_BYTES = 16 << 20  # on the CPU, where larger runs measured no faster
 DEVICE_SCRATCH_BYTES = 128 << 20  # on GPUs, where every run costs launches
@@ -67,14 +68,6 @@ def deformed_columns(x: Tensor, offset: Tensor, modulation: Tensor, side: int, f
         dy, dx = offset[run].float().view(-1, taps, 2).unbind(2)
         index, share = bilinear_rows(dy, dx, modulation[run].float(), run, side, *band)
         yield weighted_rows(frame, index, share.to(x.dtype)).view(-1, taps * channels)
-
-
-def weighted_rows(rows: Tensor, index: Tensor, share: Tensor) -> Tensor:
-    """Σₙ share[i,n]·rows[index[i,n]]: [N,C], [M,4], [M,4] → [M,C]."""
-    try:
-        return F.embedding_bag(index, rows, mode="sum", per_sample_weights=share)
-    except NotImplementedError:  # some releases of PyTorch lack it on MPS
-        return (rows[index] * share[..., None]).sum(1)
 
 
 def bilinear_rows(dy: Tensor, dx: Tensor, modulation: Tensor, run: slice, side: int, first_row: int, rows: int,

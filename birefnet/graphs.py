@@ -46,7 +46,7 @@ class Graphs:
 
     The first pass of a shape runs as usual; with the second in a row it is recorded, and replayed from then on. One
     recording is kept. Where the network's weights have moved it is dropped; where recording fails, one log line says so
-    and all passes run as usual. Off CUDA nothing is ever recorded. Threads take turns; they must share a stream, as they
+    and all passes run as usual, but for want of memory it is tried again later. Off CUDA nothing is ever recorded. Threads take turns; they must share a stream, as they
     do unless told otherwise.
     """
 
@@ -78,11 +78,14 @@ class Graphs:
             self.recording = record(model, x, key)
         except RuntimeError as error:
             torch.cuda.set_stream(stream)  # a recording that breaks off leaves its own stream the current one
-            self.failed = True
-            log.warning("CUDA graphs are off: this network's pass could not be recorded (%s)",
-                        (str(error).strip() or type(error).__name__).splitlines()[0])
+            if isinstance(error, torch.cuda.OutOfMemoryError):
+                self.last = None  # there may be more memory for a later pass
+            else:
+                self.failed = True
+                log.warning("CUDA graphs are off: this network's pass could not be recorded (%s)",
+                            (str(error).strip() or type(error).__name__).splitlines()[0])
         # Outside `except`: the error's traceback holds the activations of the pass that broke off.
-        return model(x) if self.failed else self.recording.replay(x)
+        return model(x) if self.recording is None else self.recording.replay(x)
 
     def __deepcopy__(self, memo: dict) -> Graphs:
         return Graphs()  # a recording reads the weights of its own network

@@ -21,7 +21,9 @@ def free_memory(device: torch.device | str = "cpu") -> int | None:
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     if device.type == "mps" and hasattr(torch.mps, "recommended_max_memory"):
-        return max(0, torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+        return max(0, torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
+    if device.type not in ("cpu", "mps"):
+        return None
     reader = {"linux": of_linux, "win32": of_windows, "darwin": of_macos}.get(sys.platform)
     try:
         return reader() if reader else None

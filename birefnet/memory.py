@@ -22,6 +22,8 @@ from .network import BiRefNet
 PLAIN_MARGIN, MARGIN = 1.4, 1.3  # of measured peaks over the count of channels
 WORK_SPACE = 128 << 20           # of kernels and of the deformable convolution's runs, whatever the size
 LEAST_BUDGET = 16 << 20          # below it steps get slow and hardly smaller
+PLANNED_SHARE = 0.7              # of what is free that a pass may plan with: the estimate is one
+TIGHTER = (256 << 20, 32 << 20)  # budgets to go through when one frame runs out of memory all the same
 
 # What allocators say where there is no exception of their own: RAM of Linux and Windows, mapped files, MPS, CUDA, cuDNN,
 # oneDNN (which has no other reason left once it has found a primitive's "descriptor").
@@ -86,14 +88,16 @@ def plan(model: BiRefNet, size: tuple[int, int], frames: int = 1, free: int | No
     return Plan(1, budget, peak(1, budget))
 
 
-def activation_bytes(model: BiRefNet, size: tuple[int, int], frames: int = 1, budget: int | None = None) -> int:
+def activation_bytes(model: BiRefNet, size: tuple[int, int], frames: int = 1, budget: int | None = None,
+                     device: torch.device | str | None = None) -> int:
     """Estimated peak memory of one pass beyond the weights: `frames` images of network size (H, W), with
-    `BiRefNet.budget_bytes` at `budget`."""
+    `BiRefNet.budget_bytes` at `budget`. device: where the pass will run, if not where the network is now."""
     if model.form == "plain":
         return plain_bytes(model, size, frames)
     alive, step = inference_bytes(model, size, frames)
     if budget is None:
-        budget = CPU_SCRATCH if next(model.parameters()).device.type == "cpu" else step
+        where = torch.device(device) if device is not None else next(model.parameters()).device
+        budget = CPU_SCRATCH if where.type == "cpu" else step
     return alive + min(step, budget) + WORK_SPACE
 
 

@@ -19,6 +19,18 @@ def name(dtype: torch.dtype) -> str:
     return next(short for short, kind in DTYPES.items() if kind is dtype)
 
 
+def chosen(dtype: str | torch.dtype, device: str | torch.device) -> torch.dtype:
+    """The format of a short name, or the device's best for "auto"; PyTorch's own formats as they are. Raises
+    ValueError."""
+    if dtype == "auto":
+        return best_dtype(device)
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype {dtype!r}: expected auto, {', '.join(DTYPES)} or a torch.dtype")
+    return DTYPES[dtype]
+
+
 def best_dtype(device: str | torch.device) -> torch.dtype:
     """float16 on CUDA and MPS, bfloat16 on a CPU that multiplies it natively, else float32."""
     kind = torch.device(device).type

@@ -72,7 +72,7 @@ def _closer(alpha_of: AlphaOf, image: Tensor, found: Tensor, seen: Box, x: int, 
         if closer == seen or _longer(closer) > WORTH_IT * max(image.shape[1:3]):
             break
         again = region_at(_look(alpha_of, image, closer), x, y)
-        if torch.minimum(found, again).sum() < SAME * found.sum():
+        if again.max() < SOLID or torch.minimum(found, again).sum() < SAME * found.sum():
             break
         found, seen = again, closer
     return found

@@ -59,6 +59,7 @@ class Transfer:
     def download_later(self, tensor: Tensor) -> Callable[[], Tensor]:
         """To be called when the tensor is wanted in the host's memory; waits for the work given to the device so far,
         not for what it is given until then."""
+        tensor = tensor.contiguous()  # here, as the other stream waits for nothing that comes after the event
         ready = torch.cuda.Event()
         ready.record(torch.cuda.current_stream(self.device))
         return partial(self.download, tensor, ready)

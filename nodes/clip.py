@@ -37,7 +37,7 @@ def clip_of(video: VideoInput) -> videos.Clip:
     if not len(images):
         raise videos.VideoError("expected a video, but there is no picture in it")
     if alpha is not None:
-        images = convert.frames(torch.cat([images, alpha], dim=-1))
+        images = convert.frames(torch.cat([images, convert.masks(alpha)[..., None].to(images)], dim=-1))
     return videos.Pictures(images, parts.frame_rate, audio.get("waveform"), audio.get("sample_rate", 0))
 
 

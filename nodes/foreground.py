@@ -87,8 +87,12 @@ class BiRefForeground(io.ComfyNode):
 
         def lower() -> bool:
             nonlocal device
-            was, device = device, torch.device("cpu")
-            return was.type != "cpu"
+            if device.type == "cpu":
+                return False
+            log.warning("BiRef: out of memory on %s; going on with the CPU, which is slow", device)
+            host.say("out of GPU memory: going on with the CPU (slow)")
+            device = torch.device("cpu")
+            return True
 
         host.in_passes(count, 1, run, lower)
         return io.NodeOutput(colours, cutout, ui={"text": (text,)} if text else None)

@@ -20,10 +20,10 @@ from comfy_api.latest import io
 from comfy_execution.utils import get_executing_context
 
 from .. import birefnet
+from ..birefnet import passes
 from ..birefnet.memory import hand_back
 from ..birefnet.precision import DTYPES
 from ..weights import FOLDERS
-from . import passes
 
 log = logging.getLogger(__name__)
 

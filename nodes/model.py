@@ -15,15 +15,14 @@ import torch
 from torch import Tensor
 
 from .. import birefnet
-from ..birefnet import transfer
-from . import convert, host, passes
+from ..birefnet import passes, transfer
+from ..birefnet.memory import PLANNED_SHARE, TIGHTER
+from . import convert, host
 
 log = logging.getLogger(__name__)
 
 MOST_FRAMES = 16    # per pass: beyond this a GPU gains no speed
-MEMORY_SHARE = 0.7  # of what is free that a pass may plan with: the estimate is one
 UNLOADED = 3        # times that a pass is begun again because somebody has unloaded the network under it
-TIGHTER = (256 << 20, 32 << 20)  # budgets to go through when one frame runs out of memory, in bytes
 
 
 class BiRefModel:
@@ -166,7 +165,7 @@ class OwnWorker:
         self.overlaps = self.transfer is not None
         processor = mm.is_device_cpu(device)
         self.free = birefnet.free_memory(device) if processor else mm.get_free_memory(device)
-        room = None if self.free is None else int(MEMORY_SHARE * self.free)
+        room = None if self.free is None else int(PLANNED_SHARE * self.free)
         # All of a processor's cores work on one frame already.
         self.plan = birefnet.plan(self.model.network, self._network_size(), 1 if processor else self.most, room,
                                   beside=self._pictures(1))
@@ -180,7 +179,7 @@ class OwnWorker:
 
     def _memory(self, frames: int, budget: int | None = None) -> int:
         """Bytes that a pass of so many frames needs beside the weights."""
-        network = birefnet.activation_bytes(self.model.network, self._network_size(), frames, budget)
+        network = birefnet.activation_bytes(self.model.network, self._network_size(), frames, budget, self.device)
         return network + self._pictures(frames)
 
     def _announce(self) -> None:

@@ -89,5 +89,4 @@ def nothing_found(empty: list[int], total: int) -> str:
     advice = "the mask is empty there. Try another checkpoint, or crop closer to the subject"
     if total == 1:
         return f"no subject found in the picture: {advice.replace(' there', '')}"
-    shown = ", ".join(map(str, empty[:10])) + (", …" if len(empty) > 10 else "")
-    return f"no subject found in {len(empty)} of {total} pictures (index {shown}): {advice}"
+    return f"no subject found in {len(empty)} of {total} pictures (index {convert.listed(empty)}): {advice}"

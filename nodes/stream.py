@@ -9,7 +9,8 @@ import comfy.model_management as mm
 import torch
 from torch import Tensor
 
-from . import convert, host, passes
+from ..birefnet import passes
+from . import convert, host
 from .model import worker_for
 
 
@@ -32,6 +33,7 @@ def matte_stream(
     try:
         while chunk := list(islice(pictures, worker.per_pass)):
             images = clean(torch.stack(chunk))
+            chunk.clear()  # the stack has copies
             started = []
 
             def run(start: int, stop: int) -> None:
@@ -51,7 +53,7 @@ def matte_stream(
 
 
 def settled(working: list) -> Iterator[tuple[Tensor, Tensor]]:
-    """The frames of passes that were begun, one by one."""
+    """The frames of passes that were begun, one by one, with alpha where the pictures are."""
     while working:
         images, alpha = working.pop(0)
-        yield from zip(images.split(1), alpha().split(1))
+        yield from zip(images.split(1), alpha().to(images.device).split(1))

@@ -152,6 +152,5 @@ def nothing_there(empty: list[int], total: int, pick: str) -> str:
     where = {"box": "in the box", "point": "under the point", "mask": "under the coarse mask"}[pick]
     advice = {"box": "draw it closer, or raise context", "point": "put it on the subject's middle, or pick by box",
               "mask": "paint over the whole subject, or raise context"}[pick]
-    which = "" if total == 1 else (f" in {len(empty)} of {total} masks (index {', '.join(map(str, empty[:10]))}"
-                                   f"{', …' if len(empty) > 10 else ''})")
+    which = "" if total == 1 else f" in {len(empty)} of {total} masks (index {convert.listed(empty)})"
     return f"no subject found {where}{which}: the mask is empty. Try to {advice}; or another checkpoint"

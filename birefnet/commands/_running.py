@@ -2,55 +2,100 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 import weights
 
-from .. import BiRefNet, CheckpointError, Config, is_out_of_memory, load, matte, precision
+from .. import (
+    BiRefNet,
+    CheckpointError,
+    Config,
+    free_memory,
+    is_out_of_memory,
+    load,
+    matte,
+    passes,
+    place,
+    plan,
+    precision,
+)
 from ..checkpoint import configure
-from ..inference import network_alpha
+from ..inference import network_alpha, network_size
+from ..memory import PLANNED_SHARE, TIGHTER
 from ..tensorfile import open_file
 from . import CommandError, Stacked
 
 
 class Runner:
-    """A network and what it runs on; once a GPU's memory was too small, everything goes on on the CPU."""
+    """A network and what it runs on. Where a GPU's memory runs out, passes halve, then the network's steps get smaller,
+    and then the CPU takes over, until a picture comes that the network sees smaller."""
 
     def __init__(self, model: BiRefNet) -> None:
         self.model = model
+        self.home = self.device, next(model.parameters()).dtype
+        self.too_large: int | None = None  # pixels for which the network had to leave its home
 
     @property
-    def device(self) -> str:
-        return next(self.model.parameters()).device.type
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
 
-    def matte(self, image: Tensor | Image.Image, size: int | tuple[int, int] | None = None) -> Tensor:
-        """birefnet.matte; out of memory on the CPU too is the caller's."""
-        return self._fitting(lambda: matte(self.model, image, size))
+    def matte(self, image: Tensor, size: int | tuple[int, int] | None = None) -> Tensor:
+        """birefnet.matte of one picture [1,H,W,C]; `passes.OutOfMemory` where it does not fit the CPU either."""
+        seen = network_size(self.model.config, *image.shape[1:3], size)
+        return self._in_passes(1, seen, lambda start, stop: matte(self.model, image, size))
 
     def network_alpha(self, x: Tensor) -> Tensor:
-        """birefnet.inference.network_alpha, on the CPU; out of memory as for `matte`.
+        """birefnet.inference.network_alpha, on the CPU; out of memory as for `matte`."""
+        return self._in_passes(len(x), tuple(x.shape[2:]),
+                               lambda start, stop: network_alpha(self.model, x[start:stop]).cpu())
 
-        All frames go through a GPU at once, and one by one through a CPU, where a pass of many is no faster.
-        """
-        return self._fitting(lambda: torch.cat([network_alpha(self.model, some).cpu() for some in
-                                                x.split(1 if self.device == "cpu" else len(x))]))
+    def _in_passes(self, total: int, seen: tuple[int, int], run: Callable[[int, int], Tensor]) -> Tensor:
+        """What run(start, stop) gives for all frames, which the network sees at `seen` (H, W), one behind the other."""
+        self._come_home(seen)
+        free = free_memory(self.device)
+        # All of a processor's cores work on one frame already.
+        planned = plan(self.model, seen, 1 if self.device.type == "cpu" else total,
+                       None if free is None else int(PLANNED_SHARE * free))
+        self.model.budget_bytes, done = planned.budget, []
+        passes.in_passes(total, planned.frames, lambda start, stop: done.append(run(start, stop)),
+                         out_of_memory=is_out_of_memory, relieve=_relieve, lower=lambda: self._lower(seen))
+        return torch.cat(done)
 
-    def _fitting(self, work: Callable[[], Tensor]) -> Tensor:
+    def _lower(self, seen: tuple[int, int]) -> bool:
+        budget = self.model.budget_bytes
+        if tighter := [step for step in TIGHTER if budget is None or step < budget]:
+            self.model.budget_bytes = tighter[0]
+            return True
+        if self.device.type == "cpu":
+            return False
+        _say_too_small()
+        place(self.model, "cpu", torch.float32)  # half precision was for the GPU
+        self.model.budget_bytes, self.too_large = None, seen[0] * seen[1]
+        return True
+
+    def _come_home(self, seen: tuple[int, int]) -> None:
+        if self.too_large is None or seen[0] * seen[1] >= self.too_large:
+            return
         try:
-            return work()
+            place(self.model, *self.home)
+            self.too_large = None
+            return
         except RuntimeError as error:
-            if self.device == "cpu" or not is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
-        _say_too_small()  # not in `except`: the error holds on to the GPU's tensors
-        self.model.to("cpu", torch.float32)  # half precision was for the GPU
-        return work()
+        place(self.model, "cpu", torch.float32)
+
+
+def _relieve() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def open_model(name: str, dtype: str = "auto", adapters: Sequence[Stacked] = ()) -> Runner:
@@ -68,7 +113,7 @@ def open_model(name: str, dtype: str = "auto", adapters: Sequence[Stacked] = ())
             raise
         raise CommandError(f"{path}: not enough memory to load it; a light checkpoint needs less") from None
     kind = precision.name(next(runner.model.parameters()).dtype)
-    say(f"{described(path, adapters)} on {runner.device} in {kind}: {runner.model.config.describe()}")
+    say(f"{described(path, adapters)} on {runner.device.type} in {kind}: {runner.model.config.describe()}")
     say_licence(path)
     return runner
 
@@ -90,6 +135,24 @@ def read_config(path: Path) -> Config:
         raise CommandError(f"{path}: {error}") from None
 
 
+def digest(path: Path) -> str:
+    """The SHA-256 of a file; raises `CommandError`."""
+    try:
+        with path.open("rb") as file:
+            found = hashlib.sha256()
+            while piece := file.read(1 << 20):
+                found.update(piece)
+    except OSError as error:
+        raise CommandError(f"{path}: cannot be read ({error.strerror or error})") from None
+    return found.hexdigest()
+
+
+def about(path: Path, adapters: Sequence[Stacked]) -> dict[str, object]:
+    """What a run that goes on asks: whether checkpoint and adapters are still the same."""
+    stacked = [f"{adapter} {digest(adapter.file)}" for adapter in adapters]
+    return {"model": path.name, "sha256": digest(path), **({"adapters": stacked} if stacked else {})}
+
+
 def described(path: Path, adapters: Sequence[Stacked]) -> str:
     """"birefnet-nano.safetensors + 0.5 x cracks.safetensors"."""
     return " + ".join([path.name, *map(str, adapters)])
@@ -108,16 +171,15 @@ def say(message: str) -> None:
 
 
 def _load(path: Path, device: str, dtype: str, adapters: Sequence[Stacked]) -> BiRefNet:
-    kind = precision.best_dtype(device) if dtype == "auto" else precision.DTYPES[dtype]
     try:
-        return load(path, device=device, dtype=kind, adapters=adapters, defaults=weights.settings(path))
+        return load(path, device=device, dtype=dtype, adapters=adapters, defaults=weights.settings(path))
     except RuntimeError as error:
         if device == "cpu" or not is_out_of_memory(error):
             raise
     _say_too_small()
+    _relieve()
     return _load(path, "cpu", dtype, adapters)
 
 
 def _say_too_small() -> None:
     say("the GPU's memory is too small: going on with the CPU, which is slower")
-    torch.cuda.empty_cache()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -34,8 +35,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     source.add_argument("--pred", type=Path, metavar="DIR", help="score the mattes in DIR, named as the pictures")
     add_adapter_option(parser)
     parser.add_argument("--size", type=size, metavar="N|WxH", help="pixels that the network sees (default: its own)")
-    parser.add_argument("--dtype", choices=DTYPE_CHOICES, default="fp32",
-                        help="number format of the computation (default: %(default)s, as in published tables)")
+    parser.add_argument("--dtype", choices=DTYPE_CHOICES,
+                        help="number format of the computation (default: fp32, as in published tables)")
     parser.add_argument("--json", type=Path, default=Path("eval.json"), metavar="FILE",
                         help="where means and single scores go (default: %(default)s); beside it a .csv of the single "
                              "scores and a .jpg of the worst cases")
@@ -55,9 +56,13 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"eval needs the package {error.name}: pip install -r requirements-train.txt") from None
     from tqdm import tqdm
 
+    unused = {"--adapter": args.adapters, "--size": args.size, "--dtype": args.dtype}
+    if args.pred and (told := [option for option, value in unused.items() if value]):
+        raise CommandError(f"--pred scores mattes as they are: {', '.join(told)} would do nothing")
     try:
         pairs = find_pairs(args.data)
-        predict, about = saved(args.pred) if args.pred else matted(args.model, args.adapters, args.size, args.dtype)
+        predict, about = saved(args.pred) if args.pred else matted(
+            args.model, args.adapters, args.size, args.dtype or "fp32")
     except DataError as error:
         raise CommandError(str(error)) from None
     settings = {"data": str(args.data.resolve()), **about}
@@ -120,14 +125,15 @@ def saved(folder: Path) -> tuple[Callable[[Pair], np.ndarray], dict[str, object]
             raise FileNotFoundError(f"no matte of that name in {folder}")
         return read_grey(found)
 
-    return predict, {"pred": str(folder.resolve())}
+    stamps = sorted((name, file.stat().st_size, file.stat().st_mtime_ns) for name, file in files.items())
+    return predict, {"pred": str(folder.resolve()), "files": hashlib.sha256(repr(stamps).encode()).hexdigest()}
 
 
 def matted(name: str, adapters: Sequence[Stacked], network_size: int | tuple[int, int] | None, dtype: str
            ) -> tuple[Callable[[Pair], np.ndarray], dict[str, object]]:
     """Predictions of a checkpoint with its adapters."""
     from .. import is_out_of_memory, pictures
-    from ._running import open_model
+    from ._running import about, find_checkpoint, open_model
 
     runner = open_model(name, dtype, adapters)
 
@@ -139,5 +145,4 @@ def matted(name: str, adapters: Sequence[Stacked], network_size: int | tuple[int
                 raise
         raise ValueError("not enough memory; a smaller --size needs less")
 
-    added = {"adapters": [str(adapter) for adapter in adapters]} if adapters else {}
-    return predict, {"model": name, **added, "size": network_size or "own", "dtype": dtype}
+    return predict, {**about(find_checkpoint(name), adapters), "model": name, "size": network_size or "own", "dtype": dtype}

@@ -38,7 +38,8 @@ def _function(name: str, inside: str) -> list[float]:
     opacity = [_number(words[3])] if len(words) == 4 else []
     if name == "rgb":
         return [_number(word, whole=255) for word in words[:3]] + opacity
-    hue, saturation, lightness = _number(words[0].removesuffix("deg"), whole=360), *map(_number, words[1:3])
+    hue = _number(words[0].removesuffix("deg"), whole=360)
+    saturation, lightness = (_number(word, whole=100) for word in words[1:3])
     red, green, blue = colorsys.hls_to_rgb(hue % 1, min(max(lightness, 0), 1), min(max(saturation, 0), 1))
     return [red, green, blue, *opacity]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ..pictures import opened
 from ..whole import part_of
@@ -55,7 +55,7 @@ def write_sheet(path: Path, worst: list[tuple[Pair, Score]], predict: Callable[[
         truth = read_grey(pair.truth)
         prediction = fitted(predict(pair), truth.shape)
         with opened(pair.picture) as picture:
-            photograph = picture.convert("RGB").resize(truth.shape[::-1])
+            photograph = ImageOps.exif_transpose(picture).convert("RGB").resize(truth.shape[::-1])
         difference = np.stack([1 - (truth - prediction).clip(0), 1 - np.abs(truth - prediction),
                                1 - (prediction - truth).clip(0)], -1)
         tiles = [photograph, grey(truth), grey(prediction), Image.fromarray((difference * 255).round().astype(np.uint8))]

@@ -17,7 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ..pictures import opened
 from ..whole import part_of
@@ -98,8 +98,10 @@ def score_pair(prediction: np.ndarray, pair: Pair) -> Score:
 
 
 def read_grey(path: Path) -> np.ndarray:
-    """A mask file as float64 [H,W] in 0..1; 16-bit files keep their depth, colours become grey. `PictureError` if bad."""
+    """A mask file, upright, as float64 [H,W] in 0..1; 16-bit files keep their depth, colours become grey. `PictureError`
+    if bad."""
     with opened(path) as picture:
+        picture = ImageOps.exif_transpose(picture)
         if picture.mode.startswith("I"):
             return (np.asarray(picture, np.float64) / 65535).clip(0, 1)
         return np.asarray(picture.convert("L"), np.float64) / 255

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..deform import weighted_rows
+from ..rows import put_rows, weighted_rows
 
 # Chosen with tests/foreground/measure.py; EPSILON from 1e-3 to 5e-3 and OMEGA from 0.05 to 0.3 do about as well.
 EPSILON, OMEGA = 2e-3, 0.1
@@ -137,7 +137,7 @@ class Field:
         """Set the pixels' rows of colours [H*W,6] to their best."""
         pull = weighted_rows(colours, self.around, self.weights)
         best = self._solved(pull[:, :3], pull[:, 3:]).add_(self.known).clamp_(0, 1)
-        colours.index_copy_(0, self.here, best)
+        put_rows(colours, self.here, best)
 
     def _solved(self, front: Tensor, back: Tensor) -> Tensor:
         """The solution [N,6] for right-hand sides [N,3] each."""

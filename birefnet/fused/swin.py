@@ -11,6 +11,7 @@ The residual stream and what LayerNorm computes are float32 in every dtype.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -18,11 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..rows import put_rows
 from ..swin import Block, PatchMerging, SwinTransformer, WindowAttention, edge_masks
 from .normalize import early_dtype, normalized, normalized_map
 from .products import convolve, gelu_, linear
 
 EVEN = 16    # windows of a group: products of odd sizes may miss the fastest kernels
+KEPT = 8     # tables of windows that a stage remembers, of different sizes, batches and shifts
 ALIGNED = 8  # elements: rows of a bias that start so keep CUDA's fast attention kernels
 
 
@@ -52,11 +55,16 @@ class FusedStage(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(FusedBlock(block) for block in plain.blocks)
         self.downsample = plain.downsample
+        self.groups = lru_cache(KEPT)(window_groups)
+
+    def _apply(self, fn, recurse: bool = True) -> FusedStage:
+        self.groups = lru_cache(KEPT)(window_groups)  # those there were are on the device that the network leaves
+        return super()._apply(fn, recurse)
 
     def forward(self, x: Tensor, dtype: torch.dtype, scratch: int) -> None:
         """Changes x, float32 [B,H,W,C]; products are in `dtype`."""
         for block in self.blocks:
-            block(x, dtype, scratch)
+            block(x, dtype, scratch, self.groups)
 
 
 class FusedBlock(nn.Module):
@@ -64,19 +72,19 @@ class FusedBlock(nn.Module):
         super().__init__()
         self.norm1, self.attn, self.norm2, self.mlp = plain.norm1, FusedAttention(plain.attn), plain.norm2, plain.mlp
 
-    def forward(self, x: Tensor, dtype: torch.dtype, scratch: int) -> None:
-        """Changes x, float32 [B,H,W,C]; products are in `dtype`."""
+    def forward(self, x: Tensor, dtype: torch.dtype, scratch: int, groups: Callable[..., list[Group]]) -> None:
+        """Changes x, float32 [B,H,W,C]; products are in `dtype`. groups: `window_groups`, or a cache of it."""
         batch, height, width, channels = x.shape
         attn, mlp = self.attn, self.mlp
         token = 8 * channels + (len(mlp.fc1.weight) + 3 * channels) * dtype.itemsize
         most = max(1, scratch // (token * attn.window**2))
         most -= most % EVEN if most > EVEN else 0
         tokens = x.view(-1, channels)
-        for group in window_groups(batch, height, width, attn.window, attn.shift, most, x.device):
+        for group in groups(batch, height, width, attn.window, attn.shift, most, x.device):
             part = tokens.index_select(0, group.tokens)
             part += attn(normalized(part, self.norm1, dtype), group)
             part += linear(mlp.fc2, gelu_(linear(mlp.fc1, normalized(part, self.norm2, dtype))))
-            tokens.index_copy_(0, group.tokens, part)
+            put_rows(tokens, group.tokens, part)
 
 
 class FusedAttention(nn.Module):
@@ -99,7 +107,8 @@ class FusedAttention(nn.Module):
         size = self.window**2
         if group.slots is not None:
             padded = self.qkv.bias.to(x.dtype).expand(group.windows * size, -1).contiguous()
-            qkv = padded.index_copy_(0, group.slots, qkv)
+            put_rows(padded, group.slots, qkv)
+            qkv = padded
         q, k, v = qkv.view(group.windows, size, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         parts, start = [], 0
         for edge, count in group.runs:
@@ -136,7 +145,6 @@ class Group(NamedTuple):
     runs: list[tuple[int, int]]   # edge and number of windows, in order
 
 
-@lru_cache(maxsize=64)
 def window_groups(batch: int, height: int, width: int, side: int, shift: int, most: int, device: torch.device
                   ) -> list[Group]:
     """All windows of `batch` maps of height × width, `most` to a group, windows with the same mask side by side."""

@@ -14,6 +14,7 @@ from ..adapters import Adapter
 from ..inference import fitted, network_size, resample
 from ..memory import is_out_of_memory
 from ..network import BiRefNet
+from ..passes import OutOfMemory
 from ..precision import cpu_multiplies_bfloat16
 from .learner import Learner
 from .losses import WEIGHTS
@@ -71,7 +72,7 @@ def finetune(
     report(step, loss) is called after every step, and may raise to stop. When memory runs out, relieve() is called and
     the same step goes on in smaller pieces, with the same numbers.
 
-    Raises ValueError for what cannot be learned from, and MemoryError when one picture at a time is too much.
+    Raises ValueError for what cannot be learned from, and OutOfMemory when one picture at a time is too much.
     """
     expect(images, masks, what, steps, rank, batch)
     about = adapters.about(what, model, *((rank, rank) if what == "lora" else ()))
@@ -138,7 +139,7 @@ def learn(learner: Learner, images: Tensor, alphas: Tensor, relieve: Callable[[]
                 raise
         relieve()  # outside `except`: the error's traceback held the failed step's tensors
         if learner.accumulate >= len(images):
-            raise MemoryError("out of memory with one picture at a time: choose a smaller size, low-rank adapters or "
+            raise OutOfMemory("out of memory with one picture at a time: choose a smaller size, low-rank adapters or "
                               "the head instead of everything, or a lighter checkpoint")
         learner.accumulate *= 2
 

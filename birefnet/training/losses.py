@@ -1,6 +1,6 @@
 """What BiRefNet is trained on: pixel losses of every output, and gradient supervision of the outward reference.
 
-Weights and terms follow the authors (Zheng et al. 2024; `architecture.md` of this project states them).
+Weights and terms follow the authors (Zheng et al. 2024, and the configuration that they published with their code).
 """
 
 from __future__ import annotations

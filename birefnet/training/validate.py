@@ -9,6 +9,7 @@ from PIL import Image
 
 from .. import pictures
 from ..evaluation.pairs import Pair
+from ..evaluation.run import read_grey
 from ..evaluation.scores import MEASURES, score
 from ..inference import matte
 from ..network import BiRefNet
@@ -24,15 +25,14 @@ def validate(model: BiRefNet, pairs: Sequence[Pair], processes: Processes
              ) -> tuple[dict[str, float], list[Image.Image]]:
     """Means of all measures over the pairs, and the mattes of the first SHOWN of them as tiles, in each process.
 
-    The network's mode is restored. Masks that are read upright are what counts, so 16-bit and palette files do too.
+    The network's mode is restored.
     """
     was_training = [module for module in model.modules() if module.training]
     model.eval()
     scores, tiles = [], []
     for index in range(processes.rank, len(pairs), processes.count):
         alpha = matte(model, pictures.read(pairs[index].picture))
-        truth = read_mask(pairs[index].truth)[0].double().numpy()
-        values = score(alpha[0].double().numpy(), truth).values
+        values = score(alpha[0].double().numpy(), read_grey(pairs[index].truth)).values
         scores.append([values[name] for name in MEASURES])
         if index < SHOWN:
             tiles.append((index, tile(Image.fromarray(levels(alpha)))))

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import birefnet
-from birefnet import foreground, inference, pictures, precision
+from birefnet import foreground, inference, memory, pictures, precision
 from birefnet.__main__ import main
 from birefnet.commands import _running
 from birefnet.commands.cut import manifest, steps
@@ -331,22 +331,42 @@ def test_a_disk_that_refuses(tmp_path, cut, photo, monkeypatch):
 
 
 def test_when_the_gpu_is_too_small_the_cpu_goes_on(tmp_path, cut, photo, monkeypatch):
-    calls = []
-
-    def network_alpha(*arguments):
-        calls.append(arguments)
-        if len(calls) == 1:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return inference.network_alpha(*arguments)
-
-    monkeypatch.setattr(_running, "network_alpha", network_alpha)
-    given_up, say = [], _running._say_too_small
-    monkeypatch.setattr(_running, "_say_too_small", lambda: (given_up.append(True), say()))
-    monkeypatch.setattr(_running.Runner, "device", property(lambda _: "cpu" if given_up else "cuda"))
+    gpu = Gpu(monkeypatch, room=0)
     photo("in/a.png"), photo("in/b.png")
     result = cut(tmp_path / "in", "-o", tmp_path / "out")
     assert result.status == 0 and names(tmp_path / "out") == ["a.png", "b.png"]
-    assert len(calls) == 3 and sum("going on with the CPU" in line for line in result.messages) == 1
+    # two at once, one, twice in smaller steps, then each on the CPU
+    assert gpu.tried == [("cuda", 2, None), *(("cuda", 1, step) for step in (None, *memory.TIGHTER)),
+                         ("cpu", 1, None), ("cpu", 1, None)]
+    assert sum("going on with the CPU" in line for line in result.messages) == 1
+
+
+def test_a_picture_that_the_gpu_is_too_small_for_does_not_keep_smaller_ones_from_it(tiny, monkeypatch):
+    gpu = Gpu(monkeypatch, room=64 * 64)
+    runner = _running.Runner(birefnet.load(tiny))
+    for side in (64, 128, 128, 64):
+        assert runner.network_alpha(torch.zeros(1, 3, side, side)).shape == (1, 1, side, side)
+    assert [place for place, *_ in gpu.tried] == ["cuda", *["cuda"] * 3, "cpu", "cpu", "cuda"]
+
+
+class Gpu:
+    """Weights that say they are on a GPU, until they are moved to the CPU; there is room for passes of so many pixels."""
+
+    def __init__(self, monkeypatch, room: int) -> None:
+        self.tried, self.where, self.room = [], "cuda", room
+        monkeypatch.setattr(_running.Runner, "device", property(lambda _: torch.device(self.where)))
+        monkeypatch.setattr(_running, "free_memory", lambda device: None)
+        monkeypatch.setattr(_running, "place", self.place)
+        monkeypatch.setattr(_running, "network_alpha", self.network_alpha)
+
+    def place(self, model, device, dtype):
+        self.where = torch.device(device).type
+
+    def network_alpha(self, model, x):
+        self.tried.append((self.where, len(x), model.budget_bytes))
+        if self.where == "cuda" and x[:, 0].numel() > self.room:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return inference.network_alpha(model, x)
 
 
 def test_when_the_checkpoint_does_not_fit_the_gpu_it_runs_on_the_cpu(tmp_path, cut, photo, monkeypatch):

@@ -58,6 +58,7 @@ def test_a_picture_or_a_video_behind(clip, video, tmp_path, name):
 @pytest.mark.parametrize(("arguments", "words"), [
     (["-o", "out.avi"], "expected a name that ends in"), (["-o", "out.mp4"], "no transparency"),
     (["-o", "out.webm", "--mask"], "make an .mp4"), (["-o", "out.mp4", "--background", "no colour"], "a colour"),
+    (["-o", "out.mp4", "--background", "#00b14080"], "is opaque"),
     (["-o", "out.webm", "--smoothing", "2"], "0 to 1"), (["-o", "in.mp4", "--mask", "--force"], "nor the input"),
     (["-o", "taken.webm"], "--force")])
 def test_what_cannot_be_is_one_sentence(clip, video, tmp_path, monkeypatch, arguments, words):

@@ -21,6 +21,7 @@ from birefnet.composite.colour import to_linear, to_srgb
     ("rgb(300, -5, 0)", (1, 0, 0, 1)),
     ("hsl(210, 50%, 40%)", (0.2, 0.4, 0.6, 1)),
     ("hsl(570deg 50% 40%)", (0.2, 0.4, 0.6, 1)),
+    ("hsl(210 50 40)", (0.2, 0.4, 0.6, 1)),
     ("transparent", (0, 0, 0, 0)),
 ])
 def test_css_colours(text, expected):

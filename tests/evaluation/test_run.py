@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from cases import BLOBS, blob
 from PIL import Image
 
+import birefnet
+import weights
 from birefnet.__main__ import main
 from birefnet.evaluation.pairs import DataError, find_pairs
 from birefnet.evaluation.scores import Means, score
@@ -98,6 +102,54 @@ def test_mattes_of_another_size_are_resized(data, tmp_path):
     assert json.loads(report.read_text())["each"]["3"]["iou"] > 0.2
 
 
+def test_mattes_that_were_made_anew_are_scored_anew(data, tmp_path):
+    """A picture that cannot be scored keeps the journal, in which the scores of the old mattes stand."""
+    (tmp_path / "pred/1.png").unlink()
+    report, scores = tmp_path / "scores.json", []
+    for prediction in (blob(3)[0], 255 - blob(3)[1]):
+        write(tmp_path / "pred/3.png", prediction)
+        assert evaluate(data, "--pred", tmp_path / "pred", "--json", report) == 1
+        scores.append(json.loads(report.read_text())["each"]["3"]["iou"])
+    assert scores[0] > 0.2 and scores[1] == 0
+
+
+def test_a_checkpoint_that_was_trained_on_is_another(data, tmp_path):
+    report, (file, other) = tmp_path / "scores.json", (tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+    (data / "im/1.jpg").write_bytes(b"not a picture")
+    shutil.copy(weights.NANO, file)
+    model = birefnet.load(file, form="plain")
+    assert evaluate(data, "--model", file, "--size", 64, "--json", report) == 1
+    torch.nn.init.constant_(model.decoder.conv_out1[0].bias, 9.0)
+    birefnet.save(model, other)
+    other.replace(file)
+    assert evaluate(data, "--model", file, "--size", 64, "--json", report) == 1
+    assert json.loads(report.read_text())["mean"]["mae"] > 0.5
+
+
+def test_options_that_would_do_nothing_are_refused(data, tmp_path, capsys):
+    assert evaluate(data, "--pred", tmp_path / "pred", "--size", 64, "--dtype", "fp32") == 1
+    assert "--pred scores mattes as they are: --size, --dtype would do nothing" in capsys.readouterr().err
+
+
+def test_the_sheet_shows_photographs_upright(data, tmp_path):
+    """One on its side, of a bright upper half, as EXIF orientation 6 tells."""
+    upright = np.zeros((60, 40, 3), np.uint8)
+    upright[:30] = 255
+    lying = Image.fromarray(upright).transpose(Image.Transpose.ROTATE_90)
+    exif = lying.getexif()
+    exif[0x0112] = 6
+    lying.save(data / "im/turned.jpg", exif=exif, quality=95)
+    mask = np.zeros((60, 40), np.uint8)
+    mask[:30] = 255
+    write(data / "gt/turned.png", mask)
+    write(tmp_path / "pred/turned.png", 255 - mask)
+    report = tmp_path / "scores.json"
+    evaluate(data, "--pred", tmp_path / "pred", "--json", report)
+    with Image.open(report.with_suffix(".jpg")) as sheet:
+        photograph = np.asarray(sheet.convert("L"))[22:22 + 320, :213]
+    assert photograph[:150].mean() > 250 and photograph[170:].mean() < 5
+
+
 def test_a_killed_run_goes_on_where_it_was(data, tmp_path):
     """The journal of a killed run is taken up: pictures in it are not predicted again."""
     for number in range(40):
@@ -123,8 +175,7 @@ def test_a_killed_run_goes_on_where_it_was(data, tmp_path):
         (tmp_path / f"pred/{name}.png").unlink()  # would fail if it were asked for again, but for the sheet
     from birefnet.evaluation.run import evaluate as run
 
-    settings = {"data": str(data.resolve()), "pred": str((tmp_path / "pred").resolve())}
-    asked = []
+    settings, asked = json.loads(journal.read_text().splitlines()[0]), []
 
     def predict(pair):
         asked.append(pair.name)

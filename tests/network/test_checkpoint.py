@@ -104,6 +104,12 @@ def test_metadata_tells_what_tensors_cannot_and_arguments_override_it(tmp_path):
     assert (told.size, told.normalize, told.heads) == (None, "imagenet", (1, 2, 5, 8))
 
 
+def test_formats_have_short_names(tiny_state):
+    assert next(birefnet.load(tiny_state, dtype="bf16").parameters()).dtype == torch.bfloat16
+    with pytest.raises(ValueError, match="dtype 'half': expected auto, fp32, fp16, bf16 or a torch.dtype"):
+        birefnet.load(tiny_state, dtype="half")
+
+
 def test_a_catalogs_defaults_stand_behind_metadata_and_arguments(tmp_path, tiny, tiny_state):
     catalog = {"size": 512, "normalize": "none", "patch_order": "colour-fastest"}
     bare = birefnet.load(tiny_state, defaults=catalog, normalize="imagenet").config

@@ -43,6 +43,19 @@ def test_it_holds_no_batch_norms_and_no_training_heads(tiny_state):
     assert sum(p.numel() for p in model.parameters()) < sum(tensor.numel() for tensor in tiny_state.values())
 
 
+def test_tables_of_windows_do_not_outlive_a_network_on_its_device():
+    model = birefnet.load(random_state(Config(**{**TINY.__dict__, "family": "swin_v1", "widths": (16, 32, 64, 128),
+                                                 "depths": (1, 1, 1, 1), "heads": (1, 2, 4, 8), "window": 4})))
+    x = torch.zeros(1, 3, 64, 64)
+    with torch.inference_mode():
+        logits = model(x)
+        stages = model.bb.layers
+        assert all(stage.groups.cache_info().currsize for stage in stages)
+        model.to("cpu")
+        assert not any(stage.groups.cache_info().currsize for stage in stages)
+        assert torch.equal(model(x), logits)
+
+
 def test_training_and_saving_are_refused(tiny_state, tmp_path):
     model = birefnet.load(tiny_state)
     with pytest.raises(ValueError, match='cannot be trained: load with form="plain"'):

@@ -75,5 +75,9 @@ def test_a_system_that_does_not_tell_gives_none(monkeypatch):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's own figure")
+def test_a_device_of_an_unknown_kind_does_not_tell():
+    assert free_memory("xpu") is None
+
+
 def test_this_machine():
     assert 1 << 20 < free_memory("cpu") < 1 << 50

@@ -26,8 +26,3 @@ def pack() -> ModuleType:
 @pytest.fixture(scope="session")
 def convert(pack) -> ModuleType:
     return importlib.import_module(f"{NAME}.nodes.convert")
-
-
-@pytest.fixture(scope="session")
-def passes(pack) -> ModuleType:
-    return importlib.import_module(f"{NAME}.nodes.passes")

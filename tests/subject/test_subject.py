@@ -154,3 +154,15 @@ def test_where_nothing_is_found_the_mask_is_empty(pick):
 def test_coordinates_outside_the_picture_are_refused(pick, words):
     with pytest.raises(ValueError, match=words):
         pick(torch.zeros(1, 80, 90, 3))
+
+
+def test_a_closer_look_that_finds_only_haze_changes_nothing():
+    """The whole picture shows a subject clearly, a crop around it the same only faintly."""
+    picture = torch.zeros(1, 100, 100, 3)
+    picture[:, 40:60, 40:60] = 1
+
+    def alpha_of(pictures: torch.Tensor) -> torch.Tensor:
+        return pictures[..., 0] * (0.55 if pictures.shape[1] == 100 else 0.45)
+
+    found = subject.at_point(alpha_of, picture, 50, 50)
+    assert torch.equal(found, alpha_of(picture))

@@ -19,7 +19,7 @@ class Plain:
         self.config = self.runner.model.config
 
     def run(self, jobs: list[Job], look: Look) -> Iterator[Outcome]:
-        batch = 1 if self.runner.device == "cpu" else look.batch()
+        batch = 1 if self.runner.device.type == "cpu" else look.batch()
         for start in range(0, len(jobs), batch):
             some = jobs[start:start + batch]
             pictures = [steps.read(job, look, keep=len(some) == 1) for job in some]

@@ -26,7 +26,7 @@ class Plan:
     refusals: list[tuple[str, str]]
 
 
-def is_folder(sources: list[str], several: bool, out: str, *, alpha: bool) -> bool:
+def is_folder(several: bool, out: str, *, alpha: bool) -> bool:
     """Whether OUT is a folder, of <stem>.png each, or one picture's own name: one input and a name with a suffix.
 
     `alpha`: the output needs a format with transparency. Raises `CommandError` where OUT is wrong.

@@ -6,14 +6,12 @@ pixels at full size), the network's input, its alpha at the network's size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from ... import Config, foreground, free_memory, is_out_of_memory, pictures
-from ... import plan as plan_passes
+from ... import Config, foreground, is_out_of_memory, pictures
 from ...composite import parse
 from ...inference import full_alpha, network_input, network_size
 from .. import CommandError
@@ -82,15 +80,14 @@ def matte(runner: Runner, batch: list[Picture]) -> None:
     for picture in batch:
         if not picture.error:
             sizes.setdefault(tuple(picture.x.shape[2:]), []).append(picture)
-    for size, group in sizes.items():
-        for some in _passes(runner, size, group):
-            try:
-                alphas = runner.network_alpha(torch.cat([picture.x for picture in some]))
-                for picture, small in zip(some, alphas):
-                    picture.small, picture.x = small, None
-            except (RuntimeError, MemoryError) as error:
-                for picture in some:
-                    picture.error = _no_memory(picture.job, error)
+    for group in sizes.values():
+        try:
+            alphas = runner.network_alpha(torch.cat([picture.x for picture in group]))
+            for picture, small in zip(group, alphas):
+                picture.small, picture.x = small, None
+        except (RuntimeError, MemoryError) as error:
+            for picture in group:
+                picture.error = _no_memory(picture.job, error)
 
 
 def finish(picture: Picture, look: Look) -> Outcome:
@@ -131,16 +128,6 @@ def _fetch(source: str) -> bytes:
         raise pictures.PictureError(f"{source}: no permission to read it") from None
     except OSError as error:
         raise pictures.PictureError(f"{source}: cannot be read ({error.strerror or error})") from None
-
-
-def _passes(runner: Runner, size: tuple[int, int], group: list[Picture]) -> Iterator[list[Picture]]:
-    """The group in pieces that fit a GPU's memory at once."""
-    together = len(group)
-    if runner.device != "cpu":
-        device = next(runner.model.parameters()).device
-        together = plan_passes(runner.model, size, len(group), free_memory(device)).frames
-    for start in range(0, len(group), together):
-        yield group[start:start + together]
 
 
 def _no_memory(job: Job, error: BaseException) -> str:

@@ -7,10 +7,9 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterable
-from pathlib import Path
 
 from .. import CommandError
-from .._running import find_checkpoint, say
+from .._running import about, find_checkpoint, say
 from . import places
 from .manifest import Manifest
 from .plain import Plain
@@ -32,7 +31,7 @@ def cut(args: argparse.Namespace) -> int:
     kept = None if backdrop is None else backdrop.place
     sources, several = find_sources(args.inputs, args.list, out)
     manifest = None
-    if is_folder(sources, several, out, alpha=not args.mask and backdrop is None):
+    if is_folder(several, out, alpha=not args.mask and backdrop is None):
         manifest = Manifest(out, _settings(args, backdrop), args.force)
         plan = plan_folder(sources, out, manifest, force=args.force, backdrop=kept)
     else:
@@ -89,26 +88,11 @@ def _told(outcomes: Iterable[Outcome], total: int) -> list[tuple[str, str]]:
 
 def _settings(args: argparse.Namespace, backdrop: Backdrop | None) -> dict[str, object]:
     """All that a result depends on beside its source."""
-    checkpoint = find_checkpoint(args.model)
-    adapters = [f"{adapter} {_digest(adapter.file)}" for adapter in args.adapters]
     behind = args.background
     if backdrop is not None and backdrop.content:
         behind = f"{backdrop.place} {hashlib.sha256(backdrop.content).hexdigest()}"
-    return {"model": checkpoint.name, "sha256": _digest(checkpoint), **({"adapters": adapters} if adapters else {}),
-            "size": args.size, "dtype": args.dtype, "mask": args.mask, "background": behind,
-            "clean edges": args.clean_edges}
-
-
-def _digest(path: Path) -> str:
-    """The SHA-256 of a file; raises `CommandError`."""
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.sha256()
-            while piece := file.read(1 << 20):
-                digest.update(piece)
-    except OSError as error:
-        raise CommandError(f"{path}: cannot be read ({error.strerror or error})") from None
-    return digest.hexdigest()
+    return {**about(find_checkpoint(args.model), args.adapters), "size": args.size, "dtype": args.dtype,
+            "mask": args.mask, "background": behind, "clean edges": args.clean_edges}
 
 
 def _report(place: str, failed: list[tuple[str, str]]) -> None:

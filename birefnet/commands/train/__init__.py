@@ -44,9 +44,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                        help="pictures per step, of all processes together (default: 4)")
     teach.add_argument("--rate", type=_positive, metavar="R",
                        help="learning rate (default: the task's, 1e-5, for dis 1e-4, times the root of batch/4)")
-    teach.add_argument("--warm-up", type=int, metavar="N", help="steps in which the rate rises (default: 0)")
+    teach.add_argument("--warm-up", type=_none_or_more, metavar="N", help="steps in which the rate rises (default: 0)")
     teach.add_argument("--cosine", action="store_true", help="let the rate fall along a cosine (it stays by default)")
-    teach.add_argument("--final", type=float, metavar="SHARE",
+    teach.add_argument("--final", type=_part, metavar="SHARE",
                        help="share of the steps, at the end, without cross-entropy (default: 0.1)")
     size = teach.add_mutually_exclusive_group()
     size.add_argument("--size", type=_size, metavar="N|WxH|LOW-HIGH",
@@ -55,7 +55,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     size.add_argument("--phase", type=_phase, action="append", metavar="SIZE:SHARE[:DATA]",
                       help="part of the run: network size, share of the steps and, with --recipe nano, its own cache; "
                            "repeat it, shares add up to 1")
-    teach.add_argument("--average", type=float, metavar="D",
+    teach.add_argument("--average", type=_part, metavar="D",
                        help="how much of the averaged weights, which are the result, stays at each step (default: "
                             "0.998; 0: no average)")
     teach.add_argument("--no-dropout", action="store_true",
@@ -105,6 +105,14 @@ def _count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a number of 1 or more, got {text}")
     return number
+
+
+def _none_or_more(text: str) -> int:
+    return 0 if text == "0" else _count(text)
+
+
+def _part(text: str) -> float:
+    return 0.0 if text in ("0", "0.0") else _share(text)
 
 
 def _positive(text: str) -> float:

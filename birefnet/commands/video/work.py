@@ -80,9 +80,13 @@ def _over(background: str, clip: video.Clip) -> video.looks.Over:
     path = Path(background)
     if not path.is_file():
         try:
-            return video.looks.Over(torch.tensor(composite.parse(background)[:3]))
+            *colour, opacity = composite.parse(background)
         except ValueError:
             raise CommandError(f"--background {background}: expected a colour (green, #00b140) or a file") from None
+        if opacity < 1:
+            raise CommandError(f"--background {background}: a clip over a colour is opaque; for one with transparency "
+                               "leave --background out and write .webm or .mov")
+        return video.looks.Over(torch.tensor(colour))
     return video.looks.Over(torch.zeros(3), _opener(path, clip))
 
 

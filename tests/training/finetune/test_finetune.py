@@ -7,6 +7,7 @@ import torch
 
 import birefnet
 from birefnet.adapters import LowRankLinear
+from birefnet.passes import OutOfMemory
 from birefnet.training import finetune as lessons
 from birefnet.training.curve import curve
 from birefnet.training.finetune import finetune
@@ -112,7 +113,7 @@ def test_no_room_for_one_picture_is_a_sentence(pairs):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     network.bb.register_forward_pre_hook(none)
-    with pytest.raises(MemoryError, match="one picture at a time: choose a smaller size"):
+    with pytest.raises(OutOfMemory, match="one picture at a time: choose a smaller size"):
         finetune(network, *pairs, steps=1)
 
 

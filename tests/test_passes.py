@@ -6,13 +6,14 @@ import pytest
 import torch
 
 import birefnet
+from birefnet import passes
 
 
 class Device:
     """Fails passes of more than `room` frames, like a device of that size; the CPU below it has room for one."""
 
-    def __init__(self, passes, room: int, cpu_room: int = 1) -> None:
-        self.passes, self.room, self.cpu_room = passes, room, cpu_room
+    def __init__(self, room: int, cpu_room: int = 1) -> None:
+        self.room, self.cpu_room = room, cpu_room
         self.tried, self.done, self.relieved, self.lowered = [], [], 0, False
 
     def run(self, start: int, stop: int) -> None:
@@ -31,28 +32,28 @@ class Device:
         self.relieved += 1
 
     def work(self, total: int, per_pass: int) -> None:
-        self.passes.in_passes(total, per_pass, self.run, out_of_memory=birefnet.is_out_of_memory,
-                              relieve=self.relieve, lower=self.lower)
+        passes.in_passes(total, per_pass, self.run, out_of_memory=birefnet.is_out_of_memory,
+                         relieve=self.relieve, lower=self.lower)
 
 
 @pytest.mark.parametrize("total, per_pass, tried", [(7, 3, [3, 3, 1]), (2, 16, [2]), (0, 4, [])])
-def test_every_frame_once_and_in_order(passes, total, per_pass, tried):
-    device = Device(passes, room=100)
+def test_every_frame_once_and_in_order(total, per_pass, tried):
+    device = Device(room=100)
     device.work(total, per_pass)
     assert device.done == list(range(total))
     assert device.tried == tried and not device.relieved and not device.lowered
 
 
-def test_passes_halve_until_they_fit(passes):
-    device = Device(passes, room=3)
+def test_passes_halve_until_they_fit():
+    device = Device(room=3)
     device.work(20, per_pass=16)
     assert device.done == list(range(20))
     assert device.tried == [16, 8, 4, *[2] * 10]
     assert device.relieved == 3 and not device.lowered
 
 
-def test_memory_that_runs_out_late_does_not_repeat_finished_frames(passes):
-    device = Device(passes, room=4)
+def test_memory_that_runs_out_late_does_not_repeat_finished_frames():
+    device = Device(room=4)
     ordinary = device.run
 
     def run(start: int, stop: int) -> None:
@@ -65,21 +66,21 @@ def test_memory_that_runs_out_late_does_not_repeat_finished_frames(passes):
     assert device.tried == [4, 4, 4, 2, 1, 1, 1, 1]
 
 
-def test_one_frame_too_large_goes_on_the_cpu(passes):
-    device = Device(passes, room=0)
+def test_one_frame_too_large_goes_on_the_cpu():
+    device = Device(room=0)
     device.work(3, per_pass=2)
     assert device.lowered and device.done == [0, 1, 2]
     assert device.tried == [2, 1, 1, 1, 1]
 
 
-def test_too_large_for_the_cpu_too_says_what_to_do(passes):
-    device = Device(passes, room=0, cpu_room=0)
+def test_too_large_for_the_cpu_too_says_what_to_do():
+    device = Device(room=0, cpu_room=0)
     with pytest.raises(passes.OutOfMemory, match="choose a smaller size or a lighter checkpoint"):
         device.work(3, per_pass=2)
     assert device.lowered and device.done == []
 
 
-def test_each_way_to_need_less_is_tried_before_giving_up(passes):
+def test_each_way_to_need_less_is_tried_before_giving_up():
     """Smaller steps, then smaller ones, then the processor; and what has been found to fit stays."""
     needed, ways = [8], [4, 2, 1]
 
@@ -108,8 +109,8 @@ class InterruptedHarder(BaseException):
 
 
 @pytest.mark.parametrize("error", [Interrupted(), InterruptedHarder(), ValueError("bad input"), KeyError("x")])
-def test_other_errors_and_interrupts_pass_through_at_once(passes, error):
-    device = Device(passes, room=100)
+def test_other_errors_and_interrupts_pass_through_at_once(error):
+    device = Device(room=100)
 
     def run(start: int, stop: int) -> None:
         device.tried.append(stop - start)
@@ -121,7 +122,7 @@ def test_other_errors_and_interrupts_pass_through_at_once(passes, error):
     assert device.tried == [2] and not device.relieved and not device.lowered
 
 
-def test_memory_is_relieved_after_the_failed_pass_has_let_go(passes):
+def test_memory_is_relieved_after_the_failed_pass_has_let_go():
     """The traceback of an error keeps the failed pass's tensors alive while the error is handled."""
     import weakref
 

@@ -1,4 +1,4 @@
-"""Working through a batch in passes of a few frames, and what to do when memory runs out. Knows no ComfyUI."""
+"""Working through a batch in passes of a few frames, and what to do when memory runs out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class OutOfMemory(RuntimeError):
-    """Not even one frame fits, on no device."""
+    """Not even one frame fits, on no device; the message is one sentence."""
 
 
 def in_passes(
