@@ -35,7 +35,7 @@ class BiRefRefineMask(io.ComfyNode):
                 io.Float.Input(
                     "white_point", default=1.0, min=0.0, max=1.0, step=0.01,
                     tooltip="Mask values from this on, 0 to 1, become 1 (subject); between the two points values are "
-                            "stretched. Makes a subject solid that shines through. 1: no change."),
+                            "stretched. Makes a see-through subject solid. 1: no change."),
                 io.Float.Input(
                     "grow", default=0.0, min=-256.0, max=256.0, step=0.5,
                     tooltip="Moves the subject's edge outwards by so many pixels; below 0 inwards, which removes a "
