@@ -17,6 +17,9 @@ import psutil
 import pyarrow
 import pyarrow.parquet
 
+from birefnet.commands.cut.cluster import in_rounds
+from birefnet.commands.cut.manifest import Job
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -93,6 +96,23 @@ def test_killed_workers_cost_nothing_but_time(tmp_path, cut, photos, cluster):
     result = cut(folder, "-o", tmp_path / "ray", "--engine", "ray")
     assert all(killing.done for killing in killings)
     assert (result.status, len(contents(tmp_path / "ray"))) == (0, 96)
+
+
+def test_a_picture_that_kills_its_process_takes_no_other_with_it():
+    """The third of eight ends every process that looks at it, with all that it has in its hands."""
+    jobs, asked = [Job(f"{name}.jpg", f"{name}.png") for name in "abcdefgh"], []
+
+    def one_round(left: list[int], batch: int):
+        asked.append((left, batch))
+        for start in range(0, len(left), batch):
+            if 2 not in (some := left[start:start + batch]):
+                yield from ((index, "", False) for index in some)
+
+    outcomes = list(in_rounds(jobs, 4, one_round))
+    assert asked == [(list(range(8)), 4), ([0, 1, 2, 3], 1)]
+    assert [outcome.job.source for outcome in outcomes if not outcome.error] == [f"{name}.jpg" for name in "efghabd"]
+    assert [outcome.error for outcome in outcomes if outcome.error] == [
+        "c.jpg: the process at work on it died; a damaged picture, or not enough memory"]
 
 
 def test_a_killed_driver_goes_on_where_it_was(tmp_path, cut, photos, cluster):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,22 +57,9 @@ class Cluster:
         say_licence(path)
 
     def run(self, jobs: Sequence[Job], look: Look) -> Iterator[Outcome]:
-        """Outcomes in the order in which they come.
-
-        Pictures of which nothing came, because the process that had them died again and again, go round once more one
-        by one, so that the one to blame takes no other with it.
-        """
+        """Outcomes in the order in which they come, see `in_rounds`."""
         try:
-            done = bytearray(len(jobs))
-            for batch in (look.batch(), 1):
-                left = [index for index, there in enumerate(done) if not there]
-                for index, error, empty in self._round(jobs, left, look, batch) if left else ():
-                    done[index] = True
-                    yield Outcome(jobs[index], error, empty)
-            for index, there in enumerate(done):
-                if not there:
-                    yield Outcome(jobs[index], f"{jobs[index].source}: the process at work on it died; a damaged "
-                                               "picture, or not enough memory")
+            yield from in_rounds(jobs, look.batch(), lambda left, batch: self._round(jobs, left, look, batch))
         finally:
             if self.ours:
                 self.ray.shutdown()
@@ -103,6 +90,25 @@ class Cluster:
         except (self.ray.exceptions.RayError, RuntimeError) as error:
             last = str(error).strip().splitlines()[-1]
             raise CommandError(f"Ray gave up: {last}; the same command goes on where it was") from error
+
+
+def in_rounds(jobs: Sequence[Job], batch: int, one_round: Callable[[list[int], int], Iterable[tuple[int, str, bool]]]
+              ) -> Iterator[Outcome]:
+    """Outcomes of jobs that one_round(their numbers, pictures to a batch) works on: number, error, empty.
+
+    Jobs of which nothing comes, because the process that had them died again and again, go round once more one by one,
+    so that the one to blame takes no other with it.
+    """
+    done = bytearray(len(jobs))
+    for size in (batch, 1):
+        left = [index for index, there in enumerate(done) if not there]
+        for index, error, empty in one_round(left, size) if left else ():
+            done[index] = True
+            yield Outcome(jobs[index], error, empty)
+    for index, there in enumerate(done):
+        if not there:
+            yield Outcome(jobs[index], f"{jobs[index].source}: the process at work on it died; a damaged picture, or not "
+                                       "enough memory")
 
 
 def _connect(address: str | None):
