@@ -13,9 +13,9 @@ from PIL import Image, ImageFilter
 from .cache import Pictures
 
 Rng = np.random.Generator
-SCENES = 0.22     # share of real photographs, with the backgrounds that their subjects had
+SCENES = 0.3      # share of real photographs, with the backgrounds that their subjects had
 NEGATIVES = 0.11  # share without a subject
-PORTRAITS = 0.35  # share of photographs of people among those photographs
+PORTRAITS = 0.25  # share of photographs of people among those photographs
 HUMANS = 0.35     # share of photographed people among people; the others are rendered
 
 
@@ -266,7 +266,7 @@ def add_subject(pictures: Pictures, rng: Rng, image: np.ndarray, alpha: np.ndarr
 def subject(pictures: Pictures, rng: Rng) -> tuple[Image.Image, str]:
     """A cut-out (RGBA) and its framing: "full", "close" (fills the frame and leaves it below), or "half"/"head"
     (already cut below, so must reach the lower border)."""
-    kind = rng.choice(["animal", "person", "model", "thing", "shape", "creature"], p=[0.36, 0.38, 0.14, 0.08, 0.02, 0.02])
+    kind = rng.choice(["animal", "person", "model", "thing", "shape", "creature"], p=[0.38, 0.32, 0.14, 0.12, 0.02, 0.02])
     if kind == "model" and kind not in pictures.kinds:
         kind = "thing"
     if kind == "creature":
