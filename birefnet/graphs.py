@@ -46,8 +46,8 @@ class Graphs:
 
     The first pass of a shape runs as usual; with the second in a row it is recorded, and replayed from then on. One
     recording is kept. Where the network's weights have moved it is dropped; where recording fails, one log line says so
-    and all passes run as usual, but for want of memory it is tried again later. Off CUDA nothing is ever recorded. Threads take turns; they must share a stream, as they
-    do unless told otherwise.
+    and all passes run as usual, but for want of memory it is tried again later. Off CUDA nothing is ever recorded. Threads
+    take turns; they must share a stream, as they do unless told otherwise.
     """
 
     def __init__(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -19,20 +18,29 @@ import cracks  # noqa: E402
 
 CLIP = "clip.mp4"      # as the templates for video name it
 FOLDER = "photos"      # as the template for folders does
-SIZES = [(320, 240), (800, 960)]  # of the photos in it
 PAIRS = "pairs"        # as the template for fine-tuning does
-FACE = (60, 0, 380, 240)  # of the astronaut
+
+# Parts of photographs of which the included checkpoint makes good mattes: the photograph, and the box in it.
+PARTS = {"face.png": ("astronaut.jpg", (95, 0, 375, 260)), "cup.png": ("pair.jpg", (600, 150, 1160, 640)),
+         "figure.png": ("pair.jpg", (0, 120, 600, 640))}
+SIZES = [(280, 260), (560, 490), (600, 520)]  # of them, and of the photos in the folder
+FILMED = (0, 0, 600, 450)                     # of the figure
 
 
 def give(folder: Path) -> None:
     """Puts them into an input folder."""
     (folder / FOLDER).mkdir(exist_ok=True)
-    shutil.copy(DATA / "dandelion.jpg", folder / FOLDER)
-    with Image.open(DATA / "astronaut.jpg") as photo:
-        face = photo.crop(FACE)
-    face.save(folder / FOLDER / "face.png")
-    clip(folder / CLIP, face)
+    for name in PARTS:
+        part(name).save(folder / FOLDER / name)
+    clip(folder / CLIP, part("figure.png").crop(FILMED))
     walls(folder / PAIRS, 4)
+
+
+def part(name: str) -> Image.Image:
+    """One of `PARTS`."""
+    photo, box = PARTS[name]
+    with Image.open(DATA / photo) as whole:
+        return whole.crop(box)
 
 
 def walls(folder: Path, count: int) -> None:

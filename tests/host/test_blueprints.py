@@ -25,6 +25,19 @@ WIRE = """() => {
 }"""
 
 
+# Sets the blueprint's own `fetch` on, and tells what the loader in it is asked for: before, then, and once the workflow
+# was saved and opened again.
+FETCH = """async () => {
+    const asked = async () => Object.values((await app.graphToPrompt()).output)
+        .find(node => node.class_type === 'BiRefLoad').inputs;
+    const before = await asked();
+    app.graph._nodes[0].widgets.find(widget => widget.name.endsWith('fetch')).value = true;
+    const then = await asked();
+    await app.loadGraphData(JSON.parse(JSON.stringify(app.graph.serialize())));
+    return [before, then, await asked()];
+}"""
+
+
 @pytest.fixture(scope="module")
 def page(host):
     with open_page(host.address, []) as opened:
@@ -62,17 +75,30 @@ def open_search(page: Page) -> None:
     raise AssertionError("no search opens")
 
 
-@pytest.mark.parametrize("name", BLUEPRINTS)
-def test_a_blueprint_is_found_by_the_search_and_runs(host, page, name):
+def find(page: Page, name: str) -> None:
+    """Puts a blueprint on the empty canvas, as its user would."""
     page.evaluate("() => app.graph.clear()")
     open_search(page)
     page.keyboard.type(name.removesuffix(" (BiRefNet)"), delay=20)
     page.get_by_text(name).first.wait_for()
     page.keyboard.press("Enter")
     page.wait_for_function("name => app.graph._nodes.some(node => node.title === name)", arg=name)
+
+
+@pytest.mark.parametrize("name", BLUEPRINTS)
+def test_a_blueprint_is_found_by_the_search_and_runs(page, name):
+    find(page, name)
     widgets = page.evaluate("() => app.graph._nodes[0].widgets.map(widget => widget.name)")
-    assert widgets[0].endswith("checkpoint")  # what one wants to choose is on the outside
+    assert widgets[0].endswith("checkpoint") and widgets[1].endswith("fetch")  # what one wants to choose is outside
     ends = page.evaluate(WIRE)
     run(page, ends)
     shown = page.evaluate("nodes => nodes.map(node => app.nodeOutputs[node].images.length)", ends)
     assert shown == [1] * len(ends)
+
+
+@pytest.mark.parametrize("name", BLUEPRINTS)
+def test_fetch_is_set_from_outside_and_saved(page, name):
+    find(page, name)
+    before, then, again = page.evaluate(FETCH)
+    assert before["checkpoint"] == "birefnet-nano" and before["fetch"] is False
+    assert then == again == before | {"fetch": True}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from host import PACK
+
 from locales import FILE, english
 
 

@@ -9,9 +9,11 @@ import urllib.parse
 import av
 import numpy as np
 import pytest
+from browser import drop, open_page
 from given import SIZES, give
 from host import PACK, Host, iou, values
 from known import LEAST_IOU
+from layout import overlaps
 from PIL import Image
 from workflow import Workflow, to_api
 
@@ -33,8 +35,19 @@ def listed(host, given) -> dict[str, dict]:
     return host.object_info()
 
 
+@pytest.fixture(scope="module")
+def page(host, given):
+    with open_page(host.address, []) as opened:
+        yield opened
+
+
 def saved(name: str) -> dict:
     return json.loads(TEMPLATES[name].read_text(encoding="utf-8"))
+
+
+def notes(name: str) -> str:
+    """All that a template's notes tell."""
+    return "\n".join(node["widgets_values"][0] for node in saved(name)["nodes"] if node["type"] == "MarkdownNote")
 
 
 def workflow_of(name: str, object_info: dict, photo: str = "example.png") -> Workflow:
@@ -88,8 +101,21 @@ def test_a_template_is_served_with_a_card_and_tells_where_the_photo_goes(host, n
     assert name in host.get("/workflow_templates")["comfyui-biref"]
     served = host.fetch(f"/api/workflow_templates/comfyui-biref/{name.replace(' ', '%20')}.jpg")
     assert served == TEMPLATES[name].with_suffix(".jpg").read_bytes()
-    notes = [node["widgets_values"][0] for node in saved(name)["nodes"] if node["type"] == "MarkdownNote"]
-    assert "rop your clip here" in "".join(notes) if name in VIDEO else "rop your photo here" in "".join(notes)
+    assert ("rop your clip here" if name in VIDEO else "rop your photo here") in notes(name)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_note_that_names_another_checkpoint_tells_how_to_get_it(host, name):
+    others = host.get("/biref/checkpoints").keys() - {"birefnet-nano"}
+    if any(f"`{other}`" in notes(name) for other in others):
+        assert "set **fetch** to *if missing*" in notes(name)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_no_node_covers_another(page, name):
+    page.evaluate("() => app.graph.clear()")
+    drop(page, TEMPLATES[name])
+    assert overlaps(page) == []
 
 
 @pytest.mark.parametrize("name", sorted(PAINTING))
@@ -124,12 +150,14 @@ def test_the_right_side_is_painted_and_comes_at_the_models_size(host, listed, ph
     assert 0.15 < white.mean() < 0.9
 
 
-def test_remove_background_saves_the_subject_with_transparency(host, listed, photo, pixels, known):
+def test_remove_background_saves_the_subject_in_its_own_colours(host, listed, photo, pixels, known):
     shown = run(host, listed, "Remove Background", photo)
     cutout, mask = shown["SaveImage"], values(shown["MaskPreview"], 0)
     assert cutout.mode == "RGBA"
     assert np.abs(values(cutout, 3) - mask).max() < 2 / 255  # opaque where the mask is white
-    assert np.abs(values(cutout)[..., :3] - pixels).max() < 2 / 255  # colours are straight, not multiplied
+    changed = np.abs(values(cutout)[..., :3] - pixels).max(-1)
+    assert changed[mask > 0.98].max() < 0.05  # colours are straight, not multiplied
+    assert changed[mask < 0.5].mean() > 0.1  # the old background's are gone, also where nothing is seen of them
     assert iou(mask, known) > LEAST_IOU
 
 
@@ -140,11 +168,15 @@ def test_refine_the_matte_gives_a_solid_subject_the_right_way_round(host, listed
     assert iou(mask, known) > LEAST_IOU
 
 
-def test_new_background_hides_nothing_of_the_old_one(host, listed, photo, pixels, known):
-    shown = run(host, listed, "New Background", photo)
-    picture, mask = shown["SaveImage"], values(shown["MaskPreview"], 0)[..., None]
+def test_new_background_hides_nothing_of_the_old_one(host, listed, photo, known):
+    workflow = workflow_of("New Background", listed, photo)
+    estimate, = (number for number, node in workflow.items() if node["class_type"] == "BiRefForeground")
+    workflow["colours"] = {"class_type": "PreviewImage", "inputs": {"images": [estimate, 0]}}
+    pictures = host.pictures(host.run(workflow))
+    shown = {workflow[number]["class_type"]: found[0] for number, found in pictures.items()}
+    picture, mask, colours = shown["SaveImage"], values(shown["MaskPreview"], 0)[..., None], shown["PreviewImage"]
     assert picture.mode == "RGB"
-    assert np.abs(values(picture) - (mask * pixels + (1 - mask) * BACKGROUND)).max() < 3 / 255
+    assert np.abs(values(picture) - (mask * values(colours) + (1 - mask) * BACKGROUND)).max() < 3 / 255
     assert iou(mask[..., 0], known) > LEAST_IOU
 
 

@@ -4,9 +4,9 @@ import logging
 
 import pytest
 import torch
-from tiny_build import TINY, random_state
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from tiny_build import TINY, random_state
 
 import birefnet
 from birefnet import Adapter, CheckpointError, Config, adapters

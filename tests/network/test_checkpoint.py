@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_build import TINY, random_state
 from golden_cases import CASES
 from safetensors import safe_open
 from safetensors.torch import save_file
+from tiny_build import TINY, random_state
 
 import birefnet
 from birefnet import CheckpointError, Config

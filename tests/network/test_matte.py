@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from tiny_build import TINY
 from PIL import Image
+from tiny_build import TINY
 
 from birefnet import Config, matte, network_size
 from birefnet.inference import resample

@@ -27,11 +27,12 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(HERE.parent / "host")]
 
-import birefnet  # noqa: E402
 from floor import comfyui  # noqa: E402
 from given import clip  # noqa: E402
 from host import Host, Refused, Workflow, error_of  # noqa: E402
 from workflow import UNCHANGED, load, node  # noqa: E402
+
+import birefnet  # noqa: E402
 
 SHARE = 0.05     # by which memory may have grown
 BASE = 200       # the prompt that it is compared with

@@ -14,6 +14,7 @@ import torch
 from birefnet.network import BiRefNet
 from birefnet.training.learner import CLIP, Learner
 
+
 @pytest.fixture
 def fresh(config):
     """A function that makes the tiny build, changed or not, always with the same weights."""

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path, PurePath
 
 import pytest
+
 import weights
 
 ROWS = pytest.mark.parametrize("row", weights.CATALOG, ids=lambda row: row.name)

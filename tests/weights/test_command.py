@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 import weights
 from birefnet.__main__ import main
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 import weights
 
 MB = 1_000_000

@@ -20,7 +20,8 @@ from ...training import composites
 from ...training.data.batches import Source
 from ...training.data.check import usual_workers
 from ...training.data.folder import Folder
-from ...training.engine import Export, Interrupted, train as run_engine
+from ...training.engine import Export, Interrupted
+from ...training.engine import train as run_engine
 from ...training.plan import TASKS, Phase, Plan, Size, usual_rate
 from ...training.processes import Processes, start
 from ...training.run_folder import OtherRun, RunFolder

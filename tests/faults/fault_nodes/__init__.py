@@ -10,9 +10,10 @@ import time
 import types
 
 import comfy.model_management as mm
-import nodes
 import torch
 from comfy_api.latest import io
+
+import nodes
 
 HERE = pathlib.Path(__file__).resolve().parents[1]
 spec = importlib.util.spec_from_file_location("starving", HERE / "starving.py")

@@ -159,8 +159,9 @@ def objects():
 
 def start_objects(folder: Path):
     load = start(folder)
-    import birefnet
     import torch
+
+    import birefnet
 
     made, states = tensors(), {name: tiny(birefnet, name) for name in ("pvt", "swin")}
 

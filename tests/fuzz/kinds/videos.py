@@ -20,6 +20,7 @@ def start(folder: Path):
     import logging
 
     import av
+
     from birefnet import video
 
     logging.disable()
