@@ -8,8 +8,8 @@ from pathlib import Path
 
 import av
 import numpy as np
-from known import DATA
 from host import PACK
+from known import DATA
 from PIL import Image
 
 sys.path.append(str(PACK / "tests" / "training" / "finetune"))
