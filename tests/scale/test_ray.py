@@ -98,7 +98,35 @@ def test_killed_workers_cost_nothing_but_time(tmp_path, cut, photos, cluster):
     assert (result.status, len(contents(tmp_path / "ray"))) == (0, 96)
 
 
-def test_a_picture_that_kills_its_process_takes_no_other_with_it():
+def test_a_picture_that_kills_its_process_takes_no_other_with_it(tmp_path, cut, photos, cluster):
+    """A pipe among the photographs: whoever opens it is killed, each time that Ray tries again."""
+    folder = photos("in", 11)
+    pipe = folder / "pipe.jpg"
+    os.mkfifo(pipe)
+    (tmp_path / "list.txt").write_text("".join(f"{path}\n" for path in sorted(folder.iterdir())))
+    killed = []
+
+    def readers() -> list[psutil.Process]:
+        return [process for process in processes("_read") if any(
+            os.path.samefile(entry, pipe) for entry in Path(f"/proc/{process.pid}/fd").iterdir() if entry.exists())]
+
+    def kill_all() -> None:
+        while True:
+            writer = os.open(pipe, os.O_WRONLY)  # waits for a reader
+            (reader, *_) = wait_for(readers)
+            reader.kill()
+            reader.wait(30)
+            killed.append(reader.pid)
+            os.close(writer)
+
+    threading.Thread(target=kill_all, daemon=True).start()
+    result = cut("--list", tmp_path / "list.txt", "-o", tmp_path / "ray", "--engine", "ray")
+    assert (result.status, len(contents(tmp_path / "ray"))) == (1, 11)
+    assert f"{pipe}: the process at work on it died; a damaged picture, or not enough memory" in result.messages
+    assert len(killed) >= 2  # with the others, and alone
+
+
+def test_what_came_of_nothing_goes_round_once_more_one_by_one():
     """The third of eight ends every process that looks at it, with all that it has in its hands."""
     jobs, asked = [Job(f"{name}.jpg", f"{name}.png") for name in "abcdefgh"], []
 

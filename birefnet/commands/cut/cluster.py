@@ -22,6 +22,7 @@ from . import places, steps
 from .manifest import Job
 from .steps import Look, Outcome, Picture
 
+RETRIES = 3  # of what died with its process; Ray Data's own number is endless, and so would be a run with a bad picture
 CORES = 4  # of an actor without a GPU: passes gain little from more, and memory holds the network once for each
 
 
@@ -78,11 +79,11 @@ class Cluster:
         whole = {"batch_size": None, "batch_format": "pyarrow"}
         # Reading and finishing reserve no cores, but are limited in number: when machines die, their actors move to the
         # others and may reserve all that is left there.
-        free = {"num_cpus": 0, "compute": TaskPoolStrategy(self.readers)}
+        free = {"num_cpus": 0, "compute": TaskPoolStrategy(self.readers), "max_retries": RETRIES}
         stages = from_arrow(batches).map_batches(_read, fn_args=(look,), **free, **whole).map_batches(
             _Matte, fn_constructor_args=(self.model, self.dtype, self.adapters, self.threads),
             compute=ActorPoolStrategy(min_size=1, max_size=self.actors, max_tasks_in_flight_per_actor=2),
-            **self.reserved, **whole,
+            max_task_retries=RETRIES, **self.reserved, **whole,
         ).map_batches(_finish, fn_args=(look,), **free, **whole)
         try:
             for some in stages.iter_batches(prefetch_batches=1, **whole):
