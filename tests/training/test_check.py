@@ -45,6 +45,7 @@ def problems(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("mask, reason", [
     (Image.new("L", (60, 40), 255), "the mask is full: everything is subject"),
+    (Image.new("L", (60, 40), 80), "the mask is full: everything is subject"),
     (Image.fromarray(SUBJECT // 255), "brightest level is 1 of 255: labels"),
     (Image.fromarray(SUBJECT.astype(np.uint16)), "brightest level is 1 of 255: labels"),
     (Image.fromarray(255 - SUBJECT), "looks inverted"),

@@ -156,10 +156,10 @@ def unusable(mask: np.ndarray) -> str | None:
     if (np.ptp(some, axis=2) > COLOURED).mean() > FEW:
         return "the mask has colours (a palette of labels?); save it as grey levels, white for the subject"
     low, high = mask[..., 0].min(), mask[..., 0].max()
-    if low == high > 0.5:
-        return "the mask is full: everything is subject"
     if 0 < high < LABELS:
         return f"the mask's brightest level is {high * 255:.3g} of 255: labels? save the subject as white"
+    if low == high > 0:
+        return "the mask is full: everything is subject"
     if inverted(some[..., 0]):
         return "the mask looks inverted: the picture's frame is subject, and its inside is not"
     return None
