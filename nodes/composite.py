@@ -5,18 +5,15 @@ from __future__ import annotations
 import logging
 
 import comfy.utils
-import torch
 from comfy_api.latest import io
-from torch import Tensor
 
-from ..birefnet import composite, masks
+from ..birefnet import composite
 from ..birefnet.inspection import Box, bounds
 from . import convert, host, values
 from .refine import resized_text
 
 log = logging.getLogger(__name__)
 
-BACKGROUNDS = ("colour", "image", "blurred image", "blurred original", "transparent")
 CANVASES = ("picture", "background image")
 
 
@@ -36,7 +33,7 @@ class BiRefComposite(io.ComfyNode):
                 io.Image.Input("image", tooltip="The pictures with the subject, one or many. For edges without a rim "
                                                 "of the old background put Estimate Foreground before."),
                 io.Combo.Input(
-                    "background", options=list(BACKGROUNDS), default="colour",
+                    "background", options=list(composite.BACKGROUNDS), default="colour",
                     tooltip="What lies behind the subject: one colour; background_image, sharp or blurred; the "
                             "picture's own background, blurred without the subject; or nothing (the result is RGBA)."),
                 io.String.Input(
@@ -129,26 +126,25 @@ class BiRefComposite(io.ComfyNode):
         if backdrops is not None:
             count = convert.common_batch(len(backdrops), count, ("background images", "pictures"))
         size = tuple((images if canvas == "picture" else backdrops).shape[1:3])
-        colour = opaque_colour(colour)
-        longer = max(size)
+        colour = composite.opaque_colour(colour, "for a transparent background set background to transparent")
+        backdrop = composite.Background(background, colour, fit, blur / 100, linear_light)
         look = composite.Look(opacity, linear_light, shadow, shadow_strength, shadow_softness / 100, shadow_x / 100,
-                              shadow_y / 100, light_wrap, light_wrap_width / 100 * longer)
+                              shadow_y / 100, light_wrap, light_wrap_width / 100 * max(size))
         result = host.empty_result(count, *size, 4 if background == "transparent" else 3)
         alpha = host.empty_result(count, *size)
         clean_image, clean_mask, clean_backdrop = map(convert.Cleaner, ("the image", "the mask", "the background"))
         bar, empty = comfy.utils.ProgressBar(count), []
         for i in range(count):
             host.check_interrupt()
-            picture, matte = subject(clean_image(convert.frame(images, i)),
-                                     None if mask is None else clean_mask(convert.frame(mask, i)))
+            picture, matte = composite.layer(clean_image(convert.frame(images, i)),
+                                             None if mask is None else clean_mask(convert.frame(mask, i)))
             box = bounds(matte[0])
             if box is None:
                 empty.append(i)
                 box = Box(0, 0, *matte.shape[1:])
             where = composite.placed(position, tuple(matte.shape[1:]), size, box, scale, x, y)
-            backdrop = None if backdrops is None else clean_backdrop(convert.frame(backdrops, i)).to(picture.device)
-            behind = what_lies_behind(background, colour.to(picture), backdrop, picture, matte, size, fit,
-                                      blur / 100 * longer, linear_light)
+            other = None if backdrops is None else clean_backdrop(convert.frame(backdrops, i))
+            behind = backdrop.behind(picture, matte, size, other)
             result[i:i + 1], alpha[i:i + 1] = composite.compose(picture, matte, where, size, behind, look)
             bar.update(1)
         resized = "" if mask is None else resized_text(tuple(mask.shape[1:]), tuple(images.shape[1:3]))
@@ -165,37 +161,3 @@ def no_subject(empty: list[int], total: int) -> str:
         return ""
     which = "" if total == 1 else f" in {len(empty)} of {total} pictures (index {convert.listed(empty)})"
     return f"the mask is empty{which}: there is nothing but background"
-
-
-def opaque_colour(text: str) -> Tensor:
-    """A CSS colour as [3]; ValueError for one that lets something through."""
-    *colour, opacity = composite.parse(text)
-    if opacity < 1:
-        raise ValueError(f"expected a colour without transparency, got {text!r}: for a transparent background set "
-                         "background to transparent")
-    return torch.tensor(colour)
-
-
-def subject(picture: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Colours [1,H,W,3] and alpha [1,H,W] of a picture [1,H,W,C]: of its mask, brought to its size, and its own opacity
-    the smaller, so that a cut-out may come with the mask that it was cut with."""
-    opacity = picture[..., 3] if picture.shape[-1] == 4 else None
-    colours = picture[..., :3] if picture.shape[-1] >= 3 else picture.expand(*picture.shape[:3], 3)
-    if mask is None:
-        return colours, opacity
-    mask = masks.resize(mask.to(picture.device), picture.shape[1:3])
-    return colours, mask if opacity is None else torch.minimum(mask, opacity)
-
-
-def what_lies_behind(kind: str, colour: Tensor, backdrop: Tensor | None, picture: Tensor, matte: Tensor,
-                     size: tuple[int, int], fit: str, sigma: float, linear_light: bool) -> Tensor | None:
-    """The background [1,*size,3] of that kind; None for transparency."""
-    if kind == "transparent":
-        return None
-    if kind == "colour":
-        return composite.plain(colour, size)
-    if kind == "blurred original":
-        sigma *= max(matte.shape[1:]) / max(size)
-        return composite.fitted(composite.without_subject(picture, matte, sigma, linear_light), size, fit, colour)
-    behind = composite.fitted(backdrop, size, fit, colour)
-    return composite.softened(behind, sigma, linear_light) if kind == "blurred image" else behind

@@ -7,9 +7,8 @@ import logging
 import torch
 from comfy_api.latest import io
 
-from ..birefnet import foreground
+from ..birefnet import composite, foreground
 from . import convert, host, values
-from .composite import subject
 from .refine import resized_text
 
 log = logging.getLogger(__name__)
@@ -79,8 +78,8 @@ class BiRefForeground(io.ComfyNode):
         device = host.device("auto")
 
         def run(start: int, stop: int) -> None:
-            picture, alpha = subject(clean_image(convert.frame(images, start)).to(device),
-                                     clean_mask(convert.frame(mask, start)))
+            picture, alpha = composite.layer(clean_image(convert.frame(images, start)).to(device),
+                                             clean_mask(convert.frame(mask, start)))
             found = foreground.estimate(picture, alpha, method, widths=(first_blur, second_blur))
             colours[start:stop] = found
             cutout[start:stop] = convert.cutout(found, alpha)

@@ -6,9 +6,8 @@ import comfy.utils
 import torch
 from comfy_api.latest import io, ui
 
-from ..birefnet import inspection, masks
+from ..birefnet import composite, inspection, masks
 from . import convert, host, values
-from .composite import opaque_colour
 from .refine import resized_text
 
 
@@ -63,7 +62,7 @@ class BiRefInspect(io.ComfyNode):
         images, mask = convert.frames(image), convert.masks(mask)
         count = convert.common_batch(len(mask), len(images))
         picture = tuple(images.shape[1:3])
-        tint = opaque_colour(colour)
+        tint = composite.opaque_colour(colour, "choose one without transparency")
         shown = set(torch.linspace(0, count - 1, min(frames, count)).round().int().tolist())
         clean_image, clean_mask = convert.Cleaner("the image"), convert.Cleaner("the mask")
         comparison, boxes, total = [], [], 0.0

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 
 import comfy.utils
-import torch
 from comfy_api.input_impl import VideoFromFile
 from comfy_api.latest import io
 
@@ -148,8 +147,5 @@ def look_of(output: str, colour: str, fit: str, open_background: Callable[[], vi
         return videos.looks.mask
     if not output.startswith("over"):
         return videos.looks.cutout
-    *rgb, opacity = composite.parse(colour)
-    if opacity < 1:
-        raise ValueError(f"expected an opaque colour, got {colour!r}: for a transparent video choose transparent webm "
-                         "or transparent mov as output")
-    return videos.looks.Over(torch.tensor(rgb), open_background, fit)
+    rgb = composite.opaque_colour(colour, "for a transparent video choose transparent webm or transparent mov as output")
+    return videos.looks.Over(rgb, open_background, fit)

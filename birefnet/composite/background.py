@@ -3,20 +3,58 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..inference import resample
+from .canvas import fitted
 from .colour import to_linear, to_srgb
 from .resample import Size, blur, planar, reduced
 
+BACKGROUNDS = ("colour", "image", "blurred image", "blurred original", "transparent")
 UNSURE = 0.01  # share of free pixels around at which a wider blur counts as much
 
 
-def plain(colour: Tensor, size: Size) -> Tensor:
-    """One colour [3] everywhere: [1,*size,3]."""
-    return colour.expand(1, *size, 3)
+@dataclass(frozen=True)
+class Background:
+    """What lies behind the subjects of a run.
+
+    kind, one of BACKGROUNDS: a colour; another picture, sharp or blurred; the picture's own background, blurred without
+    the subject; or nothing. colour: [3] in 0..1, also beside and beneath pictures. fit: how pictures meet the canvas, see
+    `fitted`. blur: the Gaussian's standard deviation, as a share of the longer side of what is blurred. linear_light:
+    blurs light, not stored values.
+    """
+
+    kind: str
+    colour: Tensor
+    fit: str
+    blur: float
+    linear_light: bool
+
+    def __post_init__(self) -> None:
+        if self.kind not in BACKGROUNDS:
+            raise ValueError(f"expected a background of {', '.join(BACKGROUNDS)}, got {self.kind!r}")
+
+    def behind(self, image: Tensor, alpha: Tensor, canvas: Size, other: Tensor | None = None) -> Tensor | None:
+        """The background [1,*canvas,3] in 0..1 of one picture, on its device; None for "transparent".
+
+        image [1,H,W,3] in 0..1 under alpha [1,H,W] (1 = subject): the picture with the subject. other: the picture
+        [1,h,w,C] in 0..1, C 1, 3 or 4, that the kinds "image" and "blurred image" need; ValueError where they lack it.
+        """
+        if self.kind == "transparent":
+            return None
+        colour = self.colour.to(image)
+        if self.kind == "colour":
+            return colour.expand(1, *canvas, 3)
+        if self.kind == "blurred original":
+            own = without_subject(image, alpha, self.blur * max(image.shape[1:3]), self.linear_light)
+            return fitted(own, canvas, self.fit, colour)
+        if other is None:
+            raise ValueError(f"the background {self.kind!r} needs another picture: give one, or take another background")
+        behind = fitted(other.to(image), canvas, self.fit, colour)
+        return softened(behind, self.blur * max(canvas), self.linear_light) if self.kind == "blurred image" else behind
 
 
 def softened(image: Tensor, sigma: float, linear_light: bool = False) -> Tensor:

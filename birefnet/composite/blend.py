@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..masks import resize
 from .canvas import Placement
 from .colour import to_linear, to_srgb
 from .light import wrapped
@@ -30,6 +31,23 @@ class Look:
 
 
 PLAIN = Look()
+
+
+def layer(image: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Straight colours [B,H,W,3] and alpha [B,H,W] of image [B,H,W,C], C 1 (grey), 3 or 4 (straight RGBA), all in 0..1 and
+    on the image's device.
+
+    mask: [B,h,w], 1 = subject, brought to the image's size. Of it and the image's own opacity the smaller counts, not
+    the product: a cut-out may come with the mask that it was cut with. Raises ValueError where there is neither.
+    """
+    opacity = image[..., 3] if image.shape[-1] == 4 else None
+    if mask is None and opacity is None:
+        raise ValueError(f"expected a mask, or an image with opacity [B,H,W,4], got an image {list(image.shape)} alone")
+    colours = image[..., :3] if image.shape[-1] >= 3 else image.expand(*image.shape[:3], 3)
+    if mask is None:
+        return colours, opacity
+    mask = resize(mask.to(image.device), image.shape[1:3])
+    return colours, mask if opacity is None else torch.minimum(mask, opacity)
 
 
 def compose(

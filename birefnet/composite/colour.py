@@ -31,6 +31,15 @@ def parse(text: str) -> tuple[float, float, float, float]:
     return red, green, blue, opacity
 
 
+def opaque_colour(text: str, advice: str) -> Tensor:
+    """A CSS colour as [3] in 0..1. Raises ValueError as `parse` does, and for one that lets something through: `advice`,
+    the end of that sentence, is what to do for transparency."""
+    *colour, opacity = parse(text)
+    if opacity < 1:
+        raise Refusal(f"expected an opaque colour, got {text!r}: {advice}")
+    return torch.tensor(colour)
+
+
 def _function(name: str, inside: str) -> list[float]:
     words = [word for word in re.split(r"[\s,/]+", inside) if word]
     if len(words) not in (3, 4):

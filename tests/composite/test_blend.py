@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from birefnet.composite import Look, Placement, compose
+from birefnet.composite import Look, Placement, compose, layer
 from birefnet.composite.colour import to_srgb
 from birefnet.composite.light import wrapped
 from birefnet.composite.shadow import shadow
@@ -113,3 +113,19 @@ def test_light_falls_on_the_edge_only_and_only_lightens():
     assert gain[46] < gain[41] and gain[60:140].max() < 1e-3
     assert torch.equal(wrapped(colour, alpha, torch.zeros_like(orange), 0.5, 12), colour)
     assert torch.equal(wrapped(colour, alpha, orange, 0, 12), colour)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_layer_is_colours_and_the_smaller_of_mask_and_opacity(channels):
+    image, mask = torch.rand(1, 6, 8, channels), torch.rand(1, 6, 8)
+    colours, alpha = layer(image, mask)
+    assert torch.equal(colours, image[..., :3].expand(1, 6, 8, 3))
+    assert torch.equal(alpha, torch.minimum(mask, image[..., 3]) if channels == 4 else mask)
+
+
+def test_a_layer_takes_a_mask_of_another_size_or_none():
+    rgba = torch.rand(1, 6, 8, 4)
+    assert torch.equal(layer(rgba)[1], rgba[..., 3])
+    assert torch.equal(layer(rgba[..., :3], torch.full((1, 3, 2), 0.5))[1], torch.full((1, 6, 8), 0.5))
+    with pytest.raises(ValueError, match="expected a mask, or an image with opacity"):
+        layer(rgba[..., :3])

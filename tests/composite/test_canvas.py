@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from birefnet.composite import FITS, fitted, placed, softened, without_subject
+from birefnet.composite import FITS, fitted, placed
 
 GREEN = torch.tensor([0.0, 1.0, 0.0])
 
@@ -96,24 +96,3 @@ def test_what_the_canvas_shows_of_the_picture():
 def test_an_unknown_position():
     with pytest.raises(ValueError, match="expected a position of in place, .*, got 'left'"):
         placed("left", (1, 1), (1, 1), (0, 0, 1, 1))
-
-
-def test_the_blurred_original_knows_nothing_of_the_subject():
-    """A red subject before a blue wall: all blue, also where it stood; a plain blur would glow red around it."""
-    alpha = torch.zeros(1, 200, 300)
-    alpha[:, 50:150, 80:200] = 1
-    image = torch.lerp(torch.tensor([0.0, 0.0, 1.0]), torch.tensor([1.0, 0.0, 0.0]), alpha[..., None])
-    result = without_subject(image, alpha, 8)
-    assert result[..., 0].max() < 0.02 and result[..., 2].min() > 0.98
-    assert softened(image, 8)[0, 45, 140, 0] > 0.2
-
-
-def test_a_picture_that_is_all_subject_still_has_a_background():
-    image = torch.full((1, 40, 40, 3), 0.25)
-    torch.testing.assert_close(without_subject(image, torch.ones(1, 40, 40), 5), image)
-
-
-def test_linear_light_keeps_bright_spots_bright():
-    image = torch.zeros(1, 41, 41, 3)
-    image[:, 15:26, 15:26] = 1
-    assert softened(image, 8, linear_light=True)[0, 20, 20].min() > 1.3 * softened(image, 8)[0, 20, 20].max()

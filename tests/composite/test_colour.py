@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from birefnet.composite import parse
+from birefnet.composite import opaque_colour, parse
 from birefnet.composite.colour import to_linear, to_srgb
 
 
@@ -33,6 +33,12 @@ def test_css_colours(text, expected):
 def test_what_is_no_colour(text):
     with pytest.raises(ValueError, match="expected a colour, got"):
         parse(text)
+
+
+def test_an_opaque_colour_is_asked_for():
+    assert opaque_colour("#0f8", "").tolist() == pytest.approx([0, 1, 8 / 15])
+    with pytest.raises(ValueError, match="expected an opaque colour, got '#336699cc': take another"):
+        opaque_colour("#336699cc", "take another")
 
 
 def test_the_transfer_function_of_the_standard():
