@@ -77,16 +77,23 @@ def fitted(frame: Tensor, size: tuple[int, int]) -> Tensor:
     """
     height, width, channels = frame.shape
     strips = [frame] if channels < 4 and frame.dtype == torch.float32 else frame.split(max(1, STRIP // height), 1)
-    rows = torch.cat([resample(opaque(strip).reshape(1, 1, height, -1), (size[0], strip.shape[1] * min(channels, 3)))
+    rows = torch.cat([resample(_from_grey(strip).reshape(1, 1, height, -1), (size[0], strip.shape[1] * min(channels, 3)))
                       for strip in strips], 3)
     x = resample(rows.view(1, size[0], width, -1).permute(0, 3, 1, 2), size)
     return (x + GREY if channels == 4 else x).expand(-1, 3, -1, -1)
 
 
-def opaque(strip: Tensor) -> Tensor:
-    """Float32 colours [H,W,1 or 3]; of RGBA the difference from grey, weighted by opacity."""
-    strip = strip.float()
-    return strip if strip.shape[2] < 4 else (strip[..., :3] - GREY) * strip[..., 3:]
+def over_grey(images: Tensor) -> Tensor:
+    """Float32 colours [...,3] of images [...,C] in 0..1, C 1 (grey), 3 or 4 (straight RGBA), with what is transparent laid
+    over grey: as `matte` shows them to the network, for networks that are asked in another way."""
+    colours = _from_grey(images)
+    return colours + GREY if images.shape[-1] == 4 else colours.expand(*images.shape[:-1], 3)
+
+
+def _from_grey(images: Tensor) -> Tensor:
+    """Float32 colours [...,1 or 3] of images [...,C]; of RGBA the difference from grey, weighted by opacity."""
+    images = images.float()
+    return images if images.shape[-1] < 4 else (images[..., :3] - GREY) * images[..., 3:]
 
 
 def network_size(config: Config, height: int, width: int, size: int | tuple[int, int] | None = None) -> tuple[int, int]:

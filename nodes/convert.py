@@ -89,14 +89,6 @@ def frame(batch: Tensor, index: int) -> Tensor:
     return batch[index:index + 1]
 
 
-def opaque(images: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Split images [B,H,W,C] into colours [B,H,W,3] and opacity [B,H,W], None where C is not 4; as `birefnet.matte`
-    does, transparent parts are laid over mid-grey."""
-    if images.shape[-1] < 4:
-        return images.expand(*images.shape[:3], 3), None
-    return 0.5 + (images[..., :3] - 0.5) * images[..., 3:], images[..., 3]
-
-
 def cutout(images: Tensor, alpha: Tensor, out: Tensor | None = None) -> Tensor:
     """RGBA [B,H,W,4] with straight alpha: the colours of images [B,H,W,C] as they are, alpha [B,H,W] beside them; in
     `out`, where it is given."""

@@ -7,6 +7,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..birefnet import composite, inspection, masks
+from ..birefnet.inference import over_grey
 from . import convert, host, values
 from .refine import resized_text
 
@@ -73,7 +74,7 @@ class BiRefInspect(io.ComfyNode):
             total += single.cpu().double().mean().item()  # MPS has no float64
             boxes.append(inspection.bounds(single[0]))
             if i in shown:
-                colours = convert.opaque(clean_image(convert.frame(images, i)))[0].to(single.device)
+                colours = over_grey(clean_image(convert.frame(images, i))).to(single.device)
                 comparison.append(inspection.views(colours, single, tint, size))
             bar.update(1)
         coverage = total / max(count, 1)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .. import birefnet
 from ..birefnet import passes, transfer
+from ..birefnet.inference import over_grey
 from ..birefnet.memory import PLANNED_SHARE, TIGHTER
 from . import convert, host
 
@@ -214,12 +215,11 @@ class CoreWorker:
             log.warning("BiRef: %s runs at its own size only; size %d is ignored", type(model).__name__, size)
 
     def start(self, pictures: Tensor) -> Callable[[], Tensor]:
-        colours, opacity = convert.opaque(pictures)
-        alpha = self.clean(convert.masks(self.model.encode_image(colours, **self.options)))
+        alpha = self.clean(convert.masks(self.model.encode_image(over_grey(pictures), **self.options)))
         if alpha.shape != pictures.shape[:3]:
             raise ValueError(f"expected masks {list(pictures.shape[:3])} from {type(self.model).__name__}, as large as "
                              f"the pictures, got {list(alpha.shape)}")
-        return lambda: alpha if opacity is None else alpha * opacity.to(alpha)
+        return lambda: alpha if pictures.shape[-1] < 4 else alpha * pictures[..., 3].to(alpha)
 
     def lower(self) -> bool:
         return False  # where it runs is its own business

@@ -7,7 +7,7 @@ from PIL import Image
 from tiny_build import TINY
 
 from birefnet import Config, matte, network_size
-from birefnet.inference import resample
+from birefnet.inference import over_grey, resample
 
 
 def picture(height: int, width: int, channels: int = 3, batch: int = 1) -> torch.Tensor:
@@ -57,6 +57,14 @@ def test_transparent_pixels_stay_transparent_and_their_hidden_colours_do_not_mat
     alpha = matte(tiny, image)
     assert alpha[:, :, :25].max() == 0 and alpha[:, :, 25:].max() > 0
     assert matte(tiny, changed).equal(alpha)
+
+
+def test_what_is_transparent_lies_over_grey(tiny):
+    image = torch.tensor([[[[1.0, 0, 0, 1], [1, 0, 0, 0], [1, 0, 0, 0.5]]]])
+    assert over_grey(image)[0, 0].tolist() == [[1, 0, 0], [0.5, 0.5, 0.5], [0.75, 0.25, 0.25]]
+    assert over_grey(torch.rand(5, 7, 1)).shape == (5, 7, 3)
+    photo = picture(50, 70, 4)
+    assert torch.allclose(matte(tiny, photo), matte(tiny, over_grey(photo)) * photo[..., 3], atol=1e-5)
 
 
 @pytest.mark.parametrize("image", [torch.rand(1, 50, 60, 3).half(), torch.rand(1, 60, 50, 3).transpose(1, 2),

@@ -162,12 +162,3 @@ def test_cutout_has_straight_colours_and_alpha(convert, channels):
     room = torch.zeros(4, 5, 7, 4)
     convert.cutout(image, alpha, out=room[1:3])
     assert torch.equal(room[1:3], rgba) and not room[0].any() and not room[3].any()
-
-
-def test_transparent_colours_become_grey(convert):
-    image = torch.tensor([[[[1.0, 0, 0, 1], [1, 0, 0, 0], [1, 0, 0, 0.5]]]])
-    colours, opacity = convert.opaque(image)
-    assert colours[0, 0].tolist() == [[1, 0, 0], [0.5, 0.5, 0.5], [0.75, 0.25, 0.25]]
-    assert opacity[0, 0].tolist() == [1, 0, 0.5]
-    grey, none = convert.opaque(torch.rand(1, 5, 7, 1))
-    assert grey.shape == (1, 5, 7, 3) and none is None
