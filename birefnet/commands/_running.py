@@ -98,12 +98,11 @@ def _relieve() -> None:
         torch.cuda.empty_cache()
 
 
-def open_model(name: str, dtype: str = "auto", adapters: Sequence[Stacked] = ()) -> Runner:
-    """The checkpoint of that catalog name or file with its adapters, on the GPU where there is one with memory for it.
+def open_model(path: Path, dtype: str, adapters: Sequence[Stacked]) -> Runner:
+    """The checkpoint in a file with its adapters, on the GPU where there is one with memory for it.
 
     dtype: a name of `precision.DTYPES`, or "auto" for the device's best. Says what runs where; raises `CommandError`.
     """
-    path = find_checkpoint(name)
     try:
         runner = Runner(_load(path, "cuda" if torch.cuda.is_available() else "cpu", dtype, adapters))
     except (CheckpointError, OSError) as error:

@@ -135,7 +135,8 @@ def matted(name: str, adapters: Sequence[Stacked], network_size: int | tuple[int
     from .. import is_out_of_memory, pictures
     from ._running import about, find_checkpoint, open_model
 
-    runner = open_model(name, dtype, adapters)
+    path = find_checkpoint(name)
+    runner = open_model(path, dtype, adapters)
 
     def predict(pair: Pair) -> np.ndarray:
         try:
@@ -145,4 +146,4 @@ def matted(name: str, adapters: Sequence[Stacked], network_size: int | tuple[int
                 raise
         raise ValueError("not enough memory; a smaller --size needs less")
 
-    return predict, {**about(find_checkpoint(name), adapters), "model": name, "size": network_size or "own", "dtype": dtype}
+    return predict, {**about(path, adapters), "model": name, "size": network_size or "own", "dtype": dtype}

@@ -155,7 +155,7 @@ class _Matte:
 
     def __init__(self, model: str, dtype: str, adapters: Sequence[Stacked], threads: int) -> None:
         torch.set_num_threads(threads)
-        self.runner = open_model(model, dtype, adapters)
+        self.runner = open_model(find_checkpoint(model), dtype, adapters)
 
     def __call__(self, table):
         indexed = _from_table(table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from .. import Stacked
-from .._running import open_model
+from .._running import find_checkpoint, open_model
 from . import steps
 from .manifest import Job
 from .steps import Look, Outcome
@@ -15,7 +15,7 @@ class Plain:
     """A checkpoint in this process; raises `CommandError` where it cannot be had."""
 
     def __init__(self, model: str, dtype: str, adapters: Sequence[Stacked]) -> None:
-        self.runner = open_model(model, dtype, adapters)
+        self.runner = open_model(find_checkpoint(model), dtype, adapters)
         self.config = self.runner.model.config
 
     def run(self, jobs: list[Job], look: Look) -> Iterator[Outcome]:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ... import composite, foreground, is_out_of_memory, pictures, video
 from ...temporal import Smoother
 from .. import CommandError, Stacked
-from .._running import Runner, open_model, say
+from .._running import Runner, find_checkpoint, open_model, say
 
 KINDS = {".mp4": "h264", ".webm": "vp9", ".mov": "prores", "": "png"}
 
@@ -39,7 +39,7 @@ def matte_video(
     try:
         with video.File(source) as clip:
             look = video.looks.mask if mask else _over(background, clip) if background else video.looks.cutout
-            mattes = partial(_mattes, open_model(checkpoint, dtype, adapters), size)
+            mattes = partial(_mattes, open_model(find_checkpoint(checkpoint), dtype, adapters), size)
             matting = video.matting(clip, mattes, look, smooth=Smoother(smoothing) if smoothing else None,
                                     colours=None if mask else foreground.estimate)
             count = 0
