@@ -37,5 +37,4 @@ def run(args: argparse.Namespace) -> int:
     """Mattes the video; 0 where it was written."""
     from .work import matte_video
 
-    return matte_video(args.input, args.out, args.model, args.adapters, args.dtype, args.size, args.mask,
-                       args.background, args.smoothing, args.force)
+    return matte_video(args)

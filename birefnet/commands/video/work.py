@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import argparse
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -12,36 +13,30 @@ from tqdm import tqdm
 
 from ... import composite, foreground, is_out_of_memory, pictures, video
 from ...temporal import Smoother
-from .. import CommandError, Stacked
+from .. import CommandError
 from .._running import Runner, find_checkpoint, open_model, say
 
 KINDS = {".mp4": "h264", ".webm": "vp9", ".mov": "prores", "": "png"}
 
 
-def matte_video(
-    source: Path,
-    out: Path,
-    checkpoint: str,
-    adapters: Sequence[Stacked],
-    dtype: str,
-    size: int | tuple[int, int] | None,
-    mask: bool,
-    background: str | None,
-    smoothing: float,
-    force: bool,
-) -> int:
-    """Writes what becomes of the video `source`; 0. Raises `CommandError` with a sentence where that cannot be."""
-    kind = _kind(out, flat=mask or background is not None)
-    if out.exists() and (not force or out.is_dir() or out.resolve() == source.resolve()):
+def matte_video(args: argparse.Namespace) -> int:
+    """Writes what becomes of the video; 0. Raises `CommandError` with a sentence where that cannot be.
+
+    args: as the command's parser makes them.
+    """
+    source, out = args.input, args.out
+    kind = _kind(out, flat=args.mask or args.background is not None)
+    if out.exists() and (not args.force or out.is_dir() or out.resolve() == source.resolve()):
         raise CommandError(f"{out}: exists; --force overwrites files, but neither folders nor the input")
-    if not 0 <= smoothing <= 1:
-        raise CommandError(f"--smoothing {smoothing:g}: expected 0 to 1")
+    if not 0 <= args.smoothing <= 1:
+        raise CommandError(f"--smoothing {args.smoothing:g}: expected 0 to 1")
     try:
         with video.File(source) as clip:
-            look = video.looks.mask if mask else _over(background, clip) if background else video.looks.cutout
-            mattes = partial(_mattes, open_model(find_checkpoint(checkpoint), dtype, adapters), size)
-            matting = video.matting(clip, mattes, look, smooth=Smoother(smoothing) if smoothing else None,
-                                    colours=None if mask else foreground.estimate)
+            look = _look(args, clip)
+            runner = open_model(find_checkpoint(args.model), args.dtype, args.adapters)
+            matting = video.matting(clip, partial(_mattes, runner, args.size), look,
+                                    smooth=Smoother(args.smoothing) if args.smoothing else None,
+                                    colours=None if args.mask else foreground.estimate)
             count = 0
             with video.writing(out, clip, kind) as writer:
                 for time, picture, _ in tqdm(matting, total=clip.count, unit="frame", disable=None):
@@ -73,6 +68,13 @@ def _mattes(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     for image in images:
         yield image[None], runner.matte(image[None], size)
+
+
+def _look(args: argparse.Namespace, clip: video.Clip) -> video.looks.Look:
+    """What each frame becomes."""
+    if args.mask:
+        return video.looks.mask
+    return _over(args.background, clip) if args.background else video.looks.cutout
 
 
 def _over(background: str, clip: video.Clip) -> video.looks.Over:
