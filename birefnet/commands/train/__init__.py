@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from ...training.plan import AUGMENTATIONS, TASKS, Phase, Size
-from .. import DTYPE_CHOICES, CommandError
+from .. import DTYPE_CHOICES, needing
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -75,7 +75,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     data.add_argument("--skip-bad", action="store_true",
                       help="leave out files that cannot be used, instead of stopping")
     data.add_argument("--people", type=int, default=400, metavar="N",
-                      help="rendered people in a new cache of --recipe nano (default: %(default)s)")
+                      help="rendered people in a new cache of --recipe nano, and half as many birds (default: %(default)s)")
 
     machine = parser.add_argument_group("machine")
     machine.add_argument("--dtype", choices=DTYPE_CHOICES, default="auto",
@@ -93,10 +93,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains; 0 at the end of the run, 1 where data are bad, 130 when stopped."""
-    try:
+    with needing("train", "requirements-train.txt"):
         from .work import train
-    except ModuleNotFoundError as error:
-        raise CommandError(f"train needs the package {error.name}: pip install -r requirements-train.txt") from None
     return train(args)
 
 

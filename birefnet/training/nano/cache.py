@@ -11,8 +11,8 @@ import numpy as np
 
 class Pictures:
     """The packed cache. Kinds: animal, thing, model, shape, person (rendered) and human (photographed) are uint8 RGBA
-    [h,w,4], cut out; scene and portrait are RGBA too, whole photographs with their subject's matte; photograph, place,
-    pattern and environment are uint8 RGB [h,w,3]."""
+    [h,w,4], cut out; scene, portrait (photographed) and render are RGBA too, whole pictures with their subject's
+    matte; photograph, place, pattern and environment are uint8 RGB [h,w,3]."""
 
     def __init__(self, folder: Path) -> None:
         self.rows = json.loads((folder / "index.json").read_text())

@@ -13,10 +13,11 @@ from PIL import Image, ImageFilter
 from .cache import Pictures
 
 Rng = np.random.Generator
-SCENES = 0.3      # share of real photographs, with the backgrounds that their subjects had
+SCENES = 0.3      # share of whole pictures, with the backgrounds that their subjects had
 NEGATIVES = 0.11  # share without a subject
-PORTRAITS = 0.25  # share of photographs of people among those photographs
-HUMANS = 0.35     # share of photographed people among people; the others are rendered
+PORTRAITS = 0.2   # share of photographs of people among those
+RENDERS = 0.3     # share of rendered people and birds among them
+HUMANS = 0.2      # share of photographed people among people; the others are rendered
 
 
 def pair(pictures: Pictures, seed: int, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -40,9 +41,9 @@ def pair(pictures: Pictures, seed: int, index: int, size: int) -> tuple[np.ndarr
 # --- backgrounds -----------------------------------------------------------------------------------------------------
 
 def scene(pictures: Pictures, rng: Rng, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A photograph and its subject's matte, float32, in 0..1: a part that shows most of the subject, in other light."""
-    people = "portrait" in pictures.kinds and rng.random() < PORTRAITS
-    pixels, _ = pictures.draw(rng, "portrait" if people else "scene")
+    """A whole picture and its subject's matte, float32, in 0..1: a part that shows most of the subject, in other light."""
+    kind = rng.choice(["portrait", "render", "scene"], p=[PORTRAITS, RENDERS, 1 - PORTRAITS - RENDERS])
+    pixels, _ = pictures.draw(rng, kind if kind in pictures.kinds else "scene")
     if rng.random() < 0.5:
         pixels = pixels[:, ::-1]
     height, width = pixels.shape[:2]

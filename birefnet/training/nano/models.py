@@ -24,7 +24,7 @@ SMALLEST = 40  # pixels: what is thinner is a rug or a sheet of paper, seen from
 SIDE = 480   # pixels: rendered at this size, handed on reduced to `longest`
 
 
-def views(seed: int, longest: int, of_things: int = 2, of_people: int = 14) -> Iterator[tuple[str, str, np.ndarray]]:
+def views(seed: int, longest: int, of_things: int = 2, of_people: int = 5) -> Iterator[tuple[str, str, np.ndarray]]:
     """(kind, name, uint8 RGBA [h,w,4]) of every model from some sides. Things are "model"; people are "person" and named
     by their framing: "full", or "half" and "head" where they are cut below."""
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,25 +1,101 @@
-"""Rendered people with alpha: Anny's CC0 body model (pip: anny, roma, trimesh), a rasteriser, hair and clothes."""
+"""People with alpha: Anny's CC0 body model (pip: anny, roma, trimesh), dressed, haired and photographed by `studio`."""
 
 from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
+import bpy
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from mathutils import Vector
 
+from . import shapes, studio
+
+Rng = np.random.Generator
 SKIN = np.array([[242, 206, 180], [224, 177, 144], [198, 146, 110], [160, 108, 76], [112, 74, 52], [70, 46, 36]], float)
 HAIR = np.array([[24, 20, 20], [52, 36, 28], [92, 60, 38], [140, 98, 58], [202, 166, 110], [170, 168, 166],
                  [120, 50, 28]], float)
-# Joints that bend, and by how many radians at most.
-JOINTS = {"upperarm01": 0.9, "lowerarm01": 0.9, "upperleg01": 0.45, "lowerleg01": 0.4, "clavicle": 0.12, "wrist": 0.4}
-SPINE = {"spine05": 0.08, "spine03": 0.12, "spine01": 0.12, "neck01": 0.15, "neck03": 0.15, "head": 0.25}
+SPINE = {"spine05": 0.1, "spine03": 0.15, "spine01": 0.15, "neck01": 0.18, "neck03": 0.18, "head": 0.3}
+HEAD = ("head", "eye", "neck02", "neck03", "jaw", "tongue", "levator", "oculi", "oris", "risorius", "temporalis", "special")
+# Where the spread arms of the resting body lie, in metres from the eyes: collars and scarves begin below.
+COLLAR = -0.17
 
+
+def person(rng: Rng, pattern: studio.Pattern, panorama: Path, file: Path, height: int = 288) -> tuple[np.ndarray, str]:
+    """One person, cut out, as uint8 RGBA [h,w,4], and the framing: "full", "half" or "head" (the last two cut below).
+
+    pattern(rng) -> uint8 [h,w,3] is what clothes may look like; `panorama` lights them; pictures go through `file`.
+    """
+    body, framing = somebody(rng, pattern), str(rng.choice(["full", "half", "head"], p=[0.2, 0.4, 0.4]))
+    before_camera(rng, body, framing, panorama, height, offset=0)
+    return studio.cut_out(file), framing
+
+
+def portrait(rng: Rng, pattern: studio.Pattern, panorama: Path, file: Path, height: int = 256) -> np.ndarray:
+    """A whole picture of one person and how much of each pixel is them, uint8 RGBA [h,w,4]: before a panorama, often
+    before a wall too. Arguments as of `person`."""
+    body, framing = somebody(rng, pattern), str(rng.choice(["full", "half", "head"], p=[0.3, 0.4, 0.3]))
+    parts = list(bpy.context.scene.collection.objects)
+    direction = before_camera(rng, body, framing, panorama, int(height * rng.uniform(0.75, 1)), offset=0.25)
+    ground = body.points[:, 2].min()
+    if rng.random() < 0.65:
+        studio.backdrop(rng, pattern, direction, np.exp(rng.uniform(-0.7, 1.8)), rng.uniform(1, 6),
+                        rng.choice([0, rng.uniform(0, 0.3)]), ground)
+    if rng.random() < 0.5:
+        floor = np.array([[-20, -20, ground], [20, -20, ground], [20, 20, ground], [-20, 20, ground]])
+        studio.surface(floor, np.array([[0, 1, 2, 3]]), studio.cloth(rng, pattern), uv=floor[:, :2] / rng.uniform(2, 8))
+    return studio.photograph(file, parts)
+
+
+def somebody(rng: Rng, pattern: studio.Pattern) -> Body:
+    """A dressed person in an empty scene."""
+    studio.clear()
+    body = Body.drawn(rng)
+    tint = HAIR[rng.integers(len(HAIR))] * rng.uniform(0.5, 1.1)
+    bald, hat = rng.random() < 0.05, rng.random() < 0.1
+    studio.surface(body.points, body.faces, studio.skin(rng), paint(rng, body, None if bald else tint))
+    dress(rng, body, pattern)
+    if hat:
+        crown = body.of("head") & (body.up > rng.uniform(0.03, 0.06))
+        garment(rng, body, pattern, crown, rng.uniform(0.012, 0.03), 8, 0.002)
+    if not bald:
+        hairdo(rng, body, body.scalp & (body.up < 0.06) if hat else body.scalp, tint)
+    stubble(rng, body, tint * 0.8)
+    if rng.random() < 0.2:
+        glasses(rng, body)
+    return body
+
+
+def before_camera(rng: Rng, body: Body, framing: str, panorama: Path, height: int, offset: float) -> Vector:
+    """Sets up camera and light, and returns the direction from body to camera. `offset`: how far the body may be from the
+    middle, as a share of what is seen; then it is seen smaller, too."""
+    crown = body.rest[:, 2].max() - body.eye[2]  # from eyes to crown: the measure of a head
+    top = body.points[:, 2].max() + rng.uniform(0.03, 0.12)
+    span = {"full": (top - body.points[:, 2].min()) * 1.03, "half": crown * rng.uniform(5.5, 10),
+            "head": crown * rng.uniform(3, 5)}[framing]
+    eyes = body.points[body.of("eye")].mean(0)
+    span *= 1 + rng.uniform(0, 2 * offset)
+    towards = Vector((eyes[0], eyes[1], top - span / 2))
+    yaw, pitch = rng.normal(0, 0.5), rng.normal(0, 0.08)
+    if rng.random() < 0.08:
+        yaw = rng.uniform(-np.pi, np.pi)
+    direction = Vector((np.sin(yaw) * np.cos(pitch), -np.cos(yaw) * np.cos(pitch), np.sin(pitch)))
+    aside = rng.uniform(-offset, offset) * span
+    towards += Vector((direction.y, -direction.x, 0)) * aside
+    studio.camera(rng, towards, direction, span, rng.uniform(35, 100), blur=offset > 0 and rng.random() < 0.7)
+    studio.light(rng, panorama, "AREA", towards)
+    narrow, wide = (0.8, 1.6) if offset else (0.4, 1) if framing == "full" else (0.7, 1.2)
+    studio.develop(rng, height, int(height * rng.uniform(narrow, wide)))
+    return direction
+
+
+# --- the body --------------------------------------------------------------------------------------------------------
 
 @functools.cache
-def body_model():
+def model():
     """Anny with its facial actions; the first call on a machine builds its cache (about 90 s)."""
     import anny
 
@@ -28,222 +104,241 @@ def body_model():
         return anny.Anny(facial_actions="all").to(dtype=torch.float32)
 
 
-def person(rng: np.random.Generator, texture: Callable[[np.random.Generator], np.ndarray], height: int = 384
-           ) -> tuple[np.ndarray, str]:
-    """One person as uint8 RGBA [h, w, 4] and how it is framed: "full", "half" or "head" (the last two cut below).
+@dataclass
+class Body:
+    """Somebody: faces [F, 3]; vertices [V, 3] at rest (arms spread) and posed, z up, looking along -y; normals [V, 3]."""
 
-    texture(rng) -> uint8 [h, w, 3] supplies what the clothes are made of.
-    """
-    model = body_model()
-    faces = model.faces.numpy()
-    rest, posed = _pose(model, rng)
-    framing = str(rng.choice(["full", "half", "head"], p=[0.25, 0.35, 0.4]))
-    eye = rest[_owned(model, "eye")].mean(0)
-    hair = _scalp(model, rest, eye)
-    colour, clothed = _paint(model, rng, rest, eye, hair)
-    if rng.random() < 0.1:
-        hair = np.zeros_like(hair)
-    puff = clothed * rng.uniform(0.004, 0.022) + hair * rng.uniform(0.008, 0.035)
-    waves = np.sin(rest * rng.uniform(20, 60, 3) + rng.uniform(0, 6, 3)).sum(1)
-    posed = posed + _normals(posed, faces) * (puff * (1 + 0.3 * waves))[:, None]
+    faces: np.ndarray
+    rest: np.ndarray
+    points: np.ndarray
+    normals: np.ndarray
 
-    yaw, pitch = rng.normal(0, 0.5), rng.normal(0, 0.1)
-    points = posed @ (_rotation(np.array([pitch, 0, 0])) @ _rotation(np.array([0, 0, yaw]))).T
-    normals = _normals(points, faces)
-    focus = points[_owned(model, "eye")].mean(0)
-    crown = rest[:, 2].max() - eye[2]  # eye to crown sets the scale of a head
-    screen, scale, width = _project(rng, points, focus, crown, framing, 2 * height, bald=not hair.any())
+    @classmethod
+    def drawn(cls, rng: Rng) -> Body:
+        rest, points = posed(rng)
+        faces = model().faces.numpy()
+        return cls(faces, rest, points, shapes.normals(points, faces))
 
-    index, bary = rasterise(screen, points[:, 1], faces, 2 * height, width)
-    seen = index >= 0
-    mix = functools.partial(_mix, faces[index[seen]], bary[seen])
-    cloth = _cloth(rng, texture(rng), mix(rest))
-    albedo = np.where(mix(clothed[:, None]) > 0.5, cloth, mix(colour))
-    canvas = np.zeros((2 * height, width, 4), np.uint8)
-    canvas[seen, :3] = np.clip(albedo * _light(rng, mix(normals))[:, None], 0, 255)
-    canvas[seen, 3] = 255
-    drawn = Image.fromarray(canvas, "RGBA")
-    if hair.any():
-        drawn = _strands(rng, drawn, screen, points, normals, hair, colour, scale)
-    return np.asarray(drawn.resize((max(1, width // 2), height), Image.BOX)), framing
+    def of(self, *bones: str) -> np.ndarray:
+        """Vertices that mostly follow bones whose names start so: bool [V]."""
+        return np.isin(owner(), [i for i, label in enumerate(model().bone_labels) if label.startswith(bones)])
 
+    @functools.cached_property
+    def eye(self) -> np.ndarray:
+        """Between the eyes, at rest."""
+        return self.rest[self.of("eye")].mean(0)
 
-def _project(rng, points, focus, crown, framing, side, bald):
-    """Pixel positions [V, 2], pixels per metre, and the picture's width, for a picture `side` pixels high."""
-    top = points[:, 2].max() + (0.02 if bald else 0.05)
-    half, head = crown * rng.uniform(5.5, 9), crown * rng.uniform(3.2, 5)
-    span = {"full": top - points[:, 2].min() + 0.02, "half": half, "head": head}[framing]
-    perspective = 1 / (1 + (points[:, 1] - focus[1]) / rng.uniform(1.5, 4))
-    across = np.abs((points[:, 0] - focus[0])[points[:, 2] > top - span]).max() + 0.12
-    scale = side / span
-    width = int(min(2 * across, span * 1.6) * scale)
-    x = width / 2 + (points[:, 0] - focus[0]) * perspective * scale
-    y = (top - focus[2] - (points[:, 2] - focus[2]) * perspective) * scale
-    return np.stack([x, y], 1), scale, width
+    @functools.cached_property
+    def up(self) -> np.ndarray:
+        """Height above the eyes [V], at rest; `ahead`: how far before them."""
+        return self.rest[:, 2] - self.eye[2]
 
+    @functools.cached_property
+    def ahead(self) -> np.ndarray:
+        return self.eye[1] - self.rest[:, 1]
 
-def _light(rng, normals: np.ndarray) -> np.ndarray:
-    """Brightness [N] under one lamp, mostly in front and above, and ambient light."""
-    lamp = rng.normal(0, 1, 3) * [1, 0.5, 0.6] + [0, -1.2, 0.6]
-    ambient = rng.uniform(0.35, 0.75)
-    return ambient + (1.1 - ambient) * np.clip(normals @ lamp / np.linalg.norm(lamp), -0.3, 1)
+    @functools.cached_property
+    def scalp(self) -> np.ndarray:
+        return self.of("head", "neck03") & ((self.up > 0.055) | ((self.ahead < -0.075) & (self.up > -0.07)))
 
+    @functools.cached_property
+    def edges(self) -> np.ndarray:
+        """Pairs of vertices that a face joins, both ways [E, 2]."""
+        pairs = np.concatenate([self.faces[:, [0, 1]], self.faces[:, [1, 2]], self.faces[:, [2, 0]]])
+        return np.unique(np.concatenate([pairs, pairs[:, ::-1]]), axis=0)
 
-def _mix(corners: np.ndarray, weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Values of vertices [V, D] at points inside faces: corners and weights [N, 3] give [N, D]."""
-    return (values[corners] * weights[..., None]).sum(1)
-
-
-def rasterise(screen: np.ndarray, depth: np.ndarray, faces: np.ndarray, height: int, width: int):
-    """Nearest face [height, width] (-1 = none) and barycentric weights [height, width, 3], by dense point samples.
-
-    screen: [V, 2] in pixels (x, y); depth: [V], larger is farther; faces: [F, 3], seen from both sides.
-    """
-    corner = screen[faces]
-    extent = np.ptp(corner, axis=1).max(1)
-    inside = (corner.max(1) >= 0).all(1) & (corner.min(1) < [width, height]).all(1)
-    pixels, faces_of, weights, depths = [], [], [], []
-    steps = [0, 2, 4, 6, 9, 14, 22, 34, 60, 120, 10**9]
-    for low, high in zip(steps, steps[1:]):
-        chosen = np.flatnonzero(inside & (extent > low) & (extent <= high))
-        if not len(chosen):
-            continue
-        n = int(min(high, 200) * 1.3) + 2
-        i, j = np.meshgrid(np.arange(n), np.arange(n))
-        grid = np.stack([i, j], -1)[i + j < n] / (n - 1)
-        grid = np.concatenate([grid, 1 - grid.sum(1, keepdims=True)], 1)
-        where = np.floor(np.einsum("kc,fcd->fkd", grid, corner[chosen])).astype(np.int64)
-        keep = (where >= 0).all(-1) & (where < [width, height]).all(-1)
-        face, sample = np.nonzero(keep)
-        pixels.append(where[face, sample] @ [1, width])
-        faces_of.append(chosen[face])
-        weights.append(grid[sample])
-        depths.append((grid[sample] * depth[faces[chosen[face]]]).sum(1))
-    index = np.full(height * width, -1)
-    bary = np.zeros((height * width, 3))
-    if pixels:
-        pixels, faces_of, weights, depths = map(np.concatenate, (pixels, faces_of, weights, depths))
-        order = np.argsort(-depths, kind="stable")  # the nearest is written last and stays
-        index[pixels[order]] = faces_of[order]
-        bary[pixels[order]] = weights[order]
-    return index.reshape(height, width), bary.reshape(height, width, 3)
-
-
-def _pose(model, rng):
-    labels = list(model.bone_labels)
-    turns = np.tile(np.eye(4), (len(labels), 1, 1))
-    for i, label in enumerate(labels):
-        name = label.split(".")[0]
-        reach = {**JOINTS, **SPINE}.get(name)
-        if name.startswith("finger"):
-            reach = 0.25
-        if reach:
-            turns[i, :3, :3] = _rotation(rng.uniform(-reach, reach, 3))
-    phenotype = {key: float(rng.uniform(0.1, 0.9)) for key in model.phenotype_labels}
-    phenotype["age"] = float(rng.uniform(0.3, 0.95))  # below .3 are babies
-    faces = {key: float(rng.uniform(0, 0.6)) for key in rng.choice(model.facial_action_labels, 4, replace=False)}
-    with torch.no_grad():
-        out = model(pose_parameters=torch.from_numpy(turns[None]).float(), phenotype_kwargs=phenotype,
-                    facial_actions=faces)
-    return out["rest_vertices"][0].numpy().astype(float), out["vertices"][0].numpy().astype(float)
-
-
-def _owned(model, *names: str) -> np.ndarray:
-    """Vertices that mostly follow bones whose names start so: bool [V]."""
-    owner = _owner(model)
-    return np.isin(owner, [i for i, label in enumerate(model.bone_labels) if label.startswith(names)])
+    def scattered(self, rng: Rng, where: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Posed points, normals and rest points, each [count, 3], spread evenly over the faces within `where`."""
+        faces = self.faces[where[self.faces].all(1)]
+        a, b, c = (self.points[faces[:, i]] for i in range(3))
+        area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+        corners = faces[rng.choice(len(faces), count, p=area / area.sum())]
+        weights = rng.dirichlet([1, 1, 1], count)[..., None]
+        return tuple((values[corners] * weights).sum(1) for values in (self.points, self.normals, self.rest))
 
 
 @functools.cache
-def _owner(model) -> np.ndarray:
-    strongest = model.vertex_bone_weights.argmax(1, keepdim=True)
-    return model.vertex_bone_indices.gather(1, strongest)[:, 0].numpy()
+def owner() -> np.ndarray:
+    """The bone that each vertex follows most [V]."""
+    strongest = model().vertex_bone_weights.argmax(1, keepdim=True)
+    return model().vertex_bone_indices.gather(1, strongest)[:, 0].numpy()
 
 
-def _scalp(model, rest, eye) -> np.ndarray:
-    head = _owned(model, "head", "neck03")
-    up, back = rest[:, 2] - eye[2], rest[:, 1] - eye[1]
-    return (head & ((up > 0.055) | ((back > 0.075) & (up > -0.07)))).astype(float)
+def posed(rng: Rng) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices [V, 3] at rest and posed: arms mostly down, elbows bent, standing; one in five sits, one is lively."""
+    labels = list(model().bone_labels)
+    turns = np.tile(np.eye(4), (len(labels), 1, 1))
+    sits, lively = rng.random() < 0.2, rng.random() < 0.2
+    for i, label in enumerate(labels):
+        turn = bend(rng, *label.partition(".")[::2], sits, lively)
+        if turn is not None:
+            turns[i, :3, :3] = shapes.rotation(np.asarray(turn, float))
+    phenotype = {key: float(rng.uniform(0.1, 0.9)) for key in model().phenotype_labels}
+    phenotype["age"] = float(rng.uniform(0.35, 0.95))  # below .3 are babies
+    faces = {key: float(rng.uniform(0, 0.6)) for key in rng.choice(model().facial_action_labels, 4, replace=False)}
+    with torch.no_grad():
+        out = model()(pose_parameters=torch.from_numpy(turns[None]).float(), phenotype_kwargs=phenotype,
+                      facial_actions=faces)
+    return out["rest_vertices"][0].numpy().astype(float), out["vertices"][0].numpy().astype(float)
 
 
-def _paint(model, rng, rest, eye, hair):
-    """Colour [V, 3] of skin, eyes, brows, lips and hair; clothed [V] in 0..1."""
-    skin = SKIN[rng.integers(len(SKIN))] * rng.uniform(0.85, 1.1)
-    grain = rng.normal(0, 4, (len(rest), 1))
-    colour = skin + grain + 14 / 3 * np.sin(rest * 25 + rng.uniform(0, 6, 3)).sum(1, keepdims=True)
-    tint = HAIR[rng.integers(len(HAIR))] * rng.uniform(0.7, 1.2)
-    eyes = _owned(model, "eye")
-    offset = np.abs(rest - eye)
-    width = offset[eyes, 0].mean()  # half the distance between the eyes
-    up, front = rest[:, 2] - eye[2], eye[1] - rest[:, 1]
-    brow = (np.abs(offset[:, 0] - width) < 0.022) & (np.abs(up - 0.022) < 0.006) & (front > -0.01)
-    lips = (offset[:, 0] < 0.024) & (np.abs(up + 0.068) < 0.009) & (front > -0.005)
+def bend(rng: Rng, bone: str, side: str, sits: bool, lively: bool):
+    """Axis-angle [3] that a bone turns by, or None. Turning about x to below 0 swings a limb forward."""
+    sign, swing = 1 if side == "L" else -1, 2 if lively else 0.5
+    if bone == "upperarm01":
+        return rng.uniform(-0.9, 0.9, 3) if lively else (rng.uniform(-0.5, 0.35), sign * rng.uniform(0.3, 0.85),
+                                                          rng.uniform(-0.3, 0.3))
+    if bone == "lowerarm01":
+        elbow = rng.choice([rng.uniform(0, 0.5), rng.uniform(0.8, 2.1)], p=[0.65, 0.35])
+        return -elbow, rng.uniform(-0.2, 0.2), -sign * rng.uniform(0, 0.6)
+    if bone == "upperleg01":
+        hip = -rng.uniform(1.1, 1.6) if sits else rng.uniform(-0.5, 0.3) * swing
+        return hip, sign * rng.uniform(-0.25, 0.1), rng.uniform(-0.1, 0.1)
+    if bone == "lowerleg01":
+        return (rng.uniform(1.1, 1.8) if sits else rng.uniform(0, 0.4) * swing), 0, 0
+    if bone in SPINE:
+        return rng.uniform(-1, 1, 3) * SPINE[bone]
+    if bone.startswith("finger"):
+        return rng.uniform(-0.25, 0.25, 3)
+    return rng.uniform(-0.15, 0.15, 3) if bone in ("clavicle", "wrist") else None
+
+
+def paint(rng: Rng, body: Body, hair: np.ndarray | None) -> np.ndarray:
+    """Colour [V, 3] of skin, eyes, brows, lips, and of the scalp below hair."""
+    colour = SKIN[rng.integers(len(SKIN))] * rng.uniform(0.85, 1.1) + rng.normal(0, 4, (len(body.rest), 1))
+    colour += 14 / 3 * np.sin(body.rest * 25 + rng.uniform(0, 6, 3)).sum(1, keepdims=True)
+    eyes, offset = body.of("eye"), np.abs(body.rest - body.eye)
+    lips = (offset[:, 0] < 0.024) & (np.abs(body.up + 0.068) < 0.009) & (body.ahead > -0.005)
     colour[lips] = colour[lips] * 0.5 + np.array([150, 50, 55]) * 0.5
-    colour[brow] = tint * 0.8
     colour[eyes] = 225
-    pupil = eyes & (np.hypot(offset[:, 0] - width, up) < 0.006) & (front > 0)
+    pupil = eyes & (np.hypot(offset[:, 0] - offset[eyes, 0].mean(), body.up) < 0.006) & (body.ahead > 0)
     colour[pupil] = 25
-    colour = np.where(hair[:, None] > 0, tint + rng.normal(0, 12, (len(rest), 1)), colour)
-    bare = ["head", "eye", "neck02", "neck03", "wrist", "finger", "metacarpal"]
-    bare += [["lowerarm"], ["lowerarm", "upperarm02"], []][rng.integers(3)]
-    bare += [["foot", "toe", "lowerleg"], [], ["neck01"]][rng.integers(3)]
-    return np.clip(colour, 0, 255), 1.0 - _owned(model, *bare)
+    if hair is not None:
+        colour[body.scalp] = hair * 0.7
+    return np.clip(colour, 0, 255)
 
 
-def _cloth(rng, patch: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    """Texture of the clothes at rest positions [N, 3], trousers of another tone than the shirt."""
-    plain = rng.uniform(10, 245, 3)
-    kind = rng.random()
-    zoom = rng.uniform(200, 900)
-    u, v = (rest[:, 0] * zoom).astype(int) % patch.shape[1], (rest[:, 2] * zoom).astype(int) % patch.shape[0]
-    cloth = patch[v, u].astype(float)
-    if kind < 0.45:
-        cloth = plain + (cloth - cloth.mean(0)) * rng.uniform(0, 0.4)
-    elif kind < 0.6:
-        cloth = np.where(np.sin(rest[:, 2:] * rng.uniform(60, 300)) > 0, plain, cloth)
-    trousers = rest[:, 2] < rng.uniform(-0.02, 0.1)
-    cloth[trousers] = rng.uniform(10, 200, 3) + (cloth[trousers] - cloth.mean(0)) * 0.3
-    return cloth
+# --- clothes ---------------------------------------------------------------------------------------------------------
+
+def dress(rng: Rng, body: Body, pattern: studio.Pattern) -> None:
+    """Shoes, trousers and a shirt, often a jacket, sometimes a scarf."""
+    feet, arms, legs = body.of("foot", "toe"), body.of("lowerarm", "upperarm"), body.of("upperleg", "lowerleg", "pelvis")
+    trunk = ~(body.of(*HEAD) | body.of("wrist", "finger", "metacarpal") | feet | arms | legs)
+    low, height = body.of("neck01"), body.rest[:, 2]
+    crotch = height[trunk].min()
+    front = body.ahead > -0.06
+    if rng.random() < 0.85:
+        garment(rng, body, pattern, feet, rng.uniform(0.008, 0.018), 14, 0)
+    bare = body.of("lowerleg") if rng.random() < 0.25 else np.zeros_like(legs)
+    garment(rng, body, pattern, legs & ~bare, rng.uniform(0.008, 0.02), rng.integers(4, 20), rng.uniform(0, 0.006))
+
+    sleeves = [np.zeros_like(arms), body.of("upperarm"), arms][rng.choice(3, p=[0.1, 0.35, 0.55])]
+    shirt = (trunk | legs) & (height > crotch + rng.uniform(0.02, 0.2)) | sleeves
+    if rng.random() < 0.75:
+        shirt &= ~low
+    if rng.random() < 0.25:
+        shirt |= low | body.of("neck02")
+    collar = rng.choice(["round", "pointed", "closed"], p=[0.5, 0.25, 0.25])
+    if collar == "pointed":
+        shirt &= ~((np.abs(body.rest[:, 0]) < (body.up + 0.36) * 0.35) & front & (body.up > -0.36))
+    elif collar == "round":
+        shirt &= ~((np.hypot(body.rest[:, 0], body.up - COLLAR) < rng.uniform(0.08, 0.13)) & front)
+    garment(rng, body, pattern, shirt, rng.uniform(0.006, 0.02), rng.integers(3, 25), rng.uniform(0, 0.006))
+
+    if rng.random() < 0.45:
+        jacket = (trunk | legs) & (height > crotch + rng.uniform(-0.02, 0.12)) | arms
+        jacket &= ~((np.abs(body.rest[:, 0]) < rng.uniform(0, 0.12) * (body.up + 1.4)) & front)
+        if rng.random() < 0.5:
+            jacket |= low
+        garment(rng, body, pattern, jacket, rng.uniform(0.025, 0.05), rng.integers(15, 60), rng.uniform(0.002, 0.01))
+    if rng.random() < 0.12:
+        scarf(rng, body, pattern)
 
 
-def _strands(rng, body: Image.Image, screen, points, normals, hair, colour, scale) -> Image.Image:
-    """Hair strands behind and in front of the body, falling and curling."""
-    roots = rng.choice(np.flatnonzero(hair), rng.integers(300, 1500))
-    length = rng.choice([0.05, 0.1, 0.28, 0.4], p=[0.4, 0.2, 0.25, 0.15]) * rng.uniform(0.6, 1.3)
-    curl, wave = rng.uniform(0, 0.02), rng.uniform(5, 30)
-    centre = points[hair > 0].mean(0)
-    behind, before = Image.new("RGBA", body.size), Image.new("RGBA", body.size)
-    pens = {True: ImageDraw.Draw(behind), False: ImageDraw.Draw(before)}
-    t = np.linspace(0, 1, 9)[:, None]
-    for root in roots:
-        # Strands from the front stay short, so that faces are seen.
-        front = points[root, 1] < centre[1] - 0.02
-        reach = length * rng.uniform(0.5, 1.1) * (0.25 if front else 1)
-        out = normals[root, [0, 2]] * [1, -1]
-        fall = np.array([0.15 * np.sign(points[root, 0] - centre[0]), 1.0])
-        path = out * 0.05 * (1 - (1 - t) ** 2) * min(1, reach / 0.08) + fall * t**1.6 * reach
-        path += rng.normal(0, 0.006, 2) * t
-        path[:, :1] += curl * np.sin(t * wave * reach * 10 + rng.uniform(0, 6)) * t
-        ink = np.clip(colour[root] * rng.uniform(0.6, 1.35), 0, 255).astype(int)
-        line = [tuple(p) for p in screen[root] + path * scale]
-        pens[not front].line(line, fill=(*ink, 255), width=int(rng.integers(1, 4 if reach < 0.1 else 6)))
-    behind.alpha_composite(body)
-    behind.alpha_composite(before)
-    return behind
+def garment(rng: Rng, body: Body, pattern: studio.Pattern, where: np.ndarray, away: float, loose: int,
+            folds: float) -> None:
+    """A shell over vertices [V], `away` metres from the skin, evened out `loose` times, in folds of so many metres."""
+    faces = body.faces[where[body.faces].all(1)]
+    if not len(faces):
+        return
+    points = shapes.evened(body.points + body.normals * away / 2, body.edges, loose, 0.5)
+    reached = ((points - body.points) * body.normals).sum(1, keepdims=True)
+    points += body.normals * np.maximum(away - reached, 0)  # nowhere within the body
+    points += body.normals * (folds * (shapes.waves(rng, body.rest, rng.uniform(15, 50)) + 1))[:, None]
+    pairs, seen = np.unique(np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0, return_counts=True)
+    rim = pairs[seen == 1]
+    points = shapes.evened(points, np.concatenate([rim, rim[:, ::-1]]), 8, 0.6)  # hems run straight
+    around = np.arctan2(body.rest[:, 0], -body.rest[:, 1]) / np.pi + body.rest[:, 0]
+    used, index = np.unique(faces, return_inverse=True)
+    studio.surface(points[used], index.reshape(-1, 3), studio.cloth(rng, pattern),
+                   uv=np.stack([around, body.rest[:, 2]], 1)[used], thick=0.004)
 
 
-def _normals(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    a, b, c = (points[faces[:, i]] for i in range(3))
-    flat = np.cross(b - a, c - a)
-    normals = np.stack([sum(np.bincount(faces[:, i], flat[:, d], len(points)) for i in range(3)) for d in range(3)], 1)
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+def scarf(rng: Rng, body: Body, pattern: studio.Pattern) -> None:
+    """A thick tube that winds twice around the neck."""
+    neck = body.points[body.of("neck01", "neck02")].mean(0)
+    angle = np.linspace(0, 4 * np.pi, 120)
+    ring = np.stack([np.cos(angle), np.sin(angle), 0 * angle], 1)
+    rise = 0.02 * np.sin(angle / 2 + 1) + np.linspace(-0.04, 0.05, 120)
+    path = neck + ring * rng.uniform(0.075, 0.1) + np.outer(rise, [0, 0, 1])
+    radius = rng.uniform(0.025, 0.04) * (1 + 0.15 * np.sin(angle * 7))
+    points, faces = shapes.tube(path, np.stack([radius, radius * 1.2], 1), np.array([0.0, 0, 1]), 24)
+    u, v = np.meshgrid(np.linspace(0, 6, 120), np.linspace(0, 1, 24), indexing="ij")
+    studio.surface(points, faces, studio.cloth(rng, pattern), uv=np.stack([u.ravel(), v.ravel()], 1))
 
 
-def _rotation(turn: np.ndarray) -> np.ndarray:
-    """Rotation matrix of an axis-angle vector (Rodrigues)."""
-    angle = np.linalg.norm(turn)
-    if angle < 1e-9:
-        return np.eye(3)
-    x, y, z = turn / angle
-    k = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * k @ k
+# --- hair and glasses ------------------------------------------------------------------------------------------------
+
+def hairdo(rng: Rng, body: Body, where: np.ndarray, tint: np.ndarray) -> None:
+    """Strands from the scalp [V]: cropped, short, down to the shoulders or beyond, curly."""
+    cut = str(rng.choice(["cropped", "short", "medium", "long", "curly"], p=[0.19, 0.29, 0.16, 0.21, 0.15]))
+    length = {"cropped": rng.uniform(0.008, 0.025), "short": rng.uniform(0.03, 0.07), "medium": rng.uniform(0.1, 0.2),
+              "long": rng.uniform(0.25, 0.5), "curly": rng.uniform(0.06, 0.3)}[cut]
+    fall = {"cropped": 0.02, "short": rng.uniform(0.05, 0.4), "curly": rng.uniform(0.1, 0.4)}.get(cut, rng.uniform(0.5, 1))
+    curl = rng.uniform(0.25, 0.8) if cut == "curly" else rng.choice([0, rng.uniform(0, 0.25)])
+    roots, out, rest = body.scattered(rng, where, 8000 if cut == "cropped" else 4500)
+    lengths = np.full((len(roots), 1), length)
+    if rng.random() < 0.7:  # a face is seen
+        lengths[body.eye[1] - rest[:, 1] > -0.02] = min(length, rng.uniform(0.03, 0.08))
+    parting = np.sign(rest[:, :1] - rng.normal(0, 0.02))
+    combed = out + np.concatenate([parting * rng.uniform(0, 0.8), np.full_like(parting, rng.uniform(-0.3, 0.8)),
+                                   np.full_like(parting, rng.uniform(-0.3, 0.6))], 1)
+    head = body.points[body.of("head")]
+    paths = shapes.grown(rng, roots, combed, (head.min(0) + head.max(0)) / 2, np.ptp(head, 0) * [0.44, 0.44, 0.49], lengths,
+                  8 if length < 0.1 else 14, fall, curl)
+    studio.strands(shapes.gathered(rng, paths), rng.uniform(0.0004, 0.0009), studio.hair(rng, tint))
+
+
+def stubble(rng: Rng, body: Body, tint: np.ndarray) -> None:
+    """Brows, and one in five has a beard."""
+    eyes = np.abs(body.rest[body.of("eye"), 0] - body.eye[0]).mean()
+    brows = (np.abs(np.abs(body.rest[:, 0] - body.eye[0]) - eyes) < 0.022) & (np.abs(body.up - 0.024) < 0.007)
+    brows &= body.ahead > 0
+    mouth = (np.abs(body.rest[:, 0]) < 0.022) & (np.abs(body.up + 0.072) < 0.007)
+    beard = body.of("head", "jaw") & (np.abs(body.up + 0.09) < 0.04) & (body.ahead > -0.05) & ~mouth
+    for where, count, length, falls, share in ((brows, 350, 0.008, 0.2, 0.9),
+                                               (beard, 2500, rng.uniform(0.003, 0.025), -0.6, 0.2)):
+        if rng.random() < share and where[body.faces].all(1).any():
+            roots, out, _ = body.scattered(rng, where, count)
+            direction = out * 0.6 + rng.normal(0, 0.3, out.shape) + [0, 0, falls]
+            paths = roots[:, None] + direction[:, None] * np.linspace(0, length, 4)[:, None]
+            studio.strands(paths, 0.0004, studio.hair(rng, tint))
+
+
+def glasses(rng: Rng, body: Body) -> None:
+    """Two rings before the eyes, in some dark."""
+    frame, dark = studio.plain(rng.uniform(0, 120, 3)), rng.random() < 0.4
+    left, right = (body.points[body.of("eye") & ((body.rest[:, 0] > 0) == side)].mean(0) for side in (False, True))
+    across = (right - left) / np.linalg.norm(right - left)
+    ahead = body.normals[body.of("eye")].mean(0)
+    ahead -= across * (ahead @ across)
+    ahead *= -np.sign(ahead[1]) / np.linalg.norm(ahead)
+    width, height = rng.uniform(0.024, 0.03), rng.uniform(0.017, 0.026)
+    angle = np.linspace(0, 2 * np.pi, 41)
+    for eye in (left, right):
+        middle = eye + ahead * 0.028
+        ring = middle + np.outer(np.cos(angle) * width, across) + np.outer(np.sin(angle) * height, np.cross(across, ahead))
+        studio.surface(*shapes.tube(ring, np.full((41, 2), 0.002), ahead, 8), frame)
+        if dark:
+            fan = np.stack([np.zeros(40, int), np.arange(1, 41), np.arange(2, 42)], 1)
+            studio.surface(np.concatenate([[middle], ring]), fan, frame)

@@ -40,7 +40,8 @@ PATTERNS = ("analogpattern_by_Peter_Nerlich.jpg", "mate/abstract/Elephants.jpg",
 
 
 def installed(people: int, seed: int, environments: Path = ENVIRONMENTS) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Every usable picture of the installed packages, then `people` rendered ones. Missing packages are an error."""
+    """Every usable picture of the installed packages, then `people` rendered people and half as many birds. Missing
+    packages are an error."""
     for path in (STAMPS, CLIPART, WALLPAPERS, BACKGROUNDS, photographs.RESOURCES, models.FURNITURE, environments):
         if not path.is_dir():
             raise FileNotFoundError(f"{path} is not there; weights/NANO.md lists the packages to install")
@@ -69,16 +70,14 @@ def installed(people: int, seed: int, environments: Path = ENVIRONMENTS) -> Iter
         kind = "thing" if name.startswith("categorization") and "fishes" not in name else "animal"
         yield kind, name, models.trimmed(pixels, 352)
     for name, pixels in photographs.backgrounds(600):
+        grounds.append(pixels)
         yield "place", name, pixels
     yield from albums.pictures()
     yield from models.views(seed, 256)
     if people:
-        from .people import person
+        from .renders import renders
 
-        for i in range(people):
-            rng = np.random.default_rng([seed, i])
-            pixels, framing = person(rng, lambda rng: grounds[rng.integers(len(grounds))], height=288)
-            yield "person", framing, pixels
+        yield from renders(people, people // 2, seed, grounds, environments)
 
 
 def cutout(path: Path, longest: int) -> np.ndarray | None:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from birefnet.training.nano.cache import Pictures, pack
-from birefnet.training.nano.composite import crop, harmonise, hidden, noise, pair, place
+from birefnet.training.nano.composite import PORTRAITS, RENDERS, crop, harmonise, hidden, noise, pair, place, scene
 from birefnet.training.nano.sources import cutout
 
 
@@ -40,6 +40,23 @@ def test_some_pictures_have_no_subject_and_few_are_all_subject(pictures):
     assert 0.02 < (coverage == 0).mean() < 0.2
     assert (coverage > 0.95).mean() < 0.1
     assert ((coverage > 0.05) & (coverage < 0.8)).mean() > 0.4
+
+
+def test_whole_pictures_are_photographs_portraits_and_renders_in_their_shares(tmp_path):
+    """Each kind is of one colour; what a cache lacks is made up by scenes."""
+    def whole(colour):
+        pixels = np.zeros((40, 40, 4), np.uint8)
+        pixels[..., colour], pixels[10:30, 10:30, 3] = 255, 255
+        return pixels
+
+    def seen(*kinds):
+        pack(tmp_path, iter([(kind, kind, whole(colour)) for kind, colour in kinds]))
+        pictures, rng = Pictures(tmp_path), np.random.default_rng(0)
+        return np.bincount([scene(pictures, rng, 16)[0].mean((0, 1)).argmax() for _ in range(400)], minlength=3) / 400
+
+    shares = seen(("scene", 0), ("portrait", 1), ("render", 2))
+    assert np.abs(shares - [1 - PORTRAITS - RENDERS, PORTRAITS, RENDERS]).max() < 0.08
+    assert seen(("scene", 0), ("render", 2))[1] == 0
 
 
 @pytest.mark.parametrize("difference, is_hidden", [(0.0, True), (0.05, True), (0.2, False)])
