@@ -1,6 +1,6 @@
 """Blender as a camera (pip: bpy, whose Cycles renders): surfaces, strands, stuffs, the light of a place, a picture.
 
-One scene at a time: `clear`, build, then `cut_out` or `photograph`. Lengths are metres, z is up, colours are sRGB in 0..255.
+One scene at a time: `clear`, build, then `cut_out` or `photograph`. Lengths: metres; z: up; colours: sRGB in 0..255.
 """
 
 from __future__ import annotations
