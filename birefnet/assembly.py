@@ -17,6 +17,7 @@ from .tensorfile import Source
 
 log = logging.getLogger(__name__)
 
+LISTED = 6  # names in a message; of more, their number
 REBUILT = ("relative_position_index", "num_batches_tracked")  # integer buffers that files may hold or lack
 
 
@@ -72,6 +73,6 @@ def compare(source: Source, model: BiRefNet) -> None:
         log.warning("ignored tensors that this network does not have: %s", listing(extra))
 
 
-def listing(items: list[str], separator: str = ", ", most: int = 6) -> str:
-    shown = separator.join(items[:most])
-    return shown if len(items) <= most else f"{shown} and {len(items) - most} more"
+def listing(items: list[str], separator: str = ", ") -> str:
+    shown = separator.join(items[:LISTED])
+    return shown if len(items) <= LISTED else f"{shown} and {len(items) - LISTED} more"

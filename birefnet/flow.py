@@ -38,13 +38,13 @@ def flow(here: Tensor, there: Tensor) -> Tensor:
     return _median(motion)
 
 
-def warp(picture: Tensor, motion: Tensor, mode: str = "bilinear") -> Tensor:
+def warp(picture: Tensor, motion: Tensor) -> Tensor:
     """[B,C,H,W] fetched from p + motion for every p; beyond the picture lies a copy of its edge."""
     height, width = picture.shape[2:]
     x = torch.arange(width, device=motion.device) + motion[:, 0]
     y = torch.arange(height, device=motion.device)[:, None] + motion[:, 1]
     grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
-    return F.grid_sample(picture, grid.to(picture.dtype), mode=mode, padding_mode="border", align_corners=False)
+    return F.grid_sample(picture, grid.to(picture.dtype), mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def resized(motion: Tensor, size: tuple[int, int]) -> Tensor:

@@ -24,15 +24,16 @@ def free_memory(device: torch.device | str = "cpu") -> int | None:
         return max(0, torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
     if device.type not in ("cpu", "mps"):
         return None
-    reader = {"linux": of_linux, "win32": of_windows, "darwin": of_macos}.get(sys.platform)
+    reader = {"linux": lambda: of_linux(Path("/")), "win32": of_windows, "darwin": of_macos}.get(sys.platform)
     try:
         return reader() if reader else None
     except (OSError, ValueError, KeyError, subprocess.SubprocessError):
         return None
 
 
-def of_linux(root: Path = Path("/")) -> int:
-    """What the kernel calls available, or what the tightest control group around this process leaves."""
+def of_linux(root: Path) -> int:
+    """What the kernel calls available, or what the tightest control group around this process leaves; `root`: where the
+    system's files begin."""
     machine = 1024 * int(fields(root / "proc/meminfo", ":")["MemAvailable"].split()[0])
     return max(0, min([machine, *control_groups(root)]))
 

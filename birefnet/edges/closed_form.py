@@ -14,30 +14,23 @@ import torch
 import torch.nn.functional as F
 
 EPSILON = 1e-4  # nine times the colour variance that counts as noise. Literature has 1e-7 to 1e-5, for hand-made trimaps
+TOLERANCE = 0.01  # of the first residual: what is left of it when the solution is good enough
+STEPS = 200  # at the most
 
 
-def closed_form(
-    alpha: torch.Tensor,
-    colours: torch.Tensor,
-    unknown: torch.Tensor,
-    prior: float = 0.0,
-    *,
-    epsilon: float = EPSILON,
-    tolerance: float = 0.01,
-    steps: int = 200,
-) -> torch.Tensor:
+def closed_form(alpha: torch.Tensor, colours: torch.Tensor, unknown: torch.Tensor, prior: float = 0.0) -> torch.Tensor:
     """Solve alpha [H,W] anew where `unknown` [H,W] is set, from colours [H,W,C] in 0..1; elsewhere it stays, bit for bit.
 
     `prior` is the weight of staying with the alpha given there, per pixel; a window's full weight is 1. Conjugate
-    gradients from the alpha given, until the residual is `tolerance` of the first one or `steps` are done.
+    gradients from the alpha given, until the residual is `TOLERANCE` of the first one or `STEPS` are done.
     """
     if min(alpha.shape) < 3 or not unknown.any():
         return alpha
     pixels, windows = _windows(unknown)
-    laplacian = Laplacian(colours.reshape(-1, colours.shape[-1])[pixels], windows, epsilon)
+    laplacian = Laplacian(colours.reshape(-1, colours.shape[-1])[pixels], windows)
     start = alpha.flatten()[pixels].to(laplacian.basis)
     free = unknown.flatten()[pixels].to(start)
-    change = _solve(lambda p: free * (laplacian(p) + prior * p), -free * laplacian(start), tolerance, steps)
+    change = _solve(lambda p: free * (laplacian(p) + prior * p), -free * laplacian(start))
     result = alpha.flatten().clone()
     solved = free > 0
     result[pixels[solved]] = (start + change)[solved].clamp(0, 1).to(alpha)
@@ -64,10 +57,10 @@ class Laplacian:
     All gathers, no scatters, and sums over planes of K numbers: faster than small matrices one by one.
     """
 
-    def __init__(self, colours: torch.Tensor, windows: torch.Tensor, epsilon: float) -> None:
+    def __init__(self, colours: torch.Tensor, windows: torch.Tensor) -> None:
         count = windows.shape[1]
         self.windows = windows.flatten()
-        self.basis = _basis(colours[windows.T], epsilon).permute(2, 1, 0).contiguous()  # [C+1,9,K]
+        self.basis = _basis(colours[windows.T]).permute(2, 1, 0).contiguous()  # [C+1,9,K]
         # Where each pixel is found again among nine planes of windows, with one window of zeros after each plane.
         again = torch.full((9, len(colours)), count, device=windows.device)
         again.scatter_(1, windows, torch.arange(count, device=windows.device).expand(9, -1))
@@ -81,23 +74,21 @@ class Laplacian:
         return unexplained.flatten().index_select(0, self.again).view(9, -1).sum(0)
 
 
-def _basis(colours: torch.Tensor, epsilon: float) -> torch.Tensor:
+def _basis(colours: torch.Tensor) -> torch.Tensor:
     """U [K,9,C+1] of windows with colours [K,9,C]: U U' is what alpha may be for free."""
     x = colours - colours.mean(1, keepdim=True)
-    covariance = x.mT @ x + epsilon * torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+    covariance = x.mT @ x + EPSILON * torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
     x = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), x.mT, upper=False).mT
     return torch.cat([torch.full_like(x[..., :1], 1 / 3), x], -1)
 
 
-def _solve(
-    apply: Callable[[torch.Tensor], torch.Tensor], right: torch.Tensor, tolerance: float, steps: int
-) -> torch.Tensor:
+def _solve(apply: Callable[[torch.Tensor], torch.Tensor], right: torch.Tensor) -> torch.Tensor:
     """x of apply(x) = right by conjugate gradients; `apply` is symmetric and positive (semi)definite."""
     x = torch.zeros_like(right)
     residual, direction = right.clone(), right.clone()
     energy = first = residual.dot(residual)
-    for _ in range(steps):
-        if energy <= tolerance**2 * first:
+    for _ in range(STEPS):
+        if energy <= TOLERANCE**2 * first:
             break
         image = apply(direction)
         length = energy / direction.dot(image)

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 LEVELS = 256        # thresholds of the curves: prediction · 255 ≥ 255, 254, …, 0
 F_BETA2 = 0.3       # weight of recall in F, Achanta et al. 2009
+BORDER = 0.02       # of the picture's diagonal: how wide the border is that boundary IoU looks at
 TINY = np.spacing(1)
 
 
@@ -32,13 +33,13 @@ def iou(prediction: np.ndarray, truth: np.ndarray) -> float:
     return np.count_nonzero(found & truth) / union if union else 1.0
 
 
-def boundary_iou(prediction: np.ndarray, truth: np.ndarray, share: float = 0.02) -> float:
+def boundary_iou(prediction: np.ndarray, truth: np.ndarray) -> float:
     """IoU of the inner borders of prediction > 0.5 and the truth (Cheng et al. 2021).
 
-    A border is what lies within `share` of the picture's diagonal (at least one pixel, counted as a king moves on a
+    A border is what lies within `BORDER` of the picture's diagonal (at least one pixel, counted as a king moves on a
     chessboard) of the outside; beyond the picture is outside.
     """
-    reach = max(1, round(share * float(np.hypot(*truth.shape))))
+    reach = max(1, round(BORDER * float(np.hypot(*truth.shape))))
     borders = [mask & ~_eroded(mask, reach) for mask in (prediction > 0.5, truth)]
     return iou(borders[0].astype(np.float32), borders[1])
 

@@ -88,7 +88,7 @@ def _set_clear(colours: Tensor, level: Level) -> None:
     torch.where(alpha <= CLEAR, image, back, out=back)
 
 
-def _relax(colours: Tensor, level: Level, sweeps: int = SWEEPS) -> None:
+def _relax(colours: Tensor, level: Level) -> None:
     """Lower the energy over the level's mixed pixels, in place; the others stay."""
     height, width = level.alpha.shape[:2]
     alpha = level.alpha[..., 0]
@@ -96,7 +96,7 @@ def _relax(colours: Tensor, level: Level, sweeps: int = SWEEPS) -> None:
     y, x = torch.arange(height, device=alpha.device), torch.arange(width, device=alpha.device)
     red = (y[:, None] + x) % 2 == 0
     fields = [Field((mixed & parity).view(-1).nonzero()[:, 0], level) for parity in (red, ~red)]
-    for _ in range(sweeps):
+    for _ in range(SWEEPS):
         for field in fields:
             field.settle(colours.view(-1, 6))
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 
+BLOCK = 128  # columns of a banded matrix
 TILE = 512  # a float32 tile of this side is 1 MB: it stays in a core's cache, and a frame is many tiles
 
 
@@ -62,11 +63,11 @@ def convolve(image: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     return _convolve_rows(_convolve_rows(image, kernel).mT, kernel).mT
 
 
-def _convolve_rows(image: torch.Tensor, kernel: torch.Tensor, block: int = 128) -> torch.Tensor:
+def _convolve_rows(image: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     # A product with a banded matrix: several times faster than a one-channel convolution on the CPU, and on the
     # GPU in full float32, which convolutions there by default are not.
     length = image.shape[-1] - kernel.numel() + 1
-    block = min(block, length)
+    block = min(BLOCK, length)
     band = torch.stack([torch.nn.functional.pad(kernel, (i, block - 1 - i)) for i in range(block)], dim=1)
     result = image.new_empty(*image.shape[:-1], length)
     for start in range(0, length, block):

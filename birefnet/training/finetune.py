@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,7 +55,6 @@ def finetune(
     batch: int = 4,
     size: int | None = None,
     seed: int = 0,
-    weights: Mapping[str, float] = WEIGHTS["general"],
     report: Callable[[int, float], None] = lambda step, loss: None,
     relieve: Callable[[], None] = lambda: None,
 ) -> Tuned:
@@ -80,7 +79,7 @@ def finetune(
               if tensor.is_floating_point()}
     learning = {"head": model.decoder.parameters, "all": model.parameters,
                 "lora": lambda: adapters.make_low_rank(model, rank, rank, seed)}[what]()
-    learner = Learner(model.eval(), 0.0, weights, parameters=learning, seed=seed,
+    learner = Learner(model.eval(), 0.0, WEIGHTS["general"], parameters=learning, seed=seed,
                       dtype=learning_dtype(next(model.parameters()).device))
     views = batches(images, masks, network_size(model.config, *masks[0].shape, size), batch, seed)
     losses: list[float] = []

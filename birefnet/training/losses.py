@@ -15,6 +15,8 @@ from torch import Tensor
 
 from ..network import TrainOutputs
 
+SSIM_WINDOW, SSIM_SIGMA = 11, 1.5  # pixels
+
 _SEGMENTATION = {"bce": 30.0, "iou": 0.5, "ssim": 10.0}
 # Weight of each term of the pixel loss, by what the checkpoint is for.
 WEIGHTS = {
@@ -58,10 +60,10 @@ def iou_loss(predicted: Tensor, alpha: Tensor) -> Tensor:
     return (1 - both / either.clamp_min(1e-6)).sum()
 
 
-def ssim_loss(predicted: Tensor, alpha: Tensor, window: int = 11, sigma: float = 1.5) -> Tensor:
+def ssim_loss(predicted: Tensor, alpha: Tensor) -> Tensor:
     """1 − (1 + SSIM) / 2 with a Gaussian window; values in 0..1, zeros outside the picture."""
     # As products with banded matrices: convolutions of one channel are several times slower on a CPU.
-    height, width = (band(side, window, sigma).to(predicted) for side in predicted.shape[2:])
+    height, width = (band(side).to(predicted) for side in predicted.shape[2:])
     mean_p, square_p, product = (height @ torch.cat([predicted, predicted**2, predicted * alpha]) @ width).chunk(3)
     mean_a, square_a = (height @ torch.cat([alpha, alpha**2]) @ width).chunk(2)
     c1, c2 = 0.01**2, 0.03**2
@@ -72,11 +74,11 @@ def ssim_loss(predicted: Tensor, alpha: Tensor, window: int = 11, sigma: float =
 
 
 @functools.cache
-def band(side: int, window: int, sigma: float) -> Tensor:
+def band(side: int) -> Tensor:
     """The symmetric matrix [side, side] that blurs a line of that many pixels, zeros beyond its ends."""
-    kernel = get_gaussian_kernel1d(window, sigma)[0]
+    kernel, reach = get_gaussian_kernel1d(SSIM_WINDOW, SSIM_SIGMA)[0], SSIM_WINDOW // 2
     distance = (torch.arange(side)[:, None] - torch.arange(side)).abs()
-    return torch.where(distance <= window // 2, kernel[(distance + window // 2).clamp_max(window - 1)], 0.0)
+    return torch.where(distance <= reach, kernel[(distance + reach).clamp_max(SSIM_WINDOW - 1)], 0.0)
 
 
 def gradient_loss(outputs: TrainOutputs, image: Tensor) -> Tensor:

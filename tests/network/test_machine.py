@@ -64,7 +64,7 @@ def test_a_mac():
 
 
 def test_a_system_that_does_not_tell_gives_none(monkeypatch):
-    def unreadable():
+    def unreadable(root):
         raise OSError("no /proc")
 
     monkeypatch.setattr(machine, "of_linux", unreadable)
