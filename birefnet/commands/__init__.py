@@ -7,8 +7,10 @@ underscore are no commands, but what commands share.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +19,16 @@ DTYPE_CHOICES = ("auto", "fp32", "fp16", "bf16")
 
 class CommandError(Exception):
     """A user's mistake; the message is one sentence, shown without a traceback."""
+
+
+@contextlib.contextmanager
+def needing(what: str, requirements: str) -> Iterator[None]:
+    """Around imports that only `what` needs: a package that is missing becomes a `CommandError` that names the file of
+    requirements."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise CommandError(f"{what} needs the package {error.name}: pip install -r {requirements}") from None
 
 
 class Stacked(NamedTuple):

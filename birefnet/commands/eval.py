@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import DTYPE_CHOICES, CommandError, Stacked, add_adapter_option, size
+from . import DTYPE_CHOICES, CommandError, Stacked, add_adapter_option, needing, size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,13 +47,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the report; 0 where every picture was scored, else 1."""
-    try:
+    with needing("eval", "requirements-train.txt"):
         from ..evaluation import report
         from ..evaluation.pairs import DataError, find_pairs
         from ..evaluation.run import evaluate
         from ..evaluation.scores import Means
-    except ModuleNotFoundError as error:
-        raise CommandError(f"eval needs the package {error.name}: pip install -r requirements-train.txt") from None
     from tqdm import tqdm
 
     unused = {"--adapter": args.adapters, "--size": args.size, "--dtype": args.dtype}

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .. import CommandError, Stacked
+from .. import CommandError, Stacked, needing
 from .._running import described, find_checkpoint, open_model, read_config, say, say_licence
 from . import places, steps
 from .manifest import Job
@@ -116,13 +116,10 @@ def _connect(address: str | None):
     """Ray, connected, and whether this process did it; no dashboard, no statistics sent anywhere."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it speaks to its developers
-    try:
+    with needing("--engine ray", "requirements-scale.txt"):
         import pyarrow  # noqa: F401
         import ray
         import ray.data
-    except ModuleNotFoundError as error:
-        raise CommandError(f"--engine ray needs the package {error.name}: "
-                           "pip install -r requirements-scale.txt") from None
     ours = not ray.is_initialized()
     if ours:
         new = {} if address else {"include_dashboard": False}

@@ -10,7 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from ... import pictures
-from .. import CommandError
+from .. import CommandError, needing
 from . import places
 
 
@@ -55,12 +55,9 @@ def read_list(file: str) -> Iterator[str]:
 
 
 def _column(file: str, content: bytes) -> Iterator[str]:
-    try:
+    with needing(f"--list {file}", "requirements-scale.txt"):
         import pyarrow
         import pyarrow.parquet
-    except ModuleNotFoundError as error:
-        raise CommandError(f"--list {file} needs the package {error.name}: "
-                           "pip install -r requirements-scale.txt") from None
     try:
         table = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content))
         texts = [field.name for field in table.schema_arrow

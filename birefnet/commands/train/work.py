@@ -25,7 +25,7 @@ from ...training.engine import train as run_engine
 from ...training.plan import TASKS, Phase, Plan, Size, usual_rate
 from ...training.processes import Processes, start
 from ...training.run_folder import OtherRun, RunFolder
-from .. import CommandError
+from .. import CommandError, needing
 from .._running import say
 from .beginning import SCRATCH, Beginning, begin
 from .data import gather
@@ -47,11 +47,8 @@ class Setup(NamedTuple):
 
 
 def train(args: argparse.Namespace) -> int:
-    try:
+    with needing("a run of several processes", "requirements-train.txt"):
         processes = start()
-    except ModuleNotFoundError as error:
-        raise CommandError(f"several processes need the package {error.name}: pip install -r requirements-train.txt"
-                           ) from None
     run = RunFolder(args.out)
     setup = (from_cache if args.recipe else from_folder)(args, run, processes)
     try:
