@@ -74,8 +74,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                       help="share of DATA that is measured on instead of learnt from (default: 0.1, at most 16)")
     data.add_argument("--skip-bad", action="store_true",
                       help="leave out files that cannot be used, instead of stopping")
-    data.add_argument("--people", type=int, default=400, metavar="N",
-                      help="rendered people in a new cache of --recipe nano, and half as many birds (default: %(default)s)")
+    data.add_argument("--renders", type=int, default=1000, metavar="N",
+                      help="rendered pictures of people, birds, things and flowers in a new cache of --recipe nano "
+                           "(default: %(default)s)")
 
     machine = parser.add_argument_group("machine")
     machine.add_argument("--dtype", choices=DTYPE_CHOICES, default="auto",

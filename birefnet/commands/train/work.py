@@ -114,7 +114,7 @@ def from_cache(args: argparse.Namespace, run: RunFolder, processes: Processes) -
         if processes.first and not (cache / "index.json").exists():
             say(f"packing pictures into {cache}")
             try:
-                pack(cache, installed(args.people, args.seed))
+                pack(cache, installed(args.renders, args.seed))
             except (FileNotFoundError, ModuleNotFoundError) as error:
                 raise CommandError(str(error)) from None
     processes.wait()

@@ -13,10 +13,10 @@ from PIL import Image, ImageFilter
 from .cache import Pictures
 
 Rng = np.random.Generator
-SCENES = 0.3      # share of whole pictures, with the backgrounds that their subjects had
+SCENES = 0.42     # share of whole pictures, with the backgrounds that their subjects had
 NEGATIVES = 0.11  # share without a subject
-PORTRAITS = 0.2   # share of photographs of people among those
-RENDERS = 0.3     # share of rendered people and birds among them
+PORTRAITS = 0.15  # share of photographs of people among those
+RENDERS = 0.45    # share of rendered people, birds, things and flowers among them
 HUMANS = 0.2      # share of photographed people among people; the others are rendered
 
 

@@ -1,4 +1,4 @@
-"""People and birds for the cache, rendered on all cores; each depends on its seed only."""
+"""Rendered pictures for the cache, made on all cores; each depends on its seed only."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from . import models
+
+# Of twenty pictures: people cut out, then whole pictures of people, birds, things and flowers.
+KINDS = ("person",) * 7 + ("portrait",) * 4 + ("bird",) * 3 + ("thing",) * 4 + ("flower",) * 2
 PATTERN = 256  # pixels: sides of what a stuff looks like
 
 
-def renders(people: int, birds: int, seed: int, grounds: list[np.ndarray], environments: Path
-            ) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Entries for the cache: two in three people cut out, a "person" named by the framing; the others and the birds are
-    whole pictures, "render".
+def renders(count: int, seed: int, grounds: list[np.ndarray], environments: Path) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Entries for the cache: a cut-out is a "person" named by the framing, a whole picture a "render" named by its kind.
 
-    grounds: uint8 [h,w,3] each, what clothes and banks may look like; environments: the folder of npm @pmndrs/assets'
-    panoramas, which light them.
+    grounds: uint8 [h,w,3] each, what clothes, walls and floors may look like; environments: the folder of npm
+    @pmndrs/assets' panoramas, which light the scenes.
     """
-    wanted = [("person", i) for i in range(people)] + [("bird", i) for i in range(birds)]
     patterns = [np.asarray(Image.fromarray(ground).resize((PATTERN, PATTERN))) for ground in grounds]
     # Blender's state is one per process, and does not survive a fork.
     with tempfile.TemporaryDirectory() as scratch, ProcessPoolExecutor(
             len(os.sched_getaffinity(0)), get_context("spawn"), Worker.begin,
             (seed, patterns, environments, Path(scratch))) as pool:
-        yield from pool.map(Worker.render, wanted)
+        yield from pool.map(Worker.render, range(count))
 
 
 class Worker:
@@ -43,20 +44,23 @@ class Worker:
         cls.folder = scratch / str(os.getpid())
         cls.folder.mkdir()
         cls.panoramas = studio.panoramas(environments, cls.folder)
+        cls.models = [model for model in sorted(models.unpacked(cls.folder / "models"))
+                      if not models.PASSED_OVER.search(model.stem) and not models.PEOPLE.search(model.stem)]
 
     @classmethod
-    def render(cls, wanted: tuple[str, int]) -> tuple[str, str, np.ndarray]:
-        from .birds import bird
-        from .people import person, portrait
+    def render(cls, number: int) -> tuple[str, str, np.ndarray]:
+        from . import birds, people, things
 
-        kind, number = wanted
-        rng = np.random.default_rng([cls.seed, number])
-        panorama, file = cls.panoramas[rng.integers(len(cls.panoramas))], cls.folder / "picture.png"
-        if kind == "person" and number % 3:
-            pixels, framing = person(rng, cls.pattern, panorama, file)
-            return "person", framing, pixels
-        whole = portrait if kind == "person" else bird
-        return "render", kind, whole(rng, cls.pattern, panorama, file)
+        rng, kind = np.random.default_rng([cls.seed, number]), KINDS[number % len(KINDS)]
+        what = cls.pattern, cls.panoramas[rng.integers(len(cls.panoramas))], cls.folder / "picture.png"
+        if kind == "person":
+            pixels, framing = people.person(rng, *what)
+            return kind, framing, pixels
+        if kind == "thing":
+            pixels = things.thing(rng, *what, cls.models[rng.integers(len(cls.models))])
+        else:
+            pixels = {"portrait": people.portrait, "bird": birds.bird, "flower": things.flower}[kind](rng, *what)
+        return "render", kind, pixels
 
     @classmethod
     def pattern(cls, rng: np.random.Generator) -> np.ndarray:

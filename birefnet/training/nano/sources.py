@@ -39,9 +39,8 @@ PATTERNS = ("analogpattern_by_Peter_Nerlich.jpg", "mate/abstract/Elephants.jpg",
             "Altai", "Elarun", "Honeywave", "IceCold", "Kokkini", "Opal", "PastelHills", "Shell", "Flow", "Cluster")
 
 
-def installed(people: int, seed: int, environments: Path = ENVIRONMENTS) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Every usable picture of the installed packages, then `people` rendered people and half as many birds. Missing
-    packages are an error."""
+def installed(rendered: int, seed: int, environments: Path = ENVIRONMENTS) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Every usable picture of the installed packages, then so many rendered ones. Missing packages are an error."""
     for path in (STAMPS, CLIPART, WALLPAPERS, BACKGROUNDS, photographs.RESOURCES, models.FURNITURE, environments):
         if not path.is_dir():
             raise FileNotFoundError(f"{path} is not there; weights/NANO.md lists the packages to install")
@@ -74,10 +73,10 @@ def installed(people: int, seed: int, environments: Path = ENVIRONMENTS) -> Iter
         yield "place", name, pixels
     yield from albums.pictures()
     yield from models.views(seed, 256)
-    if people:
+    if rendered:
         from .renders import renders
 
-        yield from renders(people, people // 2, seed, grounds, environments)
+        yield from renders(rendered, seed, grounds, environments)
 
 
 def cutout(path: Path, longest: int) -> np.ndarray | None:
