@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from .. import (
     precision,
 )
 from ..checkpoint import configure
+from ..digest import sha256
 from ..inference import network_alpha, network_size
 from ..memory import PLANNED_SHARE, TIGHTER
 from ..tensorfile import open_file
@@ -137,13 +137,9 @@ def read_config(path: Path) -> Config:
 def digest(path: Path) -> str:
     """The SHA-256 of a file; raises `CommandError`."""
     try:
-        with path.open("rb") as file:
-            found = hashlib.sha256()
-            while piece := file.read(1 << 20):
-                found.update(piece)
+        return sha256(path)
     except OSError as error:
         raise CommandError(f"{path}: cannot be read ({error.strerror or error})") from None
-    return found.hexdigest()
 
 
 def about(path: Path, adapters: Sequence[Stacked]) -> dict[str, object]:

@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from ... import pictures
+from ...digest import sha256
 from ...evaluation.pairs import Pair, survey
 from ...evaluation.report import write_whole
 
@@ -100,12 +101,7 @@ def _verdict(pair: Pair, data: Path, earlier: dict[str, dict]) -> dict:
     held = earlier.get(_key(pair, data))
     if held and held["stamp"] == stamp and "empty" in held:
         return held
-    content = hashlib.sha256()
-    for path in (pair.picture, pair.truth):
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                content.update(block)
-    return {"stamp": stamp, "content": content.hexdigest(), **_judged(pair)}
+    return {"stamp": stamp, "content": sha256(pair.picture, pair.truth), **_judged(pair)}
 
 
 def _judged(pair: Pair) -> dict:
