@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from .refusal import Refusal
+from .refusal import Refusal, why_not_read
 from .whole import part_of
 
 # What is read. The list keeps out formats that Pillow hands to other programs (EPS to Ghostscript) and non-pictures.
@@ -152,12 +152,8 @@ def opened(path: str | Path, content: bytes | None = None) -> Iterator[Image.Ima
                 yield image
     except PictureError:
         raise
-    except FileNotFoundError:
-        raise PictureError(f"{path}: there is no such file") from None
-    except IsADirectoryError:
-        raise PictureError(f"{path}: expected a picture file, got a folder") from None
-    except PermissionError:
-        raise PictureError(f"{path}: no permission to read it") from None
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise PictureError(f"{path}: {why_not_read(error, 'a picture file')}") from None
     except Image.DecompressionBombError:
         raise PictureError(f"{path}: larger than the limit of {limit} megapixels; scale it down first") from None
     except UnidentifiedImageError:

@@ -13,6 +13,17 @@ class Refusal(ValueError):
         super().__init__(one_line(message))
 
 
+def why_not_read(error: OSError, wanted: str) -> str:
+    """What kept a file from being read, in a few words; wanted: what it was taken for, with its article."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(error, IsADirectoryError):
+        return f"expected {wanted}, got a folder"
+    if isinstance(error, PermissionError):
+        return "no permission to read it"
+    return f"cannot be read ({error.strerror or error})"
+
+
 def one_line(text: str) -> str:
     """The text with nothing in it but printable characters, at most LONGEST of them (and a few for the escapes)."""
     if len(text) > LONGEST:

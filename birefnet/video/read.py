@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
+from ..refusal import why_not_read
 from . import sound
 from .colour import Colour
 from .frames import colour_of, orientation, turned, unpack
@@ -240,12 +241,8 @@ def opened(source: Source):
     try:
         # Tags of old cameras are in any encoding; they are not read here, only brought along.
         return av.open(source, container_options={"format_whitelist": ",".join(CONTAINERS)}, metadata_errors="replace")
-    except FileNotFoundError:
-        raise VideoError(f"{name}: there is no such file") from None
-    except IsADirectoryError:
-        raise VideoError(f"{name}: expected a video file, got a folder") from None
-    except PermissionError:
-        raise VideoError(f"{name}: no permission to read it") from None
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise VideoError(f"{name}: {why_not_read(error, 'a video file')}") from None
     except (av.error.FFmpegError, OSError) as error:
         with contextlib.suppress(OSError):
             if isinstance(source, str) and Path(source).stat().st_size == 0:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ... import Config, foreground, is_out_of_memory, pictures
 from ...composite import parse
 from ...inference import full_alpha, network_input, network_size
+from ...refusal import why_not_read
 from .. import CommandError
 from .._running import Runner
 from . import places
@@ -120,14 +121,8 @@ def finish(picture: Picture, look: Look) -> Outcome:
 def _fetch(source: str) -> bytes:
     try:
         return places.read(source)
-    except FileNotFoundError:
-        raise pictures.PictureError(f"{source}: there is no such file") from None
-    except IsADirectoryError:
-        raise pictures.PictureError(f"{source}: expected a picture file, got a folder") from None
-    except PermissionError:
-        raise pictures.PictureError(f"{source}: no permission to read it") from None
     except OSError as error:
-        raise pictures.PictureError(f"{source}: cannot be read ({error.strerror or error})") from None
+        raise pictures.PictureError(f"{source}: {why_not_read(error, 'a picture file')}") from None
 
 
 def _no_memory(job: Job, error: BaseException) -> str:
