@@ -48,6 +48,8 @@ def flower(rng: Rng, pattern: studio.Pattern, panorama: Path, file: Path, height
         blossom(rng, stem[-1], colour, size)
     parts = list(bpy.context.scene.collection.objects)
     yaw, pitch = rng.uniform(0, 2 * np.pi), rng.uniform(-0.1, 0.5)
+    if rng.random() < 0.6:
+        meadow(rng, green, np.array([np.cos(yaw), np.sin(yaw)]))
     seen = rng.uniform(2.2, 5) * size
     ground(rng, pattern, seen, 1 - rng.uniform(-0.1, 0.3) * seen, yaw, pitch, panorama, height)
     return studio.photograph(file, parts)
@@ -77,6 +79,19 @@ def leaf(rng: Rng, root: np.ndarray, green: np.ndarray) -> None:
     t = np.linspace(0, 1, 14)
     path = root + np.outer(t * length, out * 0.7 + UP * 0.7) - np.outer(t**2 * length * rng.uniform(0, 0.9), UP)
     blade(path, np.cross(out, UP), rng.uniform(0.02, 0.06) * np.sin(np.pi * t**0.7), studio.plain(green * 0.9, 0.5))
+
+
+def meadow(rng: Rng, green: np.ndarray, towards: np.ndarray) -> None:
+    """Grass around, none of it between the flower and a camera in a direction [2]; dark or light, like the stem or not."""
+    roots = rng.normal(0, 1.3, (6000, 2)) - towards * 0.9
+    nearer = (roots @ towards > -0.06) & (np.abs(roots @ [-towards[1], towards[0]]) < 0.35)
+    roots = np.column_stack([roots[~nearer], np.zeros((~nearer).sum())])
+    tall = rng.uniform(0.3, 1.1) * rng.uniform(0.4, 1.1, (len(roots), 1, 1))
+    t = np.linspace(0, 1, 6)[:, None]
+    bent = np.concatenate([rng.normal(0, 0.3, (len(roots), 1, 2)), np.ones((len(roots), 1, 1))], 2)
+    paths = roots[:, None] + tall * (t * [0, 0, 1] * bent + t**2 * [1, 1, -0.2] * bent)
+    colour = (green if rng.random() < 0.5 else np.array([150, 130, 80])) * rng.uniform(0.2, 1.2)
+    studio.strands(paths, rng.uniform(0.003, 0.009), studio.hair(rng, np.clip(colour, 0, 255)))
 
 
 def blossom(rng: Rng, middle: np.ndarray, colour: np.ndarray, size: float) -> None:
