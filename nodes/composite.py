@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
-import comfy.utils
 from comfy_api.latest import io
 
 from ..birefnet import composite
 from ..birefnet.inspection import Box, bounds
 from . import convert, host, values
 from .refine import resized_text
-
-log = logging.getLogger(__name__)
 
 CANVASES = ("picture", "background image")
 
@@ -133,9 +128,8 @@ class BiRefComposite(io.ComfyNode):
         result = host.empty_result(count, *size, 4 if background == "transparent" else 3)
         alpha = host.empty_result(count, *size)
         clean_image, clean_mask, clean_backdrop = map(convert.Cleaner, ("the image", "the mask", "the background"))
-        bar, empty = comfy.utils.ProgressBar(count), []
-        for i in range(count):
-            host.check_interrupt()
+        empty = []
+        for i in host.each(range(count)):
             picture, matte = composite.layer(clean_image(convert.frame(images, i)),
                                              None if mask is None else clean_mask(convert.frame(mask, i)))
             box = bounds(matte[0])
@@ -146,18 +140,14 @@ class BiRefComposite(io.ComfyNode):
             other = None if backdrops is None else clean_backdrop(convert.frame(backdrops, i))
             behind = backdrop.behind(picture, matte, size, other)
             result[i:i + 1], alpha[i:i + 1] = composite.compose(picture, matte, where, size, behind, look)
-            bar.update(1)
         resized = "" if mask is None else resized_text(tuple(mask.shape[1:]), tuple(images.shape[1:3]))
         text = "; ".join(filter(None, [resized, no_subject(empty, count)]))
-        if text:
-            log.warning("BiRef: %s", text)
-        host.say(text or f"{size[1]}×{size[0]}")
-        return io.NodeOutput(result, alpha, ui={"text": (text,)} if text else None)
+        return io.NodeOutput(result, alpha, ui=host.remark(text, f"{size[1]}×{size[0]}"))
 
 
 def no_subject(empty: list[int], total: int) -> str:
     """A sentence about the frames, by index, that show nothing but their background; "" if there are none."""
     if not empty:
         return ""
-    which = "" if total == 1 else f" in {len(empty)} of {total} pictures (index {convert.listed(empty)})"
+    which = "" if total == 1 else f" {convert.in_some(empty, total, 'pictures')}"
     return f"the mask is empty{which}: there is nothing but background"

@@ -78,9 +78,10 @@ def common_batch(masks: int, images: int, names: tuple[str, str] = ("masks", "im
     return images if masks == 1 else masks
 
 
-def listed(indices: list[int]) -> str:
-    """The first ten of some frames' indices, to tell of: "0, 3, 7"."""
-    return ", ".join(map(str, indices[:10])) + (", …" if len(indices) > 10 else "")
+def in_some(indices: list[int], total: int, what: str) -> str:
+    """Which of all frames, to tell of: "in 3 of 9 pictures (index 0, 3, 7)"; the first ten by index."""
+    listed = ", ".join(map(str, indices[:10])) + (", …" if len(indices) > 10 else "")
+    return f"in {len(indices)} of {total} {what} (index {listed})"
 
 
 def frame(batch: Tensor, index: int) -> Tensor:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
 from comfy_api.latest import io
 
 from ..birefnet import edges, masks
 from . import convert, host, values
 from .alpha import Progress, alpha_of, side_of
 from .refine import resized_text
-
-log = logging.getLogger(__name__)
 
 PARTS = 4  # windows to a picture's longer side, unless the network's own size is larger: measured, see the help page
 
@@ -97,10 +93,7 @@ class BiRefEdgeRefine(io.ComfyNode):
                                            radius=radius, progress=progress)
             progress.next_picture()
         text = told(uncertain, count, low, high) or resized_text(tuple(mask.shape[1:]), (height, width))
-        if text:
-            log.warning("BiRef: %s", text)
-        host.say(text or f"{uncertain:.1%} of the picture was uncertain")
-        return io.NodeOutput(result, ui={"text": (text,)} if text else None)
+        return io.NodeOutput(result, ui=host.remark(text, f"{uncertain:.1%} of the picture was uncertain"))
 
 
 def told(uncertain: float, count: int, low: float, high: float) -> str:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
 import torch
 from comfy_api.latest import io
 
 from ..birefnet import composite, foreground
 from . import convert, host, values
 from .refine import resized_text
-
-log = logging.getLogger(__name__)
 
 MULTI_LEVEL, BLUR_FUSION = foreground.METHODS
 FIRST, SECOND = foreground.WIDTHS
@@ -68,10 +64,7 @@ class BiRefForeground(io.ComfyNode):
         images, mask = convert.frames(image), convert.masks(mask)
         count = convert.common_batch(len(mask), len(images))
         size = tuple(images.shape[1:3])
-        text = resized_text(tuple(mask.shape[1:]), size)
-        if text:
-            log.warning("BiRef: %s", text)
-        host.say(text or f"{size[1]}×{size[0]}")
+        remark = host.remark(resized_text(tuple(mask.shape[1:]), size), f"{size[1]}×{size[0]}")
 
         colours, cutout = host.empty_result(count, *size, 3), host.empty_result(count, *size, 4)
         clean_image, clean_mask = convert.Cleaner("the image"), convert.Cleaner("the mask")
@@ -88,10 +81,9 @@ class BiRefForeground(io.ComfyNode):
             nonlocal device
             if device.type == "cpu":
                 return False
-            log.warning("BiRef: out of memory on %s; going on with the CPU, which is slow", device)
-            host.say("out of GPU memory: going on with the CPU (slow)")
+            host.say_cpu_takes_over(device)
             device = torch.device("cpu")
             return True
 
         host.in_passes(count, 1, run, lower)
-        return io.NodeOutput(colours, cutout, ui={"text": (text,)} if text else None)
+        return io.NodeOutput(colours, cutout, ui=remark)

@@ -9,8 +9,9 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import comfy.model_management as mm
 import comfy.utils
@@ -26,6 +27,8 @@ from ..birefnet.precision import DTYPES
 from ..weights import FOLDERS
 
 log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
 
 handed_back_at = -math.inf  # in seconds of time.monotonic
 
@@ -123,6 +126,15 @@ def in_passes(total: int, per_pass: int, run: Callable[[int, int], None], lower:
                             lower=lower)
 
 
+def each(items: Sequence[Item], bar: comfy.utils.ProgressBar | None = None) -> Iterator[Item]:
+    """The items one by one, with the host's progress bar (`bar`: one that goes on) and an interrupt check before each."""
+    bar = bar or comfy.utils.ProgressBar(len(items))
+    for item in items:
+        check_interrupt()
+        yield item
+        bar.update(1)
+
+
 def check_interrupt() -> None:
     """Raise the host's own exception if the user has stopped the queue."""
     mm.throw_exception_if_processing_interrupted()
@@ -139,6 +151,20 @@ def say(text: str) -> None:
     from server import PromptServer
 
     PromptServer.instance.send_progress_text(text, context.node_id)
+
+
+def remark(text: str, usual: str) -> dict[str, tuple[str, ...]] | None:
+    """What there is to remark, in the log and on the node, where it stays: give the result to NodeOutput as `ui`. Where
+    that is "", only the `usual` line, so that no earlier run's line stays."""
+    if text:
+        log.warning("BiRef: %s", text)
+    say(text or usual)
+    return {"text": (text,)} if text else None
+
+
+def say_cpu_takes_over(device: torch.device) -> None:
+    log.warning("BiRef: out of memory on %s; going on with the CPU, which is slow", device)
+    say("out of GPU memory: going on with the CPU (slow)")
 
 
 @functools.cache

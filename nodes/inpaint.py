@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 import comfy.utils
@@ -14,8 +13,6 @@ from ..birefnet import inpaint, masks
 from ..birefnet.inspection import bounds
 from . import convert, host, values
 from .refine import resized_text
-
-log = logging.getLogger(__name__)
 
 CropSocket = io.Custom("BIREF_CROP")
 
@@ -95,11 +92,9 @@ class BiRefInpaintCrop(io.ComfyNode):
         bar = comfy.utils.ProgressBar(2 * count)
 
         regions = torch.empty(count, *picture)
-        for i in range(count):
-            host.check_interrupt()
+        for i in host.each(range(count), bar):
             single = masks.resize(clean_mask(convert.frame(mask, i)), picture)
             regions[i:i + 1] = inpaint.region(single, region, grow, feather)
-            bar.update(1)
         boxes = [bounds(single, inpaint.VISIBLE) for single in regions]
         if count and not any(boxes):
             raise ValueError(f"nothing to repaint: the {region} covers no pixel of the mask. Look at the mask, or "
@@ -108,17 +103,13 @@ class BiRefInpaintCrop(io.ComfyNode):
                                      multiple=int(multiple), most_aspect=max_aspect)
 
         cropped, repaint = host.empty_result(count, *size, 3), host.empty_result(count, *size)
-        for i, window in enumerate(windows):
-            host.check_interrupt()
+        for i in host.each(range(count), bar):
             colours = clean_image(convert.frame(images, i))[..., :3]  # grey is broadcast
-            cropped[i:i + 1] = inpaint.cut(colours, window, size)
-            repaint[i:i + 1] = inpaint.cut(regions[i:i + 1, ..., None], window, size)[..., 0]
-            bar.update(1)
+            cropped[i:i + 1] = inpaint.cut(colours, windows[i], size)
+            repaint[i:i + 1] = inpaint.cut(regions[i:i + 1, ..., None], windows[i], size)[..., 0]
         text = "; ".join(filter(None, [resized_text(tuple(mask.shape[1:]), picture), nothing_in(boxes)]))
-        if text:
-            log.warning("BiRef: %s", text)
-        host.say(text or f"{size[1]}×{size[0]}")
-        return io.NodeOutput(cropped, repaint, Crop(images, regions, windows), ui={"text": (text,)} if text else None)
+        remark = host.remark(text, f"{size[1]}×{size[0]}")
+        return io.NodeOutput(cropped, repaint, Crop(images, regions, windows), ui=remark)
 
 
 def nothing_in(boxes: list) -> str:
@@ -126,8 +117,7 @@ def nothing_in(boxes: list) -> str:
     empty = [i for i, box in enumerate(boxes) if box is None]
     if not empty:
         return ""
-    return (f"nothing to repaint in {len(empty)} of {len(boxes)} pictures (index {convert.listed(empty)}): they stay "
-            "as they are")
+    return f"nothing to repaint {convert.in_some(empty, len(boxes), 'pictures')}: they stay as they are"
 
 
 class BiRefInpaintPaste(io.ComfyNode):
@@ -163,11 +153,8 @@ class BiRefInpaintPaste(io.ComfyNode):
         pictures = crop.images if crop.images.shape[-1] >= 3 else crop.images.expand(*crop.images.shape[:3], 3)
         result = host.empty_result(count, *pictures.shape[1:])
         clean_picture, clean_painted = convert.Cleaner("the picture"), convert.Cleaner("the repainted picture")
-        bar = comfy.utils.ProgressBar(count)
-        for i in range(count):
-            host.check_interrupt()
+        for i in host.each(range(count)):
             new = clean_painted(convert.frame(painted, i))[..., :3]
             result[i:i + 1] = inpaint.paste(clean_picture(convert.frame(pictures, i)), convert.frame(crop.regions, i),
                                             crop.windows[0 if len(crop.windows) == 1 else i], new)
-            bar.update(1)
         return io.NodeOutput(result)

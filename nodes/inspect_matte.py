@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import comfy.utils
 import torch
 from comfy_api.latest import io, ui
 
@@ -67,16 +66,13 @@ class BiRefInspect(io.ComfyNode):
         shown = set(torch.linspace(0, count - 1, min(frames, count)).round().int().tolist())
         clean_image, clean_mask = convert.Cleaner("the image"), convert.Cleaner("the mask")
         comparison, boxes, total = [], [], 0.0
-        bar = comfy.utils.ProgressBar(count)
-        for i in range(count):
-            host.check_interrupt()
+        for i in host.each(range(count)):
             single = masks.resize(clean_mask(convert.frame(mask, i)), picture)
             total += single.cpu().double().mean().item()  # MPS has no float64
             boxes.append(inspection.bounds(single[0]))
             if i in shown:
                 colours = over_grey(clean_image(convert.frame(images, i))).to(single.device)
                 comparison.append(inspection.views(colours, single, tint, size))
-            bar.update(1)
         coverage = total / max(count, 1)
         box = inspection.around(boxes)
         text = "; ".join(filter(None, [resized_text(tuple(mask.shape[1:]), picture), words(coverage, box, count)]))

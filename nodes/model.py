@@ -155,8 +155,7 @@ class OwnWorker:
             self.model.network.graphs.drop()
 
     def _to_cpu(self) -> None:
-        log.warning("BiRef: out of memory on %s; going on with the CPU, which is slow", self.device)
-        host.say("out of GPU memory: going on with the CPU (slow)")
+        host.say_cpu_takes_over(self.device)
         self._settle_on(torch.device("cpu"), 0)
 
     def _settle_on(self, device: torch.device, memory: int) -> None:

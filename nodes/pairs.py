@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import comfy.utils
 import folder_paths
 from comfy_api.latest import io
 
@@ -57,13 +56,10 @@ class BiRefPairs(io.ComfyNode):
     @values.checked
     def execute(cls, folder: str) -> io.NodeOutput:
         pairs = find_pairs(inside(folder))
-        bar = comfy.utils.ProgressBar(len(pairs))
         images, truths = [], []
-        for pair in pairs:
-            host.check_interrupt()
+        for pair in host.each(pairs):
             images.append(pictures.read(pair.picture)[..., :3])
             truths.append(masks.resize(pictures.read(pair.truth)[..., :3].mean(-1), tuple(images[-1].shape[1:3])))
-            bar.update(1)
         host.say(f"{len(pairs)} pictures with masks")
         return io.NodeOutput(images, truths)
 

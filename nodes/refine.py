@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-
-import comfy.utils
 from comfy_api.latest import io
 
 from ..birefnet import masks
 from . import convert, host, values
-
-log = logging.getLogger(__name__)
 
 LARGEST_AREA = 8192 * 8192
 
@@ -85,23 +80,17 @@ class BiRefRefineMask(io.ComfyNode):
             raise ValueError("edge_radius needs the picture as a guide: connect image, or set edge_radius to 0")
         count = len(mask) if guide is None else convert.common_batch(len(mask), len(guide))
         size = tuple(mask.shape[1:] if guide is None else guide.shape[1:3])
-        text = resized_text(tuple(mask.shape[1:]), size)
-        if text:
-            log.warning("BiRef: %s", text)
-        host.say(text or f"{size[1]}×{size[0]}")  # also when all is well: the line of an earlier run would stay
+        remark = host.remark(resized_text(tuple(mask.shape[1:]), size), f"{size[1]}×{size[0]}")
 
         result = host.empty_result(count, *size)
         clean_mask, clean_image = convert.Cleaner("the mask"), convert.Cleaner("the image")
-        bar = comfy.utils.ProgressBar(count)
-        for i in range(count):
-            host.check_interrupt()
+        for i in host.each(range(count)):
             single = clean_mask(convert.frame(mask, i))
             picture = None if guide is None else clean_image(convert.frame(guide, i)).to(single.device)
             result[i:i + 1] = masks.refine(
                 single, picture, black=black_point, white=white_point, grow=grow, feather=feather, fill=fill_holes,
                 specks=drop_specks, largest=keep_largest, radius=edge_radius, strength=edge_strength)
-            bar.update(1)
-        return io.NodeOutput(result, ui={"text": (text,)} if text else None)
+        return io.NodeOutput(result, ui=remark)
 
 
 def resized_text(size: tuple[int, int], wanted: tuple[int, int]) -> str:

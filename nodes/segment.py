@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-
 from comfy_api.latest import io
 from torch import Tensor
 
 from . import convert, host, values
 from .model import matte_batch
-
-log = logging.getLogger(__name__)
 
 PRESENT = 0.5  # alpha that some pixel of a frame must reach for its subject to count as found
 
@@ -76,10 +72,7 @@ class BiRefSegment(io.ComfyNode):
         matte_batch(model, images, keep, size=size, per_pass=frames_per_pass)
         coverage = sum(sums) / max(mask.numel(), 1)
         text = nothing_found(empty, len(images))
-        if text:
-            log.warning("BiRef: %s", text)
-        host.say(text or f"the subject covers {coverage:.1%}")
-        return io.NodeOutput(mask, cutout, coverage, ui={"text": (text,)} if text else None)
+        return io.NodeOutput(mask, cutout, coverage, ui=host.remark(text, f"the subject covers {coverage:.1%}"))
 
 
 def nothing_found(empty: list[int], total: int) -> str:
@@ -89,4 +82,4 @@ def nothing_found(empty: list[int], total: int) -> str:
     advice = "the mask is empty there. Try another checkpoint, or crop closer to the subject"
     if total == 1:
         return f"no subject found in the picture: {advice.replace(' there', '')}"
-    return f"no subject found in {len(empty)} of {total} pictures (index {convert.listed(empty)}): {advice}"
+    return f"no subject found {convert.in_some(empty, total, 'pictures')}: {advice}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from comfy_api.latest import io
@@ -14,8 +13,6 @@ from .alpha import Progress, alpha_of
 from .boxes import box_of, boxes_per_frame
 from .refine import resized_text
 from .segment import PRESENT
-
-log = logging.getLogger(__name__)
 
 Look = Callable[[subject.AlphaOf, Tensor], Tensor]
 
@@ -123,10 +120,8 @@ class BiRefSubject(io.ComfyNode):
             cutout[job:job + 1] = convert.cutout(frame, result[job:job + 1])
             progress.next_picture()
         text = "; ".join(filter(None, [nothing_there(empty, len(jobs), pick), note]))
-        if text:
-            log.warning("BiRef: %s", text)
-        host.say(text or f"the subject covers {result.float().mean() if len(jobs) else 0:.1%}")
-        return io.NodeOutput(result, cutout, ui={"text": (text,)} if text else None)
+        usual = f"the subject covers {result.float().mean() if len(jobs) else 0:.1%}"
+        return io.NodeOutput(result, cutout, ui=host.remark(text, usual))
 
 
 def by_box(box: subject.Box, context: float) -> Look:
@@ -152,5 +147,5 @@ def nothing_there(empty: list[int], total: int, pick: str) -> str:
     where = {"box": "in the box", "point": "under the point", "mask": "under the coarse mask"}[pick]
     advice = {"box": "draw it closer, or raise context", "point": "put it on the subject's middle, or pick by box",
               "mask": "paint over the whole subject, or raise context"}[pick]
-    which = "" if total == 1 else f" in {len(empty)} of {total} masks (index {convert.listed(empty)})"
+    which = "" if total == 1 else f" {convert.in_some(empty, total, 'masks')}"
     return f"no subject found {where}{which}: the mask is empty. Try to {advice}; or another checkpoint"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import comfy.utils
 from comfy_api.latest import io
 
 from ..birefnet import masks as operators
@@ -47,12 +46,9 @@ class BiRefTemporal(io.ComfyNode):
         smoother = Smoother(strength)
         clean_mask, clean_image = convert.Cleaner("the mask"), convert.Cleaner("the image")
         result = host.empty_result(count, *size)
-        bar = comfy.utils.ProgressBar(count)
-        for i in range(count):
-            host.check_interrupt()
+        for i in host.each(range(count)):
             alpha = operators.resize(clean_mask(convert.frame(mask, i)), size)
             result[i:i + 1] = smoother(clean_image(convert.frame(images, i)), alpha)
-            bar.update(1)
         if count:
             host.say(f"{count} frames, {smoother.cuts + 1} shots" if smoother.cuts else f"{count} frames, one shot")
         return io.NodeOutput(result)

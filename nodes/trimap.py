@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import comfy.utils
 from comfy_api.latest import io
 
 from ..birefnet import masks
@@ -61,11 +60,8 @@ class BiRefTrimap(io.ComfyNode):
         host.say(f"unknown: {inward:.4g} pixels inward, {outward:.4g} outward")
         trimap, unknown = host.empty_result(*mask.shape), host.empty_result(*mask.shape)
         clean = convert.Cleaner("the mask")
-        bar = comfy.utils.ProgressBar(len(mask))
-        for i in range(len(mask)):
-            host.check_interrupt()
+        for i in host.each(range(len(mask))):
             trimap[i:i + 1] = masks.trimap(clean(convert.frame(mask, i)), inward, outward, sure_background,
                                            sure_subject)
             unknown[i] = trimap[i] == masks.UNKNOWN
-            bar.update(1)
         return io.NodeOutput(trimap, unknown)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import partial
 
@@ -17,8 +16,6 @@ from . import host, values
 from .clip import backdrop, clip_of, new_file, shown, workflow_of
 from .segment import PRESENT, nothing_found
 from .stream import matte_stream
-
-log = logging.getLogger(__name__)
 
 # What is made, and as which kind of file.
 OUTPUTS = {
@@ -132,9 +129,7 @@ class BiRefVideo(io.ComfyNode):
                     count += 1
                     bar.update_absolute(count, max(clip.count, count))
         text = nothing_found(empty, count)
-        if text:
-            log.warning("BiRef: %s", text)
-        host.say(text or f"{count} frames: {path.name}")
+        host.remark(text, f"{count} frames: {path.name}")
         result = video if kind == "png" else VideoFromFile(str(path))
         preview = shown(path, place)
         return io.NodeOutput(result, str(path), ui=preview | {"text": (*preview.get("text", ()), text)} if text
