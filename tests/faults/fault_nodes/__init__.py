@@ -127,6 +127,32 @@ class FreeWhileRunning:
         return (image,)
 
 
+class HalfGone:
+    """Lets its image through with an entry in the host's list of loaded models as another thread leaves it halfway through
+    unloading: what asks it `times` times finds no model in it, after that it is out of the list."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "tests", "run", ("IMAGE",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE",), "times": ("INT", {"min": 1, "max": 1000})}}
+
+    def run(self, image, times):
+        left = [times]
+
+        class Entry:
+            real_model, model = None, None
+
+            def is_dead(self):
+                left[0] -= 1
+                if not left[0]:
+                    mm.current_loaded_models.remove(self)
+                return self.real_model() is not None  # as the host's, whose real_model is a weak reference or None
+
+        mm.current_loaded_models.insert(0, Entry())
+        return (image,)
+
+
 def values(output):
     """A node's tensors and numbers; paths and videos count new files, so they are left out."""
     result = output.args if isinstance(output, io.NodeOutput) else output
@@ -148,4 +174,5 @@ def alive():
     return sum(held.values())
 
 
-NODE_CLASS_MAPPINGS = {"Starve": Starve, "Unload": Unload, "FreeWhileRunning": FreeWhileRunning}
+NODE_CLASS_MAPPINGS = {"Starve": Starve, "Unload": Unload, "FreeWhileRunning": FreeWhileRunning,
+                       "HalfGone": HalfGone}
