@@ -21,17 +21,18 @@ PASSED_OVER = re.compile(r"door|window|plug|switch|socket|dimmer|RJ-45|antenna-w
 PEOPLE = re.compile(r"(fe)?male-?\d|girl|boy|mannequin", re.I)
 LYING = re.compile(r"lying|boyLying|SittingGround", re.I)
 SMALLEST = 40  # pixels: what is thinner is a rug or a sheet of paper, seen from the edge
+VIEWS_OF_THINGS, VIEWS_OF_PEOPLE = 2, 5
 SIDE = 480   # pixels: rendered at this size, handed on reduced to `longest`
 
 
-def views(seed: int, longest: int, of_things: int = 2, of_people: int = 5) -> Iterator[tuple[str, str, np.ndarray]]:
+def views(seed: int, longest: int) -> Iterator[tuple[str, str, np.ndarray]]:
     """(kind, name, uint8 RGBA [h,w,4]) of every model from some sides. Things are "model"; people are "person" and named
     by their framing: "full", or "half" and "head" where they are cut below."""
     with tempfile.TemporaryDirectory() as scratch:
-        files = [file for file in sorted(unpacked(Path(scratch))) if not PASSED_OVER.search(file.stem)]
+        files = unpacked(Path(scratch))
         renderer = ProcessPoolExecutor(1)
         for number, file in enumerate(files):
-            count = of_people if PEOPLE.search(file.stem) else of_things
+            count = VIEWS_OF_PEOPLE if PEOPLE.search(file.stem) else VIEWS_OF_THINGS
             try:
                 yield from renderer.submit(of_model, file, (seed, number), longest, count).result()
             except BrokenProcessPool:  # VTK crashes on a few models
@@ -54,12 +55,17 @@ def of_model(file: Path, seed: tuple[int, int], longest: int, count: int) -> lis
     return found
 
 
-def unpacked(folder: Path) -> Iterator[Path]:
-    """The .obj files of all libraries, unpacked below `folder`."""
+def things(folder: Path) -> list[Path]:
+    """The models that are no people, unpacked below `folder`."""
+    return [file for file in unpacked(folder) if not PEOPLE.search(file.stem)]
+
+
+def unpacked(folder: Path) -> list[Path]:
+    """The .obj files of all libraries, unpacked below `folder`, without parts of buildings."""
     for library in sorted(FURNITURE.glob("*.sh3f")):
         with zipfile.ZipFile(library) as archive:
             archive.extractall(folder / library.stem)
-    yield from folder.rglob("*.obj")
+    return [file for file in sorted(folder.rglob("*.obj")) if not PASSED_OVER.search(file.stem)]
 
 
 def render(file: Path, rng: np.random.Generator, zoom: float = 1.0) -> np.ndarray:

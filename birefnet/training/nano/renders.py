@@ -25,34 +25,36 @@ def renders(count: int, seed: int, grounds: list[np.ndarray], environments: Path
     grounds: uint8 [h,w,3] each, what clothes, walls and floors may look like; environments: the folder of npm
     @pmndrs/assets' panoramas, which light the scenes.
     """
+    from .sources import exr
+
     patterns = [np.asarray(Image.fromarray(ground).resize((PATTERN, PATTERN))) for ground in grounds]
-    # Blender's state is one per process, and does not survive a fork.
-    with tempfile.TemporaryDirectory() as scratch, ProcessPoolExecutor(
-            len(os.sched_getaffinity(0)), get_context("spawn"), Worker.begin,
-            (seed, patterns, environments, Path(scratch))) as pool:
-        yield from pool.map(Worker.render, range(count))
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        for module in environments.glob("*.exr.js"):
+            (scratch / module.stem).write_bytes(exr(module))
+        # Blender's state is one per process and does not survive a fork; and where the parent has imported it, children
+        # find another package of its name.
+        with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn"), Worker.begin,
+                                 (seed, patterns, models.things(scratch / "models"), scratch)) as pool:
+            yield from pool.map(Worker.render, range(count))
 
 
 class Worker:
     """What one process renders with."""
 
     @classmethod
-    def begin(cls, seed: int, patterns: list[np.ndarray], environments: Path, scratch: Path) -> None:
+    def begin(cls, seed: int, patterns: list[np.ndarray], things: list[Path], scratch: Path) -> None:
         from . import studio
 
-        cls.seed, cls.patterns = seed, patterns
-        cls.folder = scratch / str(os.getpid())
-        cls.folder.mkdir()
-        cls.panoramas = studio.panoramas(environments, cls.folder)
-        cls.models = [model for model in sorted(models.unpacked(cls.folder / "models"))
-                      if not models.PASSED_OVER.search(model.stem) and not models.PEOPLE.search(model.stem)]
+        cls.seed, cls.patterns, cls.models, cls.panoramas = seed, patterns, things, studio.panoramas(scratch)
+        cls.file = scratch / f"{os.getpid()}.png"
 
     @classmethod
     def render(cls, number: int) -> tuple[str, str, np.ndarray]:
         from . import birds, people, things
 
         rng, kind = np.random.default_rng([cls.seed, number]), KINDS[number % len(KINDS)]
-        what = cls.pattern, cls.panoramas[rng.integers(len(cls.panoramas))], cls.folder / "picture.png"
+        what = cls.pattern, cls.panoramas[rng.integers(len(cls.panoramas))], cls.file
         if kind == "person":
             pixels, framing = people.person(rng, *what)
             return kind, framing, pixels

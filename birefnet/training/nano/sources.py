@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import re
 import tempfile
 from collections.abc import Iterator
@@ -44,6 +45,9 @@ def installed(rendered: int, seed: int, environments: Path = ENVIRONMENTS) -> It
     for path in (STAMPS, CLIPART, WALLPAPERS, BACKGROUNDS, photographs.RESOURCES, models.FURNITURE, environments):
         if not path.is_dir():
             raise FileNotFoundError(f"{path} is not there; weights/NANO.md lists the packages to install")
+    if rendered and not importlib.util.find_spec("bpy"):
+        raise ModuleNotFoundError("rendering needs Blender for Python 3.11: pip install --no-deps bpy==4.5.15, or "
+                                  "--renders 0 for none")
     for path in sorted(STAMPS.rglob("*.png")):
         if not DRAWN.search(str(path)):
             pixels = cutout(path, 352)
@@ -109,13 +113,17 @@ def photograph(path: Path, longest: int) -> np.ndarray:
     return np.asarray(ground.convert("RGB"))
 
 
+def exr(module: Path) -> bytes:
+    """The EXR file within a JavaScript module of @pmndrs/assets."""
+    return base64.b64decode(re.search(r"base64,([^'\"]+)", module.read_text())[1])
+
+
 def environment(path: Path) -> np.ndarray:
     """A panorama (EXR inside a JavaScript module) tone-mapped to 8 bits, without its zenith and nadir."""
     import OpenEXR
 
-    raw = base64.b64decode(re.search(r"base64,([^'\"]+)", path.read_text())[1])
     with tempfile.NamedTemporaryFile(suffix=".exr") as file:
-        file.write(raw)
+        file.write(exr(path))
         file.flush()
         channels = OpenEXR.File(file.name).channels()
     light = next(iter(channels.values())).pixels[..., :3].astype(np.float64)

@@ -5,8 +5,6 @@ One scene at a time: `clear`, build, then `cut_out` or `photograph`. Lengths: me
 
 from __future__ import annotations
 
-import base64
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -222,10 +220,8 @@ def rgba(colour) -> tuple[float, ...]:
 
 # --- light and camera ------------------------------------------------------------------------------------------------
 
-def panoramas(modules: Path, folder: Path) -> list[Path]:
-    """Blender's own panoramas, and those of a folder of JavaScript modules (npm @pmndrs/assets), unpacked into `folder`."""
-    for module in sorted(modules.glob("*.exr.js")):
-        (folder / module.stem).write_bytes(base64.b64decode(re.search(r"base64,([^'\"]+)", module.read_text())[1]))
+def panoramas(folder: Path) -> list[Path]:
+    """The panoramas of a folder, and Blender's own."""
     return sorted(folder.glob("*.exr")) + sorted(BUNDLED.glob("*.exr"))
 
 

@@ -15,7 +15,7 @@ def pattern(rng: np.random.Generator) -> np.ndarray:
 
 
 def rendered(make, folder, seed: int) -> np.ndarray:
-    panorama = studio.panoramas(folder, folder)[0]
+    panorama = studio.panoramas(folder)[0]
     return make(np.random.default_rng(seed), pattern, panorama, folder / "picture.png", height=64)
 
 
@@ -36,7 +36,7 @@ def test_a_model_stands_on_the_floor_a_metre_long(tmp_path):
     faces = ["1 2 3 4", "5 6 7 8", "1 2 6 5", "2 3 7 6", "3 4 8 7", "4 1 5 8"]
     model = tmp_path / "box.obj"
     model.write_text("".join(f"v {x} {y} {z}\n" for x, y, z in corners) + "".join(f"f {face}\n" for face in faces))
-    picture = things.thing(np.random.default_rng(0), pattern, studio.panoramas(tmp_path, tmp_path)[0],
+    picture = things.thing(np.random.default_rng(0), pattern, studio.panoramas(tmp_path)[0],
                            tmp_path / "picture.png", model, height=64)
     assert 0.02 < (picture[..., 3] > 127).mean() < 0.7
     box = next(thing for thing in studio.bpy.context.scene.objects if thing.name.startswith("box"))
@@ -51,7 +51,7 @@ def test_a_cut_out_has_nothing_around_it(tmp_path):
     studio.surface(square, np.array([[0, 1, 2, 3]]), studio.plain((200, 30, 30)))
     rng, middle = np.random.default_rng(0), studio.Vector((0, 0, 0))
     studio.camera(rng, middle, studio.Vector((0, -1, 0)), 4, 50, blur=False)
-    studio.light(rng, studio.panoramas(tmp_path, tmp_path)[0], "SUN", middle)
+    studio.light(rng, studio.panoramas(tmp_path)[0], "SUN", middle)
     studio.develop(rng, 64, 64)
     picture = studio.cut_out(tmp_path / "picture.png")
     assert (picture[20:44, 20:44, 3] == 255).all() and not picture[:14, :, 3].any() and not picture[:, 50:, 3].any()
