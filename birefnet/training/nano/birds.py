@@ -31,14 +31,26 @@ def bird(rng: Rng, pattern: studio.Pattern, panorama: Path, file: Path, height: 
     studio.surface(lake, np.array([[0, 1, 2, 3]]), studio.water(rng))
     yaw, pitch = rng.uniform(0, 2 * np.pi), rng.uniform(0.03, 0.5)
     direction = Vector((np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)))
+    far = rng.uniform(1.6, 8)
     if rng.random() < 0.75:  # a bank of earth, stone, reeds or masonry
-        studio.backdrop(rng, pattern, direction, rng.uniform(1.6, 8), rng.uniform(0.3, 4), rng.uniform(0.05, 0.7), -0.1)
+        studio.backdrop(rng, pattern, direction, far, rng.uniform(0.3, 4), rng.uniform(0.05, 0.7), -0.1)
+    if rng.random() < 0.35:  # the wall that holds it
+        kerb(rng, direction, far * rng.uniform(0.75, 1))
     towards = Vector((0.15 * np.cos(heading), 0.15 * np.sin(heading), 0.2 + tall * 0.35))
     towards += Vector(rng.normal(0, [0.25, 0.25, 0.12]))
     studio.camera(rng, towards, direction, rng.uniform(2.2, 6), rng.uniform(50, 150), blur=rng.random() < 0.6)
     studio.light(rng, panorama, "SUN", towards)
     studio.develop(rng, height, int(height * rng.uniform(0.9, 1.5)))
     return studio.photograph(file, parts)
+
+
+def kerb(rng: Rng, direction: Vector, far: float) -> None:
+    """A low wall out of the water, `far` behind the bird, that leans back."""
+    behind = -np.array([direction.x, direction.y, 0]) / np.hypot(direction.x, direction.y)
+    along = np.array([-behind[1], behind[0], 0]) + behind * rng.normal(0, 0.25)
+    low, high = behind * far - UP * 0.1, behind * (far + rng.uniform(0.05, 0.8)) + UP * rng.uniform(0.15, 0.7)
+    corners = np.array([low - 20 * along, low + 20 * along, high + 20 * along, high - 20 * along])
+    studio.surface(corners, np.array([[0, 1, 2, 3]]), studio.stone(rng))
 
 
 def turn(parts: list[bpy.types.Object], heading: float, rise: float) -> None:
@@ -51,9 +63,9 @@ def body(rng: Rng) -> tuple[list[bpy.types.Object], float]:
     """A bird that swims along +x on z = 0, two metres from breast to tail (size is in the eye of the camera), and the
     height of its neck."""
     kind = str(rng.choice(list(KINDS), p=[0.5, 0.25, 0.25]))
-    black, white = np.full(3, rng.uniform(8, 40)), rng.normal([235, 230, 222], 8)
+    black, white = rng.uniform(8, 45) * rng.uniform(0.85, 1.15, 3), rng.normal([235, 230, 222], 8)
     brown, grey = np.array([110, 85, 60]) * rng.uniform(0.5, 1.4), np.full(3, rng.uniform(60, 160))
-    colour = [black, white, brown, grey][rng.choice(4, p=[0.4, 0.25, 0.2, 0.15])]
+    colour = [black, white, brown, grey][rng.choice(4, p=[0.5, 0.2, 0.15, 0.15])]
     upper = rng.uniform(10, 140, 3) if kind == "duck" and rng.random() < 0.6 else colour
     tail = rng.uniform(0.1, 0.35)
     parts = [trunk(rng, colour, tail), *(wing(rng, colour, tail, side) for side in (-1, 1))]

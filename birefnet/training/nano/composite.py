@@ -61,6 +61,8 @@ def scene(pictures: Pictures, rng: Rng, size: int) -> tuple[np.ndarray, np.ndarr
     image = jitter(rng, colours, 0.2)
     if rng.random() < 0.3:  # a subject lighter or darker than it was
         image = mix(image, jitter(rng, image, 0.4), alpha[..., None])
+    if rng.random() < 0.15:
+        image = mix(image, smooth_patch(rng, image, alpha), alpha[..., None])
     if rng.random() < 0.2:
         image = mix(blur(image, rng.uniform(0.01, 0.03) * size), image, alpha[..., None])
     return image, alpha
@@ -518,7 +520,7 @@ def finish(rng: Rng, image: np.ndarray) -> np.ndarray:
     if rng.random() < 0.3:
         grain = rng.standard_normal((size, size, rng.choice([1, 3])), np.float32)
         image = image + grain * np.float32(rng.uniform(0.005, 0.04))
-    if rng.random() < 0.15:
+    if rng.random() < 0.2:
         image = np.repeat(image @ np.full((3, 1), 1 / 3, np.float32), 3, 2)
     pixels = as_bytes(image)
     if rng.random() < 0.45:

@@ -15,7 +15,7 @@ from PIL import Image
 from . import models
 
 # Of twenty pictures: people cut out, then whole pictures of people, birds, things and flowers.
-KINDS = ("person",) * 7 + ("portrait",) * 4 + ("bird",) * 3 + ("thing",) * 4 + ("flower",) * 2
+KINDS = ("person",) * 5 + ("portrait",) * 4 + ("bird",) * 4 + ("thing",) * 3 + ("flower",) * 4
 PATTERN = 256  # pixels: sides of what a stuff looks like
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 from mathutils import Vector
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from . import shapes
 
@@ -70,7 +70,7 @@ def backdrop(rng: Rng, pattern: Pattern, direction: Vector, far: float, high: fl
     across = np.array([-behind[1], behind[0]]) * np.cos(slant) + behind * np.sin(slant)
     plan = np.outer(u, across) + np.outer(far + uneven + v * rng.uniform(0, 2) * rough, behind)
     z = v * high * skyline + ground
-    surface(np.column_stack([plan, z]), shapes.quads(240, 24), cloth(rng, pattern),
+    surface(np.column_stack([plan, z]), shapes.quads(240, 24), masonry_or_hedge(rng, pattern),
             uv=np.stack([u / rng.uniform(2, 8), z / rng.uniform(2, 8)], 1))
 
 
@@ -147,6 +147,48 @@ def cloth(rng: Rng, pattern: Pattern):
     folded = stuff.bump(folds.outputs[0], rng.uniform(0.01, 0.05))
     stuff.set(stuff.surface, {"Sheen Weight": rng.choice([0, rng.uniform(0, 0.6)]),
                               "Normal": stuff.bump(weave.outputs[0], rng.uniform(0.0005, 0.004), folded)})
+    return stuff.material
+
+
+def masonry_or_hedge(rng: Rng, pattern: Pattern):
+    """What is behind: half of the time something natural, in natural colours."""
+    kind = rng.random()
+    if kind < 0.5:
+        return cloth(rng, pattern)
+    return leaves(rng) if kind < 0.8 else stone(rng)
+
+
+def stone(rng: Rng):
+    """Concrete, earth or rock: uneven in height and in tone, with darker places."""
+    stuff = Stuff((0, 0, 0), rng.uniform(0.6, 1))
+    base = rng.uniform(40, 220) * np.array([1, 0.95, 0.86]) ** rng.uniform(-0.5, 2)
+    coarse = stuff.node("TexNoise", Vector=stuff.place(), Scale=rng.uniform(0.5, 4), Detail=8.0, Roughness=0.65).outputs[0]
+    tones = stuff.node("Mix")
+    tones.data_type = "RGBA"
+    stuff.set(tones, {"Factor": coarse, "A": rgba(base * rng.uniform(0.3, 0.9)), "B": rgba(base * rng.uniform(1, 1.4))})
+    stuff.set(stuff.surface, {"Base Color": tones.outputs["Result"], "Normal": stuff.bump(coarse, rng.uniform(0.01, 0.3))})
+    return stuff.material
+
+
+def leaves(rng: Rng):
+    """Foliage: some hundred leaves over darkness, lighter where they lie above others, some of them yellow."""
+    canvas = Image.new("RGB", (256, 256), tuple(rng.integers(2, 40, 3)))
+    pen, count = ImageDraw.Draw(canvas), int(np.exp(rng.uniform(4.5, 6.5)))
+    green = np.array([95, 125, 45]) * rng.uniform(0.5, 1.4, 3)
+    for place in range(count):
+        long, turn = 256 / count**0.5 * rng.uniform(0.5, 1.5), rng.uniform(0, 2 * np.pi)
+        t = np.linspace(0, 2 * np.pi, 13)
+        outline = np.stack([np.cos(t), np.sin(t) * rng.uniform(0.35, 0.8)]) * long
+        spun = shapes.rotation(np.array([0, 0, turn]))[:2, :2] @ outline + rng.uniform(0, 256, (2, 1))
+        colour = green * rng.uniform(0.5, 1.1) * (0.4 + 0.9 * place / count) + rng.normal(0, 8, 3)
+        if rng.random() < 0.05:
+            colour = colour + [90, 70, 0]
+        pen.polygon([tuple(corner) for corner in spun.T], fill=tuple(int(c) for c in colour.clip(0, 255)))
+    stuff = Stuff((0, 0, 0), rng.uniform(0.4, 0.9))
+    picture = stuff.node("TexImage", Vector=stuff.node("UVMap").outputs[0])
+    picture.image = image(np.asarray(canvas))
+    stuff.set(stuff.surface, {"Base Color": picture.outputs["Color"],
+                              "Normal": stuff.bump(picture.outputs["Color"], rng.uniform(0.02, 0.2))})
     return stuff.material
 
 
