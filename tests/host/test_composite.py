@@ -64,7 +64,7 @@ def test_a_cutout_brings_its_own_mask(host, sources):
 
 def test_transparent_is_rgba_with_the_shadow(host, sources):
     workflow = sources | {"composite": composited(["photo", 0], mask=["mask", 0], background="transparent",
-                                                  shadow="drop", shadow_y=10.0)}
+                                                  shadow="drop", shadow_x=-10.0)}
     picture, = shown(host, workflow)
     known, = shown(host, sources | {"mask_image": node("MaskToImage", mask=["mask", 0])}, "mask_image")
     assert picture.shape[-1] == 4
