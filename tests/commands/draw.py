@@ -25,10 +25,9 @@ HARD = ("astronaut", "coffee", "dandelion", "chelsea", "raccoon", "rocket")
 SIDE, GAP, TILE = 420, 5, 14  # pixels: a panel's height, between panels, of the checkerboard
 
 
-def matted(name: str) -> tuple[Image.Image, Image.Image]:
+def matted(model: birefnet.BiRefNet, name: str) -> tuple[Image.Image, Image.Image]:
     """A photograph and its matte."""
-    photo = pictures.read(DATA / f"{name}.jpg")
-    alpha = birefnet.matte(birefnet.load(ROOT / "weights" / "birefnet-nano.safetensors"), photo)[0]
+    alpha = birefnet.matte(model, pictures.read(DATA / f"{name}.jpg"))[0]
     with Image.open(DATA / f"{name}.jpg") as picture:
         return picture.convert("RGB"), Image.fromarray((alpha.numpy() * 255).round().astype(np.uint8))
 
@@ -44,12 +43,13 @@ def row(panels: list[Image.Image], height: int) -> Image.Image:
 
 
 def main() -> None:
-    photo, matte = (ImageOps.contain(panel, (SIDE, SIDE)) for panel in matted(RESULT))
+    model = birefnet.load(ROOT / "weights" / "birefnet-nano.safetensors")
+    photo, matte = (ImageOps.contain(panel, (SIDE, SIDE)) for panel in matted(model, RESULT))
     y, x = np.mgrid[0:photo.height, 0:photo.width] // TILE
     board = Image.fromarray(np.where((x + y) % 2, 255, 204).astype(np.uint8)).convert("RGB")
     row([photo, matte, Image.composite(photo, board, matte)], SIDE).save(ROOT / "web" / "result.jpg", quality=88)
 
-    upper, lower = (row(list(panels), SIDE // 2) for panels in zip(*map(matted, HARD)))
+    upper, lower = (row(list(panels), SIDE // 2) for panels in zip(*(matted(model, name) for name in HARD)))
     whole = Image.new("RGB", (upper.width, 2 * upper.height + GAP), "white")
     whole.paste(upper, (0, 0))
     whole.paste(lower, (0, upper.height + GAP))

@@ -15,7 +15,7 @@ from birefnet.__main__ import main
 DATA = Path(__file__).parents[1] / "data"
 
 
-@pytest.mark.parametrize("name", ["astronaut", "coffee"])
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "dandelion"])
 def test_the_subject_is_kept_and_the_background_removed(tmp_path, name):
     """The bar is low enough for any checkpoint worth shipping, and out of reach for an inverted or shifted matte."""
     assert main(["cut", str(DATA / f"{name}.jpg"), "-o", str(tmp_path / "cutout.png")]) == 0

@@ -105,6 +105,13 @@ class Stuff:
         self.set(node, below)
         return node.outputs["Normal"]
 
+    def between(self, share, one, other):
+        """The colour that lies between two, by a share in 0..1."""
+        node = self.node("Mix")
+        node.data_type = "RGBA"
+        self.set(node, {"Factor": share, "A": rgba(one), "B": rgba(other)})
+        return node.outputs["Result"]
+
     def place(self):
         return self.node("TexCoord").outputs["Object"]
 
@@ -163,10 +170,8 @@ def stone(rng: Rng):
     stuff = Stuff((0, 0, 0), rng.uniform(0.6, 1))
     base = rng.uniform(40, 220) * np.array([1, 0.95, 0.86]) ** rng.uniform(-0.5, 2)
     coarse = stuff.node("TexNoise", Vector=stuff.place(), Scale=rng.uniform(0.5, 4), Detail=8.0, Roughness=0.65).outputs[0]
-    tones = stuff.node("Mix")
-    tones.data_type = "RGBA"
-    stuff.set(tones, {"Factor": coarse, "A": rgba(base * rng.uniform(0.3, 0.9)), "B": rgba(base * rng.uniform(1, 1.4))})
-    stuff.set(stuff.surface, {"Base Color": tones.outputs["Result"], "Normal": stuff.bump(coarse, rng.uniform(0.01, 0.3))})
+    tones = stuff.between(coarse, base * rng.uniform(0.3, 0.9), base * rng.uniform(1, 1.4))
+    stuff.set(stuff.surface, {"Base Color": tones, "Normal": stuff.bump(coarse, rng.uniform(0.01, 0.3))})
     return stuff.material
 
 
@@ -221,11 +226,8 @@ def feathers(rng: Rng, colour):
     stuff.set(stuff.surface, {"Sheen Weight": rng.uniform(0, 0.5),
                               "Normal": stuff.bump(cells, rng.uniform(0.01, 0.04))})
     if rng.random() < 0.6:
-        tones = stuff.node("Mix")
-        tones.data_type = "RGBA"
         other = np.asarray(colour) * rng.uniform(0.65, 1.4) + rng.normal(0, 12, 3)
-        stuff.set(tones, {"Factor": cells, "A": rgba(colour), "B": rgba(other)})
-        stuff.set(stuff.surface, {"Base Color": tones.outputs["Result"]})
+        stuff.set(stuff.surface, {"Base Color": stuff.between(cells, colour, other)})
     return stuff.material
 
 
