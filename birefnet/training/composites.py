@@ -22,7 +22,7 @@ NANO = Config(family="pvt_v2", widths=(32, 64, 160, 256), depths=(2, 2, 2, 2), h
               size=(320, 320), task="Anything simple: quick cut-outs")
 METADATA = {"birefnet.name": "birefnet-nano", "birefnet.license": "GPL-3.0"}  # the pictures ask for it: weights/LICENSE
 GAIN = 1.5         # of exported logits: after so short a training they are timid; 2 costs bfloat16 its precision
-PLAN = Plan(steps=2650, batch=8, rate=5e-4, warm_up=100, cosine=True, final=0.0, dtype="bf16",
+PLAN = Plan(steps=2650, batch=8, rate=5e-4, warm_up=100, cosine=True, optimizer="muon", final=0.0, dtype="bf16",
             phases=(Phase(0.5, Size.fixed(224, 224)), Phase(0.4, Size.fixed(288, 288)),
                     Phase(0.1, Size.fixed(320, 320))))
 

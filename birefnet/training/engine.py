@@ -62,7 +62,7 @@ def train(run: RunFolder, plan: Plan, model: BiRefNet, source: Source, processes
     at Ctrl-C, and FloatingPointError, see Learner.learn.
     """
     model = model.to(processes.device, memory_format=torch.channels_last)  # the faster order of convolutions
-    learner = Learner(model.train(), plan.rate, average=plan.average, dtype=DTYPES[plan.dtype],
+    learner = Learner(model.train(), plan.rate, optimizer=plan.optimizer, average=plan.average, dtype=DTYPES[plan.dtype],
                       accumulate=plan.accumulate, seed=plan.seed * processes.count + processes.rank,
                       wrap=processes.wrap, processes=processes.count)
     if recompute:

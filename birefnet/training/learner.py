@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from ..inference import normalized
 from ..network import BiRefNet, TrainOutputs
 from .losses import WEIGHTS, loss_parts
+from .optimizers import Optimizer
 
-DECAY = 0.01   # AdamW's, of weights but not of biases and norms
-CLIP = 20.0    # largest gradient norm
+CLIP = 20.0  # largest gradient norm
 
 
 class Learner:
     """Teaches `model` (form "plain"), on the device where it is and in the train or eval mode that its modules have.
 
-    rate: AdamW's learning rate; weights: of the loss's terms, see birefnet.training.losses. Both may be set anew before
-    any step.
+    rate: learning rate; weights: of the loss's terms, see birefnet.training.losses. Both may be set anew before any step.
     parameters: the tensors that learn, by default all of the model's; the others get no gradient.
+    optimizer: "adamw" or "muon", see birefnet.training.optimizers.
     average: how much of the averaged weights stays at each step, for instance 0.998; None keeps no average.
     dtype: of autocast; torch.float32 is without it. float16 scales its loss.
     accumulate: pieces that a batch is cut into, one after the other, for memory; batch norm sees the pieces.
@@ -37,6 +37,7 @@ class Learner:
         weights: Mapping[str, float] = WEIGHTS["general"],
         *,
         parameters: Iterable[nn.Parameter] | None = None,
+        optimizer: str = "adamw",
         average: float | None = None,
         dtype: torch.dtype = torch.bfloat16,
         accumulate: int = 1,
@@ -55,12 +56,8 @@ class Learner:
         self.learning = learning
         self.average = copy.deepcopy(model).eval().requires_grad_(False) if average is not None else None
         self.network = wrap(Supervised(model)) if wrap else Supervised(model)
-        device = learning[0].device.type
-        groups = [{"params": [p for p in learning if p.ndim > 1], "weight_decay": DECAY},
-                  {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW([group for group in groups if group["params"]], rate,
-                                           fused=device in ("cpu", "cuda"))
-        self.scaler = torch.amp.GradScaler(device, enabled=dtype == torch.float16)
+        self.optimizer = Optimizer(optimizer, learning, rate)
+        self.scaler = torch.amp.GradScaler(learning[0].device.type, enabled=dtype == torch.float16)
 
     def learn(self, images: Tensor, alphas: Tensor) -> float:
         """One step on images [B,3,H,W] and alphas [B,1,H,W] in 0..1, H and W multiples of 32; its loss.
@@ -71,9 +68,7 @@ class Learner:
         device = self.learning[0].device
         images = images.to(device, non_blocking=True, memory_format=torch.channels_last)
         alphas = alphas.to(device, non_blocking=True)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.begin(self.rate)
         pieces = list(zip(images.chunk(self.accumulate), alphas.chunk(self.accumulate)))
         totals: dict[str, Tensor] = {}
         with self.own_randomness(device):
@@ -87,10 +82,7 @@ class Learner:
         loss = sum(values)
         if loss - loss != 0:
             raise FloatingPointError(f"the loss is {loss} at step {self.step + 1}; lower the learning rate")
-        self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.learning, CLIP)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        self.optimizer.step(self.scaler, CLIP)
         self.step += 1
         self.follow()
         return loss

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 AUGMENTATIONS = ("flip", "enhance", "rotate", "pepper", "crop")  # the authors' names; see data/augment.py
+OPTIMIZERS = ("adamw", "muon")
 STRIDE = 32           # network sides are multiples of it
 FINAL = 0.1           # share of the steps, at the end, that go without cross-entropy
 AVERAGE = 0.998       # of the exponentially averaged weights
@@ -103,9 +104,10 @@ class Plan:
     steps: int
     task: str = "general"
     batch: int = 4                                 # pictures per step, of all processes together
-    rate: float = 1e-5                             # learning rate of AdamW, at its peak
+    rate: float = 1e-5                             # learning rate, at its peak
     warm_up: int = 0                               # steps in which the rate rises to it
     cosine: bool = False                           # falls along a cosine then; else it stays
+    optimizer: str = "adamw"                       # or "muon", see optimizers.py
     phases: tuple[Phase, ...] = (Phase(1.0, Size.fixed(1024, 1024)),)
     final: float = FINAL
     augmentations: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ import math
 import os
 from pathlib import Path
 
-from ...training.plan import AUGMENTATIONS, TASKS, Phase, Size
+from ...training.plan import AUGMENTATIONS, OPTIMIZERS, TASKS, Phase, Size
 from .. import DTYPE_CHOICES, needing
 
 
@@ -42,6 +42,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     length.add_argument("--steps", type=_count, metavar="N", help="optimiser steps, instead of epochs")
     teach.add_argument("--batch", type=_count, metavar="N",
                        help="pictures per step, of all processes together (default: 4)")
+    teach.add_argument("--optimizer", choices=OPTIMIZERS,
+                       help="adamw as the authors (default), or muon, which learns more from each picture in training "
+                            "from scratch and needs PyTorch 2.9; the default of --recipe nano")
     teach.add_argument("--rate", type=_positive, metavar="R",
                        help="learning rate (default: the task's, 1e-5, for dis 1e-4, times the root of batch/4)")
     teach.add_argument("--warm-up", type=_none_or_more, metavar="N", help="steps in which the rate rises (default: 0)")

@@ -22,6 +22,7 @@ from ...training.data.check import usual_workers
 from ...training.data.folder import Folder
 from ...training.engine import Export, Interrupted
 from ...training.engine import train as run_engine
+from ...training.optimizers import OptimizerMissing
 from ...training.plan import TASKS, Phase, Plan, Size, usual_rate
 from ...training.processes import Processes, start
 from ...training.run_folder import OtherRun, RunFolder
@@ -58,7 +59,7 @@ def train(args: argparse.Namespace) -> int:
         run_engine(run, setup.plan, setup.model, setup.source, processes, workers=max(0, args.workers),
                    validation=setup.validation, recompute=args.recompute, save_every=args.save_every,
                    export=setup.export)
-    except (OtherRun, FloatingPointError) as error:
+    except (OtherRun, OptimizerMissing, FloatingPointError) as error:
         raise CommandError(str(error)) from None
     except pictures.PictureError as error:  # a worker's comes with its traceback in front
         raise CommandError(str(error).rpartition("PictureError: ")[2].replace("\\n", " ").strip()) from None

@@ -59,6 +59,9 @@ def scene(pictures: Pictures, rng: Rng, size: int) -> tuple[np.ndarray, np.ndarr
         (size, size), Image.Resampling.BICUBIC, (left, top, right, bottom), reducing_gap=2.0))
         for part in (pixels[..., :3], pixels[..., 3]))  # apart: RGBA would be resized with the background black
     image = jitter(rng, colours, 0.2)
+    if rng.random() < 0.3:  # what is behind, partly something else
+        tint = image[alpha > 0.5].mean(0) if rng.random() < 0.4 else None
+        image = mix(behind(pictures, rng, image, tint), image, alpha[..., None])
     if rng.random() < 0.3:  # a subject lighter or darker than it was
         image = mix(image, jitter(rng, image, 0.4), alpha[..., None])
     if rng.random() < 0.15:
@@ -92,8 +95,8 @@ def background(pictures: Pictures, rng: Rng, size: int, empty: bool = False) -> 
         image = regular(rng, size)
     else:
         image = gradient(rng, size)
-    if rng.random() < 0.2:
-        image = patches(pictures, rng, image)
+    if rng.random() < 0.3:
+        image = behind(pictures, rng, image)
     if rng.random() < 0.22:
         for _ in range(rng.integers(1, 5)):
             image = add_subject(pictures, rng, image, np.zeros((size, size), np.float32), clutter=True)[0]
@@ -191,15 +194,57 @@ def horizon(pictures: Pictures, rng: Rng, size: int) -> np.ndarray:
     return mix(far, near, edge[..., None])
 
 
-def patches(pictures: Pictures, rng: Rng, image: np.ndarray) -> np.ndarray:
-    """Places of another stuff and brightness, often in bands: banks, light on water, gaps between leaves. They stand
-    out, and are no things."""
+def behind(pictures: Pictures, rng: Rng, image: np.ndarray, tint: np.ndarray | None = None) -> np.ndarray:
+    """The background with one to three places of another stuff and brightness, which stand out and are no things.
+
+    tint: RGB in 0..1 that the stuffs have on the average, for instance the subject's.
+    """
     size = len(image)
+    for _ in range(rng.choice([1, 2, 3], p=[0.6, 0.25, 0.15])):
+        kind = rng.random()
+        if kind < 0.35:
+            other = texture(rng, size)
+        elif kind < 0.45:
+            other = gradient(rng, size)
+        elif kind < 0.55:
+            other = regular(rng, size)
+        else:
+            other = crop(rng, pictures.draw(rng, "photograph", "environment", "pattern")[0], size)
+        other = jitter(rng, other, 0.3) * rng.uniform(0.6, 1.8)
+        if tint is not None:
+            other = other + (tint - other.mean((0, 1))) * rng.uniform(0.5, 1)
+        cover = patch(rng, size) if rng.random() < 0.5 else structure(rng, size)
+        image = mix(image, np.clip(other, 0, 1), cover[..., None])
+    return image
+
+
+def patch(rng: Rng, size: int) -> np.ndarray:
+    """Cover in 0..1 of uneven places, often in bands: banks, light on water, gaps between leaves."""
     field = noise(rng, size, int(rng.integers(2, 6)), np.exp(rng.normal(-0.5, 0.7)), rng.uniform(0.4, 0.8))
-    cover = np.clip((field - rng.uniform(0.5, 0.75)) * rng.uniform(4, 40) + 0.5, 0, 1)
-    other = texture(rng, size) if rng.random() < 0.4 else crop(
-        rng, pictures.draw(rng, "photograph", "environment", "pattern")[0], size)
-    return mix(image, np.clip(jitter(rng, other, 0.3) * rng.uniform(0.6, 1.8), 0, 1), cover[..., None])
+    return np.clip((field - rng.uniform(0.5, 0.75)) * rng.uniform(4, 40) + 0.5, 0, 1)
+
+
+def structure(rng: Rng, size: int) -> np.ndarray:
+    """Cover in 0..1 of what has straight edges and mostly leaves the frame: a kerb or post, a roof, a wall, a window."""
+    from PIL import ImageDraw
+
+    kind = rng.random()
+    if kind < 0.4:  # a band from border to border
+        corners = np.array([[-2, -1], [2, -1], [2, 1], [-2, 1]]) * [1, rng.uniform(0.03, 0.2)]
+        turn = rng.choice([0, np.pi / 2]) + rng.normal(0, 0.25)
+    elif kind < 0.65:  # a corner that points upwards
+        half = rng.uniform(0.3, 1.2)
+        corners = np.array([[0, 0], [2 * np.sin(half), 2 * np.cos(half)], [-2 * np.sin(half), 2 * np.cos(half)]])
+        turn = rng.normal(0, 0.4)
+    else:
+        corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * rng.uniform(0.07, 0.4, 2)
+        turn = rng.normal(0, 0.1)
+    turned = corners @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    outline = (turned + rng.uniform(-0.05, 1.05, 2)) * size
+    mask = Image.new("L", (size, size))
+    ImageDraw.Draw(mask).polygon([tuple(corner) for corner in outline], fill=255)
+    radius = rng.uniform(0.002, 0.01) if rng.random() < 0.7 else rng.uniform(0.01, 0.04)
+    return as_float(mask.filter(ImageFilter.GaussianBlur(radius * size)))
 
 
 def foliage(pictures: Pictures, rng: Rng, size: int) -> np.ndarray:
@@ -512,6 +557,8 @@ def finish(rng: Rng, image: np.ndarray) -> np.ndarray:
     if rng.random() < 0.25:
         image = image * (0.65 + 0.6 * ramp(rng, size))[..., None]
     image = jitter(rng, image, 0.2)
+    if rng.random() < 0.75:
+        image = quiet(image, rng.uniform(0.03, 0.3))
     if rng.random() < 0.25:
         image = blur(image, rng.uniform(0.3, 1.2) * size / 256)
     if rng.random() < 0.15:
@@ -537,6 +584,12 @@ def jitter(rng: Rng, image: np.ndarray, amount: float) -> np.ndarray:
     colours = (np.eye(3) * keep + (1 - keep) / 3) * gain  # saturation, then gain: one matrix for every pixel
     image = np.clip(image @ colours.astype(np.float32), 1e-4, 1)
     return image ** np.float32(np.exp(rng.normal(0, amount))) if rng.random() < 0.5 else image
+
+
+def quiet(image: np.ndarray, chroma: float) -> np.ndarray:
+    """Colours no stronger than photographs have: `chroma` is the largest mean of maximum minus minimum over channels."""
+    present = float(np.ptp(image, 2).mean())
+    return mix(image.mean(2, keepdims=True), image, chroma / present) if present > chroma else image
 
 
 def ramp(rng: Rng, size: int) -> np.ndarray:

@@ -1,0 +1,97 @@
+"""What moves the weights: Muon for matrices, for kernels in either order of memory, and AdamW for the rest."""
+
+import pytest
+import torch
+from torch import nn
+
+from birefnet.training.optimizers import Optimizer, OptimizerMissing
+
+RATE = 1e-2
+LONGEST = 20.0
+ORDERS = (torch.contiguous_format, torch.channels_last)
+
+
+def layers(order=torch.contiguous_format):
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Conv2d(8, 16, 3, bias=False), nn.BatchNorm2d(16), nn.Conv2d(16, 16, 3, groups=16, padding=1),
+                         nn.Conv2d(16, 12, 1)).to(memory_format=order)
+
+
+def loss(model):
+    images, goals = torch.randn(2, 4, 12, 14, 14, generator=torch.Generator().manual_seed(5))
+    return (model(images[:, :8]) - goals[..., 1:-1, 1:-1]).square().mean()
+
+
+def scaler(scale=None):
+    return torch.amp.GradScaler("cpu", init_scale=scale or 1.0, enabled=scale is not None)
+
+
+def taught(kind="muon", order=torch.contiguous_format, steps=1, scale=None):
+    """Layers before and after, and the optimizer."""
+    model, before = layers(order), layers(order)
+    optimizer, loss_scaler = Optimizer(kind, list(model.parameters()), RATE), scaler(scale)
+    for _ in range(steps):
+        optimizer.begin(RATE)
+        loss_scaler.scale(loss(model)).backward()
+        optimizer.step(loss_scaler, LONGEST)
+    return before, model, optimizer
+
+
+def test_a_matrix_moves_alike_in_all_directions():
+    """By 0.2 × rate × √(longer side) (Liu et al. 2025, eq. 4), to the precision of five Newton-Schulz steps."""
+    before, after, _ = taught()
+    for layer, sides in ((0, (16, 72)), (3, (12, 16))):
+        change = (before[layer].weight * (1 - RATE * 0.01) - after[layer].weight).detach().reshape(sides)
+        lengths = torch.linalg.svdvals(change) / (0.2 * RATE * max(sides) ** 0.5)
+        assert 0.6 < lengths[-1] and lengths[0] < 1.3  # the gradient's are five times apart
+
+
+def test_what_is_no_matrix_moves_as_by_adamw():
+    _, after, optimizer = taught()
+    _, other, _ = taught("adamw")
+    assert [tuple(matrix.shape) for matrix in optimizer.matrices] == [(16, 72), (12, 16)]
+    for name, values in other.named_parameters():
+        assert torch.equal(values, after.get_parameter(name)) == (name not in ("0.weight", "3.weight")), name
+
+
+def test_the_order_in_memory_changes_nothing():
+    one, other = (taught(order=order, steps=3)[1] for order in ORDERS)
+    for a, b in zip(one.parameters(), other.parameters()):
+        torch.testing.assert_close(a, b, atol=4e-3, rtol=0)  # Newton-Schulz runs in bfloat16
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("kind", ("adamw", "muon"))
+def test_a_scaled_loss_moves_as_an_unscaled_one(kind, order):
+    plain, scaled = (taught(kind, order, steps=2, scale=scale)[1] for scale in (None, 1024.0))
+    for a, b in zip(plain.parameters(), scaled.parameters()):
+        torch.testing.assert_close(a, b)
+
+
+def test_gradients_of_matrices_are_clipped_too():
+    model = layers()
+    optimizer = Optimizer("muon", list(model.parameters()), RATE)
+    optimizer.begin(RATE)
+    (1e6 * loss(model)).backward()
+    optimizer.step(scaler(), LONGEST)
+    whole = torch.cat([p.grad.flatten() for p in model.parameters()])
+    assert whole.norm() == pytest.approx(LONGEST, rel=1e-3)
+    assert torch.equal(optimizer.matrices[0].grad.flatten(), model[0].weight.grad.flatten())
+
+
+def test_it_goes_on_to_the_same_numbers():
+    _, straight, _ = taught(steps=3)
+    _, half, optimizer = taught(steps=2)
+    again = Optimizer("muon", list(half.parameters()), RATE)
+    again.load_state_dict(optimizer.state_dict())
+    again.begin(RATE)
+    loss(half).backward()
+    again.step(scaler(), LONGEST)
+    assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), half.parameters()))
+
+
+def test_an_older_pytorch_is_told_of(monkeypatch):
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(OptimizerMissing, match="needs PyTorch 2.9 or newer, this is .*: take adamw"):
+        Optimizer("muon", list(layers().parameters()), RATE)
+    Optimizer("adamw", list(layers().parameters()), RATE)
