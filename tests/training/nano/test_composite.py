@@ -93,9 +93,9 @@ def test_places_are_part_of_the_picture_and_of_all_sizes(cover):
 
 
 def test_strong_colours_become_quiet_and_quiet_ones_stay():
-    strong = np.random.default_rng(0).random((32, 32, 3), np.float32)
+    strong = np.random.default_rng(0).random((128, 128, 3), np.float32)
     muted = quiet(strong, 0.1)
-    assert np.ptp(muted, 2).mean() == pytest.approx(0.1, rel=1e-3)
+    assert np.ptp(muted, 2).mean() == pytest.approx(0.1, rel=0.05)  # the mean is estimated
     np.testing.assert_allclose(muted.mean(2), strong.mean(2), atol=1e-6)
     assert np.array_equal(quiet(muted, 0.2), muted)
 
