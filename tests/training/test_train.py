@@ -244,6 +244,8 @@ def test_the_default_checkpoints_recipe_is_one_command(cache, tmp_path):
     name = "decoder.conv_out1.0.weight"
     assert exported[name].dtype == torch.float16
     assert torch.equal(exported[name], (state["average"][name] * 1.5).half())  # bolder logits, see composites.GAIN
+    name = "bb.patch_embed1.proj.weight"
+    assert torch.equal(exported[name], state["average"][name].bfloat16().half())  # so that bfloat16 rounds nothing
     model = birefnet.load(run / "trained.safetensors")
     included = birefnet.load(weights.NANO)
     assert model.config == included.config

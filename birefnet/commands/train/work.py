@@ -131,7 +131,7 @@ def from_cache(args: argparse.Namespace, run: RunFolder, processes: Processes) -
                 "held_out": len(validation) or None}
     metadata = {**beginning.metadata, **composites.METADATA, **origin()}
     return Setup(model, plan, source, validation, settings,
-                 Export(metadata, torch.float16, composites.surer))
+                 Export(metadata, torch.float16, composites.exported))
 
 
 def planned(args: argparse.Namespace, plan: Plan, processes: Processes, own: Size | None = None) -> Plan:
