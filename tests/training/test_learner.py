@@ -13,6 +13,7 @@ import torch
 
 from birefnet.network import BiRefNet
 from birefnet.training.learner import CLIP, Learner
+from birefnet.training.plan import OPTIMIZERS
 
 
 @pytest.fixture
@@ -57,15 +58,16 @@ def test_pieces_add_up_to_the_batch(fresh, batch):
     assert (got - expected).norm() < 1e-4 * expected.norm()
 
 
-def test_state_goes_on_with_the_same_numbers(fresh, batch):
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_state_goes_on_with_the_same_numbers(fresh, batch, optimizer):
     """Dropout, the optimiser and the averaged weights included."""
-    straight = Learner(fresh(), 3e-3, average=0.9)
+    straight = Learner(fresh(), 3e-3, optimizer=optimizer, average=0.9)
     for _ in range(2):
         straight.learn(*batch)
     file = io.BytesIO()
     torch.save(straight.state_dict(), file)
     file.seek(0)
-    resumed = Learner(fresh(), 3e-3, average=0.9)
+    resumed = Learner(fresh(), 3e-3, optimizer=optimizer, average=0.9)
     resumed.load_state_dict(torch.load(file, weights_only=True))
     torch.rand(7)  # whatever else draws random numbers
     assert resumed.learn(*batch) == straight.learn(*batch) and resumed.step == 3
