@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from .plan import OPTIMIZERS
+
 DECAY = 0.01   # of weights, but not of biases and norms
 SMALLEST = 8   # inputs and outputs that a matrix has at least; kernels of one channel each have no directions to even out
 
@@ -22,10 +24,12 @@ class Optimizer:
     convolution's kernels are the matrix [out, in × height × width]. Its step is as large as AdamW's would be at the same
     rate (Liu et al. 2025). parameters: must stay where they are in memory.
 
-    Raises OptimizerMissing for "muon" with a PyTorch before 2.9.
+    Raises ValueError for another kind, and OptimizerMissing for "muon" with a PyTorch before 2.9.
     """
 
     def __init__(self, kind: str, parameters: Sequence[nn.Parameter], rate: float) -> None:
+        if kind not in OPTIMIZERS:
+            raise ValueError(f"expected one of the optimisers {', '.join(OPTIMIZERS)}, got {kind!r}")
         self.parameters = parameters
         self.weights = [p for p in parameters if is_matrix(p)] if kind == "muon" else []
         moved = set(map(id, self.weights))

@@ -61,13 +61,14 @@ def main() -> None:
             known = resample(pictures.read(matte)[..., :1].permute(0, 3, 1, 2), size)[:, 0].clamp(0, 1)
             blurred = resample(resample(known[None], SEEN), size)[:, 0].clamp(0, 1)
             truth = known[0].numpy().astype(float)
+            region = near_edges(truth)
             for first, mask in (("checkpoint", look(image)), ("truth", blurred)):
                 methods = [method for method in edges.METHODS if first == "checkpoint" or method != "network"]
                 results = {"before": mask, **{method: edges.refine(mask, image, look, method=method) for method in methods}}
                 if "network" in results:
                     results["network, then closed form"] = edges.refine(results["network"], image)
                 for method, alpha in results.items():
-                    rows.setdefault(f"{first}: {method}", []).append(errors(alpha, truth, near_edges(truth)))
+                    rows.setdefault(f"{first}: {method}", []).append(errors(alpha, truth, region))
             print(matte.stem, flush=True)
     for name, values in rows.items():
         error, gradient = np.mean(values, 0)

@@ -90,6 +90,11 @@ def test_it_goes_on_to_the_same_numbers():
     assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), half.parameters()))
 
 
+def test_another_kind_is_refused():
+    with pytest.raises(ValueError, match="expected one of the optimisers adamw, muon, got 'sgd'"):
+        Optimizer("sgd", list(layers().parameters()), RATE)
+
+
 def test_an_older_pytorch_is_told_of(monkeypatch):
     monkeypatch.delattr(torch.optim, "Muon")
     with pytest.raises(OptimizerMissing, match="needs PyTorch 2.9 or newer, this is .*: take adamw"):

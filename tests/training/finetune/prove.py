@@ -23,6 +23,7 @@ import birefnet  # noqa: E402
 from birefnet.training.finetune import finetune  # noqa: E402
 
 NANO = Path(__file__).parents[3] / "weights" / "birefnet-nano.safetensors"
+WIDTH = 1600  # of the sheet
 
 
 def masks_of(model: birefnet.BiRefNet, images: Tensor) -> Tensor:
@@ -70,11 +71,14 @@ def main() -> None:
 
 
 def draw(path: Path, rows: list[Tensor]) -> None:
-    """Pictures [N,H,W,3] and masks [N,H,W], row under row."""
-    from torchvision.utils import save_image
+    """Pictures [N,H,W,3] and masks [N,H,W], row under row, `WIDTH` pixels wide."""
+    from torchvision.transforms.functional import to_pil_image
+    from torchvision.utils import make_grid
 
     pictures = [(row.permute(0, 3, 1, 2) if row.ndim == 4 else row[:, None].expand(-1, 3, -1, -1)) for row in rows]
-    save_image(torch.cat(pictures), path, nrow=len(rows[0]))
+    sheet = to_pil_image(make_grid(torch.cat(pictures), nrow=len(rows[0])))
+    sheet.thumbnail((WIDTH, sheet.height))
+    sheet.save(path, quality=85)
 
 
 if __name__ == "__main__":
