@@ -28,11 +28,11 @@ PLAN = Plan(steps=2650, batch=8, rate=5e-4, warm_up=100, cosine=True, optimizer=
 
 
 class Composites:
-    """Batches of composites, each seen once."""
+    """Batches of composites."""
 
     def __init__(self, cache: Path, plan: Plan, rank: int = 0, processes: int = 1) -> None:
         self.cache, self.plan, self.rank = cache, plan, rank
-        self.count = plan.batch // processes
+        self.count = plan.new // processes
         self.opened: dict[Path, Pictures] = {}
 
     def item(self, step: int) -> Item:
@@ -40,7 +40,7 @@ class Composites:
         cache = phase.pictures or self.cache
         if cache not in self.opened:  # in the worker
             self.opened[cache] = Pictures(cache)
-        first = step * self.plan.batch + self.rank * self.count
+        first = step * self.plan.new + self.rank * self.count
         side = self.plan.size_at(step)[0]
         images, alphas = zip(*(pair(self.opened[cache], self.plan.seed, first + i, side) for i in range(self.count)))
         return (torch.stack([torch.from_numpy(image.copy()).permute(2, 0, 1) for image in images]),

@@ -23,7 +23,8 @@ from ..evaluation.pairs import Pair
 from ..evaluation.report import write_whole
 from ..network import BiRefNet
 from ..precision import DTYPES
-from .data.batches import Source, batches
+from .data.batches import Source
+from .data.echo import echoed
 from .events import Events
 from .learner import Learner
 from .page import write_page
@@ -76,7 +77,7 @@ def train(run: RunFolder, plan: Plan, model: BiRefNet, source: Source, processes
         log.measure()
     with interrupts() as interrupted, tqdm(total=plan.steps, initial=learner.step, unit="step", disable=None
                                            if processes.first else True) as bar:
-        for images, alphas in batches(source, learner.step, plan.steps, workers):
+        for images, alphas in echoed(source, plan, learner.step, workers, processes.device, processes.rank):
             learner.rate, learner.weights = plan.rate_at(learner.step), plan.weights_at(learner.step)
             learner.learn(images, alphas)
             bar.update()

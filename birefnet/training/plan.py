@@ -104,6 +104,7 @@ class Plan:
     steps: int
     task: str = "general"
     batch: int = 4                                 # pictures per step, of all processes together
+    echo: int = 1                                  # times that each is learnt from, about; divides batch: data/echo.py
     rate: float = 1e-5                             # learning rate, at its peak
     warm_up: int = 0                               # steps in which the rate rises to it
     cosine: bool = False                           # falls along a cosine then; else it stays
@@ -115,6 +116,11 @@ class Plan:
     dtype: str = "fp32"                            # of autocast
     accumulate: int = 1
     seed: int = 0
+
+    @property
+    def new(self) -> int:
+        """Pictures per step that were not learnt from before."""
+        return self.batch // self.echo
 
     def phase_at(self, step: int) -> Phase:
         """The phase whose share of the steps holds this one; the last also what rounding left over."""

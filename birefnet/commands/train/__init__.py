@@ -77,6 +77,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                       help="share of DATA that is measured on instead of learnt from (default: 0.1, at most 16)")
     data.add_argument("--skip-bad", action="store_true",
                       help="leave out files that cannot be used, instead of stopping")
+    data.add_argument("--echo", type=_count, metavar="N",
+                      help="with --recipe nano, learn from each composite about N times, moved and tinted anew: for GPUs, "
+                           "which learn faster than the processor makes them (default: 1)")
     data.add_argument("--renders", type=int, default=1000, metavar="N",
                       help="rendered pictures of people, birds, things and flowers in a new cache of --recipe nano "
                            "(default: %(default)s)")

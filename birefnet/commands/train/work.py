@@ -78,6 +78,8 @@ def from_folder(args: argparse.Namespace, run: RunFolder, processes: Processes) 
     """A run on pairs of files."""
     if any(phase.pictures for phase in args.phase or ()):
         raise CommandError("--phase with DATA of its own is for --recipe nano")
+    if args.echo:
+        raise CommandError("--echo is for --recipe nano, whose pictures are made anew for each step")
     beginning = begin(args.init or INCLUDED, args.build, args.seed)
     backgrounds = picture_files(args.backgrounds) if args.backgrounds else []
     data = gather(args.data, args.validate, args.hold_out, args.skip_bad, args.seed, run.checked, usual_workers(),
@@ -152,6 +154,8 @@ def planned(args: argparse.Namespace, plan: Plan, processes: Processes, own: Siz
         raise CommandError(f"the shares of --phase add up to {sum(phase.share for phase in plan.phases):g}; expected 1")
     if plan.batch % processes.count:
         raise CommandError(f"--batch {plan.batch} cannot be shared by {processes.count} processes alike")
+    if plan.batch // processes.count % plan.echo:
+        raise CommandError(f"--echo {plan.echo} does not divide the batch of a process, {plan.batch // processes.count}")
     return plan
 
 
