@@ -81,8 +81,9 @@ def bilinear_rows(dy: Tensor, dx: Tensor, modulation: Tensor, run: slice, side: 
     tap = torch.arange(side**2, device=dy.device)
     image, y, x = position // (rows * width), first_row + position // width % rows, position % width
     # One pixel out all is zero, and stays so farther out; the limit also makes wild offsets (and NaN) valid places.
-    y = (dy + y[:, None] + (tap // side - side // 2)).nan_to_num(-1.0).clamp(-1.0, height)
-    x = (dx + x[:, None] + (tap % side - side // 2)).nan_to_num(-1.0).clamp(-1.0, width)
+    # Whole numbers first: one rounding, as in torchvision and in the Triton kernel.
+    y = (dy + (y[:, None] + (tap // side - side // 2))).nan_to_num(-1.0).clamp(-1.0, height)
+    x = (dx + (x[:, None] + (tap % side - side // 2))).nan_to_num(-1.0).clamp(-1.0, width)
     top, left = y.floor().clamp_(max=height - 1), x.floor().clamp_(max=width - 1)
     pitch = width + 2
     first = (top.int() + 1) * pitch + (left.int() + 1) + (image * ((height + 2) * pitch)).int()[:, None]

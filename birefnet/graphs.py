@@ -78,6 +78,7 @@ class Graphs:
             self.recording = record(model, x, key)
         except RuntimeError as error:
             torch.cuda.set_stream(stream)  # a recording that breaks off leaves its own stream the current one
+            revive_random_numbers(x.device)
             if isinstance(error, torch.cuda.OutOfMemoryError):
                 self.last = None  # there may be more memory for a later pass
             else:
@@ -132,6 +133,15 @@ def tables_of(model: nn.Module, x: Tensor) -> list[Tensor]:
         model(x)
     known = {address(x), *(address(holder[name]) for holder, name, _ in held_by(model))}
     return [tensor for place, tensor in reads.found.items() if place not in known]
+
+
+def revive_random_numbers(device: torch.device) -> None:
+    """After a recording that broke off, PyTorch's generator still waits for its end, and whoever draws from it in this
+    process gets "Offset increment outside graph capture encountered unexpectedly". A copy, at the same place of the same
+    sequence, does not wait."""
+    generator = torch.cuda.default_generators[device.index or 0]
+    if hasattr(generator, "graphsafe_set_state"):
+        generator.graphsafe_set_state(generator.clone_state())
 
 
 def record(model: nn.Module, x: Tensor, key: tuple) -> Recording:

@@ -1,4 +1,4 @@
-"""Recorded passes: what can be known of them without CUDA, where nothing is recorded. (With CUDA: tests/gpu.)"""
+"""Recorded passes: what can be known of them without CUDA, where nothing is recorded. (With CUDA: test_cuda.py.)"""
 
 import copy
 
