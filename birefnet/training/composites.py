@@ -16,15 +16,15 @@ from .nano.cache import Pictures
 from .nano.composite import pair
 from .plan import Phase, Plan, Size
 
-# The build of weights/birefnet-nano.safetensors: PVT v2 b0 with narrower MLPs, plain ASPP, residual decoder blocks.
-NANO = Config(family="pvt_v2", widths=(32, 64, 160, 256), depths=(2, 2, 2, 2), heads=(1, 2, 5, 8),
+# The build of weights/birefnet-nano.safetensors: PVT v2 b0 with narrower MLPs and four more blocks in its third stage,
+# plain ASPP, residual decoder blocks.
+NANO = Config(family="pvt_v2", widths=(32, 64, 160, 256), depths=(2, 2, 6, 2), heads=(1, 2, 5, 8),
               multi_scale="none", attention="plain", inner=64, branch=48, patch_inner=16, residual=True,
               size=(320, 320), task="Anything simple: quick cut-outs")
 METADATA = {"birefnet.name": "birefnet-nano", "birefnet.license": "GPL-3.0"}  # the pictures ask for it: weights/LICENSE
-GAIN = 1.5         # of exported logits: after so short a training they are timid; 2 costs bfloat16 its precision
-PLAN = Plan(steps=2650, batch=8, rate=5e-4, warm_up=100, cosine=True, optimizer="muon", final=0.0, dtype="bf16",
-            phases=(Phase(0.5, Size.fixed(224, 224)), Phase(0.4, Size.fixed(288, 288)),
-                    Phase(0.1, Size.fixed(320, 320))))
+PLAN = Plan(steps=2400, batch=96, rate=1e-3, warm_up=100, cosine=True, optimizer="muon", final=0.0, dtype="bf16",
+            phases=(Phase(0.45, Size.fixed(224, 224)), Phase(0.25, Size.fixed(288, 288)),
+                    Phase(0.3, Size.fixed(320, 320))))
 
 
 class Composites:
@@ -61,19 +61,10 @@ def without_dropout(model: BiRefNet) -> BiRefNet:
 
 
 def exported(model: BiRefNet) -> BiRefNet:
-    """A copy as it is stored: surer, and the backbone in numbers that bfloat16 holds too. Most of what a matte in that
-    format strays by comes from rounding these; the decoder's are composed with batch norms first, so it gains nothing."""
-    model = surer(model)
+    """A copy as it is stored: the backbone in numbers that bfloat16 holds too. Most of what a matte in that format strays
+    by comes from rounding these; the decoder's are composed with batch norms first, so it gains nothing."""
+    model = copy.deepcopy(model)
     with torch.no_grad():
         for values in model.bb.parameters():
             values.copy_(values.bfloat16())
-    return model
-
-
-def surer(model: BiRefNet, gain: float = GAIN) -> BiRefNet:
-    """A copy whose logits are `gain` times as large: the same outline at 0.5, with less haze on either side."""
-    model = copy.deepcopy(model)
-    with torch.no_grad():
-        for values in model.decoder.conv_out1.parameters():
-            values *= gain
     return model

@@ -28,7 +28,7 @@ def test_the_rate_stays_unless_asked():
 
 
 def test_sizes_grow_with_the_run():
-    assert [NANO_PLAN.size_at(step)[0] for step in (0, 1324, 1325, 2384, 2385, 2649)] == [224, 224, 288, 288, 320, 320]
+    assert [NANO_PLAN.size_at(step)[0] for step in (0, 1079, 1080, 1679, 1680, 2399)] == [224, 224, 288, 288, 320, 320]
 
 
 def test_the_last_phase_takes_what_rounding_leaves():
@@ -39,7 +39,7 @@ def test_the_last_phase_takes_what_rounding_leaves():
 def test_the_last_tenth_goes_without_cross_entropy():
     plan = Plan(steps=50, task="dis")
     assert [("bce" in plan.weights_at(step)) for step in (0, 44, 45, 49)] == [True, True, False, False]
-    assert plan.weights_at(0) == WEIGHTS["dis"] and "bce" in NANO_PLAN.weights_at(2649)
+    assert plan.weights_at(0) == WEIGHTS["dis"] and "bce" in NANO_PLAN.weights_at(2399)
 
 
 @pytest.mark.parametrize("text, lowest, highest, single", [

@@ -126,8 +126,6 @@ def from_cache(args: argparse.Namespace, run: RunFolder, processes: Processes) -
         validation = gather(args.validate, None, 0, args.skip_bad, args.seed, run.checked, usual_workers(),
                             processes).pairs
     model = composites.without_dropout(beginning.model)
-    if init != SCRATCH:  # as it was before its own export
-        model = composites.surer(model, 1 / composites.GAIN)
     source = composites.Composites(args.data, plan, processes.rank, processes.count)
     settings = {"recipe": args.recipe, **plan.describe(), "init": init, "data": str(args.data.resolve()),
                 "held_out": len(validation) or None}

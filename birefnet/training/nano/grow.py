@@ -13,12 +13,12 @@ from pathlib import Path
 
 from ... import checkpoint
 from ...network import BiRefNet
+from ..composites import NANO
 
-DEPTHS = (2, 2, 6, 2)  # more where a pixel is a sixteenth of the picture's side, and sees all of it
 LAST = re.compile(r"\.(attn\.proj|mlp\.fc2)\.(weight|bias)$")
 
 
-def grown(model: BiRefNet, depths: tuple[int, ...] = DEPTHS) -> BiRefNet:
+def grown(model: BiRefNet, depths: tuple[int, ...] = NANO.depths) -> BiRefNet:
     """The PVT v2 build `model` with `depths` blocks a stage, at least as many as it has; its logits are the same.
 
     Raises ValueError for fewer blocks.
