@@ -104,7 +104,6 @@ class Plan:
     steps: int
     task: str = "general"
     batch: int = 4                                 # pictures per step, of all processes together
-    echo: int = 1                                  # times that each is learnt from, about; divides batch: data/echo.py
     rate: float = 1e-5                             # learning rate, at its peak
     warm_up: int = 0                               # steps in which the rate rises to it
     cosine: bool = False                           # falls along a cosine then; else it stays
@@ -116,6 +115,7 @@ class Plan:
     dtype: str = "fp32"                            # of autocast
     accumulate: int = 1
     seed: int = 0
+    echo: int = 1                                  # times that each picture is learnt from, about; divides batch
 
     @property
     def new(self) -> int:

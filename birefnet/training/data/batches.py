@@ -25,12 +25,12 @@ class Source(Protocol):
 
 
 def batches(source: Source, start: int, stop: int, workers: int,
-            device: torch.device = torch.device("cpu")) -> Iterator[tuple[Tensor, Tensor]]:
+            device: str | torch.device = "cpu") -> Iterator[tuple[Tensor, Tensor]]:
     """Images [B,3,h,w] and alphas [B,1,h,w] in 0..1 on `device`, of steps start..stop − 1; without workers they are made
     in this process."""
     loader = DataLoader(_Items(source, start, stop), batch_size=None, num_workers=workers,
                         prefetch_factor=AHEAD if workers else None, worker_init_fn=_begin,
-                        pin_memory=device.type == "cuda")
+                        pin_memory=torch.device(device).type == "cuda")
     for images, alphas in loader:  # as bytes to the device: a quarter of what floats are
         yield tuple(x.to(device, non_blocking=True).float() / 255 for x in (images, alphas))
 

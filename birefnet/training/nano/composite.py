@@ -604,7 +604,8 @@ def soft_spot(rng: Rng, size: int) -> np.ndarray:
 
 
 def blur(image: np.ndarray, radius: float) -> np.ndarray:
-    """`radius` in pixels is the Gaussian's standard deviation; wide ones are computed at a half or a quarter of the size."""
+    """`radius` in pixels is the Gaussian's standard deviation; wide ones are computed at a half or a quarter of the
+    size."""
     picture = Image.fromarray(as_bytes(image))
     factor = 1 if radius < 4 else 2 if radius < 8 else 4
     if factor == 1:
