@@ -14,7 +14,7 @@ from birefnet.evaluation.pairs import Pair, find_pairs
 from birefnet.inference import fitted
 from birefnet.pictures import read
 from birefnet.training.data import augment
-from birefnet.training.data.batches import batches
+from birefnet.training.data.echo import echoed
 from birefnet.training.data.folder import Folder
 from birefnet.training.data.sample import sample
 from birefnet.training.plan import AUGMENTATIONS, Phase, Plan, Size
@@ -23,7 +23,7 @@ PLAN = Plan(steps=6, batch=4, phases=(Phase(1.0, Size.fixed(64, 96)),), augmenta
 
 
 def learnt(folder: Path, plan: Plan = PLAN, workers: int = 0, start: int = 0, **options) -> list:
-    return list(batches(Folder(find_pairs(folder), plan, **options), start, plan.steps, workers))
+    return list(echoed(Folder(find_pairs(folder), plan, **options), plan, start, workers, torch.device("cpu")))
 
 
 def same(one: list, other: list) -> bool:

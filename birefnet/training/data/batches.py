@@ -26,13 +26,19 @@ class Source(Protocol):
 
 def batches(source: Source, start: int, stop: int, workers: int,
             device: str | torch.device = "cpu") -> Iterator[tuple[Tensor, Tensor]]:
-    """Images [B,3,h,w] and alphas [B,1,h,w] in 0..1 on `device`, of steps start..stop − 1; without workers they are made
-    in this process."""
+    """Images [B,3,h,w] and alphas [B,1,h,w], uint8, on `device`, of steps start..stop − 1; without workers they are made in
+    this process."""
     loader = DataLoader(_Items(source, start, stop), batch_size=None, num_workers=workers,
                         prefetch_factor=AHEAD if workers else None, worker_init_fn=_begin,
                         pin_memory=torch.device(device).type == "cuda")
-    for images, alphas in loader:  # as bytes to the device: a quarter of what floats are
-        yield tuple(x.to(device, non_blocking=True).float() / 255 for x in (images, alphas))
+    for images, alphas in loader:
+        yield images.to(device, non_blocking=True), alphas.to(device, non_blocking=True)
+
+
+def in_unit(pair: Item) -> tuple[Tensor, Tensor]:
+    """uint8 images and alphas as float32 in 0..1."""
+    images, alphas = pair
+    return images.float() / 255, alphas.float() / 255
 
 
 class _Items(Dataset):

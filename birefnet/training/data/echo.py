@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..plan import Plan
-from .batches import Source, batches
+from .batches import Item, Source, batches, in_unit
 
-POOL = 64  # steps whose pictures are kept, on the device
+POOL = 64  # steps whose pictures are kept, as bytes on the device
 
 
 def echoed(source: Source, plan: Plan, start: int, workers: int, device: torch.device,
@@ -27,18 +27,19 @@ def echoed(source: Source, plan: Plan, start: int, workers: int, device: torch.d
     They depend on source, plan, rank and step only: a run that goes on makes the pictures of the last POOL steps again.
     """
     if plan.echo == 1:
-        yield from batches(source, start, plan.steps, workers, device)
+        yield from map(in_unit, batches(source, start, plan.steps, workers, device))
         return
-    pool: deque[tuple[Tensor, Tensor]] = deque(maxlen=POOL)
+    pool: deque[Item] = deque(maxlen=POOL)
     first = max(0, start - POOL)
     for step, new in enumerate(batches(source, first, plan.steps, workers, device), first):
         if step >= start:
             rng = np.random.default_rng([plan.seed, 3, rank, step])
-            yield tuple(map(torch.cat, zip(new, moved(drawn(rng, [*pool, new], len(new[0]) * (plan.echo - 1)), rng))))
+            old = moved(in_unit(drawn(rng, [*pool, new], len(new[0]) * (plan.echo - 1))), rng)
+            yield tuple(map(torch.cat, zip(in_unit(new), old)))
         pool.append(new)
 
 
-def drawn(rng: np.random.Generator, pool: list[tuple[Tensor, Tensor]], count: int) -> tuple[Tensor, Tensor]:
+def drawn(rng: np.random.Generator, pool: list[Item], count: int) -> Item:
     """`count` pictures of the last step's size; of the last step itself only where there are no others."""
     pool = [pair for pair in pool if pair[0].shape[2:] == pool[-1][0].shape[2:]]
     pool = pool[:-1] or pool
