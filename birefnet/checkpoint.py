@@ -158,6 +158,16 @@ def save(model: BiRefNet, path: str | os.PathLike, metadata: Mapping[str, str] |
     write_safetensors(path, state, entries)
 
 
+def ancestry(path: Path, name: str | None = None, license: str | None = None) -> dict[str, str]:
+    """Metadata that a checkpoint made from this one should hold too: what it was made from, and the licence.
+
+    name, license: what a catalog says of the file; a licence in the file itself counts more. Raises CheckpointError
+    where it is no checkpoint.
+    """
+    license = open_file(path).metadata.get("birefnet.license") or license
+    return {"birefnet.base": name or path.name} | ({"birefnet.license": license} if license else {})
+
+
 def warn_if_folded(model: BiRefNet) -> None:
     """Some repackaged files carry the ImageNet normalisation inside the first convolution; feeding those normalised
     images spoils the matte.

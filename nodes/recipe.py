@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .. import birefnet
+from .. import birefnet, weights
+from ..birefnet import checkpoint
 from .model import BiRefModel
 
 Stack = tuple[tuple["Path | birefnet.Adapter", float], ...]
@@ -22,13 +23,22 @@ _loaded: weakref.WeakValueDictionary[tuple, BiRefModel] = weakref.WeakValueDicti
 
 @dataclass(frozen=True)
 class Recipe:
-    """`source`: a checkpoint's file, or the tensors of one that is in no file; `options` are those of birefnet.load."""
+    """`source`: a checkpoint's file, or the tensors of one that is in no file, whose `told_ancestry` the file would hold;
+    `options` are those of birefnet.load."""
 
     source: Path | Mapping[str, Tensor]
     options: Mapping[str, object]
     device: torch.device
     dtype: torch.dtype
     adapters: Stack = ()
+    told_ancestry: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def ancestry(self) -> dict[str, str]:
+        """Metadata for a checkpoint made from this one: what it comes from, and the licence."""
+        if not isinstance(self.source, Path):
+            return dict(self.told_ancestry)
+        row = weights.match(self.source)
+        return checkpoint.ancestry(self.source, row and row.name, row and row.license)
 
     def with_adapter(self, adapter: Path | birefnet.Adapter, strength: float) -> Recipe:
         return dataclasses.replace(self, adapters=(*self.adapters, (adapter, strength)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .catalog import CATALOG, NANO, Entry, entry, match, settings
+from .catalog import CATALOG, NANO, Entry, entry, match, non_commercial, settings
 from .fetch import FetchError, fetch
 from .find import ADAPTERS, FOLDERS, NotFound, find, folders, local
 from .names import fault, quoted
@@ -26,6 +26,7 @@ __all__ = [
     "local_adapters",
     "match",
     "new_file",
+    "non_commercial",
     "quoted",
     "settings",
 ]

@@ -113,6 +113,11 @@ def match(path: str | Path) -> Entry | None:
     return _NAMES.get(f"{folder}/{stem}") or _NAMES.get(folder if stem in _PLAIN else stem)
 
 
+def non_commercial(license: str) -> bool:
+    """Whether checkpoints of this licence, named as in the catalog, are not for commercial use."""
+    return any(row.non_commercial and row.license == license for row in CATALOG)
+
+
 def settings(source: Entry | str | Path) -> dict[str, object]:
     """Keyword arguments for `birefnet.load` from the row of a file, a name or an entry; {} for an unknown file.
 

@@ -55,7 +55,7 @@ def survey(data: Path) -> Found:
     if not data.is_dir():
         raise DataError(f"{data}: expected a folder with the pictures in im/ and their masks in gt/")
     sets = [folder for folder in (data, *sorted(path for path in data.rglob("*") if path.is_dir()))
-            if _folder(folder, PICTURES) and _folder(folder, TRUTHS)]
+            if not of_the_system(folder, data) and _folder(folder, PICTURES) and _folder(folder, TRUTHS)]
     found = Found([], [], [])
     for folder in sets:
         for whole, part in zip(found, _survey_of_set(data, folder)):
@@ -81,7 +81,13 @@ def _survey_of_set(data: Path, folder: Path) -> Found:
 
 def _picture_files(folder: Path) -> list[Path]:
     readable = suffixes()
-    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in readable]
+    return [path for path in sorted(folder.iterdir())
+            if path.suffix.lower() in readable and not of_the_system(path, folder)]
+
+
+def of_the_system(path: Path, below: Path) -> bool:
+    """Whether a path is hidden, or what macOS adds to zip files: `._cat.jpg`, `__MACOSX/`; as seen from a folder."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(below).parts)
 
 
 def _folder(parent: Path, names: tuple[str, ...]) -> Path | None:

@@ -19,6 +19,7 @@ import torch
 
 from ..evaluation.report import write_whole
 from ..whole import part_of
+from .plan import Plan
 
 
 class OtherRun(ValueError):
@@ -37,7 +38,8 @@ class RunFolder:
         others."""
         settings = json.loads(json.dumps(settings))
         if self.state.exists() and self.settings.exists():
-            earlier = json.loads(self.settings.read_text(encoding="utf-8"))
+            # a setting that an older version did not have yet is as if at its default
+            earlier = Plan(steps=1).describe() | json.loads(self.settings.read_text(encoding="utf-8"))
             changed = [key for key in {**earlier, **settings} if earlier.get(key) != settings.get(key)]
             if changed:
                 told = "; ".join(f"{key} was {earlier.get(key)}, now {settings.get(key)}" for key in changed)

@@ -39,7 +39,8 @@ def unpack(frame: VideoFrame, colour: Colour) -> Tensor:
         pixels = frame.to_ndarray(format=name)
         return torch.from_numpy(pixels.astype(np.float32) / np.iinfo(pixels.dtype).max)
     if not _planar(kind):  # nv12, yuyv422, p010le, big endian: other orders of the same samples
-        frame = frame.reformat(format="yuv444p" if bits == 8 else "yuv444p16le")
+        alpha = "a" if any(part.is_alpha for part in kind.components) else ""
+        frame = frame.reformat(format=f"yuv{alpha}444p" if bits == 8 else f"yuv{alpha}444p16le")
         kind, bits = frame.format, frame.format.components[0].bits
     return to_rgb([_plane(frame, i, bits) for i in range(len(kind.components))], bits, colour)
 

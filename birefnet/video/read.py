@@ -66,7 +66,8 @@ class Clip(Protocol):
 
 
 class File:
-    """A clip from a file; a context manager. Rotation is applied, times are the file's own, from 0.
+    """A clip from a file; a context manager. Rotation is applied, pictures are as large as the first, times are the
+    file's own, from 0.
 
     start, duration: a part of it, in seconds; duration 0 means to the end. Raises `VideoError` where there is no
     picture in it, or where it ends before its header says.
@@ -124,7 +125,7 @@ class File:
         header = self._container.start_time
         self._origin = start or min(time, Fraction(header or 0, pyav().time_base))
         self.colour = colour_of(frame, self._stream)
-        self.height, self.width = frame.height, frame.width
+        self.height, self.width = self._stored = frame.height, frame.width
         self.aspect = self._stream.sample_aspect_ratio or Fraction(1)
         self._turn = orientation(frame)
         if self._turn[0] == 0:
@@ -133,6 +134,8 @@ class File:
 
     def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
         for time, frame in self._pictures:
+            if (frame.height, frame.width) != self._stored:  # joined files, calls over a network: one size for all
+                frame = frame.reformat(width=self._stored[1], height=self._stored[0], interpolation="BICUBIC")
             yield time - self._origin, turned(unpack(frame, self.colour), self._turn)
 
     def sound(self) -> sound.Source | None:

@@ -13,14 +13,14 @@ from torch import Tensor
 from .library import pyav
 
 if TYPE_CHECKING:
-    from av import AudioStream
+    from av import AudioFrame, AudioStream
     from av.container import InputContainer, OutputContainer
     from av.packet import Packet
 
 log = logging.getLogger(__name__)
 
 BLOCK = 8192         # samples of a waveform that are handed over at a time
-OPUS_RATE = 48_000   # the only one that all players of Opus know
+USUAL_RATE = 48_000  # every encoder and player takes it; for Opus it is the only one that all players know
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 
 
@@ -66,7 +66,7 @@ class Recorded:
         tracks = {}
         for stream in container.streams.audio:
             try:
-                if stream.codec_context.name in kinds.copied:
+                if stream.codec_context.codec.canonical_name in kinds.copied:  # .name is the decoder's: mp3float
                     tracks[stream] = Copy(output.add_stream_from_template(stream), self.origin)
                 else:
                     tracks[stream] = Encode(output, kinds.encoder, stream, self.origin)
@@ -92,16 +92,17 @@ class Recorded:
 
 
 class Copy:
-    """Packets as they are, on the new clock."""
+    """Packets as they are, on the new clock; their times grow, as containers want them to."""
 
     def __init__(self, stream: AudioStream, origin: Fraction) -> None:
-        self.stream, self.origin = stream, origin
+        self.stream, self.origin, self.last = stream, origin, None
 
     def packets(self, packet: Packet) -> list[Packet]:
         shift = round(self.origin / packet.time_base)
         packet.stream = self.stream
-        packet.pts -= shift
-        packet.dts = packet.pts if packet.dts is None else packet.dts - shift
+        pts, dts = packet.pts - shift, (packet.pts if packet.dts is None else packet.dts) - shift
+        self.last = dts if self.last is None else max(dts, self.last + 1)
+        packet.pts, packet.dts = max(pts, self.last), self.last
         return [packet]
 
     def rest(self) -> list[Packet]:
@@ -109,10 +110,14 @@ class Copy:
 
 
 class Encode:
-    """Decoded, and encoded with another codec; the encoder brings it to its own rate and sample format."""
+    """Decoded, and encoded with another codec; the encoder brings it to its own rate and sample format.
+
+    Times are counted in samples, and never run back: those of some files (AVI) are rounded to packets, which encoders
+    refuse.
+    """
 
     def __init__(self, output: OutputContainer, encoder: str, stream: AudioStream, origin: Fraction) -> None:
-        self.origin = origin
+        self.origin, self.end = origin, None
         context = stream.codec_context
         self.stream = new_track(output, encoder, context.sample_rate, context.layout.nb_channels)
 
@@ -120,11 +125,19 @@ class Encode:
         made = []
         try:
             for frame in packet.decode():
-                frame.pts = None if frame.pts is None else frame.pts - round(self.origin / frame.time_base)
-                made += self.stream.encode(frame)
+                made += self.stream.encode(self.placed(frame))
         except pyav().error.InvalidDataError:
             log.warning("BiRef: a damaged piece of the sound was left out")
         return made
+
+    def placed(self, frame: AudioFrame) -> AudioFrame:
+        tick = Fraction(1, frame.sample_rate)
+        start = None if frame.pts is None else round((frame.pts * frame.time_base - self.origin) / tick)
+        if self.end is not None:
+            start = self.end if start is None else max(start, self.end)
+        frame.pts, frame.time_base = start, tick
+        self.end = None if start is None else start + frame.samples
+        return frame
 
     def rest(self) -> list[Packet]:
         return self.stream.encode(None)
@@ -152,8 +165,9 @@ class Waveform:
 
 
 def new_track(output: OutputContainer, encoder: str, rate: int, channels: int) -> AudioStream:
-    return output.add_stream(encoder, rate=OPUS_RATE if encoder == "libopus" else rate,
-                             layout=LAYOUTS.get(channels, "stereo"))
+    """A track at the sound's own rate, where the encoder knows it."""
+    kept = encoder != "libopus" and rate in pyav().Codec(encoder, "w").audio_rates
+    return output.add_stream(encoder, rate=rate if kept else USUAL_RATE, layout=LAYOUTS.get(channels, "stereo"))
 
 
 def timed(packets: Iterable[Packet]) -> Iterator[tuple[float, Packet]]:

@@ -23,6 +23,8 @@ PATIENCE = 600.0  # seconds that a server may be away, or need for one picture
 
 def main(server: str, photo: str, folder: str, workflow: str = str(Path(__file__).with_name("remove-background.json"))
          ) -> None:
+    if not server:
+        raise SystemExit("expected the server's HOST:PORT, got nothing; is there a line for each job in the list?")
     target = Path(folder) / f"{Path(photo).stem}.png"
     graph = json.loads(Path(workflow).read_text(encoding="utf-8"))
     graph["photo"]["inputs"]["image"] = upload(server, Path(photo))

@@ -196,6 +196,13 @@ def test_published_layouts_are_known(tmp_path, folders):
     assert find_pairs(tmp_path / "P3M-500-NP")[0].name == "p_1"
 
 
+def test_what_macos_puts_beside_pictures_is_none(tmp_path):
+    for name in ("set/im/a.png", "set/gt/a.png", "set/im/._a.png", "set/gt/._a.png", "__MACOSX/set/im/a.png",
+                 "__MACOSX/set/gt/a.png", ".Trashes/im/b.png", ".Trashes/gt/b.png"):
+        write(tmp_path / ".hidden above" / name, np.zeros((4, 4), np.uint8))
+    assert [pair.name for pair in find_pairs(tmp_path / ".hidden above")] == ["set/a"]
+
+
 def test_a_trimaps_unknown_band_is_where_matting_errors_count(tmp_path):
     truth = np.zeros((40, 40), np.uint8)
     truth[:, 20:] = 255

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from host import iou, values
 from PIL import Image
+from safetensors import safe_open
 from workflow import load, node
 
 SIDE = 96
@@ -123,6 +124,16 @@ def test_everything_may_learn_and_is_saved_as_a_checkpoint(host, pairs, unseen):
         "BiRefFinetune", model=["tune", 0], image=["pairs", 0], mask=["pairs", 1], **LESSON | {"steps": 1})})
     assert (host.elsewhere / "mine-2.safetensors").is_file()
     assert (host.elsewhere / "adapters" / "mine.safetensors").is_file()
+
+
+def test_a_saved_checkpoint_keeps_the_licence_of_the_one_it_was_made_from(host, pairs):
+    """Also by way of one that was not saved."""
+    again = LESSON | {"what": "all", "steps": 1, "save_as": "descendant"}
+    host.run(taught(pairs, what="all", steps=1) | {"more": node(
+        "BiRefFinetune", model=["tune", 0], image=["pairs", 0], mask=["pairs", 1], **again)})
+    with safe_open(host.elsewhere / "descendant.safetensors", "pt") as file:
+        told = file.metadata()
+    assert (told["birefnet.license"], told["birefnet.base"]) == ("GPL-3.0", "birefnet-nano")
 
 
 def test_an_interrupt_stops_it_at_once_and_nothing_is_saved(host, pairs):

@@ -31,6 +31,11 @@ def test_a_photograph_comes_back_as_its_cutout(host, tmp_path):
     assert found.mode == "RGBA" and np.array_equal(np.asarray(found), np.asarray(expected))
 
 
+def test_without_a_server_it_ends_at_once(tmp_path):
+    done = one_picture("", PHOTO, tmp_path / "out")
+    assert done.returncode == 1 and "expected the server's HOST:PORT" in done.stderr
+
+
 def test_what_the_server_says_is_passed_on(host, tmp_path):
     server = host.address.removeprefix("http://")
     (tmp_path / "bad.jpg").write_text("not a picture")

@@ -164,6 +164,15 @@ def test_other_settings_do_not_go_on_with_a_run(trained, pairs, tiny, capsys):
     assert (trained / "state.pt").read_bytes() == before
 
 
+def test_a_run_of_a_version_with_fewer_settings_goes_on(trained, pairs, tiny, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    settings = json.loads((run / "settings.json").read_text())
+    del settings["echo"]
+    (run / "settings.json").write_text(json.dumps(settings))
+    assert train(pairs, run, "--init", tiny, "--steps", 30, "--hold-out", 0.2) == 0
+    assert_same_weights(trained, run)
+
+
 def test_bad_data_stop_the_run_before_it_begins_and_can_be_left_out(pairs, tiny, tmp_path, capsys):
     data = shutil.copytree(pairs, tmp_path / "data")
     (data / "gt/03.png").unlink()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from clips import pictures, set_display_matrix, write
+from PIL import Image
 
 from birefnet import video
 
@@ -127,6 +128,29 @@ def test_alpha_comes_back(tmp_path, kind):
     with video.File(path) as again:
         (_, seen), = again
     torch.testing.assert_close(seen, picture, atol=0.03 if kind == "vp9" else 0.01, rtol=0)
+
+
+def test_grey_with_alpha_keeps_its_alpha(tmp_path):
+    ramp = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (48, 1))
+    picture = Image.fromarray(np.stack([np.full_like(ramp, 100), ramp], -1), "LA")
+    picture.save(tmp_path / "grey.apng", "PNG", save_all=True, append_images=[picture])
+    with video.File(tmp_path / "grey.apng") as clip:
+        pixels = [picture for _, picture in clip]
+    for picture in pixels:
+        torch.testing.assert_close(picture[..., 3], torch.from_numpy(ramp) / 255, atol=3e-3, rtol=0)
+        torch.testing.assert_close(picture[..., :3], torch.full((48, 64, 3), 100 / 255), atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize("sizes", [((48, 64), (64, 96)), ((64, 96), (48, 64))])
+def test_pictures_of_another_size_become_as_large_as_the_first(tmp_path, sizes):
+    """Joined files, calls over a network."""
+    parts = [write(tmp_path / f"{size[0]}.h264", pictures(5, *size)).read_bytes() for size in sizes]
+    (tmp_path / "joined.h264").write_bytes(b"".join(parts))
+    with video.File(tmp_path / "joined.h264") as clip:
+        shown = torch.stack([picture for _, picture in clip])
+        assert shown.shape == (10, *sizes[0], 3) == (10, clip.height, clip.width, 3)
+    centre = shown[:, sizes[0][0] // 2, sizes[0][1] // 2].mean(-1) * 255
+    assert (((centre - 40) / 10).round().tolist()) == [0, 1, 2, 3, 4] * 2
 
 
 def test_pictures_in_memory():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from clips import frames, frequency, pictures, planes, sine, write
 from PIL import Image
 
 from birefnet import video
+from birefnet.video.sound import Kinds
 
 UNEVEN = [0, 1000, 1500, 5000, 5001, 9000]  # in ticks of 1/10000 s
 
@@ -90,6 +92,38 @@ def test_other_sound_is_encoded_anew(tmp_path, sound, kind):
         assert track.codec_context.name == ("opus" if kind == "vp9" else "aac")
         assert float(container.duration / 1e6) == pytest.approx(1.0, abs=0.06)
     assert frequency(result) == pytest.approx(440, abs=3)
+
+
+@pytest.mark.parametrize("name", ["in.avi", "in.mkv", "in.mp4"])
+@pytest.mark.parametrize("kind", ["h264", "prores"])
+def test_mp3_is_copied(tmp_path, name, kind):
+    """FFmpeg's decoder of it is called mp3float; in an AVI its times are rounded."""
+    source = write(tmp_path / name, pictures(25), sound="libmp3lame", seconds=1.0,
+                   codec="mpeg4" if name.endswith("avi") else "libx264")
+    result = copied(source, named(tmp_path, kind), kind)
+    assert [data for _, data in packets(result, "audio")] == [data for _, data in packets(source, "audio")]
+    assert frequency(result) == pytest.approx(440, abs=3)
+
+
+def test_sound_whose_times_run_back_is_encoded_all_the_same(tmp_path, monkeypatch):
+    """As in an AVI with MP3 that AAC has to replace."""
+    source = write(tmp_path / "in.avi", pictures(25), sound="libmp3lame", seconds=1.0, codec="mpeg4")
+    monkeypatch.setitem(video.FORMATS, "h264", replace(video.FORMATS["h264"], sound=Kinds(frozenset(), "aac")))
+    result = copied(source, tmp_path / "out.mp4", "h264")
+    times = [time for time, _ in packets(result, "audio")]
+    assert np.diff(times).min() > 0 and times[-1] == pytest.approx(1.0, abs=0.1)
+    assert frequency(result) == pytest.approx(440, abs=3)
+
+
+@pytest.mark.parametrize("rate", [192_000, 12_345])
+def test_sound_at_any_rate(tmp_path, kind, rate):
+    clip = video.Pictures(torch.rand(25, 16, 16, 3), Fraction(25), torch.from_numpy(sine(1.0, rate))[None], rate)
+    path = named(tmp_path, kind)
+    with video.writing(path, clip, kind) as writer:
+        for time, picture in clip:
+            alpha = torch.ones_like(picture[..., :1])
+            writer.write(time, torch.cat([picture, alpha], -1) if kind != "h264" else picture)
+    assert frequency(path) == pytest.approx(440, abs=3)
 
 
 def test_sound_and_pictures_lie_close_together_in_the_file(tmp_path):

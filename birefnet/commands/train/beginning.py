@@ -10,8 +10,8 @@ import torch
 import weights
 
 from ... import BiRefNet, CheckpointError, Config, load
+from ...checkpoint import ancestry
 from ...published import BACKBONES, config
-from ...tensorfile import open_file
 from ...training.composites import NANO
 from .. import CommandError
 
@@ -47,14 +47,12 @@ def _checkpoint(name: str, seed: int) -> Beginning:
     try:
         path = weights.find(name, weights.folders(), allow_paths=True)
         model = load(path, form="plain", defaults=weights.settings(path))
-        held = open_file(path).metadata
+        row = weights.match(path)
+        metadata = ancestry(path, row and row.name, row and row.license)  # a name is only a hint
     except (CheckpointError, OSError) as error:  # weights.NotFound is an OSError
         raise CommandError(str(error)) from None
     if not model.config.supervision:  # a file without what only training uses
         whole = fresh(replace(model.config, supervision=True), seed)
         whole.load_state_dict(model.state_dict(), strict=False)
         model = whole
-    row = weights.match(path)
-    license = held.get("birefnet.license") or (row.license if row else None)  # a name is only a hint
-    metadata = {"birefnet.base": row.name if row else path.name}
-    return Beginning(model, metadata | ({"birefnet.license": license} if license else {}))
+    return Beginning(model, metadata)

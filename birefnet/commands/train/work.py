@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from ... import BiRefNet, __version__, is_out_of_memory, pictures, precision
-from ...evaluation.pairs import Pair
+from ...evaluation.pairs import Pair, of_the_system
 from ...inference import DYNAMIC_RANGE
 from ...training import composites
 from ...training.data.batches import Source
@@ -175,7 +175,8 @@ def chosen_dtype(asked: str, device: torch.device) -> str:
 
 
 def picture_files(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in pictures.suffixes())
+    found = sorted(path for path in folder.rglob("*")
+                   if path.suffix.lower() in pictures.suffixes() and not of_the_system(path, folder))
     if not found:
         raise CommandError(f"--backgrounds {folder}: no pictures found there")
     return found

@@ -43,4 +43,4 @@ def grown(model: BiRefNet, depths: tuple[int, ...] = NANO.depths) -> BiRefNet:
 
 if __name__ == "__main__":
     source, out = map(Path, sys.argv[1:])
-    checkpoint.save(grown(checkpoint.load(source, form="plain")), out)
+    checkpoint.save(grown(checkpoint.load(source, form="plain")), out, checkpoint.ancestry(source))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
 import birefnet
 from birefnet.training.learner import Learner
@@ -48,3 +49,5 @@ def test_the_command_writes_a_checkpoint_that_loads(tmp_path):
     subprocess.run([sys.executable, "-m", "birefnet.training.nano.grow", nano, tmp_path / "out.safetensors"], cwd=ROOT,
                    check=True)
     assert birefnet.load(tmp_path / "out.safetensors").config.depths == (2, 2, 6, 2)
+    with safe_open(tmp_path / "out.safetensors", "pt") as file:
+        assert file.metadata()["birefnet.license"] == "GPL-3.0"
