@@ -13,10 +13,10 @@ from PIL import Image, ImageFilter
 from .cache import Pictures
 
 Rng = np.random.Generator
-SCENES = 0.42     # share of whole pictures, with the backgrounds that their subjects had
+SCENES = 0.55     # share of whole pictures, with the backgrounds that their subjects had
 NEGATIVES = 0.11  # share without a subject
-PORTRAITS = 0.15  # share of photographs of people among those
-RENDERS = 0.45    # share of rendered people, birds, things and flowers among them
+PORTRAITS = 0.12  # share of photographs of people among those
+RENDERS = 0.6     # share of rendered people, birds, things and flowers among them
 HUMANS = 0.2      # share of photographed people among people; the others are rendered
 
 
@@ -74,8 +74,8 @@ def scene(pictures: Pictures, rng: Rng, size: int) -> tuple[np.ndarray, np.ndarr
 def background(pictures: Pictures, rng: Rng, size: int, empty: bool = False) -> np.ndarray:
     """float32 [size, size, 3] in 0..1; `empty`: nothing in it may be taken for a subject."""
     kind = rng.random()
-    if empty and rng.random() < 0.3:
-        image = regular(rng, size)
+    if empty and rng.random() < 0.4:
+        image = regular(rng, size) if rng.random() < 0.75 else gradient(rng, size)
     elif kind < 0.3:
         kinds = ("photograph",) if empty or rng.random() < 0.4 else ("place", "photograph")
         image = crop(rng, pictures.draw(rng, *kinds)[0], size)
@@ -120,8 +120,8 @@ def crop(rng: Rng, pixels: np.ndarray, size: int) -> np.ndarray:
 
 def gradient(rng: Rng, size: int) -> np.ndarray:
     """Studio backdrops: one colour, or a soft change between two."""
-    one = rng.uniform(0, 1, 3)
-    other = np.clip(one + rng.normal(0, rng.choice([0.02, 0.3]), 3), 0, 1)
+    one = rng.uniform(0, 1, 3) if rng.random() < 0.8 else np.full(3, rng.choice([0.0, 1.0]))  # studios, frames faded out
+    other = np.clip(one + rng.normal(0, rng.choice([0.0, 0.02, 0.3]), 3), 0, 1)
     y, x = np.mgrid[0:1:size * 1j, 0:1:size * 1j].astype(np.float32)
     if rng.random() < 0.5:
         t = np.clip(np.hypot(x - rng.uniform(0.2, 0.8), y - rng.uniform(0.2, 0.8)) * rng.uniform(0.7, 1.6), 0, 1)
