@@ -74,6 +74,7 @@ def load(
             raise
         raise CheckpointError(f"{source}: {error}") from None
     warn_if_folded(model)
+    model.metadata = dict(opened.metadata)
     if cuda_graphs:
         model.graphs = Graphs()
     return model
@@ -158,14 +159,10 @@ def save(model: BiRefNet, path: str | os.PathLike, metadata: Mapping[str, str] |
     write_safetensors(path, state, entries)
 
 
-def ancestry(path: Path, name: str | None = None, license: str | None = None) -> dict[str, str]:
-    """Metadata that a checkpoint made from this one should hold too: what it was made from, and the licence.
-
-    name, license: what a catalog says of the file; a licence in the file itself counts more. Raises CheckpointError
-    where it is no checkpoint.
-    """
-    license = open_file(path).metadata.get("birefnet.license") or license
-    return {"birefnet.base": name or path.name} | ({"birefnet.license": license} if license else {})
+def ancestry(model: BiRefNet, name: str, license: str | None = None) -> dict[str, str]:
+    """Metadata for a checkpoint made from this loaded one: its name, and the licence that its file says, else `license`."""
+    license = model.metadata.get("birefnet.license") or license
+    return {"birefnet.base": name} | ({"birefnet.license": license} if license else {})
 
 
 def warn_if_folded(model: BiRefNet) -> None:

@@ -10,6 +10,8 @@ Channel widths c1..c4 are `Config.channels`; H and W are multiples of 32.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -39,12 +41,14 @@ class BiRefNet(nn.Module):
 
     `form` is "plain" as built here, and "inference" after birefnet.fused.fuse. `graphs`: a birefnet.graphs.Graphs that
     birefnet.matte runs the network through, or None. `budget_bytes`: what the temporaries of one step of the inference
-    form may take beyond the maps that have to be alive (see birefnet.memory); None: what is fastest.
+    form may take beyond the maps that have to be alive (see birefnet.memory); None: what is fastest. `metadata`: what the
+    file that it was loaded from says.
     """
 
     form = "plain"
     graphs: Graphs | None = None
     budget_bytes: int | None = None
+    metadata: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, config: Config) -> None:
         super().__init__()

@@ -167,11 +167,11 @@ def keep(tuned, base: Recipe, file: Path | None) -> Recipe:
         if file:
             tuned.adapter.save(file)
         return base.with_adapter(file or tuned.adapter, 1.0)
-    config, ancestry = tuned.model.config, base.ancestry()
+    config, ancestry = tuned.model.config, base.ancestry(tuned.model)
     if file:
         birefnet.save(tuned.model, file, ancestry, dtype=STORED)
     told = {"patch_order": config.patch_order, "normalize": config.normalize, "size": config.size or "dynamic",
             "multi_scale": config.multi_scale, "heads": config.heads, "cuda_graphs": base.options["cuda_graphs"]}
     tensors = {name: tensor.to("cpu", STORED) for name, tensor in tuned.model.state_dict().items()
                if tensor.is_floating_point()}
-    return Recipe(file or tensors, told, base.device, base.dtype, told_ancestry=ancestry)
+    return Recipe(file or tensors, told, base.device, base.dtype, origin=ancestry)

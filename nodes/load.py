@@ -156,7 +156,7 @@ def state(find: Callable[[], Path]) -> tuple:
 def report(model: BiRefModel, path: Path) -> None:
     """One line in the log, a shorter one on the node: what was recognised and where it runs."""
     dtype = precision.name(model.dtype)
-    license = model.recipe.ancestry().get("birefnet.license", "")
+    license = model.recipe.ancestry(model.network).get("birefnet.license", "")
     licence = f"; licence {license}: not for commercial use" if weights.non_commercial(license) else ""
     log.info("BiRef: %s is %s; runs on %s in %s%s", path, model.network.config.describe(), model.device, dtype, licence)
     size = model.network.config.size

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import birefnet, weights
-from ..birefnet import checkpoint
+from ..birefnet.checkpoint import ancestry
 from .model import BiRefModel
 
 Stack = tuple[tuple["Path | birefnet.Adapter", float], ...]
@@ -23,7 +23,7 @@ _loaded: weakref.WeakValueDictionary[tuple, BiRefModel] = weakref.WeakValueDicti
 
 @dataclass(frozen=True)
 class Recipe:
-    """`source`: a checkpoint's file, or the tensors of one that is in no file, whose `told_ancestry` the file would hold;
+    """`source`: a checkpoint's file, or the tensors of one that is in no file, with the `origin` that its file would tell;
     `options` are those of birefnet.load."""
 
     source: Path | Mapping[str, Tensor]
@@ -31,14 +31,14 @@ class Recipe:
     device: torch.device
     dtype: torch.dtype
     adapters: Stack = ()
-    told_ancestry: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    origin: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
-    def ancestry(self) -> dict[str, str]:
-        """Metadata for a checkpoint made from this one: what it comes from, and the licence."""
+    def ancestry(self, network: birefnet.BiRefNet) -> Mapping[str, str]:
+        """Metadata for a checkpoint made from this recipe's network: what it comes from, and the licence."""
         if not isinstance(self.source, Path):
-            return dict(self.told_ancestry)
+            return self.origin
         row = weights.match(self.source)
-        return checkpoint.ancestry(self.source, row and row.name, row and row.license)
+        return ancestry(network, row.name, row.license) if row else ancestry(network, self.source.name)
 
     def with_adapter(self, adapter: Path | birefnet.Adapter, strength: float) -> Recipe:
         return dataclasses.replace(self, adapters=(*self.adapters, (adapter, strength)))

@@ -132,9 +132,9 @@ class Encode:
 
     def placed(self, frame: AudioFrame) -> AudioFrame:
         tick = Fraction(1, frame.sample_rate)
-        start = None if frame.pts is None else round((frame.pts * frame.time_base - self.origin) / tick)
+        start = self.end if frame.pts is None else round((frame.pts * frame.time_base - self.origin) / tick)
         if self.end is not None:
-            start = self.end if start is None else max(start, self.end)
+            start = max(start, self.end)
         frame.pts, frame.time_base = start, tick
         self.end = None if start is None else start + frame.samples
         return frame

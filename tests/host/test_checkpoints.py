@@ -10,6 +10,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from workflow import load, node, segmented, widgets
 
+import birefnet
+
 NANO = PACK / "weights" / "birefnet-nano.safetensors"
 
 
@@ -49,6 +51,18 @@ def test_a_file_overwritten_while_it_is_loaded_is_read_again(host, dtype):
     assert mask(host, path.name).min() > 0.99
     save_flat(path, -20, dtype)
     assert mask(host, path.name).max() < 0.01
+
+
+@pytest.mark.parametrize("license, told", [("CC BY-NC 4.0", True), ("GPL-3.0", False)])
+def test_a_file_of_any_name_that_says_so_is_not_for_commercial_use(host, license, told):
+    model = birefnet.load(NANO, form="plain")
+    birefnet.save(model, host.base / "models" / "BiRefNet" / "descendant.safetensors", {"birefnet.license": license})
+    workflow = segmented(node("EmptyImage", width=64, height=64, batch_size=1, color=0)) | {
+        "model": load("descendant.safetensors"), "shown": node("MaskPreview", mask=["segment", 0])}
+    before = len(host.log())
+    host.run(workflow)
+    line, = (line for line in host.log()[before:].splitlines() if "descendant.safetensors is " in line)
+    assert (f"licence {license}: not for commercial use" in line) == told
 
 
 def test_a_fine_tune_saved_during_training_runs(host):

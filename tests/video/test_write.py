@@ -21,10 +21,15 @@ UNEVEN = [0, 1000, 1500, 5000, 5001, 9000]  # in ticks of 1/10000 s
 
 def copied(source: Path, path: Path, kind: str, **window: float) -> Path:
     """The source's pictures, opaque, written as `kind`."""
-    with video.File(source, **window) as clip, video.writing(path, clip, kind) as writer:
+    with video.File(source, **window) as clip:
+        return opaque(clip, path, kind)
+
+
+def opaque(clip: video.Clip, path: Path, kind: str) -> Path:
+    with video.writing(path, clip, kind) as writer:
         for time, picture in clip:
-            opaque = torch.ones_like(picture[..., :1])
-            writer.write(time, torch.cat([picture, opaque], -1) if kind != "h264" else picture)
+            alpha = torch.ones_like(picture[..., :1])
+            writer.write(time, torch.cat([picture, alpha], -1) if kind != "h264" else picture)
     return path
 
 
@@ -118,12 +123,7 @@ def test_sound_whose_times_run_back_is_encoded_all_the_same(tmp_path, monkeypatc
 @pytest.mark.parametrize("rate", [192_000, 12_345])
 def test_sound_at_any_rate(tmp_path, kind, rate):
     clip = video.Pictures(torch.rand(25, 16, 16, 3), Fraction(25), torch.from_numpy(sine(1.0, rate))[None], rate)
-    path = named(tmp_path, kind)
-    with video.writing(path, clip, kind) as writer:
-        for time, picture in clip:
-            alpha = torch.ones_like(picture[..., :1])
-            writer.write(time, torch.cat([picture, alpha], -1) if kind != "h264" else picture)
-    assert frequency(path) == pytest.approx(440, abs=3)
+    assert frequency(opaque(clip, named(tmp_path, kind), kind)) == pytest.approx(440, abs=3)
 
 
 def test_sound_and_pictures_lie_close_together_in_the_file(tmp_path):
@@ -150,11 +150,7 @@ def test_a_window_takes_its_sound_along(tmp_path):
 def test_a_waveform_becomes_the_sound(tmp_path, kind):
     images = torch.rand(25, 16, 16, 3)
     clip = video.Pictures(images, Fraction(25), torch.from_numpy(sine(1.0))[None], 44100)
-    path = named(tmp_path, kind)
-    with video.writing(path, clip, kind) as writer:
-        for time, picture in clip:
-            alpha = torch.ones_like(picture[..., :1])
-            writer.write(time, torch.cat([picture, alpha], -1) if kind != "h264" else picture)
+    path = opaque(clip, named(tmp_path, kind), kind)
     assert frequency(path) == pytest.approx(440, abs=3)
     assert len(frames(path)) == 25
 

@@ -47,10 +47,10 @@ def _checkpoint(name: str, seed: int) -> Beginning:
     try:
         path = weights.find(name, weights.folders(), allow_paths=True)
         model = load(path, form="plain", defaults=weights.settings(path))
-        row = weights.match(path)
-        metadata = ancestry(path, row and row.name, row and row.license)  # a name is only a hint
     except (CheckpointError, OSError) as error:  # weights.NotFound is an OSError
         raise CommandError(str(error)) from None
+    row = weights.match(path)
+    metadata = ancestry(model, row.name, row.license) if row else ancestry(model, path.name)  # a name is only a hint
     if not model.config.supervision:  # a file without what only training uses
         whole = fresh(replace(model.config, supervision=True), seed)
         whole.load_state_dict(model.state_dict(), strict=False)

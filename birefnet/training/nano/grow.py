@@ -43,4 +43,5 @@ def grown(model: BiRefNet, depths: tuple[int, ...] = NANO.depths) -> BiRefNet:
 
 if __name__ == "__main__":
     source, out = map(Path, sys.argv[1:])
-    checkpoint.save(grown(checkpoint.load(source, form="plain")), out, checkpoint.ancestry(source))
+    given = checkpoint.load(source, form="plain")
+    checkpoint.save(grown(given), out, checkpoint.ancestry(given, source.name))
