@@ -144,7 +144,7 @@ def where_to(save_as: str, what: str) -> Path | None:
 
 def plain_network(base: Recipe) -> birefnet.BiRefNet:
     """The network in the form that learns, on its device; what other models took there is free for it."""
-    mm.unload_all_models()
+    host.despite_unloading(mm.unload_all_models)
     mm.soft_empty_cache()
     network = base.network(form="plain", dtype=torch.float32, cuda_graphs=False)
     return birefnet.place(network, base.device, torch.float32)

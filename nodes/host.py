@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
+STALE_AFTER = 15.0  # seconds; unloading all models takes less
+
 handed_back_at = -math.inf  # in seconds of time.monotonic
 
 CATEGORY = "image/BiRefNet"
@@ -79,6 +81,36 @@ def is_out_of_memory(error: BaseException) -> bool:
     if hasattr(mm, "is_oom") and mm.is_oom(error):  # also clears CUDA's pending error
         return True
     return birefnet.is_out_of_memory(error)
+
+
+def despite_unloading(change: Callable[[], None]) -> None:
+    """Change the host's list of loaded models, again where another thread was unloading some meanwhile.
+
+    The list is not made for two threads: entries are half gone from when their model is unloaded until all that are to go
+    have been, which takes a GPU a second or more, and what comes upon one fails in its own way. If two threads were in each
+    other's way, one may stay for good, and the host ends when it comes upon it at the next prompt; so it is taken out after
+    `STALE_AFTER` seconds. Raises the host's exception if the user stops the queue, and after a second what `change` raises
+    where no entry is half gone.
+    """
+    start = time.monotonic()
+    said = False
+    while True:
+        try:
+            return change()
+        except (AttributeError, IndexError, TypeError):
+            waited = time.monotonic() - start
+            half_gone = [entry for entry in mm.current_loaded_models if entry.real_model is None]
+            if waited > 1 and not half_gone:
+                raise
+        if waited > STALE_AFTER:
+            log.warning("BiRef: another node or extension left %d half unloaded in the host's list of loaded models; taken "
+                        "out", len(half_gone))
+            mm.current_loaded_models[:] = [entry for entry in mm.current_loaded_models if entry.real_model is not None]
+        elif half_gone and not said:
+            said = True
+            log.info("BiRef: another thread unloads models; waiting for it")
+        check_interrupt()
+        time.sleep(0.01)
 
 
 def minding_memory(node: type[io.ComfyNode]) -> type[io.ComfyNode]:

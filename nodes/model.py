@@ -53,16 +53,8 @@ class BiRefModel:
         """Put the whole network on the device; other models make room for it and for `memory` bytes of activations."""
         if device not in self.patchers:
             self.patchers[device] = self._patcher(device)
-        for left in reversed(range(UNLOADED)):
-            try:
-                mm.load_models_gpu([self.patchers[device]], memory_required=memory, force_full_load=True)
-                break
-            except (AttributeError, IndexError, TypeError):
-                # The host's list of loaded models is not made for two threads: while another unloads them, entries are
-                # half gone, and a moment later they are whole or gone.
-                if not left:
-                    raise
-                log.info("BiRef: the host could not load the network while models were unloaded; trying again")
+        patcher = self.patchers[device]
+        host.despite_unloading(lambda: mm.load_models_gpu([patcher], memory_required=memory, force_full_load=True))
         # The host may leave parameters of their own (position-bias tables) or buffers behind; and half precision is
         # for the device it was chosen for.
         birefnet.place(self.network, device, self.dtype if device == self.device else torch.float32)

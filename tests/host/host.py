@@ -154,8 +154,12 @@ class Host:
 
     def run(self, workflow: Workflow, seconds: float = 300) -> dict:
         """Runs a workflow that must succeed; its history entry."""
-        record = self.wait(self.queue(workflow), seconds)
-        assert record["status"]["status_str"] == "success", error_of(record)
+        return self.succeed(self.queue(workflow), seconds)
+
+    def succeed(self, prompt: str, seconds: float = 300) -> dict:
+        """The history entry of a queued workflow, which must succeed."""
+        record = self.wait(prompt, seconds)
+        assert record["status"]["status_str"] == "success", f"{error_of(record)}\n{self.log()[-5000:]}"
         return record
 
     def fail(self, workflow: Workflow) -> str:

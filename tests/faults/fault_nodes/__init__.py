@@ -1,6 +1,7 @@
 """Nodes for the tests' host only: they run this pack's nodes where memory runs out, or where models are unloaded."""
 
 import collections
+import contextlib
 import gc
 import importlib.util
 import json
@@ -107,45 +108,64 @@ class Unload:
         return (model,)
 
 
-class FreeWhileRunning:
-    """Lets its image through and has another thread unload all models every few milliseconds for `seconds`."""
+class Freeing:
+    """Lets its image through and has another thread unload all models every few milliseconds, until Freed runs: the host's
+    own work between nodes and prompts does not bear it."""
 
     CATEGORY, FUNCTION, RETURN_TYPES = "tests", "run", ("IMAGE",)
+    over = threading.Event()
+    thread = None
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"image": ("IMAGE",), "seconds": ("FLOAT", {"min": 0, "max": 60})}}
+        return {"required": {"image": ("IMAGE",)}}
 
-    def run(self, image, seconds):
+    def run(self, image):
         def free():
-            end = time.monotonic() + seconds
-            while time.monotonic() < end:
-                mm.unload_all_models()
-                time.sleep(0.005)
+            while not Freeing.over.wait(0.005):
+                with contextlib.suppress(AttributeError, IndexError, TypeError):  # as a web server's handler does
+                    mm.unload_all_models()
 
-        threading.Thread(target=free).start()
+        Freeing.over.clear()
+        Freeing.thread = threading.Thread(target=free)
+        Freeing.thread.start()
         return (image,)
+
+
+class Freed:
+    """Lets its mask through once nothing unloads models any longer."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "tests", "run", ("MASK",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"mask": ("MASK",)}}
+
+    def run(self, mask):
+        Freeing.over.set()
+        Freeing.thread.join()
+        mm.current_loaded_models[:] = [entry for entry in mm.current_loaded_models if entry.real_model is not None]
+        return (mask,)
 
 
 class HalfGone:
     """Lets its image through with an entry in the host's list of loaded models as another thread leaves it halfway through
-    unloading: what asks it `times` times finds no model in it, after that it is out of the list."""
+    unloading; after `seconds` the first that asks the entry takes it out of the list."""
 
     CATEGORY, FUNCTION, RETURN_TYPES = "tests", "run", ("IMAGE",)
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"image": ("IMAGE",), "times": ("INT", {"min": 1, "max": 1000})}}
+        return {"required": {"image": ("IMAGE",), "seconds": ("FLOAT", {"min": 0, "max": 1000})}}
 
-    def run(self, image, times):
-        left = [times]
+    def run(self, image, seconds):
+        end = time.monotonic() + seconds
 
         class Entry:
             real_model, model = None, None
 
             def is_dead(self):
-                left[0] -= 1
-                if not left[0]:
+                if time.monotonic() > end:
                     mm.current_loaded_models.remove(self)
                 return self.real_model() is not None  # as the host's, whose real_model is a weak reference or None
 
@@ -174,5 +194,4 @@ def alive():
     return sum(held.values())
 
 
-NODE_CLASS_MAPPINGS = {"Starve": Starve, "Unload": Unload, "FreeWhileRunning": FreeWhileRunning,
-                       "HalfGone": HalfGone}
+NODE_CLASS_MAPPINGS = {"Starve": Starve, "Unload": Unload, "Freeing": Freeing, "Freed": Freed, "HalfGone": HalfGone}
