@@ -62,7 +62,7 @@ def views(image: Tensor, mask: Tensor, colour: Tensor, size: int = 0) -> Tensor:
     grey, colour = image.mean(-1, keepdim=True).expand_as(image), colour.to(image)
     named = {
         "overlay": torch.lerp(torch.lerp(grey, colour, 0.6), image, mask),
-        "cut-out": torch.lerp(_checkerboard(*shape).to(image), image, mask),
+        "cut-out": torch.lerp(checkerboard(*shape).to(image), image, mask),
         "alpha": mask.expand_as(image),
         "edge band": torch.lerp(0.35 * grey, colour, band),
     }
@@ -77,7 +77,7 @@ def _edge_band(mask: Tensor) -> Tensor:
     return torch.maximum((4 * mask * (1 - mask)).sqrt(), step)
 
 
-def _checkerboard(height: int, width: int) -> Tensor:
+def checkerboard(height: int, width: int) -> Tensor:
     """Light grey and white squares, [height,width,1]."""
     odd = (torch.arange(height)[:, None] // TILE + torch.arange(width) // TILE) % 2
     return (1 - 0.2 * odd)[..., None]

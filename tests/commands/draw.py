@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
 
 ROOT = Path(__file__).parents[2]
@@ -18,18 +19,24 @@ sys.path.insert(0, str(ROOT))
 
 import birefnet  # noqa: E402
 from birefnet import pictures  # noqa: E402
+from birefnet.inspection import checkerboard  # noqa: E402
 
 DATA = ROOT / "tests" / "data"
 RESULT = "camera"
 HARD = ("astronaut", "coffee", "dandelion", "chelsea", "raccoon", "rocket")
-SIDE, GAP, TILE = 420, 5, 14  # pixels: a panel's height, between panels, of the checkerboard
+SIDE, GAP = 420, 5  # pixels: a panel's height, between panels
 
 
 def matted(model: birefnet.BiRefNet, name: str) -> tuple[Image.Image, Image.Image]:
     """A photograph and its matte."""
     alpha = birefnet.matte(model, pictures.read(DATA / f"{name}.jpg"))[0]
     with Image.open(DATA / f"{name}.jpg") as picture:
-        return picture.convert("RGB"), Image.fromarray((alpha.numpy() * 255).round().astype(np.uint8))
+        return picture.convert("RGB"), grey(alpha)
+
+
+def grey(values: torch.Tensor) -> Image.Image:
+    """[H,W] in 0..1 as a picture."""
+    return Image.fromarray((values.numpy() * 255).round().astype(np.uint8))
 
 
 def row(panels: list[Image.Image], height: int) -> Image.Image:
@@ -45,8 +52,7 @@ def row(panels: list[Image.Image], height: int) -> Image.Image:
 def main() -> None:
     model = birefnet.load(ROOT / "weights" / "birefnet-nano.safetensors")
     photo, matte = (ImageOps.contain(panel, (SIDE, SIDE)) for panel in matted(model, RESULT))
-    y, x = np.mgrid[0:photo.height, 0:photo.width] // TILE
-    board = Image.fromarray(np.where((x + y) % 2, 255, 204).astype(np.uint8)).convert("RGB")
+    board = grey(checkerboard(photo.height, photo.width)[..., 0]).convert("RGB")
     row([photo, matte, Image.composite(photo, board, matte)], SIDE).save(ROOT / "web" / "result.jpg", quality=88)
 
     upper, lower = (row(list(panels), SIDE // 2) for panels in zip(*(matted(model, name) for name in HARD)))
