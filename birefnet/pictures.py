@@ -95,7 +95,8 @@ def check_writable(path: str | Path, alpha: bool) -> None:
     if suffix not in WRITERS:
         raise PictureError(f"{path}: expected a name that ends in {', '.join(WRITERS)}, got {suffix or 'no suffix'}")
     if alpha and WRITERS[suffix][0] == "JPEG":
-        raise PictureError(f"{path}: JPEG has no transparency; take .png or .webp, or ask for the mask or a background")
+        raise PictureError(f"{path}: JPEG has no transparency; take .png or .webp, or ask for the mask or an opaque "
+                           "background")
 
 
 def write(path: str | Path, picture: torch.Tensor, *, force: bool = False) -> None:

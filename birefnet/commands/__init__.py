@@ -10,7 +10,7 @@ import argparse
 import contextlib
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,6 +61,22 @@ def size(text: str) -> int | tuple[int, int]:
     if not sides or not all(64 <= side <= 8192 for side in sides):
         raise argparse.ArgumentTypeError(f"expected N or WIDTHxHEIGHT, each 64 to 8192 pixels, got {text}")
     return sides[0] if len(sides) == 1 else (sides[1], sides[0])
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """A type of options: a whole number from `least` on."""
+    def number(text: str) -> int:
+        value = int(text) if text.isdecimal() else least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"expected a number of {least} or more, got {text}")
+        return value
+
+    return number
+
+
+def reason(error: OSError) -> str:
+    """Which file, and why, where the error does not say so itself."""
+    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:

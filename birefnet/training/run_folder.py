@@ -12,18 +12,24 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 
 import torch
 
 from ..evaluation.report import write_whole
+from ..memory import is_out_of_memory
 from ..whole import part_of
 from .plan import Plan
 
 
 class OtherRun(ValueError):
     """The folder holds a run with other settings; the message is one sentence."""
+
+
+class Damaged(ValueError):
+    """A file of the folder cannot be read; the message is one sentence."""
 
 
 class RunFolder:
@@ -35,11 +41,11 @@ class RunFolder:
 
     def begin(self, settings: dict[str, object]) -> None:
         """Write the settings down, and tidy up after a kill. Raises OtherRun where a state is there that was made with
-        others."""
+        others, Damaged where it cannot be seen with which."""
         settings = json.loads(json.dumps(settings))
         if self.state.exists() and self.settings.exists():
             # a setting that an older version did not have yet is as if at its default
-            earlier = Plan(steps=1).describe() | json.loads(self.settings.read_text(encoding="utf-8"))
+            earlier = Plan(steps=1).describe() | self._settings()
             changed = [key for key in {**earlier, **settings} if earlier.get(key) != settings.get(key)]
             if changed:
                 told = "; ".join(f"{key} was {earlier.get(key)}, now {settings.get(key)}" for key in changed)
@@ -50,15 +56,34 @@ class RunFolder:
             shutil.rmtree(part) if part.is_dir() else part.unlink()
         write_whole(self.settings, json.dumps(settings, indent=1).encode())
 
+    def _settings(self) -> dict[str, object]:
+        try:
+            return dict(json.loads(self.settings.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            raise Damaged(f"{self.settings} is damaged: give another folder, or remove {self.state.name} to begin "
+                          "anew") from None
+
     def store(self, state: dict[str, object]) -> None:
-        """The old state stays until the new one is whole and on the disk."""
+        """The old state stays until the new one is whole and on the disk. Raises OSError where that refuses."""
         with part_of(self.state) as part:
-            torch.save(state, part.path)
+            try:
+                torch.save(state, part.path)
+            except RuntimeError as error:  # PyTorch's own writing has no better one for a full disk
+                if is_out_of_memory(error):
+                    raise
+                raise OSError(f"{self.state}: cannot be written ({str(error).splitlines()[0]})") from None
             part.keep()
 
     def stored(self) -> dict[str, object] | None:
-        """The state to go on from, on the CPU; nothing in the file is executed."""
-        return torch.load(self.state, map_location="cpu", weights_only=True) if self.state.exists() else None
+        """The state to go on from, on the CPU; nothing in the file is executed. Raises Damaged."""
+        if not self.state.exists():
+            return None
+        try:
+            return torch.load(self.state, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            if is_out_of_memory(error):
+                raise
+            raise Damaged(f"{self.state} is damaged: put a whole copy there, or remove it to begin anew") from None
 
     def rows(self) -> list[dict]:
         """The history, without a line that a kill cut short."""

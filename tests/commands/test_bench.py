@@ -121,9 +121,17 @@ def test_the_authors_config_becomes_the_checkpoints():
 @pytest.mark.parametrize("arguments, message", [
     (["--model", "nothing-such"], "No checkpoint"),
     (["--reference", "tests"], "expected a checkout of the authors' repository"),
+    (["--json", "nowhere/bench.json"], "there is no folder nowhere"),
 ])
 def test_mistakes_are_one_line(monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(ROOT)
     assert main(["bench", *arguments]) == 1
     error = capsys.readouterr().err.strip()
     assert error.startswith("error: ") and message in error and "\n" not in error
+
+
+@pytest.mark.parametrize("arguments", [["--runs", "0"], ["--runs", "-1"], ["--frames", "1"], ["--frames", "two"]])
+def test_too_few_passes_are_wrong_usage(capsys, arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", *arguments])
+    assert ended.value.code == 2 and "or more, got" in capsys.readouterr().err

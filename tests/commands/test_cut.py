@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 import numpy as np
 import pytest
@@ -249,6 +250,18 @@ def test_unreadable_files_are_reported_and_the_rest_done(tmp_path, cut, photo):
     assert len(said) == 3 and result.messages[-1].startswith("2 of 5 written")
 
 
+def test_a_small_subject_is_no_empty_matte(tmp_path, network):
+    """36 pixels across in 1280 × 1280: less than a thousandth of the picture."""
+    alpha = torch.zeros(1, 1280, 1280)
+    alpha[:, 600:636, 600:636] = 0.9
+    image = torch.rand(1, 1280, 1280, 3)
+    look = steps.Look(network.config, None, True, None, False, False)
+    for network_alpha, empty in ((alpha, False), (alpha / 2, True)):
+        job = manifest.Job("a.png", str(tmp_path / f"{empty}.png"))
+        outcome = steps.finish(steps.Picture(job, image=image, small=network_alpha), look)
+        assert outcome == steps.Outcome(job, empty=empty)
+
+
 def test_an_empty_matte_is_said(tmp_path, cut, photo, network):
     blind = birefnet.BiRefNet(network.config)
     blind.load_state_dict(network.state_dict())
@@ -284,15 +297,31 @@ def test_a_non_commercial_licence_is_said(tmp_path, cut, photo, tiny, name, said
     (["{}/a.png", "-o", "{}/out.psd"], "expected a name that ends in .png"),
     (["{}/a.png", "-o", "{}/out.png", "--background", "rainbow"], "--background rainbow: expected a colour"),
     (["{}/a.png", "-o", "{}/out.png", "--background", "{}/notes.txt"], "expected a picture"),
+    (["{}/a.png", "-o", "{}/out.jpg", "--background", "#ff000080"], "or an opaque background"),
+    (["{}/a.png", "-o", "{}/out.jpg", "--background", "{}/glass.png"], "or an opaque background"),
+    (["s3://shop/photos", "-o", "{}/out"], "s3://shop/photos: Unable to locate credentials"),
+    (["s3://shop/a.jpg", "-o", "{}/out.png"], "s3://shop/a.jpg: Unable to locate credentials"),
+    (["s3://shop/*.jpg", "-o", "{}/out"], "s3://shop/*.jpg: Unable to locate credentials"),
+    (["{}/a.png", "-o", "s3://shop/out"], "Unable to locate credentials"),
+    (["{}/a.png", "-o", "s3://shop/out.png"], "Unable to locate credentials"),
+    (["{}/a.png", "-o", "{}/out.png", "--background", "s3://shop/b.jpg"], "Unable to locate credentials"),
+    (["{}/a.png", "-o", "{}/notes.txt/out"], "notes.txt/out"),
 ])
-def test_mistakes_are_one_line_and_nothing_is_written(tmp_path, cut, photo, arguments, message):
+def test_mistakes_are_one_line_and_nothing_is_written(tmp_path, cut, photo, monkeypatch, arguments, message):
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     photo("a.png"), photo("b.png")
+    Image.new("RGBA", (8, 8), (0, 0, 255, 100)).save(tmp_path / "glass.png")
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("hello")
     before = names(tmp_path)
     result = cut(*(argument.replace("{}", str(tmp_path)) for argument in arguments))
-    assert result.status == 1 and len(result.messages) == 1
-    assert result.messages[0].startswith("error: ") and message in result.messages[0]
+    assert result.status == 1 and len(result.messages) == 1, result.messages
+    assert result.messages[0].startswith("error: ") and "remove the folder" not in result.messages[0]
+    assert message in result.messages[0]
     assert names(tmp_path) == before
 
 

@@ -140,6 +140,50 @@ def test_what_failed_is_reported_and_tried_again(tmp_path, cut, photo, passes):
     assert not (tmp_path / "out" / "_failed.csv").exists() and len(passes) == 2
 
 
+def test_what_was_changed_since_is_said_and_made_anew_once_its_result_is_removed(tmp_path, cut, photo, passes):
+    for name in "abc":
+        photo(f"in/{name}.png")
+    cut(tmp_path / "in", "-o", tmp_path / "out")
+    before = (tmp_path / "out" / "a.png").read_bytes()
+    for name in "ab":
+        photo(f"in/{name}.png", size=(64, 48))
+        os.utime(tmp_path / "in" / f"{name}.png", (1e9, 1e9))  # an older photograph may take a name, too
+    result = cut(tmp_path / "in", "-o", tmp_path / "out")
+    assert result == (0, [f"2 changed since the result was made, such as {tmp_path}/in/a.png; remove a result to have it "
+                          "made anew", f"3 of 3 written to {tmp_path / 'out'}, 3 of them before"])
+    assert (tmp_path / "out" / "a.png").read_bytes() == before and len(passes) == 3
+    (tmp_path / "out" / "a.png").unlink(), (tmp_path / "out" / "b.png").unlink()
+    cut(tmp_path / "in", "-o", tmp_path / "out")
+    assert (tmp_path / "out" / "a.png").read_bytes() != before and len(passes) == 5
+    assert cut(tmp_path / "in", "-o", tmp_path / "out").messages == [
+        f"3 of 3 written to {tmp_path / 'out'}, 3 of them before"]
+
+
+def test_a_run_of_an_older_version_goes_on(tmp_path, cut, photo, passes):
+    """Its plan does not say when a picture was changed, and has a shorter name."""
+    photo("in/a.png"), photo("in/b.png")
+    cut(tmp_path / "in", "-o", tmp_path / "out")
+    (plan,) = (tmp_path / "out" / ".cut").glob("*.jsonl")
+    lines = [json.loads(line)[:3] for line in plan.read_text().splitlines()]
+    plan.with_name(f"{plan.name.partition('-')[0]}-ffffffff.jsonl").write_text("".join(f"{json.dumps(x)}\n" for x in lines))
+    plan.unlink()
+    (tmp_path / "out" / "b.png").unlink()
+    photo("in/c.png")
+    assert cut(tmp_path / "in", "-o", tmp_path / "out").messages[-1].startswith("3 of 3 written")
+    assert cut(tmp_path / "in", "-o", tmp_path / "out").messages[-1].endswith("3 of them before") and len(passes) == 4
+
+
+def test_a_folder_whose_results_lie_in_it_goes_on(tmp_path, cut, photo, passes):
+    photo("in/a.jpg")
+    for _ in range(2):
+        assert cut(tmp_path / "in", "-o", tmp_path / "in").status == 0
+    photo("in/b.jpg")
+    result = cut(tmp_path / "in", "-o", tmp_path / "in")
+    assert result.messages[-1] == f"2 of 2 written to {tmp_path / 'in'}, 1 of them before" and len(passes) == 2
+    result = cut(tmp_path / "in" / "a.png", "-o", tmp_path / "in")  # named as an input, it is no result
+    assert result.status == 1 and "is the result of" in result.messages[0]
+
+
 def test_a_name_that_another_source_was_planned_for_is_refused(tmp_path, cut, photo):
     photo("one/a.png"), photo("two/a.png")
     cut(tmp_path / "one", "-o", tmp_path / "out")
@@ -162,7 +206,8 @@ def test_the_manifest_says_what_was_planned(tmp_path, cut, photo):
     state = json.loads((tmp_path / "out" / ".cut" / "state.json").read_text())
     assert state["settings"]["background"] == "red" and state["finished"]
     (plan,) = (tmp_path / "out" / ".cut").glob("*.jsonl")
-    assert [json.loads(line) for line in plan.read_text().splitlines()] == [[str(source), "a.png", ""]]
+    assert [json.loads(line) for line in plan.read_text().splitlines()] == [
+        [str(source), "a.png", "", source.stat().st_mtime_ns]]
 
 
 def test_a_single_picture_leaves_no_manifest(tmp_path, cut, photo):

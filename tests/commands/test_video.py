@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -59,15 +60,17 @@ def test_a_picture_or_a_video_behind(clip, video, tmp_path, name):
     (["-o", "out.avi"], "expected a name that ends in"), (["-o", "out.mp4"], "no transparency"),
     (["-o", "out.webm", "--mask"], "make an .mp4"), (["-o", "out.mp4", "--background", "no colour"], "a colour"),
     (["-o", "out.mp4", "--background", "#00b14080"], "is opaque"),
-    (["-o", "out.webm", "--smoothing", "2"], "0 to 1"), (["-o", "in.mp4", "--mask", "--force"], "nor the input"),
-    (["-o", "taken.webm"], "--force")])
+    (["-o", "out.webm", "--smoothing", "2"], "0 to 1"), (["-o", "taken.webm"], "--force"),
+    (["-o", "in.mp4", "--mask", "--force"], "nothing that is read"),
+    (["-o", "behind.mp4", "--background", "behind.mp4", "--force"], "nothing that is read")])
 def test_what_cannot_be_is_one_sentence(clip, video, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken.webm").write_text("")
-    before = sorted(tmp_path.iterdir())
+    shutil.copy(clip, tmp_path / "behind.mp4")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     status, said = video("in.mp4", *arguments)
     assert status == 1 and words in said and "Traceback" not in said
-    assert sorted(tmp_path.iterdir()) == before
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_no_video_is_one_sentence(video, tmp_path):

@@ -18,6 +18,7 @@ from PIL import Image
 import birefnet
 from birefnet import pictures, video
 from birefnet.__main__ import main
+from birefnet.training.run_folder import RunFolder
 
 PICTURE = torch.rand(1, 90, 120, 4, generator=torch.Generator().manual_seed(0))
 FRAMES = torch.rand(5, 64, 64, 4, generator=torch.Generator().manual_seed(0))
@@ -173,3 +174,11 @@ def test_eval_on_a_full_disk_is_one_sentence_and_goes_on_later(tmp_path, capsys,
                 json.loads((full / name).read_text())
         (full / "other").unlink(missing_ok=True)
     assert main([*report, str(tmp_path / "scores.json")]) == 0
+
+
+def test_a_state_of_training_is_whole_or_the_one_before(tmp_path):
+    run = RunFolder(tmp_path)
+    run.store({"step": 1})
+    with longest_file(100_000), pytest.raises(OSError, match="state.pt"):
+        run.store({"step": 2, "weights": torch.zeros(1_000_000)})
+    assert run.stored() == {"step": 1} and names(tmp_path) == ["state.pt"]

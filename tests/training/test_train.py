@@ -164,6 +164,20 @@ def test_other_settings_do_not_go_on_with_a_run(trained, pairs, tiny, capsys):
     assert (trained / "state.pt").read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["state.pt", "settings.json"])
+def test_a_damaged_run_is_one_sentence(trained, pairs, tiny, tmp_path, capsys, name):
+    file = shutil.copytree(trained, tmp_path / "run") / name
+    file.write_bytes(file.read_bytes()[:200])
+    assert train(pairs, file.parent, "--init", tiny, "--steps", 30, "--hold-out", 0.2) == 1
+    assert f"error: {file} is damaged" in capsys.readouterr().err
+
+
+def test_a_run_that_cannot_be_made_is_one_sentence(pairs, tiny, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert train(pairs, tmp_path / "file" / "run", "--init", tiny, "--steps", 1) == 1
+    assert f"error: {tmp_path / 'file'}" in capsys.readouterr().err
+
+
 def test_a_run_of_a_version_with_fewer_settings_goes_on(trained, pairs, tiny, tmp_path):
     run = shutil.copytree(trained, tmp_path / "run")
     settings = json.loads((run / "settings.json").read_text())

@@ -24,7 +24,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .. import DTYPE_CHOICES, size
+from .. import DTYPE_CHOICES, at_least, size
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -40,9 +40,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                         help="number formats (default: fp32)")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto",
                         help="default: the GPU where PyTorch has one, else the CPU")
-    parser.add_argument("--runs", type=int, default=3, help="timed passes of each contender (default: %(default)s)")
+    parser.add_argument("--runs", type=at_least(1), default=3, help="timed passes of each contender (default: %(default)s)")
     parser.add_argument("--reference", type=Path, metavar="DIR", help="a checkout of the authors' code, timed as well")
-    parser.add_argument("--frames", type=int, metavar="N", help="matte a video of N frames of 854x480 instead")
+    parser.add_argument("--frames", type=at_least(2), metavar="N", help="matte a video of N frames of 854x480 instead")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
     parser.set_defaults(run=run)
 

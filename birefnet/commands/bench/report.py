@@ -23,6 +23,8 @@ def report(args: argparse.Namespace) -> int:
     if args.reference and not (args.reference / "models" / "birefnet.py").is_file():
         raise CommandError(f"--reference {args.reference}: expected a checkout of the authors' repository, with "
                            "models/birefnet.py in it")
+    if args.json and not args.json.parent.is_dir():
+        raise CommandError(f"--json {args.json}: there is no folder {args.json.parent}")
     device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     dtypes = list(dict.fromkeys(short(best_dtype(device)) if dtype == "auto" else dtype for dtype in args.dtype))
     machine = describe(device)

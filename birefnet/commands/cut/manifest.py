@@ -1,9 +1,10 @@
 """What a folder of results is to become, written down before the work starts, so that any later run can go on with it.
 
-In OUT/.cut, `state.json` holds the settings, and each plan a line for every picture: its source, the name of its result
-and, where that replaces an older file, that file's stamp. Results appear whole or not at all; therefore a planned
-result that is there (and is not the older file) is done. Nothing has to be written down while the work goes on, and
-whatever process or machine is killed at whatever time, a run repeats nothing but what was in its hands.
+In OUT/.cut, `state.json` holds the settings, and each plan a line for every picture: its source, the name of its result,
+where that replaces an older file that file's stamp, and when the source was last changed. Results appear whole or not at
+all; therefore a planned result that is there (and is not the older file) is done, as long as its source is the same.
+Nothing has to be written down while the work goes on, and whatever process or machine is killed at whatever time, a run
+repeats nothing but what was in its hands.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ FOLDER = ".cut"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One picture: where it is, where its result goes, and the stamp of the older file that it replaces ("": none)."""
+    """One picture: where it is, where its result goes, the stamp of the older file that it replaces ("": none), and when
+    it was changed, as `places.changed` tells."""
 
     source: str
     target: str
     replaces: str = ""
+    changed: int = 0
 
 
 class Manifest:
@@ -45,16 +48,17 @@ class Manifest:
         if self.goes_on:
             for name in self._plans():
                 for line in places.read(places.join(self.folder, name)).splitlines():
-                    source, result, replaces = json.loads(line)
-                    self.planned[result] = Job(source, places.join(out, result), replaces)
+                    source, result, *more = json.loads(line)  # plans of older versions do not say when it was changed
+                    self.planned[result] = Job(source, places.join(out, result), *more)
 
     def add(self, jobs: list[Job]) -> None:
         """Write down what is about to be done, whole or not at all."""
         if not jobs:
             return
         self._write_state(finished=False)
-        lines = (json.dumps([places.absolute(job.source), places.name(job.target), job.replaces]) for job in jobs)
-        plan = places.join(self.folder, f"{self.run}-{secrets.token_hex(4)}.jsonl")
+        lines = (json.dumps([places.absolute(job.source), places.name(job.target), job.replaces, job.changed])
+                 for job in jobs)
+        plan = places.join(self.folder, f"{self.run}-{len(self._plans()):06d}-{secrets.token_hex(4)}.jsonl")
         places.write(plan, "".join(f"{line}\n" for line in lines).encode())
         for name in places.children(self.folder):
             if name.endswith(".jsonl") and not name.startswith(f"{self.run}-"):
@@ -66,14 +70,16 @@ class Manifest:
             self._write_state(finished=True)
 
     def _plans(self) -> list[str]:
-        return [name for name in places.children(self.folder) if name.startswith(f"{self.run}-")]
+        """Names of this run's plans, the later behind, which count; those of older versions are shorter and first."""
+        names = [name for name in places.children(self.folder) if name.startswith(f"{self.run}-")]
+        return sorted(names, key=lambda name: (len(name), name))
 
     def _read_state(self) -> dict | None:
         try:
             return json.loads(places.read(places.join(self.folder, "state.json")))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             raise CommandError(f"{self.folder}/state.json cannot be read ({error}); remove the folder to begin anew, "
                                "with --force for results that are there") from None
 

@@ -108,6 +108,17 @@ def remove(place: str) -> None:
         os.unlink(place)
 
 
+def changed(place: str) -> int:
+    """When a file on this machine was last changed, in ns; 0 for URLs, each of which would cost a question, and where
+    nothing is."""
+    if is_url(place):
+        return 0
+    try:
+        return os.stat(place).st_mtime_ns
+    except OSError:
+        return 0
+
+
 def listing(folder: str) -> dict[str, str]:
     """The files in a folder by name, each with a stamp that is another one after the file was replaced.
 

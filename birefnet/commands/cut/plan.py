@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from ...pictures import WRITERS, PictureError, check_writable
 from .. import CommandError
@@ -17,13 +17,15 @@ from .manifest import Job, Manifest
 class Plan:
     """`jobs` are left to do, those in `new` for the first time; `done` pictures are there from an earlier run.
 
-    refusals: a source and the reason, for each input that would lose or replace something.
+    refusals: a source and the reason, for each input that would lose or replace something. stale: those of the done whose
+    source has been changed since.
     """
 
-    jobs: list[Job]
-    new: list[Job]
-    done: int
-    refusals: list[tuple[str, str]]
+    jobs: list[Job] = field(default_factory=list)
+    new: list[Job] = field(default_factory=list)
+    done: int = 0
+    refusals: list[tuple[str, str]] = field(default_factory=list)
+    stale: list[Job] = field(default_factory=list)
 
 
 def is_folder(several: bool, out: str, *, alpha: bool) -> bool:
@@ -48,17 +50,21 @@ def plan_one(source: str, out: str, *, force: bool, backdrop: str | None = None)
     """One input and the name of its result."""
     there = places.exists(out)
     if there and places.name(out) in _read_in(places.parent(out), [source, *_given(backdrop)]):
-        return Plan([], [], 0, [_replaces_what_is_read(source, out)])
+        return Plan(refusals=[_replaces_what_is_read(source, out)])
     if there and not force:
-        return Plan([], [], 0, [_exists(source, out)])
-    return Plan([Job(source, out)], [], 0, [])
+        return Plan(refusals=[_exists(source, out)])
+    return Plan([Job(source, out)])
 
 
 def plan_folder(sources: list[str], out: str, manifest: Manifest, *, force: bool, backdrop: str | None = None) -> Plan:
-    """Each input and its <stem>.png in OUT. `force`: outputs may replace files, save the inputs and `backdrop`."""
+    """Each input and its <stem>.png in OUT. `force`: outputs may replace files, save the inputs and `backdrop`.
+
+    Results of earlier runs are no inputs, where OUT itself is given as a folder of pictures.
+    """
     there = places.listing(out)
+    sources = _without_results(sources, out, manifest)
     untouchable = _read_in(out, [*sources, *_given(backdrop)]) if there else set()
-    plan, first = Plan([], [], 0, []), {}
+    plan, first = Plan(), {}
     for source in sources:
         name = f"{os.path.splitext(places.name(source))[0]}.png"
         target = places.join(out, name)
@@ -70,18 +76,35 @@ def plan_folder(sources: list[str], out: str, manifest: Manifest, *, force: bool
             plan.refusals.append((source, f"{source}: {target} is the result of {first[key]}; rename one of them"))
         elif name in untouchable:
             plan.refusals.append(_replaces_what_is_read(source, target))
-        elif before is not None:
-            if there.get(name, before.replaces) != before.replaces:
-                plan.done += 1
-            else:
-                plan.jobs.append(Job(source, target, before.replaces))
-        elif name in there and not force:
+        elif before is None and name in there and not force:
             plan.refusals.append(_exists(source, target))
         else:
-            plan.new.append(Job(source, target, there.get(name, "")))
+            _add(plan, Job(source, target, there.get(name, ""), places.changed(source)), before)
         first.setdefault(key, source)
     plan.jobs += plan.new
     return plan
+
+
+def _without_results(sources: list[str], out: str, manifest: Manifest) -> list[str]:
+    """The sources less those that earlier runs made of others of them, where OUT is among the folders of pictures."""
+    if _read_in(out, sources).isdisjoint(manifest.planned):
+        return sources
+    given = {places.absolute(source) for source in sources}
+    made = {places.absolute(job.target) for job in manifest.planned.values() if job.source in given}
+    return [source for source in sources if places.absolute(source) not in made]
+
+
+def _add(plan: Plan, job: Job, before: Job | None) -> None:
+    """A job that may be done; before: as an earlier run has planned it."""
+    same = before is not None and before.changed in (0, job.changed)  # 0: not known
+    if before is not None and job.replaces and job.replaces != before.replaces:
+        plan.done += 1
+        if not same:
+            plan.stale.append(job)
+    elif same:
+        plan.jobs.append(replace(job, replaces=before.replaces))
+    else:
+        plan.new.append(job)
 
 
 def _given(place: str | None) -> list[str]:

@@ -20,7 +20,6 @@ from .._running import Runner
 from . import places
 from .manifest import Job
 
-EMPTY = 0.001                           # coverage (the mean of alpha) under which a result is called empty
 BATCH_PIXELS, BATCH = 8 * 1024**2, 16   # of network inputs in one batch, and pictures at most
 
 
@@ -55,7 +54,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job: written where `error` is empty. empty: nothing was found in it."""
+    """What came of a job: written where `error` is empty. empty: no pixel of it is rather subject than background."""
 
     job: Job
     error: str = ""
@@ -115,7 +114,7 @@ def finish(picture: Picture, look: Look) -> Outcome:
         return Outcome(job, str(error))
     except (RuntimeError, MemoryError) as error:
         return Outcome(job, _no_memory(job, error))
-    return Outcome(job, empty=bool(alpha.mean() < EMPTY))
+    return Outcome(job, empty=bool(alpha.amax() < 0.5))
 
 
 def _fetch(source: str) -> bytes:
@@ -133,17 +132,20 @@ def _no_memory(job: Job, error: BaseException) -> str:
 
 @dataclass
 class Backdrop:
-    """What --background names: a colour word, #hex or CSS colour function, else a picture file (`place`)."""
+    """What --background names: a colour word, #hex or CSS colour function, else a picture file (`place`). `opaque`: a
+    subject over it has no alpha."""
 
     text: str
     place: str | None = field(init=False, default=None)
     colour: Tensor | None = field(init=False, default=None)
     content: bytes = field(init=False, default=b"")
+    opaque: bool = field(init=False, default=True)
 
     def __post_init__(self) -> None:
         try:
             colour = parse(self.text)
-            self.colour = torch.tensor(colour if colour[3] < 1 else colour[:3])
+            self.opaque = colour[3] >= 1
+            self.colour = torch.tensor(colour[:3] if self.opaque else colour)
             return
         except ValueError:
             self.place = places.place(self.text)
@@ -151,7 +153,7 @@ class Backdrop:
             raise CommandError(f"--background {self.text}: expected a colour (white, #20a0ff) or a picture file")
         try:
             self.content = _fetch(self.place)
-            pictures.read(self.place, self.content)  # before the work starts
+            self.opaque = pictures.read(self.place, self.content).shape[-1] == 3  # and it can be read
         except pictures.PictureError as error:
             raise CommandError(f"--background {error}") from None
 

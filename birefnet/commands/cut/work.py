@@ -8,7 +8,7 @@ import hashlib
 import io
 from collections.abc import Iterable
 
-from .. import CommandError
+from .. import CommandError, reason
 from .._running import about, find_checkpoint, say
 from . import places
 from .manifest import Manifest
@@ -27,20 +27,18 @@ def cut(args: argparse.Namespace) -> int:
     args: as the command's parser makes them. Raises `CommandError` where nothing can be done at all.
     """
     out = places.place(args.out)
-    backdrop = None if args.background is None else Backdrop(args.background)
-    kept = None if backdrop is None else backdrop.place
-    sources, several = find_sources(args.inputs, args.list, out)
-    manifest = None
-    if is_folder(several, out, alpha=not args.mask and backdrop is None):
-        manifest = Manifest(out, _settings(args, backdrop), args.force)
-        plan = plan_folder(sources, out, manifest, force=args.force, backdrop=kept)
-    else:
-        plan = plan_one(sources[0], out, force=args.force, backdrop=kept)
+    try:
+        backdrop = None if args.background is None else Backdrop(args.background)
+        plan, manifest = _planned(args, out, backdrop)
+    except OSError as error:
+        raise CommandError(reason(error)) from None
     for _, refusal in plan.refusals:
         say(refusal)
+    if plan.stale:
+        say(f"{len(plan.stale)} changed since the result was made, such as {plan.stale[0].source}; remove a result to have "
+            "it made anew")
     if not plan.jobs and not plan.done:
         return 1
-    del sources
     failed = plan.refusals + (_work(args, plan, manifest, backdrop) if plan.jobs else [])
     if manifest is not None:
         try:
@@ -52,6 +50,16 @@ def cut(args: argparse.Namespace) -> int:
     before = f", {plan.done} of them before" if plan.done else ""
     say(f"{total - len(failed)} of {total} written to {out}{before}")
     return 1 if failed else 0
+
+
+def _planned(args: argparse.Namespace, out: str, backdrop: Backdrop | None) -> tuple[Plan, Manifest | None]:
+    """What there is to do, and for a folder what is written down of it. Raises OSError where that cannot be seen."""
+    kept = None if backdrop is None else backdrop.place
+    sources, several = find_sources(args.inputs, args.list, out)
+    if not is_folder(several, out, alpha=not args.mask and (backdrop is None or not backdrop.opaque)):
+        return plan_one(sources[0], out, force=args.force, backdrop=kept), None
+    manifest = Manifest(out, _settings(args, backdrop), args.force)
+    return plan_folder(sources, out, manifest, force=args.force, backdrop=kept), manifest
 
 
 def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backdrop: Backdrop | None

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from ...training.plan import AUGMENTATIONS, OPTIMIZERS, TASKS, Phase, Size
-from .. import DTYPE_CHOICES, needing
+from .. import DTYPE_CHOICES, at_least, needing
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -39,15 +39,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                        help="what for: decides losses, rate and augmentations (default: general)")
     length = teach.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=_positive, metavar="N", help="times that each picture is seen (default: 20)")
-    length.add_argument("--steps", type=_count, metavar="N", help="optimiser steps, instead of epochs")
-    teach.add_argument("--batch", type=_count, metavar="N",
+    length.add_argument("--steps", type=at_least(1), metavar="N", help="optimiser steps, instead of epochs")
+    teach.add_argument("--batch", type=at_least(1), metavar="N",
                        help="pictures per step, of all processes together (default: 4)")
     teach.add_argument("--optimizer", choices=OPTIMIZERS,
                        help="adamw as the authors (default), or muon, which learns more from each picture in training "
                             "from scratch and needs PyTorch 2.9; the default of --recipe nano")
     teach.add_argument("--rate", type=_positive, metavar="R",
                        help="learning rate (default: the task's, 1e-5, for dis 1e-4, times the root of batch/4)")
-    teach.add_argument("--warm-up", type=_none_or_more, metavar="N", help="steps in which the rate rises (default: 0)")
+    teach.add_argument("--warm-up", type=at_least(0), metavar="N", help="steps in which the rate rises (default: 0)")
     teach.add_argument("--cosine", action="store_true", help="let the rate fall along a cosine (it stays by default)")
     teach.add_argument("--final", type=_part, metavar="SHARE",
                        help="share of the steps, at the end, without cross-entropy (default: 0.1)")
@@ -77,7 +77,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                       help="share of DATA that is measured on instead of learnt from (default: 0.1, at most 16)")
     data.add_argument("--skip-bad", action="store_true",
                       help="leave out files that cannot be used, instead of stopping")
-    data.add_argument("--echo", type=_count, metavar="N",
+    data.add_argument("--echo", type=at_least(1), metavar="N",
                       help="with --recipe nano, learn from each composite about N times, moved and tinted anew: for GPUs, "
                            "which learn faster than the processor makes them (default: 1)")
     data.add_argument("--renders", type=int, default=1000, metavar="N",
@@ -87,13 +87,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     machine = parser.add_argument_group("machine")
     machine.add_argument("--dtype", choices=DTYPE_CHOICES, default="auto",
                          help="number format of mixed precision (default: bf16 where the device is fast at it, else fp32)")
-    machine.add_argument("--accumulate", type=_count, default=1, metavar="N",
+    machine.add_argument("--accumulate", type=at_least(1), default=1, metavar="N",
                          help="compute a batch in N pieces, for memory (default: %(default)s)")
     machine.add_argument("--recompute", action="store_true",
                          help="compute blocks twice instead of remembering them: less memory, about a third slower")
     machine.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1), metavar="N",
                          help="processes that prepare pictures (default: %(default)s)")
-    machine.add_argument("--save-every", type=_count, default=200, metavar="N",
+    machine.add_argument("--save-every", type=at_least(1), default=200, metavar="N",
                          help="steps between saved states (default: %(default)s)")
     parser.set_defaults(run=run)
 
@@ -103,17 +103,6 @@ def run(args: argparse.Namespace) -> int:
     with needing("train", "requirements-train.txt"):
         from .work import train
     return train(args)
-
-
-def _count(text: str) -> int:
-    number = int(text) if text.isdigit() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of 1 or more, got {text}")
-    return number
-
-
-def _none_or_more(text: str) -> int:
-    return 0 if text == "0" else _count(text)
 
 
 def _part(text: str) -> float:

@@ -25,8 +25,8 @@ from ...training.engine import train as run_engine
 from ...training.optimizers import OptimizerMissing
 from ...training.plan import TASKS, Phase, Plan, Size, usual_rate
 from ...training.processes import Processes, start
-from ...training.run_folder import OtherRun, RunFolder
-from .. import CommandError, needing
+from ...training.run_folder import Damaged, OtherRun, RunFolder
+from .. import CommandError, needing, reason
 from .._running import say
 from .beginning import SCRATCH, Beginning, begin
 from .data import gather
@@ -51,18 +51,20 @@ def train(args: argparse.Namespace) -> int:
     with needing("a run of several processes", "requirements-train.txt"):
         processes = start()
     run = RunFolder(args.out)
-    setup = (from_cache if args.recipe else from_folder)(args, run, processes)
     try:
+        setup = (from_cache if args.recipe else from_folder)(args, run, processes)
         if processes.first:
             run.begin(setup.settings)
         processes.wait()
         run_engine(run, setup.plan, setup.model, setup.source, processes, workers=max(0, args.workers),
                    validation=setup.validation, recompute=args.recompute, save_every=args.save_every,
                    export=setup.export)
-    except (OtherRun, OptimizerMissing, FloatingPointError) as error:
+    except (OtherRun, Damaged, OptimizerMissing, FloatingPointError) as error:
         raise CommandError(str(error)) from None
     except pictures.PictureError as error:  # a worker's comes with its traceback in front
         raise CommandError(str(error).rpartition("PictureError: ")[2].replace("\\n", " ").strip()) from None
+    except OSError as error:
+        raise CommandError(reason(error)) from None
     except Interrupted:
         raise KeyboardInterrupt from None
     except (RuntimeError, MemoryError) as error:

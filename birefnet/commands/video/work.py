@@ -26,8 +26,9 @@ def matte_video(args: argparse.Namespace) -> int:
     """
     source, out = args.input, args.out
     kind = _kind(out, flat=args.mask or args.background is not None)
-    if out.exists() and (not args.force or out.is_dir() or out.resolve() == source.resolve()):
-        raise CommandError(f"{out}: exists; --force overwrites files, but neither folders nor the input")
+    read = [path.resolve() for path in (source, Path(args.background or source))]
+    if out.exists() and (not args.force or out.is_dir() or out.resolve() in read):
+        raise CommandError(f"{out}: exists; --force overwrites files, but no folder and nothing that is read")
     if not 0 <= args.smoothing <= 1:
         raise CommandError(f"--smoothing {args.smoothing:g}: expected 0 to 1")
     try:
