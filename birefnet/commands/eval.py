@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..refusal import one_line
 from . import DTYPE_CHOICES, CommandError, Stacked, add_adapter_option, needing, size
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ..evaluation.pairs import Pair
 
 WORST = 12  # cases on the contact sheet
+BESIDE = (".csv", ".jpg", ".journal")  # suffixes of the files that a report has beside it
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -32,17 +34,29 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--model", default="birefnet-nano", metavar="NAME|FILE",
                         help="checkpoint: a name of the catalog or a file (default: %(default)s)")
-    source.add_argument("--pred", type=Path, metavar="DIR", help="score the mattes in DIR, named as the pictures")
+    source.add_argument("--pred", type=Path, metavar="DIR",
+                        help="score the mattes in DIR, named as the pictures; of cut-outs, their alpha")
     add_adapter_option(parser)
     parser.add_argument("--size", type=size, metavar="N|WxH", help="pixels that the network sees (default: its own)")
     parser.add_argument("--dtype", choices=DTYPE_CHOICES,
                         help="number format of the computation (default: fp32, as in published tables)")
-    parser.add_argument("--json", type=Path, default=Path("eval.json"), metavar="FILE",
+    parser.add_argument("--json", type=report_file, default="eval.json", metavar="FILE.json",
                         help="where means and single scores go (default: %(default)s); beside it a .csv of the single "
                              "scores and a .jpg of the worst cases")
     parser.add_argument("--workers", type=int, default=max(1, os.cpu_count() or 1), metavar="N",
                         help="processes that compute measures (default: %(default)s)")
     parser.set_defaults(run=run)
+
+
+def report_file(text: str) -> Path:
+    """A name that ends in .json; neither it nor a name beside it may be a folder's."""
+    path = Path(text)
+    if path.suffix.lower() != ".json":
+        raise argparse.ArgumentTypeError(f"expected a file name that ends in .json, got {text}")
+    for file in (path, *(path.with_suffix(suffix) for suffix in BESIDE)):
+        if file.is_dir():
+            raise argparse.ArgumentTypeError(f"expected a name for files, and {file} is a folder")
+    return path
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,14 +91,15 @@ def run(args: argparse.Namespace) -> int:
                 scores[pair.name] = result
         if not scores:
             raise CommandError("no picture could be scored")
-        worst = sorted((pair for pair in pairs if pair.name in scores),
-                       key=lambda pair: scores[pair.name].values["weighted_f"])
+        worst = sorted(((pair, scores[pair.name]) for pair in pairs if pair.name in scores),
+                       key=lambda scored: scored[1].values["weighted_f"])[:WORST]
         report.write_json(args.json, means.values(), scores, settings)
         report.write_csv(args.json.with_suffix(".csv"), scores)
-        report.write_sheet(args.json.with_suffix(".jpg"), [(pair, scores[pair.name]) for pair in worst[:WORST]],
-                           predict)
-        print(report.table(means.values(), means.pictures))
-        print(f"written: {args.json}, {args.json.with_suffix('.csv').name}, {args.json.with_suffix('.jpg').name}")
+        print(report.table(means.values(), means.pictures), flush=True)
+        for error in report.write_sheet(args.json.with_suffix(".jpg"), worst, predict):
+            tqdm.write(f"{error}; it is not on the sheet of the worst cases", file=sys.stderr)
+        print(one_line(f"written: {args.json}, {args.json.with_suffix('.csv').name}, "
+                       f"{args.json.with_suffix('.jpg').name}"))
     if failed:
         return 1
     journal.unlink(missing_ok=True)
@@ -107,9 +122,9 @@ def in_sentences(report: Path) -> Iterator[None]:
 
 
 def saved(folder: Path) -> tuple[Callable[[Pair], np.ndarray], dict[str, object]]:
-    """Predictions that are read from `folder`: <name of the pair> with any picture suffix."""
+    """Predictions that are read from `folder`: <name of the pair> with any picture suffix; of cut-outs, their alpha."""
     from ..evaluation.pairs import DataError
-    from ..evaluation.run import read_grey
+    from ..evaluation.read import read_matte
     from ..pictures import suffixes
 
     if not folder.is_dir():
@@ -121,7 +136,7 @@ def saved(folder: Path) -> tuple[Callable[[Pair], np.ndarray], dict[str, object]
         found = files.get(pair.name) or files.get(pair.picture.stem)
         if found is None:
             raise FileNotFoundError(f"no matte of that name in {folder}")
-        return read_grey(found)
+        return read_matte(found)
 
     stamps = sorted((name, file.stat().st_size, file.stat().st_mtime_ns) for name, file in files.items())
     return predict, {"pred": str(folder.resolve()), "files": hashlib.sha256(repr(stamps).encode()).hexdigest()}

@@ -15,7 +15,7 @@ TRIMAPS = ("trimap", "trimaps")
 
 
 class Pair(NamedTuple):
-    """One picture and what should be found in it; `name` is unique in its data set and has no suffix."""
+    """One picture and what should be found in it; `name` has no suffix, and is unique among those of `find_pairs`."""
 
     name: str
     picture: Path
@@ -36,8 +36,8 @@ class Found(NamedTuple):
 
 
 def find_pairs(data: Path) -> list[Pair]:
-    """All pairs below `data`, as `survey` finds them. Raises DataError where there are none, or a picture has no
-    truth."""
+    """All pairs below `data`, as `survey` finds them. Raises DataError where there are none, a picture has no truth, or
+    two share one."""
     found = survey(data)
     lonely = [path.name for path in found.lonely_pictures]
     if lonely:
@@ -46,6 +46,12 @@ def find_pairs(data: Path) -> list[Pair]:
     if not found.pairs:
         raise DataError(f"{data}: no pictures with masks found; expected folders im/ and gt/ with files of the same "
                         "name")
+    by_name = {}
+    for pair in found.pairs:
+        twin = by_name.setdefault(pair.name, pair)
+        if twin is not pair:
+            raise DataError(f"{pair.picture.parent}: {twin.picture.name} and {pair.picture.name} share the mask "
+                            f"{pair.truth.name}; keep one of them, or give each its own mask and name")
     return found.pairs
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from ..pictures import opened
+from ..pictures import PictureError, opened
+from ..refusal import one_line
 from ..whole import part_of
 from .pairs import Pair
-from .run import fitted, read_grey
+from .read import read_grey
+from .run import fitted
 from .scores import MEASURES, Score
 
 TILE, CAPTION = 320, 22  # pixels: longer side of a picture on the sheet, height of its caption
@@ -44,23 +46,27 @@ def write_csv(path: Path, scores: dict[str, Score]) -> None:
     rows.writerow(["name", *MEASURES])
     rows.writerows([name, *(f"{score.values[measure]:.6g}" for measure in MEASURES)]
                    for name, score in sorted(scores.items()))
-    write_whole(path, text.getvalue().encode())
+    write_whole(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
-def write_sheet(path: Path, worst: list[tuple[Pair, Score]], predict: Callable[[Pair], np.ndarray]) -> None:
+def write_sheet(path: Path, worst: list[tuple[Pair, Score]], predict: Callable[[Pair], np.ndarray]
+                ) -> list[PictureError]:
     """A JPEG with a row for each case: picture, truth, prediction, and their difference in red (too much) and blue
-    (too little)."""
-    rows = []
+    (too little). A picture that cannot be read leaves its place grey; what was wrong with each is returned."""
+    rows, unread = [], []
     for pair, score in worst:
         truth = read_grey(pair.truth)
         prediction = fitted(predict(pair), truth.shape)
-        with opened(pair.picture) as picture:
-            photograph = ImageOps.exif_transpose(picture).convert("RGB").resize(truth.shape[::-1])
+        try:
+            photograph = read_photograph(pair.picture, truth.shape[::-1])
+        except PictureError as error:  # saved mattes can be scored without
+            unread.append(error)
+            photograph = Image.new("RGB", truth.shape[::-1], "lightgrey")
         difference = np.stack([1 - (truth - prediction).clip(0), 1 - np.abs(truth - prediction),
                                1 - (prediction - truth).clip(0)], -1)
         tiles = [photograph, grey(truth), grey(prediction), Image.fromarray((difference * 255).round().astype(np.uint8))]
         caption = f"{pair.name}   weighted F {score.values['weighted_f']:.3f}   MAE {score.values['mae']:.3f}"
-        rows.append(strip(tiles, caption))
+        rows.append(strip(tiles, one_line(caption)))
     sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), "white")
     top = 0
     for row in rows:
@@ -69,6 +75,13 @@ def write_sheet(path: Path, worst: list[tuple[Pair, Score]], predict: Callable[[
     held = io.BytesIO()
     sheet.save(held, "JPEG", quality=88)
     write_whole(path, held.getvalue())
+    return unread
+
+
+def read_photograph(path: Path, size: tuple[int, int]) -> Image.Image:
+    """Upright, in RGB, at that width and height. Raises PictureError."""
+    with opened(path) as picture:
+        return ImageOps.exif_transpose(picture).convert("RGB").resize(size)
 
 
 def strip(tiles: list[Image.Image], caption: str) -> Image.Image:

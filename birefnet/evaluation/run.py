@@ -2,7 +2,7 @@
 
 Predictions are made (or read) one after the other; their measures are computed by worker processes, with only a few
 pictures waiting, so memory does not grow with the data set. Each finished picture is a line of a journal, which a later
-run with the same settings takes up again.
+run with the same settings takes up again, unless the picture's files have changed.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from ..pictures import opened
 from ..whole import part_of
 from .pairs import Pair
+from .read import read_grey
 from .saliency import LEVELS
 from .scores import MEASURES, Score, score
 
@@ -41,11 +41,13 @@ def evaluate(
     predict(pair) gives float [H,W] in 0..1; any other size than the truth's is resized to it. A picture that cannot
     be read or predicted is yielded with its error, and tried again by the next run.
     """
-    done = read_journal(journal, settings)
+    earlier = read_journal(journal, settings)
+    marks = {pair.name: mark(pair) for pair in pairs}
+    done = {name: earlier[name] for name in marks.values() if name in earlier}
     for pair in pairs:
-        if pair.name in done:
-            yield pair, done[pair.name]
-    remaining = [pair for pair in pairs if pair.name not in done]
+        if marks[pair.name] in done:
+            yield pair, done[marks[pair.name]]
+    remaining = [pair for pair in pairs if marks[pair.name] not in done]
     if not remaining:
         return
     write_journal(journal, settings, done)
@@ -59,9 +61,9 @@ def evaluate(
             except (OSError, ValueError) as error:
                 yield pair, error
             if len(running) >= WAITING * workers:
-                yield from finished(running, lines)
+                yield from finished(running, lines, marks)
         while running:
-            yield from finished(running, lines)
+            yield from finished(running, lines, marks)
 
 
 def end_with_parent() -> None:
@@ -73,13 +75,13 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def finished(running: dict[Future, Pair], lines) -> Iterator[tuple[Pair, Score | Exception]]:
+def finished(running: dict[Future, Pair], lines, marks: dict[str, str]) -> Iterator[tuple[Pair, Score | Exception]]:
     """Wait for at least one score; write down and yield all that are there."""
     for future in wait(running, return_when=FIRST_COMPLETED).done:
         pair = running.pop(future)
         error = future.exception()
         if error is None:
-            lines.write(to_line(pair.name, future.result()) + "\n")
+            lines.write(to_line(marks[pair.name], future.result()) + "\n")
             lines.flush()
         elif not isinstance(error, (OSError, ValueError)):
             raise error
@@ -97,16 +99,6 @@ def score_pair(prediction: np.ndarray, pair: Pair) -> Score:
     return score(fitted(prediction, truth.shape), truth, unknown)
 
 
-def read_grey(path: Path) -> np.ndarray:
-    """A mask file, upright, as float64 [H,W] in 0..1; 16-bit files keep their depth, colours become grey. `PictureError`
-    if bad."""
-    with opened(path) as picture:
-        picture = ImageOps.exif_transpose(picture)
-        if picture.mode.startswith("I"):
-            return (np.asarray(picture, np.float64) / 65535).clip(0, 1)
-        return np.asarray(picture.convert("L"), np.float64) / 255
-
-
 def fitted(prediction: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     if prediction.shape == shape:
         return prediction.astype(np.float64)
@@ -117,8 +109,21 @@ def fitted(prediction: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 # The journal: its settings, then a line for each picture -----------------------------------------------------------
 
 
+def mark(pair: Pair) -> str:
+    """A pair's name in the journal: another one as soon as one of its files is changed."""
+    return " ".join([pair.name, *(_stamp(path) for path in (pair.picture, pair.truth, pair.trimap) if path)])
+
+
+def _stamp(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError:  # who reads it says why
+        return "unreadable"
+    return f"{status.st_size}:{status.st_mtime_ns}"
+
+
 def read_journal(path: Path, settings: dict[str, object]) -> dict[str, Score]:
-    """Scores of an earlier run with the same settings, by name; lines that a kill cut short, or that are damaged in any
+    """Scores of an earlier run with the same settings, by mark; lines that a kill cut short, or that are damaged in any
     other way, are left out, so that their pictures are scored again."""
     if not path.exists():
         return {}

@@ -9,7 +9,7 @@ from PIL import Image
 
 from .. import pictures
 from ..evaluation.pairs import Pair
-from ..evaluation.run import read_grey
+from ..evaluation.read import read_grey
 from ..evaluation.scores import MEASURES, score
 from ..inference import matte
 from ..network import BiRefNet

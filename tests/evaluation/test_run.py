@@ -22,6 +22,7 @@ import birefnet
 import weights
 from birefnet.__main__ import main
 from birefnet.evaluation.pairs import DataError, find_pairs
+from birefnet.evaluation.read import read_grey
 from birefnet.evaluation.scores import Means, score
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +85,74 @@ def test_a_checkpoint_is_scored(data, tmp_path):
     assert json.loads(report.read_text())["model"] == "birefnet-nano"
 
 
+def test_cutouts_are_scored_by_their_alpha(data, tmp_path):
+    """As `cut` leaves them: the same numbers as from the mattes."""
+    for number in range(len(BLOBS)):
+        matte = Image.fromarray(blob(number)[0])
+        cutout = Image.new("RGB", matte.size, (200, 30, 90))
+        cutout.putalpha(matte)
+        cutout.save(tmp_path / f"{number}.png")
+    means = []
+    for folder in (tmp_path / "pred", tmp_path):
+        assert evaluate(data, "--pred", folder, "--json", tmp_path / "scores.json") == 0
+        means.append(json.loads((tmp_path / "scores.json").read_text())["mean"])
+    assert means[0] == means[1]
+
+
+@pytest.mark.parametrize("part", ["gt", "trimap"])
+def test_truths_and_trimaps_with_transparency_are_named(data, tmp_path, capsys, part):
+    write(data / f"{part}/1.png", np.full((*blob(1)[1].shape, 4), 128, np.uint8))
+    report = tmp_path / "scores.json"
+    assert evaluate(data, "--pred", tmp_path / "pred", "--json", report) == 1
+    assert list(json.loads(report.read_text())["each"]) == [*"0234"]
+    assert f"{part}/1.png: expected grey levels, got transparency" in capsys.readouterr().err
+
+
+def test_saved_mattes_of_a_damaged_photograph_are_scored_and_its_place_on_the_sheet_is_grey(data, tmp_path, capsys):
+    for path in (data / "im").iterdir():
+        path.write_bytes(path.read_bytes()[:300])
+    report = tmp_path / "scores.json"
+    assert evaluate(data, "--pred", tmp_path / "pred", "--json", report) == 0
+    out, errors = capsys.readouterr()
+    assert out.startswith(f"{len(BLOBS)} pictures\n") and out.endswith("scores.csv, scores.jpg\n")
+    assert errors.count("it is not on the sheet of the worst cases") == len(BLOBS)
+    assert all(f"im/{number}.jpg: " in errors for number in range(len(BLOBS)))
+    with Image.open(report.with_suffix(".jpg")) as sheet:
+        assert np.ptp(np.asarray(sheet.convert("L"))[40:100, 20:60]) < 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems have no such names")
+def test_names_that_are_not_utf_8_are_written_as_they_are(data, tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    for path in (data / "im/3.jpg", data / "gt/3.png", tmp_path / "pred/3.png"):
+        path.rename(path.with_stem(name))
+    (tmp_path / "pred/1.png").unlink()  # so that a second run takes up the first one's journal
+    command = [sys.executable, "-m", "birefnet", "eval", data, "--pred", tmp_path / "pred", "--workers", "1",
+               "--json", tmp_path / f"{name}.json"]
+    for _ in range(2):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C.UTF-8"})
+        assert done.returncode == 1 and "Traceback" not in done.stderr
+        assert "caf\\udce9.json" in done.stdout.splitlines()[-1]
+        rows = (tmp_path / f"{name}.csv").read_bytes().splitlines()
+        assert [row.split(b",")[0] for row in rows[1:]] == [b"0", b"2", b"4", b"caf\xe9"]
+        assert list(json.loads((tmp_path / f"{name}.json").read_text())["each"]) == ["0", "2", "4", name]
+
+
+@pytest.mark.parametrize("name, message", [
+    ("r.csv", "expected a file name that ends in .json, got r.csv"),
+    (".", "expected a file name that ends in .json, got ."),
+    ("folder.json", "expected a name for files, and folder.json is a folder"),
+    ("beside.json", "expected a name for files, and beside.jpg is a folder"),
+])
+def test_a_report_that_could_not_be_written_is_refused_at_the_start(tmp_path, monkeypatch, capsys, name, message):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("folder.json", "beside.jpg"):
+        (tmp_path / folder).mkdir()
+    with pytest.raises(SystemExit, match="2"):
+        evaluate(tmp_path / "nowhere", "--json", name)
+    assert message in capsys.readouterr().err
+
+
 def test_what_cannot_be_read_is_reported_and_the_rest_is_scored(data, tmp_path, capsys):
     (tmp_path / "pred/1.png").write_bytes(b"not a picture")
     (tmp_path / "pred/2.png").unlink()
@@ -111,6 +180,27 @@ def test_mattes_that_were_made_anew_are_scored_anew(data, tmp_path):
         assert evaluate(data, "--pred", tmp_path / "pred", "--json", report) == 1
         scores.append(json.loads(report.read_text())["each"]["3"]["iou"])
     assert scores[0] > 0.2 and scores[1] == 0
+
+
+@pytest.mark.parametrize("file", ["gt/3.png", "trimap/3.png", "im/3.jpg"])
+def test_only_pictures_whose_files_have_changed_are_scored_anew(data, tmp_path, monkeypatch, file):
+    """As above. A trimap changes the matting measures, a photograph only what a checkpoint makes of it."""
+    (tmp_path / "pred/1.png").unlink()
+    write(data / "trimap/3.png", np.full(blob(3)[1].shape, 128, np.uint8))
+    report, scores, read = tmp_path / "scores.json", [], []
+    monkeypatch.setattr("birefnet.evaluation.read.read_matte", lambda path: read.append(path.stem) or read_grey(path))
+    for _ in range(2):
+        assert evaluate(data, "--pred", tmp_path / "pred", "--json", report) == 1
+        scores.append(json.loads(report.read_text())["each"])
+        write(data / file, np.repeat(blob(3)[1][..., None], 3, 2) // 2)
+    assert read == [*"0234", *shown(scores[0]), "3", *shown(scores[1])]
+    assert (scores[0]["3"] != scores[1]["3"]) == (file != "im/3.jpg")
+    assert [scores[0][name] == scores[1][name] for name in "024"] == [True] * 3
+
+
+def shown(scores: dict[str, dict[str, float]]) -> list[str]:
+    """In the order of the sheet, for which mattes are read once more."""
+    return sorted(scores, key=lambda name: scores[name]["weighted_f"])
 
 
 def test_a_checkpoint_that_was_trained_on_is_another(data, tmp_path):
@@ -169,7 +259,7 @@ def test_a_killed_run_goes_on_where_it_was(data, tmp_path):
     running.wait()
     with journal.open("a") as lines:
         lines.write('{"name": "half a li')
-    kept = [json.loads(line)["name"] for line in journal.read_text().splitlines()[1:-1]]
+    kept = [json.loads(line)["name"].split()[0] for line in journal.read_text().splitlines()[1:-1]]
     assert 5 <= len(kept) < 45
     for name in kept:
         (tmp_path / f"pred/{name}.png").unlink()  # would fail if it were asked for again, but for the sheet
@@ -222,4 +312,12 @@ def test_data_without_truths_are_refused(tmp_path, capsys):
     write(tmp_path / "im/lonely.png", np.zeros((4, 4), np.uint8))
     write(tmp_path / "gt/other.png", np.zeros((4, 4), np.uint8))
     with pytest.raises(DataError, match="no mask of the same name for lonely.png"):
+        find_pairs(tmp_path)
+
+
+def test_pictures_that_share_a_mask_are_refused(tmp_path):
+    """Both would be scored under one name."""
+    for name in ("im/a.jpg", "im/a.b.png", "im/a.png", "gt/a.png", "gt/a.b.png"):
+        write(tmp_path / "set" / name, np.zeros((4, 4), np.uint8))
+    with pytest.raises(DataError, match=r"set.im: a\.jpg and a\.png share the mask a\.png; keep one of them"):
         find_pairs(tmp_path)
