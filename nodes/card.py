@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+from pathlib import Path
 
 import torch
 from aiohttp import web
@@ -14,6 +15,7 @@ from .. import birefnet, weights
 from ..birefnet import published
 from ..birefnet.fused import fuse
 from . import host
+from .load import damage, found
 
 ROUTE = "/biref/checkpoints"
 EXAMPLE = (1024, 1024)  # the photograph whose need is told of a checkpoint without a size of its own
@@ -29,30 +31,34 @@ def register() -> None:
 
 def cards() -> dict[str, dict]:
     """What there is to tell about each name that the loader offers."""
-    folders, told = host.checkpoint_folders(), {}
-    for name, path in weights.local(folders).items():
+    told, registered = {}, host.registered_folders()
+    for name, path in weights.local(host.checkpoint_folders()).items():
         with contextlib.suppress(OSError):  # it was taken away meanwhile
-            told[name] = card(weights.match(path), True, path.stat().st_size)
+            told[name] = card(weights.match(path, registered), path, path.stat().st_size)
     for entry in weights.CATALOG:
-        told[entry.name] = card(entry, is_here(entry, folders), entry.megabytes * 10**6)
+        path = here(entry)
+        with contextlib.suppress(OSError):
+            told[entry.name] = card(entry, path, path.stat().st_size if path else entry.megabytes * 10**6)
     return told
 
 
-def card(entry: weights.Entry | None, here: bool, size: int) -> dict:
-    """One checkpoint: `file` and `memory` in bytes; of a file that nobody published, only that it is here."""
+def card(entry: weights.Entry | None, path: Path | None, size: int) -> dict:
+    """One checkpoint, whose file is `path` if it is here: `file` and `memory` in bytes; of a file that nobody published,
+    only that it is here."""
     if entry is None:
-        return {"here": here, "file": size}
+        return {"here": True, "file": size}
     height_width = entry.size if isinstance(entry.size, tuple) else (entry.size, entry.size)
-    return {"here": here, "file": size, "task": entry.task, "license": entry.license,
+    broken = bool(path and entry.repo and damage(path))
+    return {"here": path is not None, "damaged": broken, "file": size, "task": entry.task, "license": entry.license,
             "nonCommercial": entry.non_commercial, "memory": memory(entry.repo and entry.backbone, entry.size),
             "size": None if entry.size == "dynamic" else height_width[::-1], "note": entry.note}
 
 
-def is_here(entry: weights.Entry, folders: list) -> bool:
+def here(entry: weights.Entry) -> Path | None:
     try:
-        return weights.find(entry.name, folders).is_file()
+        return found(entry.name)
     except weights.NotFound:
-        return False
+        return None
 
 
 @functools.cache

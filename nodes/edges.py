@@ -89,8 +89,9 @@ class BiRefEdgeRefine(io.ComfyNode):
             picture = clean_image(convert.frame(images, i))
             first = masks.resize(clean_mask(convert.frame(mask, i)).to(picture.device), (height, width))
             uncertain += (edges.band(first, low, high) > 0).float().mean().item() / count
-            result[i:i + 1] = edges.refine(first, picture, ask, method=method, low=low, high=high, window=window,
-                                           radius=radius, progress=progress)
+            result[i:i + 1] = convert.certain(edges.refine(
+                first, picture, ask, method=method, low=low, high=high, window=window, radius=radius,
+                progress=progress))
             progress.next_picture()
         text = told(uncertain, count, low, high) or resized_text(tuple(mask.shape[1:]), (height, width))
         return io.NodeOutput(result, ui=host.remark(text, f"{uncertain:.1%} of the picture was uncertain"))

@@ -137,7 +137,8 @@ def where_to(save_as: str, what: str) -> Path | None:
     if not save_as.strip():
         return None
     folder = host.checkpoint_folders()[0]
-    file = weights.new_file(save_as, folder if what == "all" else folder / weights.ADAPTERS)
+    file = (weights.new_checkpoint(save_as, folder) if what == "all" else
+            weights.new_file(save_as, folder / weights.ADAPTERS))
     file.parent.mkdir(parents=True, exist_ok=True)
     return file
 

@@ -33,6 +33,7 @@ Item = TypeVar("Item")
 STALE_AFTER = 15.0  # seconds; unloading all models takes less
 
 handed_back_at = -math.inf  # in seconds of time.monotonic
+remarked: tuple[str, str] | None = None  # the prompt and the node of the last remark, which what follows there leaves be
 
 CATEGORY = "image/BiRefNet"
 ALIASES = ("background removal", "rembg", "matting", "cutout", "remove bg")  # what users type to find such nodes
@@ -176,22 +177,35 @@ def check_interrupt() -> None:
 
 
 def say(text: str) -> None:
-    """Show a line on the running node; does nothing outside a running workflow and on old pages."""
-    context = get_executing_context()
-    if context is None or not page_shows_lines():
+    """Show a line on the running node, to whoever has queued it; does nothing outside a running workflow and on old
+    pages."""
+    place = running_node()
+    if place is None or not page_shows_lines():
         return
     from server import PromptServer
 
-    PromptServer.instance.send_progress_text(text, context.node_id)
+    if PromptServer.instance.client_id is not None:  # without one all pages would be told, of their own nodes
+        PromptServer.instance.send_progress_text(text, place[1], PromptServer.instance.client_id)
+
+
+def running_node() -> tuple[str, str] | None:
+    """The prompt, and the node on the page: one that a node has put in its own place (2.0.0.3) is that one (2)."""
+    context = get_executing_context()
+    return None if context is None else (context.prompt_id, context.node_id.partition(".")[0])
 
 
 def remark(text: str, usual: str) -> dict[str, tuple[str, ...]] | None:
     """What there is to remark, in the log and on the node, where it stays: give the result to NodeOutput as `ui`. Where
     that is "", only the `usual` line, so that no earlier run's line stays."""
+    global remarked
     if text:
         log.warning("BiRef: %s", text)
-    say(text or usual)
-    return {"text": (text,)} if text else None
+        say(text)
+        remarked = running_node()
+        return {"text": (text,)}
+    if running_node() != remarked:
+        say(usual)
+    return None
 
 
 def say_cpu_takes_over(device: torch.device) -> None:
@@ -225,6 +239,11 @@ def checkpoint_folders() -> list[Path]:
     found = [Path(root, *rest) for name, *rest in (folder.split("/") for folder in FOLDERS)
              for root in folder_paths.get_folder_paths(name)]
     return list(dict.fromkeys(found))
+
+
+def registered_folders() -> dict[Path, str]:
+    """The host's own name for each of these folders; extra_model_paths.yaml may call one anything."""
+    return {Path(folder): name for name in FOLDERS if "/" not in name for folder in folder_paths.get_folder_paths(name)}
 
 
 def download_progress() -> Callable[[int, int], None]:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from .. import weights
+from .. import birefnet, weights
 from ..birefnet import precision
+from ..birefnet.tensorfile import open_file
 from . import host, values
 from .model import BiRefModel
 from .recipe import Recipe, identity
@@ -93,7 +94,7 @@ class BiRefLoad(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, checkpoint: str = DEFAULT, adapter: str = NONE, **_) -> tuple:
         """Changes when a file is replaced, so that the host loads it again."""
-        return (*state(lambda: weights.find(str(checkpoint), host.checkpoint_folders())), *adapter_state(adapter))
+        return (*checkpoint_state(checkpoint), *adapter_state(adapter))
 
     @classmethod
     @values.checked
@@ -102,8 +103,8 @@ class BiRefLoad(io.ComfyNode):
                 ) -> io.NodeOutput:
         path = find_or_fetch(str(checkpoint), fetch)
         where = host.device(device)
-        options = {"patch_order": patch_order, "normalize": normalize, "defaults": weights.settings(path),
-                   "cuda_graphs": cuda_graphs}
+        options = {"patch_order": patch_order, "normalize": normalize, "cuda_graphs": cuda_graphs,
+                   "defaults": weights.settings(path, host.registered_folders())}
         recipe = Recipe(path, options, where, host.dtype(dtype, where))
         if adapter != NONE:
             file = weights.find_adapter(str(adapter), host.checkpoint_folders())
@@ -121,16 +122,49 @@ def options() -> list[str]:
 
 
 def find_or_fetch(checkpoint: str, fetch: bool) -> Path:
-    """The checkpoint's file, local first; weights.NotFound or weights.FetchError say what to do if there is none."""
-    folders = host.checkpoint_folders()
+    """The checkpoint's file, local first; a published one that is cut off counts as missing. weights.NotFound,
+    weights.FetchError or birefnet.CheckpointError say what to do if there is none."""
+    folder, row = host.checkpoint_folders()[0], weights.entry(checkpoint)
     try:
-        return weights.find(checkpoint, folders)
+        path = found(checkpoint)
     except weights.NotFound:
-        if not fetch or weights.entry(checkpoint) is None:
+        if not fetch or row is None:
             raise
-    log.info("BiRef: downloading %s into %s", checkpoint, folders[0])
-    host.say(f"downloading {checkpoint}")
-    return weights.fetch(checkpoint, folders[0], progress=host.download_progress())
+    else:
+        row = row or weights.match(path, host.registered_folders())
+        broken = row and row.repo and damage(path)
+        if not broken:
+            return path
+        if not fetch:
+            raise birefnet.CheckpointError(f"{path}: {broken}. To download {row.name} again, set fetch to \"if missing\"")
+    log.info("BiRef: downloading %s into %s", row.name, folder)
+    host.say(f"downloading {row.name}")
+    return weights.fetch(row.name, folder, progress=host.download_progress())
+
+
+def found(checkpoint: str) -> Path:
+    """The file of that name on this machine, or weights.NotFound."""
+    return weights.find(checkpoint, host.checkpoint_folders(), registered=host.registered_folders())
+
+
+def damage(path: Path) -> str:
+    """What is wrong with a checkpoint's file that is cut off or holds something else; "" for one that can be opened.
+
+    What a user converted is whole, however much smaller it is than what was published.
+    """
+    if not weights.is_whole(path):  # which does not know all formats that can be opened
+        try:
+            open_file(path)
+        except birefnet.CheckpointError as error:
+            return str(error)
+        except OSError:  # it may not be read, which is no damage, and is said when it is loaded
+            pass
+    return ""
+
+
+def checkpoint_state(checkpoint: str) -> tuple:
+    """Changes when the checkpoint's file is replaced."""
+    return state(lambda: found(str(checkpoint)))
 
 
 def adapter_options() -> list[str]:

@@ -135,8 +135,9 @@ class OwnWorker:
         network = self.model.network
         network.budget_bytes = self.plan.budget
         if self.overlaps:
-            return self.transfer.download_later(birefnet.matte(network, self.transfer.upload(pictures), self.size))
-        alpha = birefnet.matte(network, pictures.to(self.device), self.size)
+            return self.transfer.download_later(
+                convert.certain(birefnet.matte(network, self.transfer.upload(pictures), self.size)))
+        alpha = convert.certain(birefnet.matte(network, pictures.to(self.device), self.size))
         return lambda: alpha
 
     def lower(self) -> bool:
@@ -215,7 +216,7 @@ class CoreWorker:
             log.warning("BiRef: %s runs at its own size only; size %d is ignored", type(model).__name__, size)
 
     def start(self, pictures: Tensor) -> Callable[[], Tensor]:
-        alpha = self.clean(convert.masks(self.model.encode_image(over_grey(pictures), **self.options)))
+        alpha = convert.certain(self.clean(convert.masks(self.model.encode_image(over_grey(pictures), **self.options))))
         if alpha.shape != pictures.shape[:3]:
             raise ValueError(f"expected masks {list(pictures.shape[:3])} from {type(self.model).__name__}, as large as "
                              f"the pictures, got {list(alpha.shape)}")

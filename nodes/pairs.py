@@ -6,10 +6,11 @@ from pathlib import Path
 
 import folder_paths
 from comfy_api.latest import io
+from torch import Tensor
 
 from .. import weights
 from ..birefnet import masks, pictures
-from ..birefnet.evaluation.pairs import find_pairs
+from ..birefnet.evaluation.pairs import DataError, find_pairs, survey
 from . import host, recipe, values
 
 
@@ -47,8 +48,9 @@ class BiRefPairs(io.ComfyNode):
     def fingerprint_inputs(cls, folder: str) -> tuple:
         """Changes with the folder's files, so that the host loads them again."""
         try:
-            files = sorted(path for path in inside(folder).rglob("*") if path.is_file())
-            return tuple(map(recipe.identity, files))
+            found = survey(inside(folder))
+            paired = [path for pair in found.pairs for path in (pair.picture, pair.truth)]
+            return tuple(map(recipe.identity, [*paired, *found.lonely_pictures]))
         except (OSError, ValueError):
             return ("missing",)  # explained by `execute`
 
@@ -58,10 +60,21 @@ class BiRefPairs(io.ComfyNode):
         pairs = find_pairs(inside(folder))
         images, truths = [], []
         for pair in host.each(pairs):
-            images.append(pictures.read(pair.picture)[..., :3])
-            truths.append(masks.resize(pictures.read(pair.truth)[..., :3].mean(-1), tuple(images[-1].shape[1:3])))
+            picture, truth = pictures.read(pair.picture), pictures.read(pair.truth)
+            size = tuple(picture.shape[1:3])
+            if wrong := fault(size, truth):
+                raise DataError(f"{pair.truth}: {wrong}")
+            images.append(picture[..., :3])
+            truths.append(masks.resize(truth[..., :3].mean(-1), size))
         host.say(f"{len(pairs)} pictures with masks")
         return io.NodeOutput(images, truths)
+
+
+def fault(size: tuple[int, int], truth: Tensor) -> str | None:
+    """Why a mask as read, [1,H,W,3 or 4], would teach nonsense about a picture of that size (H, W); in `train`'s words."""
+    from ..birefnet.training.data.check import turned, unusable  # here only: nobody else in the host trains
+
+    return turned(size, tuple(truth.shape[1:3])) or unusable(truth[0].numpy())
 
 
 def inside(name: object) -> Path:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .. import birefnet, weights
 from ..birefnet.checkpoint import ancestry
+from . import host
 from .model import BiRefModel
 
 Stack = tuple[tuple["Path | birefnet.Adapter", float], ...]
@@ -37,7 +38,7 @@ class Recipe:
         """Metadata for a checkpoint made from this recipe's network: what it comes from, and the licence."""
         if not isinstance(self.source, Path):
             return self.origin
-        row = weights.match(self.source)
+        row = weights.match(self.source, host.registered_folders())
         return ancestry(network, row.name, row.license) if row else ancestry(network, self.source.name)
 
     def with_adapter(self, adapter: Path | birefnet.Adapter, strength: float) -> Recipe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder, Node
 
+from ..birefnet import composite
 from . import host, load, values
 from .composite import BiRefComposite
 from .foreground import BiRefForeground
@@ -64,9 +65,16 @@ class BiRefRemoveBackground(io.ComfyNode):
         return True  # explained by Load BiRefNet when it runs
 
     @classmethod
+    def fingerprint_inputs(cls, checkpoint: str = load.DEFAULT, **_) -> tuple:
+        """Changes when the checkpoint's file is replaced, so that the host runs the graph again."""
+        return load.checkpoint_state(checkpoint)
+
+    @classmethod
     @values.checked
     def execute(cls, image, checkpoint: str, background: str, colour: str, clean_edges: bool, fetch: bool
                 ) -> io.NodeOutput:
+        if background == "colour":  # a wrong one is said here, before the network runs
+            composite.opaque_colour(colour, "for a transparent background set background to transparent")
         # As a graph of nodes, so that the host caches the model, and what follows it, as if each stood on the canvas.
         graph = GraphBuilder()
         model = step(graph, BiRefLoad, checkpoint=checkpoint, fetch=fetch)

@@ -48,7 +48,7 @@ class BiRefTemporal(io.ComfyNode):
         result = host.empty_result(count, *size)
         for i in host.each(range(count)):
             alpha = operators.resize(clean_mask(convert.frame(mask, i)), size)
-            result[i:i + 1] = smoother(clean_image(convert.frame(images, i)), alpha)
+            result[i:i + 1] = convert.certain(smoother(clean_image(convert.frame(images, i)), alpha))
         if count:
             host.say(f"{count} frames, {smoother.cuts + 1} shots" if smoother.cuts else f"{count} frames, one shot")
         return io.NodeOutput(result)

@@ -36,8 +36,9 @@ function lines(card) {
     return [
         [card.task, , 2],
         [`${size} · file ${file} · memory ${card.size ? "" : "from "}${inUnits(card.memory)}`],
-        card.nonCommercial ? [`licence ${card.license}: not for commercial use`, CARE] : [`licence ${card.license}`],
-        card.here ? ["on this machine", GOOD] : ["not on this machine: set fetch to \"if missing\"", CARE],
+        card.nonCommercial ? [`${card.license}: not for commercial use`, CARE] : [`licence ${card.license}`],
+        card.damaged ? ["damaged: set fetch to \"if missing\"", CARE] :
+            card.here ? ["on this machine", GOOD] : ["not here: set fetch to \"if missing\"", CARE],
         [card.note, , ROWS],
     ];
 }

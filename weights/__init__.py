@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from .catalog import CATALOG, NANO, Entry, entry, match, non_commercial, settings
-from .fetch import FetchError, fetch
+from .fetch import FetchError, fetch, is_whole
 from .find import ADAPTERS, FOLDERS, NotFound, find, folders, local
 from .names import fault, quoted
-from .tuned import find_adapter, local_adapters, new_file
+from .tuned import find_adapter, local_adapters, new_checkpoint, new_file
 
 __all__ = [
     "ADAPTERS",
@@ -22,9 +22,11 @@ __all__ = [
     "find",
     "find_adapter",
     "folders",
+    "is_whole",
     "local",
     "local_adapters",
     "match",
+    "new_checkpoint",
     "new_file",
     "non_commercial",
     "quoted",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from types import MappingProxyType
 
 from .names import LONGEST, fault, quoted
 
 NANO = Path(__file__).with_name("birefnet-nano.safetensors")
 SUFFIXES = (".safetensors", ".pth", ".pt")
+NOTHING: Mapping[Path, str] = MappingProxyType({})  # no folder has another name than it is called
 
 # What a row's fields must look like; a name and a file's suffix together become the name of a file.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -101,16 +104,19 @@ def entry(name: str) -> Entry | None:
     return next((row for row in CATALOG if _key(row.name) == _key(name)), None) or _NAMES.get(_key(name))
 
 
-def match(path: str | Path) -> Entry | None:
+def match(path: str | Path, registered: Mapping[Path, str] = NOTHING) -> Entry | None:
     """The row that a file on disk is, judged by its name and its folder's; None for a name nobody published.
 
     A name is only a hint, good enough for what tensors cannot tell: size, normalisation, patch order, task.
+    registered: folders that a host knows by another name, which then counts for all that is below them.
     """
     path = PurePath(path)
     if path.suffix.lower() not in SUFFIXES or len(str(path)) > 4 * LONGEST:
         return None
     stem, folder = _key(path.stem), _key(path.parent.name)
-    return _NAMES.get(f"{folder}/{stem}") or _NAMES.get(folder if stem in _PLAIN else stem)
+    known = [folder, *(_key(name) for above, name in registered.items() if above in path.parents)]
+    in_its_folder = (_NAMES.get(f"{name}/{stem}") for name in known)
+    return next(filter(None, in_its_folder), None) or _NAMES.get(folder if stem in _PLAIN else stem)
 
 
 def non_commercial(license: str) -> bool:
@@ -118,12 +124,13 @@ def non_commercial(license: str) -> bool:
     return any(row.non_commercial and row.license == license for row in CATALOG)
 
 
-def settings(source: Entry | str | Path) -> dict[str, object]:
-    """Keyword arguments for `birefnet.load` from the row of a file, a name or an entry; {} for an unknown file.
+def settings(source: Entry | str | Path, registered: Mapping[Path, str] = NOTHING) -> dict[str, object]:
+    """Keyword arguments for `birefnet.load` from the row of a file (as `match` judges it), a name or an entry; {} for an
+    unknown file.
 
     Also {} for the checkpoint that ships with this project: its own metadata says all this.
     """
-    row = source if isinstance(source, Entry) else match(source) or entry(str(source))
+    row = source if isinstance(source, Entry) else match(source, registered) or entry(str(source))
     if row is None or row.repo is None:
         return {}
     return {"patch_order": row.patch_order, "normalize": row.normalize, "size": row.size}

@@ -51,14 +51,14 @@ def fetch(name: str, folder: str | Path, *, progress: Progress | None = None) ->
             return NANO
         raise FetchError(f"{row.name} is part of this project and not on the hub: restore {NANO} with git.")
     target = Path(folder, row.filename)
-    if _is_whole(target):
+    if is_whole(target):
         return target
     report = progress or (lambda done, total: None)
     hub = _Hub(row)
     with _disk(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
     with _lock(target, lambda: report(0, hub.size)):
-        if not _is_whole(target):
+        if not is_whole(target):
             _download(hub, target, report)
     return target
 
@@ -296,7 +296,7 @@ def _without_bars() -> Iterator[None]:
         enable_progress_bars()
 
 
-def _is_whole(path: Path) -> bool:
+def is_whole(path: Path) -> bool:
     """Whether a file is there and not cut off, as far as its own structure tells; no network needed."""
     try:
         if path.suffix != ".safetensors":

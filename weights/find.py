@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from . import catalog, names
-from .catalog import NANO, SUFFIXES
+from .catalog import NANO, NOTHING, SUFFIXES
 
 # The folders under ComfyUI's models/ that this and other packs fill; the first is where this one puts what it fetches.
 FOLDERS = ("BiRefNet", "birefnet", "background_removal", "RMBG/BiRefNet", "RMBG/RMBG-2.0")
@@ -45,10 +45,12 @@ def local(folders: Iterable[str | Path]) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def find(name: str, folders: Iterable[str | Path], *, allow_paths: bool = False) -> Path:
+def find(name: str, folders: Iterable[str | Path], *, registered: Mapping[Path, str] = NOTHING,
+         allow_paths: bool = False) -> Path:
     """The file of a checkpoint, by its relative name under one of the folders or by its name in the catalog.
 
-    A catalog name finds the file under any name that other packs give it, and "birefnet-nano" the one that ships here.
+    A catalog name finds the file under any name that other packs give it, as `match` knows it, also by the names under
+    which folders are `registered`; and "birefnet-nano" the one that ships here.
     `allow_paths=True` (the command line) also takes the path of any file. Without it (a workflow, which may come from
     anybody) nothing outside the folders is reachable: a name that `names.fault` finds fault with raises `NotFound`.
     Also raises `NotFound` for a name that is nowhere; the message says where it was looked for and what to do.
@@ -74,7 +76,7 @@ def find(name: str, folders: Iterable[str | Path], *, allow_paths: bool = False)
     if row is not None:
         # The folders in their order, and a safetensors file rather than a pickle.
         for folder in folders:
-            copies = [path for _, path in _scan(folder) if catalog.match(path) is row]
+            copies = [path for _, path in _scan(folder) if catalog.match(path, registered) is row]
             if copies:
                 return min(copies, key=lambda path: (path.suffix.lower() != ".safetensors", str(path)))
     raise NotFound(_advice(name, row, folders, files))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from . import catalog
 from .find import ADAPTERS, NotFound, local
 from .names import fault, quoted
 
@@ -41,13 +42,35 @@ def new_file(name: str, folder: str | Path) -> Path:
     No old file is written over: where the name is taken, it gets a number. Raises ValueError for a name that leads out
     of the folder, or that not every system could store.
     """
+    return _free(_wanted(name, folder))
+
+
+def new_checkpoint(name: str, folder: str | Path) -> Path:
+    """`new_file` for a checkpoint, which may not take a published one's place in workflows.
+
+    Raises ValueError also for a name by which a file would be taken for a published checkpoint.
+    """
+    path = _wanted(name, folder)
+    if row := catalog.match(path):
+        raise ValueError(f"nothing can be saved as {quoted(name)}: every workflow that asks for the published checkpoint "
+                         f"{row.name} would take it for that; expected a name of your own, such as 'cracks'")
+    return _free(path)
+
+
+def _wanted(name: str, folder: str | Path) -> Path:
+    """The file of that name, there already or not."""
     clean = name.strip().replace("\\", "/").removesuffix(".safetensors")
     parts, wrong = clean.split("/"), fault(clean, str(folder))
     if wrong or _NO_NAME.search(clean) or any(not part or part[0] in ". " or part.lower() == ADAPTERS for part in parts):
         raise ValueError(f"nothing can be saved as {quoted(name)}{': it ' + wrong if wrong else ''}; expected a name such "
                          f"as 'cracks' or 'walls/cracks', which goes into {folder}")
-    path, number = Path(folder, *parts[:-1], f"{parts[-1]}.safetensors"), 1
-    while path.exists():
+    return Path(folder, *parts[:-1], f"{parts[-1]}.safetensors")
+
+
+def _free(path: Path) -> Path:
+    """The path, with a number where it is taken."""
+    free, number = path, 1
+    while free.exists():
         number += 1
-        path = path.with_name(f"{parts[-1]}-{number}.safetensors")
-    return path
+        free = path.with_name(f"{path.stem}-{number}.safetensors")
+    return free

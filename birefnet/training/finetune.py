@@ -16,6 +16,7 @@ from ..memory import is_out_of_memory
 from ..network import BiRefNet
 from ..passes import OutOfMemory
 from ..precision import cpu_multiplies_bfloat16
+from .data.check import LABELS
 from .learner import Learner
 from .losses import WEIGHTS
 
@@ -104,7 +105,10 @@ def expect(images: Sequence[Tensor], masks: Sequence[Tensor], what: str, *number
     if min(numbers) < 1:
         raise ValueError("expected at least one step, rank 1 and one picture per step, got "
                          f"{', '.join(map(str, numbers))}")
-    if max(mask.amax() for mask in masks) < 0.5:
+    brightest = max(float(mask.amax()) for mask in masks)
+    if 0 < brightest < LABELS:
+        raise ValueError(f"the masks' brightest level is {brightest * 255:.3g} of 255: labels? make the subject white (1)")
+    if brightest < 0.5:
         raise ValueError("the masks are empty: there is no subject to learn (1 = subject; is the mask inverted?)")
 
 

@@ -9,12 +9,13 @@ import json
 import os
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -23,6 +24,8 @@ from PIL import Image
 
 PACK = Path(__file__).resolve().parents[2]
 FOR_TESTS = [Path(__file__).resolve().parent / name for name in ("odd_inputs", "fuzzed_nodes")]  # this host's packs
+
+LINE = (3).to_bytes(4, "big")  # begins the host's message of a line of text on a node
 
 Workflow = dict[str, dict]
 
@@ -42,6 +45,7 @@ class Host:
     def __init__(self, comfyui: Path, base: Path, python: str):
         self.comfyui, self.base, self.python = comfyui, base, python
         self.elsewhere = base / "checkpoints"  # a BiRefNet folder that extra_model_paths.yaml names
+        self.removal = base / "cutters"        # core's folder of such models, of which it says the same
         self.address = ""
         self._log = base / "host.log"
         self._process: subprocess.Popen | None = None
@@ -52,7 +56,8 @@ class Host:
         for folder in (nodes, self.base / "models" / "BiRefNet", self.base / "input", self.elsewhere):
             folder.mkdir(parents=True, exist_ok=True)
         paths = self.base / "extra_model_paths.yaml"
-        paths.write_text(f"another_disk:\n  base_path: {self.base}\n  BiRefNet: {self.elsewhere.name}\n")
+        paths.write_text(f"another_disk:\n  base_path: {self.base}\n  BiRefNet: {self.elsewhere.name}\n"
+                         f"  background_removal: {self.removal.name}\n")
         (nodes / "comfyui-biref").symlink_to(PACK, target_is_directory=True)
         for pack in FOR_TESTS:
             (nodes / pack.name).symlink_to(pack, target_is_directory=True)
@@ -199,6 +204,34 @@ class Host:
                     break
         return await asyncio.to_thread(self.wait, prompt)
 
+    @contextlib.contextmanager
+    def listening(self, client: str) -> Iterator[list[tuple[str, dict]]]:
+        """Yields a list that fills with the events that a page of that client hears."""
+        heard, connected, over = [], threading.Event(), threading.Event()
+
+        async def listen() -> None:
+            async with aiohttp.ClientSession() as session, \
+                    session.ws_connect(f"{self.address}/ws?clientId={client}", max_msg_size=0) as socket_:
+                reading = asyncio.ensure_future(self._gather(socket_, heard))
+                connected.set()
+                await asyncio.to_thread(over.wait)
+                await asyncio.sleep(0.3)  # what is still on its way
+                reading.cancel()
+
+        thread = threading.Thread(target=lambda: asyncio.run(listen()))
+        thread.start()
+        try:
+            assert connected.wait(30)
+            yield heard
+        finally:
+            over.set()
+            thread.join()
+
+    @staticmethod
+    async def _gather(socket_: aiohttp.ClientWebSocketResponse, heard: list[tuple[str, dict]]) -> None:
+        async for event in _events(socket_):
+            heard.append(event)
+
     def interrupt(self) -> None:
         self.fetch("/interrupt", b"")
 
@@ -212,6 +245,9 @@ async def _events(socket_: aiohttp.ClientWebSocketResponse) -> AsyncIterator[tup
         if message.type is aiohttp.WSMsgType.TEXT:
             event = json.loads(message.data)
             yield event["type"], event["data"]
+        elif message.type is aiohttp.WSMsgType.BINARY and message.data[:4] == LINE:
+            end = 8 + int.from_bytes(message.data[4:8], "big")
+            yield "line", {"node": message.data[8:end].decode(), "text": message.data[end:].decode()}
 
 
 def error_of(record: dict) -> str:

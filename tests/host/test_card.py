@@ -62,8 +62,8 @@ def test_the_page_shows_the_chosen_checkpoints_card_and_saves_nothing_of_it(host
         drop(page, PACK / "example_workflows" / "Remove Background.json")
         for name, wanted in [
             ("birefnet-nano", {"licence GPL-3.0", "on this machine"}),
-            ("RMBG-2.0", {"licence CC BY-NC 4.0: not for commercial use",
-                          'not on this machine: set fetch to "if missing"'}),
+            ("RMBG-2.0", {"CC BY-NC 4.0: not for commercial use",
+                          'not here: set fetch to "if missing"'}),
         ]:
             page.evaluate(CHOOSE, name)
             page.wait_for_function("wanted => wanted.every(text => written.has(text))", arg=sorted(wanted))

@@ -76,3 +76,56 @@ def test_a_model_that_the_host_unloaded_runs_again(host):
     first = mask(host, "birefnet-nano")
     host.free()
     assert np.array_equal(mask(host, "birefnet-nano"), first)
+
+
+@pytest.mark.parametrize("place", ["", "of its own"])
+def test_the_file_of_cores_own_node_is_known_wherever_its_folder_is(host, photo, place):
+    folder = host.removal / place
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(load_file(NANO), folder / "birefnet.safetensors")  # without metadata, as core's is
+    name = f"{place}/birefnet.safetensors".lstrip("/")
+
+    def found(**loading) -> np.ndarray:
+        workflow = segmented(node("LoadImage", image=photo), size=320) | {
+            "model": load(**loading), "shown": node("MaskPreview", mask=["segment", 0])}
+        return values(host.pictures(host.run(workflow))["shown"][0], 0)
+
+    known = found(checkpoint=name, patch_order="colour-fastest", normalize="none")
+    assert np.array_equal(found(checkpoint=name), known)
+    assert np.array_equal(found(checkpoint="BiRefNet-core"), known)
+    cards = host.get("/biref/checkpoints")
+    assert cards[name]["note"] == cards["BiRefNet-core"]["note"] and cards["BiRefNet-core"]["here"]
+    (folder / "birefnet.safetensors").unlink()
+
+
+@pytest.fixture
+def lite(host):
+    """Where a published checkpoint's file is looked for."""
+    file = host.base / "models" / "BiRefNet" / "BiRefNet_lite.safetensors"
+    yield file
+    file.unlink()
+
+
+@pytest.mark.parametrize("content", [NANO.read_bytes()[:5_000_000], b"", b"version https://git-lfs.github.com/spec/v1"],
+                         ids=["cut off", "empty", "pointer"])
+@pytest.mark.parametrize("chosen", ["BiRefNet_lite", "BiRefNet_lite.safetensors"])
+def test_a_published_file_that_is_cut_off_counts_as_missing(host, lite, content, chosen):
+    lite.write_bytes(content)
+    workflow = segmented(node("EmptyImage", width=64, height=64, batch_size=1, color=0)) | {
+        "shown": node("MaskPreview", mask=["segment", 0])}
+    message = host.fail(workflow | {"model": load(chosen)})
+    assert str(lite) in message and 'To download BiRefNet_lite again, set fetch to "if missing"' in message
+    message = host.fail(workflow | {"model": load(chosen, fetch=True)})
+    assert "HF_HUB_OFFLINE is set, so BiRefNet_lite is not fetched" in message
+    assert host.get("/biref/checkpoints")["BiRefNet_lite"]["damaged"]
+
+
+@pytest.mark.parametrize("convert", [lambda file: save_flat(file, 20), lambda file: torch.save(load_file(NANO), file)],
+                         ids=["re-saved", "a pickle of that name"])
+def test_what_a_user_converted_is_not_fetched_again(host, lite, convert):
+    convert(lite)
+    workflow = segmented(node("EmptyImage", width=64, height=64, batch_size=1, color=0), size=320) | {
+        "model": load("BiRefNet_lite", fetch=True), "shown": node("MaskPreview", mask=["segment", 0])}
+    host.run(workflow)
+    card = host.get("/biref/checkpoints")["BiRefNet_lite"]
+    assert card["here"] and not card["damaged"] and card["file"] == lite.stat().st_size

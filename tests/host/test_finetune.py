@@ -128,10 +128,10 @@ def test_everything_may_learn_and_is_saved_as_a_checkpoint(host, pairs, unseen):
 
 def test_a_saved_checkpoint_keeps_the_licence_of_the_one_it_was_made_from(host, pairs):
     """Also by way of one that was not saved."""
-    again = LESSON | {"what": "all", "steps": 1, "save_as": "descendant"}
+    again = LESSON | {"what": "all", "steps": 1, "save_as": "grandchild"}
     host.run(taught(pairs, what="all", steps=1) | {"more": node(
         "BiRefFinetune", model=["tune", 0], image=["pairs", 0], mask=["pairs", 1], **again)})
-    with safe_open(host.elsewhere / "descendant.safetensors", "pt") as file:
+    with safe_open(host.elsewhere / "grandchild.safetensors", "pt") as file:
         told = file.metadata()
     assert (told["birefnet.license"], told["birefnet.base"]) == ("GPL-3.0", "birefnet-nano")
 
@@ -155,11 +155,14 @@ def test_an_interrupt_stops_it_at_once_and_nothing_is_saved(host, pairs):
     ({"save_as": "../elsewhere"}, "expected a name such as 'cracks'"),
     ({"save_as": "/tmp/elsewhere"}, "expected a name such as 'cracks'"),
     ({"mask": ["empty", 0]}, "the masks are empty"),
+    ({"mask": ["labels", 0]}, "the masks' brightest level is 1 of 255: labels?"),
+    ({"what": "all", "save_as": "BiRefNet-portrait"}, "asks for the published checkpoint BiRefNet-portrait"),
     ({"mask": ["two", 0]}, "got 4 pictures and 2 masks"),
     ({"model": ["other", 0]}, "fine-tuning needs a model from Load BiRefNet"),
 ])
 def test_what_cannot_be_learned_from_is_said_before_the_work_begins(host, pairs, changes, words):
     extra = {"empty": node("OddMask", frames=4, height=32, width=32, value=0.0),
+             "labels": node("OddMask", frames=4, height=32, width=32, value=1 / 255),
              "two": node("OddMask", frames=2, height=32, width=32, value=1.0),
              "other": node("OtherModel", value=0.5, frames=1)}
     assert words in host.fail(taught(pairs, steps=500, **changes) | extra)
@@ -184,3 +187,67 @@ def test_a_folder_without_pairs_is_explained(host):
     for name in ("gone", "../models", "/tmp"):
         workflow["pairs"] = node("BiRefPairs", folder=name)
         assert "expected one in ComfyUI's input folder" in host.fail(workflow)
+
+
+def put(folder, mask: Image.Image, name: str = "1", picture: Image.Image | None = None) -> None:
+    """One pair into a folder of pairs."""
+    for kind, image in (("im", picture or Image.new("RGB", mask.size, (90, 120, 30))), ("gt", mask)):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        image.save(folder / kind / f"{name}.png", exif=image.getexif())
+
+
+def loaded(folder) -> dict:
+    return {"pairs": node("BiRefPairs", folder=folder.name), "shown": node("MaskPreview", mask=["pairs", 1])}
+
+
+SUBJECT = np.zeros((60, 90), np.uint8)
+SUBJECT[10:30, 20:40] = 1
+
+
+def cut_out() -> Image.Image:
+    picture = Image.new("RGB", (90, 60), (90, 120, 30))
+    picture.putalpha(Image.fromarray(SUBJECT * 255))
+    return picture
+
+
+def palette() -> Image.Image:
+    labels = Image.fromarray(SUBJECT)
+    labels.putpalette([0, 0, 0, 128, 0, 0])
+    return labels
+
+
+@pytest.mark.parametrize("mask, words", [
+    (cut_out(), "the mask has transparency; save its alpha channel as a grey picture"),
+    (palette(), "the mask has colours (a palette of labels?)"),
+    (Image.fromarray(SUBJECT), "the mask's brightest level is 1 of 255: labels?"),
+    (Image.fromarray(255 - 255 * SUBJECT), "the mask looks inverted"),
+], ids=["cut-out", "palette", "labels", "inverted"])
+def test_a_mask_that_would_teach_nonsense_is_named(host, mask, words):
+    folder = host.base / "input" / "nonsense"
+    put(folder, Image.fromarray(SUBJECT * 255), "0")
+    put(folder, mask)
+    message = host.fail(loaded(folder))
+    assert "nonsense/gt/1.png: " in message and words in message
+
+
+def test_a_photograph_that_its_file_turns_wants_its_mask_turned(host):
+    folder, photograph = host.base / "input" / "turned", Image.new("RGB", (90, 60), (90, 120, 30))
+    photograph.getexif()[0x0112] = 6
+    mask = Image.fromarray(SUBJECT * 255)
+    put(folder, mask, picture=photograph)
+    assert "the mask is 90×60, the picture 60×90 after its EXIF" in host.fail(loaded(folder))
+    put(folder, mask.transpose(Image.Transpose.ROTATE_270).resize((30, 45)), picture=photograph)  # half as large
+    assert host.pictures(host.run(loaded(folder)))["shown"][0].size == (60, 90)
+
+
+def test_changes_are_noticed_where_im_and_gt_are_links(host, tmp_path):
+    folder = host.base / "input" / "linked"
+    folder.mkdir()
+    put(tmp_path, Image.fromarray(SUBJECT * 255))
+    for kind in ("im", "gt"):
+        (folder / kind).symlink_to(tmp_path / kind, target_is_directory=True)
+    assert len(host.pictures(host.run(loaded(folder)))["shown"]) == 1
+    put(tmp_path, Image.fromarray(SUBJECT * 0))
+    put(tmp_path, Image.fromarray(SUBJECT * 255), "2")
+    first, second = host.pictures(host.run(loaded(folder)))["shown"]
+    assert values(first, 0).max() == 0 and values(second, 0).max() == 1

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from host import iou, values
 from known import LEAST_IOU
+from test_checkpoints import save_flat
 from workflow import load, node
 
 
@@ -59,6 +60,20 @@ def test_the_next_picture_finds_the_model_loaded(host, photo):
     before = host.log().count("birefnet-nano.safetensors is ")
     host.run(remove(photo, colour="black", background="colour"))
     assert host.log().count("birefnet-nano.safetensors is ") == before
+
+
+def test_a_replaced_checkpoint_is_read_again(host, photo):
+    file = host.base / "models" / "BiRefNet" / "replaced.safetensors"
+    save_flat(file, 20)
+    assert values(shown(host, remove(photo, checkpoint=file.name))["mask"], 0).min() > 0.99
+    save_flat(file, -20)
+    assert values(shown(host, remove(photo, checkpoint=file.name))["mask"], 0).max() < 0.01
+
+
+def test_a_mistyped_colour_is_said_before_the_network_runs(host, photo):
+    message = host.fail(remove(photo, background="colour", colour="wihte", checkpoint="BiRefNet_lite"))
+    assert "'wihte'" in message and "BiRefNet_lite" not in message  # which is missing, and would be said next
+    host.run(remove(photo, colour="wihte"))  # nobody asks for it
 
 
 def test_a_missing_checkpoint_is_explained(host, photo):

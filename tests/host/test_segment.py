@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from host import iou, values
 from known import DATA, LEAST_IOU, MOST_OF_A_WALL
-from workflow import load, node, segmented
+from workflow import UNCHANGED, load, node, segmented
 
 
 def show_mask(workflow: dict, source: list) -> dict:
@@ -45,6 +45,35 @@ def test_the_cutout_carries_the_same_mask_the_other_way_round(host, photo, direc
     workflow = segmented(node("LoadImage", image=photo)) | {"split": node("SplitImageWithAlpha", image=["segment", 1])}
     transparent = masks(host, show_mask(workflow, ["split", 1]))[0]
     assert np.abs(1 - transparent - direct).max() < 2 / 255
+
+
+@pytest.mark.parametrize("feather", [0.0, 2.0])
+def test_what_is_surely_subject_is_opaque_in_the_files_that_save_image_writes(host, photo, feather):
+    """The host rounds down: 0.9999 would be 254."""
+    source = segmented(node("LoadImage", image=photo))
+    cutout = source | {"saved": node("SaveImage", images=["segment", 1], filename_prefix="opaque")}
+    shown = source | {"refine": node("BiRefRefineMask", mask=["segment", 0], **UNCHANGED | {"feather": feather})}
+    record = host.run(cutout | shown | {"shown": node("MaskPreview", mask=["refine", 0])})
+    pictures = host.pictures(record)
+    for alpha in (np.asarray(pictures["saved"][0])[..., 3], np.asarray(pictures["shown"][0])[..., 0]):
+        assert (alpha == 255).mean() > 0.5 * (alpha > 250).mean() > 0.1
+
+
+def test_lines_are_shown_on_the_page_s_own_node_to_whoever_queued_it(host):
+    """Remove Background is done by nodes in its place, whose ids no page knows; other pages have other nodes there."""
+    grey = {"source": node("EmptyImage", width=64, height=64, batch_size=1, color=0x808080),
+            "7": node("BiRefRemoveBackground", image=["source", 0], checkpoint="birefnet-nano", background="transparent",
+                      colour="white", clean_edges=True, fetch=False),
+            "shown": node("PreviewImage", images=["7", 0])}
+    with host.listening("mine") as mine, host.listening("another's") as others:
+        host.succeed(host.queue(grey, client="mine"))
+    assert not [data for event, data in others if event == "line"]
+    lines = [data for event, data in mine if event == "line"]
+    if host.get("/system_stats")["system"]["comfyui_version"] == "0.3.75":  # whose page keeps lines with the workflow
+        assert not lines
+    else:
+        assert {data["node"] for data in lines} == {"7"}
+        assert lines[-1]["text"].startswith("no subject found")
 
 
 def test_coverage_is_the_mean_of_the_mask(host, photo, direct):

@@ -111,6 +111,20 @@ def test_nothing_found_is_said(host, changes, words):
     assert words in host.texts(host.run(picked(odd(1), **changes)))[0]
 
 
+@pytest.mark.parametrize("boxes", ["union", "batch"])
+def test_inspect_mattes_box_of_an_empty_mask_holds_nothing(host, boxes):
+    empty = {"empty": node("OddMask", frames=1, height=64, width=64, value=0.0),
+             "inspect": node("BiRefInspect", image=["image", 0], mask=["empty", 0], colour="red", size=64, frames=1)}
+    workflow = picked(odd(1), bboxes=["inspect", 6], boxes=boxes) | empty
+    if boxes == "batch":  # no box, no mask, and so nothing to show
+        workflow["shown"] = node("PreviewAny", source=["subject", 0])
+        host.run(workflow)
+    else:
+        record = host.run(workflow)
+        assert "no subject found in the box: the mask is empty" in " ".join(host.texts(record))
+        assert values(host.pictures(record)["shown"][0], 0).max() == 0
+
+
 def test_no_pictures_no_masks(host):
     workflow = picked(odd(0))
     del workflow["shown"]

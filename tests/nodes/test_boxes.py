@@ -7,6 +7,7 @@ import importlib
 import pytest
 
 A, B, C = ({"x": x, "y": 2.5, "width": 10, "height": 20.2, "label": "cup", "score": 0.9} for x in (1, 50, 90.9))
+NOTHING = {"x": 0, "y": 0, "width": 0, "height": 0}  # as Inspect Matte tells that there is no subject
 BOXES = {"A": (2, 1, 23, 11), "B": (2, 50, 23, 60), "C": (2, 90, 23, 101)}
 
 
@@ -17,7 +18,8 @@ def boxes(pack):
 
 @pytest.mark.parametrize("given, frames, expected", [
     (A, 1, ["A"]), (A, 3, ["A", "A", "A"]), ([A, B], 1, ["AB"]), ([A, B], 2, ["AB", "AB"]), ([[A], [B]], 2, ["A", "B"]),
-    ([[A, C]], 2, ["AC", "AC"]), ([[], [B]], 2, ["", "B"]), ([], 2, ["", ""]), ([[]], 2, ["", ""]), (A, 0, []),
+    ({**A, "width": 0}, 2, ["", ""]), ([[A, {**B, "height": 0}], [NOTHING]], 2, ["A", ""]), ([[A, C]], 2, ["AC", "AC"]),
+    ([[], [B]], 2, ["", "B"]), ([], 2, ["", ""]), ([[]], 2, ["", ""]), (A, 0, []),
 ])
 def test_boxes_of_each_frame(boxes, given, frames, expected):
     assert boxes.boxes_per_frame(given, frames) == [[BOXES[name] for name in names] for names in expected]
@@ -25,7 +27,7 @@ def test_boxes_of_each_frame(boxes, given, frames, expected):
 
 @pytest.mark.parametrize("given, words", [
     ("10,20,30,40", "connect a BOUNDING_BOX"), ([[A], [B]], "got boxes for 2 pictures"),
-    ([{"x": 1, "y": 2}], "x, y, width and height"), ([{**A, "width": 0}], "x, y, width and height"),
+    ([{"x": 1, "y": 2}], "x, y, width and height"), ([{**A, "width": -1}], "x, y, width and height"),
     ([{**A, "x": float("nan")}], "x, y, width and height"), ([[1, 2, 3, 4]], "x, y, width and height"),
 ])
 def test_what_is_no_box_is_said(boxes, given, words):

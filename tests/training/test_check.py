@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +143,16 @@ def test_the_fingerprint_tells_names_and_contents(data, tmp_path):
     assert found(shutil.copytree(data, tmp_path / "copy")).fingerprint == first
     put(data, "good", Image.fromarray(SUBJECT).point(lambda level: level and 254))
     assert found(data).fingerprint != first
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems have no such names")
+def test_names_that_are_not_utf_8_are_names(data):
+    put(data, os.fsdecode(b"caf\xe9"), Image.fromarray(SUBJECT))
+    first = found(data)
+    assert [pair.name for pair in first.pairs] == [os.fsdecode(b"caf\xe9"), "good"] and not first.problems
+    for folder, suffix in (("im", "jpg"), ("gt", "png")):
+        (data / folder / os.fsdecode(b"caf\xe9." + suffix.encode())).rename(data / folder / f"cafe.{suffix}")
+    assert found(data).fingerprint != first.fingerprint
 
 
 def test_a_second_check_reads_only_what_has_changed(data, tmp_path, monkeypatch):

@@ -81,6 +81,16 @@ def test_find_takes_relative_names_and_names_of_the_catalog(models, folders, nam
     assert weights.find(name, folders) == models / file
 
 
+def test_find_knows_a_folder_by_its_registered_name(tmp_path):
+    file = tmp_path / "cutters" / "birefnet.safetensors"
+    file.parent.mkdir()
+    file.write_bytes(b"")
+    registered = {file.parent: "background_removal"}
+    assert weights.find("BiRefNet-core", [file.parent], registered=registered) == file
+    with pytest.raises(weights.NotFound):
+        weights.find("BiRefNet", [file.parent], registered=registered)
+
+
 def test_find_prefers_safetensors_to_a_pickle_and_earlier_folders(models, folders):
     (models / "BiRefNet" / "BiRefNet-general-epoch_244.pth").write_bytes(b"")
     assert weights.find("BiRefNet", folders) == models / "BiRefNet" / "General.safetensors"

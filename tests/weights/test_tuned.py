@@ -70,3 +70,22 @@ def test_a_taken_name_counts_on(folders):
 def test_a_name_that_leads_elsewhere_or_is_none_is_refused(folders, name):
     with pytest.raises(ValueError, match="expected a name such as 'cracks'"):
         weights.new_file(name, folders[0])
+
+
+@pytest.mark.parametrize("name, row", [
+    ("BiRefNet-portrait", "BiRefNet-portrait"), ("Portrait.safetensors", "BiRefNet-portrait"),
+    ("people/general", "BiRefNet"),
+    ("birefnet_fp16", "BiRefNet"), ("model", "BiRefNet"), ("BiRefNet_HR/model", "BiRefNet_HR"),
+    ("birefnet-nano", "birefnet-nano"),
+])
+def test_a_new_checkpoint_takes_no_published_ones_place(folders, name, row):
+    folders[0].joinpath("BiRefNet-portrait.safetensors").write_bytes(b"")  # a number would make that name another
+    with pytest.raises(ValueError, match=f"the published checkpoint {row} would take it for that; expected a name of"):
+        weights.new_checkpoint(name, folders[0])
+
+
+def test_a_new_checkpoint_of_ones_own_name_goes_where_a_new_file_goes(folders):
+    for name in ("cats", "mine", "people/cats", "BiRefNet-cats"):
+        assert weights.new_checkpoint(name, folders[0]) == weights.new_file(name, folders[0])
+    with pytest.raises(ValueError, match="expected a name such as 'cracks'"):
+        weights.new_checkpoint("../up", folders[0])

@@ -79,7 +79,7 @@ def check(data: Path, known: Path, workers: int, progress: Callable[[list], obje
         else:
             good.append(pair)
             empty += verdict["empty"]
-            digest.update(f"{pair.name}\0{verdict['content']}\n".encode())
+            digest.update(f"{pair.name}\0{verdict['content']}\n".encode("utf-8", "surrogateescape"))
     return Checked(good, sorted(problems), empty, digest.hexdigest()[:16])
 
 
@@ -137,10 +137,15 @@ def _size(path: Path) -> tuple[int, int]:
 def _misfit(picture: tuple[int, int], mask: tuple[int, int]) -> str | None:
     if picture == mask:
         return None
-    told = f"the mask is {mask[1]}×{mask[0]}, the picture {picture[1]}×{picture[0]}"
-    if picture == mask[::-1]:
-        return f"{told} after its EXIF orientation turned it: turn the mask too"
-    return told
+    return turned(picture, mask) or f"the mask is {mask[1]}×{mask[0]}, the picture {picture[1]}×{picture[0]}"
+
+
+def turned(picture: tuple[int, int], mask: tuple[int, int]) -> str | None:
+    """What to do about a mask (H, W) that lies where its picture (H, W) stands, or None."""
+    if picture != mask[::-1] or picture == mask:
+        return None
+    return (f"the mask is {mask[1]}×{mask[0]}, the picture {picture[1]}×{picture[0]} after its EXIF orientation turned it: "
+            "turn the mask too")
 
 
 def unusable(mask: np.ndarray) -> str | None:
