@@ -7,6 +7,7 @@ import os
 
 import numpy as np
 import pytest
+import s3fs
 import torch
 from PIL import Image
 
@@ -26,6 +27,18 @@ def levels(path) -> torch.Tensor:
     """The file's own 8-bit samples [H, W, C] in 0..1."""
     samples = np.asarray(Image.open(path), dtype=np.float32)
     return torch.from_numpy(samples.reshape(*samples.shape[:2], -1) / 255)
+
+
+@pytest.fixture
+def no_keys(monkeypatch, tmp_path):
+    """An environment without keys for S3."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    yield
+    s3fs.S3FileSystem.clear_instance_cache()  # which have learnt that there are none
 
 
 # The result ----------------------------------------------------------------------------------------------------------
@@ -307,12 +320,7 @@ def test_a_non_commercial_licence_is_said(tmp_path, cut, photo, tiny, name, said
     (["{}/a.png", "-o", "{}/out.png", "--background", "s3://shop/b.jpg"], "Unable to locate credentials"),
     (["{}/a.png", "-o", "{}/notes.txt/out"], "notes.txt/out"),
 ])
-def test_mistakes_are_one_line_and_nothing_is_written(tmp_path, cut, photo, monkeypatch, arguments, message):
-    for name in list(os.environ):
-        if name.startswith("AWS_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+def test_mistakes_are_one_line_and_nothing_is_written(tmp_path, cut, photo, no_keys, arguments, message):
     photo("a.png"), photo("b.png")
     Image.new("RGBA", (8, 8), (0, 0, 255, 100)).save(tmp_path / "glass.png")
     (tmp_path / "empty").mkdir()
