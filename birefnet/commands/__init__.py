@@ -75,7 +75,7 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 def reason(error: OSError) -> str:
-    """Which file, and why, where the error does not say so itself."""
+    """Which file, and why; in the words of the error itself where it is not the system's."""
     return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
 
 

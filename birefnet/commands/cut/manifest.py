@@ -2,9 +2,9 @@
 
 In OUT/.cut, `state.json` holds the settings, and each plan a line for every picture: its source, the name of its result,
 where that replaces an older file that file's stamp, and when the source was last changed. Results appear whole or not at
-all; therefore a planned result that is there (and is not the older file) is done, as long as its source is the same.
-Nothing has to be written down while the work goes on, and whatever process or machine is killed at whatever time, a run
-repeats nothing but what was in its hands.
+all; therefore a planned result that is there (and is not the older file) is done; a later run says of how many the source
+has been changed since. Nothing has to be written down while the work goes on, and whatever process or machine is killed
+at whatever time, a run repeats nothing but what was in its hands.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ FOLDER = ".cut"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One picture: where it is, where its result goes, the stamp of the older file that it replaces ("": none), and when
-    it was changed, as `places.changed` tells."""
+    """One picture: where it is, where its result goes, the stamp of the older file that the result replaces ("": none),
+    and when the picture was changed, as `places.changed` tells."""
 
     source: str
     target: str

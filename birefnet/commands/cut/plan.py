@@ -62,8 +62,11 @@ def plan_folder(sources: list[str], out: str, manifest: Manifest, *, force: bool
     Results of earlier runs are no inputs, where OUT itself is given as a folder of pictures.
     """
     there = places.listing(out)
-    sources = _without_results(sources, out, manifest)
-    untouchable = _read_in(out, [*sources, *_given(backdrop)]) if there else set()
+    untouchable = _read_in(out, sources) if there else set()
+    if not untouchable.isdisjoint(manifest.planned):
+        sources = _without_results(sources, manifest)
+        untouchable = _read_in(out, sources)
+    untouchable |= _read_in(out, _given(backdrop))
     plan, first = Plan(), {}
     for source in sources:
         name = f"{os.path.splitext(places.name(source))[0]}.png"
@@ -85,10 +88,8 @@ def plan_folder(sources: list[str], out: str, manifest: Manifest, *, force: bool
     return plan
 
 
-def _without_results(sources: list[str], out: str, manifest: Manifest) -> list[str]:
-    """The sources less those that earlier runs made of others of them, where OUT is among the folders of pictures."""
-    if _read_in(out, sources).isdisjoint(manifest.planned):
-        return sources
+def _without_results(sources: list[str], manifest: Manifest) -> list[str]:
+    """The sources less those that earlier runs made of others of them."""
     given = {places.absolute(source) for source in sources}
     made = {places.absolute(job.target) for job in manifest.planned.values() if job.source in given}
     return [source for source in sources if places.absolute(source) not in made]
