@@ -7,7 +7,7 @@ import torch
 
 import birefnet
 import weights
-from birefnet import pictures
+from birefnet.imaging import pictures
 
 PHOTOGRAPHS = sorted((Path(__file__).parents[1] / "data").glob("*.jpg"))
 
