@@ -7,7 +7,6 @@ from comfy_api.latest import io
 from ..birefnet import composite
 from ..birefnet.imaging.boxes import Box, bounds
 from .host import convert, memory, messages, progress, schema, values
-from .refine_mask import resized_text
 
 CANVASES = ("picture", "background image")
 
@@ -140,7 +139,7 @@ class BiRefComposite(io.ComfyNode):
             other = None if backdrops is None else clean_backdrop(convert.frame(backdrops, i))
             behind = backdrop.behind(picture, matte, size, other)
             result[i:i + 1], alpha[i:i + 1] = composite.compose(picture, matte, where, size, behind, look)
-        resized = "" if mask is None else resized_text(tuple(mask.shape[1:]), tuple(images.shape[1:3]))
+        resized = "" if mask is None else messages.resized_text(tuple(mask.shape[1:]), tuple(images.shape[1:3]))
         text = "; ".join(filter(None, [resized, no_subject(empty, count)]))
         return io.NodeOutput(result, alpha, ui=messages.remark(text, f"{size[1]}×{size[0]}"))
 

@@ -8,7 +8,6 @@ from comfy_api.latest import io
 from ..birefnet import composite
 from ..birefnet.matting import foreground
 from .host import convert, memory, messages, schema, values
-from .refine_mask import resized_text
 
 MULTI_LEVEL, BLUR_FUSION = foreground.METHODS
 FIRST, SECOND = foreground.WIDTHS
@@ -65,7 +64,7 @@ class BiRefForeground(io.ComfyNode):
         images, mask = convert.frames(image), convert.masks(mask)
         count = convert.common_batch(len(mask), len(images))
         size = tuple(images.shape[1:3])
-        remark = messages.remark(resized_text(tuple(mask.shape[1:]), size), f"{size[1]}×{size[0]}")
+        remark = messages.remark(messages.resized_text(tuple(mask.shape[1:]), size), f"{size[1]}×{size[0]}")
 
         colours, cutout = memory.empty_result(count, *size, 3), memory.empty_result(count, *size, 4)
         clean_image, clean_mask = convert.Cleaner("the image"), convert.Cleaner("the mask")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import card
 from .composite import BiRefComposite
 from .estimate_foreground import BiRefForeground
 from .finetune import BiRefFinetune
-from .host import folders, memory, replacements
-from .inpaint import BiRefInpaintCrop, BiRefInpaintPaste
+from .host import card, folders, memory, replacements
+from .inpaint_crop import BiRefInpaintCrop
+from .inpaint_paste import BiRefInpaintPaste
 from .inspect_matte import BiRefInspect
 from .load_adapter import BiRefAdapter
 from .load_birefnet import BiRefLoad

@@ -9,7 +9,6 @@ from ..birefnet import composite, masks
 from ..birefnet.imaging.resize import over_grey
 from ..birefnet.matting import views as inspection
 from .host import convert, memory, messages, progress, schema, values
-from .refine_mask import resized_text
 
 
 class BiRefInspect(io.ComfyNode):
@@ -76,7 +75,7 @@ class BiRefInspect(io.ComfyNode):
                 comparison.append(inspection.views(colours, single, tint, size))
         coverage = total / max(count, 1)
         box = inspection.around(boxes)
-        text = "; ".join(filter(None, [resized_text(tuple(mask.shape[1:]), picture), words(coverage, box, count)]))
+        text = "; ".join(filter(None, [messages.resized_text(tuple(mask.shape[1:]), picture), words(coverage, box, count)]))
         messages.say(text)
         comparison = torch.cat(comparison) if comparison else memory.empty_result(0, *picture, 3)
         preview = ui.PreviewImage(comparison, cls=cls).as_dict() if len(comparison) else {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .. import weights
-from .host import folders, recipe, schema, values
-from .load_birefnet import NONE, adapter_options, adapter_state
+from .host import checkpoints, folders, recipe, schema, values
+from .host.checkpoints import NONE
 
 
 class BiRefAdapter(io.ComfyNode):
@@ -24,7 +24,7 @@ class BiRefAdapter(io.ComfyNode):
                 schema.BackgroundRemoval.Input(
                     "model", tooltip="A network from Load BiRefNet, or from another of these nodes."),
                 io.Combo.Input(
-                    "adapter", options=adapter_options(), default=NONE,
+                    "adapter", options=checkpoints.adapter_options(), default=NONE,
                     tooltip="A file from models/BiRefNet/adapters, as Fine-tune (BiRefNet) saves it. It belongs to the "
                             "checkpoint that it was learned on; one of another build is refused."),
                 io.Float.Input(
@@ -47,7 +47,7 @@ class BiRefAdapter(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, adapter: str = NONE, **_) -> tuple:
         """Changes when the file is replaced, so that the host loads it again."""
-        return adapter_state(adapter)
+        return checkpoints.adapter_state(adapter)
 
     @classmethod
     @values.checked

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 from comfy_api.latest import io
 
-from .. import birefnet, weights
-from ..birefnet.checkpoint.tensorfile import open_file
+from .. import weights
 from ..birefnet.device import dtypes as precision
 from ..birefnet.device.dtypes import DTYPES
-from .host import folders, memory, messages, progress, schema, values
+from .host import checkpoints, folders, memory, messages, schema, values
+from .host.checkpoints import DEFAULT, NONE
 from .host.model import BiRefModel
-from .host.recipe import Recipe, identity
+from .host.recipe import Recipe
 
 log = logging.getLogger(__name__)
-
-DEFAULT = "birefnet-nano"
-NONE = "none"  # the choice of no adapter
 
 
 class BiRefLoad(io.ComfyNode):
@@ -35,7 +31,7 @@ class BiRefLoad(io.ComfyNode):
             search_aliases=[*schema.ALIASES, "RMBG", "load matting model"],
             inputs=[
                 io.Combo.Input(
-                    "checkpoint", options=options(), default=DEFAULT,
+                    "checkpoint", options=checkpoints.options(), default=DEFAULT,
                     tooltip="Which network to use. First the included birefnet-nano, then the files on this machine, "
                             "then the names of published checkpoints, which must be on this machine unless fetch is "
                             "set to \"if missing\". What it is made for (size, normalisation) is recognised."),
@@ -72,7 +68,7 @@ class BiRefLoad(io.ComfyNode):
                             "network's work is recorded once and replayed, for some more GPU memory while a batch "
                             "runs. Falls back by itself where it does not work. The mask is the same."),
                 io.Combo.Input(
-                    "adapter", options=adapter_options(), default=NONE, optional=True,
+                    "adapter", options=checkpoints.adapter_options(), default=NONE, optional=True,
                     tooltip="What fine-tuning learned on top of this checkpoint, as Fine-tune (BiRefNet) saves it: a "
                             "small file from models/BiRefNet/adapters. It costs no time when the network runs. For "
                             "more than one, put Load Adapter (BiRefNet) behind this node."),
@@ -95,14 +91,14 @@ class BiRefLoad(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, checkpoint: str = DEFAULT, adapter: str = NONE, **_) -> tuple:
         """Changes when a file is replaced, so that the host loads it again."""
-        return (*checkpoint_state(checkpoint), *adapter_state(adapter))
+        return (*checkpoints.checkpoint_state(checkpoint), *checkpoints.adapter_state(adapter))
 
     @classmethod
     @values.checked
     def execute(cls, checkpoint: str, dtype: str, device: str, fetch: bool, patch_order: str = "auto",
                 normalize: str = "auto", cuda_graphs: bool = False, adapter: str = NONE, adapter_strength: float = 1.0
                 ) -> io.NodeOutput:
-        path = find_or_fetch(str(checkpoint), fetch)
+        path = checkpoints.find_or_fetch(str(checkpoint), fetch)
         where = memory.device(device)
         options = {"patch_order": patch_order, "normalize": normalize, "cuda_graphs": cuda_graphs,
                    "defaults": weights.settings(path, folders.registered_folders())}
@@ -113,79 +109,6 @@ class BiRefLoad(io.ComfyNode):
         model = recipe.model()
         report(model, path)
         return io.NodeOutput(model)
-
-
-def options() -> list[str]:
-    """What the widget offers: the included checkpoint, local files, catalog names. Saved workflows hold these
-    strings: whether a catalog name is on this machine must not show in them."""
-    names = [DEFAULT, *weights.local(folders.checkpoint_folders()), *(entry.name for entry in weights.CATALOG)]
-    return list(dict.fromkeys(names))
-
-
-def find_or_fetch(checkpoint: str, fetch: bool) -> Path:
-    """The checkpoint's file, local first; a published one that is cut off counts as missing. weights.NotFound,
-    weights.FetchError or birefnet.CheckpointError say what to do if there is none."""
-    folder, row = folders.checkpoint_folders()[0], weights.entry(checkpoint)
-    try:
-        path = found(checkpoint)
-    except weights.NotFound:
-        if not fetch or row is None:
-            raise
-    else:
-        row = row or weights.match(path, folders.registered_folders())
-        broken = row and row.repo and damage(path)
-        if not broken:
-            return path
-        if not fetch:
-            raise birefnet.CheckpointError(f"{path}: {broken}. To download {row.name} again, set fetch to \"if missing\"")
-    log.info("BiRef: downloading %s into %s", row.name, folder)
-    messages.say(f"downloading {row.name}")
-    return weights.fetch(row.name, folder, progress=progress.download_progress())
-
-
-def found(checkpoint: str) -> Path:
-    """The file of that name on this machine, or weights.NotFound."""
-    return weights.find(checkpoint, folders.checkpoint_folders(), registered=folders.registered_folders())
-
-
-def damage(path: Path) -> str:
-    """What is wrong with a checkpoint's file that is cut off or holds something else; "" for one that can be opened.
-
-    What a user converted is whole, however much smaller it is than what was published.
-    """
-    if not weights.is_whole(path):  # which does not know all formats that can be opened
-        try:
-            open_file(path)
-        except birefnet.CheckpointError as error:
-            return str(error)
-        except OSError:  # it may not be read, which is no damage, and is said when it is loaded
-            pass
-    return ""
-
-
-def checkpoint_state(checkpoint: str) -> tuple:
-    """Changes when the checkpoint's file is replaced."""
-    return state(lambda: found(str(checkpoint)))
-
-
-def adapter_options() -> list[str]:
-    """What a widget for adapters offers."""
-    return [NONE, *weights.local_adapters(folders.checkpoint_folders())]
-
-
-def adapter_state(adapter: str) -> tuple:
-    """Changes when the adapter's file is replaced."""
-    if adapter == NONE:
-        return ()
-    return state(lambda: weights.find_adapter(str(adapter), folders.checkpoint_folders()))
-
-
-def state(find: Callable[[], Path]) -> tuple:
-    """The identity of the file that is found, if there is one."""
-    try:
-        return identity(find())
-    except OSError:
-        return ("missing",)
 
 
 def report(model: BiRefModel, path: Path) -> None:

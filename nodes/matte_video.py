@@ -16,7 +16,6 @@ from ..birefnet.matting.temporal import Smoother
 from .host import messages, schema, values
 from .host.clip import backdrop, clip_of, new_file, shown, workflow_of
 from .host.stream import matte_stream
-from .segment import PRESENT, nothing_found
 
 # What is made, and as which kind of file.
 OUTPUTS = {
@@ -125,11 +124,11 @@ class BiRefVideo(io.ComfyNode):
             with videos.writing(path, clip, kind, quality=quality, notes=workflow_of(cls.hidden)) as writer:
                 for time, picture, alpha in matting:
                     writer.write(time, picture)
-                    if alpha.amax() < PRESENT:
+                    if alpha.amax() < messages.PRESENT:
                         empty.append(count)
                     count += 1
                     bar.update_absolute(count, max(clip.count, count))
-        text = nothing_found(empty, count)
+        text = messages.nothing_found(empty, count)
         messages.remark(text, f"{count} frames: {path.name}")
         result = video if kind == "png" else VideoFromFile(str(path))
         preview = shown(path, place)

@@ -12,8 +12,6 @@ from ..birefnet.matting import subject
 from .host import convert, memory, messages, schema, values
 from .host.alpha import Progress, alpha_of
 from .host.boxes import box_of, boxes_per_frame
-from .refine_mask import resized_text
-from .segment import PRESENT
 
 Look = Callable[[subject.AlphaOf, Tensor], Tensor]
 
@@ -93,7 +91,7 @@ class BiRefSubject(io.ComfyNode):
             if mask is None:
                 raise ValueError("pick is mask, but no coarse mask is connected: connect mask, or pick by box or point")
             mask = convert.masks(mask)
-            note = resized_text(tuple(mask.shape[1:]), picture)
+            note = messages.resized_text(tuple(mask.shape[1:]), picture)
             looks = by_mask(mask, convert.common_batch(len(mask), len(images)), picture, context)
         elif pick == "point":
             looks = [[lambda ask, frame: subject.at_point(ask, frame, x, y, context)] for _ in images]
@@ -115,7 +113,7 @@ class BiRefSubject(io.ComfyNode):
             alpha = frame.new_zeros(frame.shape[:3])
             for look in listed:
                 alpha = alpha.maximum(look(ask, frame))
-            if alpha.max() < PRESENT:
+            if alpha.max() < messages.PRESENT:
                 empty.append(job)
             result[job:job + 1] = alpha
             cutout[job:job + 1] = convert.cutout(frame, result[job:job + 1])

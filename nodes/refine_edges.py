@@ -8,7 +8,6 @@ from ..birefnet import masks
 from ..birefnet.matting import edges
 from .host import convert, memory, messages, schema, values
 from .host.alpha import Progress, alpha_of, side_of
-from .refine_mask import resized_text
 
 PARTS = 4  # windows to a picture's longer side, unless the network's own size is larger: measured, see the help page
 
@@ -94,7 +93,7 @@ class BiRefEdgeRefine(io.ComfyNode):
                 first, picture, ask, method=method, low=low, high=high, window=window, radius=radius,
                 progress=progress))
             progress.next_picture()
-        text = told(uncertain, count, low, high) or resized_text(tuple(mask.shape[1:]), (height, width))
+        text = told(uncertain, count, low, high) or messages.resized_text(tuple(mask.shape[1:]), (height, width))
         return io.NodeOutput(result, ui=messages.remark(text, f"{uncertain:.1%} of the picture was uncertain"))
 
 

@@ -80,7 +80,7 @@ class BiRefRefineMask(io.ComfyNode):
             raise ValueError("edge_radius needs the picture as a guide: connect image, or set edge_radius to 0")
         count = len(mask) if guide is None else convert.common_batch(len(mask), len(guide))
         size = tuple(mask.shape[1:] if guide is None else guide.shape[1:3])
-        remark = messages.remark(resized_text(tuple(mask.shape[1:]), size), f"{size[1]}×{size[0]}")
+        remark = messages.remark(messages.resized_text(tuple(mask.shape[1:]), size), f"{size[1]}×{size[0]}")
 
         result = memory.empty_result(count, *size)
         clean_mask, clean_image = convert.Cleaner("the mask"), convert.Cleaner("the image")
@@ -91,10 +91,3 @@ class BiRefRefineMask(io.ComfyNode):
                 single, picture, black=black_point, white=white_point, grow=grow, feather=feather, fill=fill_holes,
                 specks=drop_specks, largest=keep_largest, radius=edge_radius, strength=edge_strength))
         return io.NodeOutput(result, ui=remark)
-
-
-def resized_text(size: tuple[int, int], wanted: tuple[int, int]) -> str:
-    """What to tell about a mask of (H,W) `size` for a picture of size `wanted`; "" if they agree."""
-    if size == wanted:
-        return ""
-    return f"the mask ({size[1]}×{size[0]}) was resized to the picture ({wanted[1]}×{wanted[0]})"

@@ -6,10 +6,9 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder, Node
 
 from ..birefnet import composite
-from . import load_birefnet as load
 from .composite import BiRefComposite
 from .estimate_foreground import BiRefForeground
-from .host import schema, values
+from .host import checkpoints, schema, values
 from .load_birefnet import BiRefLoad
 from .segment import BiRefSegment
 
@@ -32,7 +31,7 @@ class BiRefRemoveBackground(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="The pictures, of any size, one or many; grey, RGB or RGBA."),
                 io.Combo.Input(
-                    "checkpoint", options=load.options(), default=load.DEFAULT,
+                    "checkpoint", options=checkpoints.options(), default=checkpoints.DEFAULT,
                     tooltip="Which network to use, as in Load BiRefNet. birefnet-nano is included; the others must be "
                             "on this machine unless fetch is set to \"if missing\"."),
                 io.Combo.Input(
@@ -66,9 +65,9 @@ class BiRefRemoveBackground(io.ComfyNode):
         return True  # explained by Load BiRefNet when it runs
 
     @classmethod
-    def fingerprint_inputs(cls, checkpoint: str = load.DEFAULT, **_) -> tuple:
+    def fingerprint_inputs(cls, checkpoint: str = checkpoints.DEFAULT, **_) -> tuple:
         """Changes when the checkpoint's file is replaced, so that the host runs the graph again."""
-        return load.checkpoint_state(checkpoint)
+        return checkpoints.checkpoint_state(checkpoint)
 
     @classmethod
     @values.checked

@@ -8,8 +8,6 @@ from torch import Tensor
 from .host import convert, memory, messages, schema, values
 from .host.model import matte_batch
 
-PRESENT = 0.5  # alpha that some pixel of a frame must reach for its subject to count as found
-
 
 class BiRefSegment(io.ComfyNode):
     @classmethod
@@ -67,19 +65,9 @@ class BiRefSegment(io.ComfyNode):
             total, peaks = alpha.cpu().double().sum().item(), alpha.amax((1, 2)).tolist()  # MPS has no float64
             # Nothing can fail from here on: a pass that runs out of memory is delivered again.
             sums.append(total)
-            empty.extend(start + i for i, peak in enumerate(peaks) if peak < PRESENT)
+            empty.extend(start + i for i, peak in enumerate(peaks) if peak < messages.PRESENT)
 
         matte_batch(model, images, keep, size=size, per_pass=frames_per_pass)
         coverage = sum(sums) / max(mask.numel(), 1)
-        text = nothing_found(empty, len(images))
+        text = messages.nothing_found(empty, len(images))
         return io.NodeOutput(mask, cutout, coverage, ui=messages.remark(text, f"the subject covers {coverage:.1%}"))
-
-
-def nothing_found(empty: list[int], total: int) -> str:
-    """A sentence about the frames without a subject, by index; "" if there are none."""
-    if not empty:
-        return ""
-    advice = "the mask is empty there. Try another checkpoint, or crop closer to the subject"
-    if total == 1:
-        return f"no subject found in the picture: {advice.replace(' there', '')}"
-    return f"no subject found {convert.in_some(empty, total, 'pictures')}: {advice}"

@@ -9,7 +9,11 @@ import logging
 import torch
 from comfy_execution.utils import get_executing_context
 
+from . import convert
+
 log = logging.getLogger(__name__)
+
+PRESENT = 0.5  # alpha that some pixel of a frame must reach for its subject to count as found
 
 remarked: tuple[str, str] | None = None  # the prompt and the node of the last remark, which what follows there leaves be
 
@@ -60,3 +64,20 @@ def page_shows_lines() -> bool:
         return tuple(map(int, version.split(".")[:2])) >= (1, 45)
     except (importlib.metadata.PackageNotFoundError, ValueError):
         return False
+
+
+def resized_text(size: tuple[int, int], wanted: tuple[int, int]) -> str:
+    """What to tell about a mask of (H,W) `size` for a picture of size `wanted`; "" if they agree."""
+    if size == wanted:
+        return ""
+    return f"the mask ({size[1]}×{size[0]}) was resized to the picture ({wanted[1]}×{wanted[0]})"
+
+
+def nothing_found(empty: list[int], total: int) -> str:
+    """A sentence about the frames without a subject, by index; "" if there are none."""
+    if not empty:
+        return ""
+    advice = "the mask is empty there. Try another checkpoint, or crop closer to the subject"
+    if total == 1:
+        return f"no subject found in the picture: {advice.replace(' there', '')}"
+    return f"no subject found {convert.in_some(empty, total, 'pictures')}: {advice}"

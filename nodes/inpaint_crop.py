@@ -1,30 +1,16 @@
-"""Inpaint Crop and Inpaint Paste (BiRefNet): a part of the picture to a diffusion model and back."""
+"""Inpaint Crop (BiRefNet): a part of the picture for a diffusion model, by birefnet.composite.inpaint."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import comfy.utils
 import torch
 from comfy_api.latest import io
-from torch import Tensor
 
 from ..birefnet import masks
 from ..birefnet.composite import inpaint
 from ..birefnet.imaging.boxes import bounds
 from .host import convert, memory, messages, progress, schema, values
-from .refine_mask import resized_text
-
-CropSocket = io.Custom("BIREF_CROP")
-
-
-@dataclass(frozen=True)
-class Crop:
-    """What Paste must know: the pictures [1 or B,H,W,C], what is repainted in each [B,H,W], and where each crop was."""
-
-    images: Tensor
-    regions: Tensor
-    windows: list[inpaint.Window]
+from .host.crop import Crop, CropSocket
 
 
 class BiRefInpaintCrop(io.ComfyNode):
@@ -108,7 +94,7 @@ class BiRefInpaintCrop(io.ComfyNode):
             colours = clean_image(convert.frame(images, i))[..., :3]  # grey is broadcast
             cropped[i:i + 1] = inpaint.cut(colours, windows[i], size)
             repaint[i:i + 1] = inpaint.cut(regions[i:i + 1, ..., None], windows[i], size)[..., 0]
-        text = "; ".join(filter(None, [resized_text(tuple(mask.shape[1:]), picture), nothing_in(boxes)]))
+        text = "; ".join(filter(None, [messages.resized_text(tuple(mask.shape[1:]), picture), nothing_in(boxes)]))
         remark = messages.remark(text, f"{size[1]}×{size[0]}")
         return io.NodeOutput(cropped, repaint, Crop(images, regions, windows), ui=remark)
 
@@ -119,43 +105,3 @@ def nothing_in(boxes: list) -> str:
     if not empty:
         return ""
     return f"nothing to repaint {convert.in_some(empty, len(boxes), 'pictures')}: they stay as they are"
-
-
-class BiRefInpaintPaste(io.ComfyNode):
-    @classmethod
-    def define_schema(cls):
-        return schema.make(
-            io.Schema,
-            node_id="BiRefInpaintPaste",
-            display_name="Inpaint Paste (BiRefNet)",
-            category=schema.CATEGORY,
-            description="Puts repainted crops back into their pictures. Only the repainted region changes; all other "
-                        "pixels stay as they were, to the bit.",
-            search_aliases=["inpaint stitch", "uncrop", "crop and stitch"],
-            inputs=[
-                CropSocket.Input("crop", tooltip="From Inpaint Crop: where the crops came from."),
-                io.Image.Input(
-                    "image", tooltip="The repainted crops, from VAE Decode. Of another size they are resized back; one "
-                                     "crop takes many results, as variants."),
-            ],
-            outputs=[
-                io.Image.Output("pasted", display_name="image",
-                                tooltip="The whole pictures, at their own size; what was transparent stays so."),
-            ],
-        )
-
-    @classmethod
-    @values.checked
-    def execute(cls, crop: Crop, image) -> io.NodeOutput:
-        if not isinstance(crop, Crop):
-            raise ValueError(f"expected what Inpaint Crop gives, got {type(crop).__name__}: connect its output crop")
-        painted = convert.frames(image)
-        count = convert.common_batch(len(crop.windows), len(painted), ("crops", "repainted pictures"))
-        pictures = crop.images if crop.images.shape[-1] >= 3 else crop.images.expand(*crop.images.shape[:3], 3)
-        result = memory.empty_result(count, *pictures.shape[1:])
-        clean_picture, clean_painted = convert.Cleaner("the picture"), convert.Cleaner("the repainted picture")
-        for i in progress.each(range(count)):
-            new = clean_painted(convert.frame(painted, i))[..., :3]
-            result[i:i + 1] = inpaint.paste(clean_picture(convert.frame(pictures, i)), convert.frame(crop.regions, i),
-                                            crop.windows[0 if len(crop.windows) == 1 else i], new)
-        return io.NodeOutput(result)

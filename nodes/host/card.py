@@ -11,11 +11,11 @@ import torch
 from aiohttp import web
 from server import PromptServer
 
-from .. import birefnet, weights
-from ..birefnet.network import builds as published
-from ..birefnet.network.fused import fuse
-from .host import folders, memory
-from .load_birefnet import damage, found
+from ... import birefnet, weights
+from ...birefnet.network import builds as published
+from ...birefnet.network.fused import fuse
+from . import folders, memory
+from .checkpoints import damage, found
 
 ROUTE = "/biref/checkpoints"
 EXAMPLE = (1024, 1024)  # the photograph whose need is told of a checkpoint without a size of its own
