@@ -23,26 +23,24 @@ class BiRefInpaintCrop(io.ComfyNode):
             category=schema.CATEGORY,
             description="Cuts out what is to be repainted, the subject or its background, with some of what surrounds "
                         "it, at a size that a diffusion model likes. Inpaint Paste puts the result back.",
-            search_aliases=[*schema.ALIASES, "crop and stitch", "inpaint crop", "replace background"],
+            search_aliases=["crop and stitch", "inpaint crop", "inpaint background"],
             inputs=[
-                io.Image.Input("image", tooltip="The pictures to repaint in, one or many."),
-                io.Mask.Input("mask", tooltip="The subject's masks, 0 to 1: 1 = subject. One for all pictures, or one "
-                                              "each. A mask of another size is brought to the picture's."),
+                schema.image_input("The pictures to repaint in, one or many."),
+                schema.mask_input(),
                 io.Combo.Input(
                     "region", options=list(inpaint.REGIONS), default="subject",
                     tooltip="What is repainted: the subject, or all that is not subject."),
                 io.Float.Input(
                     "grow", default=8.0, min=-256.0, max=256.0, step=0.5,
-                    tooltip="Moves the repainted region's edge outwards by so many pixels of the picture; below 0 "
+                    tooltip="Moves the repainted region's edge outwards by this many pixels of the picture; below 0 "
                             "inwards. For background, 0 or less leaves the subject's edge alone."),
                 io.Float.Input(
                     "feather", default=8.0, min=0.0, max=256.0, step=0.5,
-                    tooltip="Over about so many pixels to either side of that edge old and new are blended, so that no "
-                            "seam shows."),
+                    tooltip="Old and new are blended over about this many pixels on either side of that edge, so that "
+                            "no seam shows."),
                 io.Float.Input(
                     "context", default=25.0, min=0.0, max=400.0, step=1.0,
-                    tooltip="How much around the region the model gets to see, in per cent of the region's longer "
-                            "side."),
+                    tooltip="How much around the region the model sees, as a percentage of the region's longer side."),
                 io.Float.Input(
                     "megapixels", default=1.0, min=0.0, max=16.0, step=0.05,
                     tooltip="Size of the crop in megapixels of 1024×1024: about 0.25 for SD 1.5, 1 for SDXL and Flux. "
@@ -53,16 +51,15 @@ class BiRefInpaintCrop(io.ComfyNode):
                             "model that wants more says so."),
                 io.Float.Input(
                     "max_aspect", default=2.0, min=1.0, max=8.0, step=0.1,
-                    tooltip="The crop's longer side is at most so many times its shorter one, if the picture has room. "
-                            "1: square."),
+                    tooltip="The crop's longer side is at most this many times its shorter one, if the picture has "
+                            "room. 1: square."),
             ],
             outputs=[
                 io.Image.Output("cropped", display_name="image",
                                 tooltip="The crops, RGB, all of one size: for VAE Encode or VAE Encode (for "
                                         "Inpainting)."),
-                io.Mask.Output("repaint", display_name="mask",
-                               tooltip="What to repaint in the crops, 0 to 1: 1 = repaint. For VAE Encode (for "
-                                       "Inpainting) or Set Latent Noise Mask."),
+                schema.mask_output("repaint", "What to repaint in the crops, 0 to 1: 1 = repaint. For VAE Encode (for "
+                                              "Inpainting) or Set Latent Noise Mask."),
                 CropSocket.Output("crop", display_name="crop",
                                   tooltip="Where the crops came from, with the pictures: for Inpaint Paste."),
             ],
@@ -84,8 +81,8 @@ class BiRefInpaintCrop(io.ComfyNode):
             regions[i:i + 1] = inpaint.region(single, region, grow, feather)
         boxes = [bounds(single, inpaint.VISIBLE) for single in regions]
         if count and not any(boxes):
-            raise ValueError(f"nothing to repaint: the {region} covers no pixel of the mask. Look at the mask, or "
-                             "choose the other region")
+            raise ValueError(f"Check the mask, or choose the other region: there is nothing to repaint, the {region} "
+                             "covers no pixel of the mask.")
         windows, size = inpaint.plan(boxes, picture, context=context / 100, area=megapixels * inpaint.MEGAPIXEL,
                                      multiple=int(multiple), most_aspect=max_aspect)
 
@@ -95,7 +92,7 @@ class BiRefInpaintCrop(io.ComfyNode):
             cropped[i:i + 1] = inpaint.cut(colours, windows[i], size)
             repaint[i:i + 1] = inpaint.cut(regions[i:i + 1, ..., None], windows[i], size)[..., 0]
         text = "; ".join(filter(None, [messages.resized_text(tuple(mask.shape[1:]), picture), nothing_in(boxes)]))
-        remark = messages.remark(text, f"{size[1]}×{size[0]}")
+        remark = messages.remark(text, messages.done(count, size, "crop"))
         return io.NodeOutput(cropped, repaint, Crop(images, regions, windows), ui=remark)
 
 

@@ -17,14 +17,13 @@ class BiRefInpaintPaste(io.ComfyNode):
             node_id="BiRefInpaintPaste",
             display_name="Inpaint Paste (BiRefNet)",
             category=schema.CATEGORY,
-            description="Puts repainted crops back into their pictures. Only the repainted region changes; all other "
-                        "pixels stay as they were, to the bit.",
+            description="Puts repainted crops back into their pictures. Only the repainted region changes; every "
+                        "other pixel is unchanged.",
             search_aliases=["inpaint stitch", "uncrop", "crop and stitch"],
             inputs=[
                 CropSocket.Input("crop", tooltip="From Inpaint Crop: where the crops came from."),
-                io.Image.Input(
-                    "image", tooltip="The repainted crops, from VAE Decode. Of another size they are resized back; one "
-                                     "crop takes many results, as variants."),
+                schema.image_input("The repainted crops, from VAE Decode. Crops of another size are resized back; one "
+                                   "crop takes many results, as variants."),
             ],
             outputs=[
                 io.Image.Output("pasted", display_name="image",
@@ -36,7 +35,7 @@ class BiRefInpaintPaste(io.ComfyNode):
     @values.checked
     def execute(cls, crop: Crop, image) -> io.NodeOutput:
         if not isinstance(crop, Crop):
-            raise ValueError(f"expected what Inpaint Crop gives, got {type(crop).__name__}: connect its output crop")
+            raise ValueError(f"Connect the output crop of Inpaint Crop; got {type(crop).__name__}.")
         painted = convert.frames(image)
         count = convert.common_batch(len(crop.windows), len(painted), ("crops", "repainted pictures"))
         pictures = crop.images if crop.images.shape[-1] >= 3 else crop.images.expand(*crop.images.shape[:3], 3)

@@ -21,15 +21,13 @@ class BiRefInspect(io.ComfyNode):
             category=schema.CATEGORY,
             description="Shows how good a matte is: the background tinted, the cut-out on a checkerboard, the mask "
                         "itself, and where its edges are soft. Says how much the subject covers, and its box.",
-            search_aliases=[*schema.ALIASES, "preview mask", "compare mask", "bounding box", "checkerboard"],
+            search_aliases=["preview mask", "compare mask", "mask bounding box", "checkerboard"],
             is_output_node=True,
             inputs=[
-                io.Image.Input("image", tooltip="The pictures that the masks belong to, one or many."),
-                io.Mask.Input("mask", tooltip="The masks to look at, 0 to 1: 1 = subject. One for all pictures, or one "
-                                              "each. A mask of another size is brought to the picture's."),
-                io.String.Input(
-                    "colour", default="red",
-                    tooltip="Colour of the overlay and of the edge band, as in CSS: a word, #20a0ff, rgb(32 160 255)."),
+                schema.image_input("The pictures that the masks belong to, one or many."),
+                schema.mask_input(),
+                schema.colour_input("Colour of the overlay and of the edge band, as in CSS: a word, #20a0ff, "
+                                    "rgb(32 160 255).", default="#ff0000"),
                 io.Int.Input(
                     "size", default=512, min=0, max=4096, step=32,
                     tooltip="Longer side of each of the four views, in pixels. 0: the picture's own."),
@@ -41,9 +39,7 @@ class BiRefInspect(io.ComfyNode):
             outputs=[
                 io.Image.Output("comparison", display_name="comparison",
                                 tooltip="The four views of each picture that is shown, as one picture."),
-                io.Float.Output("coverage", display_name="coverage",
-                                tooltip="Share of all the pictures' area that the subject covers: the mean of the "
-                                        "mask, 0 to 1."),
+                schema.coverage_output(),
                 io.Int.Output("x", display_name="x", tooltip="Left side of the subject's box, in pixels."),
                 io.Int.Output("y", display_name="y", tooltip="Upper side of the subject's box, in pixels."),
                 io.Int.Output("width", display_name="width",
@@ -76,12 +72,11 @@ class BiRefInspect(io.ComfyNode):
         coverage = total / max(count, 1)
         box = inspection.around(boxes)
         text = "; ".join(filter(None, [messages.resized_text(tuple(mask.shape[1:]), picture), words(coverage, box, count)]))
-        messages.say(text)
         comparison = torch.cat(comparison) if comparison else memory.empty_result(0, *picture, 3)
         preview = ui.PreviewImage(comparison, cls=cls).as_dict() if len(comparison) else {}
         x, y, width, height = (box.left, box.top, box.right - box.left, box.bottom - box.top) if box else (0,) * 4
         return io.NodeOutput(comparison, coverage, x, y, width, height,
-                             {"x": x, "y": y, "width": width, "height": height}, ui=preview | {"text": (text,)})
+                             {"x": x, "y": y, "width": width, "height": height}, ui=preview | messages.told(text, warning=box is None))
 
 
 def words(coverage: float, box: inspection.Box | None, count: int) -> str:

@@ -19,10 +19,9 @@ class BiRefAdapter(io.ComfyNode):
             category=schema.CATEGORY,
             description="Adds what fine-tuning learned to a loaded network, as Load LoRA does for image models. Put "
                         "several in a row to add several. The network runs as fast as without.",
-            search_aliases=[*schema.ALIASES, "lora", "fine-tune"],
+            search_aliases=["matting lora", "load fine-tuned adapter"],
             inputs=[
-                schema.BackgroundRemoval.Input(
-                    "model", tooltip="A network from Load BiRefNet, or from another of these nodes."),
+                schema.model_input("A network from Load BiRefNet, or from another of these nodes."),
                 io.Combo.Input(
                     "adapter", options=checkpoints.adapter_options(), default=NONE,
                     tooltip="A file from models/BiRefNet/adapters, as Fine-tune (BiRefNet) saves it. It belongs to the "
@@ -35,14 +34,13 @@ class BiRefAdapter(io.ComfyNode):
             outputs=[
                 schema.BackgroundRemoval.Output(
                     "tuned", display_name="model",
-                    tooltip="The network with the adapter, for Segment (BiRefNet). The one that came in stays as it "
-                            "is."),
+                    tooltip="The network with the adapter, for Segment (BiRefNet). The input model is not changed."),
             ],
         )
 
     @classmethod
-    def validate_inputs(cls, adapter) -> bool:
-        return True  # a name that is not in the list is explained by `execute`
+    def validate_inputs(cls, adapter=None) -> bool | str:
+        return checkpoints.fault_of_adapter(adapter) or True
 
     @classmethod
     def fingerprint_inputs(cls, adapter: str = NONE, **_) -> tuple:

@@ -27,14 +27,14 @@ class BiRefLoad(io.ComfyNode):
             display_name="Load BiRefNet",
             category=schema.CATEGORY,
             description="Loads a BiRefNet checkpoint that tells a picture's subject from its background. "
-                        "birefnet-nano is included; nothing is downloaded unless fetch is set to \"if missing\".",
-            search_aliases=[*schema.ALIASES, "RMBG", "load matting model"],
+                        "birefnet-nano is included; nothing is downloaded unless download is set to \"when missing\".",
+            search_aliases=["load matting model", "load background removal model", "RMBG model", "checkpoint"],
             inputs=[
-                io.Combo.Input(
-                    "checkpoint", options=checkpoints.options(), default=DEFAULT,
-                    tooltip="Which network to use. First the included birefnet-nano, then the files on this machine, "
-                            "then the names of published checkpoints, which must be on this machine unless fetch is "
-                            "set to \"if missing\". What it is made for (size, normalisation) is recognised."),
+                schema.checkpoint_input(
+                    checkpoints.options(), DEFAULT,
+                    "Which network to use. First the included birefnet-nano, then the files on this machine, then the "
+                    "names of published checkpoints, which must be on this machine unless download is set to \"when "
+                    "missing\". What it is made for (size, normalisation) is detected from the file."),
                 io.Combo.Input(
                     "dtype", options=["auto", *DTYPES], default="auto",
                     tooltip="Number format of the computation. auto: half precision where it is fast (fp16, else bf16, "
@@ -44,15 +44,13 @@ class BiRefLoad(io.ComfyNode):
                     "device", options=["auto", "cpu"], default="auto",
                     tooltip="Where the network runs. auto: ComfyUI's device (the GPU, if there is one). cpu: the "
                             "processor, slower, leaves the GPU's memory alone."),
-                io.Boolean.Input(
-                    "fetch", default=False, label_on="if missing", label_off="never",
-                    tooltip="Whether a published checkpoint that is not on this machine may be downloaded from the "
-                            "Hugging Face hub (90 to 900 MB) into models/BiRefNet. never: the internet is not "
-                            "contacted."),
+                schema.fetch_input("Whether a published checkpoint that is not on this machine may be downloaded from the "
+                                   "Hugging Face hub (90 to 900 MB) into models/BiRefNet. off: the internet is not "
+                                   "contacted."),
                 schema.make(
                     io.Combo.Input, "patch_order", options=["auto", "colour-slowest", "colour-fastest"], default="auto",
                     optional=True, advanced=True,
-                    tooltip="How the checkpoint wants image tiles stacked on channels. auto: as the catalog or the "
+                    tooltip="The order in which the checkpoint wants image tiles stacked on channels. auto: as the catalog or the "
                             "file says, else colour-slowest. colour-fastest is for files trained by code older than "
                             "November 2024, RMBG-2.0 for one. The wrong one spoils the mask."),
                 schema.make(
@@ -85,8 +83,9 @@ class BiRefLoad(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, checkpoint, adapter=NONE) -> bool:
-        return True  # a name that is not in the list is explained by `execute`, which knows what to do about it
+    def validate_inputs(cls, checkpoint=None, fetch=None, adapter=None) -> bool | str:
+        """Takes names that are not in the lists, where other names lead to a file."""
+        return checkpoints.fault_before_run(checkpoint, fetch) or checkpoints.fault_of_adapter(adapter) or True
 
     @classmethod
     def fingerprint_inputs(cls, checkpoint: str = DEFAULT, adapter: str = NONE, **_) -> tuple:
@@ -107,16 +106,16 @@ class BiRefLoad(io.ComfyNode):
             file = weights.find_adapter(str(adapter), folders.checkpoint_folders())
             recipe = recipe.with_adapter(file, adapter_strength)
         model = recipe.model()
-        report(model, path)
-        return io.NodeOutput(model)
+        return io.NodeOutput(model, ui=messages.remark("", report(model, path)))
 
 
-def report(model: BiRefModel, path: Path) -> None:
-    """One line in the log, a shorter one on the node: what was recognised and where it runs."""
+def report(model: BiRefModel, path: Path) -> str:
+    """A line in the log of what was detected and where it runs; returns a shorter one for the node."""
     dtype = precision.name(model.dtype)
     license = model.recipe.ancestry(model.network).get("birefnet.license", "")
     licence = f"; licence {license}: not for commercial use" if weights.non_commercial(license) else ""
     log.info("BiRef: %s is %s; runs on %s in %s%s", path, model.network.config.describe(), model.device, dtype, licence)
     size = model.network.config.size
     own = f"{size[1]}×{size[0]}" if size else "the photo's size"
-    messages.say(f"{model.network.config.backbone} · {own} · {model.device} · {dtype}{licence}")
+    where = str(model.device).upper() if model.device.type == "cpu" else str(model.device)
+    return f"{path.stem} ready · {own} · {where} · {dtype}{licence}"

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..birefnet import masks
 from ..birefnet.matting import edges
-from .host import convert, memory, messages, schema, values
+from .host import convert, memory, messages, preview, schema, values
 from .host.alpha import Progress, alpha_of, side_of
 
 PARTS = 4  # windows to a picture's longer side, unless the network's own size is larger: measured, see the help page
@@ -22,15 +22,11 @@ class BiRefEdgeRefine(io.ComfyNode):
             category=schema.CATEGORY,
             description="Works out again, at the picture's own resolution, what a mask left uncertain: hair, fur, thin "
                         "parts, soft edges. What the mask was certain about stays exactly as it is.",
-            search_aliases=[*schema.ALIASES, "hair", "closed form matting", "guided filter", "detail", "edge refine"],
+            search_aliases=["hair", "fur", "closed form matting", "guided filter", "edge detail"],
             inputs=[
-                io.Image.Input(
-                    "image", tooltip="The pictures, of any size, one or many; grey, RGB or RGBA. What is already "
-                                     "transparent in an RGBA picture stays transparent."),
-                io.Mask.Input(
-                    "mask", tooltip="Their first masks, 0 to 1 with soft edges, from Segment: 1 = subject. A mask of "
-                                    "another size is brought to the picture's size first. One for all pictures, or one "
-                                    "each."),
+                schema.image_input(),
+                schema.mask_input("Their first masks, 0 to 1 with soft edges, from Segment: 1 = subject. A mask of another "
+                                  "size is resized to the picture. One for all pictures, or one each."),
                 io.Combo.Input(
                     "method", options=list(edges.METHODS), default="closed form",
                     tooltip="network: the model looks again, at windows of the picture along the uncertain edges (needs "
@@ -48,23 +44,17 @@ class BiRefEdgeRefine(io.ComfyNode):
                     tooltip="For network: side of the windows, in pixels of the picture. Smaller ones show more detail, "
                             "but the model sees less of what the subject is. 0: a quarter of the picture's longer side, "
                             "at least the model's own size."),
-                io.Int.Input(
-                    "size", default=0, min=0, max=4096, step=32,
-                    tooltip="For network: side, in pixels, at which the model sees each window. 0: the size the "
-                            "checkpoint was made for, which is nearly always best."),
+                schema.size_input("each window", "For network. "),
                 io.Int.Input(
                     "radius", default=0, min=0, max=256, step=1,
                     tooltip="For guided and closed form: how far, in pixels, the mask's edge may be off or blurred. 0: a "
                             "128th of the picture's longer side."),
-                schema.BackgroundRemoval.Input(
-                    "model", optional=True,
-                    tooltip="For network: the model that made the mask, or another one, from Load BiRefNet or ComfyUI's "
-                            "Load Background Removal Model."),
+                schema.model_input("For network: the model that made the mask, or another one, from Load BiRefNet or "
+                                   "ComfyUI's Load Background Removal Model.", optional=True),
             ],
             outputs=[
-                io.Mask.Output("refined", display_name="mask",
-                               tooltip="The masks with their uncertain parts worked out again, 0 to 1: 1 = subject. As "
-                                       "large as the pictures."),
+                schema.mask_output("refined", "The masks with their uncertain parts worked out again, 0 to 1: 1 = subject. "
+                                              "As large as the pictures."),
             ],
         )
 
@@ -74,7 +64,7 @@ class BiRefEdgeRefine(io.ComfyNode):
                 model=None) -> io.NodeOutput:
         images, mask = convert.frames(image), convert.masks(mask)
         if method == "network" and model is None:
-            raise ValueError("the method network needs the model: connect model, or choose guided or closed form")
+            raise ValueError("Connect model, or choose guided or closed form: the method network needs it.")
         count = convert.common_batch(len(mask), len(images))
         height, width = images.shape[1:3]
         if method == "network":
@@ -84,7 +74,7 @@ class BiRefEdgeRefine(io.ComfyNode):
 
         result = memory.empty_result(count, height, width)
         clean_mask, clean_image = convert.Cleaner("the mask"), convert.Cleaner("the image")
-        uncertain = 0.0
+        uncertain, before, after = 0.0, (), ()
         for i in range(count):
             picture = clean_image(convert.frame(images, i))
             first = masks.resize(clean_mask(convert.frame(mask, i)).to(picture.device), (height, width))
@@ -92,9 +82,12 @@ class BiRefEdgeRefine(io.ComfyNode):
             result[i:i + 1] = convert.certain(edges.refine(
                 first, picture, ask, method=method, low=low, high=high, window=window, radius=radius,
                 progress=progress))
+            if not i:
+                before, after = (preview.picture(convert.cutout(picture, alpha)) for alpha in (first, result[:1].to(first)))
             progress.next_picture()
         text = told(uncertain, count, low, high) or messages.resized_text(tuple(mask.shape[1:]), (height, width))
-        return io.NodeOutput(result, ui=messages.remark(text, f"{uncertain:.1%} of the picture was uncertain"))
+        usual = f"{uncertain:.1%} of the picture was uncertain"
+        return io.NodeOutput(result, ui=messages.remark(text, usual) | {"biref_before": before, "biref_after": after})
 
 
 def told(uncertain: float, count: int, low: float, high: float) -> str:

@@ -19,7 +19,7 @@ def boxes_per_frame(bboxes: object, frames: int) -> list[list[Box]]:
     if isinstance(bboxes, dict):
         bboxes = [bboxes]
     if not isinstance(bboxes, (list, tuple)):
-        raise ValueError(f"expected bounding boxes, got {type(bboxes).__name__}: connect a BOUNDING_BOX")
+        raise ValueError(f"Connect a BOUNDING_BOX: expected bounding boxes, got {type(bboxes).__name__}.")
     if not any(isinstance(entry, (list, tuple)) for entry in bboxes):
         bboxes = [bboxes]
     if len(bboxes) not in (1, frames):

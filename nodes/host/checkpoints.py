@@ -1,4 +1,4 @@
-"""Checkpoints and adapters by name, as widgets offer them and workflows store them: found, or fetched if that is allowed."""
+"""Checkpoints and adapters by the names that widgets offer and workflows store: found, or fetched where allowed."""
 
 from __future__ import annotations
 
@@ -39,10 +39,33 @@ def find_or_fetch(checkpoint: str, fetch: bool) -> Path:
         if not broken:
             return path
         if not fetch:
-            raise birefnet.CheckpointError(f"{path}: {broken}. To download {row.name} again, set fetch to \"if missing\"")
+            raise birefnet.CheckpointError(f"Set download to \"when missing\" to get {row.name} again: {path}: {broken}")
     log.info("BiRef: downloading %s into %s", row.name, folder)
     messages.say(f"downloading {row.name}")
     return weights.fetch(row.name, folder, progress=progress.download_progress())
+
+
+def fault_before_run(checkpoint: object, fetch: object) -> str:
+    """For `validate_inputs`: why a checkpoint cannot be loaded, as far as widgets tell before the run; "" if it can, or
+    where another node will say (None)."""
+    if checkpoint is None or fetch is None or fetch and weights.entry(str(checkpoint)):
+        return ""
+    try:
+        found(str(checkpoint))
+    except weights.NotFound as error:
+        return str(error)
+    return ""
+
+
+def fault_of_adapter(adapter: object) -> str:
+    """The same of an adapter."""
+    if adapter in (None, NONE):
+        return ""
+    try:
+        weights.find_adapter(str(adapter), folders.checkpoint_folders())
+    except (weights.NotFound, birefnet.CheckpointError) as error:
+        return str(error)
+    return ""
 
 
 def found(checkpoint: str) -> Path:
