@@ -21,57 +21,64 @@ class BiRefComposite(io.ComfyNode):
             node_id="BiRefComposite",
             display_name="Composite (BiRefNet)",
             category=schema.CATEGORY,
-            description="Lays the subject over a colour, another picture, its own blurred background, or nothing, "
-                        "where and as large as you like, with a shadow and the background's light on its edge if "
-                        "wanted. The result is flat RGB, ready for VAE Encode and video.",
+            description="Lays the subject over a colour, another picture, its own blurred background, or "
+                        "nothing, where and as large as you like, with a shadow and the background's light "
+                        "on its edge if wanted. The result is flat RGB, ready for VAE Encode and video.",
             search_aliases=["replace background", "overlay", "drop shadow", "light wrap", "flatten alpha", "place subject"],
             inputs=[
-                schema.image_input("The pictures with the subject, one or many. For edges without a rim of the old "
-                                   "background put Estimate Foreground before."),
+                schema.image_input("The pictures with the subject, one or many. For edges without a rim of "
+                                   "the old background put Estimate Foreground before."),
                 io.Combo.Input(
                     "background", options=list(composite.BACKGROUNDS), default="colour",
-                    tooltip="What lies behind the subject: one colour; background_image, sharp or blurred; the "
-                            "picture's own background, blurred without the subject; or nothing (the result is RGBA)."),
+                    tooltip="What lies behind the subject: one colour; background_image, sharp or blurred; "
+                            "the picture's own background, blurred without the subject; or nothing (the "
+                            "result is RGBA)."),
                 schema.colour_input(
                     "The background's colour as in CSS: a word (white, navy), #20a0ff, rgb(32 160 255), "
                     "hsl(206 100% 56%). Also fills what the background image leaves empty or transparent."),
                 io.Combo.Input(
                     "fit", options=list(composite.FITS), default="fill",
-                    tooltip="How a background image meets a canvas of another size. fill: covers it, cropped evenly. "
-                            "fit: all of it is seen, colour beside it. stretch: distorted. tile: repeated at its own "
-                            "size."),
+                    tooltip="How a background image meets a canvas of another size. fill: covers it, cropped "
+                            "evenly. fit: all of it is seen, colour beside it. stretch: distorted. tile: "
+                            "repeated at its own size."),
                 schema.number_input(
                     "blur", 2.0, 0.0, 50.0, 0.1,
-                    "How far the blurred backgrounds are blurred, as a percentage of the canvas's longer side."),
+                    "How far the blurred backgrounds are blurred, as a percentage of the canvas's longer "
+                    "side."),
                 io.Combo.Input(
                     "canvas", options=list(CANVASES), default="picture",
-                    tooltip="Whose size the result has: the picture's with the subject, or the background image's."),
+                    tooltip="Whose size the result has: the picture's with the subject, or the background "
+                            "image's."),
                 io.Combo.Input(
                     "position", options=list(composite.POSITIONS), default="in place",
-                    tooltip="in place: keeps its position; the picture is fitted to the canvas. top left: pixel for "
-                            "pixel from the canvas's corner. centre, bottom: the subject alone, as large as the canvas "
-                            "allows, in the middle or standing on the lower edge. After a run, drag it on the preview."),
+                    tooltip="in place: keeps its position; the picture is fitted to the canvas. top left: "
+                            "pixel for pixel from the canvas's corner. centre, bottom: the subject alone, as "
+                            "large as the canvas allows, in the middle or standing on the lower edge. After "
+                            "a run, drag it on the preview."),
                 schema.number_input("x", 0.0, -16384.0, 16384.0, 1.0,
-                                    "Moves the subject right by this many pixels of the canvas; fractions count."),
+                                    "Moves the subject right by this many pixels of the canvas; fractions "
+                                    "count."),
                 schema.number_input("y", 0.0, -16384.0, 16384.0, 1.0,
                                     "Moves the subject down by this many pixels of the canvas; fractions count."),
                 schema.number_input("scale", 1.0, 0.01, 16.0, 0.01,
-                                    "Multiplies the size that position gives. With centre and bottom, 0.8 means that the "
-                                    "subject takes up 80 % of the canvas."),
+                                    "Multiplies the size that position gives. With centre and bottom, 0.8 "
+                                    "means that the subject takes up 80 % of the canvas."),
                 schema.number_input("opacity", 1.0, 0.0, 1.0, 0.01,
                                     "How opaque subject and shadow are: 0 invisible, 1 as the mask says."),
                 schema.make(
                     io.Boolean.Input, "linear_light", default=False, advanced=True,
-                    tooltip="Mixes colours as light does, instead of as stored (sRGB): soft edges and blurs look "
-                            "brighter, as in a photograph. Off: the same as ComfyUI's Image Composite Masked."),
+                    tooltip="Mixes colours as light does, instead of as stored (sRGB): soft edges and blurs "
+                            "look brighter, as in a photograph. Off: the same as ComfyUI's Image Composite "
+                            "Masked."),
                 io.Combo.Input(
                     "shadow", options=list(composite.SHADOWS), default="none",
-                    tooltip="contact: on the ground that the subject stands on, for products and whole figures. drop: "
-                            "on a wall behind it."),
+                    tooltip="contact: on the ground that the subject stands on, for products and whole "
+                            "figures. drop: on a wall behind it."),
                 schema.number_input("shadow_strength", 0.5, 0.0, 1.0, 0.01,
                                     "How dark the shadow gets: 0 not at all, 1 black."),
                 schema.number_input("shadow_softness", 5.0, 0.0, 50.0, 0.1,
-                                    "How soft and wide the shadow is, as a percentage of the subject's longer side.",
+                                    "How soft and wide the shadow is, as a percentage of the subject's "
+                                    "longer side.",
                                     advanced=True),
                 schema.number_input("shadow_x", 0.0, -100.0, 100.0, 0.1,
                                     "Moves the shadow right, as a percentage of the subject's longer side.",
@@ -80,25 +87,28 @@ class BiRefComposite(io.ComfyNode):
                                     "Moves the shadow down, as a percentage of the subject's longer side.",
                                     advanced=True),
                 schema.number_input("light_wrap", 0.0, 0.0, 1.0, 0.01,
-                                    "How much light of the background falls on the subject's edge: 0 none, 1 all."),
+                                    "How much light of the background falls on the subject's edge: 0 none, 1 "
+                                    "all."),
                 schema.number_input("light_wrap_width", 1.0, 0.0, 20.0, 0.1,
-                                    "How far that light reaches over the subject, as a percentage of the canvas's longer "
-                                    "side.", advanced=True),
+                                    "How far that light reaches over the subject, as a percentage of the "
+                                    "canvas's longer side.", advanced=True),
                 schema.mask_input(
-                    "The subject's masks, 0 to 1: 1 = subject. One for all pictures, or one each. Without it, the "
-                    "transparency of an RGBA picture counts; with both, the smaller value of each pixel.",
+                    "The subject's masks, 0 to 1: 1 = subject. One for all pictures, or one each. Without "
+                    "it, the transparency of an RGBA picture counts; with both, the smaller value of each "
+                    "pixel.",
                     optional=True),
                 io.Image.Input(
                     "background_image", optional=True,
-                    tooltip="Pictures for the backgrounds image and blurred image; one for all, or one each."),
+                    tooltip="Pictures for the backgrounds image and blurred image; one for all, or one "
+                            "each."),
             ],
             outputs=[
                 io.Image.Output("composite", display_name="composite",
-                                tooltip="The subject on its background: flat RGB. With the background transparent: "
-                                        "RGBA, opacity as the fourth channel."),
+                                tooltip="The subject on its background: flat RGB. With the background "
+                                        "transparent: RGBA, opacity as the fourth channel."),
                 io.Mask.Output("alpha", display_name="alpha",
-                               tooltip="Where the subject is in the result, 0 to 1: 1 = subject. Its shadow does not "
-                                       "count."),
+                               tooltip="Where the subject is in the result, 0 to 1: 1 = subject. Its shadow "
+                                       "does not count."),
             ],
         )
 
@@ -118,7 +128,8 @@ class BiRefComposite(io.ComfyNode):
         if mask is None and images.shape[-1] < 4:
             raise ValueError("Connect mask (1 = subject), or a picture with transparency (RGBA).")
         if backdrops is None and ("image" in background or canvas != "picture"):
-            raise ValueError(f"Connect background_image: background {background!r} on the canvas {canvas!r} needs it.")
+            raise ValueError(f"Connect background_image: background {background!r} on the canvas {canvas!r} "
+                             "needs it.")
         count = len(images) if mask is None else convert.common_batch(len(mask), len(images))
         if backdrops is not None:
             count = convert.common_batch(len(backdrops), count, ("background images", "pictures"))

@@ -21,37 +21,38 @@ class BiRefForeground(io.ComfyNode):
             node_id="BiRefForeground",
             display_name="Estimate Foreground (BiRefNet)",
             category=schema.CATEGORY,
-            description="Finds the subject's own colours where its edge is soft (hair, fur, motion blur, glass), so that "
-                        "no fringe of the old background is left when it is laid over another one. Opaque pixels stay "
-                        "exactly as they are.",
+            description="Finds the subject's own colours where its edge is soft (hair, fur, motion blur, "
+                        "glass), so that no fringe of the old background is left when it is laid over "
+                        "another one. Opaque pixels stay exactly as they are.",
             search_aliases=["foreground colour", "defringe", "decontaminate", "despill", "blur fusion",
                             "refine foreground", "straight alpha"],
             inputs=[
                 schema.image_input(
-                    "The pictures with their old background, as they were when the mask was made; one or many. What is "
-                    "already transparent in an RGBA picture stays transparent."),
+                    "The pictures with their old background, as they were when the mask was made; one or "
+                    "many. What is already transparent in an RGBA picture stays transparent."),
                 schema.mask_input(),
                 io.Combo.Input(
                     "method", options=[MULTI_LEVEL, BLUR_FUSION], default=MULTI_LEVEL,
-                    tooltip="multi-level: the better colours, and fast; has no settings. blur fusion: from averages over "
-                            "two windows, as other packs do it."),
+                    tooltip="multi-level: the better colours, and fast; has no settings. blur fusion: from "
+                            "averages over two windows, as other packs do it."),
                 io.Int.Input(
                     "first_blur", default=FIRST, min=1, max=1024, step=1,
-                    tooltip="Blur fusion only: width of the first window in pixels. About as wide as the widest soft "
-                            "edge or more. The usual value is 90."),
+                    tooltip="Blur fusion only: width of the first window in pixels. About as wide as the "
+                            "widest soft edge or more. The usual value is 90."),
                 io.Int.Input(
                     "second_blur", default=SECOND, min=1, max=1024, step=1,
-                    tooltip="Blur fusion only: width of the second window in pixels, which brings back detail. The usual "
-                            "value is 6."),
+                    tooltip="Blur fusion only: width of the second window in pixels, which brings back "
+                            "detail. The usual value is 6."),
             ],
             outputs=[
                 io.Image.Output(
                     "foreground", display_name="foreground",
-                    tooltip="The subject's colours over the whole picture, RGB without transparency. Where the mask is 0 "
-                            "they are continued smoothly. With the mask, ready for any compositing node."),
+                    tooltip="The subject's colours over the whole picture, RGB without transparency. Where "
+                            "the mask is 0 they are continued smoothly. With the mask, ready for any "
+                            "compositing node."),
                 schema.cutout_output(
-                    "The same colours with the mask as opacity (RGBA, 1 = visible, colours not multiplied by it). Save "
-                    "Image keeps the transparency."),
+                    "The same colours with the mask as opacity (RGBA, 1 = visible, colours not multiplied by "
+                    "it). Save Image keeps the transparency."),
             ],
         )
 

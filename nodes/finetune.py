@@ -30,54 +30,59 @@ class BiRefFinetune(io.ComfyNode):
             node_id="BiRefFinetune",
             display_name="Fine-tune (BiRefNet)",
             category=schema.CATEGORY,
-            description="Teaches a network your kind of picture: from some tens of pictures with masks it learns what "
-                        "counts as the subject in them. What it learned can be saved as a small adapter.",
+            description="Teaches a network your kind of picture: from some tens of pictures with masks it "
+                        "learns what counts as the subject in them. What it learned can be saved as a small "
+                        "adapter.",
             search_aliases=["train matting", "training", "train lora", "learn"],
             is_output_node=True,
             is_input_list=True,  # pictures of different sizes come as a list, and are one lesson
             inputs=[
-                schema.model_input("The network to begin with, from Load BiRefNet. It is not changed; the tuned copy is the "
-                                   "output."),
-                schema.image_input("The pictures to learn from, as a batch or a list, of any size. 20 to 50 that differ as "
-                                   "much as those to come are a good start."),
+                schema.model_input("The network to begin with, from Load BiRefNet. It is not changed; the "
+                                   "tuned copy is the output."),
+                schema.image_input("The pictures to learn from, as a batch or a list, of any size. 20 to 50 "
+                                   "that differ as much as those to come are a good start."),
                 schema.mask_input("The mask of each picture, in the same order: 1 = subject."),
                 io.Combo.Input(
                     "what", options=list(WHAT), default="head",
-                    tooltip="What learns. head: the decoder, which draws the mask; learns fastest. lora: small "
-                            "added weights in the backbone, the part that recognises objects. Both are saved as small adapters. "
-                            "all: every weight; needs the most memory, and is saved as a checkpoint of full size."),
+                    tooltip="What learns. head: the decoder, which draws the mask; learns fastest. lora: "
+                            "small added weights in the backbone, the part that recognises objects. Both are "
+                            "saved as small adapters. all: every weight; needs the most memory, and is saved "
+                            "as a checkpoint of full size."),
                 io.Int.Input(
                     "steps", default=300, min=1, max=100000,
-                    tooltip="Number of training steps; each uses one batch. More is slower, and may make the network "
-                            "forget what it knew before."),
+                    tooltip="Number of training steps; each uses one batch. More is slower, and may make the "
+                            "network forget what it knew before."),
                 io.Float.Input(
                     "rate", default=0.0, min=0.0, max=0.1, step=0.00001, round=0.0000001,
                     tooltip="How much a step changes at most (AdamW's learning rate). 0: automatic. "
                             "Halve it if the loss rises."),
                 io.Int.Input(
                     "rank", default=8, min=1, max=256,
-                    tooltip="lora only: how many weights are added, and so how large the file is. 4 to 32 are usual."),
+                    tooltip="lora only: how many weights are added, and so how large the file is. 4 to 32 "
+                            "are usual."),
                 io.Int.Input(
                     "batch", default=4, min=1, max=256,
-                    tooltip="Pictures per step. If they do not fit in memory, the batch is split, with the same "
-                            "result."),
+                    tooltip="Pictures per step. If they do not fit in memory, the batch is split, with the "
+                            "same result."),
                 schema.size_input("the pictures", "Memory and time grow with its square. "),
                 io.Int.Input(
                     "seed", default=0, min=0, max=2**32 - 1, control_after_generate=False,
-                    tooltip="Decides the order, the crops and the colours in which the pictures are seen. The same "
-                            "seed gives the same network."),
+                    tooltip="Decides the order, the crops and the colours in which the pictures are seen. "
+                            "The same seed gives the same network."),
                 io.String.Input(
                     "save_as", default="",
-                    tooltip="Name of the file to save what was learned in, for instance cracks or walls/cracks; "
-                            "empty: it is not saved. An adapter goes into models/BiRefNet/adapters, a checkpoint "
-                            "into models/BiRefNet. A name that is taken gets a number."),
+                    tooltip="Name of the file to save what was learned in, for instance cracks or "
+                            "walls/cracks; empty: it is not saved. An adapter goes into "
+                            "models/BiRefNet/adapters, a checkpoint into models/BiRefNet. A name that is "
+                            "taken gets a number."),
             ],
             outputs=[
                 schema.BackgroundRemoval.Output(
                     "tuned", display_name="model", tooltip="The tuned network, ready for Segment (BiRefNet)."),
                 io.Float.Output("loss", display_name="loss",
-                                tooltip="The mean loss of the last tenth of the steps. It falls while the network "
-                                        "learns; compare it only between runs on the same pictures."),
+                                tooltip="The mean loss of the last tenth of the steps. It falls while the "
+                                        "network learns; compare it only between runs on the same "
+                                        "pictures."),
                 io.Image.Output("curve", display_name="curve", tooltip="The loss over the steps, as a picture."),
             ],
         )
@@ -113,8 +118,8 @@ def lessons():
         from ..birefnet.training.curve import curve
         from ..birefnet.training.finetune import finetune
     except ModuleNotFoundError as error:
-        raise RuntimeError("Install ComfyUI's own requirements again (pip install -r requirements.txt): fine-tuning needs "
-                           f"the package {error.name}.") from None
+        raise RuntimeError("Install ComfyUI's own requirements again (pip install -r requirements.txt): "
+                           f"fine-tuning needs the package {error.name}.") from None
     return finetune, curve
 
 
@@ -124,7 +129,8 @@ def paired(images: list, truths: list) -> tuple[list[Tensor], list[Tensor]]:
     pictures = [clean_image(frame) for batch in images for frame in convert.frames(batch)]
     known = [mask[None] for batch in truths for mask in convert.masks(batch)]
     if len(pictures) != len(known):
-        raise ValueError(f"Connect a mask for each picture: got {len(pictures)} pictures and {len(known)} masks.")
+        raise ValueError(f"Connect a mask for each picture: got {len(pictures)} pictures and {len(known)} "
+                         "masks.")
     return pictures, [masks.resize(clean_mask(mask), tuple(picture.shape[:2]))[0]
                       for picture, mask in zip(pictures, known)]
 

@@ -21,8 +21,9 @@ class BiRefInpaintCrop(io.ComfyNode):
             node_id="BiRefInpaintCrop",
             display_name="Inpaint Crop (BiRefNet)",
             category=schema.CATEGORY,
-            description="Cuts out what is to be repainted, the subject or its background, with some of what surrounds "
-                        "it, at a size that a diffusion model likes. Inpaint Paste puts the result back.",
+            description="Cuts out what is to be repainted, the subject or its background, with some of what "
+                        "surrounds it, at a size that a diffusion model likes. Inpaint Paste puts the result "
+                        "back.",
             search_aliases=["crop and stitch", "inpaint crop", "inpaint background"],
             inputs=[
                 schema.image_input("The pictures to repaint in, one or many."),
@@ -32,34 +33,35 @@ class BiRefInpaintCrop(io.ComfyNode):
                     tooltip="What is repainted: the subject, or all that is not subject."),
                 io.Float.Input(
                     "grow", default=8.0, min=-256.0, max=256.0, step=0.5,
-                    tooltip="Moves the repainted region's edge outwards by this many pixels of the picture; below 0 "
-                            "inwards. For background, 0 or less leaves the subject's edge alone."),
+                    tooltip="Moves the repainted region's edge outwards by this many pixels of the picture; "
+                            "below 0 inwards. For background, 0 or less leaves the subject's edge alone."),
                 io.Float.Input(
                     "feather", default=8.0, min=0.0, max=256.0, step=0.5,
-                    tooltip="Old and new are blended over about this many pixels on either side of that edge, so that "
-                            "no seam shows."),
+                    tooltip="Old and new are blended over about this many pixels on either side of that "
+                            "edge, so that no seam shows."),
                 io.Float.Input(
                     "context", default=25.0, min=0.0, max=400.0, step=1.0,
-                    tooltip="How much around the region the model sees, as a percentage of the region's longer side."),
+                    tooltip="How much around the region the model sees, as a percentage of the region's "
+                            "longer side."),
                 io.Float.Input(
                     "megapixels", default=1.0, min=0.0, max=16.0, step=0.05,
-                    tooltip="Size of the crop in megapixels of 1024×1024: about 0.25 for SD 1.5, 1 for SDXL and Flux. "
-                            "0: the picture's own pixels, nothing is resized."),
+                    tooltip="Size of the crop in megapixels of 1024×1024: about 0.25 for SD 1.5, 1 for SDXL "
+                            "and Flux. 0: the picture's own pixels, nothing is resized."),
                 io.Combo.Input(
                     "multiple", options=["8", "16", "32", "64"], default="8",
-                    tooltip="Height and width of the crop are multiples of this. 8 suits Stable Diffusion, 16 Flux; a "
-                            "model that wants more says so."),
+                    tooltip="Height and width of the crop are multiples of this. 8 suits Stable Diffusion, "
+                            "16 Flux; a model that wants more says so."),
                 io.Float.Input(
                     "max_aspect", default=2.0, min=1.0, max=8.0, step=0.1,
-                    tooltip="The crop's longer side is at most this many times its shorter one, if the picture has "
-                            "room. 1: square."),
+                    tooltip="The crop's longer side is at most this many times its shorter one, if the "
+                            "picture has room. 1: square."),
             ],
             outputs=[
                 io.Image.Output("cropped", display_name="image",
                                 tooltip="The crops, RGB, all of one size: for VAE Encode or VAE Encode (for "
                                         "Inpainting)."),
-                schema.mask_output("repaint", "What to repaint in the crops, 0 to 1: 1 = repaint. For VAE Encode (for "
-                                              "Inpainting) or Set Latent Noise Mask."),
+                schema.mask_output("repaint", "What to repaint in the crops, 0 to 1: 1 = repaint. For VAE "
+                                              "Encode (for Inpainting) or Set Latent Noise Mask."),
                 CropSocket.Output("crop", display_name="crop",
                                   tooltip="Where the crops came from, with the pictures: for Inpaint Paste."),
             ],
@@ -81,8 +83,8 @@ class BiRefInpaintCrop(io.ComfyNode):
             regions[i:i + 1] = inpaint.region(single, region, grow, feather)
         boxes = [bounds(single, inpaint.VISIBLE) for single in regions]
         if count and not any(boxes):
-            raise ValueError(f"Check the mask, or choose the other region: there is nothing to repaint, the {region} "
-                             "covers no pixel of the mask.")
+            raise ValueError("Check the mask, or choose the other region: there is nothing to repaint, the "
+                             f"{region} covers no pixel of the mask.")
         windows, size = inpaint.plan(boxes, picture, context=context / 100, area=megapixels * inpaint.MEGAPIXEL,
                                      multiple=int(multiple), most_aspect=max_aspect)
 

@@ -17,13 +17,13 @@ class BiRefInpaintPaste(io.ComfyNode):
             node_id="BiRefInpaintPaste",
             display_name="Inpaint Paste (BiRefNet)",
             category=schema.CATEGORY,
-            description="Puts repainted crops back into their pictures. Only the repainted region changes; every "
-                        "other pixel is unchanged.",
+            description="Puts repainted crops back into their pictures. Only the repainted region changes; "
+                        "every other pixel is unchanged.",
             search_aliases=["inpaint stitch", "uncrop", "crop and stitch"],
             inputs=[
                 CropSocket.Input("crop", tooltip="From Inpaint Crop: where the crops came from."),
-                schema.image_input("The repainted crops, from VAE Decode. Crops of another size are resized back; one "
-                                   "crop takes many results, as variants."),
+                schema.image_input("The repainted crops, from VAE Decode. Crops of another size are resized "
+                                   "back; one crop takes many results, as variants."),
             ],
             outputs=[
                 io.Image.Output("pasted", display_name="image",

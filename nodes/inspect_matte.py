@@ -19,8 +19,9 @@ class BiRefInspect(io.ComfyNode):
             node_id="BiRefInspect",
             display_name="Inspect Matte (BiRefNet)",
             category=schema.CATEGORY,
-            description="Shows how good a matte is: the background tinted, the cut-out on a checkerboard, the mask "
-                        "itself, and where its edges are soft. Says how much the subject covers, and its box.",
+            description="Shows how good a matte is: the background tinted, the cut-out on a checkerboard, "
+                        "the mask itself, and where its edges are soft. Says how much the subject covers, "
+                        "and its box.",
             search_aliases=["preview mask", "compare mask", "mask bounding box", "checkerboard"],
             is_output_node=True,
             inputs=[
@@ -33,8 +34,8 @@ class BiRefInspect(io.ComfyNode):
                     tooltip="Longer side of each of the four views, in pixels. 0: the picture's own."),
                 io.Int.Input(
                     "frames", default=4, min=1, max=256, step=1,
-                    tooltip="How many pictures of a longer batch are shown, spread evenly over it. Coverage and box "
-                            "always come from all of them."),
+                    tooltip="How many pictures of a longer batch are shown, spread evenly over it. Coverage "
+                            "and box always come from all of them."),
             ],
             outputs=[
                 io.Image.Output("comparison", display_name="comparison",
@@ -47,8 +48,8 @@ class BiRefInspect(io.ComfyNode):
                 io.Int.Output("height", display_name="height",
                               tooltip="Height of the subject's box, in pixels; 0 where there is no subject."),
                 schema.BoundingBox.Output("box", display_name="box",
-                                   tooltip="The same box as ComfyUI's own Crop Image and Draw BBoxes take it. Of a "
-                                           "batch: one box around the subject of every picture."),
+                                   tooltip="The same box as ComfyUI's own Crop Image and Draw BBoxes take "
+                                           "it. Of a batch: one box around the subject of every picture."),
             ],
         )
 
@@ -76,7 +77,8 @@ class BiRefInspect(io.ComfyNode):
         preview = ui.PreviewImage(comparison, cls=cls).as_dict() if len(comparison) else {}
         x, y, width, height = (box.left, box.top, box.right - box.left, box.bottom - box.top) if box else (0,) * 4
         return io.NodeOutput(comparison, coverage, x, y, width, height,
-                             {"x": x, "y": y, "width": width, "height": height}, ui=preview | messages.told(text, warning=box is None))
+                             {"x": x, "y": y, "width": width, "height": height},
+                             ui=preview | messages.told(text, warning=box is None))
 
 
 def words(coverage: float, box: inspection.Box | None, count: int) -> str:
@@ -84,5 +86,5 @@ def words(coverage: float, box: inspection.Box | None, count: int) -> str:
         return "no pictures"
     if box is None:
         return "no subject: the mask is empty"
-    return (f"the subject covers {coverage:.1%}, in a box of {box.right - box.left}×{box.bottom - box.top} pixels at "
-            f"({box.left}, {box.top})")
+    return (f"the subject covers {coverage:.1%}, in a box of {box.right - box.left}×{box.bottom - box.top} "
+            f"pixels at ({box.left}, {box.top})")

@@ -17,24 +17,26 @@ class BiRefAdapter(io.ComfyNode):
             node_id="BiRefAdapter",
             display_name="Load Adapter (BiRefNet)",
             category=schema.CATEGORY,
-            description="Adds what fine-tuning learned to a loaded network, as Load LoRA does for image models. Put "
-                        "several in a row to add several. The network runs as fast as without.",
+            description="Adds what fine-tuning learned to a loaded network, as Load LoRA does for image "
+                        "models. Put several in a row to add several. The network runs as fast as without.",
             search_aliases=["matting lora", "load fine-tuned adapter"],
             inputs=[
                 schema.model_input("A network from Load BiRefNet, or from another of these nodes."),
                 io.Combo.Input(
                     "adapter", options=checkpoints.adapter_options(), default=NONE,
-                    tooltip="A file from models/BiRefNet/adapters, as Fine-tune (BiRefNet) saves it. It belongs to the "
-                            "checkpoint that it was learned on; one of another build is refused."),
+                    tooltip="A file from models/BiRefNet/adapters, as Fine-tune (BiRefNet) saves it. It "
+                            "belongs to the checkpoint that it was learned on; one of another build is "
+                            "refused."),
                 io.Float.Input(
                     "strength", default=1.0, min=-2.0, max=2.0, step=0.05,
-                    tooltip="How much of the adapter is added: 1 as it was learned, 0 nothing, less than 0 its "
-                            "opposite."),
+                    tooltip="How much of the adapter is added: 1 as it was learned, 0 nothing, less than 0 "
+                            "its opposite."),
             ],
             outputs=[
                 schema.BackgroundRemoval.Output(
                     "tuned", display_name="model",
-                    tooltip="The network with the adapter, for Segment (BiRefNet). The input model is not changed."),
+                    tooltip="The network with the adapter, for Segment (BiRefNet). The input model is not "
+                            "changed."),
             ],
         )
 

@@ -27,58 +27,65 @@ class BiRefLoad(io.ComfyNode):
             display_name="Load BiRefNet",
             category=schema.CATEGORY,
             description="Loads a BiRefNet checkpoint that tells a picture's subject from its background. "
-                        "birefnet-nano is included; nothing is downloaded unless download is set to \"when missing\".",
+                        "birefnet-nano is included; nothing is downloaded unless download is set to \"when "
+                        "missing\".",
             search_aliases=["load matting model", "load background removal model", "RMBG model", "checkpoint"],
             inputs=[
                 schema.checkpoint_input(
                     checkpoints.options(), DEFAULT,
-                    "Which network to use. First the included birefnet-nano, then the files on this machine, then the "
-                    "names of published checkpoints, which must be on this machine unless download is set to \"when "
-                    "missing\". What it is made for (size, normalisation) is detected from the file."),
+                    "Which network to use. First the included birefnet-nano, then the files on this machine, "
+                    "then the names of published checkpoints, which must be on this machine unless download "
+                    "is set to \"when missing\". What it is made for (size, normalisation) is detected from "
+                    "the file."),
                 io.Combo.Input(
                     "dtype", options=["auto", *DTYPES], default="auto",
-                    tooltip="Number format of the computation. auto: half precision where it is fast (fp16, else bf16, "
-                            "on a GPU; bf16 on a CPU with instructions for it), else fp32. Half needs half the memory "
-                            "and hardly changes the mask. On a CPU, fp16 is computed in fp32."),
+                    tooltip="Number format of the computation. auto: half precision where it is fast (fp16, "
+                            "else bf16, on a GPU; bf16 on a CPU with instructions for it), else fp32. Half "
+                            "needs half the memory and hardly changes the mask. On a CPU, fp16 is computed "
+                            "in fp32."),
                 io.Combo.Input(
                     "device", options=["auto", "cpu"], default="auto",
-                    tooltip="Where the network runs. auto: ComfyUI's device (the GPU, if there is one). cpu: the "
-                            "processor, slower, leaves the GPU's memory alone."),
-                schema.fetch_input("Whether a published checkpoint that is not on this machine may be downloaded from the "
-                                   "Hugging Face hub (90 to 900 MB) into models/BiRefNet. off: the internet is not "
-                                   "contacted."),
+                    tooltip="Where the network runs. auto: ComfyUI's device (the GPU, if there is one). cpu: "
+                            "the processor, slower, leaves the GPU's memory alone."),
+                schema.fetch_input("Whether a published checkpoint that is not on this machine may be "
+                                   "downloaded from the Hugging Face hub (90 to 900 MB) into "
+                                   "models/BiRefNet. off: the internet is not contacted."),
                 schema.make(
                     io.Combo.Input, "patch_order", options=["auto", "colour-slowest", "colour-fastest"], default="auto",
                     optional=True, advanced=True,
-                    tooltip="The order in which the checkpoint wants image tiles stacked on channels. auto: as the catalog or the "
-                            "file says, else colour-slowest. colour-fastest is for files trained by code older than "
-                            "November 2024, RMBG-2.0 for one. The wrong one spoils the mask."),
+                    tooltip="The order in which the checkpoint wants image tiles stacked on channels. auto: "
+                            "as the catalog or the file says, else colour-slowest. colour-fastest is for "
+                            "files trained by code older than November 2024, RMBG-2.0 for one. The wrong one "
+                            "spoils the mask."),
                 schema.make(
                     io.Combo.Input, "normalize", options=["auto", "imagenet", "none"], default="auto",
                     optional=True, advanced=True,
-                    tooltip="What is done to colours before the network sees them. auto: as the catalog or the file "
-                            "says, else imagenet. none is for repackaged files that have the normalisation folded "
-                            "in."),
+                    tooltip="What is done to colours before the network sees them. auto: as the catalog or "
+                            "the file says, else imagenet. none is for repackaged files that have the "
+                            "normalisation folded in."),
                 schema.make(
                     io.Boolean.Input, "cuda_graphs", default=False, label_on="on", label_off="off", optional=True,
                     advanced=True,
-                    tooltip="NVIDIA GPUs only. On: batches and videos of one picture size are faster, because the "
-                            "network's work is recorded once and replayed, for some more GPU memory while a batch "
-                            "runs. Falls back by itself where it does not work. The mask is the same."),
+                    tooltip="NVIDIA GPUs only. On: batches and videos of one picture size are faster, "
+                            "because the network's work is recorded once and replayed, for some more GPU "
+                            "memory while a batch runs. Falls back by itself where it does not work. The "
+                            "mask is the same."),
                 io.Combo.Input(
                     "adapter", options=checkpoints.adapter_options(), default=NONE, optional=True,
-                    tooltip="What fine-tuning learned on top of this checkpoint, as Fine-tune (BiRefNet) saves it: a "
-                            "small file from models/BiRefNet/adapters. It costs no time when the network runs. For "
-                            "more than one, put Load Adapter (BiRefNet) behind this node."),
+                    tooltip="What fine-tuning learned on top of this checkpoint, as Fine-tune (BiRefNet) "
+                            "saves it: a small file from models/BiRefNet/adapters. It costs no time when the "
+                            "network runs. For more than one, put Load Adapter (BiRefNet) behind this "
+                            "node."),
                 io.Float.Input(
                     "adapter_strength", default=1.0, min=-2.0, max=2.0, step=0.05, optional=True,
-                    tooltip="How much of the adapter is added: 1 as it was learned, 0 nothing, less than 0 its "
-                            "opposite."),
+                    tooltip="How much of the adapter is added: 1 as it was learned, 0 nothing, less than 0 "
+                            "its opposite."),
             ],
             outputs=[
                 schema.BackgroundRemoval.Output(
                     "model", display_name="model",
-                    tooltip="The loaded network, for Segment (BiRefNet) and for ComfyUI's own Remove Background."),
+                    tooltip="The loaded network, for Segment (BiRefNet) and for ComfyUI's own Remove "
+                            "Background."),
             ],
         )
 

@@ -23,15 +23,16 @@ class BiRefPairs(io.ComfyNode):
             node_id="BiRefPairs",
             display_name="Load Pictures and Masks (BiRefNet)",
             category=schema.CATEGORY,
-            description="Loads pictures and their masks, matched by name, from a folder in ComfyUI's input folder: the "
-                        "pictures in its folder im, the masks in its folder gt. For Fine-tune (BiRefNet).",
+            description="Loads pictures and their masks, matched by name, from a folder in ComfyUI's input "
+                        "folder: the pictures in its folder im, the masks in its folder gt. For Fine-tune "
+                        "(BiRefNet).",
             search_aliases=["dataset", "training data", "load image mask pairs"],
             inputs=[
                 io.Combo.Input(
                     "folder", options=folder_options(),
-                    tooltip="A folder in ComfyUI's input folder that holds the folders im (pictures) and gt (masks, "
-                            "white = subject). A mask has its picture's name, whatever its suffix: im/7.jpg and "
-                            "gt/7.png."),
+                    tooltip="A folder in ComfyUI's input folder that holds the folders im (pictures) and gt "
+                            "(masks, white = subject). A mask has its picture's name, whatever its suffix: "
+                            "im/7.jpg and gt/7.png."),
             ],
             outputs=[
                 io.Image.Output("images", display_name="images", is_output_list=True,
@@ -92,6 +93,7 @@ def inside(name: object) -> Path:
     parent, text = Path(folder_paths.get_input_directory()), str(name).replace("\\", "/")
     wrong = weights.fault(text, "ComfyUI's input folder")
     if wrong or "" in text.split("/") or not parent.joinpath(text).is_dir():
-        raise ValueError(f"Choose a folder in ComfyUI's input folder {parent}, with the pictures in its folder im and "
-                         f"their masks in gt: {weights.quoted(name)} {wrong or 'is no folder there'}.")
+        raise ValueError(f"Choose a folder in ComfyUI's input folder {parent}, with the pictures in its "
+                         f"folder im and their masks in gt: {weights.quoted(name)} "
+                         f"{wrong or 'is no folder there'}.")
     return parent.joinpath(text)

@@ -43,60 +43,65 @@ class BiRefVideo(io.ComfyNode):
             node_id="BiRefVideo",
             display_name="Matte Video (BiRefNet)",
             category=schema.CATEGORY,
-            description="Cuts the subject out of a video of any length and saves the result to the output folder: over "
-                        "a colour or another background, with transparency, or its mask. Sound, frame rate and colours "
-                        "stay as they are. Works frame by frame: memory does not grow with the length.",
-            search_aliases=[*schema.ALIASES, "green screen", "chroma key", "video background", "rotoscope",
+            description="Cuts the subject out of a video of any length and saves the result to the output "
+                        "folder: over a colour or another background, with transparency, or its mask. Sound, "
+                        "frame rate and colours stay as they are. Works frame by frame: memory does not grow "
+                        "with the length.",
+            search_aliases=["video matting", "green screen", "chroma key", "video background", "rotoscope",
                             "prores 4444", "webm alpha", "save video"],
             inputs=[
-                schema.BackgroundRemoval.Input(
-                    "model", tooltip="A network from Load BiRefNet, or from ComfyUI's Load Background Removal Model."),
+                schema.model_input(),
                 io.Video.Input("video", tooltip="The video, from Load Video, Create Video or any other node."),
                 io.Combo.Input(
                     "output", options=list(OUTPUTS), default="over a colour",
-                    tooltip="over a colour, over a background: an MP4 (H.264) that plays everywhere. transparent webm: "
-                            "VP9 with alpha, for the web. transparent mov: ProRes 4444 with alpha, large, for editing "
-                            "programs. mask: white subject on black, MP4. png sequence: a folder of RGBA pictures, "
-                            "without sound."),
+                    tooltip="over a colour, over a background: an MP4 (H.264) that plays everywhere. "
+                            "transparent webm: VP9 with alpha, for the web. transparent mov: ProRes 4444 "
+                            "with alpha, large, for editing programs. mask: white subject on black, MP4. png "
+                            "sequence: a folder of RGBA pictures, without sound."),
                 schema.colour_input(
-                    "Colour behind the subject as in CSS: a word (green, white), #00b140 (the green of green screens), "
-                    "rgb(0 177 64). Also fills what the background leaves empty or transparent. Not used by transparent "
-                    "outputs and masks.", default="#00b140"),
+                    "Colour behind the subject as in CSS: a word (green, white), #00b140 (the green of green "
+                    "screens), rgb(0 177 64). Also fills what the background leaves empty or transparent. "
+                    "Not used by transparent outputs and masks.", default="#00b140"),
                 io.Combo.Input(
                     "fit", options=list(composite.FITS), default="fill",
-                    tooltip="How a background meets a video of another size. fill: covers it, cropped evenly. fit: all "
-                            "of it is seen, colour beside it. stretch: distorted. tile: repeated at its own size."),
+                    tooltip="How a background meets a video of another size. fill: covers it, cropped "
+                            "evenly. fit: all of it is seen, colour beside it. stretch: distorted. tile: "
+                            "repeated at its own size."),
                 io.Combo.Input(
                     "quality", options=list(videos.QUALITIES), default="high",
-                    tooltip="high: no loss to be seen. medium: about half the size. small: about a quarter. PNG "
-                            "pictures lose nothing in any case."),
+                    tooltip="high: no loss to be seen. medium: about half the size. small: about a quarter. "
+                            "PNG pictures lose nothing in any case."),
                 io.Boolean.Input(
                     "clean_edges", default=True,
-                    tooltip="Gives soft edges the subject's own colours, so that no rim of the old background is seen. "
-                            "Takes a little more time. Not used by masks."),
+                    tooltip="Gives soft edges the subject's own colours, so that no rim of the old "
+                            "background is seen. Takes a little more time. Not used by masks."),
                 io.Float.Input(
                     "smoothing", default=0.0, min=0.0, max=1.0, step=0.05,
-                    tooltip="Calms flickering edges: how much each mask leans on the one before, which is moved along "
-                            "with the picture. 0: each frame by itself. 0.5 to 0.8 calms; begins anew at every cut."),
-                schema.size_input("the frames", "Rounded to a multiple of 32; the result always has the video's own size. "),
+                    tooltip="Calms flickering edges: how much each mask leans on the one before, which is "
+                            "moved along with the picture. 0: each frame by itself. 0.5 to 0.8 calms; begins "
+                            "anew at every cut."),
+                schema.size_input("the frames",
+                                  "Rounded to a multiple of 32; the result always has the video's own size. "),
                 schema.frames_per_pass_input("frames"),
                 io.String.Input(
                     "filename_prefix", default="video/BiRefNet",
-                    tooltip="Name of the file below ComfyUI's output folder; a number and the suffix are added. May "
-                            "contain %year%-%month%-%day% and the like."),
+                    tooltip="Name of the file below ComfyUI's output folder; a number and the suffix are "
+                            "added. May contain %year%-%month%-%day% and the like."),
                 io.Image.Input(
                     "background_image", optional=True,
-                    tooltip="For over a background: a picture, or several that play at the video's frame rate, from "
-                            "the start again when they are over."),
+                    tooltip="For over a background: a picture, or several that play at the video's frame "
+                            "rate, from the start again when they are over."),
                 io.Video.Input(
                     "background_video", optional=True,
-                    tooltip="For over a background: a video that plays behind the subject at its own speed, from the "
-                            "start again when it is over, without its sound. Used instead of background_image."),
+                    tooltip="For over a background: a video that plays behind the subject at its own speed, "
+                            "from the start again when it is over, without its sound. Used instead of "
+                            "background_image."),
             ],
             outputs=[
                 io.Video.Output(
                     "matted", display_name="video",
-                    tooltip="The saved video, for further nodes. For a png sequence the input video as it came."),
+                    tooltip="The saved video, for further nodes. For a png sequence the input video as it "
+                            "came."),
                 io.String.Output("path", display_name="path",
                                  tooltip="Where the result was saved: the file, or the folder of a png sequence."),
             ],

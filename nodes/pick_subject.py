@@ -25,17 +25,18 @@ class BiRefSubject(io.ComfyNode):
             node_id="BiRefSubject",
             display_name="Pick Subject (BiRefNet)",
             category=schema.CATEGORY,
-            description="Takes one subject of several: the one in a box, under a point, or under a coarse mask. The model "
-                        "looks at a crop around it, which also shows it more detail than the whole picture does.",
+            description="Takes one subject of several: the one in a box, under a point, or under a coarse "
+                        "mask. The model looks at a crop around it, which also shows it more detail than the "
+                        "whole picture does.",
             search_aliases=["select subject", "point at subject", "click to segment", "crop and segment", "coarse mask"],
             inputs=[
                 schema.model_input(),
                 schema.image_input(),
                 io.Combo.Input(
                     "pick", options=["box", "point", "mask"], default="box",
-                    tooltip="box: what lies mostly in the box given by bboxes, or by x, y, width and height. point: the "
-                            "piece that lies under the point x, y, or under each of points. mask: what the coarse mask "
-                            "marks. Box and points can be drawn on the picture below."),
+                    tooltip="box: what lies mostly in the box given by bboxes, or by x, y, width and height. "
+                            "point: the piece that lies under the point x, y, or under each of points. mask: "
+                            "what the coarse mask marks. Box and points can be drawn on the picture below."),
                 io.Int.Input(
                     "x", default=0, min=0, max=16384, step=1,
                     tooltip="Left side of the box, or the point, in pixels from the picture's left."),
@@ -50,34 +51,37 @@ class BiRefSubject(io.ComfyNode):
                     tooltip="Height of the box, in pixels. 0: to the picture's lower side."),
                 io.Float.Input(
                     "context", default=25.0, min=0.0, max=200.0, step=1.0,
-                    tooltip="How much the model sees around the subject's box, as a percentage of the box's longer "
-                            "side, on every side. For mask also: the subject may go beyond the coarse mask by half of it."),
+                    tooltip="How much the model sees around the subject's box, as a percentage of the box's "
+                            "longer side, on every side. For mask also: the subject may go beyond the coarse "
+                            "mask by half of it."),
                 io.Combo.Input(
                     "boxes", options=["union", "batch"], default="union",
-                    tooltip="For several boxes. union: one mask for each picture, with the subjects of all its boxes. "
-                            "batch: one mask for each box."),
+                    tooltip="For several boxes. union: one mask for each picture, with the subjects of all "
+                            "its boxes. batch: one mask for each box."),
                 schema.size_input("the crop"),
                 schema.mask_input(
-                    "For mask: a coarse mask of the subject, painted or from another node: 1 = subject. One for all "
-                    "pictures, or one each. A mask of another size is resized to the picture.", optional=True),
+                    "For mask: a coarse mask of the subject, painted or from another node: 1 = subject. One "
+                    "for all pictures, or one each. A mask of another size is resized to the "
+                    "picture.", optional=True),
                 schema.make(
                     schema.BoundingBox.Input, "bboxes", optional=True, force_input=True,
-                    tooltip="For box: boxes from ComfyUI's detection nodes or Inspect Matte, instead of the numbers. One "
-                            "box or list of boxes for all pictures, or a list for each."),
+                    tooltip="For box: boxes from ComfyUI's detection nodes or Inspect Matte, instead of the "
+                            "numbers. One box or list of boxes for all pictures, or a list for each."),
                 io.String.Input(
                     "points", default="", optional=True,
-                    tooltip="For point: pixels on the subjects, such as [{\"x\": 120, \"y\": 80}], as the click on the "
-                            "picture writes them and as KJNodes' point editor and SAM 3 nodes exchange them. Empty: the "
-                            "point x, y."),
+                    tooltip="For point: pixels on the subjects, a JSON list of x and y, as a click on the picture "
+                            "writes it and as KJNodes' point editor and SAM 3 nodes exchange it. Empty: the point "
+                            "x, y."),
                 io.String.Input(
                     "negative_points", default="", optional=True,
-                    tooltip="For point: pixels on what is not wanted, in the same form; what lies under them is taken "
-                            "away."),
+                    tooltip="For point: pixels on what is not wanted, in the same form; what lies under them "
+                            "is taken away."),
             ],
             outputs=[
-                schema.mask_output("matte", "The subject's mask, 0 to 1, soft edges: 1 = subject. Has the picture's size."),
-                schema.cutout_output("The picture with four channels (RGBA): its own colours, and the mask as opacity "
-                                     "(1 = visible)."),
+                schema.mask_output("matte", "The subject's mask, 0 to 1, soft edges: 1 = subject. Has the "
+                                            "picture's size."),
+                schema.cutout_output("The picture with four channels (RGBA): its own colours, and the mask "
+                                     "as opacity (1 = visible)."),
             ],
         )
 
@@ -163,7 +167,8 @@ def nothing_there(empty: list[int], total: int, pick: str) -> str:
     if not empty:
         return ""
     where = {"box": "in the box", "point": "under the point", "mask": "under the coarse mask"}[pick]
-    advice = {"box": "draw it closer, or raise context", "point": "move the point to the middle of the subject, or pick by box",
+    advice = {"box": "draw it closer, or raise context",
+              "point": "move the point to the middle of the subject, or pick by box",
               "mask": "paint over the whole subject, or raise context"}[pick]
     which = "" if total == 1 else f" {convert.in_some(empty, total, 'masks')}"
     return f"no subject found {where}{which}: the mask is empty. Try to {advice}, or try another checkpoint"

@@ -20,41 +20,44 @@ class BiRefEdgeRefine(io.ComfyNode):
             node_id="BiRefEdgeRefine",
             display_name="Refine Edges (BiRefNet)",
             category=schema.CATEGORY,
-            description="Works out again, at the picture's own resolution, what a mask left uncertain: hair, fur, thin "
-                        "parts, soft edges. What the mask was certain about stays exactly as it is.",
+            description="Works out again, at the picture's own resolution, what a mask left uncertain: hair, "
+                        "fur, thin parts, soft edges. What the mask was certain about stays exactly as it "
+                        "is.",
             search_aliases=["hair", "fur", "closed form matting", "guided filter", "edge detail"],
             inputs=[
                 schema.image_input(),
-                schema.mask_input("Their first masks, 0 to 1 with soft edges, from Segment: 1 = subject. A mask of another "
-                                  "size is resized to the picture. One for all pictures, or one each."),
+                schema.mask_input("Their first masks, 0 to 1 with soft edges, from Segment: 1 = subject. A "
+                                  "mask of another size is resized to the picture. One for all pictures, or "
+                                  "one each."),
                 io.Combo.Input(
                     "method", options=list(edges.METHODS), default="closed form",
-                    tooltip="network: the model looks again, at windows of the picture along the uncertain edges (needs "
-                            "model). guided: fits the edge to the picture's colours; quick. closed form: the same, more "
-                            "thoroughly; slower, finds thinner hair. network first and then closed form is best."),
+                    tooltip="network: the model looks again, at windows of the picture along the uncertain "
+                            "edges (needs model). guided: fits the edge to the picture's colours; quick. "
+                            "closed form: the same, more thoroughly; slower, finds thinner hair. network "
+                            "first and then closed form is best."),
                 io.Float.Input(
                     "low", default=0.05, min=0.0, max=1.0, step=0.01,
-                    tooltip="Mask values up to this, 0 to 1, are certain background and are never changed. Must be "
-                            "below high."),
+                    tooltip="Mask values up to this, 0 to 1, are certain background and are never changed. "
+                            "Must be below high."),
                 io.Float.Input(
                     "high", default=0.95, min=0.0, max=1.0, step=0.01,
                     tooltip="Mask values from this on, 0 to 1, are certain subject and are never changed."),
                 io.Int.Input(
                     "window", default=0, min=0, max=8192, step=32,
-                    tooltip="For network: side of the windows, in pixels of the picture. Smaller ones show more detail, "
-                            "but the model sees less of what the subject is. 0: a quarter of the picture's longer side, "
-                            "at least the model's own size."),
+                    tooltip="For network: side of the windows, in pixels of the picture. Smaller ones show "
+                            "more detail, but the model sees less of what the subject is. 0: a quarter of "
+                            "the picture's longer side, at least the model's own size."),
                 schema.size_input("each window", "For network. "),
                 io.Int.Input(
                     "radius", default=0, min=0, max=256, step=1,
-                    tooltip="For guided and closed form: how far, in pixels, the mask's edge may be off or blurred. 0: a "
-                            "128th of the picture's longer side."),
-                schema.model_input("For network: the model that made the mask, or another one, from Load BiRefNet or "
-                                   "ComfyUI's Load Background Removal Model.", optional=True),
+                    tooltip="For guided and closed form: how far, in pixels, the mask's edge may be off or "
+                            "blurred. 0: a 128th of the picture's longer side."),
+                schema.model_input("For network: the model that made the mask, or another one, from Load "
+                                   "BiRefNet or ComfyUI's Load Background Removal Model.", optional=True),
             ],
             outputs=[
-                schema.mask_output("refined", "The masks with their uncertain parts worked out again, 0 to 1: 1 = subject. "
-                                              "As large as the pictures."),
+                schema.mask_output("refined", "The masks with their uncertain parts worked out again, 0 to "
+                                              "1: 1 = subject. As large as the pictures."),
             ],
         )
 
@@ -94,5 +97,5 @@ def told(uncertain: float, count: int, low: float, high: float) -> str:
     """A sentence where nothing at all was uncertain; "" otherwise, and for an empty batch."""
     if uncertain or not count:
         return ""
-    return (f"nothing to refine: no mask value lies between {low:g} and {high:g}. Take the mask as Segment gives it, "
-            "with soft edges, or soften a hard one first (feather in Refine Mask)")
+    return (f"nothing to refine: no mask value lies between {low:g} and {high:g}. Take the mask as Segment "
+            "gives it, with soft edges, or soften a hard one first (feather in Refine Mask)")

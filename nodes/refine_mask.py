@@ -18,51 +18,54 @@ class BiRefRefineMask(io.ComfyNode):
             node_id="BiRefRefineMask",
             display_name="Refine Mask (BiRefNet)",
             category=schema.CATEGORY,
-            description="Repairs and shapes a mask (1 = subject), in this order: black and white point, largest "
-                        "pieces, specks, holes, edges, grow, feather. With the defaults the mask stays as it is.",
+            description="Repairs and shapes a mask (1 = subject), in this order: black and white point, "
+                        "largest pieces, specks, holes, edges, grow, feather. With the defaults the mask "
+                        "stays as it is.",
             search_aliases=["grow mask", "feather mask", "fill holes", "despeckle", "clean mask"],
             inputs=[
                 schema.mask_input("The masks to refine, 0 to 1, soft or hard: 1 = subject."),
                 io.Float.Input(
                     "black_point", default=0.0, min=0.0, max=1.0, step=0.01,
-                    tooltip="Mask values up to this, 0 to 1, become 0 (background). Clears haze around the subject; "
-                            "must be below white_point. 0: no change."),
+                    tooltip="Mask values up to this, 0 to 1, become 0 (background). Clears haze around the "
+                            "subject; must be below white_point. 0: no change."),
                 io.Float.Input(
                     "white_point", default=1.0, min=0.0, max=1.0, step=0.01,
-                    tooltip="Mask values from this on, 0 to 1, become 1 (subject); between the two points values are "
-                            "stretched. Makes a see-through subject solid. 1: no change."),
+                    tooltip="Mask values from this on, 0 to 1, become 1 (subject); between the two points "
+                            "values are stretched. Makes a see-through subject solid. 1: no change."),
                 io.Float.Input(
                     "grow", default=0.0, min=-256.0, max=256.0, step=0.5,
-                    tooltip="Moves the subject's edge outwards by this many pixels; below 0 inwards, which removes a "
-                            "rim of background. 0: no change."),
+                    tooltip="Moves the subject's edge outwards by this many pixels; below 0 inwards, which "
+                            "removes a rim of background. 0: no change."),
                 io.Float.Input(
                     "feather", default=0.0, min=0.0, max=256.0, step=0.5,
                     tooltip="Softens the edge over about this many pixels on either side. 0: no change."),
                 io.Int.Input(
                     "fill_holes", default=0, min=0, max=LARGEST_AREA, step=1,
-                    tooltip="Holes inside the subject of up to this area, in pixels (30×30 is 900), become subject. "
-                            "0: no change."),
+                    tooltip="Holes inside the subject of up to this area, in pixels (30×30 is 900), become "
+                            "subject. 0: no change."),
                 io.Int.Input(
                     "drop_specks", default=0, min=0, max=LARGEST_AREA, step=1,
-                    tooltip="Separate pieces smaller than this area, in pixels (30×30 is 900), become background. "
-                            "0: no change."),
+                    tooltip="Separate pieces smaller than this area, in pixels (30×30 is 900), become "
+                            "background. 0: no change."),
                 io.Int.Input(
                     "keep_largest", default=0, min=0, max=1000, step=1,
-                    tooltip="Keeps only this many of the largest separate pieces. 1: only the main subject. 0: all."),
+                    tooltip="Keeps only this many of the largest separate pieces. 1: only the main subject. "
+                            "0: all."),
                 io.Int.Input(
                     "edge_radius", default=0, min=0, max=256, step=1,
-                    tooltip="Fits the mask's edge to the picture's edges within this many pixels (a guided filter); "
-                            "needs image. 4 to 16 suits most pictures. 0: no change."),
+                    tooltip="Fits the mask's edge to the picture's edges within this many pixels (a guided "
+                            "filter); needs image. 4 to 16 suits most pictures. 0: no change."),
                 io.Float.Input(
                     "edge_strength", default=1.0, min=0.0, max=1.0, step=0.05,
-                    tooltip="How much of that fitting is used: 0 none, 1 all. Has no effect while edge_radius is 0."),
+                    tooltip="How much of that fitting is used: 0 none, 1 all. Has no effect while "
+                            "edge_radius is 0."),
                 schema.image_input(
-                    "The pictures that the masks belong to, as a guide for edge_radius; one for all masks, or one each. A "
-                    "mask of another size is resized to the picture.", optional=True),
+                    "The pictures that the masks belong to, as a guide for edge_radius; one for all masks, "
+                    "or one each. A mask of another size is resized to the picture.", optional=True),
             ],
             outputs=[
-                schema.mask_output("refined", "The refined masks, 0 to 1: 1 = subject. As large as the picture, or as the "
-                                              "mask where no picture is connected."),
+                schema.mask_output("refined", "The refined masks, 0 to 1: 1 = subject. As large as the "
+                                              "picture, or as the mask where no picture is connected."),
             ],
         )
 

@@ -23,9 +23,9 @@ class BiRefRemoveBackground(io.ComfyNode):
             node_id="BiRefRemoveBackground",
             display_name="Remove Background in One Step (BiRefNet)",
             category=schema.CATEGORY,
-            description="From a picture to its subject, in one node: loads the checkpoint, segments, cleans the colours "
-                        "of soft edges, and lays the subject over a colour if wanted. The other nodes of this pack do "
-                        "the same in steps, with all settings.",
+            description="From a picture to its subject, in one node: loads the checkpoint, segments, cleans "
+                        "the colours of soft edges, and lays the subject over a colour if wanted. The other "
+                        "nodes of this pack do the same in steps, with all settings.",
             search_aliases=["remove background", "background removal", "rembg", "remove bg", "matting", "cutout", "cut out",
                             "RMBG", "transparent background"],
             enable_expand=True,
@@ -33,24 +33,25 @@ class BiRefRemoveBackground(io.ComfyNode):
                 schema.image_input(),
                 schema.checkpoint_input(
                     checkpoints.options(), checkpoints.DEFAULT,
-                    "Which network to use, as in Load BiRefNet. birefnet-nano is included; the others must be on this "
-                    "machine unless download is set to \"when missing\"."),
+                    "Which network to use, as in Load BiRefNet. birefnet-nano is included; the others must "
+                    "be on this machine unless download is set to \"when missing\"."),
                 io.Combo.Input(
                     "background", options=list(BACKGROUNDS), default="transparent",
-                    tooltip="What the first output has behind the subject: nothing (RGBA), or the colour below (RGB, "
-                            "ready for VAE Encode and video)."),
-                schema.colour_input("The colour behind the subject, as in CSS: a word, #20a0ff, rgb(32 160 255)."),
+                    tooltip="What the first output has behind the subject: nothing (RGBA), or the colour "
+                            "below (RGB, ready for VAE Encode and video)."),
+                schema.colour_input("The colour behind the subject, as in CSS: a word, #20a0ff, rgb(32 160 "
+                                    "255)."),
                 io.Boolean.Input(
                     "clean_edges", default=True,
-                    tooltip="Removes the old background's colour from soft edges such as hair (Estimate Foreground). "
-                            "Off: every pixel keeps the picture's own colour."),
-                schema.fetch_input("Whether a published checkpoint that is not on this machine may be downloaded, as in "
-                                   "Load BiRefNet. off: the internet is not contacted."),
+                    tooltip="Removes the old background's colour from soft edges such as hair (Estimate "
+                            "Foreground). Off: every pixel keeps the picture's own colour."),
+                schema.fetch_input("Whether a published checkpoint that is not on this machine may be "
+                                   "downloaded, as in Load BiRefNet. off: the internet is not contacted."),
             ],
             outputs=[
                 io.Image.Output("cutout", display_name="image",
-                                tooltip="The subject: with transparency (RGBA, straight alpha), or over the colour "
-                                        "(RGB)."),
+                                tooltip="The subject: with transparency (RGBA, straight alpha), or over the "
+                                        "colour (RGB)."),
                 io.Mask.Output("mask", display_name="mask",
                                tooltip="Mask of the subject, 0 to 1: 1 = subject, 0 = background."),
                 io.Image.Output("mask_image", display_name="mask image",

@@ -17,23 +17,24 @@ class BiRefSegment(io.ComfyNode):
             node_id="BiRefSegment",
             display_name="Segment (BiRefNet)",
             category=schema.CATEGORY,
-            description="Finds the subject of each picture: its mask with soft edges, the picture cut out, and how "
-                        "much of it the subject covers. Takes batches of any length.",
+            description="Finds the subject of each picture: its mask with soft edges, the picture cut out, "
+                        "and how much of it the subject covers. Takes batches of any length.",
             search_aliases=["segment subject", "salient object", "foreground mask", "alpha matte", "matting"],
             inputs=[
                 schema.model_input(),
                 schema.image_input(),
-                schema.size_input("the picture", "Rounded to a multiple of 32; the mask always has the picture's own size. "
-                                                 "Memory and time grow with its square. "),
+                schema.size_input("the picture", "Rounded to a multiple of 32; the mask always has the "
+                                                 "picture's own size. Memory and time grow with its "
+                                                 "square. "),
                 schema.frames_per_pass_input("pictures of a batch"),
             ],
             outputs=[
                 schema.mask_output(
-                    "mask", "Mask of the subject, 0 to 1, soft edges: 1 = subject, 0 = background. Has the picture's "
-                            "size. Join Image with Alpha wants it inverted."),
+                    "mask", "Mask of the subject, 0 to 1, soft edges: 1 = subject, 0 = background. Has the "
+                            "picture's size. Join Image with Alpha wants it inverted."),
                 schema.cutout_output(
-                    "The picture with four channels (RGBA): its own colours, and the mask as opacity (1 = visible). "
-                    "Save Image keeps the transparency."),
+                    "The picture with four channels (RGBA): its own colours, and the mask as opacity (1 = "
+                    "visible). Save Image keeps the transparency."),
                 schema.coverage_output(),
             ],
         )

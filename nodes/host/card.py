@@ -17,16 +17,38 @@ from ...birefnet.network.fused import fuse
 from . import folders, memory
 from .checkpoints import damage, found
 
-ROUTE = "/biref/checkpoints"
+ROUTE, FETCH_ROUTE = "/biref/checkpoints", "/biref/fetch"
+FETCHED = "biref.fetch"  # the event that tells pages how far a download is
 EXAMPLE = (1024, 1024)  # the photograph whose need is told of a checkpoint without a size of its own
 
 
 def register() -> None:
-    """Adds the route; the host adds all routes to its server once every pack is loaded."""
+    """Adds the routes; the host adds all routes to its server once every pack is loaded."""
 
     @PromptServer.instance.routes.get(ROUTE)
     async def checkpoints(request: web.Request) -> web.Response:
         return web.json_response(await asyncio.to_thread(cards))
+
+    @PromptServer.instance.routes.post(FETCH_ROUTE)
+    async def fetch(request: web.Request) -> web.Response:
+        try:
+            name = str((await request.json())["name"])
+        except (ValueError, TypeError, KeyError):
+            return web.Response(status=400, text="expected the name of a checkpoint")
+        try:
+            await asyncio.to_thread(download, name)
+        except (weights.FetchError, OSError) as error:
+            return web.Response(status=502, text=str(error))
+        return web.json_response({"name": name})
+
+
+def download(name: str) -> None:
+    """Fetches a published checkpoint into models/BiRefNet, as Load BiRefNet would. Raises FetchError."""
+
+    def progress(done: int, total: int) -> None:
+        PromptServer.instance.send_sync(FETCHED, {"name": name, "done": done, "total": total})
+
+    weights.fetch(name, folders.checkpoint_folders()[0], progress=progress)
 
 
 def cards() -> dict[str, dict]:

@@ -46,8 +46,8 @@ def backdrop(image: Tensor | None, video: VideoInput | None, clip: videos.Clip) 
     if video is not None:
         return partial(clip_of, video)
     if image is None:
-        raise ValueError("Connect background_image or background_video, or choose over a colour: over a background needs "
-                         "one.")
+        raise ValueError("Connect background_image or background_video, or choose over a colour: over a "
+                         "background needs one.")
     return partial(videos.Pictures, convert.frames(image), clip.rate)
 
 
@@ -57,7 +57,8 @@ def new_file(prefix: str, clip: videos.Clip, suffix: str) -> tuple[Path, dict[st
     Raises VideoError for a prefix that leads elsewhere, or is no name on some system.
     """
     if fault := weights.fault(prefix, "ComfyUI's output folder"):
-        raise videos.VideoError(f"Choose a filename_prefix such as video/BiRefNet: {weights.quoted(prefix)} {fault}.")
+        raise videos.VideoError(f"Choose a filename_prefix such as video/BiRefNet: {weights.quoted(prefix)} "
+                                f"{fault}.")
     try:
         folder, name, number, subfolder, _ = folder_paths.get_save_image_path(
             prefix, folder_paths.get_output_directory(), clip.width, clip.height)

@@ -13,10 +13,10 @@ BackgroundRemoval = getattr(io, "BackgroundRemoval", None) or io.Custom("BACKGRO
 BoundingBox = getattr(io, "BoundingBox", None) or io.Custom("BOUNDING_BOX")
 
 MODEL = "A network from Load BiRefNet, or from ComfyUI's Load Background Removal Model."
-PICTURES = ("The pictures, of any size, one or many; grey, RGB or RGBA. What is already transparent in an RGBA picture "
-            "stays transparent.")
-MASKS = ("The subject's masks, 0 to 1: 1 = subject. One for all pictures, or one each. A mask of another size is resized "
-         "to the picture.")
+PICTURES = ("The pictures, of any size, one or many; grey, RGB or RGBA. What is already transparent in an "
+            "RGBA picture stays transparent.")
+MASKS = ("The subject's masks, 0 to 1: 1 = subject. One for all pictures, or one each. A mask of another "
+         "size is resized to the picture.")
 WHITE, CHECKPOINT_SIZE = "#ffffff", "0: the size the checkpoint was made for, which is nearly always best."
 
 
@@ -51,8 +51,8 @@ def size_input(seen: str, rest: str = "") -> io.Input:
 def frames_per_pass_input(frames: str) -> io.Input:
     return io.Int.Input(
         "frames_per_pass", default=0, min=0, max=1024, step=1,
-        tooltip=f"How many {frames} are on the GPU at a time. 0: as many as memory allows. The result does not depend on "
-                "it.")
+        tooltip=f"How many {frames} are on the GPU at a time. 0: as many as memory allows. The result does "
+                "not depend on it.")
 
 
 def checkpoint_input(options: list[str], default: str, tooltip: str) -> io.Input:
