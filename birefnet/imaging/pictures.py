@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL.ExifTags import Base
 
 from ..files.atomic import atomic_write
 from ..files.errors import UserError, why_not_read
@@ -26,18 +27,6 @@ WRITERS = {
     ".tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
     ".jpg": ("JPEG", {"quality": 95}),
     ".jpeg": ("JPEG", {"quality": 95}),
-}
-
-ORIENTATION, BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR = 0x0112, 258, 262, 284  # EXIF and TIFF tag numbers
-
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
 }
 
 
@@ -58,13 +47,13 @@ def read(path: str | Path, content: bytes | None = None) -> torch.Tensor:
     whole, readable picture.
     """
     with opened(path, content) as image:
-        return _floats(_upright(_srgb(image), image))
+        return _floats(_srgb(image))
 
 
 def read_to_cover(path: str | Path, height: int, width: int, content: bytes | None = None) -> torch.Tensor:
     """Like `read`, scaled to cover height × width and cropped to it about the centre: [1, height, width, C]."""
     with opened(path, content) as image:
-        return _floats(ImageOps.fit(_upright(_srgb(image), image), (width, height), Image.Resampling.LANCZOS))
+        return _floats(ImageOps.fit(_srgb(image), (width, height), Image.Resampling.LANCZOS))
 
 
 def cutout(image: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
@@ -136,9 +125,15 @@ def _floats(image: Image.Image) -> torch.Tensor:
 
 @contextlib.contextmanager
 def opened(path: str | Path, content: bytes | None = None) -> Iterator[Image.Image]:
-    """A picture file's first frame, decoded, as Pillow gives it; content: the file's bytes, where `path` is but their
-    name. What goes wrong with it, here or in the block, becomes a `PictureError`: decoders meet damaged data with
-    nearly every type of exception."""
+    """Open a picture file: its first frame, decoded and upright, as Pillow gives it.
+
+    Whatever goes wrong, here or in the `with` block, becomes a `PictureError`: decoders raise nearly every type of
+    exception on damaged data.
+
+    Args:
+        path: the file, or only its name where `content` is given.
+        content: the file's bytes.
+    """
     limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
     file = path if content is None else io.BytesIO(content)
     try:
@@ -149,6 +144,7 @@ def opened(path: str | Path, content: bytes | None = None) -> Iterator[Image.Ima
             Image.init()
             with Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
                 image.load()
+                _turn_upright(image)
                 image.filename = path  # what is said names it
                 yield image
     except PictureError:
@@ -166,15 +162,11 @@ def opened(path: str | Path, content: bytes | None = None) -> Iterator[Image.Ima
         raise PictureError(f"{path}: damaged or not supported ({error})") from None
 
 
-def _upright(pixels: Image.Image, file: Image.Image) -> Image.Image:
-    """`pixels` turned as the file's EXIF orientation asks; damaged EXIF data asks for nothing."""
-    if file.format == "TIFF":  # Pillow has turned it while loading, and some versions leave the tag standing
-        return pixels
-    try:
-        turn = UPRIGHT.get(file.getexif().get(ORIENTATION))
-    except Exception:  # as above: EXIF is damaged in many ways, and never a reason to refuse the picture
-        turn = None
-    return pixels if turn is None else pixels.transpose(turn)
+def _turn_upright(image: Image.Image) -> None:
+    """Turn a picture as its EXIF orientation asks; damaged EXIF data is never a reason to refuse it."""
+    if image.format != "TIFF":  # Pillow has turned it while loading, and some versions leave the tag standing
+        with contextlib.suppress(Exception):
+            ImageOps.exif_transpose(image, in_place=True)
 
 
 def _srgb(image: Image.Image) -> Image.Image:
@@ -195,8 +187,8 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     Colour is not met here: Pillow keeps the upper 8 of its 16 bits when it decodes.
     """
     tags = image.tag_v2 if image.format == "TIFF" else {}
-    bits = max(tags.get(BITS_PER_SAMPLE, (16,)))
-    if bits > 8 and tags.get(PLANAR) == 2 and len(image.getbands()) > 1:
+    bits = max(tags.get(Base.BitsPerSample, (16,)))
+    if bits > 8 and tags.get(Base.PlanarConfiguration) == 2 and len(image.getbands()) > 1:
         raise PictureError(f"{image.filename}: 16-bit TIFF with separate colour planes; save it interleaved or as PNG")
     if image.mode == "F":
         values = np.asarray(image)
@@ -208,7 +200,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
         shares = (values.view(np.uint32) if bits == 32 else values) / (2.0**bits - 1)
     else:
         return image
-    if tags.get(PHOTOMETRIC) == 0:  # white is zero
+    if tags.get(Base.PhotometricInterpretation) == 0:  # white is zero
         shares = 1 - shares
     grey = Image.fromarray(np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8))
     key = image.info.get("transparency")
