@@ -16,7 +16,7 @@ from ..data.read import read_grey
 from ..files.atomic import write_whole
 from ..files.errors import one_line
 from ..imaging.pictures import PictureError, opened
-from .run import fitted
+from .run import resize_prediction
 from .scores import MEASURES, Score
 
 TILE, CAPTION = 320, 22  # pixels: longer side of a picture on the sheet, height of its caption
@@ -56,7 +56,7 @@ def write_sheet(path: Path, worst: list[tuple[Pair, Score]], predict: Callable[[
     rows, unread = [], []
     for pair, score in worst:
         truth = read_grey(pair.truth)
-        prediction = fitted(predict(pair), truth.shape)
+        prediction = resize_prediction(predict(pair), truth.shape)
         try:
             photograph = read_photograph(pair.picture, truth.shape[::-1])
         except PictureError as error:  # saved mattes can be scored without

@@ -96,10 +96,10 @@ def score_pair(prediction: np.ndarray, pair: Pair) -> Score:
         unknown = (levels >= UNKNOWN[0]) & (levels <= UNKNOWN[1])
         if unknown.shape != truth.shape:
             raise ValueError(f"{pair.trimap}: expected the size of {pair.truth.name}")
-    return score(fitted(prediction, truth.shape), truth, unknown)
+    return score(resize_prediction(prediction, truth.shape), truth, unknown)
 
 
-def fitted(prediction: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def resize_prediction(prediction: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     if prediction.shape == shape:
         return prediction.astype(np.float64)
     picture = Image.fromarray(prediction.astype(np.float32))

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from ... import composite, is_out_of_memory, video
+from ...files.errors import UserError
 from ...imaging import pictures
 from ...matting import foreground
 from ...matting.temporal import Smoother
 from ..options import CommandError
-from ..runner import Runner, find_checkpoint, open_model, say
+from ..runner import find_checkpoint, open_model, say
 
 KINDS = {".mp4": "h264", ".webm": "vp9", ".mov": "prores", "": "png"}
 
@@ -37,7 +37,7 @@ def matte_video(args: argparse.Namespace) -> int:
         with video.File(source) as clip:
             look = _look(args, clip)
             runner = open_model(find_checkpoint(args.model), args.dtype, args.adapters)
-            matting = video.matting(clip, partial(_mattes, runner, args.size), look,
+            matting = video.matting(clip, partial(runner.mattes, size=args.size), look,
                                     smooth=Smoother(args.smoothing) if args.smoothing else None,
                                     colours=None if args.mask else foreground.estimate)
             count = 0
@@ -45,7 +45,7 @@ def matte_video(args: argparse.Namespace) -> int:
                 for time, picture, _ in tqdm(matting, total=clip.count, unit="frame", disable=None):
                     writer.write(time, picture)
                     count += 1
-    except video.VideoError as error:
+    except UserError as error:  # of the video, or of a network whose numbers are not finite
         raise CommandError(str(error)) from None
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
@@ -64,13 +64,6 @@ def _kind(out: Path, flat: bool) -> str:
         raise CommandError(f"{out}: " + ("--background and --mask make an .mp4" if flat else
                                          "an .mp4 has no transparency: take .webm or .mov, --background or --mask"))
     return kind
-
-
-def _mattes(
-    runner: Runner, size: int | tuple[int, int] | None, images: Iterator[Tensor]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    for image in images:
-        yield image[None], runner.matte(image[None], size)
 
 
 def _look(args: argparse.Namespace, clip: video.Clip) -> video.looks.Look:
