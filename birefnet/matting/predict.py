@@ -22,19 +22,19 @@ def matte(model: BiRefNet, image: Tensor | Image.Image, size: int | tuple[int, i
 
     Args:
         model: as `birefnet.load` gives it; it runs on its own device and in its own dtype.
-        image: float [B,H,W,C] in 0..1 with C = 1 (grey), 3 (RGB) or 4 (RGBA, straight alpha), or a PIL image (B = 1).
-            An RGBA image's colours are laid over grey, and its own alpha multiplies the result: what was transparent
-            stays so.
-        size: the network's size, see `network_size`; None takes the checkpoint's own. The picture is stretched to it, as
-            in training. All B frames go through the network at once.
+        image: float [B,H,W,C] in 0..1 with C = 1 (grey), 3 (RGB) or 4 (RGBA, straight alpha), or a PIL image
+            (B = 1). An RGBA image's colours are laid over grey, and its own alpha multiplies the result: what
+            was transparent stays so.
+        size: the network's size, see `network_size`; None takes the checkpoint's own. The picture is
+            stretched to it, as in training. All B frames go through the network at once.
 
     Returns:
         float32 [B,H,W] in 0..1 (1 = subject), on the image's device.
 
     Raises:
         ValueError: the image is none of these.
-        UserError: the network's numbers are not finite, in float32 neither. An alpha that stays on a CUDA device is not
-            checked, as that would wait for the device; birefnet.matting.runner checks those too.
+        UserError: the network's numbers are not finite, in float32 either. An alpha that stays on a CUDA
+            device is not checked here, as that would wait for the device; birefnet.matting.runner checks it.
     """
     frames = from_pil(image) if isinstance(image, Image.Image) else image
     home = image.device if isinstance(image, Tensor) else "cpu"
@@ -53,7 +53,8 @@ def matte(model: BiRefNet, image: Tensor | Image.Image, size: int | tuple[int, i
 def compute_alpha(model: BiRefNet, frames: Tensor, size: int | tuple[int, int] | None = None) -> Tensor:
     """`matte` of a tensor, whatever numbers come out, on the model's device."""
     if not isinstance(frames, Tensor) or not frames.is_floating_point():
-        raise ValueError(f"expected a float tensor in 0..1 or a PIL image, got {getattr(frames, 'dtype', type(frames))}")
+        raise ValueError("expected a float tensor in 0..1 or a PIL image, got "
+                         f"{getattr(frames, 'dtype', type(frames))}")
     if frames.ndim != 4 or frames.shape[3] not in (1, 3, 4):
         raise ValueError(f"expected an image [B, H, W, C] with 1, 3 or 4 channels, got {list(frames.shape)}")
     batch, height, width, _ = frames.shape
@@ -65,11 +66,11 @@ def compute_alpha(model: BiRefNet, frames: Tensor, size: int | tuple[int, int] |
     return torch.cat(alphas) if batch > 1 else alphas[0]
 
 
-# Numbers that are none ------------------------------------------------------------------------------------------------
+# Numbers that are not finite --------------------------------------------------------------------------------
 
 
 def is_finite(alpha: Tensor) -> bool:
-    """Whether no value of an alpha is NaN (`network_alpha` gives NaN for infinite numbers too). Waits for its device."""
+    """Whether no value is NaN, which `network_alpha` makes infinite ones too. Waits for the device."""
     return bool(alpha.sum().isfinite())
 
 
@@ -79,17 +80,17 @@ def copy_in_float32(model: BiRefNet) -> BiRefNet:
 
 
 def explain_not_finite(model: BiRefNet, inputs: Tensor) -> UserError:
-    """The error for a network whose numbers are not finite in float32, for these pictures or network inputs."""
+    """The error for a network that gives numbers that are not finite, in float32, for these inputs."""
     if not inputs.isfinite().all():
         return UserError("Take another picture: this one holds values that are not numbers (NaN or infinite)")
     broken = [name for name, tensor in model.state_dict().items()
               if tensor.is_floating_point() and not tensor.isfinite().all()]
     where = f", because it holds NaN or infinite values (in {broken[0]})" if broken else ""
-    return UserError("Load another copy of the checkpoint, or choose fp32 where it is loaded in a half precision: this "
-                     f"one gives values that are not numbers (NaN){where}")
+    return UserError("Load another copy of the checkpoint, or choose fp32 where it is loaded in a half "
+                     f"precision: this one gives values that are not numbers (NaN){where}")
 
 
-# Its three steps, for those who do each of them elsewhere -------------------------------------------------------------
+# The three steps of `matte`, for callers that do each of them elsewhere -------------------------------------
 
 
 @torch.inference_mode()
@@ -120,23 +121,25 @@ def full_alpha(small: Tensor, frame: Tensor) -> Tensor:
 
 
 def resize_to_network(frame: Tensor, size: tuple[int, int]) -> Tensor:
-    """One frame [H,W,C] as the network sees it before normalisation: float32 [1,3,h,w], transparent parts over grey.
+    """Resizes a frame [H,W,C] to the network's size, transparent parts over grey: float32 [1,3,h,w].
 
-    Rows first: on the photograph's own layout, colours interleaved, that reads every pixel once and in order.
+    Rows first: in the photograph's own layout (interleaved colours) this reads every pixel once, in order.
     """
     height, width, channels = frame.shape
-    strips = [frame] if channels < 4 and frame.dtype == torch.float32 else frame.split(max(1, STRIP_PIXELS // height), 1)
-    rows = torch.cat([resample(_from_grey(strip).reshape(1, 1, height, -1), (size[0], strip.shape[1] * min(channels, 3)))
-                      for strip in strips], 3)
+    as_it_is = channels < 4 and frame.dtype == torch.float32
+    strips = [frame] if as_it_is else frame.split(max(1, STRIP_PIXELS // height), 1)
+    rows = torch.cat([resample(_from_grey(strip).reshape(1, 1, height, -1),
+                               (size[0], strip.shape[1] * min(channels, 3))) for strip in strips], 3)
     x = resample(rows.view(1, size[0], width, -1).permute(0, 3, 1, 2), size)
     return (x + GREY if channels == 4 else x).expand(-1, 3, -1, -1)
 
 
 def normalize(x: Tensor, config: Config) -> Tensor:
-    """[B,3,H,W] in 0..1 as the checkpoint wants it."""
+    """Normalises [B,3,H,W] in 0..1 as the checkpoint's `Config.normalize` says."""
     if config.normalize == "none":
         return x
-    # Numbers, not tensors: what is copied to a device makes it wait.
-    return torch.stack([(x[:, c] - mean) / std for c, (mean, std) in enumerate(zip(IMAGENET_MEAN, IMAGENET_STD))], 1)
+    # Numbers, not tensors: a copy to the device would make it wait.
+    pairs = zip(IMAGENET_MEAN, IMAGENET_STD)
+    return torch.stack([(x[:, c] - mean) / std for c, (mean, std) in enumerate(pairs)], 1)
 
 

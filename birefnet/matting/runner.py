@@ -1,11 +1,11 @@
-"""How frames go through a network: one plan for each batch, passes that overlap with their neighbours, and what is tried
-when memory runs out.
+"""How frames go through a network: one plan for each batch, passes that overlap with their neighbours, and
+what is tried when memory runs out.
 
     frames ─ pass of `Plan.frames` ─ network ─ alpha, pass by pass and in order
 
-A pass that runs out of memory is repeated with half as many frames; one frame, in smaller steps (FALLBACK_BUDGETS); and
-then on the CPU in float32. What was found to fit stays for the rest of the batch. On CUDA the device works on a pass while
-the caller has the one before.
+A pass that runs out of memory is repeated with half as many frames; one frame, in smaller steps
+(FALLBACK_BUDGETS); and then on the CPU in float32. What was found to fit stays for the rest of the batch. On
+CUDA the device works on a pass while the caller has the one before.
 """
 
 from __future__ import annotations
@@ -28,17 +28,19 @@ from . import predict
 
 MAX_FRAMES = 16         # per pass: beyond this a GPU gains no speed
 MAX_RELOADS = 3         # of one pass: another thread of the host may unload the model while it runs
-FRAME_BYTES = 4 * 12    # per pixel beside the network, float32: 4 channels in, those of the next pass, and 4 on the way out
+# Of each pixel beside the network, in float32: 4 channels in, those of the next pass, and 4 on the way out.
+BYTES_PER_PIXEL = 4 * 12
 
 CPU = torch.device("cpu")
 Size = int | tuple[int, int] | None
+Started = tuple[Tensor, Callable[[], Tensor]]  # a pass's pictures, and a function that waits for their alpha
 
 
 class Host:
     """The services that a run needs of the program around it.
 
-    This is a process with a network of its own. A program that manages devices, messages or interrupts itself overrides
-    what it has.
+    This is a process with a network of its own. A program that manages devices, messages or interrupts itself
+    overrides what it has.
     """
 
     def load(self, network: BiRefNet, device: torch.device, dtype: torch.dtype, memory_bytes: int) -> None:
@@ -71,7 +73,8 @@ class Host:
         """Told before a batch: network size, frames at a time, memory."""
 
     def note(self, text: str) -> None:
-        """Told what a log should have: smaller steps, a network that was loaded again, float32 in place of a half."""
+        """Told what a log should have: smaller steps, a network that was loaded again, float32 in place of a
+        half."""
 
     def say_cpu_takes_over(self, device: torch.device) -> None:
         """Told when the memory of `device` was too small."""
@@ -104,12 +107,21 @@ class NetworkWorker:
         total: frames in the batch, or MAX_FRAMES where that is not known.
         frames: to a pass; 0 for as many as memory allows.
         beside: bytes that each frame needs outside the network.
-        overlap: whether alpha is wanted in the host's memory, from pictures that are there: copies and work overlap then,
-            on devices that can.
+        overlap: whether alpha is wanted in the host's memory, from pictures that are there: copies and work
+            overlap then, on devices that can.
     """
 
-    def __init__(self, runner: Runner, compute: Callable[[BiRefNet, Tensor], Tensor], size: tuple[int, int], total: int, *,
-                 frames: int = 0, beside: int = 0, overlap: bool = False) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        compute: Callable[[BiRefNet, Tensor], Tensor],
+        size: tuple[int, int],
+        total: int,
+        *,
+        frames: int = 0,
+        beside: int = 0,
+        overlap: bool = False,
+    ) -> None:
         self.runner, self.host, self.network = runner, runner.host, runner.network
         self.compute, self.total, self.wanted = compute, total, frames
         self.beside, self.overlap = beside, overlap
@@ -125,8 +137,8 @@ class NetworkWorker:
             runner.too_large = None
         if not fits:  # outside `except`: the error's traceback holds what was loaded so far
             if device.type == "cpu":
-                raise passes.OutOfMemory("out of memory while loading the network: choose a lighter checkpoint, or "
-                                         "close other programs")
+                raise passes.OutOfMemory("out of memory while loading the network: choose a lighter "
+                                         "checkpoint, or close other programs")
             self._settle_on_cpu(size)
         self.frames = self.plan.frames
         self.host.announce(self.announcement())
@@ -143,14 +155,15 @@ class NetworkWorker:
                 self.close()  # a recorded pass holds memory that the next attempt may need
                 if not isinstance(error, Exception) or self._is_loaded() or self.host.is_out_of_memory(error):
                     raise
-        raise RuntimeError("the network was unloaded again and again while it ran: another node or extension frees "
-                           "models during a run")
+        raise RuntimeError("the network was unloaded again and again while it ran: another node or extension "
+                           "frees models during a run")
 
     def lower(self) -> bool:
         budget = self.plan.budget
         if smaller := [step for step in memory.FALLBACK_BUDGETS if budget is None or step < budget]:
             self.plan = dataclasses.replace(self.plan, budget=smaller[0])
-            self.host.note(f"out of memory on {self.device}; going on in smaller steps of {smaller[0] >> 20} MiB")
+            self.host.note(f"out of memory on {self.device}; going on in smaller steps of "
+                           f"{smaller[0] >> 20} MiB")
             return True
         if self.device.type == "cpu":
             return False
@@ -179,8 +192,8 @@ class NetworkWorker:
         return lambda: self._checked(arrive(), pictures)
 
     def _checked(self, alpha: Tensor, pictures: Tensor) -> Tensor:
-        """The alpha, or that of float32 where a half precision gave numbers that are not finite. It stays with float32
-        for the rest of the batch; one frame at a time here, as it takes twice the memory."""
+        """The alpha, or that of float32 where a half precision gave numbers that are not finite. It stays
+        with float32 for the rest of the batch; one frame at a time here, as it takes twice the memory."""
         if predict.is_finite(alpha):
             return alpha
         if self.dtype is not torch.float32:
@@ -198,7 +211,8 @@ class NetworkWorker:
         return self.compute(self.network, pictures).to(pictures.device)
 
     def _is_loaded(self) -> bool:
-        return self.network is not self.runner.network or self.host.is_loaded(self.network, self.device, self.dtype)
+        of_its_own = self.network is not self.runner.network
+        return of_its_own or self.host.is_loaded(self.network, self.device, self.dtype)
 
     def _settle_on_cpu(self, size: tuple[int, int]) -> None:
         self.runner.leave_home(size, self.device)
@@ -228,12 +242,17 @@ class NetworkWorker:
 class Runner:
     """A network, the device and dtype that are its home, and the program around it.
 
-    Where the home's memory is too small for a picture, it goes to the CPU (in float32) and stays there until a picture
-    comes that the network sees smaller.
+    Where the home's memory is too small for a picture, it goes to the CPU (in float32) and stays there until
+    a picture comes that the network sees smaller.
     """
 
-    def __init__(self, network: BiRefNet, device: torch.device | None = None, dtype: torch.dtype | None = None,
-                 host: Host | None = None) -> None:
+    def __init__(
+        self,
+        network: BiRefNet,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        host: Host | None = None,
+    ) -> None:
         weight = next(network.parameters())
         self.network, self.host = network, host or Host()
         self.home, self.home_dtype = device or weight.device, dtype or weight.dtype
@@ -267,53 +286,73 @@ class Runner:
         return self._run_all(NetworkWorker(self, predict.network_alpha, tuple(x.shape[2:]), len(x)), x)
 
     def mattes(self, frames: Iterator[Tensor], size: Size = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """(frame [1,H,W,C], alpha [1,H,W]) of each of `frames` [H,W,C], see `run_stream`; raises as `matte` does."""
+        """(frame [1,H,W,C], alpha [1,H,W]) of each of `frames` [H,W,C], see `run_stream`; raises as `matte`
+        does."""
         return run_stream(lambda first: self.frames_worker(first.shape[:2], size, overlap=True), frames)
 
-    def frames_worker(self, shape: tuple[int, int], size: Size = None, total: int = MAX_FRAMES, *, frames: int = 0,
-                      overlap: bool = False, finish: Callable[[Tensor], Tensor] = lambda alpha: alpha) -> NetworkWorker:
-        """A worker for pictures of `shape` (H, W), which the network sees at `size` (as for `birefnet.matte`).
+    def frames_worker(
+        self,
+        shape: tuple[int, int],
+        size: Size = None,
+        total: int = MAX_FRAMES,
+        *,
+        frames: int = 0,
+        overlap: bool = False,
+        finish: Callable[[Tensor], Tensor] = lambda alpha: alpha,
+    ) -> NetworkWorker:
+        """A worker for pictures of `shape` (H, W), which the network sees at `size` (as for
+        `birefnet.matte`).
 
         total, frames, overlap: as for NetworkWorker. finish: what becomes of alpha, on the network's device.
         """
         return NetworkWorker(
             self, lambda network, pictures: finish(predict.compute_alpha(network, pictures, size)),
             network_size(self.network.config, *shape, size), total, frames=frames,
-            beside=shape[0] * shape[1] * FRAME_BYTES, overlap=overlap)
+            beside=shape[0] * shape[1] * BYTES_PER_PIXEL, overlap=overlap)
 
     def _run_all(self, worker: NetworkWorker, inputs: Tensor) -> Tensor:
         alphas = [alpha.to(inputs.device) for _, alpha in run_passes(worker, slices(inputs))]
         return torch.cat(alphas) if len(alphas) > 1 else alphas[0]
 
 
-# Passes ---------------------------------------------------------------------------------------------------------------
+# Passes -----------------------------------------------------------------------------------------------------
 
 
-def run_batch(worker: Worker, images: Tensor, deliver: Callable[[int, int, Tensor, Tensor], None],
-              clean: Callable[[Tensor], Tensor] = lambda pictures: pictures) -> None:
+def run_batch(
+    worker: Worker,
+    images: Tensor,
+    deliver: Callable[[int, int, Tensor, Tensor], None],
+    clean: Callable[[Tensor], Tensor] = lambda pictures: pictures,
+) -> None:
     """Mattes images [B,...] pass by pass: only a pass's frames are on the device at any time.
 
     Args:
-        deliver: called as deliver(start, stop, pictures, alpha) for each pass, or a part of it where memory runs out
-            while it delivers; then again for the same frames.
+        deliver: called as deliver(start, stop, pictures, alpha) for each pass, or a part of it where memory
+            runs out while it delivers; then again for the same frames.
         clean: what `pictures` are made of a pass's images.
     """
     start = 0
     for pictures, alpha in run_passes(worker, slices(images), clean):
-        _in_passes(worker, len(pictures), len(pictures), lambda a, b: deliver(start + a, start + b, pictures[a:b],
-                                                                              alpha[a:b]))
+        def deliver_part(a: int, b: int) -> None:
+            deliver(start + a, start + b, pictures[a:b], alpha[a:b])
+
+        _in_passes(worker, len(pictures), len(pictures), deliver_part)
         start += len(pictures)
 
 
-def run_stream(make_worker: Callable[[Tensor], Worker], frames: Iterator[Tensor],
-               clean: Callable[[Tensor], Tensor] = lambda pictures: pictures) -> Iterator[tuple[Tensor, Tensor]]:
+def run_stream(
+    make_worker: Callable[[Tensor], Worker],
+    frames: Iterator[Tensor],
+    clean: Callable[[Tensor], Tensor] = lambda pictures: pictures,
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Mattes `frames` [H,W,C] of one shape, of any number: two passes are in memory.
 
     Args:
         make_worker: called with the first frame; not at all where there is none.
         clean: what pictures [b,H,W,C] are made of a pass's frames.
 
-    Yields (picture [1,H,W,C], alpha [1,H,W] on the picture's device) in order. Frames are read when they are needed.
+    Yields:
+        (picture [1,H,W,C], alpha [1,H,W] on the picture's device), in order. Frames are read when needed.
     """
     first = next(frames, None)
     if first is None:
@@ -329,8 +368,11 @@ def run_stream(make_worker: Callable[[Tensor], Worker], frames: Iterator[Tensor]
         yield from zip(pictures.split(1), alpha.to(pictures.device).split(1))
 
 
-def run_passes(worker: Worker, take: Callable[[int], Tensor | None],
-               clean: Callable[[Tensor], Tensor] = lambda pictures: pictures) -> Iterator[tuple[Tensor, Tensor]]:
+def run_passes(
+    worker: Worker,
+    take: Callable[[int], Tensor | None],
+    clean: Callable[[Tensor], Tensor] = lambda pictures: pictures,
+) -> Iterator[tuple[Tensor, Tensor]]:
     """(pictures, alpha) of pass after pass, in order.
 
     Args:
@@ -340,10 +382,10 @@ def run_passes(worker: Worker, take: Callable[[int], Tensor | None],
 
     Where the worker's device works beside the processor, a pass is yielded while it works on the next.
     """
-    started: list[tuple[Tensor, Callable[[], Tensor]]] = []
+    started: list[Started] = []
     try:
         while (images := take(worker.frames)) is not None:
-            begun: list[tuple[Tensor, Callable[[], Tensor]]] = []
+            begun: list[Started] = []
 
             def begin(start: int, stop: int) -> None:
                 worker.host.check_interrupt()
@@ -352,11 +394,11 @@ def run_passes(worker: Worker, take: Callable[[int], Tensor | None],
 
             worker.frames = _in_passes(worker, len(images), worker.frames, begin)
             del images
-            yield from _settle(worker, started)
+            yield from _finish(worker, started)
             started = begun
             if not worker.overlaps:
-                yield from _settle(worker, started)
-        yield from _settle(worker, started)
+                yield from _finish(worker, started)
+        yield from _finish(worker, started)
     finally:
         worker.close()
 
@@ -373,7 +415,8 @@ def slices(images: Tensor) -> Callable[[int], Tensor | None]:
     return take
 
 
-def _settle(worker: Worker, started: list[tuple[Tensor, Callable[[], Tensor]]]) -> Iterator[tuple[Tensor, Tensor]]:
+def _finish(worker: Worker, started: list[Started]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Waits for the alpha of passes that were started."""
     while started:
         pictures, wait = started[0]
         arrived: list[Tensor] = []
@@ -384,5 +427,5 @@ def _settle(worker: Worker, started: list[tuple[Tensor, Callable[[], Tensor]]]) 
 
 def _in_passes(worker: Worker, total: int, frames: int, run: Callable[[int, int], None]) -> int:
     host = worker.host
-    return passes.in_passes(total, frames, run, out_of_memory=host.is_out_of_memory, relieve=host.release_memory,
-                            lower=worker.lower)
+    return passes.in_passes(total, frames, run, out_of_memory=host.is_out_of_memory,
+                            relieve=host.release_memory, lower=worker.lower)

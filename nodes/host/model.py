@@ -1,4 +1,5 @@
-"""What runs on BACKGROUND_REMOVAL sockets: our network inside the host's memory management, and core's own object."""
+"""Models on BACKGROUND_REMOVAL sockets: this pack's networks in the host's memory management, and core's
+models."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class BiRefModel:
-    """A network, the device and dtype it runs in, and core's `encode_image`, so that core's Remove Background runs
+    """A network with its device and dtype. Has core's `encode_image`, so that core's Remove Background runs
     it too."""
 
     def __init__(self, network: birefnet.BiRefNet, device: torch.device, dtype: torch.dtype) -> None:
@@ -30,11 +31,12 @@ class BiRefModel:
         self.device = device
         self.dtype = dtype
         self.patchers = {}
-        self.announced = ""  # what was last said about memory
-        self.recipe = None   # what it was made of, see recipe.Recipe
+        self.announced = ""  # the last announcement of size and memory
+        self.recipe = None   # what it was made from, see recipe.Recipe
 
     def encode_image(self, image: Tensor, image_size: int | None = None) -> Tensor:
-        """Image [B,H,W,C] in 0..1 → mask [B,H,W] in 0..1, 1 = subject, on the host's intermediate device."""
+        """Core's method: image [B,H,W,C] in 0..1 → mask [B,H,W] in 0..1 (1 = subject), on the intermediate
+        device."""
         images = convert.frames(image)
         mask = memory.empty_result(*images.shape[:3])
 
@@ -45,22 +47,25 @@ class BiRefModel:
         return mask
 
     def load_to(self, device: torch.device, memory_bytes: int) -> None:
-        """Put the whole network on the device; other models make room for it and for `memory_bytes` of activations."""
+        """Loads the whole network; the host unloads others for it and for `memory_bytes` of activations."""
         if device not in self.patchers:
             self.patchers[device] = self._patcher(device)
         patcher = self.patchers[device]
-        memory.despite_unloading(lambda: mm.load_models_gpu([patcher], memory_required=memory_bytes, force_full_load=True))
-        # The host may leave parameters of their own (position-bias tables) or buffers behind; and half precision is
-        # for the device it was chosen for.
+        memory.despite_unloading(
+            lambda: mm.load_models_gpu([patcher], memory_required=memory_bytes, force_full_load=True))
+        # The host may leave bare parameters (position-bias tables) or buffers behind; and half precision is
+        # for the device that it was chosen for.
         birefnet.place(self.network, device, self.dtype if device == self.device else torch.float32)
         self._stay_loaded(patcher)
 
     def _stay_loaded(self, patcher: comfy.model_patcher.ModelPatcher) -> None:
-        """Lets the host's list of loaded models hold this one until the host unloads it. The list has weak references, for
-        the host counts on its cache of node outputs; that cache lets go of what a node inside another one (Remove
-        Background) has loaded as soon as the workflow is over, and each picture would load it from its file again.
+        """Keeps this model alive until the host unloads it, by a reference from the host's list of loaded
+        models.
 
-        Only on the host's own device: of others, it never unloads a model that is still held.
+        That list has weak references only, as the host relies on its cache of node outputs. ComfyUI 0.25's
+        cache drops the outputs of an expanded graph's nodes (Remove Background) when the prompt is over, so
+        that each picture would load the checkpoint from its file again. Only on the host's own device: on
+        others it unloads no model that is still referenced.
         """
         if patcher.load_device == mm.get_torch_device():
             for entry in list(mm.current_loaded_models):
@@ -68,7 +73,7 @@ class BiRefModel:
                     entry.birefnet_model = self
 
     def is_on(self, device: torch.device) -> bool:
-        """Whether all of the network is where `load_to` has put it: other threads of the host may unload it."""
+        """Whether all of the network is where `load_to` put it; other threads of the host may unload it."""
         dtype = self.dtype if device == self.device else torch.float32
         return all(weight.dtype == dtype and weight.device.type == device.type
                    and device.index in (None, weight.device.index) for weight in self.network.parameters())
@@ -78,14 +83,14 @@ class BiRefModel:
         patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
         patcher = patcher_class(self.network, load_device=device, offload_device=offload)
         if not getattr(patcher, "is_dynamic", bool)():
-            # These layers do not fetch their weights when they run, so half of the network on the CPU cannot run: free
-            # nothing in part, which makes the host unload all of it.
+            # These layers do not fetch their weights when they run, so a partly unloaded network cannot run.
+            # Freeing nothing in part makes the host unload all of it.
             patcher.partially_unload = lambda *args, **kwargs: 0
         return patcher
 
 
 class ComfyHost(runner.Host):
-    """The host's memory management, messages and interrupts, for one of this pack's models or another's (None)."""
+    """ComfyUI's memory management, messages and interrupts. model: None for models that load themselves."""
 
     def __init__(self, model: BiRefModel | None = None) -> None:
         self.model = model
@@ -122,7 +127,7 @@ class ComfyHost(runner.Host):
 
 
 class CoreWorker:
-    """Runs any other object with core's `encode_image`, in passes small enough for the device."""
+    """Runs any other object that has core's `encode_image`, in passes small enough for its device."""
 
     overlaps = False
 
@@ -146,8 +151,8 @@ class CoreWorker:
                             "that are not numbers (NaN)")
         alpha = convert.certain(self.clean(found))
         if alpha.shape != pictures.shape[:3]:
-            raise ValueError(f"expected masks {list(pictures.shape[:3])} from {type(self.model).__name__}, as large as "
-                             f"the pictures, got {list(alpha.shape)}")
+            raise ValueError(f"expected masks {list(pictures.shape[:3])} from {type(self.model).__name__}, as large "
+                             f"as the pictures, got {list(alpha.shape)}")
         return lambda: alpha if pictures.shape[-1] < 4 else alpha * pictures[..., 3].to(alpha)
 
     def lower(self) -> bool:
@@ -159,7 +164,7 @@ class CoreWorker:
 
 def worker_for(model: object, images: Tensor, size: int = 0, frames: int = 0, total: int = runner.MAX_FRAMES
                ) -> runner.Worker:
-    """What mattes pictures of the size, and on the device, of `images` [B,H,W,C].
+    """A worker for pictures with the size and device of `images` [B,H,W,C].
 
     Args:
         size: the network's longer side in pixels; 0 for the model's own.
@@ -185,8 +190,8 @@ def matte_batch(
     """Mattes images [B,H,W,C] pass by pass, see `runner.run_batch`.
 
     Args:
-        deliver: called as deliver(start, stop, pictures, alpha) with the cleaned pictures [b,H,W,C] of each pass and
-            their alpha [b,H,W].
+        deliver: called as deliver(start, stop, pictures, alpha) with the cleaned pictures [b,H,W,C] of each
+            pass and their alpha [b,H,W].
         size, per_pass: as for `worker_for`.
         bar: a progress bar of the caller's that goes on.
     """
