@@ -73,14 +73,14 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"--pred scores mattes as they are: {', '.join(told)} would do nothing")
     try:
         pairs = find_pairs(args.data)
-        predict, about = saved(args.pred) if args.pred else matted(
+        predict, about = read_predictions(args.pred) if args.pred else predict_with(
             args.model, args.adapters, args.size, args.dtype or "fp32")
     except DataError as error:
         raise CommandError(str(error)) from None
     settings = {"data": str(args.data.resolve()), **about}
     means, scores, failed = Means(), {}, []
     journal = args.json.with_suffix(".journal")
-    with in_sentences(args.json):
+    with explain_errors(args.json):
         results = evaluate(pairs, predict, journal, settings, max(1, args.workers))
         for pair, result in tqdm(results, total=len(pairs), unit="picture", disable=None):
             if isinstance(result, Exception):
@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def in_sentences(report: Path) -> Iterator[None]:
+def explain_errors(report: Path) -> Iterator[None]:
     """What stops a run, for its user, who can go on from there."""
     from concurrent.futures.process import BrokenProcessPool
 
@@ -121,7 +121,7 @@ def in_sentences(report: Path) -> Iterator[None]:
                            "here") from None
 
 
-def saved(folder: Path) -> tuple[Callable[[Pair], np.ndarray], dict[str, object]]:
+def read_predictions(folder: Path) -> tuple[Callable[[Pair], np.ndarray], dict[str, object]]:
     """Predictions that are read from `folder`: <name of the pair> with any picture suffix; of cut-outs, their alpha."""
     from ..data.pairs import DataError
     from ..data.read import read_matte
@@ -142,12 +142,12 @@ def saved(folder: Path) -> tuple[Callable[[Pair], np.ndarray], dict[str, object]
     return predict, {"pred": str(folder.resolve()), "files": hashlib.sha256(repr(stamps).encode()).hexdigest()}
 
 
-def matted(name: str, adapters: Sequence[Stacked], network_size: int | tuple[int, int] | None, dtype: str
+def predict_with(name: str, adapters: Sequence[Stacked], network_size: int | tuple[int, int] | None, dtype: str
            ) -> tuple[Callable[[Pair], np.ndarray], dict[str, object]]:
     """Predictions of a checkpoint with its adapters."""
     from .. import is_out_of_memory
     from ..imaging import pictures
-    from .runner import about, find_checkpoint, open_model
+    from .runner import find_checkpoint, identify, open_model
 
     path = find_checkpoint(name)
     runner = open_model(path, dtype, adapters)
@@ -160,4 +160,4 @@ def matted(name: str, adapters: Sequence[Stacked], network_size: int | tuple[int
                 raise
         raise ValueError("not enough memory; a smaller --size needs less")
 
-    return predict, {**about(path, adapters), "model": name, "size": network_size or "own", "dtype": dtype}
+    return predict, {**identify(path, adapters), "model": name, "size": network_size or "own", "dtype": dtype}

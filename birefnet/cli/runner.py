@@ -41,7 +41,7 @@ def open_model(path: Path, dtype: str, adapters: Sequence[Stacked]) -> Runner:
             raise
         raise CommandError(f"{path}: not enough memory to load it; a light checkpoint needs less") from None
     runner = Runner(network, host=Terminal())
-    say(f"{described(path, adapters)} on {runner.home.type} in {precision.name(runner.home_dtype)}: "
+    say(f"{describe(path, adapters)} on {runner.home.type} in {precision.name(runner.home_dtype)}: "
         f"{network.config.describe()}")
     say_licence(path)
     return runner
@@ -72,13 +72,13 @@ def digest(path: Path) -> str:
         raise CommandError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def about(path: Path, adapters: Sequence[Stacked]) -> dict[str, object]:
+def identify(path: Path, adapters: Sequence[Stacked]) -> dict[str, object]:
     """What a run that goes on asks: whether checkpoint and adapters are still the same."""
     stacked = [f"{adapter} {digest(adapter.file)}" for adapter in adapters]
     return {"model": path.name, "sha256": digest(path), **({"adapters": stacked} if stacked else {})}
 
 
-def described(path: Path, adapters: Sequence[Stacked]) -> str:
+def describe(path: Path, adapters: Sequence[Stacked]) -> str:
     """"birefnet-nano.safetensors + 0.5 x cracks.safetensors"."""
     return " + ".join([path.name, *map(str, adapters)])
 

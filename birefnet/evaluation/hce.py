@@ -21,20 +21,20 @@ def human_correction_efforts(prediction: np.ndarray, truth: np.ndarray) -> int:
     """Clicks to turn prediction > 0.5 into the truth; prediction float [H,W], truth bool [H,W]."""
     found = prediction > 128 / 255
     hits, false, missed = found & truth, found & ~truth, truth & ~found
-    core = _eroded(found | truth)
-    false_left = false & _regrown(false & core, ~(hits | missed))
-    missed_left = missed & _regrown(missed & core, ~(hits | false))
+    core = _erode(found | truth)
+    false_left = false & _regrow(false & core, ~(hits | missed))
+    missed_left = missed & _regrow(missed & core, ~(hits | false))
     skeleton = skeletonize(truth)
     missed_left |= skeleton & ~hits
     background = ~(hits | false_left | missed_left)
     return _clicks(false_left, hits | missed_left) + _clicks(missed_left, background)
 
 
-def _eroded(mask: np.ndarray) -> np.ndarray:
+def _erode(mask: np.ndarray) -> np.ndarray:
     return cv2.erode(mask.astype(np.uint8), CROSS, iterations=RELAX).astype(bool)
 
 
-def _regrown(seeds: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def _regrow(seeds: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Seeds dilated RELAX times, each time only within `inside`."""
     for _ in range(RELAX):
         seeds = cv2.dilate(seeds.astype(np.uint8), CROSS).astype(bool) & inside

@@ -61,9 +61,9 @@ def evaluate(
             except (OSError, ValueError) as error:
                 yield pair, error
             if len(running) >= WAITING * workers:
-                yield from finished(running, lines, marks)
+                yield from collect_finished(running, lines, marks)
         while running:
-            yield from finished(running, lines, marks)
+            yield from collect_finished(running, lines, marks)
 
 
 def end_with_parent() -> None:
@@ -75,7 +75,7 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def finished(running: dict[Future, Pair], lines, marks: dict[str, str]) -> Iterator[tuple[Pair, Score | Exception]]:
+def collect_finished(running: dict[Future, Pair], lines, marks: dict[str, str]) -> Iterator[tuple[Pair, Score | Exception]]:
     """Wait for at least one score; write down and yield all that are there."""
     for future in wait(running, return_when=FIRST_COMPLETED).done:
         pair = running.pop(future)

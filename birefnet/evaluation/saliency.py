@@ -40,11 +40,11 @@ def boundary_iou(prediction: np.ndarray, truth: np.ndarray) -> float:
     chessboard) of the outside; beyond the picture is outside.
     """
     reach = max(1, round(BORDER * float(np.hypot(*truth.shape))))
-    borders = [mask & ~_eroded(mask, reach) for mask in (prediction > 0.5, truth)]
+    borders = [mask & ~_erode(mask, reach) for mask in (prediction > 0.5, truth)]
     return iou(borders[0].astype(np.float32), borders[1])
 
 
-def _eroded(mask: np.ndarray, reach: int) -> np.ndarray:
+def _erode(mask: np.ndarray, reach: int) -> np.ndarray:
     return ndimage.minimum_filter(mask.astype(np.uint8), 2 * reach + 1, mode="constant", cval=0).astype(bool)
 
 

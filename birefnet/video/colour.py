@@ -24,7 +24,7 @@ class Colour:
     transfer: int = UNKNOWN
     full: bool = False
 
-    def settled(self, lines: int) -> Colour:
+    def resolve(self, lines: int) -> Colour:
         """With a matrix that is known here; what is untagged is taken as players take it, by its height."""
         if self.matrix in WEIGHTS:
             return self

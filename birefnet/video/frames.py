@@ -26,7 +26,7 @@ def colour_of(frame: VideoFrame, stream: VideoStream) -> Colour:
         return Colour(primaries=primaries, transfer=transfer)
     marked, name = int(frame.color_range), frame.format.name
     full = marked == FULL or name.startswith("yuvj") or (name.startswith("gray") and not marked)  # as in FFmpeg
-    return Colour(int(frame.colorspace), primaries, transfer, full).settled(frame.height)
+    return Colour(int(frame.colorspace), primaries, transfer, full).resolve(frame.height)
 
 
 def unpack(frame: VideoFrame, colour: Colour) -> Tensor:
@@ -80,7 +80,7 @@ def orientation(frame: VideoFrame) -> tuple[int, int, int, int]:
     return _sign(a), 0, 0, _sign(d)
 
 
-def turned(picture: Tensor, signs: tuple[int, int, int, int]) -> Tensor:
+def turn(picture: Tensor, signs: tuple[int, int, int, int]) -> Tensor:
     """The picture [H,W,C] with its columns and rows placed as `orientation` says: eight ways, without resampling."""
     a, b, c, d = signs
     if b or c:

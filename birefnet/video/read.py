@@ -17,7 +17,7 @@ from torch import Tensor
 from ..files.errors import why_not_read
 from . import sound
 from .colour import Colour
-from .frames import colour_of, orientation, turned, unpack
+from .frames import colour_of, orientation, turn, unpack
 from .library import VideoError, pyav
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class File:
         begin = Fraction(start).limit_denominator(MICROSECONDS)
         end = begin + Fraction(duration).limit_denominator(MICROSECONDS) if duration else float("inf")
         self._source, self._window = source, (begin, end)
-        self._container = opened(source)
+        self._container = open_container(source)
         try:
             self._begin()
         except BaseException:
@@ -136,12 +136,12 @@ class File:
         for time, frame in self._pictures:
             if (frame.height, frame.width) != self._stored:  # joined files, calls over a network: one size for all
                 frame = frame.reformat(width=self._stored[1], height=self._stored[0], interpolation="BICUBIC")
-            yield time - self._origin, turned(unpack(frame, self.colour), self._turn)
+            yield time - self._origin, turn(unpack(frame, self.colour), self._turn)
 
     def sound(self) -> sound.Source | None:
         if not self._container.streams.audio:
             return None
-        return sound.Recorded(lambda: opened(self._source), self._window, self._origin)
+        return sound.Recorded(lambda: open_container(self._source), self._window, self._origin)
 
     def _expected(self) -> int:
         """How many pictures there will be, by the header."""
@@ -235,7 +235,7 @@ class Pictures:
         return None if self.waveform is None else sound.Waveform(self.waveform, self.sample_rate)
 
 
-def opened(source: Source):
+def open_container(source: Source):
     """The file opened by PyAV, or a sentence why not."""
     av = pyav()
     # Two readers of one buffer (pictures and sound) need a position each; the bytes themselves are shared.

@@ -86,9 +86,9 @@ class Recorded:
                 if time >= stop:
                     break
                 if time >= start or not start:  # without a window, what a decoder needs before 0 counts too
-                    yield from timed(tracks[packet.stream].packets(packet))
+                    yield from with_times(tracks[packet.stream].packets(packet))
             for track in tracks.values():
-                yield from timed(track.rest())
+                yield from with_times(track.rest())
 
 
 class Copy:
@@ -125,12 +125,12 @@ class Encode:
         made = []
         try:
             for frame in packet.decode():
-                made += self.stream.encode(self.placed(frame))
+                made += self.stream.encode(self.set_times(frame))
         except pyav().error.InvalidDataError:
             log.warning("BiRef: a damaged piece of the sound was left out")
         return made
 
-    def placed(self, frame: AudioFrame) -> AudioFrame:
+    def set_times(self, frame: AudioFrame) -> AudioFrame:
         tick = Fraction(1, frame.sample_rate)
         start = self.end if frame.pts is None else round((frame.pts * frame.time_base - self.origin) / tick)
         if self.end is not None:
@@ -153,7 +153,7 @@ class Waveform:
     def into(self, output: OutputContainer, kinds: Kinds) -> Iterator[tuple[float, Packet]]:
         samples = self.waveform[0].float().cpu()
         samples = samples if len(samples) in LAYOUTS else samples[:2]
-        return timed(self._packets(samples, new_track(output, kinds.encoder, self.rate, len(samples))))
+        return with_times(self._packets(samples, new_track(output, kinds.encoder, self.rate, len(samples))))
 
     def _packets(self, samples: Tensor, stream: AudioStream) -> Iterator[Packet]:
         for start in range(0, samples.shape[1], BLOCK):
@@ -170,5 +170,5 @@ def new_track(output: OutputContainer, encoder: str, rate: int, channels: int) -
     return output.add_stream(encoder, rate=rate if kept else USUAL_RATE, layout=LAYOUTS.get(channels, "stereo"))
 
 
-def timed(packets: Iterable[Packet]) -> Iterator[tuple[float, Packet]]:
+def with_times(packets: Iterable[Packet]) -> Iterator[tuple[float, Packet]]:
     return ((float((packet.pts or 0) * packet.time_base), packet) for packet in packets if packet.size)

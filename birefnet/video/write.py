@@ -149,13 +149,13 @@ def writing(
     """
     path = Path(path)
     with contextlib.ExitStack() as stack:
-        with _as_sentences(path):
+        with _explain_errors(path):
             part = stack.enter_context(atomic_write(path, folder=kind == "png"))
             writer = PictureFolder(part.path) if kind == "png" else VideoFile(part.path, FORMATS[kind], clip, quality,
                                                                               notes or {})
         try:
-            yield _Told(writer, path)
-            with _as_sentences(path):
+            yield _Writer(writer, path)
+            with _explain_errors(path):
                 writer.finish()
                 part.keep()
         except BaseException:
@@ -163,19 +163,19 @@ def writing(
             raise
 
 
-class _Told:
+class _Writer:
     """A writer whose errors are sentences."""
 
     def __init__(self, writer: VideoFile | PictureFolder, path: Path) -> None:
         self._writer, self._path = writer, path
 
     def write(self, time: Fraction, picture: Tensor) -> None:
-        with _as_sentences(self._path):
+        with _explain_errors(self._path):
             self._writer.write(time, picture)
 
 
 @contextlib.contextmanager
-def _as_sentences(path: Path) -> Iterator[None]:
+def _explain_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except VideoError:

@@ -95,7 +95,8 @@ class ComfyHost(runner.Host):
     def __init__(self, model: BiRefModel | None = None) -> None:
         self.model = model
 
-    def load(self, network: birefnet.BiRefNet, device: torch.device, dtype: torch.dtype, memory_bytes: int) -> None:
+    def load(self, network: birefnet.BiRefNet, device: torch.device, dtype: torch.dtype, memory_bytes: int
+             ) -> None:
         self.model.load_to(device, memory_bytes)
 
     def is_loaded(self, network: birefnet.BiRefNet, device: torch.device, dtype: torch.dtype) -> bool:
@@ -147,12 +148,12 @@ class CoreWorker:
     def start(self, pictures: Tensor) -> Callable[[], Tensor]:
         found = convert.masks(self.model.encode_image(over_grey(pictures), **self.options))
         if found.is_floating_point() and found.isnan().any():
-            raise UserError(f"Load another copy of the checkpoint: this one ({type(self.model).__name__}) gives values "
-                            "that are not numbers (NaN)")
+            raise UserError(f"Load another copy of the checkpoint: this one ({type(self.model).__name__}) gives "
+                            "values that are not numbers (NaN)")
         alpha = convert.certain(self.clean(found))
         if alpha.shape != pictures.shape[:3]:
-            raise ValueError(f"expected masks {list(pictures.shape[:3])} from {type(self.model).__name__}, as large "
-                             f"as the pictures, got {list(alpha.shape)}")
+            raise ValueError(f"expected masks {list(pictures.shape[:3])} from {type(self.model).__name__}, as "
+                             f"large as the pictures, got {list(alpha.shape)}")
         return lambda: alpha if pictures.shape[-1] < 4 else alpha * pictures[..., 3].to(alpha)
 
     def lower(self) -> bool:
@@ -174,8 +175,8 @@ def worker_for(model: object, images: Tensor, size: int = 0, frames: int = 0, to
     if not isinstance(model, BiRefModel):
         return CoreWorker(model, size, frames)
     own = runner.Runner(model.network, model.device, model.dtype, ComfyHost(model))
-    return own.frames_worker(images.shape[1:3], size or None, total, frames=frames, overlap=not images.is_cuda,
-                             finish=convert.certain)
+    return own.frames_worker(images.shape[1:3], size or None, total, frames=frames,
+                             overlap=not images.is_cuda, finish=convert.certain)
 
 
 def matte_batch(

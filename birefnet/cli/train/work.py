@@ -87,7 +87,7 @@ def from_folder(args: argparse.Namespace, run: RunFolder, processes: Processes) 
                   processes)
     task, batch = args.task or "general", args.batch or 4
     steps = args.steps or max(1, -(-round((args.epochs or EPOCHS) * len(data.pairs)) // batch))
-    plan = planned(args, Plan(steps, task, batch, usual_rate(task, batch), augmentations=TASKS[task].augmentations),
+    plan = make_plan(args, Plan(steps, task, batch, usual_rate(task, batch), augmentations=TASKS[task].augmentations),
                    processes, own_size(beginning))
     dropout = not (args.no_dropout or of_this_build(beginning.model))
     if not dropout:
@@ -103,11 +103,11 @@ def from_folder(args: argparse.Namespace, run: RunFolder, processes: Processes) 
     return Setup(beginning.model, plan, source, data.validation, settings, Export(metadata))
 
 
-def planned(args: argparse.Namespace, plan: Plan, processes: Processes, own: Size | None = None) -> Plan:
+def make_plan(args: argparse.Namespace, plan: Plan, processes: Processes, own: Size | None = None) -> Plan:
     """The plan with what the user asked for; own: the size where none is asked for, None for the plan's."""
     asked = {entry.name: getattr(args, entry.name, None) for entry in fields(Plan)}
     told = {name: value for name, value in asked.items() if value is not None and value is not False}
-    told["dtype"] = chosen_dtype(args.dtype, processes.device)
+    told["dtype"] = choose_dtype(args.dtype, processes.device)
     if args.average == 0:
         told["average"] = None
     if args.augment is not None:
@@ -132,7 +132,7 @@ def own_size(beginning: Beginning) -> Size:
     return Size.fixed(*size)
 
 
-def chosen_dtype(asked: str, device: torch.device) -> str:
+def choose_dtype(asked: str, device: torch.device) -> str:
     """Mixed precision that trains: bf16 where it is fast, on older GPUs fp16, whose loss has to be scaled."""
     if asked != "auto":
         return asked
