@@ -1,7 +1,6 @@
-"""One interface to files on this machine and in object stores (`s3://bucket/key` and all other schemes of
-fsspec).
+"""Files on this machine and in object stores (`s3://bucket/key` and every other scheme of fsspec), by one set of verbs.
 
-A place is a string: a path or a URL. Writes are atomic.
+A place is a string: a path, or a URL. What is written there appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -16,14 +15,13 @@ from urllib.request import url2pathname
 from ...imaging import pictures
 from ..options import CommandError
 
-# Here a put is atomic and a rename is a copy; other file systems get a temporary file and a rename.
+# Where a put is one step, and a rename a copy; other file systems get a temporary name and a rename.
 OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "r2"}
 WEB = {"http", "https"}
-STAMP_KEYS = ("LastModified", "mtime", "created", "ETag")  # of a store's listing; they change with the file
 
 
-def parse(text: str) -> str:
-    """A user's text as a place: file:// URLs become paths."""
+def place(text: str) -> str:
+    """What somebody typed as a place: file:// URLs are paths."""
     return url2pathname(text[len("file://"):]) if text.startswith("file://") else text
 
 
@@ -32,7 +30,7 @@ def is_url(place: str) -> bool:
 
 
 def absolute(place: str) -> str:
-    """The place, independent of the working directory."""
+    """The same place from every working directory."""
     return place if is_url(place) else os.path.abspath(place)
 
 
@@ -45,7 +43,7 @@ def parent(place: str) -> str:
 
 
 def name(place: str) -> str:
-    """The last part ("a.jpg" of "s3://photos/2024/a.jpg"), without a web address's query."""
+    """The last part: "a.jpg" of "s3://photos/2024/a.jpg"; a web address's query is no part of it."""
     if is_url(place):
         return (urlsplit(place).path if scheme(place) in WEB else place).rpartition("/")[2]
     return os.path.basename(place)
@@ -60,21 +58,16 @@ def read(place: str) -> bytes:
     if not is_url(place):
         with open(place, "rb") as file:
             return file.read()
-    files, path = file_system(place)
+    files, path = opened(place)
     with as_os_errors(place):
         return files.cat_file(path)
 
 
 def write(place: str, content: bytes, *, force: bool = False) -> None:
-    """Writes the content atomically; missing folders are made.
+    """Puts the content there, whole or not at all; missing folders are made.
 
-    Args:
-        force: replace what is there. Otherwise the same content counts as written, so that a process that was
-            killed after writing can write again.
-
-    Raises:
-        FileExistsError: something else is there, and not `force`.
-        OSError: it cannot be written.
+    Raises FileExistsError where something else is there, unless `force`: the same content counts as written, so that
+    who was killed after writing can write again. Raises another OSError where the place refuses.
     """
     try:
         if is_url(place):
@@ -87,12 +80,12 @@ def write(place: str, content: bytes, *, force: bool = False) -> None:
 
 
 def _write_url(place: str, content: bytes, force: bool) -> None:
-    files, path = file_system(place)
+    files, path = opened(place)
     with as_os_errors(place):
         if not force and files.exists(path):
             raise FileExistsError(place)
         if scheme(place) in OBJECT_STORES:
-            # "create": the store refuses if another machine has written the name meanwhile.
+            # "create" lets the store refuse where another machine has put the same name in between.
             files.pipe_file(path, content, mode="overwrite" if force else "create")
             return
         files.makedirs(parent(path), exist_ok=True)
@@ -108,7 +101,7 @@ def _write_url(place: str, content: bytes, force: bool) -> None:
 
 def remove(place: str) -> None:
     if is_url(place):
-        files, path = file_system(place)
+        files, path = opened(place)
         with as_os_errors(place):
             files.rm_file(path)
     else:
@@ -116,8 +109,8 @@ def remove(place: str) -> None:
 
 
 def changed(place: str) -> int:
-    """When a local file was last changed, in ns; 0 if there is none, and for URLs, each of which would be a
-    request."""
+    """When a file on this machine was last changed, in ns; 0 for URLs, each of which would cost a question, and where
+    nothing is."""
     if is_url(place):
         return 0
     try:
@@ -127,9 +120,9 @@ def changed(place: str) -> int:
 
 
 def listing(folder: str) -> dict[str, str]:
-    """The files in a folder by name, each with a stamp that changes when the file is replaced.
+    """The files in a folder by name, each with a stamp that is another one after the file was replaced.
 
-    {} if there is no such folder. Hidden files are left out.
+    {} where there is no such folder. Hidden files are left out.
     """
     found = {}
     if not is_url(folder):
@@ -142,17 +135,17 @@ def listing(folder: str) -> dict[str, str]:
         except (FileNotFoundError, NotADirectoryError):
             pass
         return found
-    files, path = file_system(folder)
+    files, path = opened(folder)
     with contextlib.suppress(FileNotFoundError), as_os_errors(folder):
         for told in files.ls(path, detail=True):
             base = told["name"].rpartition("/")[2]
             if told["type"] == "file" and base and not base.startswith("."):
-                found[base] = "-".join(str(told.get(key, "")) for key in STAMP_KEYS)
+                found[base] = "-".join(str(told.get(key, "")) for key in ("LastModified", "mtime", "created", "ETag"))
     return found
 
 
 def children(folder: str) -> list[str]:
-    """Sorted names of the files in a folder or below a prefix, without hidden ones."""
+    """Sorted names of the files in a folder or below a prefix; hidden ones are left out."""
     if is_url(folder):
         return sorted(listing(folder))
     with os.scandir(folder) as entries:
@@ -164,7 +157,7 @@ def is_folder(place: str) -> bool:
         return os.path.isdir(place)
     if scheme(place) in WEB:
         return False
-    files, path = file_system(place)
+    files, path = opened(place)
     with as_os_errors(place):
         return files.isdir(path)
 
@@ -173,21 +166,21 @@ def exists(place: str) -> bool:
     """Whether a file, a folder or a link has that name."""
     if not is_url(place):
         return os.path.lexists(place)
-    files, path = file_system(place)
+    files, path = opened(place)
     with as_os_errors(place):
         return files.exists(path)
 
 
 def matches(pattern: str) -> list[str]:
-    """Sorted URLs of the files that match a URL with a glob."""
-    files, path = file_system(pattern)
+    """Sorted URLs that a URL's glob means, files only."""
+    files, path = opened(pattern)
     with as_os_errors(pattern):
         return sorted(files.unstrip_protocol(match) for match, told in files.glob(path, detail=True).items()
                       if told["type"] == "file")
 
 
-def file_system(url: str):
-    """The file system of a URL, and the path in it. Keys and endpoints are found by its library as usual."""
+def opened(url: str):
+    """The file system of a URL, and the path in it. Keys and endpoints come from where its library looks for them."""
     import fsspec
 
     try:
@@ -200,7 +193,7 @@ def file_system(url: str):
 
 @contextlib.contextmanager
 def as_os_errors(place: str):
-    """Converts errors of stores' libraries (botocore, aiohttp, ...) to OSErrors that name the place."""
+    """The errors of stores' libraries (botocore's, aiohttp's, ...) as OSErrors that name the place."""
     try:
         yield
     except (OSError, CommandError):

@@ -1,4 +1,4 @@
-"""Maps inputs to outputs: jobs, results that exist already, and inputs that are refused."""
+"""Which input becomes which output, which is done already, and which inputs cannot be done."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from .manifest import Job, Manifest
 
 @dataclass
 class Plan:
-    """What a run does.
+    """`jobs` are left to do, those in `new` for the first time; `done` pictures are there from an earlier run.
 
-    jobs: left to do. new: those of them that no earlier run has planned. done: number of results of earlier
-    runs. refusals: (source, reason) of each input whose result would replace something. stale: jobs that are
-    done, and whose source has changed since.
+    refusals: a source and the reason, for each input that would lose or replace something. stale: those of the done whose
+    source has been changed since.
     """
 
     jobs: list[Job] = field(default_factory=list)
@@ -30,13 +29,9 @@ class Plan:
 
 
 def is_folder(several: bool, out: str, *, alpha: bool) -> bool:
-    """Whether OUT is a folder of <stem>.png, or else (one input, and a name with a suffix) one picture's
-    file.
+    """Whether OUT is a folder, of <stem>.png each, or one picture's own name: one input and a name with a suffix.
 
-    alpha: the output needs a format with transparency.
-
-    Raises:
-        CommandError: OUT fits neither.
+    `alpha`: the output needs a format with transparency. Raises `CommandError` where OUT is wrong.
     """
     suffix = os.path.splitext(places.name(out))[1].lower()
     folder = not places.is_url(out) and os.path.isdir(out)
@@ -61,14 +56,10 @@ def plan_one(source: str, out: str, *, force: bool, backdrop: str | None = None)
     return Plan([Job(source, out)])
 
 
-def plan_folder(sources: list[str], out: str, manifest: Manifest, *, force: bool, backdrop: str | None = None
-                ) -> Plan:
-    """Plans each input's <stem>.png in OUT.
+def plan_folder(sources: list[str], out: str, manifest: Manifest, *, force: bool, backdrop: str | None = None) -> Plan:
+    """Each input and its <stem>.png in OUT. `force`: outputs may replace files, save the inputs and `backdrop`.
 
-    Args:
-        force: results may replace files, except the inputs and `backdrop`.
-
-    If OUT itself is given as a folder of pictures, results of earlier runs in it are not inputs.
+    Results of earlier runs are no inputs, where OUT itself is given as a folder of pictures.
     """
     there = places.listing(out)
     untouchable = _read_in(out, sources) if there else set()
@@ -85,8 +76,7 @@ def plan_folder(sources: list[str], out: str, manifest: Manifest, *, force: bool
         if before is not None and before.source != places.absolute(source):
             first.setdefault(key, before.source)
         if key in first:
-            plan.refusals.append(
-                (source, f"{source}: {target} is the result of {first[key]}; rename one of them"))
+            plan.refusals.append((source, f"{source}: {target} is the result of {first[key]}; rename one of them"))
         elif name in untouchable:
             plan.refusals.append(_replaces_what_is_read(source, target))
         elif before is None and name in there and not force:
@@ -99,14 +89,14 @@ def plan_folder(sources: list[str], out: str, manifest: Manifest, *, force: bool
 
 
 def _without_results(sources: list[str], manifest: Manifest) -> list[str]:
-    """The sources without those that are earlier runs' results of other sources."""
+    """The sources less those that earlier runs made of others of them."""
     given = {places.absolute(source) for source in sources}
     made = {places.absolute(job.target) for job in manifest.planned.values() if job.source in given}
     return [source for source in sources if places.absolute(source) not in made]
 
 
 def _add(plan: Plan, job: Job, before: Job | None) -> None:
-    """Adds a job that may be done already. before: the job as an earlier run planned it."""
+    """A job that may be done; before: as an earlier run has planned it."""
     same = before is not None and before.changed in (0, job.changed)  # 0: not known
     if before is not None and job.replaces and job.replaces != before.replaces:
         plan.done += 1
@@ -131,7 +121,7 @@ def _replaces_what_is_read(source: str, target: str) -> tuple[str, str]:
 
 
 def _read_in(folder: str, read: Iterable[str]) -> set[str]:
-    """Names of the files in `folder` that are among `read`, with links followed."""
+    """Names of the files in `folder` that are among those that are read, links followed."""
     if places.is_url(folder):
         return {places.name(place) for place in read if places.parent(place) == folder.rstrip("/")}
     here, real = os.path.realpath(folder), functools.lru_cache(maxsize=1024)(os.path.realpath)

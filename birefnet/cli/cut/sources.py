@@ -1,4 +1,4 @@
-"""Finds the inputs. They are strings, not Path objects, as there may be millions."""
+"""What the command's arguments mean: the pictures, as strings, for there may be millions of them."""
 
 from __future__ import annotations
 
@@ -15,21 +15,13 @@ from . import places
 
 
 def find_sources(inputs: list[str], lists: list[str], out: str) -> tuple[list[str], bool]:
-    """The pictures that the arguments name, each once, and whether they count as several.
+    """The pictures that the arguments mean, each once, and whether they count as several (a folder, a list always do).
 
-    Args:
-        inputs: files, folders and globs, as paths or URLs.
-        lists: files for `read_list`.
-        out: what a glob matches in there is not an input.
-
-    Returns:
-        The pictures, and whether OUT must be a folder: always for a folder or a list.
-
-    Raises:
-        CommandError: there is no picture.
+    inputs: files, folders and globs, here or as URLs. lists: files that `read_list` reads. What lies in `out` below a
+    glob is no input. Raises `CommandError` where there is nothing.
     """
-    found = [match for text in inputs for match in _expand(places.parse(text), out)]
-    listed = [place for file in lists for place in read_list(places.parse(file))]
+    found = [match for text in inputs for match in _expand(places.place(text), out)]
+    listed = [place for file in lists for place in read_list(places.place(file))]
     if not found and not listed:
         raise CommandError(f"{' '.join([*inputs, *lists])}: no file matches")
     sources: list[str] = []
@@ -47,8 +39,7 @@ def find_sources(inputs: list[str], lists: list[str], out: str) -> tuple[list[st
 
 
 def read_list(file: str) -> Iterator[str]:
-    """The places in a text file, one to a line, or in a Parquet file's column `path` (or its only text
-    column)."""
+    """The places that a text file names, one a line, or a Parquet file in its column `path` or its only one of text."""
     try:
         content = places.read(file)
     except OSError as error:
@@ -82,18 +73,16 @@ def _column(file: str, content: bytes) -> Iterator[str]:
 
 
 def _normal(text: str) -> str:
-    place = places.parse(text)
+    place = places.place(text)
     return place if places.is_url(place) else str(Path(place))
 
 
 def _expand(text: str, out: str) -> list[str]:
-    """A place, or the sorted matches of a glob (** for all folders below), without those in OUT."""
+    """A place, or the sorted matches of a glob (** for all folders below) less what lies in OUT, if OUT is below it."""
     if places.is_url(text):
-        # "?" and "[" are common in keys and addresses, so only * makes a URL a glob.
+        # "?" and "[" are common in keys and addresses: * alone makes a URL a glob.
         matches = places.matches(text) if "*" in text else [text.rstrip("/")]
-        if "*" not in text:
-            return matches
-        return [match for match in matches if not match.startswith(f"{out.rstrip('/')}/")]
+        return [match for match in matches if not match.startswith(f"{out.rstrip('/')}/")] if "*" in text else matches
     if os.path.exists(text) or not glob.has_magic(text):
         return [str(Path(text))]
     matches = sorted(glob.glob(text, recursive=True))
