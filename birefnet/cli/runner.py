@@ -1,4 +1,4 @@
-"""A checkpoint for a command: found by name, loaded on the best device, and what is said about it."""
+"""Finds and loads a checkpoint for a command, and prints what runs where."""
 
 from __future__ import annotations
 
@@ -21,16 +21,22 @@ from .options import CommandError, Stacked
 
 
 class Terminal(Host):
-    """The command line: says on stderr what its user should know."""
+    """The command line as a runner's host: prints to stderr."""
 
     def say_cpu_takes_over(self, device: torch.device) -> None:
         _say_too_small()
 
 
 def open_model(path: Path, dtype: str, adapters: Sequence[Stacked]) -> Runner:
-    """The checkpoint in a file with its adapters, on the GPU where there is one with memory for it.
+    """Loads a checkpoint and its adapters on the GPU, or on the CPU if there is none with memory for it.
 
-    dtype: a name of `precision.DTYPES`, or "auto" for the device's best. Says what runs where; raises `CommandError`.
+    Args:
+        dtype: a name of `precision.DTYPES`, or "auto" for the device's best.
+
+    Raises:
+        CommandError: it cannot be loaded.
+
+    Prints what runs where.
     """
     try:
         network = _load(path, "cuda" if torch.cuda.is_available() else "cpu", dtype, adapters)
@@ -48,7 +54,7 @@ def open_model(path: Path, dtype: str, adapters: Sequence[Stacked]) -> Runner:
 
 
 def find_checkpoint(name: str) -> Path:
-    """Where the checkpoint of that catalog name or file is; raises `CommandError`."""
+    """The file of a checkpoint, by catalog name or path; raises CommandError."""
     try:
         return weights.find(name, weights.folders(), allow_paths=True)
     except OSError as error:  # weights.NotFound is one
@@ -56,7 +62,7 @@ def find_checkpoint(name: str) -> Path:
 
 
 def read_config(path: Path) -> Config:
-    """What a checkpoint's file builds, without building it; raises `CommandError`."""
+    """The config of a checkpoint's file, without building the network; raises CommandError."""
     told = dict.fromkeys(("patch_order", "normalize", "size", "multi_scale", "heads"), "auto")
     try:
         return configure(open_file(path), told, weights.settings(path))
@@ -65,7 +71,7 @@ def read_config(path: Path) -> Config:
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file; raises `CommandError`."""
+    """The SHA-256 of a file; raises CommandError."""
     try:
         return sha256(path)
     except OSError as error:
@@ -73,7 +79,7 @@ def digest(path: Path) -> str:
 
 
 def identify(path: Path, adapters: Sequence[Stacked]) -> dict[str, object]:
-    """What a run that goes on asks: whether checkpoint and adapters are still the same."""
+    """Settings by which a resumed run recognises its checkpoint and adapters."""
     stacked = [f"{adapter} {digest(adapter.file)}" for adapter in adapters]
     return {"model": path.name, "sha256": digest(path), **({"adapters": stacked} if stacked else {})}
 
@@ -84,7 +90,7 @@ def describe(path: Path, adapters: Sequence[Stacked]) -> str:
 
 
 def say_licence(path: Path) -> None:
-    """The line that a checkpoint for non-commercial use only is due."""
+    """Prints a line if the checkpoint is for non-commercial use only."""
     row = weights.match(path)
     if row is not None and row.non_commercial:
         say(f"{row.name} is for non-commercial use only ({row.license})")

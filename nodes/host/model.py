@@ -148,12 +148,12 @@ class CoreWorker:
     def start(self, pictures: Tensor) -> Callable[[], Tensor]:
         found = convert.masks(self.model.encode_image(over_grey(pictures), **self.options))
         if found.is_floating_point() and found.isnan().any():
-            raise UserError(f"Load another copy of the checkpoint: this one ({type(self.model).__name__}) gives "
-                            "values that are not numbers (NaN)")
+            raise UserError(f"Load another copy of the checkpoint: this one ({type(self.model).__name__}) "
+                            "gives values that are not numbers (NaN)")
         alpha = convert.certain(self.clean(found))
         if alpha.shape != pictures.shape[:3]:
-            raise ValueError(f"expected masks {list(pictures.shape[:3])} from {type(self.model).__name__}, as "
-                             f"large as the pictures, got {list(alpha.shape)}")
+            raise ValueError(f"expected masks {list(pictures.shape[:3])} from {type(self.model).__name__}, "
+                             f"as large as the pictures, got {list(alpha.shape)}")
         return lambda: alpha if pictures.shape[-1] < 4 else alpha * pictures[..., 3].to(alpha)
 
     def lower(self) -> bool:

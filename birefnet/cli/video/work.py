@@ -22,9 +22,16 @@ KINDS = {".mp4": "h264", ".webm": "vp9", ".mov": "prores", "": "png"}
 
 
 def matte_video(args: argparse.Namespace) -> int:
-    """Writes what becomes of the video; 0. Raises `CommandError` with a sentence where that cannot be.
+    """Writes the matted video.
 
-    args: as the command's parser makes them.
+    Args:
+        args: from the command's parser.
+
+    Returns:
+        Exit status 0.
+
+    Raises:
+        CommandError: it cannot be read, matted or written.
     """
     source, out = args.input, args.out
     kind = _kind(out, flat=args.mask or args.background is not None)
@@ -56,13 +63,14 @@ def matte_video(args: argparse.Namespace) -> int:
 
 
 def _kind(out: Path, flat: bool) -> str:
-    """A kind of `video.writing` by the suffix of OUT."""
+    """The kind for `video.writing`, by OUT's suffix. flat: the result has no alpha."""
     kind = KINDS.get(out.suffix.lower())
     if kind is None:
         raise CommandError(f"{out}: expected a name that ends in .mp4, .webm or .mov, or a folder's")
     if flat != (kind == "h264"):
         raise CommandError(f"{out}: " + ("--background and --mask make an .mp4" if flat else
-                                         "an .mp4 has no transparency: take .webm or .mov, --background or --mask"))
+                                         "an .mp4 has no transparency: take .webm or .mov, --background or "
+                                         "--mask"))
     return kind
 
 
@@ -80,10 +88,11 @@ def _over(background: str, clip: video.Clip) -> video.looks.Over:
         try:
             *colour, opacity = composite.parse(background)
         except ValueError:
-            raise CommandError(f"--background {background}: expected a colour (green, #00b140) or a file") from None
+            raise CommandError(f"--background {background}: expected a colour (green, #00b140) or a file"
+                               ) from None
         if opacity < 1:
-            raise CommandError(f"--background {background}: a clip over a colour is opaque; for one with transparency "
-                               "leave --background out and write .webm or .mov")
+            raise CommandError(f"--background {background}: a clip over a colour is opaque; for one with "
+                               "transparency leave --background out and write .webm or .mov")
         return video.looks.Over(torch.tensor(colour))
     return video.looks.Over(torch.zeros(3), _opener(path, clip))
 
