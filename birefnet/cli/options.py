@@ -1,7 +1,7 @@
 """Options and mistakes that the subcommands share.
 
-A subcommand has `add_parser(subparsers)` and `run(args) -> int`. It imports PyTorch when it runs, so that help and
-mistakes answer at once.
+A subcommand has `add_parser(subparsers)` and `run(args) -> int`. It imports PyTorch when it runs, so that
+help and mistakes answer at once.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class CommandError(Exception):
 
 @contextlib.contextmanager
 def needing(what: str, requirements: str) -> Iterator[None]:
-    """Around imports that only `what` needs: a package that is missing becomes a `CommandError` that names the file of
-    requirements."""
+    """Around imports that only `what` needs: a package that is missing becomes a `CommandError` that names
+    the file of requirements."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -92,7 +92,8 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dtype", choices=DTYPE_CHOICES, default="auto",
-        help="number format of the computation (default: auto, half precision where the device is good at it)",
+        help="number format of the computation (default: auto, half precision where the device is good at "
+             "it)",
     )
 
 

@@ -16,10 +16,11 @@ from birefnet.__main__ import main
 from birefnet.cli import runner as _running
 from birefnet.cli.cut import manifest, steps
 from birefnet.device import dtypes as precision
+from birefnet.device.memory import FALLBACK_BUDGETS
 from birefnet.imaging import pictures
 from birefnet.matting import foreground
 from birefnet.matting import predict as inference
-from birefnet.network import cost as memory
+from birefnet.matting.runner import Runner
 
 
 def names(folder) -> list[str]:
@@ -220,11 +221,13 @@ def test_results_are_not_overwritten_unless_forced(tmp_path, cut, photo):
 
 
 def test_a_result_that_appears_meanwhile_is_not_overwritten(tmp_path, cut, photo, monkeypatch):
+    quick = inference.network_alpha
+
     def slow(*arguments):
         (tmp_path / "b.png").write_text("somebody else's")
-        return inference.network_alpha(*arguments)
+        return quick(*arguments)
 
-    monkeypatch.setattr(_running, "network_alpha", slow)
+    monkeypatch.setattr(inference, "network_alpha", slow)
     result = cut(photo("a.png"), "-o", tmp_path / "b.png")
     assert result.status == 1 and f"{tmp_path / 'b.png'}: exists; --force overwrites" in result.messages
     assert (tmp_path / "b.png").read_text() == "somebody else's"
@@ -377,37 +380,31 @@ def test_when_the_gpu_is_too_small_the_cpu_goes_on(tmp_path, cut, photo, monkeyp
     result = cut(tmp_path / "in", "-o", tmp_path / "out")
     assert result.status == 0 and names(tmp_path / "out") == ["a.png", "b.png"]
     # two at once, one, twice in smaller steps, then each on the CPU
-    assert gpu.tried == [("cuda", 2, None), *(("cuda", 1, step) for step in (None, *memory.FALLBACK_BUDGETS)),
+    assert gpu.tried == [("cuda", 2, None), *(("cuda", 1, step) for step in (None, *FALLBACK_BUDGETS)),
                          ("cpu", 1, None), ("cpu", 1, None)]
     assert sum("going on with the CPU" in line for line in result.messages) == 1
 
 
-def test_a_picture_that_the_gpu_is_too_small_for_does_not_keep_smaller_ones_from_it(tiny, monkeypatch):
-    gpu = Gpu(monkeypatch, room=64 * 64)
-    runner = _running.Runner(birefnet.load(tiny))
-    for side in (64, 128, 128, 64):
-        assert runner.network_alpha(torch.zeros(1, 3, side, side)).shape == (1, 1, side, side)
-    assert [place for place, *_ in gpu.tried] == ["cuda", *["cuda"] * 3, "cpu", "cpu", "cuda"]
-
-
-class Gpu:
-    """Weights that say they are on a GPU, until they are moved to the CPU; there is room for passes of so many pixels."""
+class Gpu(_running.Terminal):
+    """A GPU that has room for passes of so many pixels: the network says that it is there, until it goes to the CPU."""
 
     def __init__(self, monkeypatch, room: int) -> None:
-        self.tried, self.where, self.room = [], "cuda", room
-        monkeypatch.setattr(_running.Runner, "device", property(lambda _: torch.device(self.where)))
-        monkeypatch.setattr(_running, "free_memory", lambda device: None)
-        monkeypatch.setattr(_running, "place", self.place)
-        monkeypatch.setattr(_running, "network_alpha", self.network_alpha)
+        self.tried, self.where, self.room = [], "", room
+        self.alpha = inference.network_alpha
+        monkeypatch.setattr(_running, "Runner", lambda network, host: Runner(network, torch.device("cuda"), host=self))
+        monkeypatch.setattr(inference, "network_alpha", self.network_alpha)
 
-    def place(self, model, device, dtype):
-        self.where = torch.device(device).type
+    def load(self, network, device, dtype, memory_bytes):
+        self.where = device.type
+
+    def free_memory(self, device):
+        return None
 
     def network_alpha(self, model, x):
         self.tried.append((self.where, len(x), model.budget_bytes))
         if self.where == "cuda" and x[:, 0].numel() > self.room:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return inference.network_alpha(model, x)
+        return self.alpha(model, x)
 
 
 def test_when_the_checkpoint_does_not_fit_the_gpu_it_runs_on_the_cpu(tmp_path, cut, photo, monkeypatch):

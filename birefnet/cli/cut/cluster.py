@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ..options import CommandError, Stacked, needing
-from ..runner import described, find_checkpoint, open_model, read_config, say, say_licence
+from ..runner import describe, find_checkpoint, open_model, read_config, say, say_licence
 from . import places, steps
 from .manifest import Job
 from .steps import Look, Outcome, Picture
@@ -53,7 +53,7 @@ class Cluster:
         self.threads = min(self.threads, int(os.environ.get("OMP_NUM_THREADS", self.threads)))
         self.readers = max(1, cores - self.actors * self.reserved["num_cpus"])
         where = f"{gpus} GPUs" if gpus else f"{self.actors} x {self.threads} cores"
-        say(f"{described(path, adapters)} on {where}, reading and writing on {self.readers} more, machines: {len(nodes)}; "
+        say(f"{describe(path, adapters)} on {where}, reading and writing on {self.readers} more, machines: {len(nodes)}; "
             f"{self.config.describe()}")
         say_licence(path)
 

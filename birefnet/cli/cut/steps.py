@@ -13,13 +13,13 @@ from torch import Tensor
 
 from ... import Config, is_out_of_memory
 from ...composite import parse
-from ...files.errors import why_not_read
+from ...files.errors import UserError, why_not_read
 from ...imaging import pictures
 from ...matting import foreground
 from ...matting.predict import full_alpha, network_input
+from ...matting.runner import Runner
 from ...network.config import network_size
 from ..options import CommandError
-from ..runner import Runner
 from . import places
 from .manifest import Job
 
@@ -88,6 +88,9 @@ def matte(runner: Runner, batch: list[Picture]) -> None:
             alphas = runner.network_alpha(torch.cat([picture.x for picture in group]))
             for picture, small in zip(group, alphas):
                 picture.small, picture.x = small, None
+        except UserError as error:  # numbers that are not finite
+            for picture in group:
+                picture.error = f"{picture.job.source}: {error}"
         except (RuntimeError, MemoryError) as error:
             for picture in group:
                 picture.error = _no_memory(picture.job, error)

@@ -9,7 +9,7 @@ import io
 from collections.abc import Iterable
 
 from ..options import CommandError, reason
-from ..runner import about, find_checkpoint, say
+from ..runner import find_checkpoint, identify, say
 from . import places
 from .manifest import Manifest
 from .plain import Plain
@@ -99,7 +99,7 @@ def _settings(args: argparse.Namespace, backdrop: Backdrop | None) -> dict[str, 
     behind = args.background
     if backdrop is not None and backdrop.content:
         behind = f"{backdrop.place} {hashlib.sha256(backdrop.content).hexdigest()}"
-    return {**about(find_checkpoint(args.model), args.adapters), "size": args.size, "dtype": args.dtype,
+    return {**identify(find_checkpoint(args.model), args.adapters), "size": args.size, "dtype": args.dtype,
             "mask": args.mask, "background": behind, "clean edges": args.clean_edges}
 
 
