@@ -1,0 +1,45 @@
+"""For all tests: one thread in each process, which tests are quick, and which worker runs what."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Two workers on two cores: PyTorch's threads, here and in the processes that tests start, would wait for each other.
+# Before PyTorch is imported anywhere.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+HERE = Path(__file__).parent
+# Rooms that start hosts, browsers, clusters or training, longest first; in all others a test is quick unless it is
+# marked `slow`.
+SLOW_ROOMS = ("host", "soak", "faults", "scale", "fuzz", "training", "video", "evaluation")
+SHARED = "host"  # the room whose files share one ComfyUI and therefore one worker
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the quick tests and puts them last, so that no worker ends with a long one."""
+    def rank(item: pytest.Item) -> int:
+        room = item.path.relative_to(HERE).parts[0]
+        return SLOW_ROOMS.index(room) if room in SLOW_ROOMS else len(SLOW_ROOMS) + (item.get_closest_marker("slow") is None)
+
+    items.sort(key=rank)
+    for item in items:
+        if rank(item) > len(SLOW_ROOMS):
+            item.add_marker(pytest.mark.quick)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Whole files go to a worker, as with --dist loadfile, and all of `SHARED` to one; in the order of collection."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return SHARED if file.startswith(f"tests/{SHARED}/") else file
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
