@@ -8,20 +8,20 @@ __version__ = "0.3.0"
 
 # Imported when first asked for: PyTorch takes seconds, which the command line's help and mistakes need not wait for.
 _HOMES = {
-    "Adapter": "adapters",
-    "BiRefNet": "network",
-    "CheckpointError": "detect",
-    "Config": "config",
-    "activation_bytes": "memory",
-    "best_dtype": "precision",
-    "free_memory": "machine",
-    "is_out_of_memory": "memory",
-    "load": "checkpoint",
-    "matte": "inference",
-    "network_size": "inference",
-    "place": "placement",
-    "plan": "memory",
-    "save": "checkpoint",
+    "Adapter": "checkpoint.adapters",
+    "BiRefNet": "network.birefnet",
+    "CheckpointError": "files.errors",
+    "Config": "network.config",
+    "activation_bytes": "network.cost",
+    "best_dtype": "device.dtypes",
+    "free_memory": "device.free_memory",
+    "is_out_of_memory": "device.memory",
+    "load": "checkpoint.load",
+    "matte": "matting.predict",
+    "network_size": "network.config",
+    "place": "device.placement",
+    "plan": "network.cost",
+    "save": "checkpoint.load",
 }
 __all__ = sorted(_HOMES)
 

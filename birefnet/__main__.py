@@ -1,13 +1,15 @@
-"""`python -m birefnet`: the command line; every module in `commands` is one subcommand, save _private ones."""
+"""`python -m birefnet`: the command line; each subcommand is a module or package of `cli`."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import pkgutil
 import sys
 
-from . import __version__, commands
+from . import __version__
+from .cli.options import CommandError
+
+COMMANDS = ("cut", "eval", "fetch", "train", "video")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -15,16 +17,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m birefnet", description="BiRefNet: cut subjects out of pictures.")
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for module in pkgutil.iter_modules(commands.__path__):
-        if not module.name.startswith("_"):
-            importlib.import_module(f".{module.name}", commands.__name__).add_parser(subparsers)
+    for name in COMMANDS:
+        importlib.import_module(f".cli.{name}", __package__).add_parser(subparsers)
     args = parser.parse_args(arguments)
     if not hasattr(args, "run"):
         parser.print_help()
         return 0
     try:
         return args.run(args)
-    except commands.CommandError as error:
+    except CommandError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

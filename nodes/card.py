@@ -12,10 +12,10 @@ from aiohttp import web
 from server import PromptServer
 
 from .. import birefnet, weights
-from ..birefnet import published
-from ..birefnet.fused import fuse
-from . import host
-from .load import damage, found
+from ..birefnet.network import builds as published
+from ..birefnet.network.fused import fuse
+from .host import folders, memory
+from .load_birefnet import damage, found
 
 ROUTE = "/biref/checkpoints"
 EXAMPLE = (1024, 1024)  # the photograph whose need is told of a checkpoint without a size of its own
@@ -31,8 +31,8 @@ def register() -> None:
 
 def cards() -> dict[str, dict]:
     """What there is to tell about each name that the loader offers."""
-    told, registered = {}, host.registered_folders()
-    for name, path in weights.local(host.checkpoint_folders()).items():
+    told, registered = {}, folders.registered_folders()
+    for name, path in weights.local(folders.checkpoint_folders()).items():
         with contextlib.suppress(OSError):  # it was taken away meanwhile
             told[name] = card(weights.match(path, registered), path, path.stat().st_size)
     for entry in weights.CATALOG:
@@ -50,7 +50,7 @@ def card(entry: weights.Entry | None, path: Path | None, size: int) -> dict:
     height_width = entry.size if isinstance(entry.size, tuple) else (entry.size, entry.size)
     broken = bool(path and entry.repo and damage(path))
     return {"here": path is not None, "damaged": broken, "file": size, "task": entry.task, "license": entry.license,
-            "nonCommercial": entry.non_commercial, "memory": memory(entry.repo and entry.backbone, entry.size),
+            "nonCommercial": entry.non_commercial, "memory": estimate_memory(entry.repo and entry.backbone, entry.size),
             "size": None if entry.size == "dynamic" else height_width[::-1], "note": entry.note}
 
 
@@ -62,11 +62,11 @@ def here(entry: weights.Entry) -> Path | None:
 
 
 @functools.cache
-def memory(backbone: str | None, size: int | tuple[int, int] | str) -> int:
+def estimate_memory(backbone: str | None, size: int | tuple[int, int] | str) -> int:
     """Estimated bytes for one picture at that network size on the host's device: weights and activations. backbone: see
     `network_of`."""
-    device = host.device("auto")
-    network = network_of(backbone).to(host.dtype("auto", device))
+    device = memory.device("auto")
+    network = network_of(backbone).to(memory.dtype("auto", device))
     if size == "dynamic":
         size = EXAMPLE
     height_width = size if isinstance(size, tuple) else (size, size)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..birefnet import composite
-from ..birefnet.inspection import Box, bounds
-from . import convert, host, values
-from .refine import resized_text
+from ..birefnet.imaging.boxes import Box, bounds
+from .host import convert, memory, messages, progress, schema, values
+from .refine_mask import resized_text
 
 CANVASES = ("picture", "background image")
 
@@ -15,15 +15,15 @@ CANVASES = ("picture", "background image")
 class BiRefComposite(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return host.make(
+        return schema.make(
             io.Schema,
             node_id="BiRefComposite",
             display_name="Composite (BiRefNet)",
-            category=host.CATEGORY,
+            category=schema.CATEGORY,
             description="Lays the subject over a colour, another picture, its own blurred background, or nothing, "
                         "where and as large as you like, with a shadow and the background's light on its edge if "
                         "wanted. The result is flat RGB, ready for VAE Encode and video.",
-            search_aliases=[*host.ALIASES, "replace background", "overlay", "drop shadow", "light wrap", "flatten"],
+            search_aliases=[*schema.ALIASES, "replace background", "overlay", "drop shadow", "light wrap", "flatten"],
             inputs=[
                 io.Image.Input("image", tooltip="The pictures with the subject, one or many. For edges without a rim "
                                                 "of the old background put Estimate Foreground before."),
@@ -61,7 +61,7 @@ class BiRefComposite(io.ComfyNode):
                             "subject takes up 80 % of the canvas."),
                 io.Float.Input("opacity", default=1.0, min=0.0, max=1.0, step=0.01,
                                tooltip="How opaque subject and shadow are: 0 invisible, 1 as the mask says."),
-                host.make(
+                schema.make(
                     io.Boolean.Input, "linear_light", default=False, advanced=True,
                     tooltip="Mixes colours as light does, instead of as stored (sRGB): soft edges and blurs look "
                             "brighter, as in a photograph. Off: the same as ComfyUI's Image Composite Masked."),
@@ -71,18 +71,18 @@ class BiRefComposite(io.ComfyNode):
                             "on a wall behind it."),
                 io.Float.Input("shadow_strength", default=0.5, min=0.0, max=1.0, step=0.01,
                                tooltip="How dark the shadow gets: 0 not at all, 1 black."),
-                host.make(
+                schema.make(
                     io.Float.Input, "shadow_softness", default=5.0, min=0.0, max=50.0, step=0.1, advanced=True,
                     tooltip="How soft and wide the shadow is, in per cent of the subject's longer side."),
-                host.make(
+                schema.make(
                     io.Float.Input, "shadow_x", default=0.0, min=-100.0, max=100.0, step=0.1, advanced=True,
                     tooltip="Moves the shadow right, in per cent of the subject's longer side."),
-                host.make(
+                schema.make(
                     io.Float.Input, "shadow_y", default=1.0, min=-100.0, max=100.0, step=0.1, advanced=True,
                     tooltip="Moves the shadow down, in per cent of the subject's longer side."),
                 io.Float.Input("light_wrap", default=0.0, min=0.0, max=1.0, step=0.01,
                                tooltip="How much light of the background falls on the subject's edge: 0 none, 1 all."),
-                host.make(
+                schema.make(
                     io.Float.Input, "light_wrap_width", default=1.0, min=0.0, max=20.0, step=0.1, advanced=True,
                     tooltip="How far that light reaches over the subject, in per cent of the canvas's longer side."),
                 io.Mask.Input(
@@ -125,11 +125,11 @@ class BiRefComposite(io.ComfyNode):
         backdrop = composite.Background(background, colour, fit, blur / 100, linear_light)
         look = composite.Look(opacity, linear_light, shadow, shadow_strength, shadow_softness / 100, shadow_x / 100,
                               shadow_y / 100, light_wrap, light_wrap_width / 100 * max(size))
-        result = host.empty_result(count, *size, 4 if background == "transparent" else 3)
-        alpha = host.empty_result(count, *size)
+        result = memory.empty_result(count, *size, 4 if background == "transparent" else 3)
+        alpha = memory.empty_result(count, *size)
         clean_image, clean_mask, clean_backdrop = map(convert.Cleaner, ("the image", "the mask", "the background"))
         empty = []
-        for i in host.each(range(count)):
+        for i in progress.each(range(count)):
             picture, matte = composite.layer(clean_image(convert.frame(images, i)),
                                              None if mask is None else clean_mask(convert.frame(mask, i)))
             box = bounds(matte[0])
@@ -142,7 +142,7 @@ class BiRefComposite(io.ComfyNode):
             result[i:i + 1], alpha[i:i + 1] = composite.compose(picture, matte, where, size, behind, look)
         resized = "" if mask is None else resized_text(tuple(mask.shape[1:]), tuple(images.shape[1:3]))
         text = "; ".join(filter(None, [resized, no_subject(empty, count)]))
-        return io.NodeOutput(result, alpha, ui=host.remark(text, f"{size[1]}×{size[0]}"))
+        return io.NodeOutput(result, alpha, ui=messages.remark(text, f"{size[1]}×{size[0]}"))
 
 
 def no_subject(empty: list[int], total: int) -> str:

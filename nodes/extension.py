@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import card, host, replacements
-from .adapter import BiRefAdapter
+from . import card
 from .composite import BiRefComposite
-from .edges import BiRefEdgeRefine
+from .estimate_foreground import BiRefForeground
 from .finetune import BiRefFinetune
-from .foreground import BiRefForeground
+from .host import folders, memory, replacements
 from .inpaint import BiRefInpaintCrop, BiRefInpaintPaste
 from .inspect_matte import BiRefInspect
-from .load import BiRefLoad
-from .pairs import BiRefPairs
-from .refine import BiRefRefineMask
-from .remove import BiRefRemoveBackground
+from .load_adapter import BiRefAdapter
+from .load_birefnet import BiRefLoad
+from .load_pairs import BiRefPairs
+from .matte_video import BiRefVideo
+from .pick_subject import BiRefSubject
+from .refine_edges import BiRefEdgeRefine
+from .refine_mask import BiRefRefineMask
+from .remove_background import BiRefRemoveBackground
 from .segment import BiRefSegment
-from .subject import BiRefSubject
-from .temporal import BiRefTemporal
+from .smooth_over_time import BiRefTemporal
 from .trimap import BiRefTrimap
-from .video import BiRefVideo
 
 
 class BiRefExtension(ComfyExtension):
@@ -28,7 +29,7 @@ class BiRefExtension(ComfyExtension):
         await replacements.register()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        host.register_folders()
+        folders.register_folders()
         card.register()  # here because 0.3.75 does not call on_load
         nodes = [
             BiRefLoad, BiRefSegment, BiRefRefineMask,
@@ -39,4 +40,4 @@ class BiRefExtension(ComfyExtension):
             BiRefRemoveBackground,
             BiRefFinetune, BiRefAdapter, BiRefPairs,
         ]
-        return [host.minding_memory(node) for node in nodes]
+        return [memory.minding_memory(node) for node in nodes]

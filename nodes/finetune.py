@@ -13,8 +13,8 @@ from torch import Tensor
 
 from .. import birefnet, weights
 from ..birefnet import masks
-from . import convert, host, recipe, values
-from .recipe import Recipe
+from .host import convert, folders, memory, messages, progress, recipe, schema, values
+from .host.recipe import Recipe
 
 WHAT = ("head", "lora", "all")
 STORED = torch.float16  # of everything that was taught, as the published checkpoints are stored
@@ -23,18 +23,18 @@ STORED = torch.float16  # of everything that was taught, as the published checkp
 class BiRefFinetune(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return host.make(
+        return schema.make(
             io.Schema,
             node_id="BiRefFinetune",
             display_name="Fine-tune (BiRefNet)",
-            category=host.CATEGORY,
+            category=schema.CATEGORY,
             description="Teaches a network your kind of picture: from some tens of pictures with masks it learns what "
                         "counts as the subject in them. What it learned can be saved as a small adapter.",
-            search_aliases=[*host.ALIASES, "train", "training", "lora", "learn"],
+            search_aliases=[*schema.ALIASES, "train", "training", "lora", "learn"],
             is_output_node=True,
             is_input_list=True,  # pictures of different sizes come as a list, and are one lesson
             inputs=[
-                host.BackgroundRemoval.Input(
+                schema.BackgroundRemoval.Input(
                     "model", tooltip="The network to begin with, from Load BiRefNet. It stays as it is: the tuned "
                                      "one is another."),
                 io.Image.Input("image", tooltip="The pictures to learn from, as a batch or a list, of any size. 20 "
@@ -75,7 +75,7 @@ class BiRefFinetune(io.ComfyNode):
                             "into models/BiRefNet. A name that is taken gets a number."),
             ],
             outputs=[
-                host.BackgroundRemoval.Output(
+                schema.BackgroundRemoval.Output(
                     "tuned", display_name="model", tooltip="The tuned network, ready for Segment (BiRefNet)."),
                 io.Float.Output("loss", display_name="loss",
                                 tooltip="The mean loss of the last tenth of the steps. It falls while the network "
@@ -105,7 +105,7 @@ class BiRefFinetune(io.ComfyNode):
         picture = curve(tuned.losses)
         text = f"loss {tuned.losses[0]:.1f} to {tuned.loss:.1f} in {steps} steps, {time.monotonic() - began:.0f} s"
         text += f"; saved as {file.name}" if file else ""
-        host.say(text)
+        messages.say(text)
         return io.NodeOutput(made.model(), tuned.loss, picture,
                              ui=ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)})
 
@@ -136,7 +136,7 @@ def where_to(save_as: str, what: str) -> Path | None:
     """The file to write, known before the work begins; None for none. Raises ValueError for a name that will not do."""
     if not save_as.strip():
         return None
-    folder = host.checkpoint_folders()[0]
+    folder = folders.checkpoint_folders()[0]
     file = (weights.new_checkpoint(save_as, folder) if what == "all" else
             weights.new_file(save_as, folder / weights.ADAPTERS))
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -145,7 +145,7 @@ def where_to(save_as: str, what: str) -> Path | None:
 
 def plain_network(base: Recipe) -> birefnet.BiRefNet:
     """The network in the form that learns, on its device; what other models took there is free for it."""
-    host.despite_unloading(mm.unload_all_models)
+    memory.despite_unloading(mm.unload_all_models)
     mm.soft_empty_cache()
     network = base.network(form="plain", dtype=torch.float32, cuda_graphs=False)
     return birefnet.place(network, base.device, torch.float32)
@@ -155,9 +155,9 @@ def reporter(steps: int):
     bar = comfy.utils.ProgressBar(steps)
 
     def report(step: int, loss: float) -> None:
-        host.check_interrupt()
+        progress.check_interrupt()
         bar.update_absolute(step, steps)
-        host.say(f"step {step} of {steps}: loss {loss:.1f}")
+        messages.say(f"step {step} of {steps}: loss {loss:.1f}")
 
     return report
 

@@ -1,4 +1,4 @@
-"""Inpaint Crop and Inpaint Paste (BiRefNet): a part of the picture to a diffusion model and back: birefnet.inpaint."""
+"""Inpaint Crop and Inpaint Paste (BiRefNet): a part of the picture to a diffusion model and back."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..birefnet import inpaint, masks
-from ..birefnet.inspection import bounds
-from . import convert, host, values
-from .refine import resized_text
+from ..birefnet import masks
+from ..birefnet.composite import inpaint
+from ..birefnet.imaging.boxes import bounds
+from .host import convert, memory, messages, progress, schema, values
+from .refine_mask import resized_text
 
 CropSocket = io.Custom("BIREF_CROP")
 
@@ -29,14 +30,14 @@ class Crop:
 class BiRefInpaintCrop(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return host.make(
+        return schema.make(
             io.Schema,
             node_id="BiRefInpaintCrop",
             display_name="Inpaint Crop (BiRefNet)",
-            category=host.CATEGORY,
+            category=schema.CATEGORY,
             description="Cuts out what is to be repainted, the subject or its background, with some of what surrounds "
                         "it, at a size that a diffusion model likes. Inpaint Paste puts the result back.",
-            search_aliases=[*host.ALIASES, "crop and stitch", "inpaint crop", "replace background"],
+            search_aliases=[*schema.ALIASES, "crop and stitch", "inpaint crop", "replace background"],
             inputs=[
                 io.Image.Input("image", tooltip="The pictures to repaint in, one or many."),
                 io.Mask.Input("mask", tooltip="The subject's masks, 0 to 1: 1 = subject. One for all pictures, or one "
@@ -92,7 +93,7 @@ class BiRefInpaintCrop(io.ComfyNode):
         bar = comfy.utils.ProgressBar(2 * count)
 
         regions = torch.empty(count, *picture)
-        for i in host.each(range(count), bar):
+        for i in progress.each(range(count), bar):
             single = masks.resize(clean_mask(convert.frame(mask, i)), picture)
             regions[i:i + 1] = inpaint.region(single, region, grow, feather)
         boxes = [bounds(single, inpaint.VISIBLE) for single in regions]
@@ -102,13 +103,13 @@ class BiRefInpaintCrop(io.ComfyNode):
         windows, size = inpaint.plan(boxes, picture, context=context / 100, area=megapixels * inpaint.MEGAPIXEL,
                                      multiple=int(multiple), most_aspect=max_aspect)
 
-        cropped, repaint = host.empty_result(count, *size, 3), host.empty_result(count, *size)
-        for i in host.each(range(count), bar):
+        cropped, repaint = memory.empty_result(count, *size, 3), memory.empty_result(count, *size)
+        for i in progress.each(range(count), bar):
             colours = clean_image(convert.frame(images, i))[..., :3]  # grey is broadcast
             cropped[i:i + 1] = inpaint.cut(colours, windows[i], size)
             repaint[i:i + 1] = inpaint.cut(regions[i:i + 1, ..., None], windows[i], size)[..., 0]
         text = "; ".join(filter(None, [resized_text(tuple(mask.shape[1:]), picture), nothing_in(boxes)]))
-        remark = host.remark(text, f"{size[1]}×{size[0]}")
+        remark = messages.remark(text, f"{size[1]}×{size[0]}")
         return io.NodeOutput(cropped, repaint, Crop(images, regions, windows), ui=remark)
 
 
@@ -123,11 +124,11 @@ def nothing_in(boxes: list) -> str:
 class BiRefInpaintPaste(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return host.make(
+        return schema.make(
             io.Schema,
             node_id="BiRefInpaintPaste",
             display_name="Inpaint Paste (BiRefNet)",
-            category=host.CATEGORY,
+            category=schema.CATEGORY,
             description="Puts repainted crops back into their pictures. Only the repainted region changes; all other "
                         "pixels stay as they were, to the bit.",
             search_aliases=["inpaint stitch", "uncrop", "crop and stitch"],
@@ -151,9 +152,9 @@ class BiRefInpaintPaste(io.ComfyNode):
         painted = convert.frames(image)
         count = convert.common_batch(len(crop.windows), len(painted), ("crops", "repainted pictures"))
         pictures = crop.images if crop.images.shape[-1] >= 3 else crop.images.expand(*crop.images.shape[:3], 3)
-        result = host.empty_result(count, *pictures.shape[1:])
+        result = memory.empty_result(count, *pictures.shape[1:])
         clean_picture, clean_painted = convert.Cleaner("the picture"), convert.Cleaner("the repainted picture")
-        for i in host.each(range(count)):
+        for i in progress.each(range(count)):
             new = clean_painted(convert.frame(painted, i))[..., :3]
             result[i:i + 1] = inpaint.paste(clean_picture(convert.frame(pictures, i)), convert.frame(crop.regions, i),
                                             crop.windows[0 if len(crop.windows) == 1 else i], new)

@@ -1,27 +1,28 @@
-"""Inspect Matte (BiRefNet): four views of a matte on the node, and where its subject is, by birefnet.inspection."""
+"""Inspect Matte (BiRefNet): four views of a matte on the node, and where its subject is, by birefnet.matting.views."""
 
 from __future__ import annotations
 
 import torch
 from comfy_api.latest import io, ui
 
-from ..birefnet import composite, inspection, masks
-from ..birefnet.inference import over_grey
-from . import convert, host, values
-from .refine import resized_text
+from ..birefnet import composite, masks
+from ..birefnet.imaging.resize import over_grey
+from ..birefnet.matting import views as inspection
+from .host import convert, memory, messages, progress, schema, values
+from .refine_mask import resized_text
 
 
 class BiRefInspect(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return host.make(
+        return schema.make(
             io.Schema,
             node_id="BiRefInspect",
             display_name="Inspect Matte (BiRefNet)",
-            category=host.CATEGORY,
+            category=schema.CATEGORY,
             description="Shows how good a matte is: the background tinted, the cut-out on a checkerboard, the mask "
                         "itself, and where its edges are soft. Says how much the subject covers, and its box.",
-            search_aliases=[*host.ALIASES, "preview mask", "compare mask", "bounding box", "checkerboard"],
+            search_aliases=[*schema.ALIASES, "preview mask", "compare mask", "bounding box", "checkerboard"],
             is_output_node=True,
             inputs=[
                 io.Image.Input("image", tooltip="The pictures that the masks belong to, one or many."),
@@ -50,7 +51,7 @@ class BiRefInspect(io.ComfyNode):
                               tooltip="Width of the subject's box, in pixels; 0 where there is no subject."),
                 io.Int.Output("height", display_name="height",
                               tooltip="Height of the subject's box, in pixels; 0 where there is no subject."),
-                host.BoundingBox.Output("box", display_name="box",
+                schema.BoundingBox.Output("box", display_name="box",
                                    tooltip="The same box as ComfyUI's own Crop Image and Draw BBoxes take it. Of a "
                                            "batch: one box around the subject of every picture."),
             ],
@@ -66,7 +67,7 @@ class BiRefInspect(io.ComfyNode):
         shown = set(torch.linspace(0, count - 1, min(frames, count)).round().int().tolist())
         clean_image, clean_mask = convert.Cleaner("the image"), convert.Cleaner("the mask")
         comparison, boxes, total = [], [], 0.0
-        for i in host.each(range(count)):
+        for i in progress.each(range(count)):
             single = masks.resize(clean_mask(convert.frame(mask, i)), picture)
             total += single.cpu().double().mean().item()  # MPS has no float64
             boxes.append(inspection.bounds(single[0]))
@@ -76,8 +77,8 @@ class BiRefInspect(io.ComfyNode):
         coverage = total / max(count, 1)
         box = inspection.around(boxes)
         text = "; ".join(filter(None, [resized_text(tuple(mask.shape[1:]), picture), words(coverage, box, count)]))
-        host.say(text)
-        comparison = torch.cat(comparison) if comparison else host.empty_result(0, *picture, 3)
+        messages.say(text)
+        comparison = torch.cat(comparison) if comparison else memory.empty_result(0, *picture, 3)
         preview = ui.PreviewImage(comparison, cls=cls).as_dict() if len(comparison) else {}
         x, y, width, height = (box.left, box.top, box.right - box.left, box.bottom - box.top) if box else (0,) * 4
         return io.NodeOutput(comparison, coverage, x, y, width, height,

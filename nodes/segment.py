@@ -5,8 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import io
 from torch import Tensor
 
-from . import convert, host, values
-from .model import matte_batch
+from .host import convert, memory, messages, schema, values
+from .host.model import matte_batch
 
 PRESENT = 0.5  # alpha that some pixel of a frame must reach for its subject to count as found
 
@@ -14,16 +14,16 @@ PRESENT = 0.5  # alpha that some pixel of a frame must reach for its subject to 
 class BiRefSegment(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return host.make(
+        return schema.make(
             io.Schema,
             node_id="BiRefSegment",
             display_name="Segment (BiRefNet)",
-            category=host.CATEGORY,
+            category=schema.CATEGORY,
             description="Finds the subject of each picture: its mask with soft edges, the picture cut out, and how "
                         "much of it the subject covers. Takes batches of any length.",
-            search_aliases=[*host.ALIASES, "remove background", "transparent background"],
+            search_aliases=[*schema.ALIASES, "remove background", "transparent background"],
             inputs=[
-                host.BackgroundRemoval.Input(
+                schema.BackgroundRemoval.Input(
                     "model", tooltip="A network from Load BiRefNet, or from ComfyUI's Load Background Removal Model."),
                 io.Image.Input(
                     "image", tooltip="The pictures, of any size, one or many; grey, RGB or RGBA. What is already "
@@ -58,7 +58,7 @@ class BiRefSegment(io.ComfyNode):
     def execute(cls, model, image, size: int, frames_per_pass: int) -> io.NodeOutput:
         images = convert.frames(image)
         shape = images.shape[:3]
-        mask, cutout = host.empty_result(*shape), host.empty_result(*shape, 4)
+        mask, cutout = memory.empty_result(*shape), memory.empty_result(*shape, 4)
         sums, empty = [], []
 
         def keep(start: int, stop: int, pictures: Tensor, alpha: Tensor) -> None:
@@ -72,7 +72,7 @@ class BiRefSegment(io.ComfyNode):
         matte_batch(model, images, keep, size=size, per_pass=frames_per_pass)
         coverage = sum(sums) / max(mask.numel(), 1)
         text = nothing_found(empty, len(images))
-        return io.NodeOutput(mask, cutout, coverage, ui=host.remark(text, f"the subject covers {coverage:.1%}"))
+        return io.NodeOutput(mask, cutout, coverage, ui=messages.remark(text, f"the subject covers {coverage:.1%}"))
 
 
 def nothing_found(empty: list[int], total: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..birefnet import masks
-from . import convert, host, values
+from .host import convert, memory, messages, progress, schema, values
 
 PIXELS, PER_CENT = "pixels", "per cent"
 
@@ -13,11 +13,11 @@ PIXELS, PER_CENT = "pixels", "per cent"
 class BiRefTrimap(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return host.make(
+        return schema.make(
             io.Schema,
             node_id="BiRefTrimap",
             display_name="Trimap (BiRefNet)",
-            category=host.CATEGORY,
+            category=schema.CATEGORY,
             description="Divides a mask into sure subject (1), sure background (0) and an unknown band around its edge "
                         "(0.5), as matting nodes want it, with exact widths.",
             search_aliases=["trimap", "unknown region", "edge band", "matting", "vitmatte"],
@@ -57,10 +57,10 @@ class BiRefTrimap(io.ComfyNode):
         mask = convert.masks(mask)
         scale = max(mask.shape[1:]) / 100 if unit == PER_CENT else 1
         inward, outward = inward * scale, outward * scale
-        host.say(f"unknown: {inward:.4g} pixels inward, {outward:.4g} outward")
-        trimap, unknown = host.empty_result(*mask.shape), host.empty_result(*mask.shape)
+        messages.say(f"unknown: {inward:.4g} pixels inward, {outward:.4g} outward")
+        trimap, unknown = memory.empty_result(*mask.shape), memory.empty_result(*mask.shape)
         clean = convert.Cleaner("the mask")
-        for i in host.each(range(len(mask))):
+        for i in progress.each(range(len(mask))):
             trimap[i:i + 1] = masks.trimap(clean(convert.frame(mask, i)), inward, outward, sure_background,
                                            sure_subject)
             unknown[i] = trimap[i] == masks.UNKNOWN

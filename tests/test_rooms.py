@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("birefnet", "nodes", "weights")
 HOST = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "execution", "server", "node_helpers"}
-COMMAND_LINE = ("birefnet/__main__.py", "birefnet/commands/")
+COMMAND_LINE = ("birefnet/__main__.py", "birefnet/cli/")
 SOURCES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))] + [ROOT / "__init__.py"]
 
 
@@ -85,7 +85,7 @@ def test_the_hub_is_used_in_one_place_and_only_when_fetching(path):
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if not name(path).startswith(COMMAND_LINE)], ids=name)
 def test_the_command_line_is_not_imported_from_elsewhere(path):
-    assert not re.search(r"^\s*from \.+(birefnet)?\.?(commands|__main__)\b|import commands\b",
+    assert not re.search(r"^\s*from \.+(birefnet)?\.?(cli|__main__)\b|import cli\b",
                          path.read_text(encoding="utf-8"), re.MULTILINE)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from .adapters import find_adapter, local_adapters, new_checkpoint, new_file
 from .catalog import CATALOG, NANO, Entry, entry, match, non_commercial, settings
 from .fetch import FetchError, fetch, is_whole
 from .find import ADAPTERS, FOLDERS, NotFound, find, folders, local
 from .names import fault, quoted
-from .tuned import find_adapter, local_adapters, new_checkpoint, new_file
 
 __all__ = [
     "ADAPTERS",

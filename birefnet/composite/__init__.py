@@ -4,10 +4,10 @@
 there; `blend` takes it from its picture and lays it over; `colour` and `resample` are their tools.
 """
 
+from ..imaging.colour import opaque_colour, parse
 from .background import BACKGROUNDS, Background
 from .blend import Look, compose, layer
 from .canvas import FITS, POSITIONS, Placement, fitted, placed
-from .colour import opaque_colour, parse
 from .shadow import SHADOWS
 
 __all__ = ["BACKGROUNDS", "Background", "FITS", "Look", "POSITIONS", "Placement", "SHADOWS", "compose", "fitted", "layer",

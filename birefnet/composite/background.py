@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..inference import resample
+from ..imaging.colour import to_linear, to_srgb
+from ..imaging.resample import Size, blur, planar, reduced
+from ..imaging.resize import resample
 from .canvas import fitted
-from .colour import to_linear, to_srgb
-from .resample import Size, blur, planar, reduced
 
 BACKGROUNDS = ("colour", "image", "blurred image", "blurred original", "transparent")
 UNSURE = 0.01  # share of free pixels around at which a wider blur counts as much

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..imaging.colour import to_linear, to_srgb
+from ..imaging.resample import Size, coverage, part, planar
 from ..masks import resize
 from .canvas import Placement
-from .colour import to_linear, to_srgb
 from .light import wrapped
-from .resample import Size, coverage, part, planar
 from .shadow import shadow
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .resample import Box, Size, coverage, part
+from ..imaging.resample import Box, Size, coverage, part
 
 FITS = ("fill", "fit", "stretch", "tile")
 POSITIONS = ("in place", "top left", "centre", "bottom")

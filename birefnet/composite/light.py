@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .resample import blur
+from ..imaging.resample import blur
 
 
 def wrapped(colour: Tensor, alpha: Tensor, background: Tensor, strength: float, width: float) -> Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..inspection import bounds
-from .resample import blur, part
+from ..imaging.boxes import bounds
+from ..imaging.resample import blur, part
 
 SHADOWS = ("none", "contact", "drop")
 PRESENT = 0.5  # alpha of a pixel that stands on the ground

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from ..pictures import PictureError, opened
-from ..refusal import one_line
-from ..whole import part_of
-from .pairs import Pair
-from .read import read_grey
+from ..data.pairs import Pair
+from ..data.read import read_grey
+from ..files.atomic import write_whole
+from ..files.errors import one_line
+from ..imaging.pictures import PictureError, opened
 from .run import fitted
 from .scores import MEASURES, Score
 
@@ -98,8 +98,3 @@ def grey(values: np.ndarray) -> Image.Image:
     return Image.fromarray((values * 255).round().astype(np.uint8))
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """The file appears complete or not at all."""
-    with part_of(path) as part:
-        part.path.write_bytes(content)
-        part.keep()

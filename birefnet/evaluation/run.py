@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..whole import part_of
-from .pairs import Pair
-from .read import read_grey
+from ..data.pairs import Pair
+from ..data.read import read_grey
+from ..files.atomic import part_of
 from .saliency import LEVELS
 from .scores import MEASURES, Score, score
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import torch
 
-BLOCK = 128  # columns of a banded matrix
 TILE = 512  # a float32 tile of this side is 1 MB: it stays in a core's cache, and a frame is many tiles
 
 
@@ -57,20 +56,3 @@ def _window(start: int, stop: int, reach: int, length: int, device: torch.device
     return torch.arange(start - reach, stop + reach, device=device).clamp(0, length - 1)
 
 
-def convolve(image: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    """Convolve [...,H,W] with the outer product of a symmetric kernel [2r+1] with itself, without padding:
-    [...,H-2r,W-2r]."""
-    return _convolve_rows(_convolve_rows(image, kernel).mT, kernel).mT
-
-
-def _convolve_rows(image: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    # A product with a banded matrix: several times faster than a one-channel convolution on the CPU, and on the
-    # GPU in full float32, which convolutions there by default are not.
-    length = image.shape[-1] - kernel.numel() + 1
-    block = min(BLOCK, length)
-    band = torch.stack([torch.nn.functional.pad(kernel, (i, block - 1 - i)) for i in range(block)], dim=1)
-    result = image.new_empty(*image.shape[:-1], length)
-    for start in range(0, length, block):
-        start = min(start, length - block)
-        result[..., start : start + block] = image[..., start : start + len(band)] @ band
-    return result

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..imaging.boxes import PRESENT
 from .common import in_full_precision
 from .components import Runs, find_runs, sums
-from .regions import PRESENT, only, per_frame
+from .regions import only, per_frame
 
 
 @in_full_precision

@@ -13,10 +13,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from ..imaging.boxes import PRESENT
 from .common import in_full_precision
 from .components import Runs, find_runs, paint, sums
 
-PRESENT = 0.1  # alpha from which a pixel belongs to a region
 VISIBLE = 0.5 / 255  # alpha below this rounds to nothing in an 8-bit mask: no fringe is followed through it
 FRINGE = 32  # pixels; farther from a speck or a hole, faint alpha is haze of its own and stays
 

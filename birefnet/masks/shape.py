@@ -7,7 +7,8 @@ import math
 import torch
 import torch.nn.functional as F
 
-from .common import convolve, in_full_precision, over_tiles
+from ..imaging.resize import convolve
+from .common import in_full_precision, over_tiles
 
 
 @in_full_precision

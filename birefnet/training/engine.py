@@ -18,13 +18,12 @@ from dataclasses import dataclass, field
 import torch
 from tqdm import tqdm
 
-from .. import checkpoint
-from ..evaluation.pairs import Pair
-from ..evaluation.report import write_whole
-from ..network import BiRefNet
-from ..precision import DTYPES
-from .data.batches import Source
-from .data.echo import echoed
+from ..checkpoint import load as checkpoint
+from ..data.batches import Source, batches, in_unit
+from ..data.pairs import Pair
+from ..device.dtypes import DTYPES
+from ..files.atomic import write_whole
+from ..network.birefnet import BiRefNet
 from .events import Events
 from .learner import Learner
 from .page import write_page
@@ -77,7 +76,7 @@ def train(run: RunFolder, plan: Plan, model: BiRefNet, source: Source, processes
         log.measure()
     with interrupts() as interrupted, tqdm(total=plan.steps, initial=learner.step, unit="step", disable=None
                                            if processes.first else True) as bar:
-        for images, alphas in echoed(source, plan, learner.step, workers, processes.device, processes.rank):
+        for images, alphas in map(in_unit, batches(source, learner.step, plan.steps, workers, processes.device)):
             learner.rate, learner.weights = plan.rate_at(learner.step), plan.weights_at(learner.step)
             learner.learn(images, alphas)
             bar.update()

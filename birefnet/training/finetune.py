@@ -9,14 +9,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .. import adapters
-from ..adapters import Adapter
-from ..inference import fitted, network_size, resample
-from ..memory import is_out_of_memory
-from ..network import BiRefNet
-from ..passes import OutOfMemory
-from ..precision import cpu_multiplies_bfloat16
-from .data.check import LABELS
+from ..checkpoint import adapters
+from ..checkpoint.adapters import Adapter
+from ..data.check import LABELS
+from ..device.dtypes import cpu_multiplies_bfloat16
+from ..device.memory import is_out_of_memory
+from ..device.passes import OutOfMemory
+from ..imaging.resize import resample
+from ..matting.predict import fitted
+from ..network.birefnet import BiRefNet
+from ..network.config import network_size
 from .learner import Learner
 from .losses import WEIGHTS
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from ..inference import normalized
-from ..network import BiRefNet, TrainOutputs
+from ..matting.predict import normalized
+from ..network.birefnet import BiRefNet, TrainOutputs
 from .losses import WEIGHTS, loss_parts
 from .optimizers import Optimizer
 
@@ -147,3 +147,11 @@ class Supervised(nn.Module):
 
     def forward(self, images: Tensor) -> TrainOutputs:
         return self.model.forward_train(images)
+
+
+def without_dropout(model: BiRefNet) -> BiRefNet:
+    """The authors' 0.5 blurs what a network this small draws."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model

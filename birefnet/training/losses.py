@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from kornia.filters import get_gaussian_kernel1d, laplacian
 from torch import Tensor
 
-from ..network import TrainOutputs
+from ..network.birefnet import TrainOutputs
 
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5  # pixels
 

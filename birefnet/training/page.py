@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Sequence
 
-from ..evaluation.report import write_whole
+from ..files.atomic import write_whole
 from .run_folder import RunFolder
 
 WIDTH, HEIGHT = 300, 150     # of a curve's drawing, in its own units

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -90,11 +89,10 @@ class Size(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """A part of a run: its share of the steps, the network's size, and other pictures than the run's, or None."""
+    """A part of a run: its share of the steps, and the network's size."""
 
     share: float
     size: Size
-    pictures: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -115,12 +113,6 @@ class Plan:
     dtype: str = "fp32"                            # of autocast
     accumulate: int = 1
     seed: int = 0
-    echo: int = 1                                  # times that each picture is learnt from, about; divides batch
-
-    @property
-    def new(self) -> int:
-        """Pictures per step that were not learnt from before."""
-        return self.batch // self.echo
 
     def phase_at(self, step: int) -> Phase:
         """The phase whose share of the steps holds this one; the last also what rounding left over."""
@@ -155,7 +147,6 @@ class Plan:
     def describe(self) -> dict[str, object]:
         """Every setting as plain text and numbers, in the order of the fields."""
         values = dict(vars(self))
-        values["phases"] = ", ".join(f"{phase.size} for {phase.share:g}" + (f" on {phase.pictures}" if phase.pictures
-                                                                           else "") for phase in self.phases)
+        values["phases"] = ", ".join(f"{phase.size} for {phase.share:g}" for phase in self.phases)
         values["augmentations"] = ", ".join(self.augmentations) or "none"
         return values

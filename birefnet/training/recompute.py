@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from .. import pvt, swin
-from ..blocks import DecoderBlock, PatchBlock
-from ..network import BiRefNet
+from ..network.backbones import pvt, swin
+from ..network.birefnet import BiRefNet
+from ..network.blocks import DecoderBlock, PatchBlock
 
 BLOCKS = (swin.Block, pvt.Block, DecoderBlock, PatchBlock)
 

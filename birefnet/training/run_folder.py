@@ -18,9 +18,8 @@ from pathlib import Path
 
 import torch
 
-from ..evaluation.report import write_whole
-from ..memory import is_out_of_memory
-from ..whole import part_of
+from ..device.memory import is_out_of_memory
+from ..files.atomic import part_of, write_whole
 from .plan import Plan
 
 
@@ -46,6 +45,7 @@ class RunFolder:
         if self.state.exists() and self.settings.exists():
             # a setting that an older version did not have yet is as if at its default
             earlier = Plan(steps=1).describe() | self._settings()
+            earlier.pop("echo", None)  # only the included checkpoint's recipe had it
             changed = [key for key in {**earlier, **settings} if earlier.get(key) != settings.get(key)]
             if changed:
                 told = "; ".join(f"{key} was {earlier.get(key)}, now {settings.get(key)}" for key in changed)

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from .. import pictures
-from ..evaluation.pairs import Pair
-from ..evaluation.read import read_grey
+from ..data.pairs import Pair
+from ..data.read import read_grey, read_mask
+from ..data.sample import levels
 from ..evaluation.scores import MEASURES, score
-from ..inference import matte
-from ..network import BiRefNet
-from .data.read import read_mask
-from .data.sample import levels
+from ..imaging import pictures
+from ..matting.predict import matte
+from ..network.birefnet import BiRefNet
 from .processes import Processes
 
 SHOWN = 6      # pictures whose mattes are kept

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from ..refusal import Refusal
+from ..files.errors import Refusal
 
 
 class VideoError(Refusal):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
-from ..refusal import why_not_read
+from ..files.errors import why_not_read
 from . import sound
 from .colour import Colour
 from .frames import colour_of, orientation, turned, unpack

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import pictures
-from ..whole import part_of
+from ..files.atomic import part_of
+from ..imaging import pictures
 from .frames import pack, tag
 from .library import VideoError, pyav
 from .read import Clip

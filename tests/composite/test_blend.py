@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from birefnet.composite import Look, Placement, compose, layer
-from birefnet.composite.colour import to_srgb
 from birefnet.composite.light import wrapped
 from birefnet.composite.shadow import shadow
+from birefnet.imaging.colour import to_srgb
 
 HERE = Placement(0, 0, 1)
 

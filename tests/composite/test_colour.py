@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from birefnet.composite import opaque_colour, parse
-from birefnet.composite.colour import to_linear, to_srgb
+from birefnet.imaging.colour import to_linear, to_srgb
 
 
 @pytest.mark.parametrize("text, expected", [

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from birefnet.composite.resample import blur, coverage, part
+from birefnet.imaging.resample import blur, coverage, part
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from birefnet.evaluation.read import read_grey, read_matte
-from birefnet.pictures import PictureError
+from birefnet.data.read import read_grey, read_matte
+from birefnet.imaging.pictures import PictureError
 
 LEVELS = np.arange(12, dtype=np.uint8).reshape(3, 4) * 23
 GREY = Image.fromarray(LEVELS)

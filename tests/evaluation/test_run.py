@@ -21,8 +21,8 @@ from PIL import Image
 import birefnet
 import weights
 from birefnet.__main__ import main
-from birefnet.evaluation.pairs import DataError, find_pairs
-from birefnet.evaluation.read import read_grey
+from birefnet.data.pairs import DataError, find_pairs
+from birefnet.data.read import read_grey
 from birefnet.evaluation.scores import Means, score
 
 ROOT = Path(__file__).parents[2]
@@ -188,7 +188,7 @@ def test_only_pictures_whose_files_have_changed_are_scored_anew(data, tmp_path, 
     (tmp_path / "pred/1.png").unlink()
     write(data / "trimap/3.png", np.full(blob(3)[1].shape, 128, np.uint8))
     report, scores, read = tmp_path / "scores.json", [], []
-    monkeypatch.setattr("birefnet.evaluation.read.read_matte", lambda path: read.append(path.stem) or read_grey(path))
+    monkeypatch.setattr("birefnet.data.read.read_matte", lambda path: read.append(path.stem) or read_grey(path))
     for _ in range(2):
         assert evaluate(data, "--pred", tmp_path / "pred", "--json", report) == 1
         scores.append(json.loads(report.read_text())["each"])

@@ -20,10 +20,10 @@ def prepare() -> None:
     import torch
 
     import birefnet.__main__  # noqa: F401
-    import birefnet.checkpoint  # noqa: F401
-    import birefnet.commands._running  # noqa: F401
-    import birefnet.commands.cut.work  # noqa: F401
-    import birefnet.commands.video.work  # noqa: F401
+    import birefnet.checkpoint.load  # noqa: F401
+    import birefnet.cli.cut.work  # noqa: F401
+    import birefnet.cli.runner  # noqa: F401
+    import birefnet.cli.video.work  # noqa: F401
     import birefnet.evaluation.report  # noqa: F401
     import birefnet.training.losses  # noqa: F401
     import birefnet.video.write  # noqa: F401

@@ -16,8 +16,9 @@ from disk import longest_file, names, small_disk
 from PIL import Image
 
 import birefnet
-from birefnet import pictures, video
+from birefnet import video
 from birefnet.__main__ import main
+from birefnet.imaging import pictures
 from birefnet.training.run_folder import RunFolder
 
 PICTURE = torch.rand(1, 90, 120, 4, generator=torch.Generator().manual_seed(0))

@@ -17,7 +17,7 @@ from PIL import Image
 from starving import Starved, steps
 
 import birefnet
-from birefnet import memory
+from birefnet.network import cost as memory
 
 ROOT = Path(__file__).resolve().parents[2]
 TRIES = int(os.environ.get("TRIES", 20))

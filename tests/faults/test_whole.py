@@ -1,4 +1,4 @@
-"""`birefnet.whole`: what a killed process leaves is taken away by the next, and nobody's work is taken from him."""
+"""`birefnet.files.atomic`: what a killed process leaves is taken away by the next, and nobody's work is taken from him."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from disk import names
 
-from birefnet import whole
-from birefnet.whole import part_of
+from birefnet.files import atomic as whole
+from birefnet.files.atomic import part_of
 
 ROOT = Path(__file__).resolve().parents[2]
 DIES = """

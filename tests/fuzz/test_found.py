@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 
 import birefnet
 import weights
-from birefnet import CheckpointError, Config, pictures, video
-from birefnet.composite import colour
+from birefnet import CheckpointError, Config, video
 from birefnet.evaluation.run import read_grey, read_journal
+from birefnet.imaging import colour, pictures
 from weights import catalog
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from tiny_build import TINY, random_state
 
 import birefnet
-from birefnet import Adapter, CheckpointError, Config, adapters
+from birefnet import Adapter, CheckpointError, Config
+from birefnet.checkpoint import adapters
 
 SWIN = Config(family="swin_v1", widths=(12, 24, 48, 96), depths=(1, 2, 1, 1), heads=(1, 2, 4, 8), window=5,
               mlp_ratios=(3, 3, 3, 3), inner=8, branch=8, patch_inner=8, gate=4, size=(64, 64))

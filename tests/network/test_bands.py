@@ -9,8 +9,8 @@ from torch.utils._pytree import tree_leaves
 
 import birefnet
 from birefnet import Config
-from birefnet.blocks import resize
-from birefnet.fused.bands import resize_rows, resize_twice
+from birefnet.network.blocks import resize
+from birefnet.network.fused.bands import resize_rows, resize_twice
 
 SWIN = Config(family="swin_v1", widths=(16, 32, 64, 128), depths=(2, 2, 2, 2), heads=(1, 2, 4, 8), window=5,
               inner=16, branch=16, patch_inner=8, gate=4)
@@ -78,7 +78,7 @@ def test_temporaries_follow_the_budget_and_not_the_picture():
     with torch.device("meta"):
         plain = birefnet.BiRefNet(Config(family="swin_v1", widths=(96, 192, 384, 768), depths=(2, 2, 6, 2),
                                          heads=(3, 6, 12, 24)))
-    model = birefnet.fused.fuse(plain.eval())
+    model = birefnet.network.fused.fuse(plain.eval())
     position = 4 * (2048 // 4)**2  # bytes of a channel at stride 4
     alive = position * (2.6 * 96 + 3 * 64 + 2 * 48)
     narrow, wide = peak(model, 2048, 32 << 20), peak(model, 2048, 1 << 40)

@@ -19,7 +19,7 @@ from tiny_build import TINY, random_state
 
 import birefnet
 from birefnet import CheckpointError, Config
-from birefnet.config import IMAGENET_MEAN, IMAGENET_STD
+from birefnet.network.config import IMAGENET_MEAN, IMAGENET_STD
 
 BUILDS = {
     "pvt": TINY,
@@ -135,7 +135,7 @@ def test_saving_is_whole_or_not_at_all(tmp_path, tiny, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(birefnet.tensorfile, "save_file", full)
+    monkeypatch.setattr(birefnet.checkpoint.tensorfile, "save_file", full)
     with pytest.raises(OSError, match="No space"):
         birefnet.save(tiny, path)
     assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"] and path.read_bytes() == before

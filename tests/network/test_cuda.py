@@ -8,9 +8,11 @@ import torch
 from tiny_build import random_state
 
 import birefnet
-from birefnet import Config, deform, deform_triton
-from birefnet.graphs import Graphs
-from birefnet.transfer import BUFFER_BYTES, Transfer
+from birefnet import Config
+from birefnet.device.cuda_graphs import Graphs
+from birefnet.device.transfer import BUFFER_BYTES, Transfer
+from birefnet.network.deform import plain as deform
+from birefnet.network.deform import triton as deform_triton
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 GPU = torch.device("cuda", 0)
@@ -69,7 +71,7 @@ def test_both_forms_give_the_processors_numbers(swin_state, form):
 
 @pytest.mark.parametrize("dtype", HALVES)
 def test_alpha_in_half_precision(dtype):
-    from birefnet import pictures
+    from birefnet.imaging import pictures
 
     photo = pictures.read(PHOTO)
     exact = birefnet.matte(birefnet.load(NANO), photo)

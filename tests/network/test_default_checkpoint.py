@@ -7,7 +7,7 @@ import torch
 
 import birefnet
 import weights
-from birefnet import pictures
+from birefnet.imaging import pictures
 
 # Of the alphas' absolute differences, the 99.9th percentile: .0213 was seen in bfloat16 on a processor without such
 # instructions (coffee.jpg). A new checkpoint is made to stay below .015.

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torchvision
 
-from birefnet import deform
-from birefnet.deform import deform_conv2d
+from birefnet.network.deform import deform_conv2d
+from birefnet.network.deform import plain as deform
 
 
 def problem(kernel: int, spread: float = 3.0, channels: int = 6, size: tuple[int, int] = (11, 17)):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from birefnet import deform_triton
+from birefnet.network.deform import triton as deform_triton
 
 ROOT = Path(__file__).parents[2]
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="no Triton here")

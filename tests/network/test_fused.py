@@ -6,8 +6,8 @@ from tiny_build import TINY, random_state
 
 import birefnet
 from birefnet import Config
-from birefnet.blocks import PatchBlock
-from birefnet.fused.head import ImageHead
+from birefnet.network.blocks import PatchBlock
+from birefnet.network.fused.head import ImageHead
 
 BUILDS = [TINY, *(Config(**{**TINY.__dict__, **change}) for change in (
     {"residual": True, "batch_norm": False}, {"attention": "plain", "kernels": ()}, {"attention": "none"},

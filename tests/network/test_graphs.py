@@ -9,7 +9,7 @@ from torch import nn
 
 import birefnet
 from birefnet import Config
-from birefnet.graphs import Graphs, Recording, held_by, tables_of
+from birefnet.device.cuda_graphs import Graphs, Recording, held_by, tables_of
 
 
 def recording(model: nn.Module) -> Recording:

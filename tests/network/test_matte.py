@@ -7,7 +7,7 @@ from PIL import Image
 from tiny_build import TINY
 
 from birefnet import Config, matte, network_size
-from birefnet.inference import over_grey, resample
+from birefnet.imaging.resize import over_grey, resample
 
 
 def picture(height: int, width: int, channels: int = 3, batch: int = 1) -> torch.Tensor:

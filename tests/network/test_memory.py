@@ -12,7 +12,7 @@ from tiny_build import TINY, random_state
 
 import birefnet
 from birefnet import Config, activation_bytes, plan
-from birefnet.memory import LEAST_BUDGET, WORK_SPACE, Plan
+from birefnet.network.cost import LEAST_BUDGET, WORK_SPACE, Plan
 
 SCRIPT = """
 import sys, threading, time

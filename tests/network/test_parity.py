@@ -5,7 +5,7 @@ import torch
 from golden_cases import CASES, Case
 
 import birefnet
-from birefnet.network import image_patches
+from birefnet.network.birefnet import image_patches
 
 TOLERANCE = 5e-6
 HALVES = [case for case in CASES if case.name in ("swin_v1_t_1x256x256_s0", "pvt_v2_b0_1x256x320_s0")]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import birefnet
-from birefnet import precision
+from birefnet.device import dtypes as precision
 
 NEW = {"_is_avx512_bf16_supported": False, "_is_amx_tile_supported": False}
 

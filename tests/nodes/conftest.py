@@ -25,4 +25,4 @@ def pack() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def convert(pack) -> ModuleType:
-    return importlib.import_module(f"{NAME}.nodes.convert")
+    return importlib.import_module(f"{NAME}.nodes.host.convert")

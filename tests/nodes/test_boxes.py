@@ -13,7 +13,7 @@ BOXES = {"A": (2, 1, 23, 11), "B": (2, 50, 23, 60), "C": (2, 90, 23, 101)}
 
 @pytest.fixture(scope="module")
 def boxes(pack):
-    return importlib.import_module(f"{pack.__name__}.nodes.boxes")
+    return importlib.import_module(f"{pack.__name__}.nodes.host.boxes")
 
 
 @pytest.mark.parametrize("given, frames, expected", [

@@ -106,9 +106,9 @@ def engines(args: argparse.Namespace, scratch: Path) -> None:
 def inputs(args: argparse.Namespace, scratch: Path) -> None:
     import torch
 
-    from birefnet.commands._running import find_checkpoint, read_config
-    from birefnet.commands.cut import steps
-    from birefnet.commands.cut.manifest import Job
+    from birefnet.cli.cut import steps
+    from birefnet.cli.cut.manifest import Job
+    from birefnet.cli.runner import find_checkpoint, read_config
 
     torch.set_num_threads(1)
     make(scratch / "in", args.count, (args.width, args.width * 3 // 4))

@@ -18,8 +18,8 @@ import psutil
 import pyarrow
 import pyarrow.parquet
 
-from birefnet.commands.cut.cluster import in_rounds
-from birefnet.commands.cut.manifest import Job
+from birefnet.cli.cut.cluster import in_rounds
+from birefnet.cli.cut.manifest import Job
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import birefnet
-from birefnet.training.nano.cache import pack
+from tools.nano.cache import pack
 
 
 @pytest.fixture(scope="session")

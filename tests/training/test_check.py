@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from birefnet.evaluation.pairs import DataError
-from birefnet.training.data.check import Checked, check, inverted, unusable
-from birefnet.training.data.read import read_mask
+from birefnet.data.check import Checked, check, inverted, unusable
+from birefnet.data.pairs import DataError
+from birefnet.data.read import read_mask
 
 SUBJECT = np.zeros((40, 60), np.uint8)
 SUBJECT[10:30, 20:40] = 255
@@ -160,7 +160,7 @@ def test_a_second_check_reads_only_what_has_changed(data, tmp_path, monkeypatch)
     put(data, "bad", Image.new("L", (60, 40), 255))
     first = found(data, known)
     assert len(json.loads(known.read_text())) == 2
-    monkeypatch.setattr("birefnet.training.data.check._judged", lambda pair: pytest.fail(f"{pair.name} is read again"))
+    monkeypatch.setattr("birefnet.data.check._judged", lambda pair: pytest.fail(f"{pair.name} is read again"))
     assert found(data, known) == first
     with pytest.raises(pytest.fail.Exception, match="good is read again"):
         put(data, "good", Image.fromarray(SUBJECT), Image.new("RGB", (60, 40)))

@@ -10,20 +10,20 @@ import pytest
 import torch
 from PIL import Image
 
-from birefnet.evaluation.pairs import Pair, find_pairs
-from birefnet.inference import fitted
-from birefnet.pictures import read
-from birefnet.training.data import augment
-from birefnet.training.data.echo import echoed
-from birefnet.training.data.folder import Folder
-from birefnet.training.data.sample import sample
+from birefnet.data import augment
+from birefnet.data.batches import batches, in_unit
+from birefnet.data.pairs import Pair, find_pairs
+from birefnet.data.sample import sample
+from birefnet.imaging.pictures import read
+from birefnet.matting.predict import fitted
+from birefnet.training.folder import Folder
 from birefnet.training.plan import AUGMENTATIONS, Phase, Plan, Size
 
 PLAN = Plan(steps=6, batch=4, phases=(Phase(1.0, Size.fixed(64, 96)),), augmentations=AUGMENTATIONS, seed=3)
 
 
 def learnt(folder: Path, plan: Plan = PLAN, workers: int = 0, start: int = 0, **options) -> list:
-    return list(echoed(Folder(find_pairs(folder), plan, **options), plan, start, workers, torch.device("cpu")))
+    return [in_unit(item) for item in batches(Folder(find_pairs(folder), plan, **options), start, plan.steps, workers)]
 
 
 def same(one: list, other: list) -> bool:

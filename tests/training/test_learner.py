@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from birefnet.network import BiRefNet
+from birefnet.network.birefnet import BiRefNet
 from birefnet.training.learner import CLIP, Learner
 from birefnet.training.plan import OPTIMIZERS
 

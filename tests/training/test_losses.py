@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from birefnet.network import TrainOutputs
+from birefnet.network.birefnet import TrainOutputs
 from birefnet.training import losses
 
 

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from birefnet.training.composites import PLAN as NANO_PLAN
 from birefnet.training.losses import WEIGHTS
 from birefnet.training.plan import TASKS, Phase, Plan, Size, usual_rate
+from tools.nano.recipe import PLAN as NANO_PLAN
 
 
 def test_every_task_has_its_losses_and_the_authors_rate():

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 import birefnet
-from birefnet.evaluation.pairs import find_pairs
-from birefnet.pictures import PictureError
+from birefnet.data.pairs import find_pairs
+from birefnet.imaging.pictures import PictureError
 from birefnet.training.processes import Processes
 from birefnet.training.validate import validate
 

@@ -19,7 +19,7 @@ def refusals() -> tuple[type[BaseException], ...]:
 
 def start(folder: Path):
     import birefnet
-    import birefnet.checkpoint  # noqa: F401  all of it before memory is limited
+    import birefnet.checkpoint.load  # noqa: F401  all of it before memory is limited
 
     path = folder / "a.safetensors"
     birefnet.load(tiny(birefnet, "pvt"))  # warm: kernels, imports
@@ -259,7 +259,7 @@ KINDS = (
         start_bytes,
         refusals,
         seeds="safetensors",
-        instrument=("birefnet.tensorfile", "birefnet.detect", "birefnet.checkpoint"),
+        instrument=("birefnet.checkpoint.tensorfile", "birefnet.checkpoint.detect", "birefnet.checkpoint.load"),
     ),
     Kind(
         "headers", "safetensors headers: bombs, overlaps, absurd numbers, nesting", 8, start_headers, refusals, headers

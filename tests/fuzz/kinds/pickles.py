@@ -232,7 +232,7 @@ KINDS = (
         start_bytes,
         refusals,
         seeds="pickles",
-        instrument=("birefnet.tensorfile",),
+        instrument=("birefnet.checkpoint.tensorfile",),
     ),
     Kind(
         "pickled objects",

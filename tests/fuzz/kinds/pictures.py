@@ -11,14 +11,14 @@ from .kind import Bytes, Kind
 
 
 def refusals() -> tuple[type[BaseException], ...]:
-    from birefnet.pictures import PictureError
+    from birefnet.imaging.pictures import PictureError
 
     return (PictureError,)
 
 
 def start(folder: Path):
-    from birefnet import pictures
     from birefnet.evaluation.run import read_grey
+    from birefnet.imaging import pictures
 
     path = folder / "a.png"
     pictures.read(Path(__file__).parents[2] / "data" / "astronaut_mask.png")  # warm: Pillow's plugins
@@ -184,7 +184,7 @@ KINDS = (
         start,
         refusals,
         seeds="pictures",
-        instrument=("birefnet.pictures", "PIL.Image", "PIL.TiffImagePlugin", "PIL.PngImagePlugin"),
+        instrument=("birefnet.imaging.pictures", "PIL.Image", "PIL.TiffImagePlugin", "PIL.PngImagePlugin"),
     ),
     Kind(
         "drawn pictures",

@@ -31,7 +31,7 @@ def colours():
 
 
 def start_colours(folder: Path):
-    from birefnet.composite import colour
+    from birefnet.imaging import colour
 
     def parse(text: str) -> None:
         values = colour.parse(text)
@@ -75,8 +75,8 @@ def start_sockets(folder: Path):
     spec = importlib.util.spec_from_file_location("pack", root / "__init__.py", submodule_search_locations=[str(root)])
     sys.modules["pack"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules["pack"])
-    boxes = importlib.import_module("pack.nodes.boxes")
-    convert = importlib.import_module("pack.nodes.convert")
+    boxes = importlib.import_module("pack.nodes.host.boxes")
+    convert = importlib.import_module("pack.nodes.host.convert")
 
     def run(case: tuple) -> None:
         socket, given = case

@@ -82,7 +82,7 @@ class Cases:
             ValueError,
             self.of("weights").NotFound,
             self.of("weights").FetchError,
-            self.of("birefnet.passes").OutOfMemory,
+            self.of("birefnet.device.passes").OutOfMemory,
         )
 
     def of(self, module):

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import birefnet
-from birefnet.adapters import LowRankLinear
-from birefnet.passes import OutOfMemory
+from birefnet.checkpoint.adapters import LowRankLinear
+from birefnet.device.passes import OutOfMemory
 from birefnet.training import finetune as lessons
 from birefnet.training.curve import curve
 from birefnet.training.finetune import finetune

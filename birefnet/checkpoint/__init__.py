@@ -1,0 +1,1 @@
+"""From a file of tensors to a network, and back."""

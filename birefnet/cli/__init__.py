@@ -1,0 +1,1 @@
+"""The command line: `python -m birefnet COMMAND`, one module or package for each command."""

@@ -1,0 +1,54 @@
+"""`python -m birefnet cut`: the words of the command.
+
+`sources` are what the arguments mean, `plan` decides what becomes what and `manifest` writes it down; `steps` are one
+picture's way, which `plain` and `cluster` take it; `work` is the run as a whole, `places` is where files are.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from ..options import CommandError, add_network_options
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "cut",
+        help="cut the subject out of pictures",
+        description="Cuts the subject out of pictures: a cut-out with alpha, its mask, or a new background. "
+                    "A run into a folder that was stopped goes on with the same command.",
+    )
+    parser.add_argument("inputs", nargs="*", metavar="IN",
+                        help="picture files, folders of them, or quoted globs; or URLs of these (s3://bucket/photos)")
+    parser.add_argument("--list", action="append", default=[], metavar="FILE",
+                        help="a text file with a picture's path or URL on each line, or a .parquet file with a column "
+                             "`path`")
+    parser.add_argument(
+        "-o", "--out", required=True, metavar="OUT",
+        help="a .png, .webp or .tif for one picture; a folder, or its URL, for several: each result is <stem>.png "
+             "there",
+    )
+    add_network_options(parser)
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--mask", action="store_true", help="write the alpha as 8-bit grey, white = subject")
+    kind.add_argument("--background", metavar="COLOUR|FILE", help="lay the subject over a colour or a picture")
+    parser.add_argument("--clean-edges", action="store_true",
+                        help="take the old background's colours out of hair and other soft edges")
+    parser.add_argument("--force", action="store_true", help="overwrite results that exist")
+    parser.add_argument("--engine", choices=("plain", "ray"), default="plain",
+                        help="plain: in this process; ray: on all cores and GPUs of a machine or a cluster, by Ray "
+                             "Data (default: %(default)s)")
+    parser.add_argument("--address", metavar="HOST:PORT|auto",
+                        help="the Ray cluster to work on, auto for the one around (default: a new one of this machine)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Cuts all inputs; 0 where every one was written, else 1."""
+    if not args.inputs and not args.list:
+        raise CommandError("nothing to cut: name pictures, folders or globs, or give --list FILE")
+    if args.address is not None and args.engine != "ray":
+        raise CommandError("--address names a Ray cluster: add --engine ray")
+    from .work import cut
+
+    return cut(args)

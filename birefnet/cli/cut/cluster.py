@@ -1,0 +1,203 @@
+"""The engine for a machine's every core and GPU, or a cluster's: the steps as stages of Ray Data.
+
+Reading and finishing are tasks on free cores, matting is done by actors that hold the network, one on each GPU or,
+where there is none, on every few cores. A batch is one block on its whole way, cut once from the jobs, so that the same
+pictures go through the network together as on the plain engine. Ray holds back each stage when the next is behind, and
+does again elsewhere what a dead process or machine had in its hands.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..options import CommandError, Stacked, needing
+from ..runner import described, find_checkpoint, open_model, read_config, say, say_licence
+from . import places, steps
+from .manifest import Job
+from .steps import Look, Outcome, Picture
+
+RETRIES = 3  # of what died with its process; Ray Data's own number is endless, and so would be a run with a bad picture
+CORES = 4  # of an actor without a GPU: passes gain little from more, and memory holds the network once for each
+
+
+class Cluster:
+    """A checkpoint with its adapters on a Ray cluster: the one at `address` ("auto": that around this process), else
+    this machine.
+
+    Raises `CommandError` where a package, the cluster or the checkpoint cannot be had.
+    """
+
+    def __init__(self, model: str, dtype: str, adapters: Sequence[Stacked], address: str | None) -> None:
+        path = find_checkpoint(model)
+        self.config = read_config(path)
+        # A file's path is the same on all machines, a catalog's name is found by each.
+        self.model, self.dtype = str(path.resolve()) if Path(model).exists() else model, dtype
+        self.adapters = [Stacked(file.resolve(), strength) for file, strength in adapters]
+        self.ray, self.ours = _connect(address)
+        nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        cores, gpus = (int(sum(node.get(kind, 0) for node in nodes)) for kind in ("CPU", "GPU"))
+        if gpus:
+            self.actors, self.threads, self.reserved = gpus, 1, {"num_gpus": 1, "num_cpus": 1}
+        else:
+            counts = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1]
+            self.threads = min([CORES, *counts])
+            self.actors = sum(count // self.threads for count in counts)
+            # One core in each few stays free for reading and finishing, which need far less than the network.
+            self.reserved = {"num_cpus": max(1, self.threads - 1)}
+        self.threads = min(self.threads, int(os.environ.get("OMP_NUM_THREADS", self.threads)))
+        self.readers = max(1, cores - self.actors * self.reserved["num_cpus"])
+        where = f"{gpus} GPUs" if gpus else f"{self.actors} x {self.threads} cores"
+        say(f"{described(path, adapters)} on {where}, reading and writing on {self.readers} more, machines: {len(nodes)}; "
+            f"{self.config.describe()}")
+        say_licence(path)
+
+    def run(self, jobs: Sequence[Job], look: Look) -> Iterator[Outcome]:
+        """Outcomes in the order in which they come, see `in_rounds`."""
+        try:
+            yield from in_rounds(jobs, look.batch(), lambda left, batch: self._round(jobs, left, look, batch))
+        finally:
+            if self.ours:
+                self.ray.shutdown()
+
+    def _round(self, jobs: Sequence[Job], chosen: list[int], look: Look, batch: int) -> Iterator[tuple[int, str, bool]]:
+        import pyarrow
+        from ray.data import ActorPoolStrategy, TaskPoolStrategy, from_arrow
+
+        table = pyarrow.table({
+            "index": pyarrow.array(chosen, pyarrow.int64()),
+            **{column: pyarrow.array((os.fsencode(places.absolute(getattr(jobs[index], column))) for index in chosen),
+                                     pyarrow.binary()) for column in ("source", "target")},
+            "replaces": pyarrow.array((jobs[index].replaces for index in chosen), pyarrow.string()),
+        })
+        batches = [table.slice(start, batch) for start in range(0, len(chosen), batch)]
+        whole = {"batch_size": None, "batch_format": "pyarrow"}
+        # Reading and finishing reserve no cores, but are limited in number: when machines die, their actors move to the
+        # others and may reserve all that is left there.
+        free = {"num_cpus": 0, "compute": TaskPoolStrategy(self.readers), "max_retries": RETRIES}
+        stages = from_arrow(batches).map_batches(_read, fn_args=(look,), **free, **whole).map_batches(
+            _Matte, fn_constructor_args=(self.model, self.dtype, self.adapters, self.threads),
+            compute=ActorPoolStrategy(min_size=1, max_size=self.actors, max_tasks_in_flight_per_actor=2),
+            max_task_retries=RETRIES, **self.reserved, **whole,
+        ).map_batches(_finish, fn_args=(look,), **free, **whole)
+        try:
+            for some in stages.iter_batches(prefetch_batches=1, **whole):
+                yield from zip(*(some.column(name).to_pylist() for name in ("index", "error", "empty")))
+        except (self.ray.exceptions.RayError, RuntimeError) as error:
+            last = str(error).strip().splitlines()[-1]
+            raise CommandError(f"Ray gave up: {last}; the same command goes on where it was") from error
+
+
+def in_rounds(jobs: Sequence[Job], batch: int, one_round: Callable[[list[int], int], Iterable[tuple[int, str, bool]]]
+              ) -> Iterator[Outcome]:
+    """Outcomes of jobs that one_round(their numbers, pictures to a batch) works on: number, error, empty.
+
+    Jobs of which nothing comes, because the process that had them died again and again, go round once more one by one,
+    so that the one to blame takes no other with it.
+    """
+    done = bytearray(len(jobs))
+    for size in (batch, 1):
+        left = [index for index, there in enumerate(done) if not there]
+        for index, error, empty in one_round(left, size) if left else ():
+            done[index] = True
+            yield Outcome(jobs[index], error, empty)
+    for index, there in enumerate(done):
+        if not there:
+            yield Outcome(jobs[index], f"{jobs[index].source}: the process at work on it died; a damaged picture, or not "
+                                       "enough memory")
+
+
+def _connect(address: str | None):
+    """Ray, connected, and whether this process did it; no dashboard, no statistics sent anywhere."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it speaks to its developers
+    with needing("--engine ray", "requirements-scale.txt"):
+        import pyarrow  # noqa: F401
+        import ray
+        import ray.data
+    ours = not ray.is_initialized()
+    if ours:
+        new = {} if address else {"include_dashboard": False}
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **new)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise CommandError(f"--address {address}: no Ray cluster there ({str(error).splitlines()[0]}); "
+                               "`ray start --head` makes one") from None
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.target_max_block_size = None  # a batch stays one block
+    context.max_errored_blocks = -1       # what a dead process leaves undone is counted here
+    return ray, ours
+
+
+# The stages, in Ray's processes ---------------------------------------------------------------------------------------
+
+
+def _read(table, look: Look):
+    """Jobs → pictures, with their files' bytes and the network's inputs."""
+    rows = table.to_pylist()
+    jobs = [Job(os.fsdecode(row["source"]), os.fsdecode(row["target"]), row["replaces"]) for row in rows]
+    return _to_table([(row["index"], steps.read(job, look, keep=False)) for row, job in zip(rows, jobs)])
+
+
+class _Matte:
+    """The network in a process of its own."""
+
+    def __init__(self, model: str, dtype: str, adapters: Sequence[Stacked], threads: int) -> None:
+        torch.set_num_threads(threads)
+        self.runner = open_model(find_checkpoint(model), dtype, adapters)
+
+    def __call__(self, table):
+        indexed = _from_table(table)
+        steps.matte(self.runner, [picture for _, picture in indexed])
+        return _to_table(indexed)
+
+
+def _finish(table, look: Look):
+    """Pictures with their alphas → what came of them."""
+    import pyarrow
+
+    outcomes = [(index, steps.finish(picture, look)) for index, picture in _from_table(table)]
+    return pyarrow.table({"index": [index for index, _ in outcomes],
+                          "error": [outcome.error for _, outcome in outcomes],
+                          "empty": [outcome.empty for _, outcome in outcomes]})
+
+
+def _to_table(indexed: list[tuple[int, Picture]]):
+    """Pictures as Arrow's rows: whichever of `x` and `small` there is becomes bytes and a shape."""
+    import pyarrow
+
+    tensors = [picture.x if picture.small is None else picture.small for _, picture in indexed]
+    jobs = [picture.job for _, picture in indexed]
+    return pyarrow.table({
+        "index": pyarrow.array([index for index, _ in indexed], pyarrow.int64()),
+        "source": pyarrow.array([os.fsencode(job.source) for job in jobs], pyarrow.binary()),
+        "target": pyarrow.array([os.fsencode(job.target) for job in jobs], pyarrow.binary()),
+        "replaces": pyarrow.array([job.replaces for job in jobs], pyarrow.string()),
+        "error": pyarrow.array([picture.error for _, picture in indexed], pyarrow.string()),
+        "content": pyarrow.array([picture.content for _, picture in indexed], pyarrow.large_binary()),
+        "shape": pyarrow.array([[] if x is None else list(x.shape) for x in tensors], pyarrow.list_(pyarrow.int64())),
+        "tensor": pyarrow.array([b"" if x is None else x.numpy().tobytes() for x in tensors], pyarrow.large_binary()),
+    })
+
+
+def _from_table(table) -> list[tuple[int, Picture]]:
+    indexed = []
+    for row in range(len(table)):
+        cells = {name: table.column(name)[row] for name in table.column_names}
+        job = Job(os.fsdecode(cells["source"].as_py()), os.fsdecode(cells["target"].as_py()), cells["replaces"].as_py())
+        picture = Picture(job, cells["content"].as_py(), error=cells["error"].as_py())
+        shape = cells["shape"].as_py()
+        if shape:
+            # A copy: what Ray shares between processes is not to be written to.
+            tensor = torch.from_numpy(np.frombuffer(cells["tensor"].as_buffer(), np.float32).reshape(shape).copy())
+            picture.x, picture.small = (tensor, None) if len(shape) == 4 else (None, tensor)
+        indexed.append((cells["index"].as_py(), picture))
+    return indexed

@@ -1,0 +1,116 @@
+"""The run as a whole: what is to do, on which engine, and what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import io
+from collections.abc import Iterable
+
+from ..options import CommandError, reason
+from ..runner import about, find_checkpoint, say
+from . import places
+from .manifest import Manifest
+from .plain import Plain
+from .plan import Plan, is_folder, plan_folder, plan_one
+from .progress import Progress
+from .sources import find_sources
+from .steps import Backdrop, Look, Outcome
+
+REPORT = "_failed.csv"
+
+
+def cut(args: argparse.Namespace) -> int:
+    """Writes the result of every input that can be read; 0 where all were written, else 1.
+
+    args: as the command's parser makes them. Raises `CommandError` where nothing can be done at all.
+    """
+    out = places.place(args.out)
+    try:
+        backdrop = None if args.background is None else Backdrop(args.background)
+        plan, manifest = _planned(args, out, backdrop)
+    except OSError as error:
+        raise CommandError(reason(error)) from None
+    for _, refusal in plan.refusals:
+        say(refusal)
+    if plan.stale:
+        say(f"{len(plan.stale)} changed since the result was made, such as {plan.stale[0].source}; remove a result to have "
+            "it made anew")
+    if not plan.jobs and not plan.done:
+        return 1
+    failed = plan.refusals + (_work(args, plan, manifest, backdrop) if plan.jobs else [])
+    if manifest is not None:
+        try:
+            _report(places.join(out, REPORT), failed)
+            manifest.finish()
+        except OSError as error:
+            say(f"{out}: how it went cannot be written down there ({error.strerror or error})")
+    total = plan.done + len(plan.jobs) + len(plan.refusals)
+    before = f", {plan.done} of them before" if plan.done else ""
+    say(f"{total - len(failed)} of {total} written to {out}{before}")
+    return 1 if failed else 0
+
+
+def _planned(args: argparse.Namespace, out: str, backdrop: Backdrop | None) -> tuple[Plan, Manifest | None]:
+    """What there is to do, and for a folder what is written down of it. Raises OSError where that cannot be seen."""
+    kept = None if backdrop is None else backdrop.place
+    sources, several = find_sources(args.inputs, args.list, out)
+    if not is_folder(several, out, alpha=not args.mask and (backdrop is None or not backdrop.opaque)):
+        return plan_one(sources[0], out, force=args.force, backdrop=kept), None
+    manifest = Manifest(out, _settings(args, backdrop), args.force)
+    return plan_folder(sources, out, manifest, force=args.force, backdrop=kept), manifest
+
+
+def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backdrop: Backdrop | None
+          ) -> list[tuple[str, str]]:
+    """Does the plan's jobs; the sources and reasons of those that failed."""
+    if args.engine == "ray":
+        from .cluster import Cluster
+
+        engine = Cluster(args.model, args.dtype, args.adapters, args.address)
+    else:
+        engine = Plain(args.model, args.dtype, args.adapters)
+    if manifest is not None:
+        try:
+            manifest.add(plan.new)
+        except OSError as error:
+            raise CommandError(f"{args.out}: cannot be written ({error.strerror or error})") from None
+    look = Look(engine.config, args.size, args.mask, backdrop, args.clean_edges, args.force)
+    return _told(engine.run(plan.jobs, look), len(plan.jobs))
+
+
+def _told(outcomes: Iterable[Outcome], total: int) -> list[tuple[str, str]]:
+    """Counts the outcomes and says what went wrong while they come."""
+    failed = []
+    with Progress(total) as progress:
+        for outcome in outcomes:
+            progress.count(failed=bool(outcome.error))
+            if outcome.error:
+                failed.append((outcome.job.source, outcome.error))
+                say(outcome.error)
+            elif outcome.empty:
+                say(f"{outcome.job.source}: nothing found, the result is empty; another checkpoint or --size may help")
+    return failed
+
+
+def _settings(args: argparse.Namespace, backdrop: Backdrop | None) -> dict[str, object]:
+    """All that a result depends on beside its source."""
+    behind = args.background
+    if backdrop is not None and backdrop.content:
+        behind = f"{backdrop.place} {hashlib.sha256(backdrop.content).hexdigest()}"
+    return {**about(find_checkpoint(args.model), args.adapters), "size": args.size, "dtype": args.dtype,
+            "mask": args.mask, "background": behind, "clean edges": args.clean_edges}
+
+
+def _report(place: str, failed: list[tuple[str, str]]) -> None:
+    """A table of files and reasons, anew for each run; none where all went well."""
+    if not failed:
+        if places.exists(place):
+            places.remove(place)
+        return
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow(("file", "reason"))
+    table.writerows((source, reason.removeprefix(f"{source}: ")) for source, reason in failed)
+    places.write(place, text.getvalue().encode("utf-8", "surrogateescape"), force=True)

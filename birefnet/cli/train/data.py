@@ -1,0 +1,69 @@
+"""The pairs of a run: checked, what is bad listed, some held out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from ...data.check import Checked, check
+from ...data.pairs import DataError, Pair
+from ...training.processes import Processes
+from ..options import CommandError
+from ..runner import say
+
+HELD_OUT, AT_MOST = 0.1, 16  # share and number of pictures that are measured on, unless asked otherwise
+
+
+class Data(NamedTuple):
+    pairs: list[Pair]
+    validation: list[Pair]
+    fingerprint: str
+
+
+def gather(data: Path, validate: Path | None, hold_out: float | None, skip_bad: bool, seed: int, checked: Path,
+           workers: int, processes: Processes) -> Data:
+    """What is learnt from and what is measured on. checked: where the check's findings are kept.
+
+    Raises CommandError where files are bad and not to be skipped, after naming each of them.
+    """
+    found = _checked(data, skip_bad, checked, workers, processes)
+    if validate is not None:
+        other = _checked(validate, skip_bad, checked.with_stem("checked-validation"), workers, processes)
+        return Data(found.pairs, other.pairs, f"{found.fingerprint} {other.fingerprint}")
+    count = min(AT_MOST, round(HELD_OUT * len(found.pairs))) if hold_out is None else round(hold_out * len(found.pairs))
+    held = {int(index) for index in np.random.default_rng([seed, 3]).permutation(len(found.pairs))[:count]}
+    if len(held) == len(found.pairs):
+        raise CommandError(f"--hold-out {hold_out}: nothing would be left of {len(found.pairs)} pictures to learn from")
+    return Data([pair for i, pair in enumerate(found.pairs) if i not in held],
+                [found.pairs[i] for i in sorted(held)], found.fingerprint)
+
+
+def _checked(data: Path, skip_bad: bool, known: Path, workers: int, processes: Processes) -> Checked:
+    """The first process looks and speaks; the others use what it has found."""
+    known.parent.mkdir(parents=True, exist_ok=True)
+    if not processes.first:
+        processes.wait()
+    quiet = None if processes.first else True
+    try:
+        found = check(data.resolve(), known, workers,
+                      lambda verdicts: tqdm(verdicts, "checking", unit="pair", disable=quiet))
+    except DataError as error:
+        raise CommandError(str(error)) from None
+    if processes.first:
+        for problem in found.problems:
+            say(f"{problem.file}: {problem.reason}")
+        if 0 < found.empty < len(found.pairs):
+            say(f"{data}: {found.empty} of {len(found.pairs)} masks are empty: pictures without a subject")
+        processes.wait()
+    if found.problems and not skip_bad:
+        raise CommandError(f"{data}: {len(found.problems)} files cannot be used; mend them, or leave them out with "
+                           "--skip-bad")
+    if not found.pairs:
+        raise CommandError(f"{data}: no pictures with masks {'are left' if found.problems else 'found'}; expected "
+                           "folders im/ and gt/ with files of the same name")
+    if found.empty == len(found.pairs):
+        raise CommandError(f"{data}: all {found.empty} masks are empty: there is no subject to learn (white is subject)")
+    return found

@@ -1,0 +1,159 @@
+"""From the command's options to a run: its network, pictures and plan put together, then the engine."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from ... import BiRefNet, __version__, is_out_of_memory
+from ...data.batches import Source
+from ...data.check import usual_workers
+from ...data.pairs import Pair, of_the_system
+from ...device import dtypes as precision
+from ...imaging import pictures
+from ...network.builds import of_this_build
+from ...network.config import DYNAMIC_RANGE
+from ...training.engine import Export, Interrupted
+from ...training.engine import train as run_engine
+from ...training.folder import Folder
+from ...training.learner import without_dropout
+from ...training.optimizers import OptimizerMissing
+from ...training.plan import TASKS, Phase, Plan, Size, usual_rate
+from ...training.processes import Processes, start
+from ...training.run_folder import Damaged, OtherRun, RunFolder
+from ..options import CommandError, needing, reason
+from ..runner import say
+from .beginning import Beginning, begin
+from .data import gather
+
+EPOCHS = 20
+INCLUDED = "birefnet-nano"
+ROOT = Path(__file__).parents[3]
+
+
+class Setup(NamedTuple):
+    """A run, put together. settings: what its folder remembers, to refuse others when it goes on."""
+
+    model: BiRefNet
+    plan: Plan
+    source: Source
+    validation: list[Pair]
+    settings: dict[str, object]
+    export: Export
+
+
+def train(args: argparse.Namespace) -> int:
+    with needing("a run of several processes", "requirements-train.txt"):
+        processes = start()
+    run = RunFolder(args.out)
+    try:
+        setup = from_folder(args, run, processes)
+        if processes.first:
+            run.begin(setup.settings)
+        processes.wait()
+        run_engine(run, setup.plan, setup.model, setup.source, processes, workers=max(0, args.workers),
+                   validation=setup.validation, recompute=args.recompute, save_every=args.save_every,
+                   export=setup.export)
+    except (OtherRun, Damaged, OptimizerMissing, FloatingPointError) as error:
+        raise CommandError(str(error)) from None
+    except pictures.PictureError as error:  # a worker's comes with its traceback in front
+        raise CommandError(str(error).rpartition("PictureError: ")[2].replace("\\n", " ").strip()) from None
+    except OSError as error:
+        raise CommandError(reason(error)) from None
+    except Interrupted:
+        raise KeyboardInterrupt from None
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise CommandError("not enough memory: take a smaller --batch or --size, --accumulate or --recompute") from None
+    if processes.first:
+        say(f"written: {run.checkpoint}, {run.report.name}")
+    return 0
+
+
+def from_folder(args: argparse.Namespace, run: RunFolder, processes: Processes) -> Setup:
+    """A run on pairs of files."""
+    beginning = begin(args.init or INCLUDED, args.build, args.seed)
+    backgrounds = picture_files(args.backgrounds) if args.backgrounds else []
+    data = gather(args.data, args.validate, args.hold_out, args.skip_bad, args.seed, run.checked, usual_workers(),
+                  processes)
+    task, batch = args.task or "general", args.batch or 4
+    steps = args.steps or max(1, -(-round((args.epochs or EPOCHS) * len(data.pairs)) // batch))
+    plan = planned(args, Plan(steps, task, batch, usual_rate(task, batch), augmentations=TASKS[task].augmentations),
+                   processes, own_size(beginning))
+    dropout = not (args.no_dropout or of_this_build(beginning.model))
+    if not dropout:
+        without_dropout(beginning.model)
+    size = plan.phases[-1].size.single
+    beginning.model.config = replace(beginning.model.config, size=size, task=TASKS[task].words)
+    source = Folder(data.pairs, plan, backgrounds, processes.rank, processes.count)
+    settings = {**plan.describe(), "dropout": dropout, "init": args.init or INCLUDED, "build": args.build,
+                "data": str(args.data.resolve()), "pictures": len(data.pairs), "held_out": len(data.validation),
+                "fingerprint": data.fingerprint,
+                "backgrounds": str(args.backgrounds.resolve()) if args.backgrounds else None}
+    metadata = {**beginning.metadata, "birefnet.data": data.fingerprint, **origin()}
+    return Setup(beginning.model, plan, source, data.validation, settings, Export(metadata))
+
+
+def planned(args: argparse.Namespace, plan: Plan, processes: Processes, own: Size | None = None) -> Plan:
+    """The plan with what the user asked for; own: the size where none is asked for, None for the plan's."""
+    asked = {entry.name: getattr(args, entry.name, None) for entry in fields(Plan)}
+    told = {name: value for name, value in asked.items() if value is not None and value is not False}
+    told["dtype"] = chosen_dtype(args.dtype, processes.device)
+    if args.average == 0:
+        told["average"] = None
+    if args.augment is not None:
+        told["augmentations"] = args.augment
+    if args.phase:
+        told["phases"] = tuple(args.phase)
+    elif args.size or own:
+        told["phases"] = (Phase(1.0, args.size or own),)
+    plan = replace(plan, **told)
+    if abs(sum(phase.share for phase in plan.phases) - 1) > 1e-6:
+        raise CommandError(f"the shares of --phase add up to {sum(phase.share for phase in plan.phases):g}; expected 1")
+    if plan.batch % processes.count:
+        raise CommandError(f"--batch {plan.batch} cannot be shared by {processes.count} processes alike")
+    return plan
+
+
+def own_size(beginning: Beginning) -> Size:
+    size = beginning.model.config.size
+    if size is None:
+        low, high = DYNAMIC_RANGE
+        return Size((low, low), (high, high))
+    return Size.fixed(*size)
+
+
+def chosen_dtype(asked: str, device: torch.device) -> str:
+    """Mixed precision that trains: bf16 where it is fast, on older GPUs fp16, whose loss has to be scaled."""
+    if asked != "auto":
+        return asked
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return "bf16" if precision.cpu_multiplies_bfloat16() else "fp32"
+
+
+def picture_files(folder: Path) -> list[Path]:
+    found = sorted(path for path in folder.rglob("*")
+                   if path.suffix.lower() in pictures.suffixes() and not of_the_system(path, folder))
+    if not found:
+        raise CommandError(f"--backgrounds {folder}: no pictures found there")
+    return found
+
+
+def origin() -> dict[str, str]:
+    """How and with what code the checkpoint is made."""
+    commit = f"version {__version__}"
+    if (ROOT / ".git").exists() and shutil.which("git"):  # else git would speak of a folder that the pack lies in
+        done = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
+                              capture_output=True, text=True)
+        commit = done.stdout.strip() or commit
+    return {"birefnet.commit": commit, "birefnet.command": f"python -m birefnet {shlex.join(sys.argv[1:])}"}

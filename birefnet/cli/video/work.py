@@ -1,0 +1,104 @@
+"""Reads, mattes and writes a video."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ... import composite, is_out_of_memory, video
+from ...imaging import pictures
+from ...matting import foreground
+from ...matting.temporal import Smoother
+from ..options import CommandError
+from ..runner import Runner, find_checkpoint, open_model, say
+
+KINDS = {".mp4": "h264", ".webm": "vp9", ".mov": "prores", "": "png"}
+
+
+def matte_video(args: argparse.Namespace) -> int:
+    """Writes what becomes of the video; 0. Raises `CommandError` with a sentence where that cannot be.
+
+    args: as the command's parser makes them.
+    """
+    source, out = args.input, args.out
+    kind = _kind(out, flat=args.mask or args.background is not None)
+    read = [path.resolve() for path in (source, Path(args.background or source))]
+    if out.exists() and (not args.force or out.is_dir() or out.resolve() in read):
+        raise CommandError(f"{out}: exists; --force overwrites files, but no folder and nothing that is read")
+    if not 0 <= args.smoothing <= 1:
+        raise CommandError(f"--smoothing {args.smoothing:g}: expected 0 to 1")
+    try:
+        with video.File(source) as clip:
+            look = _look(args, clip)
+            runner = open_model(find_checkpoint(args.model), args.dtype, args.adapters)
+            matting = video.matting(clip, partial(_mattes, runner, args.size), look,
+                                    smooth=Smoother(args.smoothing) if args.smoothing else None,
+                                    colours=None if args.mask else foreground.estimate)
+            count = 0
+            with video.writing(out, clip, kind) as writer:
+                for time, picture, _ in tqdm(matting, total=clip.count, unit="frame", disable=None):
+                    writer.write(time, picture)
+                    count += 1
+    except video.VideoError as error:
+        raise CommandError(str(error)) from None
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise CommandError(f"{source}: not enough memory; a smaller --size needs less") from None
+    say(f"{count} frames written to {out}")
+    return 0
+
+
+def _kind(out: Path, flat: bool) -> str:
+    """A kind of `video.writing` by the suffix of OUT."""
+    kind = KINDS.get(out.suffix.lower())
+    if kind is None:
+        raise CommandError(f"{out}: expected a name that ends in .mp4, .webm or .mov, or a folder's")
+    if flat != (kind == "h264"):
+        raise CommandError(f"{out}: " + ("--background and --mask make an .mp4" if flat else
+                                         "an .mp4 has no transparency: take .webm or .mov, --background or --mask"))
+    return kind
+
+
+def _mattes(
+    runner: Runner, size: int | tuple[int, int] | None, images: Iterator[Tensor]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    for image in images:
+        yield image[None], runner.matte(image[None], size)
+
+
+def _look(args: argparse.Namespace, clip: video.Clip) -> video.looks.Look:
+    """What each frame becomes."""
+    if args.mask:
+        return video.looks.mask
+    return _over(args.background, clip) if args.background else video.looks.cutout
+
+
+def _over(background: str, clip: video.Clip) -> video.looks.Over:
+    """What --background names: a file, else a colour."""
+    path = Path(background)
+    if not path.is_file():
+        try:
+            *colour, opacity = composite.parse(background)
+        except ValueError:
+            raise CommandError(f"--background {background}: expected a colour (green, #00b140) or a file") from None
+        if opacity < 1:
+            raise CommandError(f"--background {background}: a clip over a colour is opaque; for one with transparency "
+                               "leave --background out and write .webm or .mov")
+        return video.looks.Over(torch.tensor(colour))
+    return video.looks.Over(torch.zeros(3), _opener(path, clip))
+
+
+def _opener(path: Path, clip: video.Clip) -> Callable[[], video.Clip]:
+    if path.suffix.lower() not in pictures.suffixes():
+        return partial(video.File, path)
+    try:
+        return partial(video.Pictures, pictures.read(path), clip.rate)
+    except pictures.PictureError as error:
+        raise CommandError(f"--background {error}") from None

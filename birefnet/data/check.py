@@ -1,0 +1,179 @@
+"""Bad data, found before the first step: every picture and mask is decoded once, and what is wrong is listed.
+
+Masks of 16 bits, of one bit, and palette masks whose colours are grey are read as they are meant. Refused are: files
+without a partner of the same name, two pictures that share one mask, damaged files, a mask of another size than its
+picture (as both stand upright), colours or transparency in a mask, masks of labels (0 and 1 of 255) instead of levels,
+full masks, and masks that look inverted. An empty mask is a picture without a subject (COD10K has them), from which a
+network learns to answer nothing; they are counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from ..files.atomic import write_whole
+from ..files.hashing import sha256
+from ..imaging import pictures
+from .pairs import Pair, survey
+
+COLOURED = 0.1       # spread of a pixel's colours that is no compression noise
+FEW = 0.001          # share of pixels that may be so
+LABELS = 0.05        # a brightest level below this is a label
+ENOUGH = 512         # pixels a side that colours and inversion are judged by
+# A mask looks inverted where the frame of the picture is nearly all subject and something inside is not, or the frame
+# is mostly subject and the centre is not.
+FRAME = 0.02         # of height and width
+SOLID, HOLED = 0.95, 0.97
+MOST, LITTLE = 0.75, 0.25
+
+
+class Problem(NamedTuple):
+    """A file that cannot be trained on, and why, in a few words."""
+
+    file: Path
+    reason: str
+
+
+class Checked(NamedTuple):
+    """What is left to train on, what is not, how many of the former have no subject, and a fingerprint of them: names
+    and contents."""
+
+    pairs: list[Pair]
+    problems: list[Problem]
+    empty: int
+    fingerprint: str
+
+
+def check(data: Path, known: Path, workers: int, progress: Callable[[list], object] = iter) -> Checked:
+    """Judge every file below `data`, on `workers` threads. Raises DataError where it is no folder.
+
+    known: a JSON file with what an earlier check found, which is used for files that have not changed; written anew.
+    progress: wraps the iteration over pairs, like tqdm.
+    """
+    found = survey(data)
+    problems = [Problem(path, "there is no mask of the same name") for path in found.lonely_pictures]
+    problems += [Problem(path, "there is no picture of the same name") for path in found.lonely_truths]
+    shared = Counter(pair.truth for pair in found.pairs)
+    problems += [Problem(pair.picture, f"several pictures share the mask {pair.truth.name}")
+                 for pair in found.pairs if shared[pair.truth] > 1]
+    pairs = [pair for pair in found.pairs if shared[pair.truth] == 1]
+    earlier = _read(known)
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        verdicts = list(progress(pool.map(lambda pair: _verdict(pair, data, earlier), pairs)))
+    write_whole(known, json.dumps({_key(pair, data): verdict for pair, verdict in zip(pairs, verdicts)}).encode())
+    good, empty, digest = [], 0, hashlib.sha256()
+    for pair, verdict in zip(pairs, verdicts):
+        if verdict["problem"]:
+            which, reason = verdict["problem"]
+            problems.append(Problem(getattr(pair, which), reason))
+        else:
+            good.append(pair)
+            empty += verdict["empty"]
+            digest.update(f"{pair.name}\0{verdict['content']}\n".encode("utf-8", "surrogateescape"))
+    return Checked(good, sorted(problems), empty, digest.hexdigest()[:16])
+
+
+def _read(known: Path) -> dict[str, dict]:
+    try:
+        return json.loads(known.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _key(pair: Pair, data: Path) -> str:
+    return "\0".join(path.relative_to(data).as_posix() for path in (pair.picture, pair.truth))
+
+
+def _verdict(pair: Pair, data: Path, earlier: dict[str, dict]) -> dict:
+    """{"stamp": sizes and times of the two files, "content": their digest, "problem": [which, reason] or None, "empty":
+    whether the mask is}."""
+    stamp = [[status.st_size, status.st_mtime_ns] for status in (pair.picture.stat(), pair.truth.stat())]
+    held = earlier.get(_key(pair, data))
+    if held and held["stamp"] == stamp and "empty" in held:
+        return held
+    return {"stamp": stamp, "content": sha256(pair.picture, pair.truth), **_judged(pair)}
+
+
+def _judged(pair: Pair) -> dict:
+    try:
+        size = _size(pair.picture)
+    except pictures.PictureError as error:
+        return {"problem": ("picture", _short(error, pair.picture)), "empty": False}
+    try:
+        mask = pictures.read(pair.truth)[0].numpy()
+    except pictures.PictureError as error:
+        return {"problem": ("truth", _short(error, pair.truth)), "empty": False}
+    reason = _misfit(size, mask.shape[:2]) or unusable(mask)
+    return {"problem": ("truth", reason) if reason else None, "empty": not reason and not mask[..., :3].any()}
+
+
+def _short(error: Exception, path: Path) -> str:
+    return str(error).removeprefix(f"{path}: ")
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Height and width of the upright picture, after decoding all of it; a JPEG in an eighth of its size, for speed."""
+    try:
+        with Image.open(path, formats=["JPEG"]) as image:
+            width, height = image.size
+            turned = image.getexif().get(pictures.ORIENTATION, 1) > 4
+            image.draft("RGB", (width // 8, height // 8))
+            image.load()
+            return (width, height) if turned else (height, width)
+    except Exception:  # other formats, and whatever is wrong with this one, which `read` puts into words
+        return tuple(pictures.read(path).shape[1:3])
+
+
+def _misfit(picture: tuple[int, int], mask: tuple[int, int]) -> str | None:
+    if picture == mask:
+        return None
+    return turned(picture, mask) or f"the mask is {mask[1]}×{mask[0]}, the picture {picture[1]}×{picture[0]}"
+
+
+def turned(picture: tuple[int, int], mask: tuple[int, int]) -> str | None:
+    """What to do about a mask (H, W) that lies where its picture (H, W) stands, or None."""
+    if picture != mask[::-1] or picture == mask:
+        return None
+    return (f"the mask is {mask[1]}×{mask[0]}, the picture {picture[1]}×{picture[0]} after its EXIF orientation turned it: "
+            "turn the mask too")
+
+
+def unusable(mask: np.ndarray) -> str | None:
+    """Why a mask as read, float [H,W,3 or 4] in 0..1, cannot be trained on, or None."""
+    if mask.shape[2] == 4 and mask[..., 3].min() < 1:
+        return "the mask has transparency; save its alpha channel as a grey picture"
+    step = max(1, max(mask.shape) // ENOUGH)
+    some = mask[::step, ::step, :3]
+    if (np.ptp(some, axis=2) > COLOURED).mean() > FEW:
+        return "the mask has colours (a palette of labels?); save it as grey levels, white for the subject"
+    low, high = mask[..., 0].min(), mask[..., 0].max()
+    if 0 < high < LABELS:
+        return f"the mask's brightest level is {high * 255:.3g} of 255: labels? save the subject as white"
+    if low == high > 0:
+        return "the mask is full: everything is subject"
+    if inverted(some[..., 0]):
+        return "the mask looks inverted: the picture's frame is subject, and its inside is not"
+    return None
+
+
+def inverted(levels: np.ndarray) -> bool:
+    """Whether a mask [H,W] in 0..1 looks as if black were the subject, by its frame, centre and mean."""
+    height, width = levels.shape
+    y, x = max(1, round(FRAME * height)), max(1, round(FRAME * width))
+    frame = np.concatenate([part.ravel() for part in (levels[:y], levels[-y:], levels[y:-y, :x], levels[y:-y, -x:])])
+    centre = levels[height // 3:height - height // 3, width // 3:width - width // 3].mean()
+    return frame.mean() >= SOLID and levels.mean() <= HOLED or frame.mean() >= MOST and centre <= LITTLE
+
+
+def usual_workers() -> int:
+    return max(1, os.cpu_count() or 1)

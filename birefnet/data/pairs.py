@@ -1,0 +1,102 @@
+"""Finding pictures and their truths in data sets as they are published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from ..files.errors import Refusal
+from ..imaging.pictures import suffixes
+
+# Folder names, lower case, as DIS5K, COD10K, HRSOD, DUTS, P3M and AM-2k have them.
+PICTURES = ("im", "image", "images", "img", "imgs", "original_image", "original", "blurred_image")
+TRUTHS = ("gt", "gts", "mask", "masks", "gt_object", "alpha", "matte")
+TRIMAPS = ("trimap", "trimaps")
+
+
+class Pair(NamedTuple):
+    """One picture and what should be found in it; `name` has no suffix, and is unique among those of `find_pairs`."""
+
+    name: str
+    picture: Path
+    truth: Path
+    trimap: Path | None
+
+
+class DataError(Refusal):
+    """A data set that cannot be used; the message is one sentence."""
+
+
+class Found(NamedTuple):
+    """What a data set holds: its pairs in order of their names, and the pictures and truths that have no partner."""
+
+    pairs: list[Pair]
+    lonely_pictures: list[Path]
+    lonely_truths: list[Path]
+
+
+def find_pairs(data: Path) -> list[Pair]:
+    """All pairs below `data`, as `survey` finds them. Raises DataError where there are none, a picture has no truth, or
+    two share one."""
+    found = survey(data)
+    lonely = [path.name for path in found.lonely_pictures]
+    if lonely:
+        shown = ", ".join(lonely[:5]) + (f" and {len(lonely) - 5} more" if len(lonely) > 5 else "")
+        raise DataError(f"{found.lonely_pictures[0].parent.parent}: no mask of the same name for {shown}")
+    if not found.pairs:
+        raise DataError(f"{data}: no pictures with masks found; expected folders im/ and gt/ with files of the same "
+                        "name")
+    by_name = {}
+    for pair in found.pairs:
+        twin = by_name.setdefault(pair.name, pair)
+        if twin is not pair:
+            raise DataError(f"{pair.picture.parent}: {twin.picture.name} and {pair.picture.name} share the mask "
+                            f"{pair.truth.name}; keep one of them, or give each its own mask and name")
+    return found.pairs
+
+
+def survey(data: Path) -> Found:
+    """Everything below `data`: a folder with `im/` and `gt/` (or other published names), or one that holds several such
+    sets. Raises DataError where `data` is no folder."""
+    if not data.is_dir():
+        raise DataError(f"{data}: expected a folder with the pictures in im/ and their masks in gt/")
+    sets = [folder for folder in (data, *sorted(path for path in data.rglob("*") if path.is_dir()))
+            if not of_the_system(folder, data) and _folder(folder, PICTURES) and _folder(folder, TRUTHS)]
+    found = Found([], [], [])
+    for folder in sets:
+        for whole, part in zip(found, _survey_of_set(data, folder)):
+            whole.extend(part)
+    return found
+
+
+def _survey_of_set(data: Path, folder: Path) -> Found:
+    truths = {path.stem: path for path in _picture_files(_folder(folder, TRUTHS))}
+    trimaps = _folder(folder, TRIMAPS)
+    by_stem = {path.stem: path for path in sorted(trimaps.iterdir())} if trimaps else {}
+    found, seen = Found([], [], []), set()
+    for picture in _picture_files(_folder(folder, PICTURES)):
+        seen.add(picture.stem)
+        if picture.stem not in truths:
+            found.lonely_pictures.append(picture)
+            continue
+        name = (folder.relative_to(data) / picture.stem).as_posix()
+        found.pairs.append(Pair(name, picture, truths[picture.stem], by_stem.get(picture.stem)))
+    found.lonely_truths.extend(path for stem, path in truths.items() if stem not in seen)
+    return found
+
+
+def _picture_files(folder: Path) -> list[Path]:
+    readable = suffixes()
+    return [path for path in sorted(folder.iterdir())
+            if path.suffix.lower() in readable and not of_the_system(path, folder)]
+
+
+def of_the_system(path: Path, below: Path) -> bool:
+    """Whether a path is hidden, or what macOS adds to zip files: `._cat.jpg`, `__MACOSX/`; as seen from a folder."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(below).parts)
+
+
+def _folder(parent: Path, names: tuple[str, ...]) -> Path | None:
+    """The sub-folder with the best of the names, whatever its case."""
+    found = {path.name.lower(): path for path in parent.iterdir() if path.is_dir()}
+    return next((found[name] for name in names if name in found), None)

@@ -1,0 +1,63 @@
+"""Masks, trimaps and saved mattes as they are scored: upright, in 0..1, in the depth of their files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from ..imaging import pictures
+from ..imaging.pictures import PictureError, opened
+from .pairs import Pair
+
+LOWEST, HIGHEST = -0.5, 1.5  # floats in 0..1 that were resampled sharply stay between these
+
+
+def read_grey(path: Path) -> np.ndarray:
+    """A mask or trimap file as float64 [H,W] in 0..1; colours become grey. Raises `PictureError` where it is bad, or
+    has transparency, which leaves open whether alpha or colours are meant."""
+    with opened(path) as file:
+        picture = ImageOps.exif_transpose(file)
+        if _alpha(picture):
+            raise PictureError(f"{path}: expected grey levels, got transparency; save its alpha channel as a grey "
+                               "picture")
+        return _levels(picture, path)
+
+
+def read_matte(path: Path) -> np.ndarray:
+    """A saved matte, like `read_grey`; but a file with transparency is a cut-out, whose alpha is the matte."""
+    with opened(path) as file:
+        picture = ImageOps.exif_transpose(file)
+        return _levels(_alpha(picture) or picture, path)
+
+
+def _alpha(picture: Image.Image) -> Image.Image | None:
+    """Its alpha channel; None where it has none, or every pixel is opaque."""
+    if not picture.has_transparency_data:
+        return None
+    alpha = picture.convert("RGBA").getchannel("A")
+    return alpha if alpha.getextrema()[0] < 255 else None
+
+
+def _levels(picture: Image.Image, path: Path) -> np.ndarray:
+    if picture.mode == "F":
+        values = np.nan_to_num(np.asarray(picture, np.float64))
+        if values.min() < LOWEST or values.max() > HIGHEST:
+            raise PictureError(f"{path}: expected floats in 0..1, got {values.min():g} to {values.max():g}")
+        return values.clip(0, 1)
+    if picture.mode.startswith("I"):
+        return (np.asarray(picture, np.float64) / 65535).clip(0, 1)
+    return np.asarray(picture.convert("L"), np.float64) / 255
+
+
+def read_pair(pair: Pair) -> tuple[Tensor, Tensor]:
+    """The picture [1,H,W,3 or 4] and its mask [1,H,W], float32 in 0..1. Raises pictures.PictureError."""
+    return pictures.read(pair.picture), read_mask(pair.truth)
+
+
+def read_mask(path: Path) -> Tensor:
+    """A mask file as [1,H,W] in 0..1, upright; 16-bit levels are scaled, and colours averaged."""
+    return torch.mean(pictures.read(path)[..., :3], -1)

@@ -1,0 +1,56 @@
+"""From a pair of files to what the network is shown: scaled, varied, perhaps over a new background."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..imaging import pictures
+from ..imaging.resize import resample
+from ..matting import foreground
+from ..matting.predict import fitted
+from . import augment
+from .pairs import Pair
+from .read import read_pair
+
+COMPOSED = 0.5  # share of pictures that get a new background, where there are some
+
+
+def sample(pair: Pair, size: tuple[int, int], rng: np.random.Generator, augmentations: Collection[str],
+           backgrounds: Sequence[Path] = ()) -> tuple[Tensor, Tensor]:
+    """Image uint8 [3,h,w] and alpha uint8 [1,h,w]; what is drawn depends on rng only.
+
+    Both are stretched to `size` as birefnet.matte stretches a photograph. Raises pictures.PictureError.
+    """
+    image, mask = read_pair(pair)
+    if "crop" in augmentations:
+        image, mask = augment.crop(rng, image, mask)
+    image = fitted(image[0], size).permute(0, 2, 3, 1)
+    mask = resample(mask[None], size)[0]
+    if backgrounds and rng.random() < COMPOSED:
+        image = composed(rng, image, mask, backgrounds[rng.integers(len(backgrounds))])
+    layers = Image.fromarray(levels(image)), Image.fromarray(levels(mask))
+    for name, vary in augment.AT_NETWORK_SIZE.items():
+        if name in augmentations:
+            layers = vary(rng, *layers)
+    picture, alpha = (torch.from_numpy(np.array(layer)) for layer in layers)
+    return picture.permute(2, 0, 1).contiguous(), alpha[None]
+
+
+def composed(rng: np.random.Generator, image: Tensor, alpha: Tensor, background: Path) -> Tensor:
+    """The subject's own colours over another picture, which may be mirrored: [1,h,w,3]."""
+    behind = pictures.read_to_cover(background, *alpha.shape[1:])[..., :3]
+    if rng.random() < 0.5:
+        behind = behind.flip(2)
+    colours = foreground.estimate(image.contiguous(), alpha)
+    return colours * alpha[..., None] + behind * (1 - alpha[..., None])
+
+
+def levels(values: Tensor) -> np.ndarray:
+    """[1,...] in 0..1 as uint8 [...]."""
+    return (values[0] * 255).round().clamp(0, 255).to(torch.uint8).numpy()

@@ -1,0 +1,1 @@
+"""Hardware: number formats, free memory, passes, transfers, CUDA graphs."""

@@ -1,0 +1,19 @@
+"""Puts a network on a device, its weights laid out as that device's kernels want them."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..network.birefnet import BiRefNet
+
+
+def place(model: BiRefNet, device: torch.device | str, dtype: torch.dtype) -> BiRefNet:
+    """Move a network, in place. On CUDA the weights of its convolutions become channels-last: tensor cores compute in
+    that order, and the whole network keeps its maps in it."""
+    model.to(device, dtype)
+    if torch.device(device).type == "cuda":
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(memory_format=torch.channels_last)
+    return model

@@ -1,0 +1,1 @@
+"""Bytes on disk: atomic writes, hashes, and errors that a user reads."""

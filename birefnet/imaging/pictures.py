@@ -1,0 +1,235 @@
+"""Picture files: read upright into sRGB floats, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from ..files.atomic import part_of
+from ..files.errors import Refusal, why_not_read
+
+# What is read. The list keeps out formats that Pillow hands to other programs (EPS to Ghostscript) and non-pictures.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "PSD", "TGA", "TIFF", "WEBP")
+
+# What is written, by suffix.
+WRITERS = {
+    ".png": ("PNG", {"compress_level": 4}),  # half the time of the default 6, for 5 % more bytes
+    ".webp": ("WEBP", {"lossless": True, "exact": True}),
+    ".tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ".tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ".jpg": ("JPEG", {"quality": 95}),
+    ".jpeg": ("JPEG", {"quality": 95}),
+}
+
+ORIENTATION, BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR = 0x0112, 258, 262, 284  # EXIF and TIFF tag numbers
+
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class PictureError(Refusal):
+    """A file that cannot be read as a picture, or a picture that cannot be written so; the message is one sentence."""
+
+
+def suffixes() -> frozenset[str]:
+    """The lower-case suffixes (".jpg") of the files that `read` can be expected to read."""
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
+
+
+def read(path: str | Path, content: bytes | None = None) -> torch.Tensor:
+    """The first frame of a picture file as float32 [1, H, W, C], sRGB in 0..1, upright; C is 4 where it has alpha.
+
+    content: the file's bytes, where `path` is but their name. Alpha is straight. EXIF orientation and an embedded ICC
+    profile are applied; samples deeper than 8 bits are scaled to 8. Raises `PictureError` for everything that is not a
+    whole, readable picture.
+    """
+    with opened(path, content) as image:
+        return _floats(_upright(_srgb(image), image))
+
+
+def read_to_cover(path: str | Path, height: int, width: int, content: bytes | None = None) -> torch.Tensor:
+    """Like `read`, scaled to cover height × width and cropped to it about the centre: [1, height, width, C]."""
+    with opened(path, content) as image:
+        return _floats(ImageOps.fit(_upright(_srgb(image), image), (width, height), Image.Resampling.LANCZOS))
+
+
+def cutout(image: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+    """Colours [B, H, W, 3 or 4] under a new alpha [B, H, W] as straight RGBA [B, H, W, 4].
+
+    Black where alpha would be stored as 0, so that what was removed cannot be recovered from the file.
+    """
+    alpha = alpha[..., None].to(image)
+    return torch.cat([image[..., :3] * (alpha > 0.5 / 255), alpha], dim=-1)
+
+
+def over(front: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
+    """Straight RGBA [B, H, W, 4] laid over [B, H, W, 3 or 4]; RGB over RGB, RGBA where the back has alpha.
+
+    Porter and Duff, "Compositing Digital Images" (1984): the operator "over", on the stored (not linear) values.
+    """
+    colour, alpha = front[..., :3], front[..., 3:]
+    if back.shape[-1] == 3:
+        return colour * alpha + back * (1 - alpha)
+    behind = back[..., 3:] * (1 - alpha)
+    total = alpha + behind
+    return torch.cat([(colour * alpha + back[..., :3] * behind) / total.clamp(min=1e-6), total], dim=-1)
+
+
+def check_writable(path: str | Path, alpha: bool) -> None:
+    """Raises `PictureError` where the suffix of `path` names no format that is written, or one without alpha."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in WRITERS:
+        raise PictureError(f"{path}: expected a name that ends in {', '.join(WRITERS)}, got {suffix or 'no suffix'}")
+    if alpha and WRITERS[suffix][0] == "JPEG":
+        raise PictureError(f"{path}: JPEG has no transparency; take .png or .webp, or ask for the mask or an opaque "
+                           "background")
+
+
+def write(path: str | Path, picture: torch.Tensor, *, force: bool = False) -> None:
+    """Writes [1, H, W, C] in 0..1 as an 8-bit file, C 1 (grey), 3 (RGB) or 4 (straight RGBA), format by suffix.
+
+    The file appears whole or not at all; missing folders are made. Raises FileExistsError where `path` exists, unless
+    `force`, another OSError where the disk refuses, `PictureError` as `check_writable` does.
+    """
+    place(path, encode(path, picture), force=force)
+
+
+def encode(path: str | Path, picture: torch.Tensor) -> bytes:
+    """What `write` writes: the bytes of a file of that name's format."""
+    check_writable(path, alpha=picture.shape[-1] == 4)
+    name, options = WRITERS[Path(path).suffix.lower()]
+    levels = (picture[0].float().nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+    image = Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
+    # In memory: Pillow writes some formats past Python, and a full disk cut those short without a word.
+    encoded = io.BytesIO()
+    image.save(encoded, format=name, **options)
+    return encoded.getvalue()
+
+
+def place(path: str | Path, content: bytes, *, force: bool = False) -> None:
+    """Writes a file whole or not at all; missing folders are made. Raises as `write` does."""
+    with part_of(Path(path)) as part:
+        part.path.write_bytes(content)
+        part.keep(new=not force)
+
+
+def _floats(image: Image.Image) -> torch.Tensor:
+    """An RGB or RGBA picture as float32 [1, H, W, C] in 0..1."""
+    values = np.array(image, dtype=np.float32)
+    values /= 255
+    return torch.from_numpy(values)[None]
+
+
+@contextlib.contextmanager
+def opened(path: str | Path, content: bytes | None = None) -> Iterator[Image.Image]:
+    """A picture file's first frame, decoded, as Pillow gives it; content: the file's bytes, where `path` is but their
+    name. What goes wrong with it, here or in the block, becomes a `PictureError`: decoders meet damaged data with
+    nearly every type of exception."""
+    limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+    file = path if content is None else io.BytesIO(content)
+    try:
+        if not content and (content is not None or Path(path).is_file() and Path(path).stat().st_size == 0):
+            raise PictureError(f"{path}: the file is empty")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata: the picture counts
+            Image.init()
+            with Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
+                image.load()
+                image.filename = path  # what is said names it
+                yield image
+    except PictureError:
+        raise
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise PictureError(f"{path}: {why_not_read(error, 'a picture file')}") from None
+    except Image.DecompressionBombError:
+        raise PictureError(f"{path}: larger than the limit of {limit} megapixels; scale it down first") from None
+    except UnidentifiedImageError:
+        kinds = ", ".join(FORMATS)
+        raise PictureError(f"{path}: expected a picture ({kinds}), got something else or a damaged file") from None
+    except MemoryError:
+        raise PictureError(f"{path}: not enough memory to read it") from None
+    except Exception as error:
+        raise PictureError(f"{path}: damaged or not supported ({error})") from None
+
+
+def _upright(pixels: Image.Image, file: Image.Image) -> Image.Image:
+    """`pixels` turned as the file's EXIF orientation asks; damaged EXIF data asks for nothing."""
+    if file.format == "TIFF":  # Pillow has turned it while loading, and some versions leave the tag standing
+        return pixels
+    try:
+        turn = UPRIGHT.get(file.getexif().get(ORIENTATION))
+    except Exception:  # as above: EXIF is damaged in many ways, and never a reason to refuse the picture
+        turn = None
+    return pixels if turn is None else pixels.transpose(turn)
+
+
+def _srgb(image: Image.Image) -> Image.Image:
+    """Any mode that Pillow decodes as RGB or RGBA in sRGB."""
+    profile = image.info.get("icc_profile")
+    image = _eight_bit(image)
+    if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
+        return _colours(image, profile)
+    layers = image.convert("RGBA")
+    colours = _colours(layers.getchannel("R") if image.mode in ("L", "LA") else layers.convert("RGB"), profile)
+    colours.putalpha(layers.getchannel("A"))
+    return colours
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Deep grey scaled to 8 bits (Pillow's own conversion clips at 255); every other picture as it is.
+
+    Colour is not met here: Pillow keeps the upper 8 of its 16 bits when it decodes.
+    """
+    tags = image.tag_v2 if image.format == "TIFF" else {}
+    bits = max(tags.get(BITS_PER_SAMPLE, (16,)))
+    if bits > 8 and tags.get(PLANAR) == 2 and len(image.getbands()) > 1:
+        raise PictureError(f"{image.filename}: 16-bit TIFF with separate colour planes; save it interleaved or as PNG")
+    if image.mode == "F":
+        values = np.asarray(image)
+        if np.median(values) > 1:
+            raise PictureError(f"{image.filename}: expected floats in 0..1, got values up to {np.max(values):g}")
+        shares = np.nan_to_num(values)
+    elif image.mode.startswith("I"):
+        values = np.asarray(image)
+        shares = (values.view(np.uint32) if bits == 32 else values) / (2.0**bits - 1)
+    else:
+        return image
+    if tags.get(PHOTOMETRIC) == 0:  # white is zero
+        shares = 1 - shares
+    grey = Image.fromarray(np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8))
+    key = image.info.get("transparency")
+    if key is not None:
+        grey.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _colours(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """A picture without alpha as sRGB; a damaged profile, or one for another kind of colour, counts as none."""
+    try:
+        if image.mode == "LAB":
+            source = ImageCms.createProfile("LAB")
+            return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        if profile:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            space = source.profile.xcolor_space.strip()
+            if space == "RGB" and image.mode != "CMYK":
+                image = image.convert("RGB")
+            if (space, image.mode) in (("RGB", "RGB"), ("GRAY", "L"), ("CMYK", "CMYK")):
+                return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):
+        pass
+    return image.convert("RGB")

@@ -1,0 +1,1 @@
+"""Where pictures and the network meet: from photographs to mattes, their edges and their colours."""

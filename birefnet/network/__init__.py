@@ -1,0 +1,1 @@
+"""The network, from a normalised image to logits."""

@@ -1,0 +1,198 @@
+"""BiRefNet (Zheng et al., "Bilateral Reference for High-Resolution Dichotomous Image Segmentation", CAAI AIR 2024).
+
+    image ─ encoder ─ x1..x4 (strides 4 8 16 32) ─ squeeze ─ decoder stages 4 3 2 1 ─ logits
+                                                                │
+        inward reference: each stage also reads the full-resolution image, cut into tiles stacked on channels
+        outward reference: stages 4 3 2 are gated by a map that was taught to find the image's gradients
+
+Channel widths c1..c4 are `Config.channels`; H and W are multiples of 32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..device.cuda_graphs import Graphs
+from .backbones.pvt import PyramidVisionTransformer
+from .backbones.swin import SwinTransformer
+from .blocks import DecoderBlock, PatchBlock, norm, resize
+from .config import STRIDE, Config
+
+BACKBONES = {"swin_v1": SwinTransformer, "pvt_v2": PyramidVisionTransformer}
+
+
+class TrainOutputs(NamedTuple):
+    """What the losses need; `side` and `gradient` in the order of stages 4, 3, 2, each at its stage's own size."""
+
+    logits: Tensor
+    side: list[Tensor]
+    gradient: list[Tensor]
+
+
+class BiRefNet(nn.Module):
+    """`model(x)`: [B,3,H,W] → logits [B,1,H,W]; alpha is their sigmoid. The image must already be normalised.
+
+    `form` is "plain" as built here, and "inference" after birefnet.network.fused.fuse. `graphs`: a Graphs of
+    birefnet.device.cuda_graphs that birefnet.matte runs the network through, or None. `budget_bytes`: what the
+    temporaries of one step of the inference form may take beyond the maps that have to be alive (see
+    birefnet.network.cost); None: what is fastest. `metadata`: what the file that it was loaded from says.
+    """
+
+    form = "plain"
+    graphs: Graphs | None = None
+    budget_bytes: int | None = None
+    metadata: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        channels = config.channels
+        self.bb = BACKBONES[config.family](config)
+        self.squeeze_module = nn.Sequential(DecoderBlock(config, sum(channels), channels[3]))
+        self.decoder = Decoder(config)
+
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """What the image is best given in: the inference form wants it unrounded."""
+        return torch.float32 if self.form == "inference" else next(self.parameters()).dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.check(x)
+        return self.decoder(x, *self.encode(x)).logits
+
+    def forward_train(self, x: Tensor) -> TrainOutputs:
+        """Logits with the side predictions and predicted gradients that only training needs."""
+        if self.form != "plain":
+            raise ValueError('the inference form cannot be trained: load with form="plain"')
+        if not self.config.supervision:
+            raise ValueError("this build has no supervision heads (conv_ms_spvn_*, gdt_convs_pred_*); set "
+                             "Config.supervision to train it")
+        self.check(x)
+        return self.decoder(x, *self.encode(x), supervise=True)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """x1, x2, x3 and the squeezed x4."""
+        x1, x2, x3, x4 = self.backbone_features(x)
+        context = [resize(feature, x4.shape[2:]) for feature in (x1, x2, x3)]
+        return x1, x2, x3, self.squeeze_module(torch.cat([*context, x4], 1))
+
+    def backbone_features(self, x: Tensor) -> list[Tensor]:
+        """x1..x4, the half-size look concatenated or added as the build wants."""
+        features = self.bb(x)
+        if self.config.multi_scale == "none":
+            return features
+        half = self.bb(resize(x, (x.shape[2] // 2, x.shape[3] // 2)))
+        half = [resize(small, large.shape[2:]) for small, large in zip(half, features)]
+        if self.config.multi_scale == "add":
+            return [large + small for small, large in zip(half, features)]
+        return [torch.cat([large, small], 1) for small, large in zip(half, features)]
+
+    def check(self, x: Tensor) -> None:
+        smallest = STRIDE if self.config.multi_scale == "none" else 2 * STRIDE
+        if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % STRIDE or x.shape[3] % STRIDE or min(x.shape[2:]) < smallest:
+            raise ValueError(f"expected [batch, 3, H, W] with H and W multiples of {STRIDE} from {smallest} up, got "
+                             f"{list(x.shape)}; birefnet.matte takes any size")
+
+    def initialize(self) -> BiRefNet:
+        """Draw fresh weights for training from scratch; deformable branches start undeformed."""
+        for name, module in self.named_modules():
+            if name.endswith(("offset_conv", "modulator_conv")):
+                nn.init.zeros_(module.weight)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Conv2d):
+                # By fan-in: nothing follows the patch blocks' convolutions that would tame thousands of inputs.
+                nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif name.endswith("attn") and hasattr(module, "relative_position_bias_table"):
+                nn.init.trunc_normal_(module.relative_position_bias_table, std=0.02)
+        return self
+
+
+class Decoder(nn.Module):
+    """Four stages from stride 32 to stride 4, then the full-resolution head."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.patch_order = config.patch_order
+        c1, c2, c3, c4 = config.channels
+        # Patch channels, output channels, and channels joined with the stage's map, from stride 32 to full size.
+        for n, (tiles, out) in zip((5, 4, 3, 2, 1), ((32, c4 // 8), (16, c4 // 8), (8, c3 // 8), (4, c2 // 8),
+                                                      (1, c1 // 8))):
+            self.add_module(f"ipt_blk{n}", PatchBlock(config, 3 * tiles**2, out))
+        for n, channels, out in ((4, c4 + c4 // 8, c3), (3, c3 + c4 // 8, c2), (2, c2 + c3 // 8, c1),
+                                 (1, c1 + c2 // 8, c1 // 2)):
+            self.add_module(f"decoder_block{n}", DecoderBlock(config, channels, out, config.residual))
+        self.conv_out1 = nn.Sequential(nn.Conv2d(c1 // 2 + c1 // 8, 1, 1))
+        for n, channels in ((4, c3), (3, c2), (2, c1)):
+            self.add_module(f"lateral_block{n}", Lateral(channels))
+            self.add_module(f"gdt_convs_{n}", nn.Sequential(
+                nn.Conv2d(channels, config.gate, 3, padding=1), norm(config, config.gate), nn.ReLU()))
+            self.add_module(f"gdt_convs_attn_{n}", nn.Sequential(nn.Conv2d(config.gate, 1, 1)))
+            if config.supervision:
+                self.add_module(f"conv_ms_spvn_{n}", nn.Conv2d(channels, 1, 1))
+                self.add_module(f"gdt_convs_pred_{n}", nn.Sequential(nn.Conv2d(config.gate, 1, 1)))
+
+    def forward(self, image: Tensor, x1: Tensor, x2: Tensor, x3: Tensor, x4: Tensor, supervise: bool = False
+                ) -> TrainOutputs:
+        side: list[Tensor] = []
+        gradient: list[Tensor] = []
+        p = x4
+        for n, skip in ((4, x3), (3, x2), (2, x1)):
+            p = self.block(n, p, image)
+            edges = getattr(self, f"gdt_convs_{n}")(p)
+            if supervise:
+                side.append(getattr(self, f"conv_ms_spvn_{n}")(p))
+                gradient.append(getattr(self, f"gdt_convs_pred_{n}")(edges))
+            p = p * getattr(self, f"gdt_convs_attn_{n}")(edges).sigmoid()
+            p = resize(p, skip.shape[2:]) + getattr(self, f"lateral_block{n}")(skip)
+        return TrainOutputs(self.head(self.block(1, p, image), image), side, gradient)
+
+    def block(self, n: int, p: Tensor, image: Tensor) -> Tensor:
+        """Stage n on its map and the image tiles of its size."""
+        patches = image_patches(image, p.shape[2:], self.patch_order)
+        tiles = getattr(self, f"ipt_blk{n + 1}")(patches)
+        return getattr(self, f"decoder_block{n}")(torch.cat([p, tiles], 1))
+
+    def head(self, p1: Tensor, image: Tensor) -> Tensor:
+        """`conv_out1` of [resized p1, ipt_blk1(image)].
+
+        It is linear and 1×1, so it acts on p1 before the resize: one channel grows to full size instead of c1/2.
+        """
+        conv = self.conv_out1[0]
+        of_p1, of_image = conv.weight.split([p1.shape[1], conv.in_channels - p1.shape[1]], 1)
+        return resize(F.conv2d(p1, of_p1), image.shape[2:]) + F.conv2d(self.ipt_blk1(image), of_image, conv.bias)
+
+
+class Lateral(nn.Module):
+    """1×1 convolution of an encoder map on its way into the decoder."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+def image_patches(image: Tensor, size: torch.Size | tuple[int, int], order: str = "colour-slowest") -> Tensor:
+    """Cut [B,C,H,W] into a grid of contiguous h×w tiles and stack them on channels: [B,C·(H/h)·(W/w),h,w].
+
+    Channel order is (c, gy, gx), or (gx, gy, c) for "colour-fastest", the order of checkpoints trained by code older
+    than November 2024.
+    """
+    batch, channels, height, width = image.shape
+    h, w = size
+    tiles = image.view(batch, channels, height // h, h, width // w, w)
+    axes = (0, 1, 2, 4, 3, 5) if order == "colour-slowest" else (0, 4, 2, 1, 3, 5)
+    return tiles.permute(axes).reshape(batch, -1, h, w)

@@ -1,0 +1,130 @@
+"""What a BiRefNet build looks like: every number that shapes the network or says how to feed it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PVT_HEADS = (1, 2, 5, 8)  # the authors' builds; shapes cannot tell
+STRIDE = 32                  # network sides are multiples of it
+SMALLEST = 2 * STRIDE
+DYNAMIC_RANGE = (256, 2304)  # sides the dynamic checkpoints were trained on
+
+FAMILIES = ("swin_v1", "pvt_v2")
+MULTI_SCALE = ("cat", "add", "none")
+ATTENTION = ("deformable", "plain", "none")
+PATCH_ORDERS = ("colour-slowest", "colour-fastest")
+NORMALIZATIONS = ("imagenet", "none")
+# More than any network has: a file that asks for more asks for memory and time, not for a network.
+MOST = {"widths": 8192, "depths": 256, "heads": 256, "mlp_ratios": 32, "window": 64, "reductions": 64, "kernels": 31,
+        "inner": 4096, "branch": 4096, "patch_inner": 4096, "gate": 4096, "size": 16384}
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+# (family, widths, depths) of the authors' builds, for naming what was detected.
+KNOWN_BACKBONES = {
+    ("swin_v1", (96, 192, 384, 768), (2, 2, 6, 2)): "swin_v1_t",
+    ("swin_v1", (96, 192, 384, 768), (2, 2, 18, 2)): "swin_v1_s",
+    ("swin_v1", (128, 256, 512, 1024), (2, 2, 18, 2)): "swin_v1_b",
+    ("swin_v1", (192, 384, 768, 1536), (2, 2, 18, 2)): "swin_v1_l",
+    ("pvt_v2", (32, 64, 160, 256), (2, 2, 2, 2)): "pvt_v2_b0",
+    ("pvt_v2", (64, 128, 320, 512), (2, 2, 2, 2)): "pvt_v2_b1",
+    ("pvt_v2", (64, 128, 320, 512), (3, 4, 6, 3)): "pvt_v2_b2",
+    ("pvt_v2", (64, 128, 320, 512), (3, 6, 40, 3)): "pvt_v2_b5",
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """One BiRefNet build. Defaults are the authors' decoder; the backbone has none and must be given.
+
+    The first group can be read off a checkpoint's tensors (`birefnet.checkpoint.detect`), except `heads` of PVT v2 and
+    `multi_scale` "add" against "none". The second group says what a checkpoint was made for; only its catalog row or
+    its file's metadata can tell.
+    """
+
+    family: str                                 # "swin_v1" or "pvt_v2"
+    widths: tuple[int, ...]                     # channels of the backbone's four stages, strides 4 8 16 32
+    depths: tuple[int, ...]                     # blocks per stage
+    heads: tuple[int, ...]                      # attention heads per stage
+    mlp_ratios: tuple[int, ...] = (4, 4, 4, 4)  # hidden width of each stage's MLP over its width
+    window: int = 7                             # side of Swin's attention windows, in tokens
+    reductions: tuple[int, ...] = (8, 4, 2, 1)  # PVT v2's spatial reduction of keys and values
+    multi_scale: str = "cat"                    # second look at half size: concatenated, added, or none
+    attention: str = "deformable"               # the decoder blocks' ASPP: deformable, plain, or none
+    kernels: tuple[int, ...] = (1, 3, 7)        # kernel sizes of the deformable ASPP's branches after the first
+    inner: int = 64                             # channels inside a decoder block
+    branch: int = 256                           # channels of each ASPP branch
+    patch_inner: int = 64                       # channels inside the blocks that read image patches
+    gate: int = 16                              # channels of the outward reference's feature
+    residual: bool = False                      # 1×1 shortcut in the decoder's four blocks
+    batch_norm: bool = True                     # False in checkpoints trained at batch size 1
+    supervision: bool = True                    # the heads that only training uses are there
+
+    patch_order: str = "colour-slowest"         # channel order of stacked image tiles: (c, gy, gx) or (gx, gy, c)
+    normalize: str = "imagenet"                 # what `matte` does to the image first
+    size: tuple[int, int] | None = (1024, 1024)  # network height and width; None follows the photograph
+    task: str = ""                              # what the checkpoint was made for, in a user's words
+
+    def __post_init__(self) -> None:
+        for field, allowed in (("family", FAMILIES), ("multi_scale", MULTI_SCALE), ("attention", ATTENTION),
+                               ("patch_order", PATCH_ORDERS), ("normalize", NORMALIZATIONS)):
+            if getattr(self, field) not in allowed:
+                raise ValueError(f"{field} must be one of {', '.join(allowed)}; got {getattr(self, field)!r}")
+        for field in ("widths", "depths", "heads", "mlp_ratios", "reductions"):
+            if len(getattr(self, field)) != 4:
+                raise ValueError(f"{field} needs four numbers, one per stage; got {getattr(self, field)!r}")
+        for field, most in MOST.items():
+            numbers = getattr(self, field) or ()  # a size of None, no kernels
+            for number in numbers if isinstance(numbers, tuple) else (numbers,):
+                if not 1 <= number <= most:
+                    raise ValueError(f"{field} holds {number}; expected whole numbers of 1 to {most}")
+        if len(self.kernels) > MOST["kernels"] or not all(kernel % 2 for kernel in self.kernels):
+            raise ValueError(f"kernels are {self.kernels[:9]}; expected a few odd numbers")
+        for width, heads in zip(self.widths, self.heads):
+            if width % heads:
+                raise ValueError(f"stage width {width} is not divisible by its {heads} attention heads")
+
+    @property
+    def backbone(self) -> str:
+        """The authors' name of the backbone, or its family and widths for another build."""
+        known = KNOWN_BACKBONES.get((self.family, self.widths, self.depths))
+        return known or f"{self.family} {'-'.join(map(str, self.widths))}"
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of x1..x4 as the decoder sees them: doubled when the half-size look is concatenated."""
+        factor = 2 if self.multi_scale == "cat" else 1
+        return tuple(factor * width for width in self.widths)
+
+    def describe(self) -> str:
+        """One line for logs and error messages."""
+        aspp = {"deformable": f"deformable ASPP {'-'.join(map(str, (1, *self.kernels)))}",
+                "plain": "plain ASPP", "none": "no ASPP"}[self.attention]
+        size = f"{self.size[0]}×{self.size[1]}" if self.size else "dynamic size"
+        parts = [self.backbone, f"multi-scale {self.multi_scale}", aspp]
+        parts += ["residual blocks"] * self.residual + ["no batch norm"] * (not self.batch_norm)
+        return ", ".join([*parts, size])
+
+
+def network_size(config: Config, height: int, width: int, size: int | tuple[int, int] | None = None) -> tuple[int, int]:
+    """(H, W) at which the network will see a photograph: multiples of 32, 64 at least.
+
+    size None or 0: the checkpoint's own; a dynamic checkpoint follows the photograph, within the range it was trained
+    on. An int: the longer side, with the checkpoint's own aspect (square for nearly all), or the photograph's for a
+    dynamic one. A pair: height and width themselves.
+    """
+    if isinstance(size, tuple):
+        return snap(size[0]), snap(size[1])
+    own = config.size or (height, width)
+    longer = max(own)
+    if size:
+        scale = size / longer
+    elif config.size:
+        scale = 1.0
+    else:
+        shortest, longest = DYNAMIC_RANGE
+        scale = min(max(1.0, shortest / min(own)), longest / longer)
+    return snap(own[0] * scale), snap(own[1] * scale)
+
+
+def snap(side: float) -> int:
+    return max(SMALLEST, round(side / STRIDE) * STRIDE)

@@ -1,0 +1,59 @@
+"""The inference form of birefnet.network.birefnet; its algebra is explained in birefnet.network.fused."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from torch import Tensor, nn
+
+from ..birefnet import BiRefNet
+from ..blocks import resize
+from .bands import resize_twice, rows_of
+from .decoder import Compose, FusedDecoder, FusedDecoderBlock
+from .pvt import FusedPVT
+from .swin import FusedSwin
+
+BACKBONES = {"swin_v1": FusedSwin, "pvt_v2": FusedPVT}
+CPU_SCRATCH = 48 << 20  # bytes: stays in the allocator's hands and near the cache; larger measured slower
+
+
+class FusedBiRefNet(BiRefNet):
+    form = "inference"
+
+    def __init__(self, plain: BiRefNet, compose: Compose) -> None:
+        nn.Module.__init__(self)
+        self.config = plain.config
+        self.bb = BACKBONES[plain.config.family](plain.bb)
+        squeeze = plain.squeeze_module[0]
+        self.squeeze_module = nn.Sequential(compose([squeeze], lambda: FusedDecoderBlock(squeeze)))
+        self.decoder = FusedDecoder(plain.config, plain.decoder, compose)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.check(x)
+        scratch = self.scratch(x.device)
+        large = self.bb(x, scratch)
+        looks = self.config.multi_scale != "none"
+        small = self.bb(resize(x, (x.shape[2] // 2, x.shape[3] // 2)), scratch) if looks else []
+        x4 = self.context(large, small)
+        x4 = self.squeeze_module[0]([rows_of(x4)], x4, scratch)
+        return self.decoder(x, large, small, x4, scratch)
+
+    def context(self, large: list[Tensor], small: list[Tensor]) -> Tensor:
+        """What the squeeze block reads: all maps at x4's size, concatenated. Takes the fourth ones off the lists."""
+        size = large[3].shape[2:]
+        views = []
+        for i, whole in enumerate(large):
+            view = resize(whole, size)
+            if small:
+                half = resize_twice(small[i], whole.shape[2:], size)
+                view = torch.cat([view, half], 1) if self.config.multi_scale == "cat" else view + half
+            views.append(view)
+        del large[3:], small[3:]
+        return torch.cat(views, 1)
+
+    def scratch(self, device: torch.device) -> int:
+        """Bytes that the temporaries of one step may take."""
+        if self.budget_bytes is not None:
+            return self.budget_bytes
+        return CPU_SCRATCH if device.type == "cpu" else sys.maxsize

@@ -1,0 +1,46 @@
+"""Between whatever arrives on a BOUNDING_BOX socket and boxes of whole pixels. Knows no ComfyUI."""
+
+from __future__ import annotations
+
+import math
+
+from ...birefnet.imaging.boxes import Box
+
+SIDES = ("x", "y", "width", "height")
+
+
+def boxes_per_frame(bboxes: object, frames: int) -> list[list[Box]]:
+    """The boxes of each of so many frames.
+
+    As core's nodes have it: one box or a list of boxes is for all frames; a list of lists has one for each frame, or
+    one that serves all. A box is {"x", "y", "width", "height"} in pixels, whole or not; it is widened to whole ones. One of
+    no width or height is left out: so Inspect Matte tells that there is no subject.
+    """
+    if isinstance(bboxes, dict):
+        bboxes = [bboxes]
+    if not isinstance(bboxes, (list, tuple)):
+        raise ValueError(f"expected bounding boxes, got {type(bboxes).__name__}: connect a BOUNDING_BOX")
+    if not any(isinstance(entry, (list, tuple)) for entry in bboxes):
+        bboxes = [bboxes]
+    if len(bboxes) not in (1, frames):
+        raise ValueError(f"expected boxes for each of the {frames} pictures, or for all of them together, got boxes for "
+                         f"{len(bboxes)} pictures")
+    each = [[box for entry in listed if (box := _box(entry))] for listed in bboxes]
+    return each if len(each) == frames else each * frames
+
+
+def box_of(x: int, y: int, width: int, height: int, picture: tuple[int, int]) -> Box:
+    """A box from plain numbers; a width or height of 0 goes to the end of the picture (H, W)."""
+    return Box(y, x, y + height if height else max(picture[0], y + 1), x + width if width else max(picture[1], x + 1))
+
+
+def _box(entry: object) -> Box | None:
+    try:
+        x, y, width, height = (float(entry[side]) for side in SIDES)
+        if not (width >= 0 and height >= 0 and math.isfinite(x + y + width + height)):
+            raise ValueError
+    except (TypeError, KeyError, ValueError):
+        raise ValueError(f"expected a box with x, y, width and height in pixels, got {entry!r}") from None
+    if not width or not height:
+        return None
+    return Box(math.floor(y), math.floor(x), math.ceil(y + height), math.ceil(x + width))

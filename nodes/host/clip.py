@@ -1,0 +1,87 @@
+"""Between VIDEO sockets and birefnet.video: clips from what arrives, files where the host saves and shows them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import folder_paths
+import torch
+from comfy.cli_args import args
+from comfy_api.input import VideoInput
+from torch import Tensor
+
+from ... import weights
+from ...birefnet import video as videos
+from . import convert
+
+PREVIEWED = (".mp4", ".webm")  # what browsers play
+
+
+def clip_of(video: VideoInput) -> videos.Clip:
+    """A VIDEO as a clip: straight from its file where it has one, else from its pictures in memory."""
+    if not isinstance(video, VideoInput):
+        raise ValueError(f"expected a video, got {type(video).__name__}: connect a VIDEO")
+    if type(video).get_stream_source is not VideoInput.get_stream_source:
+        source = video.get_stream_source()
+        if hasattr(video, "get_active_trim_window"):
+            return videos.File(source, *video.get_active_trim_window())
+        clip = videos.File(source)
+        if not hasattr(video, "as_trimmed") or abs(video.get_duration() - clip.duration) < 1 / clip.rate:
+            return clip
+        clip.close()  # a host that trims videos, but does not say where
+    parts = video.get_components()
+    images, alpha, audio = convert.frames(parts.images), getattr(parts, "alpha", None), parts.audio or {}
+    if not len(images):
+        raise videos.VideoError("expected a video, but there is no picture in it")
+    if alpha is not None:
+        images = convert.frames(torch.cat([images, convert.masks(alpha)[..., None].to(images)], dim=-1))
+    return videos.Pictures(images, parts.frame_rate, audio.get("waveform"), audio.get("sample_rate", 0))
+
+
+def backdrop(image: Tensor | None, video: VideoInput | None, clip: videos.Clip) -> Callable[[], videos.Clip]:
+    """Opens what plays behind a clip: the video, else the images at the clip's own rate."""
+    if video is not None:
+        return partial(clip_of, video)
+    if image is None:
+        raise ValueError("over a background needs one: connect background_image or background_video, or choose over a "
+                         "colour")
+    return partial(videos.Pictures, convert.frames(image), clip.rate)
+
+
+def new_file(prefix: str, clip: videos.Clip, suffix: str) -> tuple[Path, dict[str, str]]:
+    """The next free name in the output folder, numbered as Save Video does, and how the page asks for it.
+
+    Raises VideoError for a prefix that leads elsewhere, or is no name on some system.
+    """
+    if fault := weights.fault(prefix, "ComfyUI's output folder"):
+        raise videos.VideoError(f"the filename_prefix {weights.quoted(prefix)} {fault}; expected one such as "
+                                "video/BiRefNet")
+    try:
+        folder, name, number, subfolder, _ = folder_paths.get_save_image_path(
+            prefix, folder_paths.get_output_directory(), clip.width, clip.height)
+    except OSError as error:
+        raise videos.VideoError(f"{prefix}: its folder cannot be made ({error.strerror})") from None
+    file = f"{name}_{number:05}_{suffix}"
+    return Path(folder, file), {"filename": file, "subfolder": subfolder, "type": "output"}
+
+
+def workflow_of(hidden) -> dict[str, object]:
+    """The workflow, for the file's metadata, from which ComfyUI can open it again."""
+    if args.disable_metadata:
+        return {}
+    return {**(hidden.extra_pnginfo or {}), **({"prompt": hidden.prompt} if hidden.prompt else {})}
+
+
+def shown(path: Path, place: dict[str, str]) -> dict[str, tuple]:
+    """What the node's preview shows: the video, three pictures of a folder, or where to find what no browser plays."""
+    if path.is_dir():
+        names = sorted(os.listdir(path))
+        inside = os.path.join(place["subfolder"], place["filename"])
+        return {"images": tuple({**place, "subfolder": inside, "filename": name} for name in
+                                dict.fromkeys((names[0], names[len(names) // 2], names[-1])))}
+    if path.suffix in PREVIEWED:
+        return {"images": (place,), "animated": (True,)}
+    return {"text": (f"saved as {path.name}; browsers cannot play ProRes",)}

@@ -1,0 +1,77 @@
+"""What a loaded model was made of, so that it can be made again: with one more adapter, or in the form that learns."""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ... import birefnet, weights
+from ...birefnet.checkpoint.load import ancestry
+from . import folders
+from .model import BiRefModel
+
+Stack = tuple[tuple["Path | birefnet.Adapter", float], ...]
+
+# Models that some node or cache still holds, by what they were made of.
+_loaded: weakref.WeakValueDictionary[tuple, BiRefModel] = weakref.WeakValueDictionary()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`source`: a checkpoint's file, or the tensors of one that is in no file, with the `origin` that its file would tell;
+    `options` are those of birefnet.load."""
+
+    source: Path | Mapping[str, Tensor]
+    options: Mapping[str, object]
+    device: torch.device
+    dtype: torch.dtype
+    adapters: Stack = ()
+    origin: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def ancestry(self, network: birefnet.BiRefNet) -> Mapping[str, str]:
+        """Metadata for a checkpoint made from this recipe's network: what it comes from, and the licence."""
+        if not isinstance(self.source, Path):
+            return self.origin
+        row = weights.match(self.source, folders.registered_folders())
+        return ancestry(network, row.name, row.license) if row else ancestry(network, self.source.name)
+
+    def with_adapter(self, adapter: Path | birefnet.Adapter, strength: float) -> Recipe:
+        return dataclasses.replace(self, adapters=(*self.adapters, (adapter, strength)))
+
+    def network(self, **changes) -> birefnet.BiRefNet:
+        """The network on the CPU, with other options where told."""
+        # Outside inference mode, or the host could not move the weights once the workflow is over.
+        with torch.inference_mode(False):
+            settled = {"dtype": self.dtype, "adapters": self.adapters} | self.options | changes
+            return birefnet.load(self.source, **settled)
+
+    def model(self) -> BiRefModel:
+        """The model for a socket; the same one as long as somebody holds it and its files stay as they are."""
+        parts = (self.source, *(adapter for adapter, _ in self.adapters))
+        key = (*(identity(part) if isinstance(part, Path) else id(part) for part in parts), self.device, self.dtype,
+               *(strength for _, strength in self.adapters), *(repr(item) for item in sorted(self.options.items())))
+        model = _loaded.get(key)
+        if model is None:
+            model = _loaded[key] = BiRefModel(self.network(), self.device, self.dtype)
+            model.recipe = self
+        return model
+
+
+def of(model: object, what_for: str) -> Recipe:
+    """A model's recipe. Raises ValueError for a model that is none of this pack's."""
+    if not isinstance(model, BiRefModel):
+        raise ValueError(f"{what_for} needs a model from Load BiRefNet, got {type(model).__name__}, which is not of "
+                         "this pack")
+    return model.recipe
+
+
+def identity(path: Path) -> tuple[str, int, int]:
+    """What tells one state of a file from another: path, time of change, size in bytes."""
+    state = path.stat()
+    return str(path), state.st_mtime_ns, state.st_size

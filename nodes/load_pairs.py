@@ -1,0 +1,88 @@
+"""Load Pictures and Masks (BiRefNet): a folder of pictures to learn from, each with the mask of its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io
+from torch import Tensor
+
+from .. import weights
+from ..birefnet import masks
+from ..birefnet.data.pairs import DataError, find_pairs, survey
+from ..birefnet.imaging import pictures
+from .host import messages, progress, recipe, schema, values
+
+
+class BiRefPairs(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema.make(
+            io.Schema,
+            node_id="BiRefPairs",
+            display_name="Load Pictures and Masks (BiRefNet)",
+            category=schema.CATEGORY,
+            description="Loads pictures and their masks, matched by name, from a folder in ComfyUI's input folder: the "
+                        "pictures in its folder im, the masks in its folder gt. For Fine-tune (BiRefNet).",
+            search_aliases=[*schema.ALIASES, "dataset", "training data", "fine-tune"],
+            inputs=[
+                io.Combo.Input(
+                    "folder", options=folder_paths.get_input_subfolders(),
+                    tooltip="A folder in ComfyUI's input folder that holds the folders im (pictures) and gt (masks, "
+                            "white = subject). A mask has its picture's name, whatever its suffix: im/7.jpg and "
+                            "gt/7.png."),
+            ],
+            outputs=[
+                io.Image.Output("images", display_name="images", is_output_list=True,
+                                tooltip="The pictures, in the order of their names, each at its own size."),
+                io.Mask.Output("masks", display_name="masks", is_output_list=True,
+                               tooltip="The masks in the same order, 0 to 1: 1 = subject."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, folder) -> bool:
+        return True  # a folder that is not in the list is explained by `execute`
+
+    @classmethod
+    def fingerprint_inputs(cls, folder: str) -> tuple:
+        """Changes with the folder's files, so that the host loads them again."""
+        try:
+            found = survey(inside(folder))
+            paired = [path for pair in found.pairs for path in (pair.picture, pair.truth)]
+            return tuple(map(recipe.identity, [*paired, *found.lonely_pictures]))
+        except (OSError, ValueError):
+            return ("missing",)  # explained by `execute`
+
+    @classmethod
+    @values.checked
+    def execute(cls, folder: str) -> io.NodeOutput:
+        pairs = find_pairs(inside(folder))
+        images, truths = [], []
+        for pair in progress.each(pairs):
+            picture, truth = pictures.read(pair.picture), pictures.read(pair.truth)
+            size = tuple(picture.shape[1:3])
+            if wrong := fault(size, truth):
+                raise DataError(f"{pair.truth}: {wrong}")
+            images.append(picture[..., :3])
+            truths.append(masks.resize(truth[..., :3].mean(-1), size))
+        messages.say(f"{len(pairs)} pictures with masks")
+        return io.NodeOutput(images, truths)
+
+
+def fault(size: tuple[int, int], truth: Tensor) -> str | None:
+    """Why a mask as read, [1,H,W,3 or 4], would teach nonsense about a picture of that size (H, W); in `train`'s words."""
+    from ..birefnet.data.check import turned, unusable  # here only: nobody else in the host trains
+
+    return turned(size, tuple(truth.shape[1:3])) or unusable(truth[0].numpy())
+
+
+def inside(name: object) -> Path:
+    """A folder of that name below ComfyUI's input folder. Raises ValueError for one that is elsewhere."""
+    parent, text = Path(folder_paths.get_input_directory()), str(name).replace("\\", "/")
+    wrong = weights.fault(text, "ComfyUI's input folder")
+    if wrong or "" in text.split("/") or not parent.joinpath(text).is_dir():
+        raise ValueError(f"{weights.quoted(name)} {wrong or 'is no folder there'}: expected one in ComfyUI's input "
+                         f"folder {parent}; put the pictures there, into im, and their masks into gt")
+    return parent.joinpath(text)

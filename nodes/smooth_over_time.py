@@ -1,0 +1,54 @@
+"""Smooth over Time (BiRefNet): masks of consecutive frames without flicker, by birefnet.matting.temporal."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..birefnet import masks as operators
+from ..birefnet.matting.temporal import Smoother
+from .host import convert, memory, messages, progress, schema, values
+
+
+class BiRefTemporal(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema.make(
+            io.Schema,
+            node_id="BiRefTemporal",
+            display_name="Smooth over Time (BiRefNet)",
+            category=schema.CATEGORY,
+            description="Calms masks that flicker from frame to frame: each leans on the one before, which is moved "
+                        "along with the picture. Begins anew at every cut. For the consecutive frames of one video; "
+                        "Matte Video does the same by itself.",
+            search_aliases=["temporal smoothing", "flicker", "deflicker", "stabilize mask", "video mask"],
+            inputs=[
+                io.Image.Input("image", tooltip="The frames that the masks belong to, in order: their motion is "
+                                                "followed."),
+                io.Mask.Input("mask", tooltip="A mask for each frame, 0 to 1: 1 = subject. One of another size is "
+                                              "brought to the frame's size first."),
+                io.Float.Input(
+                    "strength", default=0.5, min=0.0, max=1.0, step=0.05,
+                    tooltip="How much a mask takes of the one before where it merely flickers. 0: no change. 0.5 to "
+                            "0.8 calms; 1 holds on to the past and follows changes late."),
+            ],
+            outputs=[
+                io.Mask.Output("smoothed", display_name="mask",
+                               tooltip="The calmed masks, 0 to 1: 1 = subject. As large as the frames."),
+            ],
+        )
+
+    @classmethod
+    @values.checked
+    def execute(cls, image, mask, strength: float) -> io.NodeOutput:
+        images, mask = convert.frames(image), convert.masks(mask)
+        count = convert.common_batch(len(mask), len(images))
+        size = tuple(images.shape[1:3])
+        smoother = Smoother(strength)
+        clean_mask, clean_image = convert.Cleaner("the mask"), convert.Cleaner("the image")
+        result = memory.empty_result(count, *size)
+        for i in progress.each(range(count)):
+            alpha = operators.resize(clean_mask(convert.frame(mask, i)), size)
+            result[i:i + 1] = convert.certain(smoother(clean_image(convert.frame(images, i)), alpha))
+        if count:
+            messages.say(f"{count} frames, {smoother.cuts + 1} shots" if smoother.cuts else f"{count} frames, one shot")
+        return io.NodeOutput(result)

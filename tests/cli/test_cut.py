@@ -1,0 +1,445 @@
+"""`python -m birefnet cut`: what is written, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import numpy as np
+import pytest
+import s3fs
+import torch
+from PIL import Image
+
+import birefnet
+from birefnet.__main__ import main
+from birefnet.cli import runner as _running
+from birefnet.cli.cut import manifest, steps
+from birefnet.device import dtypes as precision
+from birefnet.imaging import pictures
+from birefnet.matting import foreground
+from birefnet.matting import predict as inference
+from birefnet.network import cost as memory
+
+
+def names(folder) -> list[str]:
+    """Everything in a folder, hidden files too, but for what `cut` notes there."""
+    return sorted(entry.name for entry in folder.iterdir() if entry.name != manifest.FOLDER)
+
+
+def levels(path) -> torch.Tensor:
+    """The file's own 8-bit samples [H, W, C] in 0..1."""
+    samples = np.asarray(Image.open(path), dtype=np.float32)
+    return torch.from_numpy(samples.reshape(*samples.shape[:2], -1) / 255)
+
+
+@pytest.fixture
+def no_keys(monkeypatch, tmp_path):
+    """An environment without keys for S3."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    yield
+    s3fs.S3FileSystem.clear_instance_cache()  # which have learnt that there are none
+
+
+# The result ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_cutout_is_the_photograph_under_its_matte(tmp_path, cut, photo, network):
+    source = photo("a.png")
+    image = pictures.read(source)
+    alpha = birefnet.matte(network, image)[0]
+    assert alpha.std() > 0.05  # the random network finds something, or this test shows nothing
+
+    assert cut(source, "-o", tmp_path / "b.png").status == 0
+
+    found = levels(tmp_path / "b.png")
+    assert (found[..., 3] - alpha).abs().max() <= 0.51 / 255
+    seen = found[..., 3] > 0
+    assert torch.equal(found[seen][:, :3], image[0][seen])
+    assert not found[~seen].any()
+
+
+def test_a_mask_is_the_matte_in_grey(tmp_path, cut, photo, network):
+    source = photo("a.jpg")
+    cut(source, "-o", tmp_path / "b.png", "--mask")
+    assert Image.open(tmp_path / "b.png").mode == "L"
+    expected = birefnet.matte(network, pictures.read(source))[0]
+    assert (levels(tmp_path / "b.png")[..., 0] - expected).abs().max() <= 0.51 / 255
+
+
+@pytest.mark.parametrize("text, size", [("96", 96), ("128x64", (64, 128)), ("64X128", (128, 64))])
+def test_size_is_width_by_height(tmp_path, cut, photo, network, text, size):
+    source = photo("a.png")
+    cut(source, "-o", tmp_path / "b.png", "--mask", "--size", text)
+    expected = birefnet.matte(network, pictures.read(source), size)[0]
+    assert (levels(tmp_path / "b.png")[..., 0] - expected).abs().max() <= 0.51 / 255
+    assert (expected - birefnet.matte(network, pictures.read(source))[0]).abs().max() > 2 / 255
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16", "auto"])
+def test_the_number_format_is_chosen(tmp_path, photo, network, tiny, dtype, capsys):
+    source = photo("a.png")
+    main(["cut", str(source), "-o", str(tmp_path / "b.png"), "--mask", "--model", str(tiny), "--dtype", dtype])
+    found = levels(tmp_path / "b.png")[..., 0]
+    expected = birefnet.matte(network, pictures.read(source))[0]
+    assert (found - expected).abs().max() < 0.03
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    name = precision.name(precision.best_dtype(device)) if dtype == "auto" else dtype
+    assert f"on {device} in {name}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text, colour", [
+    ("red", (1, 0, 0)), ("#2040ff", (32 / 255, 64 / 255, 1)), ("#fff", (1, 1, 1)), ("hsl(120,100%,50%)", (0, 1, 0)),
+    ("rgb(0 255 0)", (0, 1, 0)),
+])
+def test_a_colour_as_background(tmp_path, cut, photo, network, text, colour):
+    source = photo("a.png")
+    cut(source, "-o", tmp_path / "b.png", "--background", text)
+    image = pictures.read(source)[0]
+    alpha = birefnet.matte(network, pictures.read(source))[0, ..., None]
+    expected = image * alpha + torch.tensor(colour) * (1 - alpha)
+    assert Image.open(tmp_path / "b.png").mode == "RGB"
+    # Half a level for rounding, half for colours under an alpha that rounds to 0.
+    assert (levels(tmp_path / "b.png") - expected).abs().max() <= 1.01 / 255
+
+
+def test_clean_edges_are_the_subjects_own_colours(tmp_path, cut, photo, network):
+    source = photo("a.png")
+    cut(source, "-o", tmp_path / "b.png", "--clean-edges")
+    image = pictures.read(source)
+    alpha = birefnet.matte(network, image)
+    expected = pictures.cutout(foreground.estimate(image, alpha), alpha)[0]
+    assert (levels(tmp_path / "b.png") - expected).abs().max() <= 0.51 / 255
+    assert (expected - pictures.cutout(image, alpha)[0]).abs().max() > 2 / 255
+
+
+def test_a_translucent_background_keeps_alpha(tmp_path, cut, photo):
+    cut(photo("a.png"), "-o", tmp_path / "b.png", "--background", "#ff000080")
+    assert Image.open(tmp_path / "b.png").mode == "RGBA"
+    assert levels(tmp_path / "b.png")[..., 3].min() >= 128 / 255
+
+
+def test_a_picture_as_background(tmp_path, cut, photo, network):
+    """It fills the photograph's frame; its own profile and orientation count too."""
+    source, behind = photo("a.png"), photo("behind.jpg", size=(200, 300))
+    cut(source, "-o", tmp_path / "b.jpg", "--background", behind)
+    alpha = birefnet.matte(network, pictures.read(source))[0, ..., None]
+    expected = pictures.read(source)[0] * alpha + pictures.read_to_cover(behind, 40, 60)[0] * (1 - alpha)
+    assert (levels(tmp_path / "b.jpg") - expected).abs().mean() < 0.02
+
+
+def test_a_photograph_stored_on_its_side_comes_out_upright(tmp_path, cut, photo):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    cut(photo("a.jpg", size=(60, 40), exif=exif), "-o", tmp_path / "b.png")
+    assert Image.open(tmp_path / "b.png").size == (40, 60)
+
+
+def test_what_was_transparent_stays_so(tmp_path, cut):
+    image = Image.new("RGBA", (40, 40), (200, 100, 50, 255))
+    image.paste((0, 0, 0, 0), (0, 0, 20, 40))
+    image.save(tmp_path / "a.png")
+    cut(tmp_path / "a.png", "-o", tmp_path / "b.png", "--mask")
+    assert not levels(tmp_path / "b.png")[:, :20].any()
+
+
+@pytest.mark.parametrize("name", ["b.webp", "b.tif", "B.PNG"])
+def test_the_format_follows_the_name(tmp_path, cut, photo, name):
+    assert cut(photo("a.png"), "-o", tmp_path / name).status == 0
+    assert Image.open(tmp_path / name).mode == "RGBA"
+
+
+# Which becomes which -------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_gives_a_folder(tmp_path, cut, photo):
+    for name in ("in/a.jpg", "in/b.PNG", "in/c.tif", "in/.hidden.png", "in/deeper/d.png"):
+        photo(name)
+    (tmp_path / "in" / "notes.txt").write_text("not a picture")
+    result = cut(tmp_path / "in", "-o", tmp_path / "new" / "out")
+    assert result.status == 0 and result.messages[-1] == f"3 of 3 written to {tmp_path / 'new' / 'out'}"
+    assert names(tmp_path / "new" / "out") == ["a.png", "b.png", "c.png"]
+
+
+def test_files_folders_and_globs_together(tmp_path, cut, photo):
+    for name in ("a.png", "in/b.png", "x/c1.png", "x/c2.png", "x/d.png"):
+        photo(name)
+    cut(tmp_path / "a.png", tmp_path / "in", f"{tmp_path}/x/c?.png", "-o", tmp_path / "out")
+    assert names(tmp_path / "out") == ["a.png", "b.png", "c1.png", "c2.png"]
+
+
+def test_a_name_with_brackets_is_a_file_before_it_is_a_glob(tmp_path, cut, photo):
+    cut(photo("a[1].png"), "-o", tmp_path / "b.png")
+    assert (tmp_path / "b.png").exists()
+
+
+@pytest.mark.parametrize("out, written", [("out", "out/a.png"), ("here", "here/a.png"), ("b.png", "b.png")])
+def test_one_file_into_a_folder_or_a_name(tmp_path, cut, photo, out, written):
+    (tmp_path / "here").mkdir()
+    assert cut(photo("a.jpg"), "-o", tmp_path / out).status == 0
+    assert (tmp_path / written).is_file()
+
+
+@pytest.mark.parametrize("pattern", ["in", "in/**/*.png", "in/**"])
+def test_results_below_the_input_are_not_read_again(tmp_path, cut, photo, pattern, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photo("in/a.png")
+    for _ in range(2):
+        cut(pattern, "-o", "in/out", "--force")
+    assert names(tmp_path / "in") == ["a.png", "out"] and names(tmp_path / "in" / "out") == ["a.png"]
+
+
+def test_a_glob_and_results_in_the_same_folder(tmp_path, cut, photo):
+    photo("in/a.jpg")
+    assert cut(f"{tmp_path}/in/*.jpg", "-o", tmp_path / "in").status == 0
+    assert names(tmp_path / "in") == ["a.jpg", "a.png"]
+
+
+def test_two_inputs_of_one_stem_never_lose_one_silently(tmp_path, cut, photo):
+    first, second, third = photo("in/a.jpg"), photo("in/A.png"), photo("in/b.png")
+    result = cut(first, second, third, "-o", tmp_path / "out")
+    assert result.status == 1
+    assert f"{second}: {tmp_path / 'out' / 'A.png'} is the result of {first}; rename one of them" in result.messages
+    assert names(tmp_path / "out") == ["_failed.csv", "a.png", "b.png"]
+    assert result.messages[-1].startswith("2 of 3 written")
+
+
+def test_results_are_not_overwritten_unless_forced(tmp_path, cut, photo):
+    photo("in/a.png"), photo("in/b.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.png").write_text("mine")
+    result = cut(tmp_path / "in", "-o", tmp_path / "out")
+    assert result.status == 1 and any("a.png exists; --force overwrites" in line for line in result.messages)
+    assert (tmp_path / "out" / "a.png").read_text() == "mine" and (tmp_path / "out" / "b.png").exists()
+    assert cut(tmp_path / "in", "-o", tmp_path / "out", "--force").status == 0
+    assert Image.open(tmp_path / "out" / "a.png").mode == "RGBA"
+
+
+def test_a_result_that_appears_meanwhile_is_not_overwritten(tmp_path, cut, photo, monkeypatch):
+    def slow(*arguments):
+        (tmp_path / "b.png").write_text("somebody else's")
+        return inference.network_alpha(*arguments)
+
+    monkeypatch.setattr(_running, "network_alpha", slow)
+    result = cut(photo("a.png"), "-o", tmp_path / "b.png")
+    assert result.status == 1 and f"{tmp_path / 'b.png'}: exists; --force overwrites" in result.messages
+    assert (tmp_path / "b.png").read_text() == "somebody else's"
+
+
+def test_an_input_is_never_replaced(tmp_path, cut, photo):
+    source = photo("a.png")
+    before = source.read_bytes()
+    for out in (source, tmp_path):
+        result = cut(source, "-o", out, "--force")
+        assert result.status == 1 and "which is read" in result.messages[0]
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("out", ["b.png", "."])
+def test_the_background_is_never_replaced(tmp_path, cut, photo, out):
+    """Neither by name, nor by a folder's <stem>.png."""
+    photo("in/b.jpg"), photo("in/c.jpg")
+    behind = photo("b.png")
+    before = behind.read_bytes()
+    inputs = [tmp_path / "in" / "b.jpg"] if out == "b.png" else [tmp_path / "in"]
+    result = cut(*inputs, "-o", tmp_path / out, "--background", behind, "--force")
+    assert result.status == 1 and "which is read" in result.messages[0] and behind.read_bytes() == before
+    assert (tmp_path / "c.png").exists() == (out == ".")
+
+
+# What is said --------------------------------------------------------------------------------------------------------
+
+
+def test_unreadable_files_are_reported_and_the_rest_done(tmp_path, cut, photo):
+    photo("in/a.png"), photo("in/d.png")
+    (tmp_path / "in" / "b.png").touch()
+    (tmp_path / "in" / "c.jpg").write_text("not a picture")
+    result = cut(tmp_path / "in", tmp_path / "gone.png", "-o", tmp_path / "out")
+    assert result.status == 1 and names(tmp_path / "out") == ["_failed.csv", "a.png", "d.png"]
+    said = dict(line.split(": ", 1) for line in result.messages if line.startswith(str(tmp_path)))
+    assert said[str(tmp_path / "in" / "b.png")] == "the file is empty"
+    assert said[str(tmp_path / "in" / "c.jpg")].startswith("expected a picture")
+    assert said[str(tmp_path / "gone.png")] == "there is no such file"
+    assert len(said) == 3 and result.messages[-1].startswith("2 of 5 written")
+
+
+def test_a_small_subject_is_no_empty_matte(tmp_path, network):
+    """36 pixels across in 1280 × 1280: less than a thousandth of the picture."""
+    alpha = torch.zeros(1, 1280, 1280)
+    alpha[:, 600:636, 600:636] = 0.9
+    image = torch.rand(1, 1280, 1280, 3)
+    look = steps.Look(network.config, None, True, None, False, False)
+    for network_alpha, empty in ((alpha, False), (alpha / 2, True)):
+        job = manifest.Job("a.png", str(tmp_path / f"{empty}.png"))
+        outcome = steps.finish(steps.Picture(job, image=image, small=network_alpha), look)
+        assert outcome == steps.Outcome(job, empty=empty)
+
+
+def test_an_empty_matte_is_said(tmp_path, cut, photo, network):
+    blind = birefnet.BiRefNet(network.config)
+    blind.load_state_dict(network.state_dict())
+    torch.nn.init.zeros_(blind.decoder.conv_out1[0].weight)
+    torch.nn.init.constant_(blind.decoder.conv_out1[0].bias, -20)
+    birefnet.save(blind, tmp_path / "blind.safetensors")
+    source = photo("a.png")
+    result = cut(source, "-o", tmp_path / "b.png", model=tmp_path / "blind.safetensors")
+    assert result.status == 0 and any(line.startswith(f"{source}: nothing found") for line in result.messages)
+    assert not levels(tmp_path / "b.png").any()
+
+
+def test_the_checkpoint_and_the_device_are_said(tmp_path, cut, photo, network):
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    result = cut(photo("a.png"), "-o", tmp_path / "b.png")
+    assert f"tiny.safetensors on {device} in fp32: {network.config.describe()}" in result.messages
+
+
+@pytest.mark.parametrize("name, said", [("RMBG-2.0", 1), ("BiRefNet", 0)])
+def test_a_non_commercial_licence_is_said(tmp_path, cut, photo, tiny, name, said):
+    model = tmp_path / f"{name}.safetensors"
+    model.write_bytes(tiny.read_bytes())
+    result = cut(photo("a.png"), "-o", tmp_path / "b.png", model=model)
+    assert result.status == 0 and sum("non-commercial use only" in line for line in result.messages) == said
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["{}/*.nothing", "-o", "{}/out"], "no file matches"),
+    (["{}/empty", "-o", "{}/out"], "no picture in there"),
+    (["{}/a.png", "{}/b.png", "-o", "{}/out.png"], "out.png: expected a folder"),
+    (["{}/a.png", "{}/b.png", "-o", "{}/notes.txt"], "notes.txt: expected a folder"),
+    (["{}/a.png", "-o", "{}/out.jpg"], "JPEG has no transparency"),
+    (["{}/a.png", "-o", "{}/out.psd"], "expected a name that ends in .png"),
+    (["{}/a.png", "-o", "{}/out.png", "--background", "rainbow"], "--background rainbow: expected a colour"),
+    (["{}/a.png", "-o", "{}/out.png", "--background", "{}/notes.txt"], "expected a picture"),
+    (["{}/a.png", "-o", "{}/out.jpg", "--background", "#ff000080"], "or an opaque background"),
+    (["{}/a.png", "-o", "{}/out.jpg", "--background", "{}/glass.png"], "or an opaque background"),
+    (["s3://shop/photos", "-o", "{}/out"], "s3://shop/photos: Unable to locate credentials"),
+    (["s3://shop/a.jpg", "-o", "{}/out.png"], "s3://shop/a.jpg: Unable to locate credentials"),
+    (["s3://shop/*.jpg", "-o", "{}/out"], "s3://shop/*.jpg: Unable to locate credentials"),
+    (["{}/a.png", "-o", "s3://shop/out"], "Unable to locate credentials"),
+    (["{}/a.png", "-o", "s3://shop/out.png"], "Unable to locate credentials"),
+    (["{}/a.png", "-o", "{}/out.png", "--background", "s3://shop/b.jpg"], "Unable to locate credentials"),
+    (["{}/a.png", "-o", "{}/notes.txt/out"], "notes.txt/out"),
+])
+def test_mistakes_are_one_line_and_nothing_is_written(tmp_path, cut, photo, no_keys, arguments, message):
+    photo("a.png"), photo("b.png")
+    Image.new("RGBA", (8, 8), (0, 0, 255, 100)).save(tmp_path / "glass.png")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("hello")
+    before = names(tmp_path)
+    result = cut(*(argument.replace("{}", str(tmp_path)) for argument in arguments))
+    assert result.status == 1 and len(result.messages) == 1, result.messages
+    assert result.messages[0].startswith("error: ") and "remove the folder" not in result.messages[0]
+    assert message in result.messages[0]
+    assert names(tmp_path) == before
+
+
+@pytest.mark.parametrize("content, message", [
+    (None, "No checkpoint"), (b"", "empty"), (b"<html>not found</html>", "web page"), (b"PK\x03\x04 cut off", "damaged"),
+])
+def test_a_checkpoint_that_is_none(tmp_path, cut, photo, content, message):
+    model = "nothing-such" if content is None else tmp_path / "m.safetensors"
+    if content is not None:
+        model.write_bytes(content)
+    result = cut(photo("a.png"), "-o", tmp_path / "b.png", model=model)
+    assert result.status == 1 and len(result.messages) == 1
+    assert message in result.messages[0] and not (tmp_path / "b.png").exists()
+
+
+@pytest.mark.parametrize("size", ["0", "32", "9000", "64x", "x64", "64x64x64", "-64", "big", "64.5"])
+def test_sizes_that_are_none(tmp_path, photo, size, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["cut", str(photo("a.png")), "-o", str(tmp_path / "b.png"), f"--size={size}"])
+    assert stop.value.code == 2 and "each 64 to 8192 pixels" in capsys.readouterr().err
+
+
+def test_mask_and_background_exclude_each_other(tmp_path, photo, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["cut", str(photo("a.png")), "-o", str(tmp_path / "b.png"), "--mask", "--background", "red"])
+    assert stop.value.code == 2 and "not allowed with" in capsys.readouterr().err
+
+
+def test_a_disk_that_refuses(tmp_path, cut, photo, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pictures, "place", full)
+    result = cut(photo("a.png"), "-o", tmp_path / "b.png")
+    assert result.status == 1 and f"{tmp_path / 'b.png'}: cannot be written (No space left on device)" in result.messages
+
+
+def test_when_the_gpu_is_too_small_the_cpu_goes_on(tmp_path, cut, photo, monkeypatch):
+    gpu = Gpu(monkeypatch, room=0)
+    photo("in/a.png"), photo("in/b.png")
+    result = cut(tmp_path / "in", "-o", tmp_path / "out")
+    assert result.status == 0 and names(tmp_path / "out") == ["a.png", "b.png"]
+    # two at once, one, twice in smaller steps, then each on the CPU
+    assert gpu.tried == [("cuda", 2, None), *(("cuda", 1, step) for step in (None, *memory.TIGHTER)),
+                         ("cpu", 1, None), ("cpu", 1, None)]
+    assert sum("going on with the CPU" in line for line in result.messages) == 1
+
+
+def test_a_picture_that_the_gpu_is_too_small_for_does_not_keep_smaller_ones_from_it(tiny, monkeypatch):
+    gpu = Gpu(monkeypatch, room=64 * 64)
+    runner = _running.Runner(birefnet.load(tiny))
+    for side in (64, 128, 128, 64):
+        assert runner.network_alpha(torch.zeros(1, 3, side, side)).shape == (1, 1, side, side)
+    assert [place for place, *_ in gpu.tried] == ["cuda", *["cuda"] * 3, "cpu", "cpu", "cuda"]
+
+
+class Gpu:
+    """Weights that say they are on a GPU, until they are moved to the CPU; there is room for passes of so many pixels."""
+
+    def __init__(self, monkeypatch, room: int) -> None:
+        self.tried, self.where, self.room = [], "cuda", room
+        monkeypatch.setattr(_running.Runner, "device", property(lambda _: torch.device(self.where)))
+        monkeypatch.setattr(_running, "free_memory", lambda device: None)
+        monkeypatch.setattr(_running, "place", self.place)
+        monkeypatch.setattr(_running, "network_alpha", self.network_alpha)
+
+    def place(self, model, device, dtype):
+        self.where = torch.device(device).type
+
+    def network_alpha(self, model, x):
+        self.tried.append((self.where, len(x), model.budget_bytes))
+        if self.where == "cuda" and x[:, 0].numel() > self.room:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return inference.network_alpha(model, x)
+
+
+def test_when_the_checkpoint_does_not_fit_the_gpu_it_runs_on_the_cpu(tmp_path, cut, photo, monkeypatch):
+    def load(path, *, device, **options):
+        if device == "cuda":
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return birefnet.load(path, device=device, **options)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(_running, "load", load)
+    result = cut(photo("a.png"), "-o", tmp_path / "b.png")
+    assert result.status == 0 and "going on with the CPU" in result.messages[0]
+    assert result.messages[1].startswith("tiny.safetensors on cpu")
+
+
+def test_when_the_checkpoint_does_not_fit_at_all(tmp_path, cut, photo, monkeypatch, tiny):
+    def load(*_, **__):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(_running, "load", load)
+    result = cut(photo("a.png"), "-o", tmp_path / "b.png")
+    assert result == (1, [f"error: {tiny}: not enough memory to load it; a light checkpoint needs less"])
+
+
+def test_when_memory_is_too_small_the_rest_is_done(tmp_path, cut, photo, monkeypatch):
+    def full_alpha(small, frame):
+        if frame.shape[0] > 100:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")
+        return inference.full_alpha(small, frame)
+
+    monkeypatch.setattr(steps, "full_alpha", full_alpha)
+    large, small = photo("in/a.png", size=(200, 200)), photo("in/b.png")
+    result = cut(large, small, "-o", tmp_path / "out")
+    assert result.status == 1 and names(tmp_path / "out") == ["_failed.csv", "b.png"]
+    assert f"{large}: not enough memory; a smaller --size needs less" in result.messages

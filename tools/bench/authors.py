@@ -1,0 +1,54 @@
+"""The authors' own network, out of a checkout of their repository that is on the import path."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from birefnet.checkpoint.assemble import REBUILT
+from birefnet.checkpoint.tensorfile import Source
+from birefnet.network.config import Config
+
+
+def load_authors(source: Source, config: Config, device: str, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """Their `BiRefNet` with the source's weights, as a function from images [B,3,H,W] to logits [B,1,H,W].
+
+    Raises ImportError for packages that their code needs, and ValueError for builds that it does not have.
+    """
+    if config.patch_order != "colour-slowest":
+        raise ValueError("their present code has no colour-fastest patch order")
+    build = importlib.import_module("config")
+    build.Config = chosen(build.Config, config)  # before the modules that read it
+    model = importlib.import_module("models.birefnet").BiRefNet(bb_pretrained=False)
+    state = {name: source.tensor(name, device, dtype) for name in source.names if not name.endswith(REBUILT)}
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False, assign=True)
+    except RuntimeError:
+        raise ValueError("their code has no build of these widths") from None
+    wrong = [name for name in missing if not name.endswith(REBUILT)] + unexpected
+    if wrong:
+        raise ValueError(f"their code does not know this build: {wrong[0]}")
+    model.to(device, dtype).eval()
+    return lambda image: model(image)[-1]
+
+
+def chosen(theirs: type, config: Config) -> type:
+    """Their Config, in whose source code a build is chosen, as the one for this checkpoint."""
+
+    class Chosen(theirs):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bb = config.backbone
+            self.mul_scl_ipt = "" if config.multi_scale == "none" else config.multi_scale
+            self.dec_att = {"deformable": "ASPPDeformable", "plain": "ASPP", "none": ""}[config.attention]
+            self.dec_blk = "ResBlk" if config.residual else "BasicDecBlk"
+            self.squeeze_block = "BasicDecBlk_x1"
+            self.batch_size = 2 if config.batch_norm else 1
+            self.lateral_channels_in_collection = list(reversed(config.channels))
+            self.cxt = list(config.channels[:3])
+            self.freeze_bb = self.compile = False
+
+    return Chosen

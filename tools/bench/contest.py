@@ -1,0 +1,125 @@
+"""Contenders take turns on this machine; what they needed becomes rows of numbers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+import weights
+from birefnet import CheckpointError, Config, network_size
+from birefnet.checkpoint.load import configure
+from birefnet.checkpoint.tensorfile import open_file
+from birefnet.cli.options import CommandError
+from birefnet.device.dtypes import DTYPES
+from birefnet.network.builds import BACKBONES
+
+from .builds import operations, write_random
+from .contender import Contender
+from .rate import product_rate
+from .worker import SETTINGS
+
+SETTLED = 20  # frames after which a video's memory should grow no more
+
+
+class Checkpoint:
+    """A model as it was named: its file, what the catalog says of it, and its config."""
+
+    def __init__(self, name: str, scratch: Path) -> None:
+        self.name = name
+        try:
+            if name in BACKBONES:
+                self.file, self.defaults = scratch / f"{name}.safetensors", {}
+                write_random(name, self.file)
+            else:
+                self.file = weights.find(name, weights.folders(), allow_paths=True)
+                self.defaults = weights.settings(self.file)
+            source = open_file(self.file)
+            self.config: Config = configure(source, dict.fromkeys(SETTINGS, "auto"), self.defaults)
+        except (CheckpointError, OSError) as error:  # weights.NotFound is an OSError
+            raise CommandError(str(error)) from None
+
+    def job(self, form: str, dtype: str, device: str, size: tuple[int, int]) -> dict:
+        return {"file": str(self.file), "defaults": self.defaults, "form": form, "dtype": dtype, "device": device,
+                "size": size}
+
+    def size(self, wanted: int | tuple[int, int] | None) -> tuple[int, int]:
+        """(H, W) of the network for a size as the user gave it; 1024² for a dynamic checkpoint left to itself."""
+        return network_size(self.config, 1024, 1024, wanted)
+
+
+@contextmanager
+def contenders(jobs: list[dict], reference: Path | None) -> Iterator[list[Contender]]:
+    """Processes for the jobs, started one after the other, ended in any case."""
+    started: list[Contender] = []
+    try:
+        for job in jobs:
+            started.append(Contender(job, reference))
+        yield started
+    finally:
+        for contender in started:
+            contender.end()
+
+
+def contest(checkpoint: Checkpoint, size: tuple[int, int], dtypes: list[str], device: str, runs: int,
+            reference: Path | None) -> dict:
+    """All forms in all formats, by turns, at network size (H, W); fp32 is always among them, to compare with."""
+    forms = ["authors"] * (reference is not None) + ["plain", "inference"] + ["graphs"] * (device == "cuda")
+    entries = [(form, dtype) for form in forms for dtype in dict.fromkeys(["fp32", *dtypes])
+               if dtype in dtypes or form in ("authors", "plain")]
+    rates: dict[str, list[float]] = {dtype: [] for dtype in dict.fromkeys(["fp32", *dtypes])}
+    with tempfile.TemporaryDirectory() as scratch:
+        jobs = [{**checkpoint.job(form, dtype, device, size), "result": f"{scratch}/{form}-{dtype}.pt"}
+                for form, dtype in entries]
+        with contenders(jobs, reference) as all_of_them:
+            for contender in all_of_them:
+                contender.step()
+            alphas = {(contender.form, contender.dtype): torch.load(contender.result, weights_only=True)
+                      for contender in all_of_them if not contender.error}
+            for _ in range(runs):
+                for dtype, measured in rates.items():
+                    measured.append(product_rate(DTYPES[dtype], device))
+                for contender in all_of_them:
+                    contender.time()
+    return summary(checkpoint, size, all_of_them, alphas, {dtype: max(found) for dtype, found in rates.items()})
+
+
+def summary(checkpoint: Checkpoint, size: tuple[int, int], all_of_them: list[Contender],
+            alphas: dict[tuple[str, str], torch.Tensor], rates: dict[str, float]) -> dict:
+    """The numbers as JSON has them: seconds, bytes, operations; ratios and shares as plain fractions."""
+    flops = operations(checkpoint.config, size)
+    first = next(contender for contender in all_of_them if not contender.error and contender.dtype == "fp32")
+    truth = alphas.get(("plain", "fp32"))
+    rows = []
+    for contender in all_of_them:
+        row = {"form": contender.form, "dtype": contender.dtype}
+        if contender.error:
+            rows.append({**row, "error": contender.error})
+            continue
+        seconds, peak = contender.median(), contender.last["peak"]
+        difference = None if truth is None else (alphas[contender.form, contender.dtype] - truth).abs().max().item()
+        rows.append({**row, "seconds": seconds, "passes": contender.seconds, "times": first.median() / seconds,
+                     "peak": peak, "memory": peak and peak / first.last["peak"],
+                     "floor": flops / rates[contender.dtype] / seconds, "difference": difference,
+                     "load": contender.load})
+    return {"model": checkpoint.name, "build": checkpoint.config.describe(), "size": size, "operations": flops,
+            "rates": rates, "rows": rows}
+
+
+def film(checkpoint: Checkpoint, size: int | tuple[int, int] | None, dtype: str, device: str, frames: int) -> dict:
+    """A video through the inference form, frame by frame: frames/s without the first, and memory on the way."""
+    size = checkpoint.size(size)
+    job = {**checkpoint.job("inference", dtype, device, size), "frames": frames}
+    held = []
+    with contenders([job], None) as (contender,):
+        for number in range(frames):
+            answer = contender.step() if not number else (contender.time(), contender.last)[1]
+            held.append(answer.get("now"))
+    if contender.error:
+        raise CommandError(f"{checkpoint.name} in {dtype}: {contender.error}")
+    return {"model": checkpoint.name, "size": size, "dtype": dtype, "frames": frames,
+            "rate": len(contender.seconds) / sum(contender.seconds), "settled": held[min(SETTLED, frames) - 1],
+            "end": held[-1], "peak": contender.last["peak"]}
