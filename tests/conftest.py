@@ -13,17 +13,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 HERE = Path(__file__).parent
-# Rooms that start hosts, browsers, clusters or training, longest first; in all others a test is quick unless it is
-# marked `slow`.
-SLOW_ROOMS = ("host", "soak", "faults", "scale", "fuzz", "training", "video", "evaluation")
+# Rooms that start hosts, browsers, clusters, videos or training, longest first; in all others a test is quick unless
+# it is marked `slow`.
+SLOW_ROOMS = ("host", "training", "faults", "scale", "soak", "fuzz", "video", "evaluation", "tools")
 SHARED = "host"  # the room whose files share one ComfyUI and therefore one worker
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks the quick tests and puts them last, so that no worker ends with a long one."""
     def rank(item: pytest.Item) -> int:
         room = item.path.relative_to(HERE).parts[0]
-        return SLOW_ROOMS.index(room) if room in SLOW_ROOMS else len(SLOW_ROOMS) + (item.get_closest_marker("slow") is None)
+        if room in SLOW_ROOMS:
+            return SLOW_ROOMS.index(room)
+        return len(SLOW_ROOMS) + (item.get_closest_marker("slow") is None)
 
     items.sort(key=rank)
     for item in items:

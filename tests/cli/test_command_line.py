@@ -43,6 +43,7 @@ def test_wrong_usage(capsys):
     assert stop.value.code == 2 and "-o/--out" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_progress_bar_on_a_terminal(tmp_path, tiny, photo):
     photo("in/a.png"), photo("in/b.png")
     ours, theirs = pty.openpty()
@@ -61,12 +62,14 @@ def test_a_progress_bar_on_a_terminal(tmp_path, tiny, photo):
     assert b"100%" in shown and b"2/2" in shown and b"picture" in shown
 
 
+@pytest.mark.slow
 def test_into_a_file_there_are_messages_but_no_bar(tmp_path, tiny, photo):
     done = subprocess.run(command("cut", photo("a.png"), "-o", tmp_path / "b.png", "--model", tiny),
                           cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "%" not in done.stderr and "1 of 1 written" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_whole_files_only(tmp_path, tiny, photo, reading):
     """It comes while the fourth of six pictures, a pipe, is being read: three results are written, two to come."""
     sources = [photo(f"in/{number}.png", size=(600, 600)) for number in range(6)]

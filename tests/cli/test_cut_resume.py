@@ -59,6 +59,7 @@ def test_from_another_folder_it_is_the_same_command(tmp_path, cut, photo, passes
     assert len(passes) == 1
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(tmp_path, tiny, photo, reading):
     """It is killed while the fourth of six pictures, a pipe, is being read: three results are written, two to come."""
     sources = [photo(f"in/{number}.png", size=(600, 600)) for number in range(6)]

@@ -43,7 +43,7 @@ def test_the_first_block_cuts_a_photograph(clone):
 
 
 def test_the_second_block_runs_these_tests():
-    assert blocks("sh")[1].strip().endswith("python -m pytest")
+    assert blocks("sh")[1].strip().endswith("python -m pytest -n 2")
 
 
 def test_the_python_example_runs(clone, capsys):

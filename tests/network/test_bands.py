@@ -73,6 +73,7 @@ def peak(model: birefnet.BiRefNet, size: int, budget: int) -> int:
     return live.peak
 
 
+@pytest.mark.slow
 def test_temporaries_follow_the_budget_and_not_the_picture():
     """swin_v1_t at 2048²: beside the maps that have to be alive, what a pass takes is the budget's."""
     with torch.device("meta"):

@@ -15,6 +15,7 @@ HIGHEST_DIFFERENCE = 0.025
 PHOTOGRAPHS = sorted((Path(__file__).parents[1] / "data").glob("*.jpg"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_alpha_in_half_precision_is_close_to_float32(dtype):
     assert PHOTOGRAPHS

@@ -96,11 +96,13 @@ def run(script: str, **environment: str) -> None:
     assert done.returncode == 0 and done.stdout.strip().endswith("done"), done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @needs_triton
 def test_the_interpreted_kernel_equals_the_plain_form():
     run(INTERPRETED, TRITON_INTERPRET="1")
 
 
+@pytest.mark.slow
 @needs_triton
 def test_it_compiles_for_real_gpus_with_16_byte_loads_and_stores(tmp_path):
     run(COMPILED, TRITON_CACHE_DIR=str(tmp_path))
