@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
-import subprocess
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,27 +37,6 @@ def tiny(network, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("checkpoints") / "tiny.safetensors"
     birefnet.save(network, path)
     return path
-
-
-@pytest.fixture(scope="session")
-def reading():
-    """A context manager (pipe, process): while a process, started before, waits for what comes through a pipe."""
-    @contextlib.contextmanager
-    def waiting(pipe: Path, process: subprocess.Popen) -> Iterator[None]:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-                break
-            except OSError as error:  # nobody has it open for reading
-                assert error.errno == errno.ENXIO and process.poll() is None and time.monotonic() < deadline
-                time.sleep(0.01)
-        try:
-            yield
-        finally:
-            os.close(writer)
-
-    return waiting
 
 
 @pytest.fixture

@@ -98,6 +98,17 @@ def usable(page: Page) -> bool:
     return True
 
 
+def close_windows(page: Page) -> None:
+    """Waits until no window covers the canvas. On a busy machine one that closes while it still opens may stay: then the
+    page is loaded again, as a person would."""
+    page.keyboard.press("Escape")
+    try:
+        page.wait_for_function("!document.querySelector('.p-dialog-mask')", timeout=5_000)
+    except TimeoutError:
+        page.reload(wait_until="domcontentloaded")
+        assert usable(page), "the page stays covered by its own overlay"
+
+
 def run_button(page: Page) -> Locator:
     return page.get_by_role("button", name="Run", exact=True).first
 

@@ -18,7 +18,6 @@ from PIL import Image
 from birefnet.__main__ import main
 
 ROOT = Path(__file__).parents[2]
-SIZE = ("--model", "birefnet-nano", "--size", "64")
 
 
 class Result(NamedTuple):
