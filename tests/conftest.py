@@ -58,7 +58,7 @@ def reading():
     """A context manager (pipe, process): while a process, started before, waits for what comes through a pipe."""
     @contextlib.contextmanager
     def waiting(pipe: Path, process: subprocess.Popen) -> Iterator[None]:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while True:
             try:
                 writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
