@@ -58,13 +58,15 @@ def reading():
     """A context manager (pipe, process): while a process, started before, waits for what comes through a pipe."""
     @contextlib.contextmanager
     def waiting(pipe: Path, process: subprocess.Popen) -> Iterator[None]:
-        deadline = time.monotonic() + 300
-        while True:
+        writer, deadline = None, time.monotonic() + 300
+        while writer is None:
             try:
                 writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-                break
-            except OSError as error:  # nobody has it open for reading
-                assert error.errno == errno.ENXIO and process.poll() is None and time.monotonic() < deadline
+            except OSError as error:
+                late = process.poll() is not None or time.monotonic() > deadline
+                if late or error.errno != errno.ENXIO:  # else nobody has it open for reading yet
+                    process.kill()
+                    raise
                 time.sleep(0.01)
         try:
             yield
