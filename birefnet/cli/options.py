@@ -79,6 +79,15 @@ def reason(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
 
 
+LISTED = 3  # names in a message; of more, their number
+
+
+def listing(names: list[str]) -> str:
+    """"a.txt, b.txt, c.txt and 4 more"."""
+    shown = ", ".join(names[:LISTED])
+    return shown if len(names) <= LISTED else f"{shown} and {len(names) - LISTED} more"
+
+
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """--model, --adapter, --size and --dtype: which checkpoint runs, and how."""
     parser.add_argument(
