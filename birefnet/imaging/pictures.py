@@ -94,10 +94,13 @@ def read(path: str | Path, content: bytes | None = None) -> torch.Tensor:
         return _floats(_upright(_srgb(image), image))
 
 
-def is_animated(path: str | Path, content: bytes | None = None) -> bool:
-    """Whether a picture file holds more than the frame that `read` gives. Raises as `read` does."""
-    with opened(path, content) as image:
-        return getattr(image, "n_frames", 1) > 1
+def is_animated(content: bytes) -> bool:
+    """Whether the bytes of a GIF, WebP or PNG file hold more than the frame that `read` gives."""
+    try:
+        with Image.open(io.BytesIO(content), formats=("GIF", "WEBP", "PNG")) as image:
+            return getattr(image, "is_animated", False)
+    except Exception:  # another format, or as in `opened`: damaged in any way
+        return False
 
 
 def read_to_cover(path: str | Path, height: int, width: int, content: bytes | None = None) -> torch.Tensor:

@@ -44,7 +44,9 @@ def below(place: str, folder: str) -> str:
     """A place's name below a folder that it is in, with "/" between the parts."""
     if is_url(place):
         return place.removeprefix(f"{folder.rstrip('/')}/")
-    return os.path.relpath(place, folder).replace(os.sep, "/")
+    start = os.path.join(folder, "")
+    inside = place[len(start):] if place.startswith(start) else os.path.relpath(place, folder)
+    return inside.replace(os.sep, "/")
 
 
 def parent(place: str) -> str:

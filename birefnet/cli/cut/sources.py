@@ -138,12 +138,12 @@ def _without_copies(matches: list[str]) -> list[str]:
     found: dict[str, str] = {}
     for match in sorted(matches, key=lambda match: (match.count(os.sep), match)):
         folder, name = (match, "") if os.path.isdir(match) else os.path.split(match)
-        found.setdefault(os.path.join(_lineage(folder)[0], name), match)
+        found.setdefault(os.path.join(_lineage(os.path.abspath(folder))[0], name), match)
     return sorted(found.values())
 
 
 def _lies_in(match: str, folder: Path) -> bool:
-    return folder in _lineage(match if os.path.isdir(match) else os.path.dirname(match))
+    return folder in _lineage(os.path.abspath(match if os.path.isdir(match) else os.path.dirname(match)))
 
 
 @functools.lru_cache(maxsize=1024)  # a million files lie in few folders

@@ -80,7 +80,7 @@ def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backd
             manifest.add(plan.new)
         except OSError as error:
             raise CommandError(f"{args.out}: cannot be written ({error.strerror or error})") from None
-    look = Look(engine.config, args.size, args.mask, backdrop, args.clean_edges, args.force)
+    look = Look(engine.config, args.size, args.mask, args.refine, backdrop, args.clean_edges, args.force)
     return _told(engine.run(plan.jobs, look), len(plan.jobs))
 
 
@@ -93,8 +93,8 @@ def _told(outcomes: Iterable[Outcome], total: int) -> list[tuple[str, str]]:
             if outcome.error:
                 failed.append((outcome.job.source, outcome.error))
                 say(outcome.error)
-            elif outcome.empty:
-                say(f"{outcome.job.source}: nothing found, the result is empty; another checkpoint or --size may help")
+            elif outcome.remark:
+                say(outcome.remark)
     return failed
 
 
@@ -104,7 +104,8 @@ def _settings(args: argparse.Namespace, backdrop: Backdrop | None) -> dict[str, 
     if backdrop is not None and backdrop.content:
         behind = f"{backdrop.place} {hashlib.sha256(backdrop.content).hexdigest()}"
     return {**about(find_checkpoint(args.model), args.adapters), "size": args.size, "dtype": args.dtype,
-            "mask": args.mask, "background": behind, "clean edges": args.clean_edges}
+            "mask": args.mask, "background": behind, "clean edges": args.clean_edges,
+            **({"refine": args.refine} if args.refine else {})}
 
 
 def _report(place: str, failed: list[tuple[str, str]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ... import composite, is_out_of_memory, video
 from ...imaging import pictures
+from ...masks import refine
 from ...matting import foreground
 from ...matting.temporal import Smoother
 from ..options import CommandError
@@ -37,7 +38,7 @@ def matte_video(args: argparse.Namespace) -> int:
         with video.File(source) as clip:
             look = _look(args, clip)
             runner = open_model(find_checkpoint(args.model), args.dtype, args.adapters)
-            matting = video.matting(clip, partial(_mattes, runner, args.size), look,
+            matting = video.matting(clip, partial(_mattes, runner, args.size, args.refine), look,
                                     smooth=Smoother(args.smoothing) if args.smoothing else None,
                                     colours=None if args.mask else foreground.estimate)
             count = 0
@@ -67,10 +68,10 @@ def _kind(out: Path, flat: bool) -> str:
 
 
 def _mattes(
-    runner: Runner, size: int | tuple[int, int] | None, images: Iterator[Tensor]
+    runner: Runner, size: int | tuple[int, int] | None, refinement: Mapping[str, float], images: Iterator[Tensor]
 ) -> Iterator[tuple[Tensor, Tensor]]:
     for image in images:
-        yield image[None], runner.matte(image[None], size)
+        yield image[None], refine(runner.matte(image[None], size), **refinement)
 
 
 def _look(args: argparse.Namespace, clip: video.Clip) -> video.looks.Look:
