@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib
 import io
 import warnings
 from collections.abc import Iterator
@@ -17,7 +19,12 @@ from ..files.atomic import atomic_write
 from ..files.errors import UserError, why_not_read
 
 # What is read. The list keeps out formats that Pillow hands to other programs (EPS to Ghostscript) and non-pictures.
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "PSD", "TGA", "TIFF", "WEBP")
+FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "JXL", "MPO", "PNG", "PPM", "PSD", "TGA", "TIFF", "WEBP")
+
+# Formats that a Pillow plug-in reads: its module, the package to install, and the suffixes.
+PLUGINS = {"HEIF": ("pillow_heif", "pillow-heif", (".heic", ".heif", ".hif")),
+           "JXL": ("pillow_jxl", "pillow-jxl-plugin", (".jxl",))}
+RAW_SUFFIXES = frozenset((".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"))  # of cameras
 
 # What is written, by suffix.
 WRITERS = {
@@ -34,8 +41,34 @@ class PictureError(UserError):
     """A file that cannot be read as a picture, or a picture that cannot be written so; the message is one sentence."""
 
 
+@functools.cache
+def register_plugins() -> None:
+    """Make those of PLUGINS that are installed known to Pillow."""
+    Image.init()
+    for module, _, _ in PLUGINS.values():
+        with contextlib.suppress(ImportError, OSError):  # missing, or its library is
+            plugin = importlib.import_module(module)
+            if hasattr(plugin, "register_heif_opener"):
+                plugin.register_heif_opener()
+
+
+def why_unreadable(suffix: str) -> str:
+    """What to do about pictures with this lower-case suffix, in a few words; "" for what is read or is no picture."""
+    if suffix in suffixes():
+        return ""
+    for _, package, endings in PLUGINS.values():
+        if suffix in endings:
+            return f"pip install {package} to read {suffix[1:].upper()} files"
+    if suffix == ".avif":
+        return "update Pillow to 11.3 or newer to read AVIF files"
+    if suffix in RAW_SUFFIXES:
+        return "develop this camera's raw file to TIFF or JPEG first"
+    return "save it as 16-bit PNG or TIFF first; OpenEXR is not read" if suffix == ".exr" else ""
+
+
 def suffixes() -> frozenset[str]:
     """The lower-case suffixes (".jpg") of the files that `read` can be expected to read."""
+    register_plugins()
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
 
 
@@ -48,6 +81,15 @@ def read(path: str | Path, content: bytes | None = None) -> torch.Tensor:
     """
     with opened(path, content) as image:
         return _floats(_srgb(image))
+
+
+def is_animated(content: bytes) -> bool:
+    """Whether the bytes of a GIF, WebP or PNG file hold more than the frame that `read` gives."""
+    try:
+        with Image.open(io.BytesIO(content), formats=("GIF", "WEBP", "PNG")) as image:
+            return getattr(image, "is_animated", False)
+    except Exception:  # another format, or as in `opened`: damaged in any way
+        return False
 
 
 def read_to_cover(path: str | Path, height: int, width: int, content: bytes | None = None) -> torch.Tensor:
@@ -141,7 +183,7 @@ def opened(path: str | Path, content: bytes | None = None) -> Iterator[Image.Ima
             raise PictureError(f"{path}: the file is empty")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata: the picture counts
-            Image.init()
+            register_plugins()
             with Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
                 image.load()
                 _turn_upright(image)
@@ -154,6 +196,8 @@ def opened(path: str | Path, content: bytes | None = None) -> Iterator[Image.Ima
     except Image.DecompressionBombError:
         raise PictureError(f"{path}: larger than the limit of {limit} megapixels; scale it down first") from None
     except UnidentifiedImageError:
+        if reason := why_unreadable(Path(path).suffix.lower()):
+            raise PictureError(f"{path}: {reason}") from None
         kinds = ", ".join(FORMATS)
         raise PictureError(f"{path}: expected a picture ({kinds}), got something else or a damaged file") from None
     except MemoryError:
