@@ -29,12 +29,6 @@ def listed(host) -> dict[str, dict]:
     return host.object_info()
 
 
-@pytest.fixture(scope="module")
-def page(host):
-    with open_page(host.address, []) as opened:
-        yield opened
-
-
 def saved(name: str) -> dict:
     return json.loads(TEMPLATES[name].read_text(encoding="utf-8"))
 
@@ -116,11 +110,18 @@ def test_a_note_that_names_another_checkpoint_tells_how_to_get_it(host, name):
         assert "set **download** to *when missing*" in notes(name)
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["classic", "Nodes 2.0"])
+def either_page(request, host):
+    """The page with the canvas's own nodes, and with nodes of HTML, where the front end has them."""
+    with open_page(host.address, [], {"Comfy.VueNodes.Enabled": request.param}) as opened:
+        yield opened
+
+
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_no_node_covers_another(page, name):
-    page.evaluate("() => app.graph.clear()")
-    drop(page, TEMPLATES[name])
-    assert overlaps(page) == []
+def test_no_node_covers_another(either_page, name):
+    either_page.evaluate("() => app.graph.clear()")
+    drop(either_page, TEMPLATES[name])
+    assert overlaps(either_page) == []
 
 
 @pytest.mark.parametrize("name", sorted(PAINTING))
