@@ -1,4 +1,4 @@
-"""DEPENDENCIES.md names every package of every requirements file, with the licence that the package itself tells."""
+"""docs/dependencies.md names every package of every requirements file, with the licence that the package itself tells."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def packages() -> dict[str, str]:
 
 def rows() -> dict[str, tuple[str, str]]:
     """package → (licence, why)."""
-    text = (ROOT / "DEPENDENCIES.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     found = re.findall(r"^\| ([\w.-]+) \| (.+?) \| (.+?) \|$", text, re.MULTILINE)
     return {key(name): (licence, why) for name, licence, why in found if name != "Package"}
 
@@ -57,7 +57,7 @@ def told(name: str) -> str:
 
 def test_every_package_is_listed_with_its_reason():
     missing = {name: file for name, file in packages().items() if name not in rows()}
-    assert not missing, f"DEPENDENCIES.md lacks {missing}"
+    assert not missing, f"docs/dependencies.md lacks {missing}"
     assert all(licence and len(why) > 1 for licence, why in rows().values())
 
 
@@ -81,4 +81,4 @@ def test_the_licence_is_the_packages_own_word(name):
     assert all(
         family.lower() in said.lower() or redistribution.get(family, "\0") in " ".join(said.lower().split())
         for family in named
-    ), f"{name}: DEPENDENCIES.md says {licence}, the package {said[:300]!r}"
+    ), f"{name}: docs/dependencies.md says {licence}, the package {said[:300]!r}"

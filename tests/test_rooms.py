@@ -1,4 +1,15 @@
-"""Which room may import what: the arrows between the rooms, and what never happens at import."""
+"""Which room may import which, and what never happens at import.
+
+The floors, from the ground up. The two wings, pixels and network, know nothing of each other; they meet in `matting`.
+
+    files  device                            the ground: bytes, hardware
+    imaging  masks  composite                pixels: know no network
+    network  checkpoint                      the network: knows no picture files
+    matting                                  where both meet
+    video  data  evaluation  training        what is built on it
+    cli                  nodes  nodes/host   the two doors
+    tools                                    the maintainers' workshop, which nothing else imports
+"""
 
 from __future__ import annotations
 
@@ -12,23 +23,57 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("birefnet", "nodes", "weights")
+TREES = ("birefnet", "nodes", "weights", "tools")
 HOST = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "execution", "server", "node_helpers"}
-COMMAND_LINE = ("birefnet/__main__.py", "birefnet/cli/")
-SOURCES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))] + [ROOT / "__init__.py"]
+SOURCES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+           for path in [ROOT / "__init__.py", *(path for tree in TREES for path in (ROOT / tree).rglob("*.py"))]}
+
+GROUND = {"files", "device"}
+PIXELS = {"imaging", "masks", "composite"}
+NETWORK = {"network", "checkpoint"}
+LIBRARY = GROUND | PIXELS | NETWORK | {"matting", "video", "data", "evaluation", "training"}
+# room → the rooms that it may import; "birefnet" is the package's own __init__, the names of its public interface.
+MAY_IMPORT = {
+    "files": set(),
+    "device": {"files"},
+    "imaging": GROUND,
+    "masks": GROUND | {"imaging"},
+    "composite": GROUND | {"imaging", "masks"},
+    "network": GROUND,
+    "checkpoint": GROUND | {"network"},
+    "matting": GROUND | PIXELS | {"network"},
+    "video": GROUND | PIXELS | {"matting"},
+    "data": GROUND | PIXELS | {"matting"},
+    "evaluation": GROUND | PIXELS | {"matting", "data"},
+    "training": GROUND | PIXELS | NETWORK | {"matting", "data", "evaluation"},
+    "cli": LIBRARY | {"birefnet", "weights"},
+    "birefnet": {"cli"},  # __main__
+    "weights": set(),
+    "nodes/host": LIBRARY | {"birefnet", "weights"},
+    "nodes": LIBRARY | {"birefnet", "weights", "nodes/host"},
+    "": {"nodes"},
+    "tools/bench": LIBRARY | {"birefnet", "weights", "cli"},
+    "tools/nano": LIBRARY | {"birefnet", "weights", "cli"},
+    "tools": set(),
+}
+BESIDE = 4  # modules directly in birefnet/, beside __init__ and __main__
 
 
 @dataclass(frozen=True)
 class Import:
-    """An import of top-level package `package` ("" for the pack itself), relative or by bare name, deferred or not."""
+    """One imported name: the dotted path as a tuple from the pack's root or the package's name on."""
 
-    package: str
+    path: tuple[str, ...]
     relative: bool
-    at_import: bool
+    at_import: bool  # in the module's body, not in a function
+
+    @property
+    def package(self) -> str:
+        return self.path[0] if self.path else ""
 
 
-def imports(path: Path) -> set[Import]:
-    """Everything that a file of the pack imports, wherever in the file."""
+def read_imports(name: str) -> set[Import]:
+    """Everything that a file imports, wherever in the file; imports for type hints alone are left out."""
     found = set()
 
     def visit(node: ast.AST, at_import: bool) -> None:
@@ -37,71 +82,141 @@ def imports(path: Path) -> set[Import]:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             return
         if isinstance(node, ast.Import):
-            found.update(Import(alias.name.split(".")[0], False, at_import) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            found.add(Import(node.module.split(".")[0], False, at_import))
+            found.update(Import(tuple(alias.name.split(".")), False, at_import) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            folder = path.relative_to(ROOT).parts[:-node.level]
-            for alias in node.names:
-                target = (*folder, *(node.module.split(".") if node.module else ()), alias.name)
-                found.add(Import(target[0], True, at_import))
+            base = Path(name).parts[:-node.level] if node.level else ()
+            base += tuple(node.module.split(".")) if node.module else ()
+            found.update(Import((*base, alias.name), bool(node.level), at_import) for alias in node.names)
         for child in ast.iter_child_nodes(node):
             visit(child, at_import)
 
-    visit(ast.parse(path.read_text(encoding="utf-8")), True)
+    visit(ast.parse(SOURCES[name]), True)
     return found
 
 
-def name(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+IMPORTS = {name: read_imports(name) for name in SOURCES}
 
 
-def room(path: Path) -> str:
-    return path.relative_to(ROOT).parts[0]
+def room(name: str) -> str:
+    """The room of a file: `birefnet/masks/trimap.py` → "masks", `nodes/host/clip.py` → "nodes/host"."""
+    tree, *below = Path(name).parts[:-1] or ("",)
+    if tree == "birefnet":
+        return below[0] if below else tree
+    return "/".join((tree, *below))
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name)
-def test_arrows_between_rooms(path):
-    allowed = {"nodes": {"nodes", "birefnet", "weights"}, "birefnet": {"birefnet"}, "weights": {"weights"},
-               "__init__.py": {"nodes"}}[room(path)]
-    for found in imports(path):
-        if found.relative:
-            assert found.package in allowed, f"{name(path)} reaches into {found.package}"
-        elif found.package in ROOMS:
-            assert name(path).startswith(COMMAND_LINE) and found.package == "weights", (
-                f"{name(path)} imports {found.package} by its bare name, which in the host may be another pack's")
+def file_of(path: tuple[str, ...]) -> str | None:
+    """The file of this repository that a dotted path names: a module, or a package's __init__."""
+    files = ("/".join((*path, "__init__.py")), "/".join(path) + ".py") if path else ()
+    return next((file for file in files if file in SOURCES), None)
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if room(path) in ("birefnet", "weights")], ids=name)
-def test_only_the_nodes_know_the_host(path):
-    assert {found.package for found in imports(path)} & HOST == set()
+def targets(name: str) -> set[str]:
+    """The files of this repository that a file imports. `from package import word` may mean the package's function as
+    well as its module of that name: from outside the package it counts as both."""
+    found = set()
+    for imported in IMPORTS[name]:
+        module, package = file_of(imported.path), file_of(imported.path[:-1])
+        found.add(module)
+        if module is None or package and Path(package).parent not in Path(name).parents:
+            found.add(package)
+    return found - {None, name}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name)
-def test_the_hub_is_used_in_one_place_and_only_when_fetching(path):
-    hub = [found for found in imports(path) if found.package == "huggingface_hub"]
-    assert not hub or name(path) == "weights/fetch.py" and not any(found.at_import for found in hub)
+ARROWS = {name: targets(name) for name in SOURCES}
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if not name(path).startswith(COMMAND_LINE)], ids=name)
-def test_the_command_line_is_not_imported_from_elsewhere(path):
-    assert not re.search(r"^\s*from \.+(birefnet)?\.?(cli|__main__)\b|import cli\b",
-                         path.read_text(encoding="utf-8"), re.MULTILINE)
+def test_each_room_imports_only_rooms_below_it():
+    unknown = {name for name in SOURCES if room(name) not in MAY_IMPORT}
+    assert not unknown, f"no floor is named for {sorted(unknown)}: put its room into MAY_IMPORT"
+    wrong = [f"{name} imports {target}" for name in SOURCES for target in sorted(ARROWS[name])
+             if room(target) not in {room(name), *MAY_IMPORT[room(name)]}]
+    assert not wrong, "these rooms may not import those: " + "; ".join(wrong)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name)
-def test_python_3_10_can_read_it(path):
-    ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10))
+def test_the_floors_are_in_order():
+    """MAY_IMPORT itself keeps the plan: no circle of rooms, and wings that do not reach each other on any way."""
+    def reached(start: str) -> set[str]:
+        seen, ahead = set(), [start]
+        while ahead:
+            ahead += MAY_IMPORT[here] - seen if (here := ahead.pop()) in MAY_IMPORT else ()
+            seen |= MAY_IMPORT[here]
+        return seen
+
+    rooms = set(MAY_IMPORT) - {"birefnet"}  # its __init__ imports nothing by itself, its __main__ the command line
+    assert not [here for here in rooms if here in reached(here) - {"birefnet"} and here != "cli"]
+    assert not set().union(*map(reached, PIXELS)) & NETWORK
+    assert not set().union(*map(reached, NETWORK)) & PIXELS
+    assert not [here for here in rooms if not here.startswith("tools") and any("tools" in to for to in reached(here))]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name)
-def test_sys_path_is_left_alone(path):
-    assert "sys.path" not in path.read_text(encoding="utf-8")
+def test_no_circle_of_imports():
+    """Between modules, imports inside functions included."""
+    state: dict[str, str] = {}
+
+    def walk(name: str, way: tuple[str, ...]) -> None:
+        state[name] = "open"
+        for target in sorted(ARROWS[name]):
+            assert state.get(target) != "open", "circle: " + " → ".join((*way[way.index(target):], target))
+            if target not in state:
+                walk(target, (*way, target))
+        state[name] = "done"
+
+    for name in SOURCES:
+        if name not in state:
+            walk(name, (name,))
+
+
+def test_few_modules_stand_beside_the_rooms():
+    beside = {path.name for path in (ROOT / "birefnet").glob("*.py")} - {"__init__.py", "__main__.py"}
+    assert len(beside) <= BESIDE, sorted(beside)
+
+
+def test_the_public_names_are_where_the_package_says():
+    """`birefnet.load` and the others are looked up on first use, so no import statement of the package names them."""
+    import birefnet
+    homes = [*birefnet._HOMES.values(), *birefnet._MODULES.values()]
+    assert not [home for home in homes if file_of(("birefnet", *home.split("."))) is None]
+    assert not [name for name in birefnet.__all__ if not hasattr(birefnet, name)]
+
+
+def test_rooms_are_imported_relatively():
+    """In the host `birefnet`, `nodes` and `weights` may be another pack's names; only what runs in a clone uses them."""
+    wrong = [f"{name} imports {found.package}" for name, imports in IMPORTS.items() for found in imports
+             if found.package in TREES and not found.relative and not name.startswith("tools/")
+             and not (room(name) in ("cli", "birefnet") and found.package == "weights")]
+    assert not wrong
+
+
+def test_only_the_nodes_know_the_host():
+    assert not [name for name, imports in IMPORTS.items() if not name.startswith("nodes/")
+                and {found.package for found in imports} & HOST]
+
+
+def test_the_hub_is_used_in_one_place_and_only_when_fetching():
+    hub = {(name, found.at_import) for name, imports in IMPORTS.items() for found in imports
+           if found.package == "huggingface_hub"}
+    assert hub <= {("weights/fetch.py", False)}
+
+
+def test_what_only_scaling_needs_is_imported_when_it_is_used():
+    scaling = {"ray", "pyarrow", "fsspec", "s3fs"}
+    assert not [name for name, imports in IMPORTS.items() for found in imports
+                if found.package in scaling and found.at_import]
+
+
+def test_python_3_10_can_read_it():
+    for text in SOURCES.values():
+        ast.parse(text, feature_version=(3, 10))
+
+
+def test_sys_path_is_left_alone():
+    assert not [name for name, text in SOURCES.items() if "sys.path" in text]
 
 
 def test_the_root_is_an_entry_point_and_nothing_else():
-    tree = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))
-    assert [found for found in imports(ROOT / "__init__.py") if found.at_import] == [Import("__future__", False, True)]
+    tree = ast.parse(SOURCES["__init__.py"])
+    assert {found.package for found in IMPORTS["__init__.py"] if found.at_import} == {"__future__"}
     assert {node.name for node in tree.body if hasattr(node, "name")} == {"comfy_entrypoint"}
 
 
@@ -146,12 +261,6 @@ def test_importing_installs_downloads_and_starts_nothing(before):
     subprocess.run([sys.executable, "-B", "-c", IMPORT_UNDER_WATCH, *before], cwd=ROOT, check=True, timeout=120)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name)
-def test_what_only_scaling_needs_is_imported_when_it_is_used(path):
-    scaling = {"ray", "pyarrow", "fsspec", "s3fs"}
-    assert not [found for found in imports(path) if found.package in scaling and found.at_import]
-
-
 def requirements(file: Path) -> list[str]:
     lines = (line.split("#")[0].strip() for line in file.read_text().splitlines())
     return [line for line in lines if line]
@@ -173,4 +282,4 @@ def test_no_file_names_a_machine_or_a_registry():
     if listed.returncode:
         pytest.skip("not a git clone")
     told = re.compile(rb"/wor[k]/|/roo[t]/|file:///op[t]")
-    assert [name(file) for file in files if file.is_file() and told.search(file.read_bytes())] == []
+    assert not [str(file) for file in files if file.is_file() and told.search(file.read_bytes())]

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..device.memory import is_out_of_memory
-from ..files.atomic import part_of
+from ..files.atomic import atomic_write
 from ..files.errors import CheckpointError
 
 STORED = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
@@ -226,7 +226,7 @@ def clean_names(names: Mapping[str, object]) -> dict[str, str]:
 
 def write_safetensors(path: Path, state: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Contiguous tensors of the CPU as a file; the old file stays until the new one is whole. Raises OSError."""
-    with part_of(path, folder=True) as part:  # the library has a hidden file of its own beside what it writes
+    with atomic_write(path, folder=True) as part:  # the library has a hidden file of its own beside what it writes
         try:
             save_file(state, part.path / path.name, metadata)
         except SafetensorError as error:  # a full disk, for one

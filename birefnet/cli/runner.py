@@ -17,7 +17,7 @@ from ..checkpoint.load import configure
 from ..checkpoint.tensorfile import open_file
 from ..device import dtypes as precision
 from ..device import passes
-from ..device.memory import PLANNED_SHARE, TIGHTER
+from ..device.memory import FALLBACK_BUDGETS, PLANNED_SHARE
 from ..files.hashing import sha256
 from ..matting.predict import network_alpha
 from ..network.config import network_size
@@ -61,7 +61,7 @@ class Runner:
 
     def _lower(self, seen: tuple[int, int]) -> bool:
         budget = self.model.budget_bytes
-        if tighter := [step for step in TIGHTER if budget is None or step < budget]:
+        if tighter := [step for step in FALLBACK_BUDGETS if budget is None or step < budget]:
             self.model.budget_bytes = tighter[0]
             return True
         if self.device.type == "cpu":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from ..files.errors import Refusal
+from ..files.errors import UserError
 from ..imaging.pictures import suffixes
 
 # Folder names, lower case, as DIS5K, COD10K, HRSOD, DUTS, P3M and AM-2k have them.
@@ -23,7 +23,7 @@ class Pair(NamedTuple):
     trimap: Path | None
 
 
-class DataError(Refusal):
+class DataError(UserError):
     """A data set that cannot be used; the message is one sentence."""
 
 

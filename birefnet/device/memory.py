@@ -15,7 +15,7 @@ import torch
 NO_MEMORY = re.compile("can't allocate memory|cannot allocate memory|not enough memory|out of memory|bad_alloc|"
                        "status_alloc_failed|could not create a primitive(?! desc)", re.IGNORECASE)
 PLANNED_SHARE = 0.7              # of what is free that a pass may plan with: the estimate is one
-TIGHTER = (256 << 20, 32 << 20)  # budgets to go through when one frame runs out of memory all the same
+FALLBACK_BUDGETS = (256 << 20, 32 << 20)  # budgets to go through when one frame runs out of memory all the same
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -27,7 +27,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and NO_MEMORY.search(str(error)) is not None
 
 
-def hand_back() -> None:
+def trim_heap() -> None:
     """Give the system what this process has freed. Linux's allocator (glibc) keeps it, and as pictures of ever other
     sizes leave ever other gaps, a process that serves for days grows; elsewhere this does nothing. Takes milliseconds."""
     trim = _trim()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import nn
 
-from ..network.birefnet import BiRefNet
+Network = TypeVar("Network", bound=nn.Module)
 
 
-def place(model: BiRefNet, device: torch.device | str, dtype: torch.dtype) -> BiRefNet:
+def place(model: Network, device: torch.device | str, dtype: torch.dtype) -> Network:
     """Move a network, in place. On CUDA the weights of its convolutions become channels-last: tensor cores compute in
     that order, and the whole network keeps its maps in it."""
     model.to(device, dtype)

@@ -21,7 +21,7 @@ from PIL import Image
 
 from ..data.pairs import Pair
 from ..data.read import read_grey
-from ..files.atomic import part_of
+from ..files.atomic import atomic_write
 from .saliency import LEVELS
 from .scores import MEASURES, Score, score
 
@@ -139,7 +139,7 @@ def read_journal(path: Path, settings: dict[str, object]) -> dict[str, Score]:
 def write_journal(path: Path, settings: dict[str, object], done: dict[str, Score]) -> None:
     """Anew, whole or not at all: what is appended later must not meet half a line."""
     lines = [json.dumps(settings), *(to_line(name, score) for name, score in done.items())]
-    with part_of(path) as part:
+    with atomic_write(path) as part:
         part.path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         part.keep()
 

@@ -47,7 +47,7 @@ class Part:
 
 
 @contextlib.contextmanager
-def part_of(target: Path, *, folder: bool = False) -> Iterator[Part]:
+def atomic_write(target: Path, *, folder: bool = False) -> Iterator[Part]:
     """A `Part` for a file, or a folder; missing folders above it are made. Without its `keep`, nothing is left.
 
     A killed process leaves its part behind; the next one that makes the same target removes it. What tells a dead
@@ -135,6 +135,6 @@ def _rename_to_new(part: Path, path: Path) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """The file appears complete or not at all."""
-    with part_of(path) as part:
+    with atomic_write(path) as part:
         part.path.write_bytes(content)
         part.keep()

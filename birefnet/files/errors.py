@@ -5,7 +5,7 @@ from __future__ import annotations
 LONGEST = 800  # characters: room for a sentence with a few paths and names in it
 
 
-class Refusal(ValueError):
+class UserError(ValueError):
     """Why something cannot be used and what to do. Names, values and other libraries' words that are quoted in it may
     come from any file: what cannot be printed is escaped, and the middle of what is too long is left out."""
 
@@ -31,5 +31,5 @@ def one_line(text: str) -> str:
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
-class CheckpointError(Refusal):
+class CheckpointError(UserError):
     """A file or state dict is no BiRefNet checkpoint that can be run; the message says why and what was expected."""

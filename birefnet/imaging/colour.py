@@ -10,7 +10,7 @@ import torch
 from PIL import ImageColor
 from torch import Tensor
 
-from ..files.errors import Refusal
+from ..files.errors import UserError
 
 FUNCTION = re.compile(r"(rgb|hsl)a?\(([^()]*)\)")
 
@@ -25,7 +25,7 @@ def parse(text: str) -> tuple[float, float, float, float]:
         found = FUNCTION.fullmatch(wanted)
         values = _function(*found.groups()) if found else [v / 255 for v in ImageColor.getrgb(wanted)]
     except ValueError:
-        raise Refusal(f"expected a colour, got {text!r}: write it as in CSS (white, #20a0ff, rgb(32 160 255), "
+        raise UserError(f"expected a colour, got {text!r}: write it as in CSS (white, #20a0ff, rgb(32 160 255), "
                       "hsl(206 100% 56%))") from None
     red, green, blue, opacity = (min(max(v, 0.0), 1.0) for v in (*values, 1.0)[:4])
     return red, green, blue, opacity
@@ -36,7 +36,7 @@ def opaque_colour(text: str, advice: str) -> Tensor:
     the end of that sentence, is what to do for transparency."""
     *colour, opacity = parse(text)
     if opacity < 1:
-        raise Refusal(f"expected an opaque colour, got {text!r}: {advice}")
+        raise UserError(f"expected an opaque colour, got {text!r}: {advice}")
     return torch.tensor(colour)
 
 

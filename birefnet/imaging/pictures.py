@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from ..files.atomic import part_of
-from ..files.errors import Refusal, why_not_read
+from ..files.atomic import atomic_write
+from ..files.errors import UserError, why_not_read
 
 # What is read. The list keeps out formats that Pillow hands to other programs (EPS to Ghostscript) and non-pictures.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "PSD", "TGA", "TIFF", "WEBP")
@@ -41,7 +41,7 @@ UPRIGHT = {
 }
 
 
-class PictureError(Refusal):
+class PictureError(UserError):
     """A file that cannot be read as a picture, or a picture that cannot be written so; the message is one sentence."""
 
 
@@ -122,7 +122,7 @@ def encode(path: str | Path, picture: torch.Tensor) -> bytes:
 
 def place(path: str | Path, content: bytes, *, force: bool = False) -> None:
     """Writes a file whole or not at all; missing folders are made. Raises as `write` does."""
-    with part_of(Path(path)) as part:
+    with atomic_write(Path(path)) as part:
         part.path.write_bytes(content)
         part.keep(new=not force)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from ..device.memory import is_out_of_memory
-from ..files.atomic import part_of, write_whole
+from ..files.atomic import atomic_write, write_whole
 from .plan import Plan
 
 
@@ -65,7 +65,7 @@ class RunFolder:
 
     def store(self, state: dict[str, object]) -> None:
         """The old state stays until the new one is whole and on the disk. Raises OSError where that refuses."""
-        with part_of(self.state) as part:
+        with atomic_write(self.state) as part:
             try:
                 torch.save(state, part.path)
             except RuntimeError as error:  # PyTorch's own writing has no better one for a full disk

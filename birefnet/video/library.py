@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from ..files.errors import Refusal
+from ..files.errors import UserError
 
 
-class VideoError(Refusal):
+class VideoError(UserError):
     """A video that cannot be read, or cannot be written so; the message is one sentence."""
 
 

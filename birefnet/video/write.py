@@ -13,7 +13,7 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..files.atomic import part_of
+from ..files.atomic import atomic_write
 from ..imaging import pictures
 from .frames import pack, tag
 from .library import VideoError, pyav
@@ -150,7 +150,7 @@ def writing(
     path = Path(path)
     with contextlib.ExitStack() as stack:
         with _as_sentences(path):
-            part = stack.enter_context(part_of(path, folder=kind == "png"))
+            part = stack.enter_context(atomic_write(path, folder=kind == "png"))
             writer = PictureFolder(part.path) if kind == "png" else VideoFile(part.path, FORMATS[kind], clip, quality,
                                                                               notes or {})
         try:

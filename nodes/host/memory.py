@@ -16,14 +16,14 @@ from comfy_api.latest import io
 from ... import birefnet
 from ...birefnet.device import passes
 from ...birefnet.device.dtypes import DTYPES
-from ...birefnet.device.memory import hand_back
+from ...birefnet.device.memory import trim_heap
 from .progress import check_interrupt
 
 log = logging.getLogger(__name__)
 
 STALE_AFTER = 15.0  # seconds; unloading all models takes less
 
-handed_back_at = -math.inf  # in seconds of time.monotonic
+trimmed_at = -math.inf  # in seconds of time.monotonic
 
 # Devices and memory ------------------------------------------------------------------------------------------------
 
@@ -105,7 +105,7 @@ def minding_memory(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
             if not is_out_of_memory(error):
                 raise
         finally:
-            hand_back_at_times()
+            trim_heap_at_times()
         mm.soft_empty_cache()  # only here, outside `except`: the error's traceback held the node's tensors
         raise passes.OutOfMemory("out of memory: make the pictures smaller or fewer, or close other programs")
 
@@ -113,12 +113,12 @@ def minding_memory(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
     return node
 
 
-def hand_back_at_times() -> None:
-    """birefnet.device.memory.hand_back, so seldom that nobody waits for it, nor for memory to come again."""
-    global handed_back_at
-    if time.monotonic() - handed_back_at > 10:
-        hand_back()
-        handed_back_at = time.monotonic()
+def trim_heap_at_times() -> None:
+    """birefnet.device.memory.trim_heap, so seldom that nobody waits for it, nor for memory to come again."""
+    global trimmed_at
+    if time.monotonic() - trimmed_at > 10:
+        trim_heap()
+        trimmed_at = time.monotonic()
 
 
 def in_passes(total: int, per_pass: int, run: Callable[[int, int], None], lower: Callable[[], bool],

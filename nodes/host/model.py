@@ -16,14 +16,14 @@ from torch import Tensor
 
 from ... import birefnet
 from ...birefnet.device import passes, transfer
-from ...birefnet.device.memory import PLANNED_SHARE, TIGHTER
+from ...birefnet.device.memory import FALLBACK_BUDGETS, PLANNED_SHARE
 from ...birefnet.imaging.resize import over_grey
 from . import convert, memory, messages
 
 log = logging.getLogger(__name__)
 
 MOST_FRAMES = 16    # per pass: beyond this a GPU gains no speed
-UNLOADED = 3        # times that a pass is begun again because somebody has unloaded the network under it
+MAX_RELOADS = 3        # times that a pass is begun again because somebody has unloaded the network under it
 
 
 class BiRefModel:
@@ -118,7 +118,7 @@ class OwnWorker:
         self._announce()
 
     def start(self, pictures: Tensor) -> Callable[[], Tensor]:
-        for _ in range(UNLOADED):
+        for _ in range(MAX_RELOADS):
             if not self.model.is_on(self.device):
                 log.info("BiRef: the network was unloaded during the run; loading it again")
                 self.model.load_to(self.device, self._memory(self.per_pass, self.plan.budget))
@@ -141,7 +141,7 @@ class OwnWorker:
         return lambda: alpha
 
     def lower(self) -> bool:
-        tighter = [budget for budget in TIGHTER if self.plan.budget is None or budget < self.plan.budget]
+        tighter = [budget for budget in FALLBACK_BUDGETS if self.plan.budget is None or budget < self.plan.budget]
         if tighter:
             self.plan = dataclasses.replace(self.plan, budget=tighter[0])
             log.warning("BiRef: out of memory on %s; going on in smaller steps of %d MiB", self.device,

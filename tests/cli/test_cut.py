@@ -377,7 +377,7 @@ def test_when_the_gpu_is_too_small_the_cpu_goes_on(tmp_path, cut, photo, monkeyp
     result = cut(tmp_path / "in", "-o", tmp_path / "out")
     assert result.status == 0 and names(tmp_path / "out") == ["a.png", "b.png"]
     # two at once, one, twice in smaller steps, then each on the CPU
-    assert gpu.tried == [("cuda", 2, None), *(("cuda", 1, step) for step in (None, *memory.TIGHTER)),
+    assert gpu.tried == [("cuda", 2, None), *(("cuda", 1, step) for step in (None, *memory.FALLBACK_BUDGETS)),
                          ("cpu", 1, None), ("cpu", 1, None)]
     assert sum("going on with the CPU" in line for line in result.messages) == 1
 

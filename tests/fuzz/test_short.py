@@ -1,4 +1,4 @@
-"""The fuzzers, for a few seconds each; the long run and its figures are in tests/RELIABILITY.md."""
+"""The fuzzers, for a few seconds each; the long run and its figures are in docs/reliability.md."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def test_the_plain_form_obeys_no_budget():
 
 FREED = """
 import torch
-from birefnet.memory import hand_back
+from birefnet.device.memory import trim_heap
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096
@@ -126,7 +126,7 @@ def resident():
 kept = [torch.ones(16384) for _ in range(3000)]  # 64 KiB each, which come from the heap
 kept = kept[::100]                               # the gaps between them cannot be cut off at its end
 before = resident()
-hand_back()
+trim_heap()
 print(before - resident(), sum(float(tensor.sum()) for tensor in kept) == 30 * 16384)
 """
 

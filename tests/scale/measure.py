@@ -1,7 +1,7 @@
 """Figures of `cut` at scale, by command:  python tests/scale/measure.py engines|inputs|memory [options]
 
 engines: wall and processor time of both engines on the same photographs, by turns.
-inputs:  what one photograph costs in each step, and how many bytes pass between them (SCALING.md reckons with these).
+inputs:  what one photograph costs in each step, and how many bytes pass between steps (for docs/many-machines.md).
 memory:  resident memory of a run over many tiny pictures, of the driver and of all its processes, while it goes on.
 """
 

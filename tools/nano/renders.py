@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from . import models
+from .panoramas import exr
 
 # Of twenty pictures: people cut out, then whole pictures of people, birds, things and flowers.
 KINDS = ("person",) * 5 + ("portrait",) * 4 + ("bird",) * 4 + ("thing",) * 3 + ("flower",) * 4
@@ -25,8 +26,6 @@ def renders(count: int, seed: int, grounds: list[np.ndarray], environments: Path
     grounds: uint8 [h,w,3] each, what clothes, walls and floors may look like; environments: the folder of npm
     @pmndrs/assets' panoramas, which light the scenes.
     """
-    from .sources import exr
-
     patterns = [np.asarray(Image.fromarray(ground).resize((PATTERN, PATTERN))) for ground in grounds]
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)

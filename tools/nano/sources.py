@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import base64
 import importlib.util
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from . import albums, models, photographs
+from .panoramas import environment
 
 STAMPS = Path("/usr/share/tuxpaint/stamps")          # Debian tuxpaint-stamps-default
 CLIPART = Path("/usr/share/openclipart/png")         # Debian openclipart-png
@@ -111,23 +110,3 @@ def photograph(path: Path, longest: int) -> np.ndarray:
     ground.alpha_composite(image)
     ground.thumbnail((longest, longest), Image.LANCZOS)
     return np.asarray(ground.convert("RGB"))
-
-
-def exr(module: Path) -> bytes:
-    """The EXR file within a JavaScript module of @pmndrs/assets."""
-    return base64.b64decode(re.search(r"base64,([^'\"]+)", module.read_text())[1])
-
-
-def environment(path: Path) -> np.ndarray:
-    """A panorama (EXR inside a JavaScript module) tone-mapped to 8 bits, without its zenith and nadir."""
-    import OpenEXR
-
-    with tempfile.NamedTemporaryFile(suffix=".exr") as file:
-        file.write(exr(path))
-        file.flush()
-        channels = OpenEXR.File(file.name).channels()
-    light = next(iter(channels.values())).pixels[..., :3].astype(np.float64)
-    light = np.nan_to_num(light / np.percentile(light, 80) * 0.6, posinf=1.0)
-    rgb = np.clip(light, 0, 1) ** (1 / 2.2)
-    rows = len(rgb)
-    return (rgb[int(0.2 * rows):int(0.85 * rows)] * 255).astype(np.uint8)

@@ -14,15 +14,15 @@ import pytest
 from disk import names
 
 from birefnet.files import atomic as whole
-from birefnet.files.atomic import part_of
+from birefnet.files.atomic import atomic_write
 
 ROOT = Path(__file__).resolve().parents[2]
 DIES = """
 import os, sys
 from pathlib import Path
-from birefnet.whole import part_of
+from birefnet.files.atomic import atomic_write
 
-with part_of(Path(sys.argv[1]), folder=sys.argv[2] == "folder") as part:
+with atomic_write(Path(sys.argv[1]), folder=sys.argv[2] == "folder") as part:
     (part.path / "1.png" if part.path.is_dir() else part.path).write_bytes(b"half")
     if sys.argv[3] == "linked":  # killed between the two steps of giving a file its name
         os.link(part.path, part.target)
@@ -35,7 +35,7 @@ def die(target: Path, kind: str = "file", when: str = "") -> None:
 
 
 def make(target: Path, content: bytes = b"whole", **options: bool) -> None:
-    with part_of(target) as part:
+    with atomic_write(target) as part:
         part.path.write_bytes(content)
         part.keep(**options)
 
@@ -46,7 +46,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path, kind, then)
     target = tmp_path / "a.png"
     die(target, kind)
     assert len(names(tmp_path)) == 1 and not target.exists()
-    with part_of(target, folder=then == "folder") as part:
+    with atomic_write(target, folder=then == "folder") as part:
         (part.path / "1.png" if part.path.is_dir() else part.path).write_bytes(b"whole")
         part.keep()
     assert names(tmp_path) == ["a.png"]
@@ -62,7 +62,7 @@ def test_a_hundred_killed_processes_leave_one_part(tmp_path):
 def test_a_finished_file_is_safe_from_the_next_ones_cleaning(tmp_path):
     """A part that was linked to its name and not yet unlinked is the very file."""
     die(tmp_path / "a.png", when="linked")
-    with part_of(tmp_path / "a.png") as part:
+    with atomic_write(tmp_path / "a.png") as part:
         part.path.write_bytes(b"new")
         assert (tmp_path / "a.png").read_bytes() == b"half"
         with pytest.raises(FileExistsError):
@@ -71,7 +71,7 @@ def test_a_finished_file_is_safe_from_the_next_ones_cleaning(tmp_path):
 
 
 def test_two_at_once_do_not_meet(tmp_path):
-    with part_of(tmp_path / "a") as outer, part_of(tmp_path / "a") as inner:
+    with atomic_write(tmp_path / "a") as outer, atomic_write(tmp_path / "a") as inner:
         assert inner.path != outer.path
         inner.path.write_bytes(b"inner")
         outer.path.write_bytes(b"outer")
@@ -82,9 +82,9 @@ def test_two_at_once_do_not_meet(tmp_path):
 
 def test_whoever_is_done_leaves_the_next_ones_part_alone(tmp_path):
     with contextlib.ExitStack() as until_the_first_is_gone:
-        first = until_the_first_is_gone.enter_context(part_of(tmp_path / "a"))
+        first = until_the_first_is_gone.enter_context(atomic_write(tmp_path / "a"))
         first.keep()
-        with part_of(tmp_path / "a") as second:
+        with atomic_write(tmp_path / "a") as second:
             assert second.path == first.path
             second.path.write_bytes(b"second")
             until_the_first_is_gone.close()
@@ -121,7 +121,7 @@ def test_where_locks_do_not_work_nothing_is_left(tmp_path, monkeypatch):
 def test_an_error_leaves_nothing_and_no_descriptor(tmp_path):
     opened = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
-        with pytest.raises(KeyboardInterrupt), part_of(tmp_path / "a") as part:
+        with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / "a") as part:
             part.path.write_bytes(b"half")
             raise KeyboardInterrupt
         make(tmp_path / "b")
