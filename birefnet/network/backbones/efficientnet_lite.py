@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..family import Compose, Family, Shapes
-from ..ops.algebra import convolution, folded
+from ..ops.algebra import folded
 from ..ops.bands import by_bands, convolved
 from ..ops.normalize import early_dtype
 from ..ops.products import convolve
@@ -128,24 +128,28 @@ class InvertedResidual(nn.Module):
 
 
 class FusedEfficientNetLite(nn.Module):
-    """Batch norms folded, blocks by bands of rows; the maps between blocks are float32 in every dtype."""
+    """Batch norms folded, blocks by bands of rows; the maps between blocks are float32 in every dtype.
+
+    In bfloat16 all of it computes in float32, with weights of 16 bits. An inverted residual stretches the errors of eight
+    bits: with such weights the 99.9th percentile of what alpha was off by was 0.11 on one photograph, so 0.012. On a
+    processor the encoder takes a third of a pass at most.
+    """
 
     def __init__(self, plain: EfficientNetLite, compose: Compose) -> None:
         super().__init__()
         stem, norm = plain.conv_stem, plain.bn1
-        self.conv_stem = compose([stem, norm], lambda: folded_same(stem, norm))
+        self.conv_stem = compose([stem, norm], lambda: FoldedConv(stem, norm))
         self.blocks = nn.ModuleList(
             nn.ModuleList(compose([block], lambda: FusedBlock(block)) for block in stage) for stage in plain.blocks)
 
     def forward(self, image: Tensor, scratch: int = sys.maxsize) -> list[Tensor]:
         """x1..x4, [B,C,H,W] in channels-last memory and the weights' dtype; the image is best float32."""
-        dtype = self.conv_stem.weight.dtype
-        height, width = image.shape[2:]
-        x = relu6_(convolve(fitting(self.conv_stem, height, width), image.float()))
+        dtype = next(self.parameters()).dtype
+        x = relu6_(convolve(self.conv_stem(torch.float32, image.shape[2:]), image.float()))
         features = []
         for i, stage in enumerate(self.blocks):
             for block in stage:
-                x = block(x, early_dtype(dtype) if i <= TAPS[0] else dtype, scratch)
+                x = block(x, early_dtype(dtype), scratch)
             if i in TAPS:
                 features.append(x.to(dtype))
         return features
@@ -155,57 +159,86 @@ class FusedBlock(nn.Module):
     def __init__(self, plain: SeparableConv | InvertedResidual) -> None:
         super().__init__()
         if isinstance(plain, InvertedResidual):
-            self.expand = folded(plain.conv_pw, plain.bn1)
-            self.filter = folded_same(plain.conv_dw, plain.bn2)
-            self.project = folded(plain.conv_pwl, plain.bn3)
+            self.expand = FoldedConv(plain.conv_pw, plain.bn1)
+            self.filter = FoldedConv(plain.conv_dw, plain.bn2)
+            self.project = FoldedConv(plain.conv_pwl, plain.bn3)
         else:
             self.expand = None
-            self.filter = folded_same(plain.conv_dw, plain.bn1)
-            self.project = folded(plain.conv_pw, plain.bn2)
+            self.filter = FoldedConv(plain.conv_dw, plain.bn1)
+            self.project = FoldedConv(plain.conv_pw, plain.bn2)
         self.residual = isinstance(plain, InvertedResidual) and plain.residual
 
     def forward(self, x: Tensor, dtype: torch.dtype, scratch: int) -> Tensor:
         """float32 [B,C,H,W] → float32 [B,out,H/stride,W/stride]; products are in `dtype`."""
         batch, channels, height, width = x.shape
-        conv = fitting(self.filter, height, width)
-        stride, hidden, out = conv.stride[0], conv.in_channels, self.project.out_channels
+        size = (height, width)
+        expand = None if self.expand is None else self.expand(dtype, size)
+        depthwise, project = self.filter(dtype, size), self.project(dtype, size)
+        stride, (out, hidden) = depthwise.stride[0], project.weight.shape[:2]
 
         def expanded(start: int, stop: int) -> Tensor:
             rows = x[:, :, start:stop].to(dtype)
-            return rows if self.expand is None else relu6_(convolve(self.expand, rows))
+            return rows if expand is None else relu6_(convolve(expand, rows))
 
-        filtered = convolved(conv, expanded, height)
+        filtered = convolved(depthwise, expanded, height)
 
         def made(start: int, stop: int) -> Tensor:
-            y = convolve(self.project, relu6_(filtered(start, stop))).float()
+            y = convolve(project, relu6_(filtered(start, stop))).float()
             return y.add_(x[:, :, start:stop]) if self.residual else y
 
-        row_bytes = batch * width * (stride * (channels + hidden) + hidden) * dtype.itemsize + 8 * batch * width * out
+        row_bytes = batch * width * ((stride * (channels + hidden) + hidden) * dtype.itemsize + 8 * out)
         return by_bands(made, -(-height // stride), row_bytes, scratch)
+
+
+class Kernel(NamedTuple):
+    """A convolution's values and numbers, under nn.Conv2d's names."""
+
+    weight: Tensor
+    bias: Tensor
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    groups: int
+    dilation: tuple[int, int] = (1, 1)
+
+    @property
+    def kernel_size(self) -> torch.Size:
+        return self.weight.shape[2:]
+
+
+class FoldedConv(nn.Module):
+    """A convolution with the batch norm behind it, for maps of any size."""
+
+    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        made = folded(conv, norm)
+        self.stride, self.padding, self.groups = made.stride, made.padding, made.groups
+        # Of stride 2, maps of even size get their odd zero right and below. A row of zeros above and left of the kernel
+        # moves it by as much as padding all sides alike would be wrong by, so no map is copied to be padded.
+        weight = F.pad(made.weight, (1, 0, 1, 0)) if made.stride[0] == 2 else made.weight
+        self.weight, self.bias = Exact(weight.contiguous(memory_format=torch.channels_last)), Exact(made.bias)
+
+    def forward(self, dtype: torch.dtype, size: tuple[int, int]) -> Kernel:
+        """In that dtype and for a map (H, W); odd sides are padded alike, so there the kernel's added zeros go."""
+        weight = self.weight(dtype)
+        if self.stride[0] == 2 and (size[0] % 2 or size[1] % 2):
+            weight = weight[:, :, size[0] % 2:, size[1] % 2:].contiguous(memory_format=torch.channels_last)
+        return Kernel(weight, self.bias(dtype), self.stride, self.padding, self.groups)
+
+
+class Exact(nn.Module):
+    """A tensor as the sum of two parameters: as bfloat16 they keep 16 bits of its values, not 8."""
+
+    def __init__(self, values: Tensor) -> None:
+        super().__init__()
+        high = values.detach().bfloat16().to(values.dtype)
+        self.high, self.low = nn.Parameter(high), nn.Parameter(values.detach() - high)
+
+    def forward(self, dtype: torch.dtype) -> Tensor:
+        return self.high.to(dtype) + self.low.to(dtype)
 
 
 def relu6_(x: Tensor) -> Tensor:
     return F.relu6(x, inplace=True)
-
-
-def folded_same(conv: SameConv, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    """With its batch norm; of stride 2, with the padding of even sizes as that of a kernel one larger on two sides.
-
-    The odd zero lies right and below, and a row of zeros above and left of the kernel moves it by as much. So the map is
-    not copied to be padded.
-    """
-    wide = folded(conv, norm)
-    if wide.stride[0] == 1:
-        return wide
-    return convolution(F.pad(wide.weight, (1, 0, 1, 0)), wide.bias, wide.padding, stride=wide.stride, groups=wide.groups)
-
-
-def fitting(conv: nn.Conv2d, height: int, width: int) -> nn.Conv2d:
-    """That convolution for a map's size: odd sides are padded evenly, so there the kernel's added zeros go."""
-    if conv.stride[0] == 1 or not (height % 2 or width % 2):
-        return conv
-    return convolution(conv.weight[:, :, height % 2:, width % 2:], conv.bias, conv.padding, stride=conv.stride,
-                       groups=conv.groups)
 
 
 # The family --------------------------------------------------------------------------------------------------------
@@ -245,12 +278,12 @@ class EfficientNetLiteFamily(Family):
 
     def plain_bytes(self, encoder: nn.Module, config: Config, size: tuple[int, int]) -> float:
         hidden = EXPANSION * scaled(STAGES[0][3], SCALES[config.encoder][0])
-        element = encoder.conv_stem.weight.element_size()
+        element = next(encoder.parameters()).element_size()
         return size[0] * size[1] / 4 * element * (3 * hidden + STEM)
 
     def inference_bytes(self, encoder: nn.Module, config: Config, size: tuple[int, int]) -> tuple[float, float]:
         first = scaled(STAGES[0][3], SCALES[config.encoder][0])
-        dtype = encoder.conv_stem.weight.dtype
+        dtype = next(encoder.parameters()).dtype
         pixels = size[0] * size[1] / 4  # of stride 2
         alive = 4 * (STEM + first) + 2 * 4 * config.widths[0] / 4
         return pixels * alive, pixels * early_dtype(dtype).itemsize * 2.5 * EXPANSION * first
