@@ -159,6 +159,10 @@ def test_the_usage_line_names_every_option(options):
     assert set(re.findall(r"--[a-z-]+", line)) == options["cut"] - {"--help", "--out"}
 
 
+def test_every_command_is_described():
+    assert [command for command in COMMANDS if f"python -m birefnet {command} " not in COMMAND_LINE] == []
+
+
 EXAMPLES = re.findall(r"^\| `(cut .*?)` \|", COMMAND_LINE, re.MULTILINE)
 
 
