@@ -15,8 +15,8 @@ ATTENTION = ("deformable", "plain", "none")
 PATCH_ORDERS = ("colour-slowest", "colour-fastest")
 NORMALIZATIONS = ("imagenet", "none")
 # More than any network has: a file that asks for more asks for memory and time, not for a network.
-MOST = {"widths": 8192, "neck": 8192, "depths": 256, "heads": 256, "mlp_ratios": 32, "window": 64, "reductions": 64, "kernels": 31,
-        "inner": 4096, "branch": 4096, "patch_inner": 4096, "gate": 4096, "size": 16384}
+MOST = {"widths": 8192, "neck": 8192, "depths": 256, "heads": 256, "mlp_ratios": 32, "window": 64, "reductions": 64,
+        "kernels": 31, "inner": 4096, "branch": 4096, "patch_inner": 4096, "gate": 4096, "size": 16384}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 

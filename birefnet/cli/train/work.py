@@ -81,7 +81,7 @@ def train(args: argparse.Namespace) -> int:
 
 def from_folder(args: argparse.Namespace, run: RunFolder, processes: Processes) -> Setup:
     """A run on pairs of files."""
-    beginning = begin(args.init or INCLUDED, args.build, args.seed)
+    beginning = begin(args.init or INCLUDED, args.build, args.seed, args.encoder)
     backgrounds = picture_files(args.backgrounds) if args.backgrounds else []
     data = gather(args.data, args.validate, args.hold_out, args.skip_bad, args.seed, run.checked, usual_workers(),
                   processes)
@@ -97,7 +97,7 @@ def from_folder(args: argparse.Namespace, run: RunFolder, processes: Processes) 
     source = Folder(data.pairs, plan, backgrounds, processes.rank, processes.count)
     settings = {**plan.describe(), "dropout": dropout, "init": args.init or INCLUDED, "build": args.build,
                 "data": str(args.data.resolve()), "pictures": len(data.pairs), "held_out": len(data.validation),
-                "fingerprint": data.fingerprint,
+                "fingerprint": data.fingerprint, **({"encoder": args.encoder} if args.encoder else {}),
                 "backgrounds": str(args.backgrounds.resolve()) if args.backgrounds else None}
     metadata = {**beginning.metadata, "birefnet.data": data.fingerprint, **origin()}
     return Setup(beginning.model, plan, source, data.validation, settings, Export(metadata))

@@ -11,6 +11,7 @@ import json
 import logging
 import re
 import types
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -73,8 +74,9 @@ def import_timm() -> types.ModuleType:
     return timm
 
 
-def create(encoder: str) -> nn.Module:
-    """timm's model of four feature maps with fresh weights, on the default device. Raises CheckpointError."""
+def create(encoder: str, **weights: object) -> nn.Module:
+    """timm's model of four feature maps, on the default device, with fresh weights unless `weights`, options of
+    timm.create_model, say otherwise. Raises CheckpointError."""
     timm = import_timm()
     try:
         name, options = parse_encoder(encoder)
@@ -90,11 +92,26 @@ def create(encoder: str) -> nn.Module:
             raise CheckpointError(f"timm's {name} has maps at strides {', '.join(map(str, strides))}; choose an encoder "
                                   f"with {', '.join(map(str, STRIDES))}")
         places = tuple(strides.index(stride) for stride in STRIDES)
-        return timm.create_model(name, features_only=True, out_indices=places, **options)
+        return timm.create_model(name, features_only=True, out_indices=places, **options, **weights)
     except CheckpointError:
         raise
     except Exception as error:  # of some thousand models each has its own
         raise CheckpointError(f"timm {timm.__version__} cannot build the encoder {encoder}: {error}") from None
+
+
+def taught_state(encoder: str, file: Path | None = None) -> dict[str, Tensor]:
+    """The tensors of an encoder that somebody has taught.
+
+    Args:
+        encoder: see `parse_encoder`.
+        file: weights as timm stores them (.safetensors, or a .pth of which nothing is executed), classifier and all;
+            None fetches timm's own from the hub.
+
+    Raises:
+        CheckpointError: for a file of another model, and where the hub has none or cannot be reached.
+    """
+    overlay = {} if file is None else {"pretrained_cfg_overlay": {"file": str(file)}}
+    return create(encoder, pretrained=True, **overlay).state_dict()
 
 
 # Inference form ----------------------------------------------------------------------------------------------------

@@ -30,7 +30,8 @@ class SwinFamily(Family):
     @property
     def builds(self) -> dict[str, dict[str, object]]:
         return {"swin_v1_t": build(96, 6, 7), "swin_v1_s": build(96, 18, 7), "swin_v1_b": build(128, 18, 12),
-                "swin_v1_l": build(192, 18, 12)}
+                "swin_v1_l": build(192, 18, 12),
+                "swin_v1_l24": build(192, 24, 12)}  # feyninc/FeyNobg
 
     def recognises(self, shapes: Shapes, encoder: str) -> bool:
         return not encoder and any(name.startswith("bb.layers.0.") for name in shapes)
