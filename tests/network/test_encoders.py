@@ -183,8 +183,8 @@ WITHOUT_TIMM = """
     except birefnet.CheckpointError as error:
         print(error)
 """
-MISSING = {"is not installed: run `pip install timm`": "sys.modules['timm'] = None",
-           "fails to import (ImportError: broken by an update)": """\
+MISSING = {'the encoder resnet10t needs the package timm: pip install "timm>=': "sys.modules['timm'] = None",
+           "the installed one fails with ImportError: broken by an update": """\
     import importlib.abc
     class Broken(importlib.abc.MetaPathFinder):
         def find_spec(self, name, path=None, target=None):

@@ -1,4 +1,4 @@
-"""The network that a run begins with: a checkpoint, or fresh weights of a named build."""
+"""The network that a run starts from: a checkpoint, or fresh weights of a named build."""
 
 from __future__ import annotations
 
@@ -20,27 +20,29 @@ SCRATCH, HUB = "scratch", "hub"
 
 
 class Beginning(NamedTuple):
-    """The network, and what its file says of it that its descendants should say too."""
+    """The network, and the metadata that checkpoints trained from it inherit."""
 
     model: BiRefNet
     metadata: dict[str, str]
 
 
 def begin(init: str, build: str | None, seed: int, encoder: str | None = None) -> Beginning:
-    """The network that a run begins with.
+    """Loads or builds the network.
 
     Args:
-        init: a name of the catalog, a file, or "scratch", which takes `build` and `seed`.
-        build: nano, one of BACKBONES, or timm:NAME.
-        encoder: for timm:NAME, a file of timm's weights or "hub".
+        init: a name of the catalog, a file, or "scratch".
+        build: for "scratch": "nano", a backbone's name, or "timm:NAME".
+        seed: of fresh weights.
+        encoder: for "timm:NAME": a file of timm's weights, or "hub"; None leaves the weights fresh.
 
     Raises:
-        CommandError: for anything else, and for what cannot be loaded.
+        CommandError: there is no such checkpoint, build or file.
     """
     if init != SCRATCH:
         for option, value in (("--build", build), ("--encoder", encoder)):
             if value is not None:
-                raise CommandError(f"{option} {value} is for --init scratch; the checkpoint {init} has a build of its own")
+                raise CommandError(f"{option} {value} is for --init scratch; the checkpoint {init} has a "
+                                   "build of its own")
         return _checkpoint(init, seed)
     choices = f"nano, {', '.join(BACKBONES)}, or {TIMM}NAME"
     if build is None:
@@ -79,7 +81,8 @@ def _checkpoint(name: str, seed: int) -> Beginning:
     except (CheckpointError, OSError) as error:  # weights.NotFound is an OSError
         raise CommandError(str(error)) from None
     row = weights.match(path)
-    metadata = ancestry(model, row.name, row.license) if row else ancestry(model, path.name)  # a name is only a hint
+    # Without a row of the catalog, the file's name is only a hint.
+    metadata = ancestry(model, row.name, row.license) if row else ancestry(model, path.name)
     if not model.config.supervision:  # a file without what only training uses
         whole = fresh(replace(model.config, supervision=True), seed)
         whole.load_state_dict(model.state_dict(), strict=False)

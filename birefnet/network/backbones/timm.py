@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ...files.errors import CheckpointError
+from ...files.packages import PackageError, require
 from ..family import Compose, Family, Shapes
 from ..ops.algebra import folded_into
 from ..ops.meta import Allocations, Consumers, meta_copy, sharing_copy
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STRIDES = (4, 8, 16, 32)
-INSTALL = "pip install timm"
 TRIED = 256  # side of the image with which a model's graph is looked at
 # Options of timm.create_model that say where weights come from or what comes out: never taken from a file.
 REFUSED = re.compile(r"pretrained|checkpoint|cache|feature|out_indices|in_chans|num_classes|script|export|device|dtype")
@@ -62,29 +61,17 @@ def parse_encoder(encoder: str) -> tuple[str, dict[str, Any]]:
     return name, options
 
 
-def import_timm() -> types.ModuleType:
-    """timm. Raises CheckpointError, with the command that installs it, where it is missing or broken."""
-    try:
-        import timm
-    except Exception as error:  # a broken installation raises anything
-        missing = isinstance(error, ModuleNotFoundError) and error.name == "timm"
-        reason = "is not installed" if missing else f"fails to import ({type(error).__name__}: {error})"
-        raise CheckpointError(f"this checkpoint's encoder comes from the package timm, which {reason}: run `{INSTALL}` "
-                              "with the Python that runs this, and start again") from None
-    return timm
-
-
 def create(encoder: str, **weights: object) -> nn.Module:
     """timm's model of four feature maps, on the default device, with fresh weights unless `weights`, options of
     timm.create_model, say otherwise. Raises CheckpointError."""
-    timm = import_timm()
     try:
         name, options = parse_encoder(encoder)
-    except ValueError as error:
+        timm = require("timm", f"the encoder {name}")
+    except (ValueError, PackageError) as error:
         raise CheckpointError(str(error)) from None
     if not timm.is_model(name):
-        raise CheckpointError(f"timm {timm.__version__} has no model {name!r}: correct the encoder's name, or install a "
-                              f"newer timm (`{INSTALL} --upgrade --no-deps`)")
+        raise CheckpointError(f"correct the encoder's name, or install a newer timm (pip install --upgrade timm): "
+                              f"timm {timm.__version__} has no model {name!r}")
     try:
         with torch.device("meta"):
             strides = timm.create_model(name, features_only=True, **options).feature_info.reduction()
