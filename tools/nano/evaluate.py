@@ -18,16 +18,21 @@ from PIL import Image
 from torch import Tensor
 
 from birefnet import BiRefNet, load, matte
+from birefnet.evaluation.matting import connectivity_error, gradient_error
 
+PICTURES = Path(__file__).parents[2] / "tests/data"  # where bfloat16 is measured
 SHIFT = 0.25  # what the off-centre measurement adds to a picture's height and width
 
 
 class Score(NamedTuple):
-    """Means over a set: IoU of alpha > 0.5, absolute error of alpha, and IoU with the picture off-centre in its mirror
-    image (all four corners)."""
+    """Means over a set: IoU of alpha > 0.5, absolute, gradient and connectivity error of alpha (the latter two as in
+    birefnet.evaluation.matting, of whole pictures), and IoU with the picture off-centre in its mirror image (all four
+    corners)."""
 
     iou: float
     error: float
+    gradient: float
+    connectivity: float
     shifted: float
     pictures: int
 
@@ -69,8 +74,19 @@ def measure(model: BiRefNet, folder: Path, size: int | None = None, largest: int
         alpha_of = lambda image: matte(model, image[None], size)[0]  # noqa: E731
         alpha = alpha_of(image)
         moved = np.mean([iou(off_centre(alpha_of, image, corner), mask) for corner in range(4)])
-        scores.append((iou(alpha, mask), (alpha - mask).abs().mean().item(), moved))
+        both = alpha.numpy(), mask.numpy()
+        scores.append((iou(alpha, mask), (alpha - mask).abs().mean().item(), gradient_error(*both),
+                       connectivity_error(*both), moved))
     return Score(*np.mean(scores, 0).tolist(), len(scores))
+
+
+def measure_bfloat16(checkpoint: Path, pictures: list[Path], size: int | None = None) -> tuple[float, float]:
+    """Mean and 99.9th percentile of how far alphas in bfloat16 are from those in float32."""
+    models = [load(checkpoint, dtype=dtype) for dtype in (torch.float32, torch.bfloat16)]
+    frames = [read(path, "RGB")[None] for path in pictures]
+    apart = torch.cat([(matte(models[0], frame, size) - matte(models[1], frame, size)).abs().flatten()
+                       for frame in frames])
+    return apart.mean().item(), float(np.percentile(apart.numpy(), 99.9))
 
 
 def reduced(image: Tensor, largest: int) -> Tensor:
@@ -120,8 +136,10 @@ def main() -> None:
     model = load(args.checkpoint)
     for folder in sorted(path.parent for path in args.photos.glob("*/im")):
         score = measure(model, folder, args.size)
-        print(f"{folder.name:12} {score.pictures:3} pictures  IoU {score.iou:.3f}  error {score.error:.4f}  "
-              f"off-centre {score.shifted:.3f}", flush=True)
+        print(f"{folder.name:12} {score.pictures:3} pictures  IoU {score.iou:.3f}  error {score.error:.4f}  gradient "
+              f"{score.gradient:.2f}  connectivity {score.connectivity:.2f}  off-centre {score.shifted:.3f}", flush=True)
+    mean, highest = measure_bfloat16(args.checkpoint, sorted(PICTURES.glob("*.jpg")), args.size)
+    print(f"bfloat16 against float32: mean {mean:.4f}, 99.9th percentile {highest:.4f}")
     covered = {name: matte(model, image[None], args.size).mean().item() for name, image in subject_free().items()}
     print("subject-free coverage: " + ", ".join(f"{name} {value:.3f}" for name, value in covered.items()))
     print(f"{seconds(model, torch.rand(1080, 1620, 3)):.3f} s for 1620×1080 on {torch.get_num_threads()} threads")
