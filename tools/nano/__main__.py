@@ -1,7 +1,7 @@
 """Make weights/birefnet-nano.safetensors again: `python -m tools.nano FOLDER`.
 
-FOLDER gets the pictures (in `cache`, about 1 GB) and the run, which goes on where it stopped. The packages that the
-pictures come from are listed in weights/NANO.md.
+FOLDER gets the pictures (in `cache`, about 1 GB) and the run, which goes on where it stopped. The packages
+that the pictures come from are listed in weights/NANO.md.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.nano", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--panoramas", type=Path, default=PANORAMAS, help="folder of npm @pmndrs/assets' panoramas")
+    parser.add_argument("--panoramas", type=Path, default=PANORAMAS,
+                        help="folder of npm @pmndrs/assets' panoramas (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes that make composites")
     args = parser.parse_args()
     cache = args.folder / "cache"

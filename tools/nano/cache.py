@@ -12,9 +12,9 @@ import numpy as np
 class Pictures:
     """The packed cache.
 
-    Kinds: "animal", "thing", "human" (photographed), "model" and "person" (rendered) are cut-outs, uint8 RGBA [h,w,4];
-    "scene" and "portrait" whole photographs with the matte of their subject, RGBA too; "place", "empty" (nothing in it
-    stands out) and "panorama" backgrounds, uint8 RGB [h,w,3].
+    Kinds: "animal", "thing", "human" (photographed), "model" and "person" (rendered) are cut-outs, uint8 RGBA
+    [h,w,4]; "scene" and "portrait" whole photographs with the matte of their subject, RGBA too; "place",
+    "empty" (nothing in it stands out) and "panorama" backgrounds, uint8 RGB [h,w,3].
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,13 +32,15 @@ class Pictures:
         """One picture of these kinds, and its name. Raises ValueError where the cache holds none."""
         chosen = [i for kind in kinds for i in self.kinds.get(kind, ())]
         if not chosen:
-            raise ValueError(f"the cache holds no {' or '.join(kinds)}; it has {', '.join(self.kinds) or 'nothing'}")
+            raise ValueError(f"the cache holds no {' or '.join(kinds)}; it has "
+                             f"{', '.join(self.kinds) or 'nothing'}")
         i = chosen[rng.integers(len(chosen))]
         return self[i], self.rows[i]["name"]
 
 
 def pack(folder: Path, entries: Iterable[tuple[str, str, np.ndarray]]) -> None:
-    """Write (kind, name, pixels) entries as a cache for `Pictures`; the index comes last, so half a cache is none."""
+    """Write (kind, name, pixels) entries as a cache for `Pictures`; the index comes last, so half a cache is
+    none."""
     folder.mkdir(parents=True, exist_ok=True)
     rows, offset = [], 0
     with open(folder / "pictures.u8", "wb") as out:

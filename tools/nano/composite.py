@@ -1,7 +1,8 @@
-"""Image and alpha pairs: photographs with mattes, and cut-outs laid over other photographs as if they belonged there.
+"""Image and alpha pairs: photographs with mattes, and cut-outs laid over other photographs as if they
+belonged there.
 
-`make_pair(pictures, seed, index, size)` depends on its arguments only, so a run can be repeated and resumed. Images are
-float32 [h,w,3] in 0..1 inside, alphas float32 [h,w] in 0..1.
+`make_pair(pictures, seed, index, size)` depends on its arguments only, so a run can be repeated and resumed.
+Images are float32 [h,w,3] in 0..1 inside, alphas float32 [h,w] in 0..1.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def make_pair(pictures: Pictures, seed: int, index: int, size: int) -> tuple[np.
     return photograph(rng, image), as_bytes(alpha)
 
 
-# --- whole photographs and backgrounds -------------------------------------------------------------------------------
+# --- whole photographs and backgrounds ----------------------------------------------------------------------
 
 def make_scene(pictures: Pictures, rng: Rng, size: int) -> tuple[np.ndarray, np.ndarray]:
     """A part of a photograph that shows most of its subject, in other light, and the subject's matte."""
@@ -54,7 +55,7 @@ def make_scene(pictures: Pictures, rng: Rng, size: int) -> tuple[np.ndarray, np.
         (rows[-1] + 1, np.ptp(rows), height), (columns[-1] + 1, np.ptp(columns), width)))
     colours, alpha = (as_float(Image.fromarray(np.ascontiguousarray(part)).resize(
         (size, size), Image.Resampling.BICUBIC, (left, top, right, bottom), reducing_gap=2.0))
-        for part in (pixels[..., :3], pixels[..., 3]))  # apart: RGBA would be resized with the background black
+        for part in (pixels[..., :3], pixels[..., 3]))  # apart: RGBA is resized with a black background
     image = jitter(rng, colours, 0.2)
     if rng.random() < 0.3:  # what is behind, partly something else
         tint = image[alpha > 0.5].mean(0) if rng.random() < 0.4 else None
@@ -106,11 +107,13 @@ def crop(rng: Rng, pixels: np.ndarray, size: int) -> np.ndarray:
 
 def gradient(rng: Rng, size: int) -> np.ndarray:
     """Studio backdrops: one colour, or a soft change between two."""
-    one = rng.uniform(0, 1, 3) if rng.random() < 0.8 else np.full(3, rng.choice([0.0, 1.0]))  # studios, frames faded out
+    # Black and white are what studios have, and frames that are faded out.
+    one = rng.uniform(0, 1, 3) if rng.random() < 0.8 else np.full(3, rng.choice([0.0, 1.0]))
     other = np.clip(one + rng.normal(0, rng.choice([0.0, 0.02, 0.3]), 3), 0, 1)
     y, x = np.mgrid[0:1:size * 1j, 0:1:size * 1j].astype(np.float32)
     if rng.random() < 0.5:
-        t = np.clip(np.hypot(x - rng.uniform(0.2, 0.8), y - rng.uniform(0.2, 0.8)) * rng.uniform(0.7, 1.6), 0, 1)
+        away = np.hypot(x - rng.uniform(0.2, 0.8), y - rng.uniform(0.2, 0.8))
+        t = np.clip(away * rng.uniform(0.7, 1.6), 0, 1)
     else:
         angle = rng.uniform(0, 2 * np.pi)
         t = np.clip(0.5 + (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle), 0, 1)
@@ -135,7 +138,8 @@ def regular(rng: Rng, size: int) -> np.ndarray:
     y, x = np.mgrid[0:1:size * 1j, 0:1:size * 1j].astype(np.float32)
     angle, count = rng.choice([0, rng.uniform(0, 2 * np.pi)]), rng.uniform(3, 30)
     bend = (noise(rng, size, 2, 1.0, 0.5) - 0.5) * rng.uniform(0, 0.1)
-    u, v = (x * np.cos(angle) + y * np.sin(angle) + bend) * count, (y * np.cos(angle) - x * np.sin(angle)) * count
+    u = (x * np.cos(angle) + y * np.sin(angle) + bend) * count
+    v = (y * np.cos(angle) - x * np.sin(angle)) * count
     if kind == 1:
         field = np.sin(2 * np.pi * u) * 0.5 + 0.5
     elif kind == 2:
@@ -143,8 +147,8 @@ def regular(rng: Rng, size: int) -> np.ndarray:
     else:  # bricks, tiles or planks: stones of slightly different tone between joints
         u = u / rng.uniform(1, 6) + 0.5 * (np.floor(v) % 2)
         tones = rng.random((64, 64), np.float32)[np.floor(v).astype(int) % 64, np.floor(u).astype(int) % 64]
-        joint = np.minimum(np.minimum(u % 1, 1 - u % 1) * 2, np.minimum(v % 1, 1 - v % 1)) < rng.uniform(0.02, 0.12)
-        field = np.where(joint, 1, tones * rng.uniform(0, 0.6))
+        edge = np.minimum(np.minimum(u % 1, 1 - u % 1) * 2, np.minimum(v % 1, 1 - v % 1))
+        field = np.where(edge < rng.uniform(0.02, 0.12), 1, tones * rng.uniform(0, 0.6))
     image = mix(rng.uniform(0, 1, 3), rng.uniform(0, 1, 3), field[..., None])
     return np.clip(image * (1 - rng.uniform(0, 0.5) * noise(rng, size, 6, 1.0, 0.9)[..., None]), 0, 1)
 
@@ -163,8 +167,10 @@ def horizon(pictures: Pictures, rng: Rng, size: int) -> np.ndarray:
     return mix(far, near, edge[..., None])
 
 
-def add_clutter(pictures: Pictures, rng: Rng, image: np.ndarray, tint: np.ndarray | None = None) -> np.ndarray:
-    """The background with one to three places of another stuff and brightness, which stand out and are no things.
+def add_clutter(pictures: Pictures, rng: Rng, image: np.ndarray,
+                tint: np.ndarray | None = None) -> np.ndarray:
+    """The background with one to three places of another stuff and brightness, which stand out and are no
+    things.
 
     tint: RGB in 0..1 that the stuffs have on the average, for instance the subject's.
     """
@@ -194,14 +200,15 @@ def patch(rng: Rng, size: int) -> np.ndarray:
 
 
 def structure(rng: Rng, size: int) -> np.ndarray:
-    """Cover in 0..1 of what has straight edges and mostly leaves the frame: a kerb or post, a roof, a wall, a window."""
+    """Cover in 0..1 of what has straight edges and mostly leaves the frame: a kerb or post, a roof, a wall, a
+    window."""
     kind = rng.random()
     if kind < 0.4:  # a band from border to border
         corners = np.array([[-2, -1], [2, -1], [2, 1], [-2, 1]]) * [1, rng.uniform(0.03, 0.2)]
         turn = rng.choice([0, np.pi / 2]) + rng.normal(0, 0.25)
     elif kind < 0.65:  # a corner that points upwards
         half = rng.uniform(0.3, 1.2)
-        corners = np.array([[0, 0], [2 * np.sin(half), 2 * np.cos(half)], [-2 * np.sin(half), 2 * np.cos(half)]])
+        corners = 2 * np.array([[0, 0], [np.sin(half), np.cos(half)], [-np.sin(half), np.cos(half)]])
         turn = rng.normal(0, 0.4)
     else:
         corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * rng.uniform(0.07, 0.4, 2)
@@ -227,9 +234,10 @@ def noise(rng: Rng, size: int, octaves: int, stretch: float, falloff: float) -> 
     return (total - low) / max(high - low, 1e-6)
 
 
-# --- subjects --------------------------------------------------------------------------------------------------------
+# --- subjects -----------------------------------------------------------------------------------------------
 
-def add_subject(pictures: Pictures, rng: Rng, image: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def add_subject(pictures: Pictures, rng: Rng, image: np.ndarray,
+                alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The image with one more subject, and the union of alphas; as they were where nobody could see it."""
     size = len(image)
     layer, framing = draw_subject(pictures, rng)
@@ -259,8 +267,8 @@ def add_subject(pictures: Pictures, rng: Rng, image: np.ndarray, alpha: np.ndarr
 
 
 def draw_subject(pictures: Pictures, rng: Rng) -> tuple[Image.Image, str]:
-    """A cut-out (RGBA) and its framing: "full", "close" (fills the frame and leaves it below), or "half" and "head"
-    (already cut below, so must reach the lower border)."""
+    """A cut-out (RGBA) and its framing: "full", "close" (fills the frame and leaves it below), or "half" and
+    "head" (already cut below, so must reach the lower border)."""
     kind = rng.choice(list(SUBJECT_SHARES), p=list(SUBJECT_SHARES.values()))
     pixels, name = pictures.draw(rng, kind)
     layer = Image.fromarray(pixels)
@@ -270,8 +278,8 @@ def draw_subject(pictures: Pictures, rng: Rng) -> tuple[Image.Image, str]:
 
 
 def place(rng: Rng, layer: Image.Image, framing: str, size: int) -> tuple[Image.Image, float]:
-    """The cut-out mirrored, turned, scaled and set into a transparent square of the frame's size; and the share of it
-    that lies inside."""
+    """The cut-out mirrored, turned, scaled and set into a transparent square of the frame's size; and the
+    share of it that lies inside."""
     if rng.random() < 0.5:
         layer = layer.transpose(Image.FLIP_LEFT_RIGHT)
     width, height = layer.size
@@ -309,7 +317,8 @@ def place(rng: Rng, layer: Image.Image, framing: str, size: int) -> tuple[Image.
 
 
 def is_hidden(colour: np.ndarray, cover: np.ndarray, image: np.ndarray) -> bool:
-    """Whether most of the subject, seen from afar, is so much like what is behind it that nobody could cut it out."""
+    """Whether most of the subject, seen from afar, is so much like what is behind it that nobody could cut it
+    out."""
     colour, image, cover = (as_float(Image.fromarray(as_bytes(x)).reduce(4)) for x in (colour, image, cover))
     far = 0.02 * len(image)
     difference = np.abs(blur(colour, far) - blur(image, far)).max(2)[cover >= 0.5 * cover.max()]
@@ -317,8 +326,8 @@ def is_hidden(colour: np.ndarray, cover: np.ndarray, image: np.ndarray) -> bool:
 
 
 def add_markings(pictures: Pictures, rng: Rng, colour: np.ndarray) -> np.ndarray:
-    """Parts of the subject in another colour or stuff, light and shade kept: clothes, a saddle, spots, a handle. What
-    hangs together is one subject, however different its parts look."""
+    """Parts of the subject in another colour or stuff, light and shade kept: clothes, a saddle, spots, a
+    handle. What hangs together is one subject, however different its parts look."""
     size = len(colour)
     field = ramp(rng, size) if rng.random() < 0.5 else noise(rng, size, int(rng.integers(1, 4)), 1.0, 0.5)
     edge = rng.uniform(0.3, 0.7)
@@ -376,7 +385,7 @@ def cast_shadow(rng: Rng, image: np.ndarray, cover: np.ndarray) -> np.ndarray:
     return image * (1 - rng.uniform(0.1, 0.7) * cast)[..., None]
 
 
-# --- the photograph as a whole ---------------------------------------------------------------------------------------
+# --- the photograph as a whole ------------------------------------------------------------------------------
 
 def photograph(rng: Rng, image: np.ndarray) -> np.ndarray:
     """What camera and file do: light, exposure, blur, noise, resizing, JPEG. uint8."""
@@ -390,7 +399,8 @@ def photograph(rng: Rng, image: np.ndarray) -> np.ndarray:
         image = blur(image, rng.uniform(0.3, 1.2) * size / 256)
     if rng.random() < 0.15:
         small = int(size * rng.uniform(0.4, 0.8))
-        image = as_float(Image.fromarray(as_bytes(image)).resize((small, small), Image.BOX).resize((size, size)))
+        reduced = Image.fromarray(as_bytes(image)).resize((small, small), Image.BOX)
+        image = as_float(reduced.resize((size, size)))
     if rng.random() < 0.3:
         grain = rng.standard_normal((size, size, rng.choice([1, 3])), np.float32)
         image = image + grain * np.float32(rng.uniform(0.005, 0.04))
@@ -414,9 +424,12 @@ def jitter(rng: Rng, image: np.ndarray, amount: float) -> np.ndarray:
 
 
 def mute(image: np.ndarray, chroma: float) -> np.ndarray:
-    """Colours no stronger than photographs have: `chroma` is the largest mean of maximum minus minimum over channels."""
+    """Colours no stronger than photographs have: `chroma` is the largest mean of maximum minus minimum over
+    channels."""
     present = float(np.ptp(image[::4, ::4], 2).mean())
-    return mix(image @ np.full((3, 1), 1 / 3, np.float32), image, chroma / present) if present > chroma else image
+    if present <= chroma:
+        return image
+    return mix(image @ np.full((3, 1), 1 / 3, np.float32), image, chroma / present)
 
 
 def ramp(rng: Rng, size: int) -> np.ndarray:
@@ -426,8 +439,8 @@ def ramp(rng: Rng, size: int) -> np.ndarray:
 
 
 def blur(image: np.ndarray, radius: float) -> np.ndarray:
-    """`radius` in pixels is the Gaussian's standard deviation; wide ones are computed at a half or a quarter of the
-    size."""
+    """`radius` in pixels is the Gaussian's standard deviation; wide ones are computed at a half or a quarter
+    of the size."""
     picture = Image.fromarray(as_bytes(image))
     factor = 1 if radius < 4 else 2 if radius < 8 else 4
     if factor == 1:

@@ -1,4 +1,5 @@
-"""Things and people as 3-D models (Debian sweethome3d-furniture, CC BY 3.0 and CC0), rendered by VTK with alpha."""
+"""Things and people as 3-D models (Debian sweethome3d-furniture, CC BY 3.0 and CC0), rendered by VTK with
+alpha."""
 
 from __future__ import annotations
 
@@ -17,8 +18,9 @@ from .photographs import Entry, crop_to_subject
 
 LIBRARIES = Path("/usr/share/sweethome3d/furniture")
 # Parts of buildings, markings of roads: nobody's subject.
-PASSED_OVER = re.compile(r"door|window|plug|switch|socket|dimmer|RJ-45|antenna-whites|fleche|zebra|parking|road|place-|"
-                         r"stop|curtain|shutter|blind|elevator|escalator|wall|frame\d|column|pillar|-whites", re.I)
+PASSED_OVER = re.compile(
+    r"door|window|plug|switch|socket|dimmer|RJ-45|antenna-whites|fleche|zebra|parking|road|place-|stop|"
+    r"curtain|shutter|blind|elevator|escalator|wall|frame\d|column|pillar|-whites", re.I)
 PEOPLE = re.compile(r"(fe)?male-?\d|girl|boy|mannequin", re.I)
 LYING = re.compile(r"lying|boyLying|SittingGround", re.I)
 VIEWS_OF_THINGS, VIEWS_OF_PEOPLE = 2, 5
@@ -26,8 +28,8 @@ RENDERED_SIDE, STORED_SIDE = 480, 320  # pixels
 
 
 def render_all(seed: int) -> Iterator[Entry]:
-    """(kind, name, uint8 RGBA [h,w,4]) of every model from some sides. Things are "model"; people are "person" and named
-    by their framing: "full", or "half" and "head" where they are cut below."""
+    """(kind, name, uint8 RGBA [h,w,4]) of every model from some sides. Things are "model"; people are
+    "person" and named by their framing: "full", or "half" and "head" where they are cut below."""
     with tempfile.TemporaryDirectory() as scratch:
         files = unpack(Path(scratch))
         renderer = ProcessPoolExecutor(1)
@@ -64,7 +66,8 @@ def unpack(folder: Path) -> list[Path]:
 
 
 def render(file: Path, rng: np.random.Generator, zoom: float) -> np.ndarray:
-    """uint8 RGBA [h,w,4] of a model under random light from somewhere in front; `zoom` > 1 renders it larger."""
+    """uint8 RGBA [h,w,4] of a model under random light from somewhere in front; `zoom` > 1 renders it
+    larger."""
     os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkOSOpenGLRenderWindow")
     import vtk
     from vtk.util.numpy_support import vtk_to_numpy

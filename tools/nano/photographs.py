@@ -1,9 +1,9 @@
 """Photographs out of Debian packages, and mattes of their subjects.
 
-`marks.json` names every photograph that is used. Those of GCompris ("activity/…/file.webp") lie in Qt resource files
-with a licence for each; the others are files below /usr/share. Subjects were marked by hand, as strokes or as an
-outline; of 32 places, a first network drew the outline, and only those that hold when looked at were kept. GrabCut
-(Rother et al. 2004, OpenCV's) finds the edge from these marks.
+`marks.json` names every photograph that is used. Those of GCompris ("activity/…/file.webp") lie in Qt
+resource files with a licence for each; the others are files below /usr/share. Subjects were marked by hand,
+as strokes or as an outline; of 32 places, a first network drew the outline, and only those that hold when
+looked at were kept. GrabCut (Rother et al. 2004, OpenCV's) finds the edge from these marks.
 """
 
 from __future__ import annotations
@@ -36,15 +36,16 @@ Entry = tuple[str, str, np.ndarray]
 def read_photographs() -> Iterator[Entry]:
     """Entries (kind, name, pixels) for the cache.
 
-    Yields: whole photographs with the matte of their subject as "scene" (of people "portrait"), RGBA; their subjects
-        cut out as "animal", "thing" or "human" (named by its framing), RGBA; places to stand behind others as "place",
-        and those without anything that stands out as "empty", RGB.
+    Yields: whole photographs with the matte of their subject as "scene" (of people "portrait"), RGBA; their
+        subjects cut out as "animal", "thing" or "human" (named by its framing), RGBA; places to stand behind
+        others as "place", and those without anything that stands out as "empty", RGB.
     """
     marks = read_marks()
     for name, strokes in marks["strokes"].items():
         pixels = read(name, SUBJECT_SIDE)
         thing = name.startswith("categorization") and "fishes" not in name
-        yield from both("scene", "thing" if thing else "animal", name, pixels, segment_by_strokes(pixels, strokes))
+        alpha = segment_by_strokes(pixels, strokes)
+        yield from both("scene", "thing" if thing else "animal", name, pixels, alpha)
     for name, mark in marks["outlines"].items():
         person = mark["kind"] == "person"
         pixels = read(name, SUBJECT_SIDE if person else PLACE_SIDE)
@@ -68,7 +69,8 @@ def both(whole: str, part: str, name: str, pixels: np.ndarray, alpha: np.ndarray
 
 
 def crop_to_subject(pixels: np.ndarray, longest: int, keep: float = 1.0) -> np.ndarray | None:
-    """The visible part of RGBA [h,w,4], the upper `keep` of it, reduced to `longest`; None where it is too thin."""
+    """The visible part of RGBA [h,w,4], the upper `keep` of it, reduced to `longest`; None where it is too
+    thin."""
     rows, columns = (np.flatnonzero((pixels[..., 3] > 8).any(axis)) for axis in (1, 0))
     if min(len(rows), len(columns)) < SMALLEST_CUTOUT:
         return None
@@ -86,22 +88,23 @@ def read_marks() -> dict:
     return json.loads((Path(__file__).parent / "marks.json").read_text())
 
 
-# --- mattes ----------------------------------------------------------------------------------------------------------
+# --- mattes -------------------------------------------------------------------------------------------------
 
 def segment_by_strokes(pixels: np.ndarray, strokes: dict) -> np.ndarray:
     """Alpha float32 [h,w] in 0..1.
 
     Args:
         pixels: uint8 [h,w,3].
-        strokes: all in percent of width and height. "box": left, top, right, bottom, outside of which is background;
-            "inside" and "outside": lines x, y, x, y, …, half width; "smallest": share of the largest piece that
-            another piece must have to be kept.
+        strokes: all in percent of width and height. "box": left, top, right, bottom, outside of which is
+            background; "inside" and "outside": lines x, y, x, y, …, half width; "smallest": share of the
+            largest piece that another piece must have to be kept.
     """
     import cv2
 
     height, width = pixels.shape[:2]
     labels = np.full((height, width), cv2.GC_BGD, np.uint8)
-    left, top, right, bottom = np.array(strokes.get("box", (4, 4, 96, 96))) / 100 * (width, height, width, height)
+    box = np.array(strokes.get("box", (4, 4, 96, 96))) / 100 * (width, height, width, height)
+    left, top, right, bottom = box
     labels[int(top):int(np.ceil(bottom)), int(left):int(np.ceil(right))] = cv2.GC_PR_FGD
     for key, label in (("outside", cv2.GC_BGD), ("inside", cv2.GC_FGD)):
         for *points, half in strokes.get(key, ()):
@@ -112,7 +115,8 @@ def segment_by_strokes(pixels: np.ndarray, strokes: dict) -> np.ndarray:
 
 
 def segment_by_outline(pixels: np.ndarray, outline: list[float]) -> np.ndarray:
-    """Alpha float32 [h,w] in 0..1 of what an outline x, y, x, y, … in percent encloses; the edge may be BAND off."""
+    """Alpha float32 [h,w] in 0..1 of what an outline x, y, x, y, … in percent encloses; the edge may be BAND
+    off."""
     import cv2
 
     height, width = pixels.shape[:2]
@@ -129,8 +133,8 @@ def segment_by_outline(pixels: np.ndarray, outline: list[float]) -> np.ndarray:
 
 
 def segment(pixels: np.ndarray, labels: np.ndarray, smallest: float = 0.25) -> np.ndarray:
-    """Alpha float32 [h,w] by GrabCut from its labels, without specks, pinholes, and pieces below `smallest` of the
-    largest."""
+    """Alpha float32 [h,w] by GrabCut from its labels, without specks, pinholes, and pieces below `smallest`
+    of the largest."""
     import cv2
 
     cv2.setRNGSeed(0)
@@ -147,7 +151,7 @@ def segment(pixels: np.ndarray, labels: np.ndarray, smallest: float = 0.25) -> n
     return cv2.GaussianBlur(found.astype(np.float32), (0, 0), EDGE_SIGMA)
 
 
-# --- files -----------------------------------------------------------------------------------------------------------
+# --- files --------------------------------------------------------------------------------------------------
 
 def read(name: str, longest: int) -> np.ndarray:
     """A photograph over white, uint8 [h,w,3], reduced to `longest`.
@@ -173,7 +177,8 @@ def read_gcompris(name: str) -> bytes:
     content = read_resources(activity)
     licence = read_licences(activity).get(inside, "not named")
     if licence not in LICENCES:
-        raise PermissionError(f"{name}: its licence is {licence}; expected one of {', '.join(sorted(LICENCES))}")
+        raise PermissionError(f"{name}: its licence is {licence}; expected one of "
+                              f"{', '.join(sorted(LICENCES))}")
     return content[inside]
 
 
@@ -185,7 +190,8 @@ def read_licences(activity: str) -> dict[str, str]:
         if path.endswith("/README"):
             for paragraph in re.split(r"\n\s*\n", content.decode("utf-8")):
                 licence = re.search(r"^License:\s*(.+?)\s*$", paragraph, re.MULTILINE)
-                files = re.search(r"^Files:\s*((?:\S+\s*?)(?:\n(?![A-Z]\w*:)\S+\s*)*)", paragraph, re.MULTILINE)
+                files = re.search(r"^Files:\s*((?:\S+\s*?)(?:\n(?![A-Z]\w*:)\S+\s*)*)", paragraph,
+                                  re.MULTILINE)
                 if licence and files:
                     kind = licence[1].lower()
                     found.update({f"{path.removesuffix('README')}{file}": kind for file in files[1].split()})
@@ -196,8 +202,8 @@ def read_licences(activity: str) -> dict[str, str]:
 def read_resources(activity: str) -> dict[str, bytes]:
     """Path → content of all files of one activity's Qt resource file.
 
-    The format ("qres"): a header with the offsets of tree, data and names; tree nodes are folders (count and first
-    child) or files (offset of a length and the bytes, which zlib or zstd may have compressed).
+    The format ("qres"): a header with the offsets of tree, data and names; tree nodes are folders (count and
+    first child) or files (offset of a length and the bytes, which zlib or zstd may have compressed).
     """
     file = RESOURCES / f"{activity}.rcc"
     if not file.exists():
@@ -212,8 +218,9 @@ def read_resources(activity: str) -> dict[str, bytes]:
     def visit(index: int, folder: str) -> None:
         at = tree + index * stride
         name, flags, one, two = struct.unpack(">IHII", raw[at:at + 14])
-        length = struct.unpack(">H", raw[names + name:names + name + 2])[0] if index else 0
-        path = folder + raw[names + name + 6:names + name + 6 + 2 * length].decode("utf-16-be") if index else ""
+        first = names + name
+        length = struct.unpack(">H", raw[first:first + 2])[0] if index else 0
+        path = folder + raw[first + 6:first + 6 + 2 * length].decode("utf-16-be") if index else ""
         if flags & 2:
             for child in range(two, two + one):
                 visit(child, path + "/")

