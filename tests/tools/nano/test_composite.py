@@ -9,7 +9,7 @@ from PIL import Image
 from tools.nano.cache import Pictures, pack
 from tools.nano.composite import (
     PORTRAIT_SHARE,
-    add_clutter,
+    add_patches,
     crop,
     harmonise,
     is_hidden,
@@ -66,7 +66,7 @@ def test_whole_photographs_are_portraits_in_their_share(pictures, monkeypatch):
 def test_what_is_put_behind_is_places_of_the_colour_asked_for(pictures):
     rng, tint = np.random.default_rng(0), np.array([0.9, 0.3, 0.1])
     image = np.full((64, 64, 3), 0.5, np.float32)
-    changed = [add_clutter(pictures, rng, image, tint) for _ in range(40)]
+    changed = [add_patches(pictures, rng, image, tint) for _ in range(40)]
     covered = np.abs(np.stack(changed) - image).max(3) > 0.02
     assert 0.1 < covered.mean() < 0.8 and covered.any((1, 2)).mean() > 0.8
     red, green, blue = np.stack(changed)[covered].mean(0)
