@@ -166,7 +166,8 @@ def test_efficientnet_lite_is_timms(name):
                 assert torch.allclose(maps, expected, atol=2e-5 * expected.abs().max().item())
     for expected, plain in zip(theirs.train()(x), ours.train()(x)):
         assert torch.allclose(plain, expected, atol=1e-5)
-    assert torch.allclose(theirs.state_dict()["blocks.3.0.bn2.running_var"], ours.state_dict()["blocks.3.0.bn2.running_var"])
+    name = "blocks.3.0.bn2.running_var"
+    assert torch.allclose(theirs.state_dict()[name], ours.state_dict()[name])
 
 
 WITHOUT_TIMM = """
