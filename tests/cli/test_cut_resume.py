@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from birefnet.cli import runner as _running
 from birefnet.cli.cut import progress
 from birefnet.matting import predict as inference
 
@@ -23,12 +22,13 @@ ROOT = Path(__file__).parents[2]
 def passes(monkeypatch) -> list[int]:
     """Grows by one with each pass through the network."""
     seen: list[int] = []
+    compute = inference.network_alpha
 
     def network_alpha(model, x):
         seen.append(len(x))
-        return inference.network_alpha(model, x)
+        return compute(model, x)
 
-    monkeypatch.setattr(_running, "network_alpha", network_alpha)
+    monkeypatch.setattr(inference, "network_alpha", network_alpha)
     return seen
 
 

@@ -97,7 +97,7 @@ def test_where_not_one_frame_fits_the_steps_get_smaller(swin):
     cut = plan(swin, size, 4, room)
     assert cut.frames == 1 and cut.budget == room - maps and cut.peak == room
     least = plan(swin, size, 4, 1)
-    assert least == Plan(1, LEAST_BUDGET, activation_bytes(swin, size, 1, LEAST_BUDGET))
+    assert least == Plan(size, 1, LEAST_BUDGET, activation_bytes(swin, size, 1, LEAST_BUDGET))
 
 
 def test_without_knowing_what_is_free_all_is_tried(swin):
