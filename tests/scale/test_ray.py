@@ -63,7 +63,10 @@ class When:
 
     def _watch(self) -> None:
         while not self.over.wait(0.02):
-            if found := self.condition():
+            found = self.condition()
+            if not found:
+                continue
+            with contextlib.suppress(psutil.Error):  # it has just ended by itself
                 self.act(found)
                 self.times += 1
                 if not self.again:
