@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 from ..data.pairs import Pair
 from ..data.read import read_grey
@@ -88,7 +88,7 @@ def write_sheet(path: Path, worst: list[tuple[Pair, Score]], predict: Callable[[
 def read_photograph(path: Path, size: tuple[int, int]) -> Image.Image:
     """The picture upright, in RGB, at (width, height). Raises PictureError."""
     with opened(path) as picture:
-        return ImageOps.exif_transpose(picture).convert("RGB").resize(size)
+        return picture.convert("RGB").resize(size)
 
 
 def strip(tiles: list[Image.Image], caption: str) -> Image.Image:

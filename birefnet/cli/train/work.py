@@ -18,6 +18,7 @@ from ...data.batches import Source
 from ...data.check import usual_workers
 from ...data.pairs import Pair, of_the_system
 from ...device import dtypes as precision
+from ...files.packages import PackageError
 from ...imaging import pictures
 from ...network.builds import of_this_build
 from ...network.config import DYNAMIC_RANGE
@@ -25,7 +26,6 @@ from ...training.engine import Export, Interrupted
 from ...training.engine import train as run_engine
 from ...training.folder import Folder
 from ...training.learner import without_dropout
-from ...training.optimizers import OptimizerMissing
 from ...training.plan import TASKS, Phase, Plan, Size, usual_rate
 from ...training.processes import Processes, start
 from ...training.run_folder import Damaged, OtherRun, RunFolder
@@ -62,7 +62,7 @@ def train(args: argparse.Namespace) -> int:
         run_engine(run, setup.plan, setup.model, setup.source, processes, workers=max(0, args.workers),
                    validation=setup.validation, recompute=args.recompute, save_every=args.save_every,
                    export=setup.export)
-    except (OtherRun, Damaged, OptimizerMissing, FloatingPointError) as error:
+    except (OtherRun, Damaged, PackageError, FloatingPointError) as error:
         raise CommandError(str(error)) from None
     except pictures.PictureError as error:  # a worker's comes with its traceback in front
         raise CommandError(str(error).rpartition("PictureError: ")[2].replace("\\n", " ").strip()) from None

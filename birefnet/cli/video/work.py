@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from ... import composite, is_out_of_memory, video
 from ...files.errors import UserError
 from ...imaging import pictures
+from ...masks import refine
 from ...matting import foreground
+from ...matting.runner import Runner
 from ...matting.temporal import Smoother
 from ..options import CommandError
 from ..runner import find_checkpoint, open_model, say
@@ -44,7 +47,7 @@ def matte_video(args: argparse.Namespace) -> int:
         with video.File(source) as clip:
             look = _look(args, clip)
             runner = open_model(find_checkpoint(args.model), args.dtype, args.adapters)
-            matting = video.matting(clip, partial(runner.mattes, size=args.size), look,
+            matting = video.matting(clip, partial(_refined_mattes, runner, args.size, args.refine), look,
                                     smooth=Smoother(args.smoothing) if args.smoothing else None,
                                     colours=None if args.mask else foreground.estimate)
             count = 0
@@ -72,6 +75,13 @@ def _kind(out: Path, flat: bool) -> str:
                                          "an .mp4 has no transparency: take .webm or .mov, --background or "
                                          "--mask"))
     return kind
+
+
+def _refined_mattes(
+    runner: Runner, size: int | tuple[int, int] | None, refinement: Mapping[str, float], images: Iterator[Tensor]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    for picture, alpha in runner.mattes(images, size=size):
+        yield picture, refine(alpha, **refinement)
 
 
 def _look(args: argparse.Namespace, clip: video.Clip) -> video.looks.Look:
