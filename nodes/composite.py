@@ -160,7 +160,7 @@ class BiRefComposite(io.ComfyNode):
         return io.NodeOutput(result, alpha, ui=messages.remark(text, messages.done(count, size)) | {"biref_place": placing})
 
 
-def to_place(position: str, picture: Tensor, matte: Tensor, behind: Tensor, size: tuple[int, int], box: Box
+def to_place(position: str, picture: Tensor, matte: Tensor, behind: Tensor | None, size: tuple[int, int], box: Box
              ) -> tuple[dict, ...]:
     """What web/place.js needs to show the subject where it is dragged: both layers, and where the subject's picture lies
     on the canvas at scale 1 and how far its corner moves when the scale grows by 1; in pixels of the canvas."""
@@ -168,7 +168,8 @@ def to_place(position: str, picture: Tensor, matte: Tensor, behind: Tensor, size
     if not subject:
         return ()
     one, two = (composite.placed(position, tuple(matte.shape[1:]), size, box, scale) for scale in (1, 2))
-    return ({"subject": subject[0], "background": preview.picture(behind)[0], "width": size[1], "height": size[0],
+    background = None if behind is None else preview.picture(behind)[0]
+    return ({"subject": subject[0], "background": background, "width": size[1], "height": size[0],
              "left": one.left, "top": one.top, "zoom": one.scale, "left_per_scale": two.left - one.left,
              "top_per_scale": two.top - one.top, "box": [box.left, box.top, box.right, box.bottom]},)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder, Node
 
+from .. import weights
 from ..birefnet import composite
 from .composite import OPAQUE, BiRefComposite
 from .estimate_foreground import BiRefForeground
@@ -61,6 +62,8 @@ class BiRefRemoveBackground(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, checkpoint=None, fetch=None, background=None, colour=None) -> bool | str:
+        if background not in (None, *BACKGROUNDS):
+            return f"Set background to {' or '.join(BACKGROUNDS)}: it is {weights.quoted(background)}."
         wrong = checkpoints.fault_before_run(checkpoint, fetch)
         return wrong or background != "colour" or values.fault_of_colour(colour, OPAQUE)
 

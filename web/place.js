@@ -33,7 +33,7 @@ app.registerExtension({
         function paint(context, scale) {
             context.fillStyle = squares(context);
             context.fillRect(0, 0, told.width, told.height);
-            context.drawImage(background, 0, 0, told.width, told.height);
+            if (background) context.drawImage(background, 0, 0, told.width, told.height);
             const { left, top, zoom } = placed(settings());
             context.globalAlpha = Number(valueOf(node, "opacity") ?? 1);
             context.drawImage(subject, left, top, zoom * told.subject.width, zoom * told.subject.height);
@@ -77,8 +77,8 @@ app.registerExtension({
         onExecuted(node, async output => {
             const [place] = output.biref_place ?? [];
             if (!place) return;
-            const layers = await Promise.all([loadPicture(place.background), loadPicture(place.subject)]);
-            if (layers.includes(null)) return;
+            const layers = await Promise.all([place.background && loadPicture(place.background), loadPicture(place.subject)]);
+            if (!layers[1]) return;
             told = place;
             [background, subject] = layers;
             if (!view) {

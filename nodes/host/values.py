@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 import numbers
 from collections.abc import Callable
@@ -15,22 +14,22 @@ from ...weights import quoted
 
 WIDGETS = (io.Int.Input, io.Float.Input, io.Boolean.Input, io.Combo.Input, io.String.Input, io.MultiType.Input)
 
+FILES = {"checkpoint", "adapter", "folder"}  # choices of one machine: `execute` finds others, or says what to do
+
 _widgets: dict[str, list] = {}  # of each node, asked for once: the loader looks into folders for its own
 
 
 def checked(execute: Callable) -> Callable:
     """For a node's `execute`: each widget's value is of its kind and in its range, else a ValueError says which is not.
 
-    Choices that the node's own `validate_inputs` takes need not be in their list.
+    Names of files need not be in their list.
     """
 
     @functools.wraps(execute)
     def run(cls, **values):
         if cls.__qualname__ not in _widgets:
-            own = inspect.signature(cls.validate_inputs).parameters
             _widgets[cls.__qualname__] = [widget for widget in cls.define_schema().inputs
-                                          if isinstance(widget, WIDGETS)
-                                          and not (isinstance(widget, io.Combo.Input) and widget.id in own)]
+                                          if isinstance(widget, WIDGETS) and widget.id not in FILES]
         for widget in _widgets[cls.__qualname__]:
             if widget.id in values:
                 values[widget.id] = settled(widget, values[widget.id])
