@@ -263,7 +263,7 @@ def test_a_runs_checkpoint_hands_on_its_licence(pairs, tmp_path):
     for run, init in (("one", "birefnet-nano"), ("two", tmp_path / "one" / "trained.safetensors")):
         assert train(pairs, tmp_path / run, "--init", init, "--steps", 1, "--size", 64) == 0
         with safe_open(tmp_path / run / "trained.safetensors", "pt") as file:
-            assert file.metadata()["birefnet.license"] == "GPL-3.0"
+            assert file.metadata()["birefnet.license"] == "Apache-2.0"
             assert file.metadata()["birefnet.base"] == Path(init).name
 
 
