@@ -1,4 +1,4 @@
-"""Networks run on the meta device: what a pass would allocate, and which module reads what, without computing it."""
+"""Networks on the meta device: what a pass would allocate, and what reads what, without computing it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Consumers(TorchDispatchMode):
         return out
 
     def normalised(self) -> list[tuple[Tensor, Tensor]]:
-        """(weight, running mean) of each convolution whose result a batch norm reads and nothing else does."""
+        """(weight, running mean) of each convolution whose result a batch norm reads, and nothing else."""
         pairs = []
         for key, weight in self.weight_of.items():
             readers = self.readers[key]
