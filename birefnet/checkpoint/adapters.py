@@ -2,8 +2,8 @@
 
 Two ways to say a change, and a file may hold both:
 
-- low rank, in linear layers and 1×1 convolutions (Hu et al. 2021, "LoRA"): `<module>.lora_A.weight` [r,in]
-  and `<module>.lora_B.weight` [out,r] stand for (alpha/r)·B·A, [out,in], on `<module>.weight`;
+- low rank, in linear layers and 1×1 convolutions (Hu et al. 2021, "LoRA"): `<module>.lora_A.weight` [r,in] and
+  `<module>.lora_B.weight` [out,r] stand for (alpha/r)·B·A, [out,in], on `<module>.weight`;
 - a difference: `<tensor>.diff`, of the tensor's own shape.
 
 Either is multiplied by a strength and added in float32, before the inference form composes and before a half precision

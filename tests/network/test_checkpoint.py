@@ -206,8 +206,7 @@ def zipped(content) -> bytes:
      "name this BiRefNet's encoder: .*birefnet.encoder"),
     (lambda state: zipped({k.replace("bb.", "bb.conv1.4.0.conv1."): v for k, v in state.items()}),
      "built on torchvision's ResNet-50"),
-    (lambda state: zipped({k.replace("bb.", "bb.conv1.0."): v for k, v in state.items()}),
-     "built on torchvision's VGG-16"),
+    (lambda state: zipped({k.replace("bb.", "bb.conv1.0."): v for k, v in state.items()}), "built on torchvision's VGG-16"),
 ])
 def test_a_wrong_file_is_one_clear_sentence(tmp_path, monkeypatch, tiny_state, content, sentence):
     monkeypatch.chdir(tmp_path)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_build import TINY, random_state
+from safetensors.torch import save_file
+from tiny_build import random_state
 
 import birefnet
 from birefnet import Adapter, CheckpointError, Config, activation_bytes
@@ -117,8 +118,9 @@ def test_low_rank_adapters_merge_into_them(config, form):
     with torch.inference_mode():
         assert torch.equal(learned(image()), birefnet.load(state, form="plain", **told(config))(image()))
     generator = torch.Generator().manual_seed(1)
+    size = 0.1 if config is LITE else 0.3  # of sixty layers on top of each other, and of few
     for pair in pairs:
-        pair.data = 0.3 * torch.randn(pair.shape, generator=generator).half().float()
+        pair.data = size * torch.randn(pair.shape, generator=generator).half().float()
     adapter = Adapter(adapters.of_low_rank(learned), {"birefnet.adapter": "lora", "birefnet.alpha": "3.0"})
     merged = birefnet.load(state, form=form, adapters=[(adapter, 1)], **told(config))
     with torch.inference_mode():
@@ -167,7 +169,7 @@ def test_efficientnet_lite_is_timms(name):
         with torch.inference_mode():
             for expected, plain, maps in zip(theirs.eval()(x), ours.eval()(x), fused(x)):
                 assert torch.equal(plain, expected)
-                assert torch.allclose(maps, expected, atol=2e-5 * expected.abs().max().item())
+                assert torch.allclose(maps, expected, atol=1e-4 * expected.abs().max().item())
     for expected, plain in zip(theirs.train()(x), ours.train()(x)):
         assert torch.allclose(plain, expected, atol=1e-5)
     statistics = "blocks.3.0.bn2.running_var"
@@ -233,9 +235,12 @@ def test_an_encoder_is_never_guessed():
     ("vit_tiny_patch16_224", "choose an encoder with maps at strides 4, 8, 16, 32"),
     ('{"name": "resnet10t", "no_such_option": 1}', "cannot build the encoder"),
 ])
-def test_a_file_cannot_make_timm_load_or_run_anything(encoder, message):
+def test_a_file_cannot_make_timm_load_or_run_anything(encoder, message, tmp_path, tiny_state):
+    save_file(tiny_state, tmp_path / "a.safetensors", {"birefnet.encoder": encoder})
     with pytest.raises(CheckpointError, match=message):
-        birefnet.load(random_state(TINY) | {"bb.patch_embed1.proj.weight": torch.zeros(1)}, encoder=encoder)
+        birefnet.load(tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match=message):
+        birefnet.load(tiny_state, encoder=encoder)
 
 
 def test_batch_norms_fold_where_nothing_else_reads_the_convolution():
@@ -244,14 +249,14 @@ def test_batch_norms_fold_where_nothing_else_reads_the_convolution():
     assert sorted(norm for _, norm in foldable(encoder)) == sorted(norms)
 
     class Both(torch.nn.Module):
-        """Reads a convolution before and behind its batch norm."""
+        """Reads a convolution before and behind its batch norm, or gives it away as it is."""
 
-        def __init__(self) -> None:
+        def __init__(self, given: bool) -> None:
             super().__init__()
-            self.conv, self.norm = torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)
+            self.conv, self.norm, self.given = torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), given
 
         def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
             y = self.conv(x)
-            return [y, self.norm(y)]
+            return [y, self.norm(y)] if self.given else [y.relu() + self.norm(y)]
 
-    assert foldable(Both().eval()) == []
+    assert foldable(Both(True).eval()) == foldable(Both(False).eval()) == []

@@ -78,7 +78,10 @@ def _kind(out: Path, flat: bool) -> str:
 
 
 def _refined_mattes(
-    runner: Runner, size: int | tuple[int, int] | None, refinement: Mapping[str, float], images: Iterator[Tensor]
+    runner: Runner,
+    size: int | tuple[int, int] | None,
+    refinement: Mapping[str, float],
+    images: Iterator[Tensor],
 ) -> Iterator[tuple[Tensor, Tensor]]:
     for picture, alpha in runner.mattes(images, size=size):
         yield picture, refine(alpha, **refinement)

@@ -130,7 +130,7 @@ def foldable(encoder: nn.Module) -> list[tuple[str, str]]:
     copied = meta_copy(encoder)
     try:
         with torch.no_grad(), Consumers() as consumers:
-            copied(torch.empty(1, 3, TRIED, TRIED, device="meta"))
+            maps = copied(torch.empty(1, 3, TRIED, TRIED, device="meta"))
     except Exception as error:  # constants of another device, a size that it does not take
         log.debug("the encoder's batch norms stay as they are: %s", error)
         return []
@@ -138,7 +138,7 @@ def foldable(encoder: nn.Module) -> list[tuple[str, str]]:
              if isinstance(module, nn.Conv2d)}
     norms = {id(module.running_mean): name for name, module in copied.named_modules()
              if type(module).__name__ in ("BatchNorm2d", "BatchNormAct2d")}
-    found = [(convs.get(id(weight)), norms.get(id(mean))) for weight, mean in consumers.normalised()]
+    found = [(convs.get(id(weight)), norms.get(id(mean))) for weight, mean in consumers.normalised(maps)]
     once = {conv for conv, _ in found if sum(conv == other for other, _ in found) == 1}
     return [(conv, norm) for conv, norm in found if conv in once and norm]
 
