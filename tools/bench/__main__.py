@@ -15,8 +15,8 @@ network alone, from the normalised image to the logits.
   contenders.
 - difference: the largest of alpha from the plain form's in fp32.
 
-An encoder's name ("swin_v1_l", "timm:convnext_femto") stands for the authors' build on it with random weights. With `--frames N` a video of
-854×480 is matted instead, frame by frame, from RGB to alpha at the frames' size.
+An encoder's name ("swin_v1_l", "timm:convnext_femto") stands for the authors' build on it with random weights.
+With `--frames N` a video of 854×480 is matted instead, frame by frame, from RGB to alpha at the frames' size.
 """
 
 from __future__ import annotations
