@@ -44,7 +44,8 @@ class SwinFamily(Family):
             "widths": widths,
             "depths": tuple(count(shapes, rf"bb\.layers\.{i}\.blocks\.(\d+)\.") for i in range(4)),
             "heads": tuple(table[1] for table in tables),
-            "mlp_ratios": tuple(shapes[f"bb.layers.{i}.blocks.0.mlp.fc1.weight"][0] // widths[i] for i in range(4)),
+            "mlp_ratios": tuple(shapes[f"bb.layers.{i}.blocks.0.mlp.fc1.weight"][0] // width
+                                for i, width in enumerate(widths)),
             "window": (round(tables[0][0] ** 0.5) + 1) // 2,
         }
 
@@ -58,7 +59,9 @@ class SwinFamily(Family):
         element = encoder.norm0.weight.element_size()
         return size[0] * size[1] / 16 * element * config.widths[0] * (6 * config.mlp_ratios[0] + 8)
 
-    def inference_bytes(self, encoder: nn.Module, config: Config, size: tuple[int, int]) -> tuple[float, float]:
+    def inference_bytes(
+        self, encoder: nn.Module, config: Config, size: tuple[int, int]
+    ) -> tuple[float, float]:
         positions, width = size[0] * size[1] / 16, config.widths[0]
         first = early_dtype(encoder.norm0.weight.dtype).itemsize
         alive = width * (4 + 2 + first)  # the float32 residual, the next stage's beginning, x1
