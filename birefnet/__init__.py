@@ -23,13 +23,18 @@ _HOMES = {
     "plan": "network.cost",
     "save": "checkpoint.load",
 }
-__all__ = sorted(_HOMES)
+_MODULES = {"pictures": "imaging.pictures"}
+__all__ = sorted(_HOMES | _MODULES)
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name in _MODULES:
+        value = importlib.import_module(f".{_MODULES[name]}", __name__)
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
     return value
 
 

@@ -178,7 +178,8 @@ def test_few_modules_stand_beside_the_rooms():
 def test_the_public_names_are_where_the_package_says():
     """`birefnet.load` and the others are looked up on first use, so no import statement of the package names them."""
     import birefnet
-    assert not [home for home in birefnet._HOMES.values() if file_of(("birefnet", *home.split("."))) is None]
+    homes = [*birefnet._HOMES.values(), *birefnet._MODULES.values()]
+    assert not [home for home in homes if file_of(("birefnet", *home.split("."))) is None]
     assert not [name for name in birefnet.__all__ if not hasattr(birefnet, name)]
 
 

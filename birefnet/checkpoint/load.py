@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..device.cuda_graphs import Graphs
-from ..device.dtypes import chosen
+from ..device.dtypes import resolve_dtype
 from ..files.errors import CheckpointError
 from ..network.backbones.swin import WindowAttention, relative_position_index
 from ..network.birefnet import BiRefNet
@@ -62,7 +62,7 @@ def load(
             "heads": heads}
     if form not in ("inference", "plain"):
         raise ValueError(f'form must be "inference" or "plain", got {form!r}')
-    from_file, kind = isinstance(source, (str, os.PathLike)), chosen(dtype, device)
+    from_file, kind = isinstance(source, (str, os.PathLike)), resolve_dtype(dtype, device)
     stacked = [(item if isinstance(item, stack.Adapter) else stack.read(item), strength) for item, strength in adapters]
     try:
         opened = open_file(Path(source)) if from_file else from_mapping(source, copy=True)

@@ -1,7 +1,7 @@
 """Options and mistakes that the subcommands share.
 
-A subcommand has `add_parser(subparsers)` and `run(args) -> int`. It imports PyTorch when it runs, so that help and
-mistakes answer at once.
+A subcommand has `add_parser(subparsers)` and `run(args) -> int`. It imports PyTorch when it runs, so that
+help and mistakes answer at once.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class CommandError(Exception):
 
 @contextlib.contextmanager
 def needing(what: str, requirements: str) -> Iterator[None]:
-    """Around imports that only `what` needs: a package that is missing becomes a `CommandError` that names the file of
-    requirements."""
+    """Around imports that only `what` needs: a package that is missing becomes a `CommandError` that names
+    the file of requirements."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -79,6 +79,15 @@ def reason(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
 
 
+LISTED = 3  # names in a message; of more, their number
+
+
+def listing(names: list[str]) -> str:
+    """"a.txt, b.txt, c.txt and 4 more"."""
+    shown = ", ".join(names[:LISTED])
+    return shown if len(names) <= LISTED else f"{shown} and {len(names) - LISTED} more"
+
+
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """--model, --adapter, --size and --dtype: which checkpoint runs, and how."""
     parser.add_argument(
@@ -92,8 +101,46 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dtype", choices=DTYPE_CHOICES, default="auto",
-        help="number format of the computation (default: auto, half precision where the device is good at it)",
+        help="number format of the computation (default: auto, half precision where the device is good at "
+             "it)",
     )
+
+
+# Operators of --refine: arguments of birefnet.masks.refine.
+REFINE = {"levels": ("black", "white"), "largest": ("largest",), "specks": ("specks",), "holes": ("fill",),
+          "grow": ("grow",), "feather": ("feather",)}
+
+
+def refine(text: str) -> dict[str, float]:
+    """"levels=0.1:0.9,largest=1,holes=400" as arguments of birefnet.masks.refine; raises ArgumentTypeError."""
+    arguments = {}
+    for part in text.split(","):
+        name, _, given = part.strip().partition("=")
+        numbers = given.split(":")
+        if name not in REFINE or len(numbers) != len(REFINE[name]):
+            raise argparse.ArgumentTypeError(
+                "expected operators such as levels=0.1:0.9,largest=1,specks=50,holes=400,grow=-1,feather=1; "
+                f"got {part.strip() or 'nothing'}")
+        for argument, number in zip(REFINE[name], numbers):
+            try:
+                value = float(number)
+            except ValueError:
+                value = math.nan
+            if not math.isfinite(value) or value < 0 and name != "grow" or name == "levels" and value > 1:
+                raise argparse.ArgumentTypeError(f"expected a number for {name} (0 or more; grow also below 0; levels "
+                                                 f"up to 1), got {number}")
+            arguments[argument] = int(value) if name == "largest" else value
+    if arguments.get("black", 0) >= arguments.get("white", 1):
+        raise argparse.ArgumentTypeError(f"expected levels=BLACK:WHITE with BLACK below WHITE, got {text}")
+    return arguments
+
+
+def add_refine_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--refine", type=refine, default={}, metavar="OPERATORS",
+        help="clean the matte at the picture's size, with the operators of Refine Mask: levels=BLACK:WHITE (clears haze "
+             "below BLACK, makes opaque above WHITE), largest=N (pieces to keep), specks=AREA, holes=AREA (square "
+             "pixels), grow=PIXELS, feather=PIXELS; several with commas between")
 
 
 def add_adapter_option(parser: argparse.ArgumentParser) -> None:

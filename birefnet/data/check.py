@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base
 
 from ..files.atomic import write_whole
 from ..files.hashing import sha256
@@ -126,7 +127,7 @@ def _size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path, formats=["JPEG"]) as image:
             width, height = image.size
-            turned = image.getexif().get(pictures.ORIENTATION, 1) > 4
+            turned = image.getexif().get(Base.Orientation, 1) > 4
             image.draft("RGB", (width // 8, height // 8))
             image.load()
             return (width, height) if turned else (height, width)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from ..imaging import pictures
@@ -19,8 +19,7 @@ LOWEST, HIGHEST = -0.5, 1.5  # floats in 0..1 that were resampled sharply stay b
 def read_grey(path: Path) -> np.ndarray:
     """A mask or trimap file as float64 [H,W] in 0..1; colours become grey. Raises `PictureError` where it is bad, or
     has transparency, which leaves open whether alpha or colours are meant."""
-    with opened(path) as file:
-        picture = ImageOps.exif_transpose(file)
+    with opened(path) as picture:
         if _alpha(picture):
             raise PictureError(f"{path}: expected grey levels, got transparency; save its alpha channel as a grey "
                                "picture")
@@ -29,8 +28,7 @@ def read_grey(path: Path) -> np.ndarray:
 
 def read_matte(path: Path) -> np.ndarray:
     """A saved matte, like `read_grey`; but a file with transparency is a cut-out, whose alpha is the matte."""
-    with opened(path) as file:
-        picture = ImageOps.exif_transpose(file)
+    with opened(path) as picture:
         return _levels(_alpha(picture) or picture, path)
 
 

@@ -11,6 +11,7 @@ from PIL import ImageColor
 from torch import Tensor
 
 from ..files.errors import UserError
+from ..files.packages import require
 
 FUNCTION = re.compile(r"(rgb|hsl)a?\(([^()]*)\)")
 
@@ -62,10 +63,12 @@ def _number(word: str, whole: float = 1) -> float:
 
 
 def to_linear(srgb: Tensor) -> Tensor:
-    """sRGB values in 0..1 as linear light (IEC 61966-2-1)."""
-    return torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb.clamp(min=0) + 0.055) / 1.055) ** 2.4)
+    """sRGB values [...,H,W,3] in 0..1 as linear light of the same shape (IEC 61966-2-1)."""
+    colours = require("kornia.color", "compositing in linear light")
+    return colours.rgb_to_linear_rgb(srgb.movedim(-1, -3)).movedim(-3, -1)
 
 
 def to_srgb(linear: Tensor) -> Tensor:
-    """Linear light in 0..1 as sRGB values: the inverse of `to_linear`."""
-    return torch.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear.clamp(min=0.0031308) ** (1 / 2.4) - 0.055)
+    """Linear light [...,H,W,3] in 0..1 as sRGB values of the same shape: the inverse of `to_linear`."""
+    colours = require("kornia.color", "compositing in linear light")
+    return colours.linear_rgb_to_rgb(linear.movedim(-1, -3)).movedim(-3, -1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib
 import io
 import warnings
 from collections.abc import Iterator
@@ -11,12 +13,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL.ExifTags import Base
 
 from ..files.atomic import atomic_write
 from ..files.errors import UserError, why_not_read
 
 # What is read. The list keeps out formats that Pillow hands to other programs (EPS to Ghostscript) and non-pictures.
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "PSD", "TGA", "TIFF", "WEBP")
+FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "JXL", "MPO", "PNG", "PPM", "PSD", "TGA", "TIFF", "WEBP")
+
+# Formats that a Pillow plug-in reads: its module, the package to install, and the suffixes.
+PLUGINS = {"HEIF": ("pillow_heif", "pillow-heif", (".heic", ".heif", ".hif")),
+           "JXL": ("pillow_jxl", "pillow-jxl-plugin", (".jxl",))}
+RAW_SUFFIXES = frozenset((".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"))  # of cameras
 
 # What is written, by suffix.
 WRITERS = {
@@ -28,25 +36,39 @@ WRITERS = {
     ".jpeg": ("JPEG", {"quality": 95}),
 }
 
-ORIENTATION, BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR = 0x0112, 258, 262, 284  # EXIF and TIFF tag numbers
-
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
 
 class PictureError(UserError):
     """A file that cannot be read as a picture, or a picture that cannot be written so; the message is one sentence."""
 
 
+@functools.cache
+def register_plugins() -> None:
+    """Make those of PLUGINS that are installed known to Pillow."""
+    Image.init()
+    for module, _, _ in PLUGINS.values():
+        with contextlib.suppress(ImportError, OSError):  # missing, or its library is
+            plugin = importlib.import_module(module)
+            if hasattr(plugin, "register_heif_opener"):
+                plugin.register_heif_opener()
+
+
+def why_unreadable(suffix: str) -> str:
+    """What to do about pictures with this lower-case suffix, in a few words; "" for what is read or is no picture."""
+    if suffix in suffixes():
+        return ""
+    for _, package, endings in PLUGINS.values():
+        if suffix in endings:
+            return f"pip install {package} to read {suffix[1:].upper()} files"
+    if suffix == ".avif":
+        return "update Pillow to 11.3 or newer to read AVIF files"
+    if suffix in RAW_SUFFIXES:
+        return "develop this camera's raw file to TIFF or JPEG first"
+    return "save it as 16-bit PNG or TIFF first; OpenEXR is not read" if suffix == ".exr" else ""
+
+
 def suffixes() -> frozenset[str]:
     """The lower-case suffixes (".jpg") of the files that `read` can be expected to read."""
+    register_plugins()
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
 
 
@@ -58,13 +80,22 @@ def read(path: str | Path, content: bytes | None = None) -> torch.Tensor:
     whole, readable picture.
     """
     with opened(path, content) as image:
-        return _floats(_upright(_srgb(image), image))
+        return _floats(_srgb(image))
+
+
+def is_animated(content: bytes) -> bool:
+    """Whether the bytes of a GIF, WebP or PNG file hold more than the frame that `read` gives."""
+    try:
+        with Image.open(io.BytesIO(content), formats=("GIF", "WEBP", "PNG")) as image:
+            return getattr(image, "is_animated", False)
+    except Exception:  # another format, or as in `opened`: damaged in any way
+        return False
 
 
 def read_to_cover(path: str | Path, height: int, width: int, content: bytes | None = None) -> torch.Tensor:
     """Like `read`, scaled to cover height × width and cropped to it about the centre: [1, height, width, C]."""
     with opened(path, content) as image:
-        return _floats(ImageOps.fit(_upright(_srgb(image), image), (width, height), Image.Resampling.LANCZOS))
+        return _floats(ImageOps.fit(_srgb(image), (width, height), Image.Resampling.LANCZOS))
 
 
 def cutout(image: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
@@ -136,9 +167,15 @@ def _floats(image: Image.Image) -> torch.Tensor:
 
 @contextlib.contextmanager
 def opened(path: str | Path, content: bytes | None = None) -> Iterator[Image.Image]:
-    """A picture file's first frame, decoded, as Pillow gives it; content: the file's bytes, where `path` is but their
-    name. What goes wrong with it, here or in the block, becomes a `PictureError`: decoders meet damaged data with
-    nearly every type of exception."""
+    """Open a picture file: its first frame, decoded and upright, as Pillow gives it.
+
+    Whatever goes wrong, here or in the `with` block, becomes a `PictureError`: decoders raise nearly every type of
+    exception on damaged data.
+
+    Args:
+        path: the file, or only its name where `content` is given.
+        content: the file's bytes.
+    """
     limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
     file = path if content is None else io.BytesIO(content)
     try:
@@ -146,9 +183,10 @@ def opened(path: str | Path, content: bytes | None = None) -> Iterator[Image.Ima
             raise PictureError(f"{path}: the file is empty")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata: the picture counts
-            Image.init()
+            register_plugins()
             with Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
                 image.load()
+                _turn_upright(image)
                 image.filename = path  # what is said names it
                 yield image
     except PictureError:
@@ -158,6 +196,8 @@ def opened(path: str | Path, content: bytes | None = None) -> Iterator[Image.Ima
     except Image.DecompressionBombError:
         raise PictureError(f"{path}: larger than the limit of {limit} megapixels; scale it down first") from None
     except UnidentifiedImageError:
+        if reason := why_unreadable(Path(path).suffix.lower()):
+            raise PictureError(f"{path}: {reason}") from None
         kinds = ", ".join(FORMATS)
         raise PictureError(f"{path}: expected a picture ({kinds}), got something else or a damaged file") from None
     except MemoryError:
@@ -166,15 +206,11 @@ def opened(path: str | Path, content: bytes | None = None) -> Iterator[Image.Ima
         raise PictureError(f"{path}: damaged or not supported ({error})") from None
 
 
-def _upright(pixels: Image.Image, file: Image.Image) -> Image.Image:
-    """`pixels` turned as the file's EXIF orientation asks; damaged EXIF data asks for nothing."""
-    if file.format == "TIFF":  # Pillow has turned it while loading, and some versions leave the tag standing
-        return pixels
-    try:
-        turn = UPRIGHT.get(file.getexif().get(ORIENTATION))
-    except Exception:  # as above: EXIF is damaged in many ways, and never a reason to refuse the picture
-        turn = None
-    return pixels if turn is None else pixels.transpose(turn)
+def _turn_upright(image: Image.Image) -> None:
+    """Turn a picture as its EXIF orientation asks; damaged EXIF data is never a reason to refuse it."""
+    if image.format != "TIFF":  # Pillow has turned it while loading, and some versions leave the tag standing
+        with contextlib.suppress(Exception):
+            ImageOps.exif_transpose(image, in_place=True)
 
 
 def _srgb(image: Image.Image) -> Image.Image:
@@ -195,8 +231,8 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     Colour is not met here: Pillow keeps the upper 8 of its 16 bits when it decodes.
     """
     tags = image.tag_v2 if image.format == "TIFF" else {}
-    bits = max(tags.get(BITS_PER_SAMPLE, (16,)))
-    if bits > 8 and tags.get(PLANAR) == 2 and len(image.getbands()) > 1:
+    bits = max(tags.get(Base.BitsPerSample, (16,)))
+    if bits > 8 and tags.get(Base.PlanarConfiguration) == 2 and len(image.getbands()) > 1:
         raise PictureError(f"{image.filename}: 16-bit TIFF with separate colour planes; save it interleaved or as PNG")
     if image.mode == "F":
         values = np.asarray(image)
@@ -208,7 +244,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
         shares = (values.view(np.uint32) if bits == 32 else values) / (2.0**bits - 1)
     else:
         return image
-    if tags.get(PHOTOMETRIC) == 0:  # white is zero
+    if tags.get(Base.PhotometricInterpretation) == 0:  # white is zero
         shares = 1 - shares
     grey = Image.fromarray(np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8))
     key = image.info.get("transparency")

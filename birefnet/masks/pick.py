@@ -1,4 +1,4 @@
-"""One subject out of several: the regions of a mask under a point or within an area, with their soft fringe."""
+"""Choose one subject out of several: the regions of a mask under a point or within an area, with their soft fringe."""
 
 from __future__ import annotations
 
@@ -7,43 +7,56 @@ import torch
 
 from ..imaging.boxes import PRESENT
 from .common import in_full_precision
-from .components import Runs, find_runs, sums
-from .regions import only, per_frame
+from .regions import keep_regions, label_regions, map_frames, region_areas
 
 
 @in_full_precision
 def region_at(mask: torch.Tensor, x: int, y: int) -> torch.Tensor:
-    """The region of each frame of mask [B,H,W] on which the pixel (x, y) lies; nothing where it lies on none."""
+    """Keep the region under one pixel.
 
+    Args:
+        mask: float [B,H,W] in 0..1, 1 = subject.
+        x, y: column and row of the pixel, from 0; it must lie in the mask.
+
+    Returns:
+        The mask of the same shape and dtype; all 0 in frames whose pixel (x, y) lies in no region.
+
+    Raises:
+        ValueError: the mask is not float [B,H,W].
+        PackageError: SciPy is missing.
+    """
     def pick(alpha: np.ndarray) -> np.ndarray:
-        runs = _regions(alpha)
-        at = np.searchsorted(runs.start, y * (alpha.shape[1] + 1) + x, side="right") - 1
-        kept = np.zeros(runs.count, bool)
-        if at >= 0 and y * (alpha.shape[1] + 1) + x < runs.stop[at]:
-            kept[runs.label[at]] = True
-        return only(alpha, runs, kept)
+        labels, count = label_regions(alpha >= PRESENT, diagonal=True)
+        return keep_regions(alpha, labels, np.arange(1, count + 1) == labels[y, x])
 
-    return per_frame(pick, mask)
+    return map_frames(pick, mask)
 
 
 @in_full_precision
 def regions_within(mask: torch.Tensor, area: torch.Tensor) -> torch.Tensor:
-    """The regions of mask [B,H,W] of which at least half lies within area [H,W], 0..1; where there are none, the one
-    of which most does."""
+    """Keep the regions of which at least half lies within an area; where there are none, the one of which most does.
+
+    Args:
+        mask: float [B,H,W] in 0..1, 1 = subject.
+        area: float [H,W] in 0..1, how much each pixel belongs to the area.
+
+    Returns:
+        The mask of the same shape and dtype; all 0 where no region touches the area.
+
+    Raises:
+        ValueError: the mask is not float [B,H,W].
+        PackageError: SciPy is missing.
+    """
     inside = area.cpu().numpy()
 
     def pick(alpha: np.ndarray) -> np.ndarray:
-        runs = _regions(alpha)
-        if runs.count == 0:
+        labels, count = label_regions(alpha >= PRESENT, diagonal=True)
+        if count == 0:
             return np.zeros_like(alpha)
-        whole, part = sums(alpha, runs), sums(alpha * inside, runs)
+        whole, part = region_areas(alpha, labels, count), region_areas(alpha * inside, labels, count)
         kept = part >= 0.5 * whole
         if not kept.any():
             kept[np.argmax(part)] = part.max() > 0
-        return only(alpha, runs, kept)
+        return keep_regions(alpha, labels, kept)
 
-    return per_frame(pick, mask)
-
-
-def _regions(alpha: np.ndarray) -> Runs:
-    return find_runs(alpha >= PRESENT, diagonal=True)
+    return map_frames(pick, mask)

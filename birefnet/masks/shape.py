@@ -7,7 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from ..imaging.resize import convolve
+from ..files.packages import require
 from .common import in_full_precision, over_tiles
 
 
@@ -76,12 +76,17 @@ def feather(mask: torch.Tensor, radius: float) -> torch.Tensor:
     """
     if radius <= 0:
         return mask
+    filters = require("kornia.filters", "feather")
     sigma = radius / 2
-    reach = math.ceil(3 * sigma)
-    distance = torch.arange(-reach, reach + 1, device=mask.device, dtype=mask.dtype)
-    kernel = torch.exp(-0.5 * (distance / sigma) ** 2)
-    kernel /= kernel.sum()
-    return over_tiles(lambda window: convolve(window, kernel), reach, mask).clamp(0, 1)
+    side = 2 * math.ceil(3 * sigma) + 1
+    result = mask.clone()
+    for frame, alpha in zip(result, mask):
+        if alpha.amin() == alpha.amax():  # rounding of the kernel's sum would change it
+            continue
+        # On CUDA in float64: convolutions of float32 are by default rounded to TF32 there.
+        alpha = alpha.double() if alpha.is_cuda else alpha
+        frame.copy_(filters.gaussian_blur2d(alpha[None, None], side, (sigma, sigma), border_type="replicate")[0, 0])
+    return result.clamp_(0, 1)
 
 
 @in_full_precision

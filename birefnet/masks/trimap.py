@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 
+from ..files.packages import require
 from .common import in_full_precision
 
 UNKNOWN = 0.5
@@ -37,26 +36,8 @@ def trimap(
 
 
 def widen(region: torch.Tensor, pixels: float) -> torch.Tensor:
-    """Dilate region, bool [H,W], by the disc of all pixels whose centre is less than pixels + 1/2 away.
-
-    In time that does not grow with `pixels`: each pixel finds the nearest set pixel of its column, and from there the
-    disc reaches a known number of pixels to either side along the row; these strokes are laid by a running sum.
-    """
-    height, width = region.shape
-    reach = min(math.ceil(pixels + 0.5) - 1, height + width)
-    if reach <= 0:
+    """Dilate region, bool [H,W], by the disc of all pixels whose centre is less than pixels + 1/2 away."""
+    if not region.any():
         return region
-    rows = torch.arange(height, device=region.device)[:, None]
-    far = 2 * (height + reach)
-    above = torch.where(region, rows, -far).cummax(0).values
-    below = torch.where(region, rows, far).flip(0).cummin(0).values.flip(0)
-    away = torch.minimum(rows - above, below - rows).clamp_(max=reach + 1)
-    # How far the disc reaches along the row at each distance from its middle; nowhere beyond its rim.
-    halves = [math.isqrt(math.ceil((pixels + 0.5) ** 2 - y**2) - 1) for y in range(reach + 1)]
-    half = torch.tensor([*halves, -1], device=region.device)[away]
-    columns = torch.arange(width, device=region.device)
-    stroke = (half >= 0).to(torch.int32)
-    strokes = stroke.new_zeros(height, width + 1)
-    strokes.scatter_add_(1, (columns - half).clamp_(0, width), stroke)
-    strokes.scatter_add_(1, (columns + half + 1).clamp_(0, width), -stroke)
-    return strokes[:, :width].cumsum(1) > 0
+    distance = require("scipy.ndimage", "a trimap").distance_transform_edt(~region.cpu().numpy())
+    return torch.from_numpy(distance < pixels + 0.5).to(region.device)

@@ -18,11 +18,16 @@ PLAIN_MARGIN, MARGIN = 1.4, 1.3  # of measured peaks over the count of channels
 WORK_SPACE = 128 << 20           # of kernels and of the deformable convolution's runs, whatever the size
 LEAST_BUDGET = 16 << 20          # below it steps get slow and hardly smaller
 
+
 @dataclass(frozen=True)
 class Plan:
-    """How frames go through a network: so many at once, with such a `BiRefNet.budget_bytes`, for such a peak in bytes
-    beyond the weights."""
+    """How a batch goes through a network.
 
+    size: (H, W) at which the network sees each frame. frames: to a pass. budget: its `BiRefNet.budget_bytes`. peak:
+    bytes that a pass needs beyond the weights.
+    """
+
+    size: tuple[int, int]
     frames: int
     budget: int | None
     peak: int
@@ -40,13 +45,13 @@ def plan(model: BiRefNet, size: tuple[int, int], frames: int = 1, free: int | No
         return activation_bytes(model, size, count, budget) + count * beside
 
     if free is None or peak(frames) <= free:
-        return Plan(frames, None, peak(frames))
+        return Plan(size, frames, None, peak(frames))
     each = peak(2) - peak(1)
     fitting = max(1, min(frames, 1 + (free - peak(1)) // each))
     if fitting > 1 or peak(1) <= free:
-        return Plan(fitting, None, peak(fitting))
+        return Plan(size, fitting, None, peak(fitting))
     budget = max(LEAST_BUDGET, free - peak(1, 0))
-    return Plan(1, budget, peak(1, budget))
+    return Plan(size, 1, budget, peak(1, budget))
 
 
 def activation_bytes(model: BiRefNet, size: tuple[int, int], frames: int = 1, budget: int | None = None,

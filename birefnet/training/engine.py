@@ -59,7 +59,7 @@ def train(run: RunFolder, plan: Plan, model: BiRefNet, source: Source, processes
     """Train to the plan's end, or go on from the run's state.
 
     validation: pairs that are measured before the first step, ten times on the way, and at the end. Raises Interrupted
-    at Ctrl-C, FloatingPointError, see Learner.learn, and OptimizerMissing.
+    at Ctrl-C, FloatingPointError, see Learner.learn, and PackageError where the optimiser's is missing.
     """
     model = model.to(processes.device, memory_format=torch.channels_last)  # the faster order of convolutions
     learner = Learner(model.train(), plan.rate, optimizer=plan.optimizer, average=plan.average, dtype=DTYPES[plan.dtype],

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-from kornia.filters import get_gaussian_kernel1d, laplacian
 from torch import Tensor
 
+from ..files.packages import require
 from ..network.birefnet import TrainOutputs
 
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5  # pixels
@@ -62,10 +62,11 @@ def iou_loss(predicted: Tensor, alpha: Tensor) -> Tensor:
 
 def ssim_loss(predicted: Tensor, alpha: Tensor) -> Tensor:
     """1 − (1 + SSIM) / 2 with a Gaussian window; values in 0..1, zeros outside the picture."""
-    # As products with banded matrices: convolutions of one channel are several times slower on a CPU.
-    height, width = (band(side).to(predicted) for side in predicted.shape[2:])
-    mean_p, square_p, product = (height @ torch.cat([predicted, predicted**2, predicted * alpha]) @ width).chunk(3)
-    mean_a, square_a = (height @ torch.cat([alpha, alpha**2]) @ width).chunk(2)
+    maps = torch.cat([predicted, alpha, predicted**2, alpha**2, predicted * alpha], dim=1)
+    rows = gaussian_window().to(maps).expand(5, 1, 1, -1)
+    blurred = F.conv2d(maps, rows, padding=(0, SSIM_WINDOW // 2), groups=5)
+    blurred = F.conv2d(blurred, rows.mT, padding=(SSIM_WINDOW // 2, 0), groups=5)
+    mean_p, mean_a, square_p, square_a, product = blurred.unbind(1)
     c1, c2 = 0.01**2, 0.03**2
     covariance = product - mean_p * mean_a
     variance = square_p - mean_p**2 + square_a - mean_a**2
@@ -74,11 +75,9 @@ def ssim_loss(predicted: Tensor, alpha: Tensor) -> Tensor:
 
 
 @functools.cache
-def band(side: int) -> Tensor:
-    """The symmetric matrix [side, side] that blurs a line of that many pixels, zeros beyond its ends."""
-    kernel, reach = get_gaussian_kernel1d(SSIM_WINDOW, SSIM_SIGMA)[0], SSIM_WINDOW // 2
-    distance = (torch.arange(side)[:, None] - torch.arange(side)).abs()
-    return torch.where(distance <= reach, kernel[(distance + reach).clamp_max(SSIM_WINDOW - 1)], 0.0)
+def gaussian_window() -> Tensor:
+    """Weights [SSIM_WINDOW] of the Gaussian, which sum to 1."""
+    return require("kornia.filters", "training").get_gaussian_kernel1d(SSIM_WINDOW, SSIM_SIGMA)[0]
 
 
 def gradient_loss(outputs: TrainOutputs, image: Tensor) -> Tensor:
@@ -86,6 +85,7 @@ def gradient_loss(outputs: TrainOutputs, image: Tensor) -> Tensor:
 
     It is what teaches the outward reference where detail lies inside the subject.
     """
+    laplacian = require("kornia.filters", "training").laplacian
     edges = laplacian(image.mean(1, keepdim=True), 5)
     loss = image.new_zeros(())
     for side, predicted in zip(outputs.side, outputs.gradient):

@@ -40,7 +40,8 @@ def test_opacity_multiplies_alpha():
 def test_linear_light_is_brighter_in_between_and_the_same_at_the_ends():
     alpha = torch.tensor([[[0.0, 0.5, 1.0]]])
     picture, _ = compose(torch.ones(1, 1, 3, 3), alpha, HERE, (1, 3), torch.zeros(1, 1, 3, 3), Look(linear_light=True))
-    assert picture[0, 0, :, 0].tolist() == pytest.approx([0, to_srgb(torch.tensor(0.5)).item(), 1], abs=1e-6)
+    half = to_srgb(torch.full((1, 1, 3), 0.5))[0, 0, 0].item()
+    assert picture[0, 0, :, 0].tolist() == pytest.approx([0, half, 1], abs=1e-6)
     assert picture[0, 0, 1, 0].item() == pytest.approx(0.7354, abs=1e-4)
 
 

@@ -41,13 +41,18 @@ def test_an_opaque_colour_is_asked_for():
         opaque_colour("#336699cc", "take another")
 
 
+def pixels(values: torch.Tensor) -> torch.Tensor:
+    """A row [1,N,3] of grey pixels."""
+    return values[None, :, None].expand(-1, -1, 3)
+
+
 def test_the_transfer_function_of_the_standard():
     """IEC 61966-2-1: the linear toe below 0.04045, the power above; mid-grey by hand."""
     srgb = torch.tensor([0.0, 0.02, 0.04045, 0.5, 1.0], dtype=torch.float64)
     expected = torch.tensor([0.0, 0.02 / 12.92, 0.04045 / 12.92, (0.555 / 1.055) ** 2.4, 1.0], dtype=torch.float64)
-    torch.testing.assert_close(to_linear(srgb), expected)
+    torch.testing.assert_close(to_linear(pixels(srgb)), pixels(expected))
 
 
 def test_every_8_bit_value_survives_the_way_there_and_back():
-    levels = torch.arange(256) / 255
+    levels = pixels(torch.arange(256) / 255)
     torch.testing.assert_close(to_srgb(to_linear(levels)), levels, atol=2e-7, rtol=0)

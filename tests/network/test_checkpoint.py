@@ -52,6 +52,7 @@ def test_known_backbones_are_named(manifest, backbone):
     assert birefnet.load(case.state_dict()).config.backbone == backbone
 
 
+@pytest.mark.slow
 def test_the_manifests_are_covered_completely():
     """Nothing of the authors' state dicts is unknown to us, and we need nothing they lack."""
     for case in CASES:
@@ -288,6 +289,7 @@ print((memory("VmHWM") - before) / sum(tensor.nbytes for tensor in model.state_d
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="only Linux tells and resets the peak")
 @pytest.mark.parametrize("stored, dtype", [("float32", "float32"), ("float16", "float32"), ("float32", "bfloat16")])
 def test_loading_takes_hardly_more_memory_than_the_model(tmp_path, tiny, stored, dtype):

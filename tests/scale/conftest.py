@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,8 +16,7 @@ from PIL import Image
 
 from birefnet.__main__ import main
 
-ROOT = Path(__file__).parents[2]
-SIZE = ("--model", "birefnet-nano", "--size", "64")
+sys.path.append(str(Path(__file__).parents[1] / "host"))  # host
 
 
 class Result(NamedTuple):
@@ -64,10 +62,9 @@ def own_environment():
 def store(own_environment):
     """The environment's S3 is moto's server, a process of its own, with an empty bucket: its URL and file system."""
     import s3fs
+    from host import free_port
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os.environ.update(AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}", AWS_ACCESS_KEY_ID="me", AWS_SECRET_ACCESS_KEY="mine",

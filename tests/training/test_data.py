@@ -15,7 +15,7 @@ from birefnet.data.batches import batches, in_unit
 from birefnet.data.pairs import Pair, find_pairs
 from birefnet.data.sample import sample
 from birefnet.imaging.pictures import read
-from birefnet.matting.predict import fitted
+from birefnet.matting.predict import resize_to_network
 from birefnet.training.folder import Folder
 from birefnet.training.plan import AUGMENTATIONS, Phase, Plan, Size
 
@@ -70,7 +70,7 @@ def test_a_range_of_sizes_draws_one_for_each_batch(pairs):
 def test_without_variations_a_picture_is_what_matte_would_show_the_network(pairs):
     pair = find_pairs(pairs)[0]
     image, alpha = sample(pair, (64, 96), np.random.default_rng(0), ())
-    expected = fitted(read(pair.picture)[0], (64, 96))[0]
+    expected = resize_to_network(read(pair.picture)[0], (64, 96))[0]
     assert (image.float() / 255 - expected).abs().max() < 0.5 / 255 + 1e-6
 
 

@@ -1,10 +1,12 @@
 """What moves the weights: Muon for matrices, for kernels in either order of memory, and AdamW for the rest."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
-from birefnet.training.optimizers import Optimizer, OptimizerMissing
+from birefnet.training.optimizers import Optimizer
 
 RATE = 1e-2
 LONGEST = 20.0
@@ -49,7 +51,7 @@ def test_a_matrix_moves_alike_in_all_directions():
 def test_what_is_no_matrix_moves_as_by_adamw():
     _, after, optimizer = taught()
     _, other, _ = taught("adamw")
-    assert [tuple(matrix.shape) for matrix in optimizer.matrices] == [(16, 72), (12, 16)]
+    assert [tuple(p.shape) for p in optimizer.parts[1].param_groups[0]["params"]] == [(16, 8, 3, 3), (12, 16, 1, 1)]
     for name, values in other.named_parameters():
         assert torch.equal(values, after.get_parameter(name)) == (name not in ("0.weight", "3.weight")), name
 
@@ -74,9 +76,10 @@ def test_gradients_of_matrices_are_clipped_too():
     optimizer.begin(RATE)
     (1e6 * loss(model)).backward()
     optimizer.step(scaler(), LONGEST)
-    whole = torch.cat([p.grad.flatten() for p in model.parameters()])
-    assert whole.norm() == pytest.approx(LONGEST, rel=1e-3)
-    assert torch.equal(optimizer.matrices[0].grad.flatten(), model[0].weight.grad.flatten())
+    # The first step's gradients as the running means keep them: a tenth of AdamW's, a twentieth of Muon's.
+    kept = [10 * state["exp_avg"] for state in optimizer.parts[0].state.values()]
+    kept += [20 * state["momentum_buffer"] for state in optimizer.parts[1].state.values()]
+    assert torch.cat([gradient.flatten() for gradient in kept]).norm() == pytest.approx(LONGEST, rel=1e-3)
 
 
 def test_it_goes_on_to_the_same_numbers():
@@ -95,8 +98,31 @@ def test_another_kind_is_refused():
         Optimizer("sgd", list(layers().parameters()), RATE)
 
 
-def test_an_older_pytorch_is_told_of(monkeypatch):
-    monkeypatch.delattr(torch.optim, "Muon")
-    with pytest.raises(OptimizerMissing, match="needs PyTorch 2.9 or newer, this is .*: take adamw"):
-        Optimizer("muon", list(layers().parameters()), RATE)
-    Optimizer("adamw", list(layers().parameters()), RATE)
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_run_that_pytorchs_own_muon_began_goes_on(order):
+    """Its state has the momentum of matrices, whose columns lie as the weights' memory does."""
+    model = layers(order)
+    weights = [model[0].weight, model[3].weight]
+    matrices = [nn.Parameter(flat(weight.detach())) for weight in weights]
+    theirs = torch.optim.Muon(matrices, RATE, 0.01, adjust_lr_fn="match_rms_adamw")
+    ours = Optimizer("muon", weights, RATE)
+    for step in range(2):
+        for weight, matrix in zip(weights, matrices):
+            gradient = torch.randn(weight.shape, generator=torch.Generator().manual_seed(step))
+            weight.grad = torch.empty_like(weight).copy_(gradient)
+            matrix.grad = flat(weight.grad)
+        theirs.step()
+        if step:
+            ours.step(scaler(), math.inf)
+        else:
+            ours.load_state_dict([theirs.state_dict()])
+            with torch.no_grad():
+                for weight, matrix in zip(weights, matrices):
+                    flat(weight).copy_(matrix)
+    for weight, matrix in zip(weights, matrices):
+        torch.testing.assert_close(flat(weight), matrix, atol=1e-3 * RATE, rtol=0)
+
+
+def flat(weight):
+    """A view [out, rest] in the order of memory."""
+    return (weight if weight.is_contiguous() else weight.permute(0, 2, 3, 1)).view(len(weight), -1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..options import CommandError, add_network_options
+from ..options import CommandError, add_network_options, add_refine_option
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -19,16 +19,18 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                     "A run into a folder that was stopped goes on with the same command.",
     )
     parser.add_argument("inputs", nargs="*", metavar="IN",
-                        help="picture files, folders of them, or quoted globs; or URLs of these (s3://bucket/photos)")
+                        help="picture files, folders of them, or quoted globs; URLs of these (s3://bucket/photos); "
+                             "- for one picture on standard input")
     parser.add_argument("--list", action="append", default=[], metavar="FILE",
                         help="a text file with a picture's path or URL on each line, or a .parquet file with a column "
                              "`path`")
     parser.add_argument(
         "-o", "--out", required=True, metavar="OUT",
-        help="a .png, .webp or .tif for one picture; a folder, or its URL, for several: each result is <stem>.png "
-             "there",
+        help="a .png, .webp or .tif for one picture, or - for a PNG on standard output; a folder, or its URL, for "
+             "several: each result is <stem>.png there, in the folders that a glob's ** found it in",
     )
     add_network_options(parser)
+    add_refine_option(parser)
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--mask", action="store_true", help="write the alpha as 8-bit grey, white = subject")
     kind.add_argument("--background", metavar="COLOUR|FILE", help="lay the subject over a colour or a picture")
@@ -47,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     """Cuts all inputs; 0 where every one was written, else 1."""
     if not args.inputs and not args.list:
         raise CommandError("nothing to cut: name pictures, folders or globs, or give --list FILE")
+    if args.engine == "ray" and "-" in (*args.inputs, args.out):
+        raise CommandError("--engine ray takes no picture of standard input; leave --engine out")
     if args.address is not None and args.engine != "ray":
         raise CommandError("--address names a Ray cluster: add --engine ray")
     from .work import cut

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ..options import CommandError, Stacked, needing
-from ..runner import described, find_checkpoint, open_model, read_config, say, say_licence
+from ..runner import describe, find_checkpoint, open_model, read_config, say, say_licence
 from . import places, steps
 from .manifest import Job
 from .steps import Look, Outcome, Picture
@@ -53,7 +53,7 @@ class Cluster:
         self.threads = min(self.threads, int(os.environ.get("OMP_NUM_THREADS", self.threads)))
         self.readers = max(1, cores - self.actors * self.reserved["num_cpus"])
         where = f"{gpus} GPUs" if gpus else f"{self.actors} x {self.threads} cores"
-        say(f"{described(path, adapters)} on {where}, reading and writing on {self.readers} more, machines: {len(nodes)}; "
+        say(f"{describe(path, adapters)} on {where}, reading and writing on {self.readers} more, machines: {len(nodes)}; "
             f"{self.config.describe()}")
         say_licence(path)
 
@@ -65,7 +65,7 @@ class Cluster:
             if self.ours:
                 self.ray.shutdown()
 
-    def _round(self, jobs: Sequence[Job], chosen: list[int], look: Look, batch: int) -> Iterator[tuple[int, str, bool]]:
+    def _round(self, jobs: Sequence[Job], chosen: list[int], look: Look, batch: int) -> Iterator[tuple[int, str, str]]:
         import pyarrow
         from ray.data import ActorPoolStrategy, TaskPoolStrategy, from_arrow
 
@@ -87,15 +87,15 @@ class Cluster:
         ).map_batches(_finish, fn_args=(look,), **free, **whole)
         try:
             for some in stages.iter_batches(prefetch_batches=1, **whole):
-                yield from zip(*(some.column(name).to_pylist() for name in ("index", "error", "empty")))
+                yield from zip(*(some.column(name).to_pylist() for name in ("index", "error", "remark")))
         except (self.ray.exceptions.RayError, RuntimeError) as error:
             last = str(error).strip().splitlines()[-1]
             raise CommandError(f"Ray gave up: {last}; the same command goes on where it was") from error
 
 
-def in_rounds(jobs: Sequence[Job], batch: int, one_round: Callable[[list[int], int], Iterable[tuple[int, str, bool]]]
+def in_rounds(jobs: Sequence[Job], batch: int, one_round: Callable[[list[int], int], Iterable[tuple[int, str, str]]]
               ) -> Iterator[Outcome]:
-    """Outcomes of jobs that one_round(their numbers, pictures to a batch) works on: number, error, empty.
+    """Outcomes of jobs that one_round(their numbers, pictures to a batch) works on: number, error, remark.
 
     Jobs of which nothing comes, because the process that had them died again and again, go round once more one by one,
     so that the one to blame takes no other with it.
@@ -103,9 +103,9 @@ def in_rounds(jobs: Sequence[Job], batch: int, one_round: Callable[[list[int], i
     done = bytearray(len(jobs))
     for size in (batch, 1):
         left = [index for index, there in enumerate(done) if not there]
-        for index, error, empty in one_round(left, size) if left else ():
+        for index, error, remark in one_round(left, size) if left else ():
             done[index] = True
-            yield Outcome(jobs[index], error, empty)
+            yield Outcome(jobs[index], error, remark)
     for index, there in enumerate(done):
         if not there:
             yield Outcome(jobs[index], f"{jobs[index].source}: the process at work on it died; a damaged picture, or not "
@@ -167,7 +167,7 @@ def _finish(table, look: Look):
     outcomes = [(index, steps.finish(picture, look)) for index, picture in _from_table(table)]
     return pyarrow.table({"index": [index for index, _ in outcomes],
                           "error": [outcome.error for _, outcome in outcomes],
-                          "empty": [outcome.empty for _, outcome in outcomes]})
+                          "remark": [outcome.remark for _, outcome in outcomes]})
 
 
 def _to_table(indexed: list[tuple[int, Picture]]):

@@ -31,11 +31,12 @@ class Job:
 
 
 class Manifest:
-    """Of the folder `out`; `planned` is what earlier runs with the same settings meant to do, by the result's name."""
+    """Of the folder `out`; `planned` is what earlier runs with the same settings meant to do, by the result's name below
+    `out`, with "/" between folders."""
 
     def __init__(self, out: str, settings: dict[str, object], force: bool) -> None:
         """Raises `CommandError` where `out` was begun with other settings, unless `force`."""
-        self.folder = places.join(out, FOLDER)
+        self.out, self.folder = out, places.join(out, FOLDER)
         self.settings = json.loads(json.dumps(settings))
         state = self._read_state()
         if state is not None and state["settings"] != self.settings and not force:
@@ -56,7 +57,7 @@ class Manifest:
         if not jobs:
             return
         self._write_state(finished=False)
-        lines = (json.dumps([places.absolute(job.source), places.name(job.target), job.replaces, job.changed])
+        lines = (json.dumps([places.absolute(job.source), places.below(job.target, self.out), job.replaces, job.changed])
                  for job in jobs)
         plan = places.join(self.folder, f"{self.run}-{len(self._plans()):06d}-{secrets.token_hex(4)}.jsonl")
         places.write(plan, "".join(f"{line}\n" for line in lines).encode())

@@ -9,12 +9,14 @@ import contextlib
 import os
 import re
 import secrets
+import sys
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from ...imaging import pictures
 from ..options import CommandError
 
+STANDARD = "-"  # standard input, standard output
 # Where a put is one step, and a rename a copy; other file systems get a temporary name and a rename.
 OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "r2"}
 WEB = {"http", "https"}
@@ -31,11 +33,20 @@ def is_url(place: str) -> bool:
 
 def absolute(place: str) -> str:
     """The same place from every working directory."""
-    return place if is_url(place) else os.path.abspath(place)
+    return place if is_url(place) or place == STANDARD else os.path.abspath(place)
 
 
 def join(folder: str, name: str) -> str:
     return f"{folder.rstrip('/')}/{name}" if is_url(folder) else os.path.join(folder, name)
+
+
+def below(place: str, folder: str) -> str:
+    """A place's name below a folder that it is in, with "/" between the parts."""
+    if is_url(place):
+        return place.removeprefix(f"{folder.rstrip('/')}/")
+    start = os.path.join(folder, "")
+    inside = place[len(start):] if place.startswith(start) else os.path.relpath(place, folder)
+    return inside.replace(os.sep, "/")
 
 
 def parent(place: str) -> str:
@@ -55,6 +66,8 @@ def scheme(url: str) -> str:
 
 def read(place: str) -> bytes:
     """The whole content; raises OSError."""
+    if place == STANDARD:
+        return sys.stdin.buffer.read()
     if not is_url(place):
         with open(place, "rb") as file:
             return file.read()
@@ -70,7 +83,10 @@ def write(place: str, content: bytes, *, force: bool = False) -> None:
     who was killed after writing can write again. Raises another OSError where the place refuses.
     """
     try:
-        if is_url(place):
+        if place == STANDARD:
+            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.flush()
+        elif is_url(place):
             _write_url(place, content, force)
         else:
             pictures.place(place, content, force=force)
@@ -129,7 +145,7 @@ def listing(folder: str) -> dict[str, str]:
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if not entry.name.startswith(".") and entry.is_file():
+                    if not entry.name.startswith(".") and _is_file(entry):
                         told = entry.stat()
                         found[entry.name] = f"{told.st_mtime_ns}-{told.st_ino}"
         except (FileNotFoundError, NotADirectoryError):
@@ -149,7 +165,33 @@ def children(folder: str) -> list[str]:
     if is_url(folder):
         return sorted(listing(folder))
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file())
+        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and _is_file(entry))
+
+
+def _is_file(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself
+        return False
+
+
+def children_and_broken_links(folder: str) -> tuple[list[str], list[tuple[str, str]]]:
+    """`children`, and the name of each link among them that leads nowhere, with the reason."""
+    if is_url(folder):
+        return children(folder), []
+    names, broken = [], []
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.name.startswith("."):
+                continue
+            try:
+                os.stat(entry.path)
+            except OSError as error:
+                broken.append((entry.name, f"a link that leads nowhere ({error.strerror})"))
+                continue
+            if entry.is_file():
+                names.append(entry.name)
+    return names, broken
 
 
 def is_folder(place: str) -> bool:

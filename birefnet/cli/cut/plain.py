@@ -16,10 +16,10 @@ class Plain:
 
     def __init__(self, model: str, dtype: str, adapters: Sequence[Stacked]) -> None:
         self.runner = open_model(find_checkpoint(model), dtype, adapters)
-        self.config = self.runner.model.config
+        self.config = self.runner.network.config
 
     def run(self, jobs: list[Job], look: Look) -> Iterator[Outcome]:
-        batch = 1 if self.runner.device.type == "cpu" else look.batch()
+        batch = 1 if self.runner.home.type == "cpu" else look.batch()
         for start in range(0, len(jobs), batch):
             some = jobs[start:start + batch]
             pictures = [steps.read(job, look, keep=len(some) == 1) for job in some]

@@ -6,6 +6,7 @@ pixels at full size), the network's input, its alpha at the network's size.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -13,13 +14,14 @@ from torch import Tensor
 
 from ... import Config, is_out_of_memory
 from ...composite import parse
-from ...files.errors import why_not_read
+from ...files.errors import UserError, why_not_read
 from ...imaging import pictures
+from ...masks import refine
 from ...matting import foreground
 from ...matting.predict import full_alpha, network_input
+from ...matting.runner import Runner
 from ...network.config import network_size
 from ..options import CommandError
-from ..runner import Runner
 from . import places
 from .manifest import Job
 
@@ -28,11 +30,13 @@ BATCH_PIXELS, BATCH = 8 * 1024**2, 16   # of network inputs in one batch, and pi
 
 @dataclass(frozen=True)
 class Look:
-    """What becomes of every picture. size: as for `birefnet.matte`; force: as for `places.write`."""
+    """What becomes of every picture. size: as for `birefnet.matte`; refine: arguments of `masks.refine`; force: as for
+    `places.write`."""
 
     config: Config
     size: int | tuple[int, int] | None
     mask: bool
+    refine: Mapping[str, float]
     backdrop: Backdrop | None
     clean_edges: bool
     force: bool
@@ -57,11 +61,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job: written where `error` is empty. empty: no pixel of it is rather subject than background."""
+    """What came of a job: written where `error` is empty. remark: what else is to be said of the result, or ""."""
 
     job: Job
     error: str = ""
-    empty: bool = False
+    remark: str = ""
 
 
 def read(job: Job, look: Look, *, keep: bool) -> Picture:
@@ -88,6 +92,9 @@ def matte(runner: Runner, batch: list[Picture]) -> None:
             alphas = runner.network_alpha(torch.cat([picture.x for picture in group]))
             for picture, small in zip(group, alphas):
                 picture.small, picture.x = small, None
+        except UserError as error:  # numbers that are not finite
+            for picture in group:
+                picture.error = f"{picture.job.source}: {error}"
         except (RuntimeError, MemoryError) as error:
             for picture in group:
                 picture.error = _no_memory(picture.job, error)
@@ -100,7 +107,7 @@ def finish(picture: Picture, look: Look) -> Outcome:
         return Outcome(job, picture.error)
     try:
         image = pictures.read(job.source, picture.content) if picture.image is None else picture.image
-        alpha = full_alpha(picture.small, image[0])
+        alpha = refine(full_alpha(picture.small, image[0]), **look.refine)
         if look.mask:
             result = alpha[..., None]
         else:
@@ -108,7 +115,8 @@ def finish(picture: Picture, look: Look) -> Outcome:
             result = pictures.cutout(colours, alpha)
             if look.backdrop is not None:
                 result = pictures.over(result, look.backdrop.covering(image))
-        places.write(job.target, pictures.encode(job.target, result), force=look.force or bool(job.replaces))
+        name = "stdout.png" if job.target == places.STANDARD else job.target
+        places.write(job.target, pictures.encode(name, result), force=look.force or bool(job.replaces))
     except FileExistsError:
         return Outcome(job, f"{job.target}: exists; --force overwrites")
     except OSError as error:
@@ -117,7 +125,15 @@ def finish(picture: Picture, look: Look) -> Outcome:
         return Outcome(job, str(error))
     except (RuntimeError, MemoryError) as error:
         return Outcome(job, _no_memory(job, error))
-    return Outcome(job, empty=bool(alpha.amax() < 0.5))
+    return Outcome(job, remark=_remark(job, alpha, picture.content))
+
+
+def _remark(job: Job, alpha: Tensor, content: bytes) -> str:
+    if alpha.amax() < 0.5:
+        return f"{job.source}: nothing found, the result is empty; another checkpoint or --size may help"
+    if pictures.is_animated(content):
+        return f"{job.source}: an animation; this is its first frame (`python -m birefnet video` takes all of them)"
+    return ""
 
 
 def _fetch(source: str) -> bytes:

@@ -8,8 +8,8 @@ import hashlib
 import io
 from collections.abc import Iterable
 
-from ..options import CommandError, reason
-from ..runner import about, find_checkpoint, say
+from ..options import CommandError, listing, reason
+from ..runner import find_checkpoint, identify, say
 from . import places
 from .manifest import Manifest
 from .plain import Plain
@@ -34,6 +34,8 @@ def cut(args: argparse.Namespace) -> int:
         raise CommandError(reason(error)) from None
     for _, refusal in plan.refusals:
         say(refusal)
+    if plan.others:
+        say(f"no pictures, left out: {listing(plan.others)}")
     if plan.stale:
         say(f"{len(plan.stale)} changed since the result was made, such as {plan.stale[0].source}; remove a result to have "
             "it made anew")
@@ -55,11 +57,13 @@ def cut(args: argparse.Namespace) -> int:
 def _planned(args: argparse.Namespace, out: str, backdrop: Backdrop | None) -> tuple[Plan, Manifest | None]:
     """What there is to do, and for a folder what is written down of it. Raises OSError where that cannot be seen."""
     kept = None if backdrop is None else backdrop.place
-    sources, several = find_sources(args.inputs, args.list, out)
-    if not is_folder(several, out, alpha=not args.mask and (backdrop is None or not backdrop.opaque)):
-        return plan_one(sources[0], out, force=args.force, backdrop=kept), None
+    found = find_sources(args.inputs, args.list, out)
+    if not is_folder(found.several, out, alpha=not args.mask and (backdrop is None or not backdrop.opaque)):
+        return plan_one(found.inputs[0].place, out, force=args.force, backdrop=kept), None
     manifest = Manifest(out, _settings(args, backdrop), args.force)
-    return plan_folder(sources, out, manifest, force=args.force, backdrop=kept), manifest
+    plan = plan_folder(found.inputs, out, manifest, force=args.force, backdrop=kept)
+    plan.refusals[:0], plan.others = found.left_out, found.others
+    return plan, manifest
 
 
 def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backdrop: Backdrop | None
@@ -76,7 +80,7 @@ def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backd
             manifest.add(plan.new)
         except OSError as error:
             raise CommandError(f"{args.out}: cannot be written ({error.strerror or error})") from None
-    look = Look(engine.config, args.size, args.mask, backdrop, args.clean_edges, args.force)
+    look = Look(engine.config, args.size, args.mask, args.refine, backdrop, args.clean_edges, args.force)
     return _told(engine.run(plan.jobs, look), len(plan.jobs))
 
 
@@ -89,8 +93,8 @@ def _told(outcomes: Iterable[Outcome], total: int) -> list[tuple[str, str]]:
             if outcome.error:
                 failed.append((outcome.job.source, outcome.error))
                 say(outcome.error)
-            elif outcome.empty:
-                say(f"{outcome.job.source}: nothing found, the result is empty; another checkpoint or --size may help")
+            elif outcome.remark:
+                say(outcome.remark)
     return failed
 
 
@@ -99,8 +103,9 @@ def _settings(args: argparse.Namespace, backdrop: Backdrop | None) -> dict[str, 
     behind = args.background
     if backdrop is not None and backdrop.content:
         behind = f"{backdrop.place} {hashlib.sha256(backdrop.content).hexdigest()}"
-    return {**about(find_checkpoint(args.model), args.adapters), "size": args.size, "dtype": args.dtype,
-            "mask": args.mask, "background": behind, "clean edges": args.clean_edges}
+    return {**identify(find_checkpoint(args.model), args.adapters), "size": args.size, "dtype": args.dtype,
+            "mask": args.mask, "background": behind, "clean edges": args.clean_edges,
+            **({"refine": args.refine} if args.refine else {})}
 
 
 def _report(place: str, failed: list[tuple[str, str]]) -> None:

@@ -1,4 +1,4 @@
-"""The network that a run begins with: a checkpoint, or fresh weights of a named build."""
+"""The network that a run starts from: a checkpoint, or fresh weights of a named build."""
 
 from __future__ import annotations
 
@@ -18,17 +18,27 @@ SCRATCH = "scratch"
 
 
 class Beginning(NamedTuple):
-    """The network, and what its file says of it that its descendants should say too."""
+    """The network, and the metadata that checkpoints trained from it inherit."""
 
     model: BiRefNet
     metadata: dict[str, str]
 
 
 def begin(init: str, build: str | None, seed: int) -> Beginning:
-    """init: a name of the catalog, a file, or "scratch", which takes `build` and `seed`. Raises CommandError."""
+    """Loads or builds the network.
+
+    Args:
+        init: a name of the catalog, a file, or "scratch".
+        build: for "scratch": "nano" or a backbone's name.
+        seed: of fresh weights.
+
+    Raises:
+        CommandError: there is no such checkpoint or build.
+    """
     if init != SCRATCH:
         if build is not None:
-            raise CommandError(f"--build {build} is for --init scratch; the checkpoint {init} has a build of its own")
+            raise CommandError(f"--build {build} is for --init scratch; the checkpoint {init} has a build "
+                               "of its own")
         return _checkpoint(init, seed)
     if build is None:
         raise CommandError(f"--init scratch needs --build: nano, {', '.join(BACKBONES)}")
@@ -49,7 +59,8 @@ def _checkpoint(name: str, seed: int) -> Beginning:
     except (CheckpointError, OSError) as error:  # weights.NotFound is an OSError
         raise CommandError(str(error)) from None
     row = weights.match(path)
-    metadata = ancestry(model, row.name, row.license) if row else ancestry(model, path.name)  # a name is only a hint
+    # Without a row of the catalog, the file's name is only a hint.
+    metadata = ancestry(model, row.name, row.license) if row else ancestry(model, path.name)
     if not model.config.supervision:  # a file without what only training uses
         whole = fresh(replace(model.config, supervision=True), seed)
         whole.load_state_dict(model.state_dict(), strict=False)
