@@ -1,7 +1,9 @@
-"""The plain network in the form that is exported: no size is baked in, and no tensor has more than five dimensions.
+"""The plain network in the form that is exported: no size is baked in, and no tensor has more than five
+dimensions.
 
-PyTorch's exporter follows one pass and writes down what it sees. Blocks whose plain form decides something by the map's
-size, assigns into slices, or uses six dimensions are replaced here by blocks that compute the same from the shape.
+PyTorch's exporter follows one pass and writes down what it sees. Blocks whose plain form decides something by
+the map's size, assigns into slices, or uses six dimensions are replaced here by blocks that compute the same
+from the shape.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from .resize import resample
 
 NATIVE_OPSET = 19    # the first with DeformConv
 PORTABLE_OPSET = 17  # the first with LayerNormalization
-MASKED = -1e4        # added to scores that must not count: its exponential is zero, and it is a number in float16 too
+MASKED = -1e4        # added to scores that must not count: exp of it is 0, and float16 can hold it
 TRACED = (2, 64, 96)  # batch, height, width of the image that the exporter follows, where these are free
 TRAINING_ONLY = ("conv_ms_spvn_", "gdt_convs_pred_")  # the decoder's heads that no matte needs
 
@@ -33,10 +35,10 @@ class Contract:
     """What goes in and what comes out.
 
     Attributes:
-        size: (height, width) that the network is fixed to; None: any multiples of 32.
-        raw: the network alone, from normalised images to logits, with rembg's names; else from RGB in 0..1 to alpha.
-        any_size: images of any size, resized to `size` and back inside the file.
-        portable: deformable sampling out of standard operators of opset 17 instead of DeformConv.
+        size: (height, width) that the network is fixed to; None: any multiples of 32. raw: the network alone,
+        from normalised images to logits, with rembg's names; else from RGB in 0..1 to alpha. any_size: images
+        of any size, resized to `size` and back inside the file. portable: deformable sampling out of standard
+        operators of opset 17 instead of DeformConv.
     """
 
     size: tuple[int, int] | None = None
@@ -89,7 +91,8 @@ class ExportedNetwork(nn.Module):
 
 
 def prepared(network: BiRefNet, portable: bool) -> BiRefNet:
-    """The network without the heads that only training uses, its blocks replaced by those that can be exported."""
+    """The network without the heads that only training uses, its blocks replaced by those that can be
+    exported."""
     decoder = network.decoder
     for name in [name for name, _ in decoder.named_children() if name.startswith(TRAINING_ONLY)]:
         delattr(decoder, name)
@@ -139,8 +142,8 @@ class ExportedWindowAttention(nn.Module):
         # The window's row of tokens and its channels are one dimension, so that five are enough.
         windows = x.reshape(batch, rows, side, columns, side * channels).transpose(2, 3)
         tokens = self.qkv(windows.reshape(batch, rows * columns, side * side, channels))
-        q, k, v = (part.reshape(batch, rows * columns, side * side, self.heads, channels // self.heads).transpose(2, 3)
-                   for part in tokens.chunk(3, -1))
+        split = (batch, rows * columns, side * side, self.heads, channels // self.heads)
+        q, k, v = (part.reshape(split).transpose(2, 3) for part in tokens.chunk(3, -1))
         scores = (q * (channels // self.heads) ** -0.5) @ k.transpose(-1, -2) + self.bias
         if shift:
             scores = scores + self.mask(rows, columns)
@@ -172,12 +175,14 @@ def write_graph(network: BiRefNet, contract: Contract, path: Path) -> ExportedNe
     batch, height, width = TRACED if contract.free_axes else (1, *contract.size)
     options: dict[str, object] = {}
     if contract.free_axes:
-        options["dynamic_axes"] = {contract.input_name: contract.free_axes, contract.output_name: contract.free_axes}
+        names = (contract.input_name, contract.output_name)
+        options["dynamic_axes"] = dict.fromkeys(names, contract.free_axes)
     if "dynamo" in torch.onnx.export.__code__.co_varnames:  # from PyTorch 2.5 on
         # The newer exporter takes minutes for a Swin and needs one more package.
         options["dynamo"] = False
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one for each comparison of sizes, and what is deprecated
-        torch.onnx.export(model, (torch.rand(batch, 3, height, width),), str(path), opset_version=contract.opset,
-                          input_names=[contract.input_name], output_names=[contract.output_name], **options)
+        torch.onnx.export(model, (torch.rand(batch, 3, height, width),), str(path),
+                          opset_version=contract.opset, input_names=[contract.input_name],
+                          output_names=[contract.output_name], **options)
     return model

@@ -10,11 +10,14 @@ import numpy as np
 if TYPE_CHECKING:
     import onnx
 
-# Operators that stay float32 in a float16 file: sums over many channels, and places finer than half a pixel of 1024.
+# Operators that stay float32 in a float16 file: sums over many channels, and places finer than half a pixel
+# of 1024.
 FLOAT32_OPERATORS = ("LayerNormalization", "DeformConv", "GridSample", "Range")
-# Nodes that do: what computes the offsets, and what the decoder itself does at the end: the logits and their sigmoid.
-FLOAT32_NODES = re.compile(r"/(offset_conv|modulator_conv)/|^/network/decoder/(Conv|Add|Resize)[^/]*$|^/[^/]*$")
-KEPT_FLOAT = re.compile(r"offset_conv|modulator_conv")  # weights that an int8 file keeps: they aim, and are few
+# Nodes that do: what computes the offsets, and what the decoder itself does at the end: the logits and their
+# sigmoid.
+FLOAT32_NODES = re.compile(r"/(offset_conv|modulator_conv)/|^/network/decoder/(Conv|Add|Resize)[^/]*$"
+                           r"|^/[^/]*$")
+KEPT_FLOAT = re.compile(r"offset_conv|modulator_conv")  # an int8 file keeps these: they aim, and are few
 LEAST_WEIGHTS = 1024   # fewer are not worth a scale of their own
 
 
@@ -28,8 +31,8 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def to_int8_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with the weights of convolutions and matrix products as int8, one scale for each output channel; it
-    still computes in float32. By onnxruntime's quantiser; changed in place."""
+    """The graph with the weights of convolutions and matrix products as int8, one scale for each output
+    channel; it still computes in float32. By onnxruntime's quantiser; changed in place."""
     from onnx import TensorProto, helper, numpy_helper
     from onnxruntime.quantization.quant_utils import quantize_onnx_initializer
 
@@ -45,7 +48,7 @@ def to_int8_weights(model: onnx.ModelProto) -> onnx.ModelProto:
             if name not in done:
                 weight = numpy_helper.to_array(tensor)
                 others = tuple(i for i in range(weight.ndim) if i != axis)
-                scale = np.maximum(np.abs(weight).max(others) / 127, np.finfo(np.float32).tiny).astype(np.float32)
+                scale = np.maximum(np.abs(weight).max(others) / 127, np.finfo(np.float32).tiny)
                 zero = np.zeros(len(scale), np.int8)
                 small = quantize_onnx_initializer(tensor, TensorProto.INT8, zero, scale, axis)
                 graph.initializer.extend([small, numpy_helper.from_array(scale, f"{name}_scale")])

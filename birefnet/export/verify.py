@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from ..device.resident import resident_now
 from ..files.errors import UserError
 from ..imaging import pictures
-from ..matting.predict import fitted, matte, network_alpha, network_size, normalized
+from ..matting.predict import matte, network_alpha, normalize, resize_to_network
 from ..network.birefnet import BiRefNet
-from ..network.config import STRIDE
+from ..network.config import STRIDE, network_size
 from .graph import Contract
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ BOUNDS = {"fp32": (1e-4, 1e-5), "fp16": (0.02, 0.002), "int8": (0.05, 0.005)}
 
 @dataclass(frozen=True)
 class Check:
-    """One pass of the file against ours. `size`: (height, width) of the images given to it; errors of alpha in 0..1;
-    `memory_bytes`: by how much the process grew, None where the system does not say."""
+    """One pass of the file against ours. `size`: (height, width) of the images given to it; errors of alpha
+    in 0..1; `memory_bytes`: by how much the process grew, None where the system does not say."""
 
     size: tuple[int, int]
     batch: int
@@ -64,7 +64,8 @@ class Trial:
 
 
 def make_trials(model: BiRefNet, contract: Contract) -> list[Trial]:
-    """Photographs with our own alphas of them: at two sizes, and as a batch, as far as the file is free in these.
+    """Photographs with our own alphas of them: at two sizes, and as a batch, as far as the file is free in
+    these.
 
     Args:
         model: either form, on the CPU.
@@ -72,7 +73,8 @@ def make_trials(model: BiRefNet, contract: Contract) -> list[Trial]:
     photographs = [read(name) for name in NAMES]
     own = contract.size or network_size(model.config, LARGEST_CHECKED, LARGEST_CHECKED)
     if contract.any_size:
-        return [Trial(colours(photograph).numpy(), matte(model, photograph[None], contract.size)[:, None].numpy())
+        return [Trial(photograph.permute(2, 0, 1)[None].contiguous().numpy(),
+                      matte(model, photograph[None], contract.size)[:, None].numpy())
                 for photograph in photographs]
     own = own if contract.size else shrunk(own)
     trials = [trial(model, contract, photographs[:1], own)]
@@ -92,10 +94,6 @@ def read(name: str) -> Tensor:
         raise UserError(f"restore {path}, which exported files are checked with: {error}") from None
 
 
-def colours(photograph: Tensor) -> Tensor:
-    return photograph.permute(2, 0, 1)[None].contiguous()
-
-
 def shrunk(size: tuple[int, int]) -> tuple[int, int]:
     share = min(1.0, LARGEST_CHECKED / max(size))
     return tuple(max(2 * STRIDE, round(side * share / STRIDE) * STRIDE) for side in size)
@@ -108,8 +106,8 @@ def other_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def trial(model: BiRefNet, contract: Contract, photographs: Sequence[Tensor], size: tuple[int, int]) -> Trial:
-    seen = torch.cat([fitted(photograph, size) for photograph in photographs])
-    given = normalized(seen, model.config)
+    seen = torch.cat([resize_to_network(photograph, size) for photograph in photographs])
+    given = normalize(seen, model.config)
     alpha = torch.cat([network_alpha(model, image[None]) for image in given])
     return Trial((given if contract.raw else seen).contiguous().numpy(), alpha.numpy())
 
@@ -126,7 +124,8 @@ def run_trial(session: onnxruntime.InferenceSession, contract: Contract, item: T
         [found] = session.run([contract.output_name], {contract.input_name: item.images})
     except Exception as error:  # onnxruntime's errors have no common class
         height, width = item.images.shape[2:]
-        raise UserError(f"onnxruntime cannot run the file at {width}x{height}, batch {len(item.images)}: {error}"
+        raise UserError(f"onnxruntime cannot run the file at {width}x{height}, batch {len(item.images)}: "
+                        f"{error}"
                         ) from None
     seconds, after = time.perf_counter() - started, resident_now()
     alpha = 1 / (1 + np.exp(-found.astype(np.float64))) if contract.raw else found
@@ -157,7 +156,8 @@ def within(checks: Sequence[Check], dtype: str) -> bool:
     return all(item.largest <= largest and item.mean <= mean for item in checks)
 
 
-def worst_layer(model: nn.Module, graph: onnx.ModelProto, contract: Contract, item: Trial) -> tuple[str, float]:
+def worst_layer(model: nn.Module, graph: onnx.ModelProto, contract: Contract, item: Trial
+                ) -> tuple[str, float]:
     """Where an exported graph leaves the PyTorch module that it was made from.
 
     Args:
@@ -165,7 +165,8 @@ def worst_layer(model: nn.Module, graph: onnx.ModelProto, contract: Contract, it
         graph: the file; the names of its nodes begin with those of the modules.
 
     Returns:
-        The layer whose output differs most from the module's, and by how much, relative to the module's largest value.
+        The layer whose output differs most from the module's, and by how much, relative to the module's
+        largest value.
     """
     import onnx
 
@@ -180,7 +181,8 @@ def worst_layer(model: nn.Module, graph: onnx.ModelProto, contract: Contract, it
     opened = onnx.ModelProto()
     opened.CopyFrom(graph)
     opened.graph.output.extend(onnx.ValueInfoProto(name=output) for output in places.values())
-    found = open_session(opened.SerializeToString()).run(list(places.values()), {contract.input_name: item.images})
+    session = open_session(opened.SerializeToString())
+    found = session.run(list(places.values()), {contract.input_name: item.images})
     strays = {}
     for name, values in zip(places, found):
         truth = expected[name].numpy()
@@ -198,7 +200,8 @@ def keeping(kept: dict[str, Tensor], name: str) -> Callable[..., None]:
 
 
 def outputs_of_layers(model: nn.Module, graph: onnx.ModelProto) -> dict[str, str]:
-    """The tensor that each convolution, linear layer and norm gives when it runs last, by the module's name."""
+    """The tensor that each convolution, linear layer and norm gives when it runs last, by the module's
+    name."""
     places = {}
     layers = {name for name, module in model.named_modules()
               if isinstance(module, (nn.Conv2d, nn.Linear, nn.LayerNorm))}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import importlib
 import json
 import re
 import tempfile
@@ -22,14 +22,14 @@ DTYPES = tuple(BOUNDS)
 NATIVE_RUNTIME = "1.25"    # the first onnxruntime that runs DeformConv
 LARGEST_BYTES = 2_000_000_000  # of one file: what its format, protocol buffers, can hold
 SLOW_HALF = "a float16 file is for GPUs: on most CPUs it is slower than float32"
-NATIVE_NEEDS = ("DeformConv of opset 19: needs onnxruntime 1.25 or TensorRT 10.1 or newer; --portable makes a file for "
-                "others")
+NATIVE_NEEDS = ("DeformConv of opset 19: needs onnxruntime 1.25 or TensorRT 10.1 or newer; --portable makes "
+                "a file for others")
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: `file`, its description `sidecar`, the `checks` it passed, its size in `bytes`, and in
-    `float32_bytes` the size that it would have in float32."""
+    """What was written: `file`, its description `sidecar`, the `checks` it passed, its size in `bytes`, and
+    in `float32_bytes` the size that it would have in float32."""
 
     file: Path
     sidecar: Path
@@ -39,7 +39,9 @@ class Exported:
 
     def describe(self) -> str:
         """One line: the file and its size."""
-        smaller = f" ({self.float32_bytes / 1e6:.1f} MB in float32)" if self.bytes != self.float32_bytes else ""
+        smaller = ""
+        if self.bytes != self.float32_bytes:
+            smaller = f" ({self.float32_bytes / 1e6:.1f} MB in float32)"
         return f"{self.file}: {self.bytes / 1e6:.1f} MB{smaller}, described in {self.sidecar.name}"
 
 
@@ -54,7 +56,8 @@ def export_onnx(
     """Write a network as an ONNX file, and keep it only if its alphas agree with ours.
 
     Args:
-        load: gives the network in float32 on the CPU, in the form named ("inference" or "plain"); called once for each.
+        load: gives the network in float32 on the CPU, in the form named ("inference" or "plain"); called once
+            for each.
         path: the file, which ends in .onnx; an old one stays until the new one is verified.
         contract: what goes in and what comes out.
         dtype: "fp32"; "fp16", with float32 at both ends; "int8", weights only.
@@ -62,7 +65,8 @@ def export_onnx(
         report: called with a line for each step.
 
     Raises:
-        UserError: for a size that will not do, a package that is missing or too old, and a file that strays too far.
+        UserError: for a size that will not do, a package that is missing or too old, and a file that strays
+            too far.
         OSError: where the file cannot be written.
     """
     require_packages(contract)
@@ -78,7 +82,8 @@ def export_onnx(
     refuse_large(network)
     with atomic_write(path) as part, tempfile.TemporaryDirectory() as scratch:
         plain = Path(scratch) / "float32.onnx"
-        report(f"writing the graph, opset {contract.opset}" + ("" if contract.portable else f": {NATIVE_NEEDS}"))
+        needs = "" if contract.portable else f": {NATIVE_NEEDS}"
+        report(f"writing the graph, opset {contract.opset}{needs}")
         module = write_graph(network, contract, plain)
         float32_bytes = plain.stat().st_size
         graph = finish(plain, dtype, report)
@@ -92,7 +97,8 @@ def export_onnx(
         part.keep()
     sidecar = path.with_suffix(".json")
     written = path.stat().st_size
-    text = json.dumps(description(config, contract, dtype, checks, source or {}), indent=1, ensure_ascii=False)
+    told = describe(config, contract, dtype, checks, source or {})
+    text = json.dumps(told, indent=1, ensure_ascii=False)
     write_whole(sidecar, f"{text}\n".encode())
     return Exported(path, sidecar, checks, written, float32_bytes)
 
@@ -101,16 +107,17 @@ def require_packages(contract: Contract) -> None:
     """Raises UserError where onnx or onnxruntime is missing, or too old for the file."""
     for package in ("onnx", "onnxruntime"):
         try:
-            __import__(package)
+            importlib.import_module(package)
         except ImportError as error:
-            raise UserError(f"pip install -r requirements-export.txt: exporting needs the package {package} ({error})"
+            raise UserError(f"pip install -r requirements-export.txt: exporting needs the package {package} "
+                            f"({error})"
                             ) from None
     import onnxruntime
 
     version = onnxruntime.__version__
     if not contract.portable and numbers(version) < numbers(NATIVE_RUNTIME):
-        raise UserError(f"pip install -U onnxruntime: {version} is too old to run DeformConv and to verify the file "
-                        f"with, {NATIVE_RUNTIME} or newer is needed; or export with --portable")
+        raise UserError(f"pip install -U onnxruntime: {version} is too old to run DeformConv and to verify "
+                        f"the file with, {NATIVE_RUNTIME} or newer is needed; or export with --portable")
 
 
 def numbers(version: str) -> tuple[int, ...]:
@@ -130,15 +137,16 @@ def settled(contract: Contract, config: Config) -> Contract:
     if not contract.any_size or contract.size:
         return contract
     if config.size is None:
-        raise UserError("add --size: this checkpoint follows the photograph's size, and --any-size resizes to one size")
+        raise UserError("add --size: this checkpoint follows the photograph's size, and --any-size resizes "
+                        "to one size")
     return Contract(tuple(config.size), contract.raw, contract.any_size, contract.portable)
 
 
 def refuse_large(network: BiRefNet) -> None:
     parameters = sum(tensor.numel() for tensor in network.parameters())
     if 4 * parameters > LARGEST_BYTES:
-        raise UserError(f"choose a smaller checkpoint: this one's {parameters / 1e6:.0f} million weights take more than "
-                        "the 2 GB that one ONNX file holds")
+        raise UserError(f"choose a smaller checkpoint: this one's {parameters / 1e6:.0f} million weights "
+                        "take more than the 2 GB that one ONNX file holds")
 
 
 def finish(plain: Path, dtype: str, report: Callable[[str], None]):
@@ -156,23 +164,24 @@ def stray(checks: list[Check], dtype: str, worst: tuple[str, float]) -> str:
     largest, mean = BOUNDS[dtype]
     layer, error = worst
     return (f"not kept: its alpha strays from ours by up to {max(item.largest for item in checks):.1e}, "
-            f"{max(item.mean for item in checks):.1e} on average, where {dtype} may by {largest:g} and {mean:g}; the "
-            f"layer that strays most is {layer} ({error:.1e} of its largest value)")
+            f"{max(item.mean for item in checks):.1e} on average, where {dtype} may by {largest:g} and "
+            f"{mean:g}; the layer that strays most is {layer} ({error:.1e} of its largest value)")
 
 
-def description(config: Config, contract: Contract, dtype: str, checks: list[Check], source: Mapping[str, object]
-                ) -> dict[str, object]:
+def describe(config: Config, contract: Contract, dtype: str, checks: list[Check],
+             source: Mapping[str, object]) -> dict[str, object]:
     """What a user of the file has to know, for the JSON beside it."""
     normalize = config.normalize == "imagenet"
     colours = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD} if normalize else None
     size = contract.size or config.size
+    alpha = "logits: alpha is their sigmoid" if contract.raw else "alpha, 0 to 1, 1 = subject"
     return {
         "network": config.describe(), "task": config.task,
         "input": {"name": contract.input_name, "layout": "NCHW", "colours": "RGB",
                   "values": "normalised" if contract.raw and normalize else "0 to 1", "dtype": "float32",
                   "shape": shape(contract, 3)},
-        "output": {"name": contract.output_name, "values": "logits: alpha is their sigmoid" if contract.raw else
-                   "alpha, 0 to 1, 1 = subject", "dtype": "float32", "shape": shape(contract, 1)},
+        "output": {"name": contract.output_name, "values": alpha, "dtype": "float32",
+                   "shape": shape(contract, 1)},
         "size": {"height": size[0], "width": size[1]} if size else "the photograph's, as multiples of 32",
         "resize": "inside, to size and back" if contract.any_size else
                   "outside: stretch the photograph to size, bilinear with antialiasing, and alpha back",
@@ -180,7 +189,8 @@ def description(config: Config, contract: Contract, dtype: str, checks: list[Che
         "opset": contract.opset, "portable": contract.portable, "dtype": dtype,
         "needs": "" if contract.portable else NATIVE_NEEDS,
         "source": dict(source),
-        "versions": {package: importlib.metadata.version(package) for package in ("torch", "onnx", "onnxruntime")},
+        "versions": {name: str(importlib.import_module(name).__version__)
+                     for name in ("torch", "onnx", "onnxruntime")},
         "verified": [item.as_dict() for item in checks],
     }
 

@@ -17,7 +17,8 @@ from exported_builds import Made, loader  # noqa: E402
 
 @pytest.fixture(scope="session")
 def export(tmp_path_factory) -> Callable[..., Made]:
-    """A function that exports a build of BUILDS: export("swin_v1", "fp16", portable=True); each way once a session."""
+    """A function that exports a build of BUILDS: export("swin_v1", "fp16", portable=True); each way once a
+    session."""
     made: dict[tuple, Made] = {}
 
     def make(build: str, dtype: str = "fp32", patch_order: str = "auto", **ways) -> Made:
@@ -26,8 +27,8 @@ def export(tmp_path_factory) -> Callable[..., Made]:
             contract, lines = Contract(**ways), []
             load = loader(build, patch_order=patch_order)
             path = tmp_path_factory.mktemp("exported") / "network.onnx"
-            made[key] = Made(export_onnx(load, path, contract, dtype, {"licence": "MIT"}, lines.append), lines, load,
-                             contract)
+            exported = export_onnx(load, path, contract, dtype, {"licence": "MIT"}, lines.append)
+            made[key] = Made(exported, lines, load, contract)
         return made[key]
 
     return make

@@ -18,17 +18,19 @@ from birefnet.export.write import Exported
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-spec = importlib.util.spec_from_file_location("export_recipe", Path(__file__).parents[1] / "network" / "recipe.py")
+RECIPE = Path(__file__).parents[1] / "network" / "recipe.py"
+spec = importlib.util.spec_from_file_location("export_recipe", RECIPE)
 recipe = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(recipe)
 
 DECODER = {"inner": 8, "branch": 8, "patch_inner": 8, "gate": 4, "size": (96, 128)}
 PVT = {"family": "pvt_v2", "widths": (8, 16, 40, 64), "depths": (1, 1, 1, 1), "heads": (1, 2, 5, 8),
        "mlp_ratios": (2, 2, 2, 2), "multi_scale": "none"}
-# One of each family, as light as shows what its files need: shifted windows and the half-size look, deformed branches.
+# One of each family, as light as shows what its files need: shifted windows and the half-size look, deformed
+# branches.
 FAMILIES = {
-    "swin_v1": birefnet.Config(family="swin_v1", widths=(16, 32, 64, 128), depths=(2, 1, 1, 2), heads=(1, 2, 4, 8),
-                               mlp_ratios=(2, 2, 2, 2), window=7, kernels=(3,), **DECODER),
+    "swin_v1": birefnet.Config(family="swin_v1", widths=(16, 32, 64, 128), depths=(2, 1, 1, 2),
+                               heads=(1, 2, 4, 8), mlp_ratios=(2, 2, 2, 2), kernels=(3,), **DECODER),
     "pvt_v2": birefnet.Config(**PVT, kernels=(3,), **DECODER),
 }
 SMALL = "small"  # for what has nothing to do with the family
@@ -49,7 +51,8 @@ class Made(NamedTuple):
     def run(self, images: torch.Tensor) -> np.ndarray:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(str(self.exported.file), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(self.exported.file), options,
+                                               providers=["CPUExecutionProvider"])
         [found] = session.run([self.contract.output_name], {self.contract.input_name: images.numpy()})
         return found
 

@@ -16,7 +16,7 @@ from birefnet.export.resize import resample
 from birefnet.export.write import export_onnx
 from birefnet.files.errors import UserError
 from birefnet.imaging import resize
-from birefnet.matting.predict import network_alpha, normalized
+from birefnet.matting.predict import network_alpha, normalize
 
 SIZES = ((1, 64, 64), (3, 128, 96), (1, 160, 224))  # batch, height, width
 
@@ -34,7 +34,7 @@ def test_one_file_takes_any_size_and_batch(export, build, portable):
     network = made.load()
     for shape in SIZES:
         x = images(*shape)
-        expected = network_alpha(network, normalized(x, network.config)).numpy()
+        expected = network_alpha(network, normalize(x, network.config)).numpy()
         assert expected.std() > 0.01  # a picture, not a flat field
         np.testing.assert_allclose(made.run(x), expected, atol=2e-5)
 
@@ -55,7 +55,8 @@ def test_a_native_file_has_the_deformable_operator(export):
     graph = export("pvt_v2").graph()
     assert graph.opset_import[0].version == 19
     assert sum(node.op_type == "DeformConv" for node in graph.graph.node) == 10  # two in each of five blocks
-    assert not any("conv_ms_spvn" in tensor.name or "gdt_convs_pred" in tensor.name for tensor in graph.graph.initializer)
+    names = {tensor.name for tensor in graph.graph.initializer}
+    assert not any("conv_ms_spvn" in name or "gdt_convs_pred" in name for name in names)
 
 
 def test_a_raw_file_is_the_network_alone(export):
@@ -63,7 +64,8 @@ def test_a_raw_file_is_the_network_alone(export):
     x = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         expected = made.load()(x).numpy()
-    assert [made.graph().graph.input[0].name, made.graph().graph.output[0].name] == ["input_image", "output_image"]
+    graph = made.graph().graph
+    assert [graph.input[0].name, graph.output[0].name] == ["input_image", "output_image"]
     assert expected.min() < 0
     np.testing.assert_allclose(made.run(x), expected, atol=1e-4)
 
@@ -74,7 +76,8 @@ def test_a_size_fixes_the_file(export):
     assert [dim.dim_value for dim in value.type.tensor_type.shape.dim] == [1, 3, 64, 96]
     network = made.load()
     x = images(1, 64, 96)
-    np.testing.assert_allclose(made.run(x), network_alpha(network, normalized(x, network.config)).numpy(), atol=2e-5)
+    expected = network_alpha(network, normalize(x, network.config)).numpy()
+    np.testing.assert_allclose(made.run(x), expected, atol=2e-5)
 
 
 @pytest.mark.parametrize("shape", [(1, 77, 200), (2, 300, 131)])
@@ -95,7 +98,7 @@ def test_tiles_stacked_colour_fastest(export):
     made = export(SMALL, patch_order="colour-fastest")
     network, slowest = made.load(), export(SMALL)
     x = images(1, 64, 96)
-    expected = network_alpha(network, normalized(x, network.config)).numpy()
+    expected = network_alpha(network, normalize(x, network.config)).numpy()
     np.testing.assert_allclose(made.run(x), expected, atol=2e-5)
     assert np.abs(slowest.run(x) - expected).max() > 1e-3  # the order matters
 
@@ -103,7 +106,8 @@ def test_tiles_stacked_colour_fastest(export):
 def test_half_precision_inside_float32_at_both_ends(export):
     made, whole = export("pvt_v2", "fp16"), export("pvt_v2")
     graph = made.graph().graph
-    assert {value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)} == {onnx.TensorProto.FLOAT}
+    ends = {value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)}
+    assert ends == {onnx.TensorProto.FLOAT}
     kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
     offsets = [kind for name, kind in kinds.items() if "offset_conv" in name]
     assert offsets and set(offsets) == {onnx.TensorProto.FLOAT}
@@ -118,7 +122,8 @@ def test_int8_weights(export):
     made, whole = export("pvt_v2", "int8", portable=True), export("pvt_v2", portable=True)
     kinds = [tensor.data_type for tensor in made.graph().graph.initializer]
     assert onnx.TensorProto.INT8 in kinds
-    assert made.exported.float32_bytes == whole.exported.bytes and made.exported.bytes < 0.5 * whole.exported.bytes
+    assert made.exported.float32_bytes == whole.exported.bytes
+    assert made.exported.bytes < 0.5 * whole.exported.bytes
     x = images(1, 96, 128)
     assert 0 < np.abs(made.run(x) - whole.run(x)).max() < 0.05
 
@@ -152,7 +157,8 @@ def test_a_file_that_strays_is_not_kept_and_the_layer_is_named(tmp_path, monkeyp
 
     def spoiled(*arguments):
         graph = finish(*arguments)
-        [tensor] = [tensor for tensor in graph.graph.initializer if tensor.name.endswith("decoder_block2.conv_in.bias")]
+        [tensor] = [tensor for tensor in graph.graph.initializer
+                    if tensor.name.endswith("decoder_block2.conv_in.bias")]
         values = onnx.numpy_helper.to_array(tensor) + 0.5
         tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
         return graph
