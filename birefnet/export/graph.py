@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..network.backbones.swin import WindowAttention, edge_masks
+from ..network.backbones.swin.plain import WindowAttention, edge_masks
 from ..network.birefnet import BiRefNet
 from ..network.blocks import DeformableConv
 from ..network.config import IMAGENET_MEAN, IMAGENET_STD

@@ -72,34 +72,30 @@ def plain_bytes(model: BiRefNet, size: tuple[int, int], frames: int) -> int:
     the backbone's first stage, decoder_block1, and the image's way into the logits. Channels are counted at the stride
     of 4 or 1 that they live at."""
     config = model.config
-    c1, c2, c3, c4 = config.channels
+    c1, c2, c3, c4 = config.decoder_channels
     alive = (c1 + c2 / 4 + c3 / 16 + c4 / 64) / 16 + 3
-    backbone = config.widths[0] * (6 * config.mlp_ratios[0] + 8) / 16
     block = 2 * (c1 + c2 // 8) + 4 * config.inner
     if config.attention == "deformable":
         block += 12 * max(config.kernels, default=1) ** 2
     block += {"deformable": 2 + len(config.kernels), "plain": 5, "none": 0}[config.attention] * 2 * config.branch
     image = 2 * (config.patch_inner + c1 // 8) + c1 / 2 / 16
-    per_pixel = alive + max(backbone, block / 16, image)
-    element = next(model.parameters()).element_size()
-    return int(PLAIN_MARGIN * per_pixel * element * size[0] * size[1] * frames) + 2 * WORK_SPACE
+    scale = next(model.parameters()).element_size() * size[0] * size[1]
+    encoder = model.family.plain_bytes(model.bb, config, size)
+    return int(PLAIN_MARGIN * (alive * scale + max(encoder, block / 16 * scale, image * scale)) * frames) + 2 * WORK_SPACE
 
 
 def inference_bytes(model: BiRefNet, size: tuple[int, int], frames: int) -> tuple[int, int]:
     """Of the inference form: what is alive from step to step, and the largest step's temporaries if nothing bounds
-    them. Counted in bytes for each position of stride 4, except the image's own, which are for each pixel."""
-    config, (c1, c2, _, _) = model.config, model.config.channels
+    them. The decoder's are counted in bytes for each position of stride 4, the image's for each pixel."""
+    config, (c1, c2, _, _) = model.config, model.config.decoder_channels
     element = next(model.parameters()).element_size()
-    first = 2 if next(model.parameters()).dtype is torch.float16 else 4  # bfloat16's first stage computes in float32
-    width, hidden = config.widths[0], config.widths[0] * config.mlp_ratios[0]
-    streams = 2 if config.family == "pvt_v2" else 1   # of float32 residuals
-    backbone = width * (4 * streams + 2 + first)      # with x1, and the next stage's beginning
-    looks = 1.0 if config.multi_scale == "none" else 1.25
+    backbone, token = model.family.inference_bytes(model.bb, config, size)
+    width, looks = c1 // config.looks, 1.0 if config.multi_scale == "none" else 1.25
     decoder = element * (1.875 * looks * width + width + 3 * config.inner)
-    token = 8 * width + (hidden + 3 * width) * first if streams == 1 else 12 * width + 2 * hidden * first
     entry = element * (2.5 * (c1 + c2 // 8) + 4 * config.inner)
     sides = [1, *config.kernels] if config.attention == "deformable" else []
     pyramid = element * (sum(3 * side**2 for side in sides) + 8 * max(sides, default=1)**2 + 2 * config.branch)
-    positions = MARGIN * size[0] * size[1] * frames / 16
+    positions = size[0] * size[1] / 16
     pixels = size[0] * size[1] * frames * 4 * (3 + 3 + 3)  # float32: the image, its half and framed copies, logits
-    return int(positions * max(backbone, decoder)) + pixels, int(positions * max(token, entry, pyramid))
+    alive = max(backbone, positions * decoder)
+    return int(MARGIN * frames * alive) + pixels, int(MARGIN * frames * max(token, positions * max(entry, pyramid)))

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 import birefnet
 from birefnet import Config
 from birefnet.network.blocks import resize
-from birefnet.network.fused.bands import resize_rows, resize_twice
+from birefnet.network.ops.bands import resize_rows, resize_twice
 
 SWIN = Config(family="swin_v1", widths=(16, 32, 64, 128), depths=(2, 2, 2, 2), heads=(1, 2, 4, 8), window=5,
               inner=16, branch=16, patch_inner=8, gate=4)

@@ -22,7 +22,7 @@ from birefnet.matting.predict import matte
 from .authors import load_authors
 from .video import frame
 
-SETTINGS = ("patch_order", "normalize", "size", "multi_scale", "heads")
+SETTINGS = ("patch_order", "normalize", "size", "multi_scale", "heads", "encoder")
 
 
 def main(job: dict) -> None:

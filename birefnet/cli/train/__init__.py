@@ -28,8 +28,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                        help="checkpoint to go on from: a name of the catalog or a file (default: "
                             "birefnet-nano), or scratch: fresh weights of a --build")
     start.add_argument("--build", metavar="NAME",
-                       help="for --init scratch: nano, or a backbone of the authors' builds, such as "
-                            "swin_v1_t, swin_v1_l, pvt_v2_b0")
+                       help="for --init scratch: nano, an encoder of the authors' builds, such as swin_v1_t, "
+                            "swin_v1_l, pvt_v2_b0, or timm:NAME for one of timm's, such as "
+                            "timm:convnext_femto")
+    start.add_argument("--encoder", metavar="FILE|hub",
+                       help="for --build timm:NAME: what the encoder has learnt elsewhere, a file of timm's "
+                            "weights, or hub to download timm's own (default: fresh weights)")
 
     teach = parser.add_argument_group("how it is taught")
     teach.add_argument("--task", choices=TASKS,

@@ -82,7 +82,7 @@ def train(args: argparse.Namespace) -> int:
 
 def from_folder(args: argparse.Namespace, run: RunFolder, processes: Processes) -> Setup:
     """A run on the pairs of the folder DATA."""
-    beginning = begin(args.init or DEFAULT_CHECKPOINT, args.build, args.seed)
+    beginning = begin(args.init or DEFAULT_CHECKPOINT, args.build, args.seed, args.encoder)
     backgrounds = picture_files(args.backgrounds) if args.backgrounds else []
     data = gather(args.data, args.validate, args.hold_out, args.skip_bad, args.seed, run.checked,
                   usual_workers(), processes)
@@ -99,6 +99,7 @@ def from_folder(args: argparse.Namespace, run: RunFolder, processes: Processes) 
     settings = {**plan.describe(), "dropout": dropout, "init": args.init or DEFAULT_CHECKPOINT,
                 "build": args.build, "data": str(args.data.resolve()), "pictures": len(data.pairs),
                 "held_out": len(data.validation), "fingerprint": data.fingerprint,
+                **({"encoder": args.encoder} if args.encoder else {}),
                 "backgrounds": str(args.backgrounds.resolve()) if args.backgrounds else None}
     metadata = {**beginning.metadata, "birefnet.data": data.fingerprint, **origin()}
     return Setup(beginning.model, plan, source, data.validation, settings, Export(metadata))

@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...device.compat import put_rows
-from ..backbones.swin import Block, PatchMerging, SwinTransformer, WindowAttention, edge_masks
-from .normalize import early_dtype, normalized, normalized_map
-from .products import convolve, gelu_, linear
+from ....device.compat import put_rows
+from ...ops.normalize import early_dtype, normalized, normalized_map
+from ...ops.products import convolve, gelu_, linear
+from .plain import Block, PatchMerging, SwinTransformer, WindowAttention, edge_masks
 
 EVEN = 16    # windows of a group: products of odd sizes may miss the fastest kernels
 KEPT = 8     # tables of windows that a stage remembers, of different sizes, batches and shifts

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..config import Config
+if TYPE_CHECKING:
+    from ...config import Config
 
 BLOCK_EPS = 1e-6  # norm1, norm2 and the stage norms; the embeddings' and the attention's own norms keep 1e-5
 

@@ -7,12 +7,14 @@ and odd blocks shift their windows even where the map is a single window.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..config import Config
+if TYPE_CHECKING:
+    from ...config import Config
 
 
 class SwinTransformer(nn.Module):

@@ -47,14 +47,15 @@ def rows_of(x: Tensor) -> Rows:
 
 
 def convolved(conv: nn.Conv2d, rows: Rows, height: int) -> Rows:
-    """Rows of conv(map) for a map of `height` rows; stride 1, padding that keeps the size."""
+    """Rows of conv(map) for a map of `height` rows."""
     return partial(convolve_rows, conv, rows, height)
 
 
 def convolve_rows(conv: nn.Conv2d, rows: Rows, height: int, start: int, stop: int) -> Tensor:
-    reach = conv.padding[0]
-    above, below = max(0, reach - start), max(0, stop + reach - height)
-    x = rows(start - reach + above, stop + reach - below)
+    first = start * conv.stride[0] - conv.padding[0]
+    last = (stop - 1) * conv.stride[0] - conv.padding[0] + conv.dilation[0] * (conv.kernel_size[0] - 1) + 1
+    above, below = max(0, -first), max(0, last - height)
+    x = rows(first + above, last - below)
     if above != below:
         x, above = F.pad(x, (0, 0, above, below)), 0
     return convolve(conv, x, (above, conv.padding[1]))

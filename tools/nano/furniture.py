@@ -1,4 +1,5 @@
-"""Things and people as 3-D models (Debian sweethome3d-furniture, CC BY 3.0 and CC0), rendered by VTK with alpha."""
+"""Things and people as 3-D models (Debian sweethome3d-furniture, CC BY 3.0 and CC0), rendered by VTK with
+alpha."""
 
 from __future__ import annotations
 
@@ -12,36 +13,37 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-FURNITURE = Path("/usr/share/sweethome3d/furniture")
+from .photographs import Entry, crop_to_subject
+
+LIBRARIES = Path("/usr/share/sweethome3d/furniture")
 # Parts of buildings, markings of roads: nobody's subject.
-PASSED_OVER = re.compile(r"door|window|plug|switch|socket|dimmer|RJ-45|antenna-whites|fleche|zebra|parking|road|place-|"
-                         r"stop|curtain|shutter|blind|elevator|escalator|wall|frame\d|column|pillar|-whites", re.I)
+PASSED_OVER = re.compile(
+    r"door|window|plug|switch|socket|dimmer|RJ-45|antenna-whites|fleche|zebra|parking|road|place-|stop|"
+    r"curtain|shutter|blind|elevator|escalator|wall|frame\d|column|pillar|-whites", re.I)
 PEOPLE = re.compile(r"(fe)?male-?\d|girl|boy|mannequin", re.I)
 LYING = re.compile(r"lying|boyLying|SittingGround", re.I)
-SMALLEST = 40  # pixels: what is thinner is a rug or a sheet of paper, seen from the edge
 VIEWS_OF_THINGS, VIEWS_OF_PEOPLE = 2, 5
-SIDE = 480   # pixels: rendered at this size, handed on reduced to `longest`
+RENDERED_SIDE, STORED_SIDE = 480, 320  # pixels
 
 
-def views(seed: int, longest: int) -> Iterator[tuple[str, str, np.ndarray]]:
-    """(kind, name, uint8 RGBA [h,w,4]) of every model from some sides. Things are "model"; people are "person" and named
-    by their framing: "full", or "half" and "head" where they are cut below."""
+def render_all(seed: int) -> Iterator[Entry]:
+    """(kind, name, uint8 RGBA [h,w,4]) of every model from some sides. Things are "model"; people are
+    "person" and named by their framing: "full", or "half" and "head" where they are cut below."""
     with tempfile.TemporaryDirectory() as scratch:
-        files = unpacked(Path(scratch))
+        files = unpack(Path(scratch))
         renderer = ProcessPoolExecutor(1)
         for number, file in enumerate(files):
             count = VIEWS_OF_PEOPLE if PEOPLE.search(file.stem) else VIEWS_OF_THINGS
             try:
-                yield from renderer.submit(of_model, file, (seed, number), longest, count).result()
+                yield from renderer.submit(render_views, file, (seed, number), count).result()
             except BrokenProcessPool:  # VTK crashes on a few models
                 renderer = ProcessPoolExecutor(1)
         renderer.shutdown()
 
 
-def of_model(file: Path, seed: tuple[int, int], longest: int, count: int) -> list[tuple[str, str, np.ndarray]]:
-    """Up to `count` views of one model, as `views` yields them."""
+def render_views(file: Path, seed: tuple[int, int], count: int) -> list[Entry]:
+    """Up to `count` views of one model, as `render_all` yields them."""
     rng, found = np.random.default_rng(seed), []
     for _ in range(count):
         kind, name, share = "model", file.stem, 1.0
@@ -49,27 +51,23 @@ def of_model(file: Path, seed: tuple[int, int], longest: int, count: int) -> lis
             kind = "person"
             name = "full" if LYING.search(file.stem) else str(rng.choice(["full", "half", "head"]))
             share = {"full": 1.0, "half": rng.uniform(0.4, 0.65), "head": rng.uniform(0.22, 0.33)}[name]
-        pixels = trimmed(render(file, rng, zoom=min(2.0, max(1.0, 0.7 / share))), longest, share)
+        pixels = crop_to_subject(render(file, rng, min(2.0, max(1.0, 0.7 / share))), STORED_SIDE, share)
         if pixels is not None:
             found.append((kind, name, pixels))
     return found
 
 
-def things(folder: Path) -> list[Path]:
-    """The models that are no people, unpacked below `folder`."""
-    return [file for file in unpacked(folder) if not PEOPLE.search(file.stem)]
-
-
-def unpacked(folder: Path) -> list[Path]:
+def unpack(folder: Path) -> list[Path]:
     """The .obj files of all libraries, unpacked below `folder`, without parts of buildings."""
-    for library in sorted(FURNITURE.glob("*.sh3f")):
+    for library in sorted(LIBRARIES.glob("*.sh3f")):
         with zipfile.ZipFile(library) as archive:
             archive.extractall(folder / library.stem)
     return [file for file in sorted(folder.rglob("*.obj")) if not PASSED_OVER.search(file.stem)]
 
 
-def render(file: Path, rng: np.random.Generator, zoom: float = 1.0) -> np.ndarray:
-    """uint8 RGBA [h,w,4] of a model under random light from somewhere in front; `zoom` > 1 renders it larger."""
+def render(file: Path, rng: np.random.Generator, zoom: float) -> np.ndarray:
+    """uint8 RGBA [h,w,4] of a model under random light from somewhere in front; `zoom` > 1 renders it
+    larger."""
     os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkOSOpenGLRenderWindow")
     import vtk
     from vtk.util.numpy_support import vtk_to_numpy
@@ -81,7 +79,7 @@ def render(file: Path, rng: np.random.Generator, zoom: float = 1.0) -> np.ndarra
     if materials:
         reader.SetFileNameMTL(str(file.parent / materials[1]))
     reader.SetTexturePath(str(file.parent))
-    side = int(SIDE * zoom)
+    side = int(RENDERED_SIDE * zoom)
     window, scene = vtk.vtkRenderWindow(), vtk.vtkRenderer()
     window.SetOffScreenRendering(1)
     window.SetSize(side, side)
@@ -126,18 +124,3 @@ def render(file: Path, rng: np.random.Generator, zoom: float = 1.0) -> np.ndarra
     pixels = vtk_to_numpy(grab.GetOutput().GetPointData().GetScalars()).reshape(side, side, 4)[::-1].copy()
     window.Finalize()
     return pixels
-
-
-def trimmed(pixels: np.ndarray, longest: int, keep: float = 1.0) -> np.ndarray | None:
-    """What is visible, the upper `keep` of it, reduced; None where it is thinner than SMALLEST."""
-    rows, columns = np.flatnonzero((pixels[..., 3] > 8).any(1)), np.flatnonzero((pixels[..., 3] > 8).any(0))
-    if len(rows) < SMALLEST or len(columns) < SMALLEST:
-        return None
-    bottom = rows[0] + int(keep * len(rows))
-    part = pixels[rows[0]:bottom]
-    columns = np.flatnonzero((part[..., 3] > 8).any(0))
-    if not len(columns):
-        return None
-    image = Image.fromarray(part[:, columns[0]:columns[-1] + 1], "RGBA")
-    image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
-    return np.asarray(image)

@@ -9,13 +9,31 @@ from torch import Tensor, nn
 def folded(conv: nn.Module, norm: nn.Module) -> nn.Conv2d:
     """A convolution (an ordinary or a deformable one's `regular_conv`) with the batch norm behind it, if there is one."""
     conv = getattr(conv, "regular_conv", conv)
+    weight, bias = folded_values(conv, norm)
+    return convolution(weight, bias, conv.padding, conv.dilation, conv.weight.dtype, conv.stride, conv.groups)
+
+
+def folded_values(conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution with the batch norm behind it, if there is one, in float64."""
     weight = conv.weight.double()
     bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.double()
     if isinstance(norm, nn.BatchNorm2d):
-        scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+        scale = (norm.running_var.double() + norm.eps).rsqrt()
+        scale = scale if norm.weight is None else scale * norm.weight.double()
         weight = weight * scale.view(-1, 1, 1, 1)
-        bias = (bias - norm.running_mean.double()) * scale + norm.bias.double()
-    return convolution(weight, bias, conv.padding, conv.dilation, conv.weight.dtype)
+        bias = (bias - norm.running_mean.double()) * scale
+        bias = bias if norm.bias is None else bias + norm.bias.double()
+    return weight, bias
+
+
+def folded_into(conv: nn.Conv2d, norm: nn.Module | None = None) -> nn.Conv2d:
+    """Any kind of convolution, in place: with the batch norm behind it, its weight in channels-last memory."""
+    weight, bias, dtype = conv.weight, conv.bias, conv.weight.dtype
+    if norm is not None:
+        weight, bias = folded_values(conv, norm)
+    conv.weight = nn.Parameter(weight.detach().to(dtype, copy=True, memory_format=torch.channels_last))
+    conv.bias = None if bias is None else nn.Parameter(bias.detach().to(dtype, copy=True))
+    return conv
 
 
 def mixed(conv: nn.Conv2d, mix: Tensor) -> nn.Conv2d:
@@ -23,6 +41,13 @@ def mixed(conv: nn.Conv2d, mix: Tensor) -> nn.Conv2d:
     matrix = mix.double().flatten(1)
     return convolution(torch.einsum("mo,ochw->mchw", matrix, conv.weight.double()), matrix @ conv.bias.double(),
                        conv.padding, conv.dilation, conv.weight.dtype)
+
+
+def composed(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
+    """A 1×1 convolution followed by another."""
+    made = mixed(first, second.weight)
+    made.bias = nn.Parameter((made.bias.double() + second.bias.double()).to(made.bias.dtype))
+    return made
 
 
 def split(conv: nn.Conv2d, channels: list[int]) -> nn.ModuleList:
@@ -40,10 +65,10 @@ def merged(convs: list[nn.Module]) -> nn.Conv2d:
 
 
 def convolution(weight: Tensor, bias: Tensor | None, padding: tuple[int, ...], dilation: tuple[int, ...] = (1, 1),
-                dtype: torch.dtype | None = None) -> nn.Conv2d:
+                dtype: torch.dtype | None = None, stride: tuple[int, ...] = (1, 1), groups: int = 1) -> nn.Conv2d:
     """A convolution with its weight in channels-last memory, where oneDNN and cuDNN are at their best."""
-    conv = nn.Conv2d(weight.shape[1], weight.shape[0], tuple(weight.shape[2:]), padding=padding, dilation=dilation,
-                     bias=bias is not None, device="meta")
+    conv = nn.Conv2d(weight.shape[1] * groups, weight.shape[0], tuple(weight.shape[2:]), stride, padding, dilation,
+                     groups, bias is not None, device="meta")
     weight = weight.detach().to(dtype or weight.dtype, copy=True, memory_format=torch.channels_last)
     conv.weight = nn.Parameter(weight)
     if bias is not None:

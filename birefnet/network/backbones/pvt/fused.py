@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..backbones.pvt import Block, ConvMlp, PyramidVisionTransformer, SpatialReductionAttention
-from .bands import by_bands, convolved
-from .normalize import early_dtype, normalized, normalized_map
-from .products import convolve, gelu_, linear
+from ...ops.bands import by_bands, convolved
+from ...ops.normalize import early_dtype, normalized, normalized_map
+from ...ops.products import convolve, gelu_, linear
+from .plain import Block, ConvMlp, PyramidVisionTransformer, SpatialReductionAttention
 
 
 class FusedPVT(nn.Module):
