@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from . import card
 from .composite import BiRefComposite
 from .estimate_foreground import BiRefForeground
+from .export_onnx import BiRefExport
 from .finetune import BiRefFinetune
 from .host import folders, memory, replacements
 from .inpaint import BiRefInpaintCrop, BiRefInpaintPaste
@@ -39,5 +40,6 @@ class BiRefExtension(ComfyExtension):
             BiRefVideo, BiRefTemporal,
             BiRefRemoveBackground,
             BiRefFinetune, BiRefAdapter, BiRefPairs,
+            BiRefExport,
         ]
         return [memory.minding_memory(node) for node in nodes]
