@@ -7,7 +7,6 @@ from comfy_api.latest import ComfyExtension, io
 from . import card
 from .composite import BiRefComposite
 from .estimate_foreground import BiRefForeground
-from .export_onnx import BiRefExport
 from .finetune import BiRefFinetune
 from .host import folders, memory, replacements
 from .inpaint import BiRefInpaintCrop, BiRefInpaintPaste
@@ -40,6 +39,5 @@ class BiRefExtension(ComfyExtension):
             BiRefVideo, BiRefTemporal,
             BiRefRemoveBackground,
             BiRefFinetune, BiRefAdapter, BiRefPairs,
-            BiRefExport,
         ]
         return [memory.minding_memory(node) for node in nodes]

@@ -305,11 +305,10 @@ ON_THE_PAGE = {
     "BiRefAdapter": [LOADER, ("BiRefAdapter", [370, 0, 270], {"adapter": "cracks.safetensors"}, {"model": 0}),
                      ("BiRefAdapter", [690, 0, 270], {"adapter": "walls/damp.safetensors", "strength": 0.6},
                       {"model": 1})],
-    "BiRefExport": [LOADER, ("BiRefExport", [370, 0, 380], {"portable": True}, {"model": 0})],
     "BiRefVideo": [LOADER, ("LoadVideo", [0, 450, 320], {"file": "clip.mp4"}, {}),
                    ("BiRefVideo", [370, 0, 420], {"smoothing": 0.6}, {"model": 0, "video": 1})],
 }
-WIDTHS = {"BiRefLoad": 420, "BiRefAdapter": 1000, "BiRefVideo": 800, "BiRefExport": 800}  # of the pictures
+WIDTHS = {"BiRefLoad": 420, "BiRefAdapter": 1000, "BiRefVideo": 800}  # of the pictures
 
 BUILD = """nodes => {
     app.graph.clear();
