@@ -1,9 +1,11 @@
 """`python -m tools.bench`: how fast the network is, in how much memory, how near to what the machine could do.
 
 Each contender (the authors' code, the plain form, the inference form, on CUDA also the inference form replayed as a
-CUDA graph; each in each number format) lives in a process of its own, loads the same checkpoint and gets the same
-image. The contenders take turns: one untimed round, whose results are compared, then `--runs` timed ones. A pass is the
-network alone, from the normalised image to the logits.
+CUDA graph; each in each number format) lives in a process of its own, loads the same checkpoint and gets the
+same image. `--runtimes` adds others, each in a process without PyTorch: onnxruntime on the exported file with
+DeformConv, and on the portable one, and OpenVINO on the portable one. The contenders take turns: one untimed
+round, whose results are compared, then `--runs` timed ones. A pass is the network alone, from the normalised
+image to the logits.
 
 - seconds: the median of a contender's passes.
 - peak: the highest resident memory of its whole process, PyTorch and the loading included; on a GPU what PyTorch's
@@ -27,6 +29,8 @@ from pathlib import Path
 
 from birefnet.cli.options import DTYPE_CHOICES, CommandError, at_least, size
 
+from .runtime import RUNTIMES
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Prints a table for each model and size; 1 where a form of ours did not run or usage is wrong, else 0."""
@@ -45,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
                         help="default: the GPU where PyTorch has one, else the CPU")
     parser.add_argument("--runs", type=at_least(1), default=3, help="timed passes of each contender (default: %(default)s)")
     parser.add_argument("--reference", type=Path, metavar="DIR", help="a checkout of the authors' code, timed as well")
+    parser.add_argument("--runtimes", nargs="+", choices=tuple(RUNTIMES), default=(), metavar="NAME",
+                        help="other runtimes on the exported network, in fp32 on the CPU: " + ", ".join(RUNTIMES))
     parser.add_argument("--frames", type=at_least(2), metavar="N", help="matte a video of N frames of 854x480 instead")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
     args = parser.parse_args(arguments)
