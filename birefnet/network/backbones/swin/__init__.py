@@ -34,7 +34,8 @@ class SwinFamily(Family):
                 "swin_v1_l24": build(192, 24, 12)}  # feyninc/FeyNobg
 
     def recognises(self, shapes: Shapes, encoder: str) -> bool:
-        return not encoder and any(name.startswith("bb.layers.0.") for name in shapes)
+        return not encoder and any(name.startswith("bb.layers.0.") for name in shapes) and not any(
+            name.startswith("bb.patch_embed1.") for name in shapes)
 
     def read(self, shapes: Shapes, encoder: str, heads: tuple[int, ...] | None) -> dict[str, object]:
         tables = [shapes[f"bb.layers.{i}.blocks.0.attn.relative_position_bias_table"] for i in range(4)]
