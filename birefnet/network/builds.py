@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..files.errors import CheckpointError
 from .birefnet import BiRefNet
 from .config import Config
 from .family import FAMILIES
@@ -25,7 +26,9 @@ def config(backbone: str) -> Config:
     """
     if backbone.startswith(TIMM):
         encoder = backbone.removeprefix(TIMM)
-        family = next(family for family in FAMILIES.values() if family.recognises({}, encoder))
+        family = next((family for family in FAMILIES.values() if family.recognises({}, encoder)), None)
+        if family is None:
+            raise CheckpointError(f"name one of timm's models behind {TIMM}, for instance {TIMM}convnext_femto")
         return Config(**family.read({}, encoder, None))
     return Config(**BACKBONES[backbone].builds[backbone])
 

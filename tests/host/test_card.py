@@ -41,7 +41,7 @@ def test_there_is_a_card_for_every_checkpoint_that_the_loader_offers(host, mine)
 
 def test_a_card_tells_what_matters(host, mine):
     cards = host.get("/biref/checkpoints")
-    assert cards["birefnet-nano"]["here"] and cards["birefnet-nano"]["size"] == [320, 320]
+    assert cards["birefnet-nano"]["here"] and cards["birefnet-nano"]["size"] == [384, 384]
     assert [name for name, card in cards.items() if card.get("nonCommercial")] == ["RMBG-2.0"]
     assert cards["RMBG-2.0"]["license"] == "CC BY-NC 4.0" and not cards["RMBG-2.0"]["here"]
     assert cards["BiRefNet_lite-2K"]["size"] == [2560, 1440] and cards["BiRefNet_dynamic"]["size"] is None
@@ -57,7 +57,7 @@ def test_the_page_shows_the_chosen_checkpoints_card_and_saves_nothing_of_it(host
     with open_page(host.address, said) as page:
         drop(page, PACK / "example_workflows" / "BiRefNet 01 Remove Background.json")
         for name, wanted in [
-            ("birefnet-nano", ["licence GPL-3.0", "on this machine", "Hair or several subjects? BiRefNet, 444 MB."]),
+            ("birefnet-nano", ["licence Apache-2.0", "on this machine", "Hair or several subjects? BiRefNet, 444 MB."]),
             ("RMBG-2.0", ["CC BY-NC 4.0: not for commercial use", "not on this machine (885 MB)", "Download 885 MB"]),
         ]:
             page.evaluate(CHOOSE, name)

@@ -133,7 +133,7 @@ def test_a_saved_checkpoint_keeps_the_licence_of_the_one_it_was_made_from(host, 
         "BiRefFinetune", model=["tune", 0], image=["pairs", 0], mask=["pairs", 1], **again)})
     with safe_open(host.elsewhere / "grandchild.safetensors", "pt") as file:
         told = file.metadata()
-    assert (told["birefnet.license"], told["birefnet.base"]) == ("GPL-3.0", "birefnet-nano")
+    assert (told["birefnet.license"], told["birefnet.base"]) == ("Apache-2.0", "birefnet-nano")
 
 
 def test_an_interrupt_stops_it_at_once_and_nothing_is_saved(host, pairs):
