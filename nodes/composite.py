@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..birefnet import composite
-from ..birefnet.imaging.boxes import Box, bounds
+from ..birefnet.imaging.boxes import Box, bounding_box
 from .host import convert, memory, messages, progress, schema, values
 from .refine_mask import resized_text
 
@@ -123,23 +123,25 @@ class BiRefComposite(io.ComfyNode):
         size = tuple((images if canvas == "picture" else backdrops).shape[1:3])
         colour = composite.opaque_colour(colour, "for a transparent background set background to transparent")
         backdrop = composite.Background(background, colour, fit, blur / 100, linear_light)
-        look = composite.Look(opacity, linear_light, shadow, shadow_strength, shadow_softness / 100, shadow_x / 100,
-                              shadow_y / 100, light_wrap, light_wrap_width / 100 * max(size))
+        settings = composite.BlendSettings(opacity, linear_light, shadow, shadow_strength, shadow_softness / 100,
+                                           shadow_x / 100, shadow_y / 100, light_wrap,
+                                           light_wrap_width / 100 * max(size))
         result = memory.empty_result(count, *size, 4 if background == "transparent" else 3)
         alpha = memory.empty_result(count, *size)
         clean_image, clean_mask, clean_backdrop = map(convert.Cleaner, ("the image", "the mask", "the background"))
         empty = []
         for i in progress.each(range(count)):
-            picture, matte = composite.layer(clean_image(convert.frame(images, i)),
+            picture, matte = composite.split_layers(clean_image(convert.frame(images, i)),
                                              None if mask is None else clean_mask(convert.frame(mask, i)))
-            box = bounds(matte[0])
+            box = bounding_box(matte[0])
             if box is None:
                 empty.append(i)
                 box = Box(0, 0, *matte.shape[1:])
-            where = composite.placed(position, tuple(matte.shape[1:]), size, box, scale, x, y)
+            where = composite.place_subject(position, tuple(matte.shape[1:]), size, box, scale, x, y)
             other = None if backdrops is None else clean_backdrop(convert.frame(backdrops, i))
             behind = backdrop.behind(picture, matte, size, other)
-            result[i:i + 1], alpha[i:i + 1] = composite.compose(picture, matte, where, size, behind, look)
+            result[i:i + 1], alpha[i:i + 1] = composite.compose(picture, matte, where, size, behind,
+                                                                settings)
         resized = "" if mask is None else resized_text(tuple(mask.shape[1:]), tuple(images.shape[1:3]))
         text = "; ".join(filter(None, [resized, no_subject(empty, count)]))
         return io.NodeOutput(result, alpha, ui=messages.remark(text, f"{size[1]}×{size[0]}"))

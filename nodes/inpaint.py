@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..birefnet import masks
 from ..birefnet.composite import inpaint
-from ..birefnet.imaging.boxes import bounds
+from ..birefnet.imaging.boxes import bounding_box
 from .host import convert, memory, messages, progress, schema, values
 from .refine_mask import resized_text
 
@@ -95,19 +95,19 @@ class BiRefInpaintCrop(io.ComfyNode):
         regions = torch.empty(count, *picture)
         for i in progress.each(range(count), bar):
             single = masks.resize(clean_mask(convert.frame(mask, i)), picture)
-            regions[i:i + 1] = inpaint.region(single, region, grow, feather)
-        boxes = [bounds(single, inpaint.VISIBLE) for single in regions]
+            regions[i:i + 1] = inpaint.select_region(single, region, grow, feather)
+        boxes = [bounding_box(single, inpaint.VISIBLE_DIFFERENCE) for single in regions]
         if count and not any(boxes):
             raise ValueError(f"nothing to repaint: the {region} covers no pixel of the mask. Look at the mask, or "
                              "choose the other region")
-        windows, size = inpaint.plan(boxes, picture, context=context / 100, area=megapixels * inpaint.MEGAPIXEL,
+        windows, size = inpaint.plan_windows(boxes, picture, context=context / 100, area=megapixels * inpaint.MEGAPIXEL,
                                      multiple=int(multiple), most_aspect=max_aspect)
 
         cropped, repaint = memory.empty_result(count, *size, 3), memory.empty_result(count, *size)
         for i in progress.each(range(count), bar):
             colours = clean_image(convert.frame(images, i))[..., :3]  # grey is broadcast
-            cropped[i:i + 1] = inpaint.cut(colours, windows[i], size)
-            repaint[i:i + 1] = inpaint.cut(regions[i:i + 1, ..., None], windows[i], size)[..., 0]
+            cropped[i:i + 1] = inpaint.cut_window(colours, windows[i], size)
+            repaint[i:i + 1] = inpaint.cut_window(regions[i:i + 1, ..., None], windows[i], size)[..., 0]
         text = "; ".join(filter(None, [resized_text(tuple(mask.shape[1:]), picture), nothing_in(boxes)]))
         remark = messages.remark(text, f"{size[1]}×{size[0]}")
         return io.NodeOutput(cropped, repaint, Crop(images, regions, windows), ui=remark)
@@ -156,6 +156,7 @@ class BiRefInpaintPaste(io.ComfyNode):
         clean_picture, clean_painted = convert.Cleaner("the picture"), convert.Cleaner("the repainted picture")
         for i in progress.each(range(count)):
             new = clean_painted(convert.frame(painted, i))[..., :3]
-            result[i:i + 1] = inpaint.paste(clean_picture(convert.frame(pictures, i)), convert.frame(crop.regions, i),
-                                            crop.windows[0 if len(crop.windows) == 1 else i], new)
+            window = crop.windows[0 if len(crop.windows) == 1 else i]
+            result[i:i + 1] = inpaint.paste_window(clean_picture(convert.frame(pictures, i)),
+                                                   convert.frame(crop.regions, i), window, new)
         return io.NodeOutput(result)

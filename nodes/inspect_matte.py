@@ -6,8 +6,9 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..birefnet import composite, masks
+from ..birefnet.imaging.boxes import Box, bounding_box, enclosing_box
 from ..birefnet.imaging.resize import over_grey
-from ..birefnet.matting import views as inspection
+from ..birefnet.matting.views import make_views
 from .host import convert, memory, messages, progress, schema, values
 from .refine_mask import resized_text
 
@@ -70,12 +71,12 @@ class BiRefInspect(io.ComfyNode):
         for i in progress.each(range(count)):
             single = masks.resize(clean_mask(convert.frame(mask, i)), picture)
             total += single.cpu().double().mean().item()  # MPS has no float64
-            boxes.append(inspection.bounds(single[0]))
+            boxes.append(bounding_box(single[0]))
             if i in shown:
                 colours = over_grey(clean_image(convert.frame(images, i))).to(single.device)
-                comparison.append(inspection.views(colours, single, tint, size))
+                comparison.append(make_views(colours, single, tint, size))
         coverage = total / max(count, 1)
-        box = inspection.around(boxes)
+        box = enclosing_box(boxes)
         text = "; ".join(filter(None, [resized_text(tuple(mask.shape[1:]), picture), words(coverage, box, count)]))
         messages.say(text)
         comparison = torch.cat(comparison) if comparison else memory.empty_result(0, *picture, 3)
@@ -85,7 +86,7 @@ class BiRefInspect(io.ComfyNode):
                              {"x": x, "y": y, "width": width, "height": height}, ui=preview | {"text": (text,)})
 
 
-def words(coverage: float, box: inspection.Box | None, count: int) -> str:
+def words(coverage: float, box: Box | None, count: int) -> str:
     if not count:
         return "no pictures"
     if box is None:

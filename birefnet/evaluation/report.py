@@ -15,7 +15,7 @@ from ..data.pairs import Pair
 from ..data.read import read_grey
 from ..files.atomic import write_whole
 from ..files.errors import one_line
-from ..imaging.pictures import PictureError, opened
+from ..imaging.pictures import PictureError, open_picture
 from .run import fitted
 from .scores import MEASURES, Score
 
@@ -80,7 +80,7 @@ def write_sheet(path: Path, worst: list[tuple[Pair, Score]], predict: Callable[[
 
 def read_photograph(path: Path, size: tuple[int, int]) -> Image.Image:
     """Upright, in RGB, at that width and height. Raises PictureError."""
-    with opened(path) as picture:
+    with open_picture(path) as picture:
         return picture.convert("RGB").resize(size)
 
 

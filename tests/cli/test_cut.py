@@ -16,10 +16,10 @@ from birefnet.__main__ import main
 from birefnet.cli import runner as _running
 from birefnet.cli.cut import manifest, steps
 from birefnet.device import dtypes as precision
+from birefnet.device.memory import FALLBACK_BUDGETS
 from birefnet.imaging import pictures
 from birefnet.matting import foreground
 from birefnet.matting import predict as inference
-from birefnet.network import cost as memory
 
 
 def names(folder) -> list[str]:
@@ -366,7 +366,7 @@ def test_a_disk_that_refuses(tmp_path, cut, photo, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pictures, "place", full)
+    monkeypatch.setattr(pictures, "write_file", full)
     result = cut(photo("a.png"), "-o", tmp_path / "b.png")
     assert result.status == 1 and f"{tmp_path / 'b.png'}: cannot be written (No space left on device)" in result.messages
 
@@ -377,7 +377,7 @@ def test_when_the_gpu_is_too_small_the_cpu_goes_on(tmp_path, cut, photo, monkeyp
     result = cut(tmp_path / "in", "-o", tmp_path / "out")
     assert result.status == 0 and names(tmp_path / "out") == ["a.png", "b.png"]
     # two at once, one, twice in smaller steps, then each on the CPU
-    assert gpu.tried == [("cuda", 2, None), *(("cuda", 1, step) for step in (None, *memory.FALLBACK_BUDGETS)),
+    assert gpu.tried == [("cuda", 2, None), *(("cuda", 1, step) for step in (None, *FALLBACK_BUDGETS)),
                          ("cpu", 1, None), ("cpu", 1, None)]
     assert sum("going on with the CPU" in line for line in result.messages) == 1
 

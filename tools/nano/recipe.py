@@ -9,13 +9,13 @@ import torch
 
 from birefnet.data.batches import Item
 from birefnet.network.birefnet import BiRefNet
-from birefnet.training.plan import Phase, Plan, Size
+from birefnet.training.plan import Phase, Size, TrainingPlan
 
 from .cache import Pictures
 from .composite import pair
 
 METADATA = {"birefnet.name": "birefnet-nano", "birefnet.license": "GPL-3.0"}  # the pictures ask for it: weights/LICENSE
-PLAN = Plan(steps=2400, batch=96, rate=1e-3, warm_up=100, cosine=True, optimizer="muon", final=0.0, dtype="bf16",
+PLAN = TrainingPlan(steps=2400, batch=96, rate=1e-3, warm_up=100, cosine=True, optimizer="muon", final=0.0, dtype="bf16",
             phases=(Phase(0.45, Size.fixed(224, 224)), Phase(0.25, Size.fixed(288, 288)),
                     Phase(0.3, Size.fixed(320, 320))))
 
@@ -23,7 +23,7 @@ PLAN = Plan(steps=2400, batch=96, rate=1e-3, warm_up=100, cosine=True, optimizer
 class Composites:
     """Batches of composites."""
 
-    def __init__(self, cache: Path, plan: Plan, rank: int = 0, processes: int = 1) -> None:
+    def __init__(self, cache: Path, plan: TrainingPlan, rank: int = 0, processes: int = 1) -> None:
         self.cache, self.plan, self.rank = cache, plan, rank
         self.count = plan.batch // processes
         self.opened: Pictures | None = None

@@ -73,7 +73,7 @@ def write(place: str, content: bytes, *, force: bool = False) -> None:
         if is_url(place):
             _write_url(place, content, force)
         else:
-            pictures.place(place, content, force=force)
+            pictures.write_file(place, content, force=force)
     except FileExistsError:
         if read(place) != content:
             raise

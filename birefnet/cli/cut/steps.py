@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ... import Config, is_out_of_memory
-from ...composite import parse
+from ...composite import parse_colour
 from ...files.errors import why_not_read
 from ...imaging import pictures
 from ...matting import foreground
@@ -146,7 +146,7 @@ class Backdrop:
 
     def __post_init__(self) -> None:
         try:
-            colour = parse(self.text)
+            colour = parse_colour(self.text)
             self.opaque = colour[3] >= 1
             self.colour = torch.tensor(colour[:3] if self.opaque else colour)
             return
