@@ -48,7 +48,7 @@ def told(name: str) -> str:
         data.get("License"),
         *(line for line in data.get_all("Classifier") or [] if line.startswith("License")),
     ]
-    said = " ".join(filter(None, words))
+    said = " ".join(word for word in words if word and word != "UNKNOWN")  # what setuptools writes for none
     if said:
         return said
     files = [file for file in package.files or [] if re.search(r"dist-info/(licenses/)?LICEN[CS]E", str(file))]

@@ -2,8 +2,8 @@
 
 Two ways to say a change, and a file may hold both:
 
-- low rank, in linear layers (Hu et al. 2021, "LoRA"): `<module>.lora_A.weight` [r,in] and `<module>.lora_B.weight`
-  [out,r] stand for (alpha/r)·B·A, [out,in], on `<module>.weight`;
+- low rank, in linear layers and 1×1 convolutions (Hu et al. 2021, "LoRA"): `<module>.lora_A.weight` [r,in] and
+  `<module>.lora_B.weight` [out,r] stand for (alpha/r)·B·A, [out,in], on `<module>.weight`;
 - a difference: `<tensor>.diff`, of the tensor's own shape.
 
 Either is multiplied by a strength and added in float32, before the inference form composes and before a half precision
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..files.errors import CheckpointError
@@ -67,7 +68,7 @@ class Adapter:
         return alpha / rank
 
     def targets(self) -> dict[str, tuple[int, ...]]:
-        """The checkpoint's tensors that it changes, and the shapes that these must have."""
+        """The checkpoint's tensors that it changes, and the shapes that these must have, but for sides of 1 at the end."""
         found = {}
         for name, tensor in self.tensors.items():
             if name.endswith(DIFFERENCE):
@@ -150,7 +151,8 @@ def adapted(source: Source, config: Config, adapters: Sequence[tuple[Adapter, fl
             return source.read(name, device, dtype)
         tensor = source.read(name, device, torch.float32)
         for change, strength in changes:
-            tensor = tensor.add(change.to(device), alpha=strength)  # a copy: the source may hand out its own tensor
+            change = change.to(device).view(tensor.shape)
+            tensor = tensor.add(change, alpha=strength)  # a copy: the source may hand out its own tensor
         return tensor.to(dtype)
 
     return dataclasses.replace(source, read=read_changed)
@@ -161,7 +163,7 @@ def fit(adapter: Adapter, source: Source, config: Config) -> None:
     made_on = adapter.metadata.get("birefnet.base", "another build")
     for name, shape in adapter.targets().items():
         there = source.shapes.get(name)
-        if there != shape:
+        if there is None or there[:len(shape)] != shape or set(there[len(shape):]) - {1}:
             found = f"is {list(there)} here, not {list(shape)}" if there else "is not in this checkpoint"
             raise CheckpointError(f"the adapter {adapter.name} does not fit: it was made on {made_on}, and this "
                                   f"checkpoint is {config.describe()} ({name} {found}); choose the one that it was made on")
@@ -195,28 +197,50 @@ class LowRankLinear(nn.Linear):
 
     def __init__(self, plain: nn.Linear, rank: int, alpha: float, generator: torch.Generator) -> None:
         super().__init__(plain.in_features, plain.out_features, plain.bias is not None, device="meta")
-        self.weight, self.bias = plain.weight, plain.bias
-        self.scale = alpha / rank
-        device = plain.weight.device
-        bound = plain.in_features**-0.5
-        start = (2 * torch.rand(rank, plain.in_features, generator=generator) - 1) * bound
-        self.lora_A = nn.Linear(plain.in_features, rank, bias=False, device="meta")
-        self.lora_B = nn.Linear(rank, plain.out_features, bias=False, device="meta")
-        self.lora_A.weight = nn.Parameter(start.to(device))
-        self.lora_B.weight = nn.Parameter(torch.zeros(plain.out_features, rank, device=device))
+        self.weight, self.bias, self.scale = plain.weight, plain.bias, alpha / rank
+        self.lora_A, self.lora_B = low_rank_pair(plain.weight, rank, generator)
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) + self.scale * self.lora_B(self.lora_A(x))
 
 
+class LowRankConv(nn.Conv2d):
+    """The same for a 1×1 convolution, which is a linear layer of every pixel."""
+
+    def __init__(self, plain: nn.Conv2d, rank: int, alpha: float, generator: torch.Generator) -> None:
+        super().__init__(plain.in_channels, plain.out_channels, 1, bias=plain.bias is not None, device="meta")
+        self.weight, self.bias, self.scale = plain.weight, plain.bias, alpha / rank
+        self.lora_A, self.lora_B = low_rank_pair(plain.weight, rank, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        down, up = (pair.weight[:, :, None, None] for pair in (self.lora_A, self.lora_B))
+        return super().forward(x) + self.scale * F.conv2d(F.conv2d(x, down), up)
+
+
+def low_rank_pair(weight: Tensor, rank: int, generator: torch.Generator) -> tuple[nn.Linear, nn.Linear]:
+    """A, drawn at random, and B, zero, for a weight [out,in,...]."""
+    out, channels = weight.shape[:2]
+    start = (2 * torch.rand(rank, channels, generator=generator) - 1) * channels**-0.5
+    down = nn.Linear(channels, rank, bias=False, device="meta")
+    up = nn.Linear(rank, out, bias=False, device="meta")
+    down.weight = nn.Parameter(start.to(weight.device))
+    up.weight = nn.Parameter(torch.zeros(out, rank, device=weight.device))
+    return down, up
+
+
 def make_low_rank(model: BiRefNet, rank: int, alpha: float, seed: int) -> list[nn.Parameter]:
-    """Give every linear layer of the backbone a low-rank pair, in place; the pairs, which are to learn."""
+    """Give every linear layer and 1×1 convolution of the backbone a low-rank pair, in place; the pairs, which are to
+    learn."""
     generator = torch.Generator().manual_seed(seed)
-    linears = [(name, module) for name, module in model.bb.named_modules() if isinstance(module, nn.Linear)]
     learning = []
-    for name, linear in linears:
+    for name, module in list(model.bb.named_modules()):
+        if type(module) is nn.Linear:
+            adapted = LowRankLinear(module, rank, alpha, generator)
+        elif type(module) is nn.Conv2d and (module.kernel_size, module.stride, module.groups) == ((1, 1), (1, 1), 1):
+            adapted = LowRankConv(module, rank, alpha, generator)
+        else:
+            continue
         parent, _, leaf = name.rpartition(".")
-        adapted = LowRankLinear(linear, rank, alpha, generator)
         setattr(model.bb.get_submodule(parent), leaf, adapted)
         learning += [adapted.lora_A.weight, adapted.lora_B.weight]
     return learning

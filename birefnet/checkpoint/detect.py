@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from ..files.errors import CheckpointError
-from ..network.config import PVT_HEADS
-
-Shapes = Mapping[str, tuple[int, ...]]
+from ..network.family import FAMILIES, Shapes, count
 
 # Tensor names that give other files away, most telling first.
 FOREIGN = (
@@ -25,24 +22,38 @@ FOREIGN = (
     (r"^(layer1\.0\.conv1|conv1\.weight)", "a ResNet"),
 )
 
-# Backbones BiRefNet's code can be built with, of which no public general checkpoint exists.
-UNSUPPORTED_BACKBONES = (
-    (r"^bb\.(model\.)?(blocks\.\d|cls_token|reg_token|patch_embed\.)", "DINOv3"),
-    (r"^bb\.conv1\.4\.0\.conv1\.", "ResNet-50"),
-    (r"^bb\.conv1\.\d+\.", "VGG-16"),
+# Encoders that BiRefNet's code can be built with and this project cannot.
+UNSUPPORTED = (
+    (r"^bb\.conv1\.4\.0\.conv1\.", "torchvision's ResNet-50"),
+    (r"^bb\.conv1\.\d+\.", "torchvision's VGG-16"),
 )
 
 
-def detect(shapes: Shapes, multi_scale: str | None = None, heads: tuple[int, ...] | None = None) -> dict:
-    """The fields of `Config` that shapes determine, from a state dict's names (without prefixes) and shapes.
+def detect(shapes: Shapes, multi_scale: str | None = None, heads: tuple[int, ...] | None = None, encoder: str = ""
+           ) -> dict:
+    """The fields of `Config` that determine the network.
 
-    multi_scale decides between "add" and "none", heads gives PVT v2's head counts; both are ignored where the tensors
-    speak for themselves. Raises CheckpointError for anything that is not a Swin v1 or PVT v2 BiRefNet.
+    Args:
+        shapes: of a state dict, by its names without prefixes.
+        multi_scale: decides between "add" and "none"; ignored where the tensors speak for themselves.
+        heads: attention heads of PVT v2's stages; ignored by other encoders.
+        encoder: what the file's metadata says of an encoder that tensors do not tell, such as "convnext_femto".
+
+    Raises:
+        CheckpointError: for anything that is not a BiRefNet on an encoder of `birefnet.network.family.FAMILIES`.
     """
     refuse_foreign(shapes)
+    family = next((family for family in FAMILIES.values() if family.recognises(shapes, encoder)), None)
+    if family is None:
+        found = seen_as(shapes, UNSUPPORTED)
+        if found:
+            raise CheckpointError(f"this BiRefNet was built on {found}; supported encoders are Swin v1, PVT v2, DINOv3 and "
+                                  "those of timm")
+        raise CheckpointError("name this BiRefNet's encoder: tensors do not tell which it is, and the file's metadata has "
+                              'no entry birefnet.encoder (load(…, encoder="convnext_femto"), for one of timm)')
     try:
-        backbone = detect_swin(shapes) if "bb.patch_embed.proj.weight" in shapes else detect_pvt(shapes, heads)
-        return {**backbone, **detect_decoder(shapes, sum(backbone["widths"]), multi_scale)}
+        found = family.read(shapes, encoder, heads)
+        return {**found, **detect_decoder(shapes, found["widths"], multi_scale)}
     except KeyError as missing:
         raise CheckpointError(f"this file seems to be a BiRefNet, but lacks the tensor {missing}: it was saved "
                               "incompletely; get it again") from None
@@ -54,10 +65,6 @@ def detect(shapes: Shapes, multi_scale: str | None = None, heads: tuple[int, ...
 
 def refuse_foreign(shapes: Shapes) -> None:
     if any(name.startswith("decoder.decoder_block4.") for name in shapes):
-        if not any(name.startswith(("bb.layers.0.", "bb.patch_embed1.")) for name in shapes):
-            found = seen_as(shapes, UNSUPPORTED_BACKBONES) or "an unknown network"
-            raise CheckpointError(f"this BiRefNet was built on {found}; supported backbones are Swin v1 and PVT v2, "
-                                  "which all published checkpoints use")
         return
     found = seen_as(shapes, FOREIGN)
     names = ", ".join(sorted(shapes)[:3]) or "none"
@@ -69,42 +76,8 @@ def seen_as(shapes: Shapes, table: tuple[tuple[str, str], ...]) -> str | None:
     return next((label for pattern, label in table if any(re.search(pattern, name) for name in shapes)), None)
 
 
-def count(shapes: Shapes, pattern: str) -> int:
-    """How many different numbers the group in `pattern` takes."""
-    return len({match.group(1) for name in shapes if (match := re.match(pattern, name))})
-
-
-def detect_swin(shapes: Shapes) -> dict:
-    tables = [shapes[f"bb.layers.{i}.blocks.0.attn.relative_position_bias_table"] for i in range(4)]
-    widths = tuple(shapes[f"bb.norm{i}.weight"][0] for i in range(4))
-    return {
-        "family": "swin_v1",
-        "widths": widths,
-        "depths": tuple(count(shapes, rf"bb\.layers\.{i}\.blocks\.(\d+)\.") for i in range(4)),
-        "heads": tuple(table[1] for table in tables),
-        "mlp_ratios": tuple(shapes[f"bb.layers.{i}.blocks.0.mlp.fc1.weight"][0] // widths[i] for i in range(4)),
-        "window": (round(tables[0][0] ** 0.5) + 1) // 2,
-    }
-
-
-def detect_pvt(shapes: Shapes, heads: tuple[int, ...] | None) -> dict:
-    widths = tuple(shapes[f"bb.norm{i}.weight"][0] for i in range(1, 5))
-    heads = heads or PVT_HEADS
-    if len(heads) != 4 or any(width % number for width, number in zip(widths, heads)):
-        raise CheckpointError(f"PVT v2 of widths {widths} cannot have {heads} attention heads, and shapes do not tell "
-                              'the right ones: pass heads=(…), or write "birefnet.heads" into the file\'s metadata')
-    return {
-        "family": "pvt_v2",
-        "widths": widths,
-        "depths": tuple(count(shapes, rf"bb\.block{i}\.(\d+)\.") for i in range(1, 5)),
-        "heads": tuple(heads),
-        "mlp_ratios": tuple(shapes[f"bb.block{i}.0.mlp.fc1.weight"][0] // widths[i - 1] for i in range(1, 5)),
-        "reductions": tuple(shapes.get(f"bb.block{i}.0.attn.sr.weight", (1,))[-1] for i in range(1, 5)),
-    }
-
-
-def detect_decoder(shapes: Shapes, backbone_channels: int, multi_scale: str | None) -> dict:
-    squeeze = "squeeze_module.0."
+def detect_decoder(shapes: Shapes, widths: tuple[int, ...], multi_scale: str | None) -> dict:
+    squeeze, backbone_channels = "squeeze_module.0.", sum(widths)
     inner, channels = shapes[squeeze + "conv_in.weight"][:2]
     if channels == 2 * backbone_channels:
         multi_scale = "cat"
@@ -113,8 +86,10 @@ def detect_decoder(shapes: Shapes, backbone_channels: int, multi_scale: str | No
                               f"the image) or {2 * backbone_channels} (a second look at half size)")
     elif multi_scale != "add":
         multi_scale = "none"
+    necks = [shapes[name][0] for i in range(1, 5) if (name := f"decoder.pyramid_neck_x{i}.conv.weight") in shapes]
     found = {
         "multi_scale": multi_scale,
+        "neck": tuple(width // (2 if multi_scale == "cat" else 1) for width in necks) or None,
         "inner": inner,
         "patch_inner": shapes["decoder.ipt_blk5.conv1.weight"][0],
         "gate": shapes["decoder.gdt_convs_4.0.weight"][0],

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from ..device.cuda_graphs import Graphs
-from ..device.dtypes import chosen
+from ..device.dtypes import resolve_dtype
 from ..files.errors import CheckpointError
-from ..network.backbones.swin import WindowAttention, relative_position_index
+from ..network.backbones.swin.plain import WindowAttention, relative_position_index
+from ..network.backbones.timm import parse_encoder
 from ..network.birefnet import BiRefNet
 from ..network.config import IMAGENET_MEAN, MULTI_SCALE, NORMALIZATIONS, PATCH_ORDERS, Config
 from . import adapters as stack
@@ -36,6 +37,7 @@ def load(
     size: str | int | tuple[int, int] = "auto",
     multi_scale: str = "auto",
     heads: str | tuple[int, ...] = "auto",
+    encoder: str = "auto",
     form: str = "inference",
     cuda_graphs: bool = False,
     adapters: Sequence[tuple[str | os.PathLike | stack.Adapter, float]] = (),
@@ -49,7 +51,7 @@ def load(
     What tensors cannot tell is taken from the arguments, else ("auto") from the file's metadata, else from `defaults`
     (what a catalog says of it, under the same names), else: patch_order "colour-slowest", normalize "imagenet", size
     1024 (an int, (height, width), or "dynamic"), multi_scale "none" for a backbone of single width, PVT v2 heads
-    (1, 2, 5, 8).
+    (1, 2, 5, 8). encoder: the name of one of timm's models, or JSON with its options, for encoders that come from there.
     form: "inference" gives the same logits with less arithmetic and memory (see birefnet.network.fused); "plain" is
     what can be trained and saved. cuda_graphs: replay a shape's passes from the second on, see
     birefnet.device.cuda_graphs. adapters: what fine-tuning learned on top, as (file or Adapter, strength), see
@@ -59,10 +61,10 @@ def load(
     that is wrong with the file.
     """
     told = {"patch_order": patch_order, "normalize": normalize, "size": size, "multi_scale": multi_scale,
-            "heads": heads}
+            "heads": heads, "encoder": encoder}
     if form not in ("inference", "plain"):
         raise ValueError(f'form must be "inference" or "plain", got {form!r}')
-    from_file, kind = isinstance(source, (str, os.PathLike)), chosen(dtype, device)
+    from_file, kind = isinstance(source, (str, os.PathLike)), resolve_dtype(dtype, device)
     stacked = [(item if isinstance(item, stack.Adapter) else stack.read(item), strength) for item, strength in adapters]
     try:
         opened = open_file(Path(source)) if from_file else from_mapping(source, copy=True)
@@ -95,7 +97,7 @@ def configure(source: Source, told: Mapping[str, object], defaults: Mapping[str,
                 raise CheckpointError(f"in the file's metadata, {error}") from None
         elif key in defaults:
             settled[key] = parse(key, defaults[key])
-    found = detect(source.shapes, settled.pop("multi_scale", None), settled.pop("heads", None))
+    found = detect(source.shapes, settled.pop("multi_scale", None), settled.pop("heads", None), settled.pop("encoder", ""))
     try:
         return Config(**found, **settled, task=source.metadata.get("birefnet.task", ""))
     except ValueError as error:
@@ -108,6 +110,9 @@ def parse(key: str, value: object) -> object:
         return parse_size(value)
     if key == "heads":
         return parse_heads(value)
+    if key == "encoder":
+        parse_encoder(value)
+        return value
     allowed = {"patch_order": PATCH_ORDERS, "normalize": NORMALIZATIONS, "multi_scale": MULTI_SCALE}[key]
     if value not in allowed:
         raise ValueError(f"{key} is {value!r}; expected {' or '.join(map(repr, allowed))}")
@@ -152,6 +157,8 @@ def save(model: BiRefNet, path: str | os.PathLike, metadata: Mapping[str, str] |
     size = "x".join(map(str, config.size)) if config.size else "dynamic"
     entries = {"task": config.task, "size": size, "normalize": config.normalize, "patch_order": config.patch_order,
                "multi_scale": config.multi_scale, "heads": ",".join(map(str, config.heads))}
+    if config.encoder:
+        entries["encoder"] = config.encoder
     entries = {"format": "pt", **{f"birefnet.{key}": value for key, value in entries.items()}, **(metadata or {})}
     state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in model.state_dict().items()
              if not name.endswith(REBUILT)}
@@ -174,8 +181,8 @@ def warn_if_folded(model: BiRefNet) -> None:
     Folding x → (x − mean)/std makes the bias b − Σ mean·W, so it follows the weights' own sum per colour; in an
     ordinary file the two are unrelated.
     """
-    first = model.bb.patch_embed.proj if model.config.family == "swin_v1" else model.bb.patch_embed1.proj
-    if model.config.normalize == "none":
+    first = model.family.first_convolution(model.bb)
+    if first is None or model.config.normalize == "none":
         return
     weight, bias = first.weight.detach().float().cpu(), first.bias.detach().float().cpu()
     folded = -(weight.sum((2, 3)) * torch.tensor(IMAGENET_MEAN)).sum(1)

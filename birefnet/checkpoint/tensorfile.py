@@ -20,6 +20,7 @@ from torch import Tensor
 from ..device.memory import is_out_of_memory
 from ..files.atomic import atomic_write
 from ..files.errors import CheckpointError
+from .layouts import renamed
 
 STORED = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
 PIECE = 1 << 20                     # bytes that are read at a time where they have to be converted
@@ -95,7 +96,7 @@ def open_safetensors(path: Path) -> Source:
         raise CheckpointError(f"this is a damaged or truncated safetensors file ({error}); get it again") from None
     shapes = {name: tuple(entry["shape"]) for name, entry in reader.entries.items()}
     names = clean_names(shapes)
-    return Source(names, {name: shapes[own] for name, own in names.items()}, reader.read, metadata)
+    return renamed(Source(names, {name: shapes[own] for name, own in names.items()}, reader.read, metadata))
 
 
 class SafetensorsReader:
@@ -213,7 +214,7 @@ def from_mapping(content: Mapping, *, copy: bool) -> Source:
         return tensors[name].to(device, dtype, copy=copy)
 
     names = clean_names(tensors)
-    return Source(names, {name: tuple(tensors[own].shape) for name, own in names.items()}, read, {})
+    return renamed(Source(names, {name: tuple(tensors[own].shape) for name, own in names.items()}, read, {}))
 
 
 def clean_names(names: Mapping[str, object]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`python -m birefnet eval`: the field's measures of a checkpoint, or of saved mattes, over a data set with truths."""
+"""`python -m birefnet eval`: scores a checkpoint, or saved mattes, on pictures with known masks."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ BESIDE = (".csv", ".jpg", ".journal")  # suffixes of the files that a report has
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "eval", help="score a checkpoint, or saved mattes, on pictures with known masks",
-        description="Scores a checkpoint, or mattes that are already there, on pictures with known masks: S-measure, "
-                    "weighted, maximal and mean F, E-measure, MAE, HCE, IoU, boundary IoU, and the matting errors SAD, "
-                    "MSE, gradient and connectivity. Stopped, the same command goes on where it was.")
+        description="Scores a checkpoint, or mattes that are already there, on pictures with known masks: "
+                    "S-measure, weighted, maximal and mean F, E-measure, MAE, HCE, IoU, boundary IoU, and "
+                    "the matting errors SAD, MSE, gradient and connectivity. Stopped, the same command goes "
+                    "on where it was.")
     parser.add_argument("data", type=Path, metavar="DATA",
                         help="folder with im/ and gt/ (files of the same name), or a folder of such folders")
     source = parser.add_mutually_exclusive_group()
@@ -37,19 +38,20 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     source.add_argument("--pred", type=Path, metavar="DIR",
                         help="score the mattes in DIR, named as the pictures; of cut-outs, their alpha")
     add_adapter_option(parser)
-    parser.add_argument("--size", type=size, metavar="N|WxH", help="pixels that the network sees (default: its own)")
+    parser.add_argument("--size", type=size, metavar="N|WxH",
+                        help="pixels that the network sees (default: its own)")
     parser.add_argument("--dtype", choices=DTYPE_CHOICES,
                         help="number format of the computation (default: fp32, as in published tables)")
     parser.add_argument("--json", type=report_file, default="eval.json", metavar="FILE.json",
-                        help="where means and single scores go (default: %(default)s); beside it a .csv of the single "
-                             "scores and a .jpg of the worst cases")
+                        help="file for means and single scores (default: %(default)s); beside it a .csv of "
+                             "the single scores and a .jpg of the worst cases")
     parser.add_argument("--workers", type=int, default=max(1, os.cpu_count() or 1), metavar="N",
                         help="processes that compute measures (default: %(default)s)")
     parser.set_defaults(run=run)
 
 
 def report_file(text: str) -> Path:
-    """A name that ends in .json; neither it nor a name beside it may be a folder's."""
+    """Type of --json: a name that ends in .json, where no file of the report would be a folder."""
     path = Path(text)
     if path.suffix.lower() != ".json":
         raise argparse.ArgumentTypeError(f"expected a file name that ends in .json, got {text}")
@@ -60,7 +62,7 @@ def report_file(text: str) -> Path:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the report; 0 where every picture was scored, else 1."""
+    """Writes the report. Exit status: 0 if every picture was scored, else 1."""
     with needing("eval", "requirements-train.txt"):
         from ..data.pairs import DataError, find_pairs
         from ..evaluation import report
@@ -73,14 +75,14 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"--pred scores mattes as they are: {', '.join(told)} would do nothing")
     try:
         pairs = find_pairs(args.data)
-        predict, about = saved(args.pred) if args.pred else matted(
+        predict, about = read_predictions(args.pred) if args.pred else predict_with(
             args.model, args.adapters, args.size, args.dtype or "fp32")
     except DataError as error:
         raise CommandError(str(error)) from None
     settings = {"data": str(args.data.resolve()), **about}
     means, scores, failed = Means(), {}, []
     journal = args.json.with_suffix(".journal")
-    with in_sentences(args.json):
+    with explain_errors(args.json):
         results = evaluate(pairs, predict, journal, settings, max(1, args.workers))
         for pair, result in tqdm(results, total=len(pairs), unit="picture", disable=None):
             if isinstance(result, Exception):
@@ -107,22 +109,27 @@ def run(args: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def in_sentences(report: Path) -> Iterator[None]:
-    """What stops a run, for its user, who can go on from there."""
+def explain_errors(report: Path) -> Iterator[None]:
+    """Converts errors that stop a run to CommandError; the same command can continue it."""
     from concurrent.futures.process import BrokenProcessPool
 
     try:
         yield
     except BrokenProcessPool:
-        raise CommandError("a process that computes measures was killed, maybe for want of memory: fewer --workers "
-                           "need less; the same command goes on from here") from None
+        raise CommandError("a process that computes measures was killed, maybe for want of memory: fewer "
+                           "--workers need less; the same command goes on from here") from None
     except OSError as error:
-        raise CommandError(f"{report}: cannot be written ({error.strerror or error}); the same command goes on from "
-                           "here") from None
+        raise CommandError(f"{report}: cannot be written ({error.strerror or error}); the same command goes "
+                           "on from here") from None
 
 
-def saved(folder: Path) -> tuple[Callable[[Pair], np.ndarray], dict[str, object]]:
-    """Predictions that are read from `folder`: <name of the pair> with any picture suffix; of cut-outs, their alpha."""
+def read_predictions(folder: Path) -> tuple[Callable[[Pair], np.ndarray], dict[str, object]]:
+    """Predictions from a folder's files, named as the pairs with any picture suffix (of cut-outs, their
+    alpha).
+
+    Returns:
+        A function from a pair to its prediction [H,W] in 0..1, and settings that identify the predictions.
+    """
     from ..data.pairs import DataError
     from ..data.read import read_matte
     from ..imaging.pictures import suffixes
@@ -139,15 +146,17 @@ def saved(folder: Path) -> tuple[Callable[[Pair], np.ndarray], dict[str, object]
         return read_matte(found)
 
     stamps = sorted((name, file.stat().st_size, file.stat().st_mtime_ns) for name, file in files.items())
-    return predict, {"pred": str(folder.resolve()), "files": hashlib.sha256(repr(stamps).encode()).hexdigest()}
+    about = {"pred": str(folder.resolve()), "files": hashlib.sha256(repr(stamps).encode()).hexdigest()}
+    return predict, about
 
 
-def matted(name: str, adapters: Sequence[Stacked], network_size: int | tuple[int, int] | None, dtype: str
-           ) -> tuple[Callable[[Pair], np.ndarray], dict[str, object]]:
-    """Predictions of a checkpoint with its adapters."""
+def predict_with(
+    name: str, adapters: Sequence[Stacked], network_size: int | tuple[int, int] | None, dtype: str
+) -> tuple[Callable[[Pair], np.ndarray], dict[str, object]]:
+    """Predictions of a checkpoint with its adapters; returns as `read_predictions` does."""
     from .. import is_out_of_memory
     from ..imaging import pictures
-    from .runner import about, find_checkpoint, open_model
+    from .runner import find_checkpoint, identify, open_model
 
     path = find_checkpoint(name)
     runner = open_model(path, dtype, adapters)
@@ -160,4 +169,4 @@ def matted(name: str, adapters: Sequence[Stacked], network_size: int | tuple[int
                 raise
         raise ValueError("not enough memory; a smaller --size needs less")
 
-    return predict, {**about(path, adapters), "model": name, "size": network_size or "own", "dtype": dtype}
+    return predict, {**identify(path, adapters), "model": name, "size": network_size or "own", "dtype": dtype}

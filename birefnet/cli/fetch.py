@@ -1,4 +1,4 @@
-"""`python -m birefnet fetch`: gets checkpoints from the Hugging Face hub, and lists which there are."""
+"""`python -m birefnet fetch`: downloads checkpoints from the Hugging Face hub, and lists them."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ from pathlib import Path
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "fetch",
-        help="get a published checkpoint, or list them",
-        description="Gets checkpoints from the Hugging Face hub; one that is already on this machine is left alone. "
-        "HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE and the proxy variables apply.",
+        help="download a published checkpoint, or list them",
+        description="Downloads checkpoints from the Hugging Face hub, unless they are already on this "
+        "machine. HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE and the proxy variables apply.",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="checkpoints by their names in the list")
     parser.add_argument(
         "--to", type=Path, metavar="DIR",
-        help="folder to put them into (default: models/BiRefNet of the ComfyUI around this clone, else `models` in it)",
+        help="folder to put them into (default: models/BiRefNet of the ComfyUI around this clone, else "
+        "`models` in it)",
     )
-    parser.add_argument("--list", action="store_true", help="list the checkpoints: what for, how large, where")
+    parser.add_argument("--list", action="store_true",
+                        help="list the checkpoints: purpose, size, and where they are")
     parser.set_defaults(run=run, parser=parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 where every checkpoint is there in the end, 1 where one is not, 2 where none was named."""
+    """Exit status: 0 if every checkpoint is there in the end, 1 if one is not, 2 if none was named."""
     if args.list:
         _list(args.to)
     elif not args.names:
@@ -36,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fetch(name: str, folder: Path | None) -> bool:
-    """Gets one checkpoint, unless it is here under whatever name, and prints its path."""
+    """Downloads one checkpoint, unless it is here under any name, and prints its path."""
     import weights
 
     row, here = weights.entry(name), None if folder else _here(name)
@@ -48,7 +50,7 @@ def _fetch(name: str, folder: Path | None) -> bool:
     folder = folder or (here.parent if here else weights.folders()[0])
     try:
         with _Bar(name) as bar:
-            print(weights.fetch(name, folder, progress=bar))  # asks nobody where the file is whole
+            print(weights.fetch(name, folder, progress=bar))  # no request if the file is complete
     except weights.FetchError as error:
         print(f"error: {error}", file=sys.stderr)
         return False
@@ -56,7 +58,7 @@ def _fetch(name: str, folder: Path | None) -> bool:
 
 
 def _here(name: str) -> Path | None:
-    """Where the checkpoint of that name is on this machine, under whatever file name."""
+    """The checkpoint's file on this machine, under any file name; None if there is none."""
     import weights
 
     try:
@@ -66,7 +68,7 @@ def _here(name: str) -> Path | None:
 
 
 class _Bar:
-    """A progress bar in bytes that appears with the first news."""
+    """A progress bar in bytes that appears with the first call."""
 
     def __init__(self, name: str) -> None:
         self.name, self.bar = name, None
@@ -78,8 +80,9 @@ class _Bar:
         from tqdm import tqdm
 
         if self.bar is None:
-            # What was there before counts as done, not as speed.
-            self.bar = tqdm(desc=self.name, total=total, initial=done, unit="B", unit_scale=True, disable=None)
+            # `initial`: what an earlier download left counts as done, not as speed.
+            self.bar = tqdm(desc=self.name, total=total, initial=done, unit="B", unit_scale=True,
+                            disable=None)
         self.bar.update(done - self.bar.n)
 
     def __exit__(self, *error: object) -> None:
@@ -88,12 +91,13 @@ class _Bar:
 
 
 def _list(folder: Path | None) -> None:
-    """The catalog as a table on standard output: whence each file comes, and where it is on this machine."""
+    """Prints the catalog as a table: each checkpoint's source, and its file on this machine."""
     import weights
 
     folders = [folder] if folder else weights.folders()
     for row in weights.CATALOG:
-        side = "x".join(map(str, reversed(row.size))) if isinstance(row.size, tuple) else row.size  # width first
+        # Width first.
+        side = "x".join(map(str, reversed(row.size))) if isinstance(row.size, tuple) else row.size
         print(f"{row.name:<26}{side:<11}{row.megabytes:>4} MB  {row.license:<22}{row.task}")
         if row.note:
             print(f"{'':<26}{row.note}")

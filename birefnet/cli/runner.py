@@ -1,115 +1,60 @@
-"""A checkpoint at work, as every command wants it: found by name, on the best device, with a way out of small memory."""
+"""Finds and loads a checkpoint for a command, and prints what runs where."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 import weights
 
-from .. import BiRefNet, CheckpointError, Config, free_memory, is_out_of_memory, load, matte, place, plan
+from .. import BiRefNet, CheckpointError, Config, is_out_of_memory, load
 from ..checkpoint.load import configure
 from ..checkpoint.tensorfile import open_file
 from ..device import dtypes as precision
-from ..device import passes
-from ..device.memory import FALLBACK_BUDGETS, PLANNED_SHARE
 from ..files.hashing import sha256
-from ..matting.predict import network_alpha
-from ..network.config import network_size
+from ..matting.runner import Host, Runner
 from .options import CommandError, Stacked
 
 
-class Runner:
-    """A network and what it runs on. Where a GPU's memory runs out, passes halve, then the network's steps get smaller,
-    and then the CPU takes over, until a picture comes that the network sees smaller."""
+class Terminal(Host):
+    """The command line as a runner's host: prints to stderr."""
 
-    def __init__(self, model: BiRefNet) -> None:
-        self.model = model
-        self.home = self.device, next(model.parameters()).dtype
-        self.too_large: int | None = None  # pixels for which the network had to leave its home
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.model.parameters()).device
-
-    def matte(self, image: Tensor, size: int | tuple[int, int] | None = None) -> Tensor:
-        """birefnet.matte of one picture [1,H,W,C]; `passes.OutOfMemory` where it does not fit the CPU either."""
-        seen = network_size(self.model.config, *image.shape[1:3], size)
-        return self._in_passes(1, seen, lambda start, stop: matte(self.model, image, size))
-
-    def network_alpha(self, x: Tensor) -> Tensor:
-        """birefnet.matting.predict.network_alpha, on the CPU; out of memory as for `matte`."""
-        return self._in_passes(len(x), tuple(x.shape[2:]),
-                               lambda start, stop: network_alpha(self.model, x[start:stop]).cpu())
-
-    def _in_passes(self, total: int, seen: tuple[int, int], run: Callable[[int, int], Tensor]) -> Tensor:
-        """What run(start, stop) gives for all frames, which the network sees at `seen` (H, W), one behind the other."""
-        self._come_home(seen)
-        free = free_memory(self.device)
-        # All of a processor's cores work on one frame already.
-        planned = plan(self.model, seen, 1 if self.device.type == "cpu" else total,
-                       None if free is None else int(PLANNED_SHARE * free))
-        self.model.budget_bytes, done = planned.budget, []
-        passes.in_passes(total, planned.frames, lambda start, stop: done.append(run(start, stop)),
-                         out_of_memory=is_out_of_memory, relieve=_relieve, lower=lambda: self._lower(seen))
-        return torch.cat(done)
-
-    def _lower(self, seen: tuple[int, int]) -> bool:
-        budget = self.model.budget_bytes
-        if tighter := [step for step in FALLBACK_BUDGETS if budget is None or step < budget]:
-            self.model.budget_bytes = tighter[0]
-            return True
-        if self.device.type == "cpu":
-            return False
+    def say_cpu_takes_over(self, device: torch.device) -> None:
         _say_too_small()
-        place(self.model, "cpu", torch.float32)  # half precision was for the GPU
-        self.model.budget_bytes, self.too_large = None, seen[0] * seen[1]
-        return True
-
-    def _come_home(self, seen: tuple[int, int]) -> None:
-        if self.too_large is None or seen[0] * seen[1] >= self.too_large:
-            return
-        try:
-            place(self.model, *self.home)
-            self.too_large = None
-            return
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-        place(self.model, "cpu", torch.float32)
-
-
-def _relieve() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def open_model(path: Path, dtype: str, adapters: Sequence[Stacked]) -> Runner:
-    """The checkpoint in a file with its adapters, on the GPU where there is one with memory for it.
+    """Loads a checkpoint and its adapters on the GPU, or on the CPU if there is none with memory for it.
 
-    dtype: a name of `precision.DTYPES`, or "auto" for the device's best. Says what runs where; raises `CommandError`.
+    Args:
+        dtype: a name of `precision.DTYPES`, or "auto" for the device's best.
+
+    Raises:
+        CommandError: it cannot be loaded.
+
+    Prints what runs where.
     """
     try:
-        runner = Runner(_load(path, "cuda" if torch.cuda.is_available() else "cpu", dtype, adapters))
+        network = _load(path, "cuda" if torch.cuda.is_available() else "cpu", dtype, adapters)
     except (CheckpointError, OSError) as error:
         raise CommandError(str(error)) from None
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise CommandError(f"{path}: not enough memory to load it; a light checkpoint needs less") from None
-    kind = precision.name(next(runner.model.parameters()).dtype)
-    say(f"{described(path, adapters)} on {runner.device.type} in {kind}: {runner.model.config.describe()}")
+    runner = Runner(network, host=Terminal())
+    say(f"{describe(path, adapters)} on {runner.home.type} in {precision.name(runner.home_dtype)}: "
+        f"{network.config.describe()}")
     say_licence(path)
     return runner
 
 
 def find_checkpoint(name: str) -> Path:
-    """Where the checkpoint of that catalog name or file is; raises `CommandError`."""
+    """The file of a checkpoint, by catalog name or path; raises CommandError."""
     try:
         return weights.find(name, weights.folders(), allow_paths=True)
     except OSError as error:  # weights.NotFound is one
@@ -117,7 +62,7 @@ def find_checkpoint(name: str) -> Path:
 
 
 def read_config(path: Path) -> Config:
-    """What a checkpoint's file builds, without building it; raises `CommandError`."""
+    """The config of a checkpoint's file, without building the network; raises CommandError."""
     told = dict.fromkeys(("patch_order", "normalize", "size", "multi_scale", "heads"), "auto")
     try:
         return configure(open_file(path), told, weights.settings(path))
@@ -126,26 +71,26 @@ def read_config(path: Path) -> Config:
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file; raises `CommandError`."""
+    """The SHA-256 of a file; raises CommandError."""
     try:
         return sha256(path)
     except OSError as error:
         raise CommandError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def about(path: Path, adapters: Sequence[Stacked]) -> dict[str, object]:
-    """What a run that goes on asks: whether checkpoint and adapters are still the same."""
+def identify(path: Path, adapters: Sequence[Stacked]) -> dict[str, object]:
+    """Settings by which a resumed run recognises its checkpoint and adapters."""
     stacked = [f"{adapter} {digest(adapter.file)}" for adapter in adapters]
     return {"model": path.name, "sha256": digest(path), **({"adapters": stacked} if stacked else {})}
 
 
-def described(path: Path, adapters: Sequence[Stacked]) -> str:
+def describe(path: Path, adapters: Sequence[Stacked]) -> str:
     """"birefnet-nano.safetensors + 0.5 x cracks.safetensors"."""
     return " + ".join([path.name, *map(str, adapters)])
 
 
 def say_licence(path: Path) -> None:
-    """The line that a checkpoint for non-commercial use only is due."""
+    """Prints a line if the checkpoint is for non-commercial use only."""
     row = weights.match(path)
     if row is not None and row.non_commercial:
         say(f"{row.name} is for non-commercial use only ({row.license})")
@@ -163,7 +108,7 @@ def _load(path: Path, device: str, dtype: str, adapters: Sequence[Stacked]) -> B
         if device == "cpu" or not is_out_of_memory(error):
             raise
     _say_too_small()
-    _relieve()
+    Host().release_memory()
     return _load(path, "cpu", dtype, adapters)
 
 

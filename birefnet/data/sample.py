@@ -13,7 +13,7 @@ from torch import Tensor
 from ..imaging import pictures
 from ..imaging.resize import resample
 from ..matting import foreground
-from ..matting.predict import fitted
+from ..matting.predict import resize_to_network
 from . import augment
 from .pairs import Pair
 from .read import read_pair
@@ -43,7 +43,7 @@ def make_sample(pair: Pair, size: tuple[int, int], rng: np.random.Generator, aug
     image, mask = read_pair(pair)
     if "crop" in augmentations:
         image, mask = augment.crop(rng, image, mask)
-    image = fitted(image[0], size).permute(0, 2, 3, 1)
+    image = resize_to_network(image[0], size).permute(0, 2, 3, 1)
     mask = resample(mask[None], size)[0]
     if backgrounds and rng.random() < COMPOSED_SHARE:
         image = replace_background(rng, image, mask, backgrounds[rng.integers(len(backgrounds))])

@@ -1,4 +1,4 @@
-"""Rows of a matrix, mixed and put in place, on devices whose operators PyTorch got at different times."""
+"""Row operations with a fallback for devices on which some PyTorch releases lack the operator."""
 
 from __future__ import annotations
 

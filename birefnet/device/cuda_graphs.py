@@ -1,8 +1,8 @@
-"""CUDA graphs: a network's pass, recorded once and replayed without the processor launching its thousand kernels.
+"""CUDA graphs: records a network's pass once, and replays it without a launch for each of its kernels.
 
-On fast GPUs a pass is over sooner than Python can launch it. A recorded pass has no launches left, at no compile time
-(torch.compile would take minutes for these networks, anew for each size, and a compiler that many machines lack). The
-price is memory: a recording keeps the activations' room to itself until it is dropped.
+On fast GPUs, launching a pass from Python takes longer than the pass itself. Recording needs no compile time,
+where torch.compile takes minutes for these networks, again for each size, and a compiler that many machines
+lack. The price is memory: a recording keeps its activations' memory until it is dropped.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Recording:
-    """A recorded pass: what it was recorded for, where it reads and where it leaves the logits."""
+    """A recorded pass, with its input and output buffers."""
 
     key: tuple
-    weights: list[tuple[dict, str, int]]  # where each tensor of the network hangs, and the address that was recorded
-    tables: list[Tensor]                  # other tensors that it reads; kept, for a cache may let go of them
+    weights: list[tuple[dict, str, int]]  # each tensor's owner and name in it, and the recorded address
+    tables: list[Tensor]                  # other tensors that it reads; kept alive, as a cache may drop them
     graph: torch.cuda.CUDAGraph
     image: Tensor
     logits: Tensor
 
     def valid(self) -> bool:
-        """Whether the network's tensors are still where the recording will read them."""
+        """Whether the network's tensors are still at the recorded addresses."""
         return all((tensor := holder.get(name)) is not None and tensor.data_ptr() == address
                    for holder, name, address in self.weights)
 
@@ -42,12 +42,12 @@ class Recording:
 
 
 class Graphs:
-    """Stands between a caller and a network: `graphs(model, x)` gives what `model(x)` gives, under inference_mode.
+    """`graphs(model, x)` returns what `model(x)` returns, under inference_mode.
 
-    The first pass of a shape runs as usual; with the second in a row it is recorded, and replayed from then on. One
-    recording is kept. Where the network's weights have moved it is dropped; where recording fails, one log line says so
-    and all passes run as usual, but for want of memory it is tried again later. Off CUDA nothing is ever recorded. Threads
-    take turns; they must share a stream, as they do unless told otherwise.
+    The first pass of a shape runs as usual; the second in a row is recorded, and replayed from then on. One
+    recording is kept, until the network's weights move. If recording fails, one log line says so and all
+    passes run as usual; after a failure for lack of memory it is tried again later. Off CUDA nothing is
+    recorded. Threads take turns; they must share a stream, as they do by default.
     """
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class Graphs:
 
 
 class Reads(TorchDispatchMode):
-    """Notes the tensors that a pass reads and did not make."""
+    """Collects the tensors that a pass reads and did not make itself."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,14 +121,14 @@ def address(tensor: Tensor) -> int:
 
 
 def held_by(model: nn.Module) -> list[tuple[dict, str, int]]:
-    """Parameters and buffers: where each hangs, and its address."""
+    """Parameters and buffers: the owning dictionary, the name in it, and the address."""
     return [(holder, name, tensor.data_ptr()) for module in model.modules()
             for holder in (module._parameters, module._buffers) for name, tensor in holder.items()
             if tensor is not None]
 
 
 def tables_of(model: nn.Module, x: Tensor) -> list[Tensor]:
-    """What a pass reads beside its image, its weights and what it computes: position tables in caches."""
+    """Tensors that a pass reads beside its image, its weights and its own results: cached position tables."""
     with Reads() as reads:
         model(x)
     known = {address(x), *(address(holder[name]) for holder, name, _ in held_by(model))}
@@ -136,9 +136,11 @@ def tables_of(model: nn.Module, x: Tensor) -> list[Tensor]:
 
 
 def revive_random_numbers(device: torch.device) -> None:
-    """After a recording that broke off, PyTorch's generator still waits for its end, and whoever draws from it in this
-    process gets "Offset increment outside graph capture encountered unexpectedly". A copy, at the same place of the same
-    sequence, does not wait."""
+    """Makes PyTorch's generator usable again after a recording that broke off.
+
+    It still waits for the end of the recording, and raises "Offset increment outside graph capture
+    encountered unexpectedly" when used. A clone of its state does not.
+    """
     generator = torch.cuda.default_generators[device.index or 0]
     if hasattr(generator, "graphsafe_set_state"):
         generator.graphsafe_set_state(generator.clone_state())
@@ -149,10 +151,12 @@ def record(model: nn.Module, x: Tensor, key: tuple) -> Recording:
     stream = torch.cuda.Stream(x.device)
     stream.wait_stream(torch.cuda.current_stream(x.device))
     with torch.cuda.stream(stream):
-        tables = tables_of(model, image)  # and libraries get their workspaces for this stream outside the recording
+        # This pass also lets libraries allocate their workspaces for this stream outside the recording.
+        tables = tables_of(model, image)
     torch.cuda.current_stream(x.device).wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    # Other threads of the host may allocate meanwhile: their calls do not concern the recording.
-    with torch.cuda.device(x.device), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+    # "thread_local": other threads of the host may allocate meanwhile.
+    capture = torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local")
+    with torch.cuda.device(x.device), capture:
         logits = model(image)
     return Recording(key, held_by(model), tables, graph, image, logits)

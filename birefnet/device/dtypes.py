@@ -1,7 +1,7 @@
-"""The number formats by their short names, and which of them a device computes in fastest without harm to the matte.
+"""Floating-point formats by short name, and the fastest one that keeps the matte's quality on a device.
 
-Held to on photographs with the included checkpoint: alpha's mean difference from fp32 stays under 0.002 and its 99.9th
-percentile under 0.02 (tests/network/test_default_checkpoint.py).
+On photographs with the included checkpoint, alpha's mean difference from fp32 stays under 0.002 and its
+99.9th percentile under 0.02 (tests/network/test_default_checkpoint.py).
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ def name(dtype: torch.dtype) -> str:
     return next(short for short, kind in DTYPES.items() if kind is dtype)
 
 
-def chosen(dtype: str | torch.dtype, device: str | torch.device) -> torch.dtype:
-    """The format of a short name, or the device's best for "auto"; PyTorch's own formats as they are. Raises
-    ValueError."""
+def resolve_dtype(dtype: str | torch.dtype, device: str | torch.device) -> torch.dtype:
+    """The format for a short name, or for "auto" the device's best; a torch.dtype is returned as it is.
+
+    Raises:
+        ValueError: an unknown name.
+    """
     if dtype == "auto":
         return best_dtype(device)
     if isinstance(dtype, torch.dtype):
@@ -40,20 +43,24 @@ def best_dtype(device: str | torch.device) -> torch.dtype:
 
 
 def cpu_multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for it (AVX512_BF16 or AMX on x86, BF16 on ARM) and PyTorch a library that
-    uses them. Without, bfloat16 is emulated, slower than float32."""
+    """Whether bfloat16 runs natively: AVX512_BF16 or AMX on x86, BF16 on ARM, and a PyTorch built with
+    oneDNN.
+
+    Otherwise it is emulated, slower than float32.
+    """
     if not torch.backends.mkldnn.is_available():
         return False
     if platform.machine().lower() not in ("x86_64", "amd64"):
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()  # on x86 it also says yes where AVX512 emulates it
-    queries = [getattr(torch.cpu, f"_is_{feature}_supported", None) for feature in ("avx512_bf16", "amx_tile")]
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()  # on x86 also true where AVX512 emulates it
+    features = ("avx512_bf16", "amx_tile")
+    queries = [getattr(torch.cpu, f"_is_{feature}_supported", None) for feature in features]
     if any(queries):  # PyTorch 2.5 or newer
         return any(query() for query in queries if query)
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(processor_flags())
 
 
 def processor_flags() -> set[str]:
-    """What Linux says that the first core can do; nothing elsewhere."""
+    """Features of the first core as Linux lists them; empty on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""How much memory is free for a computation: of a GPU, of the machine, of the container around this process."""
+"""Free memory of a GPU, of the machine, or of the container around this process."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 
 
 def free_memory(device: torch.device | str = "cpu") -> int | None:
-    """Bytes that a computation on the device may still take; None where the system does not tell.
+    """Bytes that a computation on the device can still allocate; None where the system does not tell.
 
-    What PyTorch's allocator keeps for later counts as free.
+    Memory that PyTorch's allocator has reserved and not allocated counts as free.
     """
     device = torch.device(device)
     if device.type == "cuda":
@@ -32,32 +32,35 @@ def free_memory(device: torch.device | str = "cpu") -> int | None:
 
 
 def of_linux(root: Path) -> int:
-    """What the kernel calls available, or what the tightest control group around this process leaves; `root`: where the
-    system's files begin."""
+    """The kernel's MemAvailable, or less where a control group around this process allows less.
+
+    root: where the system's files begin; another folder in tests.
+    """
     machine = 1024 * int(fields(root / "proc/meminfo", ":")["MemAvailable"].split()[0])
     return max(0, min([machine, *control_groups(root)]))
 
 
 def control_groups(root: Path) -> Iterator[int]:
-    """What each control group from this process's own up to the outermost leaves of its limit.
+    """Limit minus usage of each control group, from this process's own to the outermost.
 
-    File pages that the kernel can drop at once count as free, as in the tools of container engines. Version 2 has one
-    hierarchy, version 1 one for memory; inside a container the outermost is the container's own.
+    File pages that the kernel can drop at once count as free, as container tools count them. Version 2 has
+    one hierarchy, version 1 one for memory; inside a container the outermost is the container's own.
     """
     for line in (root / "proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "":
             top, limit, used, idle = root / "sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"
         elif "memory" in controllers.split(","):
-            top, limit, used, idle = (root / "sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
-                                      "total_inactive_file")
+            top = root / "sys/fs/cgroup/memory"
+            limit, used, idle = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
         else:
             continue
         group = top / path.lstrip("/")
         for folder in (group, *group.parents):
             try:
                 bound = int((folder / limit).read_text())  # "max" is no number
-                taken = int((folder / used).read_text()) - int(fields(folder / "memory.stat", " ").get(idle, 0))
+                droppable = int(fields(folder / "memory.stat", " ").get(idle, 0))
+                taken = int((folder / used).read_text()) - droppable
                 yield bound - taken
             except (OSError, ValueError):
                 pass
@@ -75,8 +78,8 @@ def of_windows() -> int:
     class Status(ctypes.Structure):
         _fields_ = [("length", ctypes.c_ulong), ("load", ctypes.c_ulong),
                     *((name, ctypes.c_ulonglong) for name in (
-                        "total", "available", "total_page", "available_page", "total_virtual", "available_virtual",
-                        "extended"))]
+                        "total", "available", "total_page", "available_page", "total_virtual",
+                        "available_virtual", "extended"))]
 
     status = Status(length=ctypes.sizeof(Status))
     if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
@@ -90,8 +93,9 @@ def of_macos() -> int:
 
 
 def macos_free(told: str) -> int:
-    """From what `vm_stat` prints: pages that are free, or that hold what can be read again."""
+    """Bytes from the output of `vm_stat`: pages that are free, or that can be read again from disk."""
     heading, *lines = told.splitlines()
     page = int(heading.split("page size of")[1].split()[0])
-    pages = {name: int(value.strip(" .")) for name, _, value in (line.partition(":") for line in lines) if value.strip()}
+    entries = (line.partition(":") for line in lines)
+    pages = {name: int(value.strip(" .")) for name, _, value in entries if value.strip()}
     return page * sum(pages[f"Pages {kind}"] for kind in ("free", "inactive", "speculative"))

@@ -1,4 +1,4 @@
-"""How an allocator says that memory ran out, and what may be planned with and given back."""
+"""Recognising out-of-memory errors, the budgets tried after one, and trimming the heap."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from collections.abc import Callable
 
 import torch
 
-# What allocators say where there is no exception of their own: RAM of Linux and Windows, mapped files, MPS, CUDA, cuDNN,
-# oneDNN (which has no other reason left once it has found a primitive's "descriptor").
-NO_MEMORY = re.compile("can't allocate memory|cannot allocate memory|not enough memory|out of memory|bad_alloc|"
-                       "status_alloc_failed|could not create a primitive(?! desc)", re.IGNORECASE)
-PLANNED_SHARE = 0.7              # of what is free that a pass may plan with: the estimate is one
-FALLBACK_BUDGETS = (256 << 20, 32 << 20)  # budgets to go through when one frame runs out of memory all the same
+# Messages of allocators that have no exception of their own: RAM on Linux and Windows, mapped files, MPS,
+# CUDA, cuDNN, oneDNN (for which creating a primitive, once its descriptor is found, fails for no other
+# reason).
+NO_MEMORY = re.compile("can't allocate memory|cannot allocate memory|not enough memory|out of memory|"
+                       "bad_alloc|status_alloc_failed|could not create a primitive(?! desc)", re.IGNORECASE)
+PLANNED_SHARE = 0.7  # of free memory that a plan may use; the rest covers the estimate's error
+FALLBACK_BUDGETS = (256 << 20, 32 << 20)  # bytes; tried in order after one frame has run out of memory
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocator gave up, on any device."""
+    """Whether an error means that an allocator gave up, on any device."""
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
     if isinstance(error, OSError):
@@ -28,8 +29,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def trim_heap() -> None:
-    """Give the system what this process has freed. Linux's allocator (glibc) keeps it, and as pictures of ever other
-    sizes leave ever other gaps, a process that serves for days grows; elsewhere this does nothing. Takes milliseconds."""
+    """Returns freed memory to the system; takes milliseconds.
+
+    glibc keeps freed memory, and varying picture sizes fragment the heap, so that a long-running process
+    grows. With other allocators this does nothing.
+    """
     trim = _trim()
     if trim is not None:
         trim(0)
@@ -37,7 +41,7 @@ def trim_heap() -> None:
 
 @functools.cache
 def _trim() -> Callable[[int], int] | None:
-    """glibc's malloc_trim, where there is one."""
+    """glibc's malloc_trim, or None."""
     try:
         return ctypes.CDLL(None).malloc_trim
     except (TypeError, OSError, AttributeError):  # Windows, macOS, musl

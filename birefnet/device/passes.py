@@ -1,4 +1,4 @@
-"""Working through a batch in passes of a few frames, and what to do when memory runs out."""
+"""The retry loop: a batch in passes of a few frames, smaller ones where memory runs out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class OutOfMemory(RuntimeError):
-    """Not even one frame fits, on no device; the message is one sentence."""
+    """Not even one frame fits, on no device; the message is one sentence that says what to do."""
 
 
 def in_passes(
@@ -18,11 +18,24 @@ def in_passes(
     relieve: Callable[[], None],
     lower: Callable[[], bool],
 ) -> int:
-    """Call run(start, stop) until 0..total is done, `per_pass` frames at a time; the number that it came down to.
+    """Calls run(start, stop) until 0..total is done, in order.
 
-    When a pass runs out of memory: relieve(), then the same frames again, half as many at a time; with one frame left,
-    lower() makes it need less, in the end on another device, and where no way is left (it returns False), OutOfMemory.
-    Any other error, and an interrupt, passes through.
+    When a pass runs out of memory, `relieve` is called and the same frames are run again, half as many at a
+    time. When a single frame runs out of memory, `lower` is called first.
+
+    Args:
+        total: number of frames.
+        per_pass: frames to a pass at first.
+        run: works on frames start to stop; may be called again for the same frames.
+        out_of_memory: whether an error means that an allocator gave up.
+        relieve: gives back what allocators keep for later.
+        lower: makes a frame need less memory, in the end on another device; False if there is no way left.
+
+    Returns:
+        Frames to a pass in the end.
+
+    Raises:
+        OutOfMemory: `lower` returned False. Any other error, and an interrupt, passes through.
     """
     start = 0
     while start < total:
@@ -39,6 +52,6 @@ def in_passes(
         if stop - start > 1:
             per_pass = (stop - start) // 2
         elif not lower():
-            raise OutOfMemory("out of memory even with one frame at a time: choose a smaller size or a lighter "
-                              "checkpoint, make the image smaller, or close other programs")
+            raise OutOfMemory("out of memory even with one frame at a time: choose a smaller size or a "
+                              "lighter checkpoint, make the image smaller, or close other programs")
     return per_pass

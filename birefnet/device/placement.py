@@ -1,4 +1,4 @@
-"""Puts a network on a device, its weights laid out as that device's kernels want them."""
+"""Moves a network to a device, with the memory layout that suits the device's kernels."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def place(model: Network, device: torch.device | str, dtype: torch.dtype) -> Network:
-    """Move a network, in place. On CUDA the weights of its convolutions become channels-last: tensor cores compute in
-    that order, and the whole network keeps its maps in it."""
+    """Move a network, in place. On CUDA the weights of its convolutions become channels-last: tensor cores
+    compute in that order, and the whole network keeps its maps in it."""
     model.to(device, dtype)
     if torch.device(device).type == "cuda":
         for module in model.modules():

@@ -1,8 +1,8 @@
 """Copies between the host's memory and a CUDA device that run beside the device's work.
 
-An ordinary copy waits until the device is idle, and copies from pageable memory through a small buffer of the driver's.
-Here two page-locked buffers take turns: while the device fetches one, the processor fills the other; and both ways have
-streams of their own. The buffers bound the page-locked memory, whatever the pictures' size.
+An ordinary copy waits until the device is idle, and copies pageable memory through a small buffer of the
+driver. Here two page-locked buffers alternate (the device reads one while the processor fills the other), and
+each direction has its own stream. Page-locked memory is bounded by the buffers, whatever the pictures' size.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ def connect(device: torch.device) -> Transfer | None:
     try:
         return Transfer(device)
     except RuntimeError as error:
-        log.warning("copies to and from %s do not overlap with its work: no page-locked memory (%s)", device, error)
+        log.warning("copies to and from %s do not overlap with its work: no page-locked memory (%s)", device,
+                    error)
         return None
 
 
 class Transfer:
-    """Uploads that the current stream waits for and the processor does not; downloads for which only it does."""
+    """Asynchronous uploads, and downloads that only the processor waits for."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -40,7 +41,7 @@ class Transfer:
         self.fetched = [torch.cuda.Event() for _ in range(2)]
 
     def upload(self, host: Tensor) -> Tensor:
-        """A copy on the device. Returns when `host` has been read."""
+        """Copies to the device; the current stream waits for the copy. Returns once `host` has been read."""
         flat = as_bytes(host)
         with torch.cuda.stream(self.upload_stream):
             out = torch.empty(host.shape, dtype=host.dtype, device=self.device)
@@ -57,15 +58,17 @@ class Transfer:
         return out
 
     def download_later(self, tensor: Tensor) -> Callable[[], Tensor]:
-        """To be called when the tensor is wanted in the host's memory; waits for the work given to the device so far,
-        not for what it is given until then."""
+        """A function that returns the tensor in the host's memory.
+
+        It waits for the work that the device has been given so far, not for what follows.
+        """
         tensor = tensor.contiguous()  # here, as the other stream waits for nothing that comes after the event
         ready = torch.cuda.Event()
         ready.record(torch.cuda.current_stream(self.device))
         return partial(self.download, tensor, ready)
 
     def download(self, tensor: Tensor, ready: torch.cuda.Event) -> Tensor:
-        """A copy in the host's memory of what is on the device once `ready` has come."""
+        """Copies to the host's memory once `ready` has been recorded."""
         flat = as_bytes(tensor)
         out = torch.empty(tensor.shape, dtype=tensor.dtype)
         target = as_bytes(out)
@@ -84,7 +87,7 @@ class Transfer:
 
 
 def settle(target: Tensor, arriving: tuple[slice, Tensor, torch.cuda.Event] | None) -> None:
-    """Take a part out of its buffer once it is there."""
+    """Copies a part out of its buffer once it has arrived."""
     if arriving is not None:
         part, staged, arrived = arriving
         arrived.synchronize()
@@ -92,7 +95,7 @@ def settle(target: Tensor, arriving: tuple[slice, Tensor, torch.cuda.Event] | No
 
 
 def parts(total: int) -> list[slice]:
-    """0..total in pieces that fit a buffer."""
+    """0..total in slices that fit a buffer."""
     return [slice(start, min(start + BUFFER_BYTES, total)) for start in range(0, total, BUFFER_BYTES)]
 
 

@@ -1,2 +1,4 @@
-"""The field's measures of masks and mattes, and what runs them over a data set. Needs scipy and, for HCE, scikit-image
-and OpenCV (requirements-train.txt); numpy only, no PyTorch."""
+"""Measures of masks and mattes, and their evaluation over a data set.
+
+NumPy only, no PyTorch. Needs scipy and, for HCE, scikit-image and OpenCV (requirements-train.txt).
+"""

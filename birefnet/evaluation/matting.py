@@ -1,17 +1,20 @@
 """Measures of a matte against a soft truth (Rhemann et al. 2009): SAD, MSE, gradient and connectivity errors.
 
-Everywhere: `alpha` and `truth` float [H,W] in 0..1; `region` bool [H,W] says which pixels count (a trimap's unknown
-band), None all of them. SAD, gradient and connectivity errors are given in thousands, as tables do.
+In all functions, `alpha` and `truth` are float [H,W] in 0..1, and `region` is a bool [H,W] of the pixels that
+count (a trimap's unknown band), None for all. SAD, gradient and connectivity errors are in thousands, as in
+published tables.
 """
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from scipy import ndimage
 
-SIGMA = 1.4          # of the Gaussian whose derivative measures gradients
-STEP = 0.1           # between the levels at which connectivity is looked at
-FAR = 0.15           # a pixel this close to its connected level is as good as connected
+SIGMA = 1.4                # pixels, of the Gaussian derivative
+LEVEL_STEP = 0.1           # between the levels of the connectivity error
+LEAST_DISTANCE = 0.15      # from its connected level at which a pixel counts as not connected
 
 
 def sad(alpha: np.ndarray, truth: np.ndarray, region: np.ndarray | None = None) -> float:
@@ -26,18 +29,18 @@ def mse(alpha: np.ndarray, truth: np.ndarray, region: np.ndarray | None = None) 
 
 
 def gradient_error(alpha: np.ndarray, truth: np.ndarray, region: np.ndarray | None = None) -> float:
-    """Σ (|∇alpha| − |∇truth|)² / 1000, gradients by derivatives of a Gaussian of sigma 1.4, scaled to unit energy."""
+    """Σ (|∇alpha| − |∇truth|)² / 1000, by derivatives of a Gaussian of sigma 1.4, scaled to unit energy."""
     return _sum((_gradient(alpha) - _gradient(truth)) ** 2, region) / 1000
 
 
 def connectivity_error(alpha: np.ndarray, truth: np.ndarray, region: np.ndarray | None = None) -> float:
     """Σ |φ(alpha) − φ(truth)| / 1000; φ = 1 − d where d = value − l ≥ 0.15, else 1.
 
-    l is the highest of the levels 0, 0.1, …, 1 up to which a pixel belongs to the largest region, connected by edges,
-    where both mattes reach the level.
+    l is the highest of the levels 0, 0.1, …, 1 up to which a pixel belongs to the largest region, connected
+    by edges, where both mattes reach the level.
     """
     connected = np.full(truth.shape, -1.0)
-    levels = np.arange(0, 1 + STEP, STEP)
+    levels = np.arange(0, 1 + LEVEL_STEP, LEVEL_STEP)
     for below, level in zip(levels, levels[1:]):
         core = _largest((alpha >= level) & (truth >= level))
         connected[(connected == -1) & ~core] = below
@@ -47,7 +50,7 @@ def connectivity_error(alpha: np.ndarray, truth: np.ndarray, region: np.ndarray 
 
 def _attachment(values: np.ndarray, connected: np.ndarray) -> np.ndarray:
     away = values - connected
-    return 1 - away * (away >= FAR)
+    return 1 - away * (away >= LEAST_DISTANCE)
 
 
 def _largest(mask: np.ndarray) -> np.ndarray:
@@ -58,14 +61,16 @@ def _largest(mask: np.ndarray) -> np.ndarray:
 
 
 def _gradient(values: np.ndarray) -> np.ndarray:
-    """Magnitude [H,W]; beyond the border the outermost pixels repeat."""
-    reach = int(np.ceil(SIGMA * np.sqrt(-2 * np.log(np.sqrt(2 * np.pi) * SIGMA * 0.01))))  # where the Gaussian is 1 %
+    """Gradient magnitude [H,W]; the outermost pixels repeat beyond the border."""
+    # To where the Gaussian is 1 %.
+    reach = int(np.ceil(SIGMA * np.sqrt(-2 * np.log(np.sqrt(2 * np.pi) * SIGMA * 0.01))))
     offset = np.arange(-reach, reach + 1)
     bell = np.exp(-(offset**2) / (2 * SIGMA**2)) / (SIGMA * np.sqrt(2 * np.pi))
     slope = -offset * bell / SIGMA**2
     norm = np.sqrt((bell**2).sum() * (slope**2).sum())  # of the outer product of the two
-    across = ndimage.correlate1d(ndimage.correlate1d(values, slope, 1, mode="nearest"), bell, 0, mode="nearest")
-    along = ndimage.correlate1d(ndimage.correlate1d(values, slope, 0, mode="nearest"), bell, 1, mode="nearest")
+    correlate = functools.partial(ndimage.correlate1d, mode="nearest")
+    across = correlate(correlate(values, slope, 1), bell, 0)
+    along = correlate(correlate(values, slope, 0), bell, 1)
     return np.hypot(across, along) / norm
 
 

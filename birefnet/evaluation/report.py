@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: a table, a CSV file, a JSON file, a contact sheet of the worst cases."""
+"""Reports of an evaluation: a table, a CSV file, a JSON file, a contact sheet of the worst cases."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..data.read import read_grey
 from ..files.atomic import write_whole
 from ..files.errors import one_line
 from ..imaging.pictures import PictureError, open_picture
-from .run import fitted
+from .run import resize_prediction
 from .scores import MEASURES, Score
 
-TILE, CAPTION = 320, 22  # pixels: longer side of a picture on the sheet, height of its caption
+TILE_SIDE, CAPTION_HEIGHT = 320, 22  # pixels: longer side of a picture on the sheet, height of its caption
 
 
 def table(means: dict[str, float], pictures: int) -> str:
-    """Names above numbers, in two blocks: against the binary truth, against the soft one."""
+    """The means as text, in two blocks: against the binary truth, and against the soft one."""
     blocks = (MEASURES[:9], MEASURES[9:])
     lines = [f"{pictures} pictures"]
     for names in blocks:
@@ -33,14 +33,15 @@ def table(means: dict[str, float], pictures: int) -> str:
     return "\n".join(lines)
 
 
-def write_json(path: Path, means: dict[str, float], scores: dict[str, Score], about: dict[str, object]) -> None:
+def write_json(path: Path, means: dict[str, float], scores: dict[str, Score], about: dict[str, object]
+               ) -> None:
     content = {**about, "pictures": len(scores), "mean": means,
                "each": {name: score.values for name, score in sorted(scores.items())}}
     write_whole(path, json.dumps(content, indent=1).encode())
 
 
 def write_csv(path: Path, scores: dict[str, Score]) -> None:
-    """One row a picture, its name and measures."""
+    """Writes one row for each picture: its name and measures."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["name", *MEASURES])
@@ -51,12 +52,17 @@ def write_csv(path: Path, scores: dict[str, Score]) -> None:
 
 def write_sheet(path: Path, worst: list[tuple[Pair, Score]], predict: Callable[[Pair], np.ndarray]
                 ) -> list[PictureError]:
-    """A JPEG with a row for each case: picture, truth, prediction, and their difference in red (too much) and blue
-    (too little). A picture that cannot be read leaves its place grey; what was wrong with each is returned."""
+    """Writes a JPEG with a row for each case: picture, truth, prediction, difference.
+
+    The difference is red where the prediction is too high, and blue where it is too low.
+
+    Returns:
+        Errors of the pictures that cannot be read, whose places are grey.
+    """
     rows, unread = [], []
     for pair, score in worst:
         truth = read_grey(pair.truth)
-        prediction = fitted(predict(pair), truth.shape)
+        prediction = resize_prediction(predict(pair), truth.shape)
         try:
             photograph = read_photograph(pair.picture, truth.shape[::-1])
         except PictureError as error:  # saved mattes can be scored without
@@ -64,7 +70,8 @@ def write_sheet(path: Path, worst: list[tuple[Pair, Score]], predict: Callable[[
             photograph = Image.new("RGB", truth.shape[::-1], "lightgrey")
         difference = np.stack([1 - (truth - prediction).clip(0), 1 - np.abs(truth - prediction),
                                1 - (prediction - truth).clip(0)], -1)
-        tiles = [photograph, grey(truth), grey(prediction), Image.fromarray((difference * 255).round().astype(np.uint8))]
+        shown = Image.fromarray((difference * 255).round().astype(np.uint8))
+        tiles = [photograph, grey(truth), grey(prediction), shown]
         caption = f"{pair.name}   weighted F {score.values['weighted_f']:.3f}   MAE {score.values['mae']:.3f}"
         rows.append(strip(tiles, one_line(caption)))
     sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), "white")
@@ -79,17 +86,18 @@ def write_sheet(path: Path, worst: list[tuple[Pair, Score]], predict: Callable[[
 
 
 def read_photograph(path: Path, size: tuple[int, int]) -> Image.Image:
-    """Upright, in RGB, at that width and height. Raises PictureError."""
+    """The picture upright, in RGB, at (width, height). Raises PictureError."""
     with open_picture(path) as picture:
         return picture.convert("RGB").resize(size)
 
 
 def strip(tiles: list[Image.Image], caption: str) -> Image.Image:
-    scale = TILE / max(tiles[0].size)
+    scale = TILE_SIDE / max(tiles[0].size)
     size = tuple(max(1, round(side * scale)) for side in tiles[0].size)
-    row = Image.new("RGB", (len(tiles) * (size[0] + 4), size[1] + CAPTION), "white")
+    row = Image.new("RGB", (len(tiles) * (size[0] + 4), size[1] + CAPTION_HEIGHT), "white")
     for place, tile in enumerate(tiles):
-        row.paste(tile.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0), (place * (size[0] + 4), CAPTION))
+        small = tile.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+        row.paste(small, (place * (size[0] + 4), CAPTION_HEIGHT))
     ImageDraw.Draw(row).text((4, 4), caption, fill="black", font=ImageFont.load_default(13))
     return row
 

@@ -1,8 +1,9 @@
-"""Scoring a whole data set: streaming, on several processes, resumable.
+"""Scores a data set: streaming, in several processes, resumable.
 
-Predictions are made (or read) one after the other; their measures are computed by worker processes, with only a few
-pictures waiting, so memory does not grow with the data set. Each finished picture is a line of a journal, which a later
-run with the same settings takes up again, unless the picture's files have changed.
+Predictions are made (or read) one after the other, and worker processes compute their measures. Only a few
+pictures wait at a time, so memory does not grow with the data set. Each finished picture is a line of a
+journal, from which a later run with the same settings continues, except for pictures whose files have
+changed.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from ..files.atomic import atomic_write
 from .saliency import LEVELS
 from .scores import MEASURES, Score, score
 
-WAITING = 2  # predictions per worker that may wait for it
-UNKNOWN = (1, 254)  # levels of a trimap's unknown band
+MAX_WAITING = 2  # predictions per worker
+UNKNOWN_LEVELS = (1, 254)  # first and last 8-bit level of a trimap's unknown band
 
 
 def evaluate(
@@ -36,10 +37,17 @@ def evaluate(
     settings: dict[str, object],
     workers: int,
 ) -> Iterator[tuple[Pair, Score | Exception]]:
-    """Yield each pair with its score, in the order in which they are finished, those of the journal first.
+    """Scores pairs.
 
-    predict(pair) gives float [H,W] in 0..1; any other size than the truth's is resized to it. A picture that cannot
-    be read or predicted is yielded with its error, and tried again by the next run.
+    Args:
+        predict: a pair's prediction, float [H,W] in 0..1; it is resized to the truth's size.
+        journal: file of the finished scores.
+        settings: with others, the journal starts over.
+        workers: processes that compute measures.
+
+    Yields:
+        Each pair with its score, those of the journal first, then as they are finished. A picture that cannot
+        be read or predicted comes with its error, and is tried again by the next run.
     """
     earlier = read_journal(journal, settings)
     marks = {pair.name: mark(pair) for pair in pairs}
@@ -51,23 +59,25 @@ def evaluate(
     if not remaining:
         return
     write_journal(journal, settings, done)
-    # Not forked: PyTorch's threads do not survive that.
+    # Not fork: PyTorch's threads do not survive it.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, end_with_parent) as pool, journal.open("a", encoding="utf-8") as lines:
+    with (ProcessPoolExecutor(workers, context, end_with_parent) as pool,
+          journal.open("a", encoding="utf-8") as lines):
         running: dict[Future, Pair] = {}
         for pair in remaining:
             try:
                 running[pool.submit(score_pair, predict(pair), pair)] = pair
             except (OSError, ValueError) as error:
                 yield pair, error
-            if len(running) >= WAITING * workers:
-                yield from finished(running, lines, marks)
+            if len(running) >= MAX_WAITING * workers:
+                yield from collect_finished(running, lines, marks)
         while running:
-            yield from finished(running, lines, marks)
+            yield from collect_finished(running, lines, marks)
 
 
 def end_with_parent() -> None:
-    """Worker processes hold both ends of the queue that they wait at: none would notice that their parent was killed."""
+    """Ends a worker process with its parent. It holds both ends of its queue, and would not notice by
+    itself."""
     def watch() -> None:
         multiprocessing.parent_process().join()
         os._exit(1)
@@ -75,8 +85,9 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def finished(running: dict[Future, Pair], lines, marks: dict[str, str]) -> Iterator[tuple[Pair, Score | Exception]]:
-    """Wait for at least one score; write down and yield all that are there."""
+def collect_finished(running: dict[Future, Pair], lines, marks: dict[str, str]
+                     ) -> Iterator[tuple[Pair, Score | Exception]]:
+    """Waits for at least one score; writes all that are ready to the journal, and yields them."""
     for future in wait(running, return_when=FIRST_COMPLETED).done:
         pair = running.pop(future)
         error = future.exception()
@@ -93,38 +104,40 @@ def score_pair(prediction: np.ndarray, pair: Pair) -> Score:
     unknown = None
     if pair.trimap is not None:
         levels = read_grey(pair.trimap) * 255
-        unknown = (levels >= UNKNOWN[0]) & (levels <= UNKNOWN[1])
+        unknown = (levels >= UNKNOWN_LEVELS[0]) & (levels <= UNKNOWN_LEVELS[1])
         if unknown.shape != truth.shape:
             raise ValueError(f"{pair.trimap}: expected the size of {pair.truth.name}")
-    return score(fitted(prediction, truth.shape), truth, unknown)
+    return score(resize_prediction(prediction, truth.shape), truth, unknown)
 
 
-def fitted(prediction: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def resize_prediction(prediction: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     if prediction.shape == shape:
         return prediction.astype(np.float64)
     picture = Image.fromarray(prediction.astype(np.float32))
     return np.asarray(picture.resize(shape[::-1], Image.Resampling.BILINEAR), np.float64).clip(0, 1)
 
 
-# The journal: its settings, then a line for each picture -----------------------------------------------------------
+# The journal: its settings, then a line for each picture ----------------------------------------------------
 
 
 def mark(pair: Pair) -> str:
-    """A pair's name in the journal: another one as soon as one of its files is changed."""
+    """A pair's name in the journal, which changes when one of its files does."""
     return " ".join([pair.name, *(_stamp(path) for path in (pair.picture, pair.truth, pair.trimap) if path)])
 
 
 def _stamp(path: Path) -> str:
     try:
         status = path.stat()
-    except OSError:  # who reads it says why
+    except OSError:  # reported when it is read
         return "unreadable"
     return f"{status.st_size}:{status.st_mtime_ns}"
 
 
 def read_journal(path: Path, settings: dict[str, object]) -> dict[str, Score]:
-    """Scores of an earlier run with the same settings, by mark; lines that a kill cut short, or that are damaged in any
-    other way, are left out, so that their pictures are scored again."""
+    """Scores of an earlier run with the same settings, by mark.
+
+    Truncated or damaged lines are left out, so that their pictures are scored again.
+    """
     if not path.exists():
         return {}
     first, *lines = path.read_bytes().split(b"\n")
@@ -137,7 +150,7 @@ def read_journal(path: Path, settings: dict[str, object]) -> dict[str, Score]:
 
 
 def write_journal(path: Path, settings: dict[str, object], done: dict[str, Score]) -> None:
-    """Anew, whole or not at all: what is appended later must not meet half a line."""
+    """Writes the journal atomically, so that later lines are not appended to half a line."""
     lines = [json.dumps(settings), *(to_line(name, score) for name, score in done.items())]
     with atomic_write(path) as part:
         part.path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -150,12 +163,13 @@ def to_line(name: str, score: Score) -> str:
 
 
 def from_line(line: bytes) -> tuple[str, Score] | None:
-    """What `to_line` wrote; None for anything else."""
+    """Parses a line of `to_line`; None for anything else."""
     try:
         entry = json.loads(line)
         name, values = entry["name"], {measure: float(entry["values"][measure]) for measure in MEASURES}
         curve = np.frombuffer(base64.b64decode(entry["f_curve"], validate=True), "<f8")
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
         return None
-    whole = isinstance(name, str) and curve.shape == (LEVELS,) and np.isfinite([*values.values(), *curve]).all()
+    finite = np.isfinite([*values.values(), *curve]).all()
+    whole = isinstance(name, str) and curve.shape == (LEVELS,) and finite
     return (name, Score(values, curve)) if whole else None

@@ -1,7 +1,8 @@
-"""Measures of a grey prediction against a binary truth, as the salient-object and dichotomous-segmentation tables use them.
+"""Measures of a grey prediction against a binary truth, as in tables of salient-object and dichotomous
+segmentation.
 
-Everywhere: `prediction` float [H,W] in 0..1, `truth` bool [H,W]. Published tables stretch a prediction to its own full
-range first (`stretched`), which is done by the caller, so that masks can also be scored as they are.
+In all functions, `prediction` is float [H,W] in 0..1 and `truth` bool [H,W]. Published tables first stretch a
+prediction to 0..1 (`stretch`); this is left to the caller, so that masks can also be scored as they are.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from scipy import ndimage
 
 LEVELS = 256        # thresholds of the curves: prediction · 255 ≥ 255, 254, …, 0
 F_BETA2 = 0.3       # weight of recall in F, Achanta et al. 2009
-BORDER = 0.02       # of the picture's diagonal: how wide the border is that boundary IoU looks at
+BORDER = 0.02       # width of boundary IoU's border, as a share of the picture's diagonal
 TINY = np.spacing(1)
 
 
-def stretched(prediction: np.ndarray) -> np.ndarray:
-    """The prediction from 0 to 1, as tables compare it; a constant one stays as it is."""
+def stretch(prediction: np.ndarray) -> np.ndarray:
+    """Scales a prediction linearly to 0..1, as published tables do; a constant one is returned as it is."""
     low, high = prediction.min(), prediction.max()
     return prediction if low == high else (prediction - low) / (high - low)
 
@@ -36,23 +37,23 @@ def iou(prediction: np.ndarray, truth: np.ndarray) -> float:
 def boundary_iou(prediction: np.ndarray, truth: np.ndarray) -> float:
     """IoU of the inner borders of prediction > 0.5 and the truth (Cheng et al. 2021).
 
-    A border is what lies within `BORDER` of the picture's diagonal (at least one pixel, counted as a king moves on a
-    chessboard) of the outside; beyond the picture is outside.
+    The border are the pixels within BORDER times the picture's diagonal (at least one pixel, Chebyshev
+    distance) of the outside; beyond the picture is outside.
     """
     reach = max(1, round(BORDER * float(np.hypot(*truth.shape))))
-    borders = [mask & ~_eroded(mask, reach) for mask in (prediction > 0.5, truth)]
+    borders = [mask & ~_erode(mask, reach) for mask in (prediction > 0.5, truth)]
     return iou(borders[0].astype(np.float32), borders[1])
 
 
-def _eroded(mask: np.ndarray, reach: int) -> np.ndarray:
+def _erode(mask: np.ndarray, reach: int) -> np.ndarray:
     return ndimage.minimum_filter(mask.astype(np.uint8), 2 * reach + 1, mode="constant", cval=0).astype(bool)
 
 
-# Curves over all thresholds --------------------------------------------------------------------------------------
+# Curves over all thresholds ---------------------------------------------------------------------------------
 
 
 def counts_over_thresholds(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many pixels inside and outside the truth are found at each threshold from 255 down to 0: two [256] arrays."""
+    """Pixels found inside and outside the truth at each threshold, 255 down to 0: two arrays [256]."""
     level = (prediction * 255).astype(np.uint8)
     inside = np.bincount(level[truth], minlength=LEVELS)[::-1].cumsum()
     outside = np.bincount(level[~truth], minlength=LEVELS)[::-1].cumsum()
@@ -60,7 +61,8 @@ def counts_over_thresholds(prediction: np.ndarray, truth: np.ndarray) -> tuple[n
 
 
 def f_curve(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """F at every threshold, [256], 255 first: (1+β²)·P·R / (β²·P + R) with β² = 0.3. 0 where nothing is found."""
+    """F = (1+β²)·P·R / (β²·P + R), β² = 0.3, at each threshold, [256], 255 first; 0 where nothing is
+    found."""
     inside, outside = counts_over_thresholds(prediction, truth)
     precision = inside / np.maximum(inside + outside, 1)
     recall = inside / max(np.count_nonzero(truth), 1)
@@ -71,9 +73,9 @@ def f_curve(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def e_curve(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """E-measure at every threshold, [256], 255 first (Fan et al. 2018).
 
-    With both masks less their means, a = found − mean and b = truth − mean, a pixel's alignment is 2ab/(a²+b²), its
-    score (alignment + 1)²/4. Both masks are binary, so a picture has four kinds of pixels, and their counts suffice. The
-    sum is divided by pixels − 1, as the authors do.
+    With a = found − mean(found) and b = truth − mean(truth), a pixel's alignment is 2ab/(a²+b²), its score
+    (alignment + 1)²/4. Both masks are binary, so there are four kinds of pixels, and their counts suffice.
+    The sum is divided by pixels − 1, as in the authors' code.
     """
     inside, outside = counts_over_thresholds(prediction, truth)
     pixels, positive = truth.size, np.count_nonzero(truth)
@@ -91,7 +93,7 @@ def e_curve(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return total / (pixels - 1 + TINY)
 
 
-# Structure -------------------------------------------------------------------------------------------------------
+# Structure --------------------------------------------------------------------------------------------------
 
 
 def s_measure(prediction: np.ndarray, truth: np.ndarray) -> float:
@@ -139,13 +141,16 @@ def _ssim(prediction: np.ndarray, truth: np.ndarray) -> float:
 
 
 def weighted_f(prediction: np.ndarray, truth: np.ndarray) -> float:
-    """Weighted F (Margolin, Zelnik-Manor and Tal 2014) with β = 1: errors close to the truth count less, and an error
-    inside it no more than its surroundings'. 0 where the truth is empty."""
+    """Weighted F (Margolin, Zelnik-Manor and Tal 2014) with β = 1; 0 if the truth is empty.
+
+    Errors outside count less close to the truth, and an error inside counts no more than its surroundings'
+    errors.
+    """
     if not truth.any():
         return 0.0
     distance, (rows, columns) = ndimage.distance_transform_edt(~truth, return_indices=True)
     error = np.abs(prediction - truth)
-    # Outside, the error of the nearest true pixel stands in while errors are smoothed along the border.
+    # For the smoothing, pixels outside take the error of the nearest pixel inside.
     spread = ndimage.convolve(error[rows, columns], _gaussian(7, 5), mode="constant")
     eased = np.where(truth & (spread < error), spread, error)
     importance = np.where(truth, 1.0, 2 - np.exp(np.log(0.5) / 5 * distance))

@@ -16,20 +16,25 @@ MEASURES = ("s_measure", "weighted_f", "e_measure", "max_f", "mean_f", "mae", "h
 
 @dataclass
 class Score:
-    """The measures of one picture by name. max_f is a picture's own best F; a data set's is that of the mean curve."""
+    """Measures of one picture by name. max_f is the picture's own best F; a data set's is that of the mean
+    curve."""
 
     values: dict[str, float]
     f_curve: np.ndarray = field(repr=False)
 
 
 def score(prediction: np.ndarray, truth: np.ndarray, unknown: np.ndarray | None = None) -> Score:
-    """prediction and truth float [H,W] in 0..1; unknown bool [H,W]: where the matting measures count, None everywhere.
+    """All measures of a prediction.
 
-    The saliency measures see the prediction stretched to 0..1 and the truth above 128/255, as published tables do. HCE,
-    IoU and boundary IoU see both as they are, cut at one half.
+    The saliency measures take the prediction stretched to 0..1 and the truth above 128/255, as published
+    tables do; HCE, IoU and boundary IoU take both unstretched, thresholded at one half.
+
+    Args:
+        prediction, truth: float [H,W] in 0..1.
+        unknown: bool [H,W], the pixels that count for the matting measures; None for all.
     """
     binary = truth > 128 / 255
-    full = saliency.stretched(prediction)
+    full = saliency.stretch(prediction)
     f_curve = saliency.f_curve(full, binary)
     values = {
         "s_measure": saliency.s_measure(full, binary),

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, whatever ends the process that makes them."""
+"""Atomic writes: files and folders appear complete or not at all, even if the process is killed."""
 
 from __future__ import annotations
 
@@ -18,27 +18,31 @@ except ImportError:  # Windows
 
 
 class Part:
-    """What is to become `target`, under a hidden name beside it: `path` is for the caller to fill."""
+    """A temporary file or folder beside `target`; the caller fills `path`."""
 
     def __init__(self, target: Path, folder: bool) -> None:
         self.target, self._ours = target, True
         self.path, self._lock = _claim(target, folder)
 
     def keep(self, *, new: bool = False, inner: str = "") -> None:
-        """Give it the target's name, in place of what has it. new: raise FileExistsError if something has it. inner: not
-        the part itself, a folder, but the file of that name in it."""
+        """Renames it to the target, replacing what is there.
+
+        Args:
+            new: raise FileExistsError if the target exists.
+            inner: rename the file of that name in the folder `path` instead of the folder itself.
+        """
         made = self.path / inner
         if made.is_file():
             with open(made, "rb+") as file:
-                os.fsync(file.fileno())  # what a network's disk refuses, it says here at the latest
+                os.fsync(file.fileno())  # network disks report write errors here at the latest
         if new:
             _rename_to_new(made, self.target)
         else:
             os.replace(made, self.target)
-            self._ours = bool(inner)  # else, from here on, the name may be another process's
+            self._ours = bool(inner)  # after a rename, the name may become another process's
 
     def drop(self) -> None:
-        """Remove what has not got its name."""
+        """Removes the part unless it has been renamed."""
         with contextlib.suppress(OSError):
             if self._ours:
                 _remove(self.path)
@@ -48,11 +52,11 @@ class Part:
 
 @contextlib.contextmanager
 def atomic_write(target: Path, *, folder: bool = False) -> Iterator[Part]:
-    """A `Part` for a file, or a folder; missing folders above it are made. Without its `keep`, nothing is left.
+    """A `Part` for a file or a folder, removed unless its `keep` is called; missing parent folders are made.
 
-    A killed process leaves its part behind; the next one that makes the same target removes it. What tells a dead
-    process's part from a living one's is a lock: where there is none (Windows, some network shares), parts get random
-    names, and a killed process's stays.
+    A killed process leaves its part behind; the next one that writes the same target removes it. A lock tells
+    whether the owner still lives. Without locks (Windows, some network shares) parts get random names, and a
+    killed process's part stays.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -66,8 +70,9 @@ def atomic_write(target: Path, *, folder: bool = False) -> Iterator[Part]:
 
 
 def _claim(target: Path, folder: bool) -> tuple[Path, int | None]:
-    """An empty file or folder that no other process works at, and the descriptor that holds its lock, if any."""
-    usual = hashlib.sha1(os.fsencode(target.name)).hexdigest()[:16]  # the name itself might be too long with a suffix
+    """A new empty file or folder of this process alone, and the descriptor that holds its lock, if any."""
+    # A hash, as the name itself might be too long with a suffix.
+    usual = hashlib.sha1(os.fsencode(target.name)).hexdigest()[:16]
     path = target.parent / f".{usual}.part"
     for _ in range(2) if fcntl else ():
         made = _make(path, folder)
@@ -84,7 +89,7 @@ def _claim(target: Path, folder: bool) -> tuple[Path, int | None]:
 
 
 def _make(path: Path, folder: bool) -> bool:
-    """Whether it was made: False where there is one."""
+    """Whether it was made; False if it exists."""
     try:
         path.mkdir() if folder else path.touch(exist_ok=False)
     except FileExistsError:
@@ -93,7 +98,7 @@ def _make(path: Path, folder: bool) -> bool:
 
 
 def _lock(path: Path, made: bool) -> int | None:
-    """A descriptor that holds the lock of what is at `path`; None where it cannot be had."""
+    """A descriptor that holds the lock of the file or folder at `path`; None if it cannot be locked."""
     try:
         descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     except OSError:  # renamed meanwhile, or another user's
@@ -116,7 +121,7 @@ def _remove(path: Path) -> None:
 
 
 def _rename_to_new(part: Path, path: Path) -> None:
-    """Gives `part` the name `path` unless something has it, in one step, even if another process tries the same."""
+    """Renames `part` to `path` atomically; raises FileExistsError if that exists, also in a race."""
     try:
         os.link(part, path)
     except FileExistsError:
@@ -124,7 +129,7 @@ def _rename_to_new(part: Path, path: Path) -> None:
     except OSError as error:
         if error.errno == errno.ENOENT:
             raise
-        # No hard links here (FAT, some network shares): claim the name with an empty file, then replace our own claim.
+        # No hard links (FAT, some network shares): claim the name with an empty file, then replace the claim.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         try:
             os.replace(part, path)
@@ -134,7 +139,7 @@ def _rename_to_new(part: Path, path: Path) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """The file appears complete or not at all."""
+    """Writes a file atomically."""
     with atomic_write(path) as part:
         part.path.write_bytes(content)
         part.keep()

@@ -1,20 +1,23 @@
-"""Errors that a user reads: one line, whatever a stranger's file puts into it."""
+"""Errors for users: one printable line, whatever text a file puts into it."""
 
 from __future__ import annotations
 
-LONGEST = 800  # characters: room for a sentence with a few paths and names in it
+MAX_CHARACTERS = 800  # of a message: a sentence with a few paths and names
 
 
 class UserError(ValueError):
-    """Why something cannot be used and what to do. Names, values and other libraries' words that are quoted in it may
-    come from any file: what cannot be printed is escaped, and the middle of what is too long is left out."""
+    """What to do, and why something cannot be used, in one line.
+
+    Names, values and other libraries' messages in it may come from any file: unprintable characters are
+    escaped, and a message that is too long loses its middle.
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
 
 
 def why_not_read(error: OSError, wanted: str) -> str:
-    """What kept a file from being read, in a few words; wanted: what it was taken for, with its article."""
+    """Why a file cannot be read, in a few words. wanted: what was expected ("a picture")."""
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, IsADirectoryError):
@@ -25,11 +28,12 @@ def why_not_read(error: OSError, wanted: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The text with nothing in it but printable characters, at most LONGEST of them (and a few for the escapes)."""
-    if len(text) > LONGEST:
-        text = f"{text[:LONGEST * 2 // 3]} … {text[-LONGEST // 3:]}"
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    """The text in printable characters, at most MAX_CHARACTERS of them before escaping."""
+    if len(text) > MAX_CHARACTERS:
+        text = f"{text[:MAX_CHARACTERS * 2 // 3]} … {text[-MAX_CHARACTERS // 3:]}"
+    return "".join(character if character.isprintable() else character.encode("unicode_escape").decode()
+                   for character in text)
 
 
 class CheckpointError(UserError):
-    """A file or state dict is no BiRefNet checkpoint that can be run; the message says why and what was expected."""
+    """A file or state dict is no usable BiRefNet checkpoint; the message says why and what was expected."""

@@ -1,4 +1,4 @@
-"""What tells one content of a file from another."""
+"""Hashes of files."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ BLOCK = 1 << 20  # bytes read at a time
 
 
 def sha256(*files: Path) -> str:
-    """The SHA-256, in hex, of the files' contents one behind the other, in constant memory. Raises OSError where one
-    cannot be read.
+    """SHA-256, in hex, of the files' concatenated contents, in constant memory.
 
-    (hashlib.file_digest needs Python 3.11.)
+    Raises:
+        OSError: a file cannot be read.
     """
-    found = hashlib.sha256()
+    found = hashlib.sha256()  # hashlib.file_digest needs Python 3.11
     for path in files:
         with path.open("rb") as file:
             while block := file.read(BLOCK):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib
 import io
 import warnings
 from collections.abc import Iterator
@@ -18,7 +20,13 @@ from ..files.errors import UserError, why_not_read
 
 # Formats that are read. Not among them: what is no picture, and what Pillow passes to other programs (EPS to
 # Ghostscript).
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "PSD", "TGA", "TIFF", "WEBP")
+FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "JXL", "MPO", "PNG", "PPM", "PSD", "TGA", "TIFF",
+           "WEBP")
+
+# Formats that a Pillow plug-in reads: its module, the package to install, and the suffixes.
+PLUGINS = {"HEIF": ("pillow_heif", "pillow-heif", (".heic", ".heif", ".hif")),
+           "JXL": ("pillow_jxl", "pillow-jxl-plugin", (".jxl",))}
+RAW_SUFFIXES = frozenset((".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"))  # of cameras
 
 # suffix → format that is written, and Pillow's options for it.
 WRITERS = {
@@ -36,8 +44,34 @@ class PictureError(UserError):
     sentence."""
 
 
+@functools.cache
+def register_plugins() -> None:
+    """Make those of PLUGINS that are installed known to Pillow."""
+    Image.init()
+    for module, _, _ in PLUGINS.values():
+        with contextlib.suppress(ImportError, OSError):  # missing, or its library is
+            plugin = importlib.import_module(module)
+            if hasattr(plugin, "register_heif_opener"):
+                plugin.register_heif_opener()
+
+
+def why_unreadable(suffix: str) -> str:
+    """What to do about pictures with this lower-case suffix, in a few words; "" for what is read or is no picture."""
+    if suffix in suffixes():
+        return ""
+    for _, package, endings in PLUGINS.values():
+        if suffix in endings:
+            return f"pip install {package} to read {suffix[1:].upper()} files"
+    if suffix == ".avif":
+        return "update Pillow to 11.3 or newer to read AVIF files"
+    if suffix in RAW_SUFFIXES:
+        return "develop this camera's raw file to TIFF or JPEG first"
+    return "save it as 16-bit PNG or TIFF first; OpenEXR is not read" if suffix == ".exr" else ""
+
+
 def suffixes() -> frozenset[str]:
     """The lower-case suffixes (".jpg") of the files that `read` can be expected to read."""
+    register_plugins()
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
 
 
@@ -58,6 +92,15 @@ def read(path: str | Path, content: bytes | None = None) -> torch.Tensor:
     """
     with open_picture(path, content) as image:
         return _floats(_srgb(image))
+
+
+def is_animated(content: bytes) -> bool:
+    """Whether the bytes of a GIF, WebP or PNG file hold more than the frame that `read` gives."""
+    try:
+        with Image.open(io.BytesIO(content), formats=("GIF", "WEBP", "PNG")) as image:
+            return getattr(image, "is_animated", False)
+    except Exception:  # another format, or damaged in any way, as in `open_picture`
+        return False
 
 
 def read_to_cover(path: str | Path, height: int, width: int, content: bytes | None = None) -> torch.Tensor:
@@ -192,7 +235,7 @@ def open_picture(path: str | Path, content: bytes | None = None) -> Iterator[Ima
             raise PictureError(f"{path}: the file is empty")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd metadata
-            Image.init()
+            register_plugins()
             with Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
                 image.load()
                 _turn_upright(image)
@@ -206,6 +249,8 @@ def open_picture(path: str | Path, content: bytes | None = None) -> Iterator[Ima
         raise PictureError(f"{path}: larger than the limit of {limit} megapixels; scale it down first"
                            ) from None
     except UnidentifiedImageError:
+        if reason := why_unreadable(Path(path).suffix.lower()):
+            raise PictureError(f"{path}: {reason}") from None
         kinds = ", ".join(FORMATS)
         raise PictureError(f"{path}: expected a picture ({kinds}), got something else or a damaged file"
                            ) from None

@@ -2,29 +2,59 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from PIL import Image
 from torch import Tensor
 
+from ..device.placement import place
+from ..files.errors import UserError
 from ..imaging.resize import GREY, _from_grey, from_pil, resample
 from ..network.birefnet import BiRefNet
 from ..network.config import IMAGENET_MEAN, IMAGENET_STD, Config, network_size
 
-STRIP = 1 << 18              # pixels whose colours are worked out at a time, where they are not ready as they are
+STRIP_PIXELS = 1 << 18  # whose colours are worked out at a time, where they cannot be taken as they are
+
+
+def matte(model: BiRefNet, image: Tensor | Image.Image, size: int | tuple[int, int] | None = None) -> Tensor:
+    """Alpha of the subject of each picture.
+
+    Args:
+        model: as `birefnet.load` gives it; it runs on its own device and in its own dtype.
+        image: float [B,H,W,C] in 0..1 with C = 1 (grey), 3 (RGB) or 4 (RGBA, straight alpha), or a PIL image
+            (B = 1). An RGBA image's colours are laid over grey, and its own alpha multiplies the result: what
+            was transparent stays so.
+        size: the network's size, see `network_size`; None takes the checkpoint's own. The picture is
+            stretched to it, as in training. All B frames go through the network at once.
+
+    Returns:
+        float32 [B,H,W] in 0..1 (1 = subject), on the image's device.
+
+    Raises:
+        ValueError: the image is none of these.
+        UserError: the network's numbers are not finite, in float32 either. An alpha that stays on a CUDA
+            device is not checked here, as that would wait for the device; birefnet.matting.runner checks it.
+    """
+    frames = from_pil(image) if isinstance(image, Image.Image) else image
+    home = image.device if isinstance(image, Tensor) else "cpu"
+    alpha = compute_alpha(model, frames, size).to(home)
+    if alpha.is_cuda or is_finite(alpha):
+        return alpha
+    if next(model.parameters()).dtype is not torch.float32:
+        model = copy_in_float32(model)
+        alpha = compute_alpha(model, frames, size).to(home)
+        if is_finite(alpha):
+            return alpha
+    raise explain_not_finite(model, frames)
 
 
 @torch.inference_mode()
-def matte(model: BiRefNet, image: Tensor | Image.Image, size: int | tuple[int, int] | None = None) -> Tensor:
-    """Alpha of the subject, float32 [B,H,W] in 0..1 (1 = subject) at the image's size, on the image's device.
-
-    image: float [B,H,W,C] in 0..1 with C = 1 (grey), 3 (RGB) or 4 (RGBA, straight), or a PIL image (B = 1). Colours of
-    an RGBA image are laid over grey, and its own alpha multiplies the result: what was transparent stays so.
-    size: the network's size, see `network_size`; None takes the checkpoint's own. The photograph is stretched to it, as
-    in training. All B frames go through the network at once, on the model's device and in its dtype.
-    """
-    frames = from_pil(image) if isinstance(image, Image.Image) else image
+def compute_alpha(model: BiRefNet, frames: Tensor, size: int | tuple[int, int] | None = None) -> Tensor:
+    """`matte` of a tensor, whatever numbers come out, on the model's device."""
     if not isinstance(frames, Tensor) or not frames.is_floating_point():
-        raise ValueError(f"expected a float tensor in 0..1 or a PIL image, got {getattr(frames, 'dtype', type(frames))}")
+        raise ValueError("expected a float tensor in 0..1 or a PIL image, got "
+                         f"{getattr(frames, 'dtype', type(frames))}")
     if frames.ndim != 4 or frames.shape[3] not in (1, 3, 4):
         raise ValueError(f"expected an image [B, H, W, C] with 1, 3 or 4 channels, got {list(frames.shape)}")
     batch, height, width, _ = frames.shape
@@ -33,18 +63,41 @@ def matte(model: BiRefNet, image: Tensor | Image.Image, size: int | tuple[int, i
     frames = frames.to(next(model.parameters()).device)
     x = torch.cat([network_input(frame, model.config, size).to(model.input_dtype) for frame in frames])
     alphas = [full_alpha(small, frame) for small, frame in zip(network_alpha(model, x), frames)]
-    alpha = torch.cat(alphas) if batch > 1 else alphas[0]
-    return alpha.to(image.device if isinstance(image, Tensor) else "cpu")
+    return torch.cat(alphas) if batch > 1 else alphas[0]
 
 
-# Its three steps, for those who do each of them elsewhere -------------------------------------------------------------
+# Numbers that are not finite --------------------------------------------------------------------------------
+
+
+def is_finite(alpha: Tensor) -> bool:
+    """Whether no value is NaN, which `network_alpha` makes infinite ones too. Waits for the device."""
+    return bool(alpha.sum().isfinite())
+
+
+def copy_in_float32(model: BiRefNet) -> BiRefNet:
+    """The same network beside a half-precision one, whose range or precision did not suffice."""
+    return place(copy.deepcopy(model), next(model.parameters()).device, torch.float32)
+
+
+def explain_not_finite(model: BiRefNet, inputs: Tensor) -> UserError:
+    """The error for a network that gives numbers that are not finite, in float32, for these inputs."""
+    if not inputs.isfinite().all():
+        return UserError("Take another picture: this one holds values that are not numbers (NaN or infinite)")
+    broken = [name for name, tensor in model.state_dict().items()
+              if tensor.is_floating_point() and not tensor.isfinite().all()]
+    where = f", because it holds NaN or infinite values (in {broken[0]})" if broken else ""
+    return UserError("Load another copy of the checkpoint, or choose fp32 where it is loaded in a half "
+                     f"precision: this one gives values that are not numbers (NaN){where}")
+
+
+# The three steps of `matte`, for callers that do each of them elsewhere -------------------------------------
 
 
 @torch.inference_mode()
 def network_input(frame: Tensor, config: Config, size: int | tuple[int, int] | None = None) -> Tensor:
     """One frame [H,W,C] in 0..1 as the network takes it, float32 [1,3,h,w]; size as for `matte`."""
     height, width, _ = frame.shape
-    return normalized(fitted(frame, network_size(config, height, width, size)), config)
+    return normalize(resize_to_network(frame, network_size(config, height, width, size)), config)
 
 
 @torch.inference_mode()
@@ -53,8 +106,9 @@ def network_alpha(model: BiRefNet, x: Tensor) -> Tensor:
     x = x.to(next(model.parameters()).device, model.input_dtype)
     if x.is_cuda:
         x = x.contiguous(memory_format=torch.channels_last)
-    logits = model(x) if model.graphs is None else model.graphs(model, x)
-    return logits.float().sigmoid()
+    logits = (model(x) if model.graphs is None else model.graphs(model, x)).float()
+    # x - x is 0, and NaN where x is infinite or NaN: an infinite logit must not pass for a certain alpha.
+    return logits.sigmoid() + (logits - logits)
 
 
 @torch.inference_mode()
@@ -66,24 +120,26 @@ def full_alpha(small: Tensor, frame: Tensor) -> Tensor:
     return alpha
 
 
-def fitted(frame: Tensor, size: tuple[int, int]) -> Tensor:
-    """One frame [H,W,C] as the network sees it before normalisation: float32 [1,3,h,w], transparent parts over grey.
+def resize_to_network(frame: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resizes a frame [H,W,C] to the network's size, transparent parts over grey: float32 [1,3,h,w].
 
-    Rows first: on the photograph's own layout, colours interleaved, that reads every pixel once and in order.
+    Rows first: in the photograph's own layout (interleaved colours) this reads every pixel once, in order.
     """
     height, width, channels = frame.shape
-    strips = [frame] if channels < 4 and frame.dtype == torch.float32 else frame.split(max(1, STRIP // height), 1)
-    rows = torch.cat([resample(_from_grey(strip).reshape(1, 1, height, -1), (size[0], strip.shape[1] * min(channels, 3)))
-                      for strip in strips], 3)
+    as_it_is = channels < 4 and frame.dtype == torch.float32
+    strips = [frame] if as_it_is else frame.split(max(1, STRIP_PIXELS // height), 1)
+    rows = torch.cat([resample(_from_grey(strip).reshape(1, 1, height, -1),
+                               (size[0], strip.shape[1] * min(channels, 3))) for strip in strips], 3)
     x = resample(rows.view(1, size[0], width, -1).permute(0, 3, 1, 2), size)
     return (x + GREY if channels == 4 else x).expand(-1, 3, -1, -1)
 
 
-def normalized(x: Tensor, config: Config) -> Tensor:
-    """[B,3,H,W] in 0..1 as the checkpoint wants it."""
+def normalize(x: Tensor, config: Config) -> Tensor:
+    """Normalises [B,3,H,W] in 0..1 as the checkpoint's `Config.normalize` says."""
     if config.normalize == "none":
         return x
-    # Numbers, not tensors: what is copied to a device makes it wait.
-    return torch.stack([(x[:, c] - mean) / std for c, (mean, std) in enumerate(zip(IMAGENET_MEAN, IMAGENET_STD))], 1)
+    # Numbers, not tensors: a copy to the device would make it wait.
+    pairs = zip(IMAGENET_MEAN, IMAGENET_STD)
+    return torch.stack([(x[:, c] - mean) / std for c, (mean, std) in enumerate(pairs)], 1)
 
 

@@ -5,7 +5,7 @@
         inward reference: each stage also reads the full-resolution image, cut into tiles stacked on channels
         outward reference: stages 4 3 2 are gated by a map that was taught to find the image's gradients
 
-Channel widths c1..c4 are `Config.channels`; H and W are multiples of 32.
+Channel widths c1..c4 are `Config.channels`; H and W are multiples of 32. Encoders are families, see .family.
 """
 
 from __future__ import annotations
@@ -19,12 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..device.cuda_graphs import Graphs
-from .backbones.pvt import PyramidVisionTransformer
-from .backbones.swin import SwinTransformer
 from .blocks import DecoderBlock, PatchBlock, norm, resize
 from .config import STRIDE, Config
-
-BACKBONES = {"swin_v1": SwinTransformer, "pvt_v2": PyramidVisionTransformer}
+from .family import FAMILIES, Family
 
 
 class TrainOutputs(NamedTuple):
@@ -53,9 +50,13 @@ class BiRefNet(nn.Module):
         super().__init__()
         self.config = config
         channels = config.channels
-        self.bb = BACKBONES[config.family](config)
+        self.bb = self.family.build(config)
         self.squeeze_module = nn.Sequential(DecoderBlock(config, sum(channels), channels[3]))
         self.decoder = Decoder(config)
+
+    @property
+    def family(self) -> Family:
+        return FAMILIES[self.config.family]
 
     @property
     def input_dtype(self) -> torch.dtype:
@@ -101,7 +102,10 @@ class BiRefNet(nn.Module):
 
     def initialize(self) -> BiRefNet:
         """Draw fresh weights for training from scratch; deformable branches start undeformed."""
+        encoder_done = self.family.initialize(self.bb)
         for name, module in self.named_modules():
+            if encoder_done and name.startswith("bb."):
+                continue
             if name.endswith(("offset_conv", "modulator_conv")):
                 nn.init.zeros_(module.weight)
                 nn.init.zeros_(module.bias)
@@ -120,22 +124,29 @@ class BiRefNet(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Four stages from stride 32 to stride 4, then the full-resolution head."""
+    """Four stages from stride 32 to stride 4, then the full-resolution head.
+
+    An encoder whose maps lack these strides has a neck: each map is resized to its stage and brought to its width.
+    """
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.patch_order = config.patch_order
-        c1, c2, c3, c4 = config.channels
+        (c1, c2, c3, c4), (e1, e2, e3, e4) = config.decoder_channels, config.channels
+        for i, (channels, out) in enumerate(zip(config.channels, config.decoder_channels), 1):
+            if config.neck:
+                self.add_module(f"pyramid_neck_x{i}", Lateral(channels, out))
+        self.neck = config.neck is not None
         # Patch channels, output channels, and channels joined with the stage's map, from stride 32 to full size.
-        for n, (tiles, out) in zip((5, 4, 3, 2, 1), ((32, c4 // 8), (16, c4 // 8), (8, c3 // 8), (4, c2 // 8),
-                                                      (1, c1 // 8))):
+        for n, (tiles, out) in zip((5, 4, 3, 2, 1), ((32, e4 // 8), (16, e4 // 8), (8, e3 // 8), (4, e2 // 8),
+                                                      (1, e1 // 8))):
             self.add_module(f"ipt_blk{n}", PatchBlock(config, 3 * tiles**2, out))
-        for n, channels, out in ((4, c4 + c4 // 8, c3), (3, c3 + c4 // 8, c2), (2, c2 + c3 // 8, c1),
-                                 (1, c1 + c2 // 8, c1 // 2)):
+        for n, channels, out in ((4, c4 + e4 // 8, c3), (3, c3 + e4 // 8, c2), (2, c2 + e3 // 8, c1),
+                                 (1, c1 + e2 // 8, c1 // 2)):
             self.add_module(f"decoder_block{n}", DecoderBlock(config, channels, out, config.residual))
-        self.conv_out1 = nn.Sequential(nn.Conv2d(c1 // 2 + c1 // 8, 1, 1))
+        self.conv_out1 = nn.Sequential(nn.Conv2d(c1 // 2 + e1 // 8, 1, 1))
         for n, channels in ((4, c3), (3, c2), (2, c1)):
-            self.add_module(f"lateral_block{n}", Lateral(channels))
+            self.add_module(f"lateral_block{n}", Lateral(channels, channels))
             self.add_module(f"gdt_convs_{n}", nn.Sequential(
                 nn.Conv2d(channels, config.gate, 3, padding=1), norm(config, config.gate), nn.ReLU()))
             self.add_module(f"gdt_convs_attn_{n}", nn.Sequential(nn.Conv2d(config.gate, 1, 1)))
@@ -145,6 +156,9 @@ class Decoder(nn.Module):
 
     def forward(self, image: Tensor, x1: Tensor, x2: Tensor, x3: Tensor, x4: Tensor, supervise: bool = False
                 ) -> TrainOutputs:
+        if self.neck:
+            x1, x2, x3, x4 = (getattr(self, f"pyramid_neck_x{i}")(resize(x, stage_size(image, i)))
+                              for i, x in enumerate((x1, x2, x3, x4), 1))
         side: list[Tensor] = []
         gradient: list[Tensor] = []
         p = x4
@@ -177,12 +191,17 @@ class Decoder(nn.Module):
 class Lateral(nn.Module):
     """1×1 convolution of an encoder map on its way into the decoder."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, out: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 1)
+        self.conv = nn.Conv2d(channels, out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)
+
+
+def stage_size(image: Tensor, stage: int) -> tuple[int, int]:
+    """Height and width of x1..x4 and of the decoder's stage that reads it: strides 4, 8, 16, 32."""
+    return image.shape[2] // 2**(stage + 1), image.shape[3] // 2**(stage + 1)
 
 
 def image_patches(image: Tensor, size: torch.Size | tuple[int, int], order: str = "colour-slowest") -> Tensor:

@@ -1,11 +1,12 @@
-"""The authors' builds by their backbones' names."""
+"""Builds by their encoders' names."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from .birefnet import BiRefNet
-from .config import KNOWN_BACKBONES, PVT_HEADS, Config
+from .config import Config
+from .family import FAMILIES
 
 # The build of weights/birefnet-nano.safetensors: PVT v2 b0 with narrower MLPs and four more blocks in its third stage,
 # plain ASPP, residual decoder blocks.
@@ -13,17 +14,20 @@ NANO = Config(family="pvt_v2", widths=(32, 64, 160, 256), depths=(2, 2, 6, 2), h
               multi_scale="none", attention="plain", inner=64, branch=48, patch_inner=16, residual=True,
               size=(320, 320), task="Anything simple: quick cut-outs")
 
-BACKBONES = {name: key for key, name in KNOWN_BACKBONES.items()}
+BACKBONES = {name: family for family in FAMILIES.values() for name in family.builds}
+TIMM = "timm:"  # before the name of one of timm's models, or before JSON, see birefnet.network.backbones.timm
 
 
 def config(backbone: str) -> Config:
-    """The authors' build on a backbone, one of BACKBONES."""
-    family, widths, depths = BACKBONES[backbone]
-    if family == "pvt_v2":
-        ratios = (4, 4, 4, 4) if backbone == "pvt_v2_b5" else (8, 8, 4, 4)
-        return Config(family, widths, depths, PVT_HEADS, mlp_ratios=ratios)
-    window = 12 if backbone in ("swin_v1_b", "swin_v1_l") else 7
-    return Config(family, widths, depths, tuple(width // 32 for width in widths), window=window)
+    """The authors' decoder on an encoder: one of BACKBONES, or "timm:NAME".
+
+    Raises CheckpointError where timm is missing or has no such encoder.
+    """
+    if backbone.startswith(TIMM):
+        encoder = backbone.removeprefix(TIMM)
+        family = next(family for family in FAMILIES.values() if family.recognises({}, encoder))
+        return Config(**family.read({}, encoder, None))
+    return Config(**BACKBONES[backbone].builds[backbone])
 
 
 def of_this_build(model: BiRefNet) -> bool:

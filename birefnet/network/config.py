@@ -4,50 +4,41 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PVT_HEADS = (1, 2, 5, 8)  # the authors' builds; shapes cannot tell
+from .family import FAMILIES
+
 STRIDE = 32                  # network sides are multiples of it
 SMALLEST = 2 * STRIDE
 DYNAMIC_RANGE = (256, 2304)  # sides the dynamic checkpoints were trained on
 
-FAMILIES = ("swin_v1", "pvt_v2")
 MULTI_SCALE = ("cat", "add", "none")
 ATTENTION = ("deformable", "plain", "none")
 PATCH_ORDERS = ("colour-slowest", "colour-fastest")
 NORMALIZATIONS = ("imagenet", "none")
 # More than any network has: a file that asks for more asks for memory and time, not for a network.
-MOST = {"widths": 8192, "depths": 256, "heads": 256, "mlp_ratios": 32, "window": 64, "reductions": 64, "kernels": 31,
-        "inner": 4096, "branch": 4096, "patch_inner": 4096, "gate": 4096, "size": 16384}
+MOST = {"widths": 8192, "neck": 8192, "depths": 256, "heads": 256, "mlp_ratios": 32, "window": 64, "reductions": 64,
+        "kernels": 31, "inner": 4096, "branch": 4096, "patch_inner": 4096, "gate": 4096, "size": 16384}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-# (family, widths, depths) of the authors' builds, for naming what was detected.
-KNOWN_BACKBONES = {
-    ("swin_v1", (96, 192, 384, 768), (2, 2, 6, 2)): "swin_v1_t",
-    ("swin_v1", (96, 192, 384, 768), (2, 2, 18, 2)): "swin_v1_s",
-    ("swin_v1", (128, 256, 512, 1024), (2, 2, 18, 2)): "swin_v1_b",
-    ("swin_v1", (192, 384, 768, 1536), (2, 2, 18, 2)): "swin_v1_l",
-    ("pvt_v2", (32, 64, 160, 256), (2, 2, 2, 2)): "pvt_v2_b0",
-    ("pvt_v2", (64, 128, 320, 512), (2, 2, 2, 2)): "pvt_v2_b1",
-    ("pvt_v2", (64, 128, 320, 512), (3, 4, 6, 3)): "pvt_v2_b2",
-    ("pvt_v2", (64, 128, 320, 512), (3, 6, 40, 3)): "pvt_v2_b5",
-}
 
 
 @dataclass(frozen=True)
 class Config:
     """One BiRefNet build. Defaults are the authors' decoder; the backbone has none and must be given.
 
-    The first group can be read off a checkpoint's tensors (`birefnet.checkpoint.detect`), except `heads` of PVT v2 and
-    `multi_scale` "add" against "none". The second group says what a checkpoint was made for; only its catalog row or
-    its file's metadata can tell.
+    The first group can be read off a checkpoint's tensors (`birefnet.checkpoint.detect`), except `encoder`, `heads` of
+    PVT v2 and `multi_scale` "add" against "none". The second group says what a checkpoint was made for; only its catalog
+    row or its file's metadata can tell.
     """
 
-    family: str                                 # "swin_v1" or "pvt_v2"
-    widths: tuple[int, ...]                     # channels of the backbone's four stages, strides 4 8 16 32
-    depths: tuple[int, ...]                     # blocks per stage
-    heads: tuple[int, ...]                      # attention heads per stage
+    family: str                                 # of encoders, a name of `FAMILIES`
+    widths: tuple[int, ...]                     # channels of the encoder's four maps
+    depths: tuple[int, ...] = (1, 1, 1, 1)      # blocks per stage, or before each map
+    heads: tuple[int, ...] = (1, 1, 1, 1)       # attention heads per stage
     mlp_ratios: tuple[int, ...] = (4, 4, 4, 4)  # hidden width of each stage's MLP over its width
     window: int = 7                             # side of Swin's attention windows, in tokens
     reductions: tuple[int, ...] = (8, 4, 2, 1)  # PVT v2's spatial reduction of keys and values
+    gated_mlp: bool = False                     # SwiGLU in DINOv3's MLPs
+    encoder: str = ""                           # which model it is, and its options, where tensors do not tell
+    neck: tuple[int, ...] | None = None         # widths to which the decoder brings maps that lack strides 4 8 16 32
     multi_scale: str = "cat"                    # second look at half size: concatenated, added, or none
     attention: str = "deformable"               # the decoder blocks' ASPP: deformable, plain, or none
     kernels: tuple[int, ...] = (1, 3, 7)        # kernel sizes of the deformable ASPP's branches after the first
@@ -69,8 +60,8 @@ class Config:
                                ("patch_order", PATCH_ORDERS), ("normalize", NORMALIZATIONS)):
             if getattr(self, field) not in allowed:
                 raise ValueError(f"{field} must be one of {', '.join(allowed)}; got {getattr(self, field)!r}")
-        for field in ("widths", "depths", "heads", "mlp_ratios", "reductions"):
-            if len(getattr(self, field)) != 4:
+        for field in ("widths", "depths", "heads", "mlp_ratios", "reductions", "neck"):
+            if getattr(self, field) is not None and len(getattr(self, field)) != 4:
                 raise ValueError(f"{field} needs four numbers, one per stage; got {getattr(self, field)!r}")
         for field, most in MOST.items():
             numbers = getattr(self, field) or ()  # a size of None, no kernels
@@ -79,21 +70,27 @@ class Config:
                     raise ValueError(f"{field} holds {number}; expected whole numbers of 1 to {most}")
         if len(self.kernels) > MOST["kernels"] or not all(kernel % 2 for kernel in self.kernels):
             raise ValueError(f"kernels are {self.kernels[:9]}; expected a few odd numbers")
-        for width, heads in zip(self.widths, self.heads):
-            if width % heads:
-                raise ValueError(f"stage width {width} is not divisible by its {heads} attention heads")
+        FAMILIES[self.family].check(self)
 
     @property
     def backbone(self) -> str:
-        """The authors' name of the backbone, or its family and widths for another build."""
-        known = KNOWN_BACKBONES.get((self.family, self.widths, self.depths))
-        return known or f"{self.family} {'-'.join(map(str, self.widths))}"
+        """The encoder's name, or its family and widths for a build without one."""
+        return FAMILIES[self.family].label(self)
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Channels of x1..x4 as the decoder sees them: doubled when the half-size look is concatenated."""
-        factor = 2 if self.multi_scale == "cat" else 1
-        return tuple(factor * width for width in self.widths)
+        """Channels of x1..x4 as the squeeze block sees them: doubled when the half-size look is concatenated."""
+        return tuple(self.looks * width for width in self.widths)
+
+    @property
+    def decoder_channels(self) -> tuple[int, ...]:
+        """Channels of x1..x4 in the decoder, behind its neck if it has one."""
+        return tuple(self.looks * width for width in self.neck or self.widths)
+
+    @property
+    def looks(self) -> int:
+        """How many maps of the encoder stand beside each other in each of x1..x4."""
+        return 2 if self.multi_scale == "cat" else 1
 
     def describe(self) -> str:
         """One line for logs and error messages."""

@@ -18,11 +18,16 @@ PLAIN_MARGIN, MARGIN = 1.4, 1.3  # of measured peaks over the count of channels
 WORK_SPACE = 128 << 20           # of kernels and of the deformable convolution's runs, whatever the size
 LEAST_BUDGET = 16 << 20          # below it steps get slow and hardly smaller
 
+
 @dataclass(frozen=True)
 class Plan:
-    """How frames go through a network: so many at once, with such a `BiRefNet.budget_bytes`, for such a peak in bytes
-    beyond the weights."""
+    """How a batch goes through a network.
 
+    size: (H, W) at which the network sees each frame. frames: to a pass. budget: its `BiRefNet.budget_bytes`. peak:
+    bytes that a pass needs beyond the weights.
+    """
+
+    size: tuple[int, int]
     frames: int
     budget: int | None
     peak: int
@@ -40,13 +45,13 @@ def plan(model: BiRefNet, size: tuple[int, int], frames: int = 1, free: int | No
         return activation_bytes(model, size, count, budget) + count * beside
 
     if free is None or peak(frames) <= free:
-        return Plan(frames, None, peak(frames))
+        return Plan(size, frames, None, peak(frames))
     each = peak(2) - peak(1)
     fitting = max(1, min(frames, 1 + (free - peak(1)) // each))
     if fitting > 1 or peak(1) <= free:
-        return Plan(fitting, None, peak(fitting))
+        return Plan(size, fitting, None, peak(fitting))
     budget = max(LEAST_BUDGET, free - peak(1, 0))
-    return Plan(1, budget, peak(1, budget))
+    return Plan(size, 1, budget, peak(1, budget))
 
 
 def activation_bytes(model: BiRefNet, size: tuple[int, int], frames: int = 1, budget: int | None = None,
@@ -67,34 +72,30 @@ def plain_bytes(model: BiRefNet, size: tuple[int, int], frames: int) -> int:
     the backbone's first stage, decoder_block1, and the image's way into the logits. Channels are counted at the stride
     of 4 or 1 that they live at."""
     config = model.config
-    c1, c2, c3, c4 = config.channels
+    c1, c2, c3, c4 = config.decoder_channels
     alive = (c1 + c2 / 4 + c3 / 16 + c4 / 64) / 16 + 3
-    backbone = config.widths[0] * (6 * config.mlp_ratios[0] + 8) / 16
     block = 2 * (c1 + c2 // 8) + 4 * config.inner
     if config.attention == "deformable":
         block += 12 * max(config.kernels, default=1) ** 2
     block += {"deformable": 2 + len(config.kernels), "plain": 5, "none": 0}[config.attention] * 2 * config.branch
     image = 2 * (config.patch_inner + c1 // 8) + c1 / 2 / 16
-    per_pixel = alive + max(backbone, block / 16, image)
-    element = next(model.parameters()).element_size()
-    return int(PLAIN_MARGIN * per_pixel * element * size[0] * size[1] * frames) + 2 * WORK_SPACE
+    scale = next(model.parameters()).element_size() * size[0] * size[1]
+    encoder = model.family.plain_bytes(model.bb, config, size)
+    return int(PLAIN_MARGIN * (alive * scale + max(encoder, block / 16 * scale, image * scale)) * frames) + 2 * WORK_SPACE
 
 
 def inference_bytes(model: BiRefNet, size: tuple[int, int], frames: int) -> tuple[int, int]:
     """Of the inference form: what is alive from step to step, and the largest step's temporaries if nothing bounds
-    them. Counted in bytes for each position of stride 4, except the image's own, which are for each pixel."""
-    config, (c1, c2, _, _) = model.config, model.config.channels
+    them. The decoder's are counted in bytes for each position of stride 4, the image's for each pixel."""
+    config, (c1, c2, _, _) = model.config, model.config.decoder_channels
     element = next(model.parameters()).element_size()
-    first = 2 if next(model.parameters()).dtype is torch.float16 else 4  # bfloat16's first stage computes in float32
-    width, hidden = config.widths[0], config.widths[0] * config.mlp_ratios[0]
-    streams = 2 if config.family == "pvt_v2" else 1   # of float32 residuals
-    backbone = width * (4 * streams + 2 + first)      # with x1, and the next stage's beginning
-    looks = 1.0 if config.multi_scale == "none" else 1.25
+    backbone, token = model.family.inference_bytes(model.bb, config, size)
+    width, looks = c1 // config.looks, 1.0 if config.multi_scale == "none" else 1.25
     decoder = element * (1.875 * looks * width + width + 3 * config.inner)
-    token = 8 * width + (hidden + 3 * width) * first if streams == 1 else 12 * width + 2 * hidden * first
     entry = element * (2.5 * (c1 + c2 // 8) + 4 * config.inner)
     sides = [1, *config.kernels] if config.attention == "deformable" else []
     pyramid = element * (sum(3 * side**2 for side in sides) + 8 * max(sides, default=1)**2 + 2 * config.branch)
-    positions = MARGIN * size[0] * size[1] * frames / 16
+    positions = size[0] * size[1] / 16
     pixels = size[0] * size[1] * frames * 4 * (3 + 3 + 3)  # float32: the image, its half and framed copies, logits
-    return int(positions * max(backbone, decoder)) + pixels, int(positions * max(token, entry, pyramid))
+    alive = max(backbone, positions * decoder)
+    return int(MARGIN * frames * alive) + pixels, int(MARGIN * frames * max(token, positions * max(entry, pyramid)))

@@ -16,7 +16,7 @@ from ..device.dtypes import cpu_multiplies_bfloat16
 from ..device.memory import is_out_of_memory
 from ..device.passes import OutOfMemory
 from ..imaging.resize import resample
-from ..matting.predict import fitted
+from ..matting.predict import resize_to_network
 from ..network.birefnet import BiRefNet
 from ..network.config import network_size
 from .learner import Learner
@@ -204,7 +204,7 @@ def draw_view(
         start = round((side - length) * place)
         window.append(slice(start, start + length))
     rows, columns = window
-    seen, alpha = fitted(image[rows, columns], size), resample(mask[rows, columns].float()[None, None], size)
+    seen, alpha = resize_to_network(image[rows, columns], size), resample(mask[rows, columns].float()[None, None], size)
     if torch.rand((), generator=random) < 0.5:
         seen, alpha = seen.flip(3), alpha.flip(3)
     return vary_colours(seen, random), alpha.clamp(0, 1)

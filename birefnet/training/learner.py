@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from ..matting.predict import normalized
+from ..matting.predict import normalize
 from ..network.birefnet import BiRefNet, TrainOutputs
 from .losses import WEIGHTS, compute_losses
 from .optimizers import Optimizer
@@ -106,8 +106,9 @@ class Learner:
 
     def losses(self, images: Tensor, alphas: Tensor, share: float) -> dict[str, Tensor]:
         """Weighted terms of a piece that is `share` of this process's batch, such that pieces add up to the
-        batch."""
-        images = normalized(images, self.model.config)
+        batch.
+        """
+        images = normalize(images, self.model.config)
         with torch.autocast(images.device.type, self.dtype, enabled=self.dtype != torch.float32):
             outputs = self.network(images)
         outputs = TrainOutputs(outputs.logits.float(), [x.float() for x in outputs.side],

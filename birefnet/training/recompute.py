@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from ..network.backbones import pvt, swin
 from ..network.birefnet import BiRefNet
 from ..network.blocks import DecoderBlock, PatchBlock
 
-BLOCKS = (swin.Block, pvt.Block, DecoderBlock, PatchBlock)
+BLOCKS = (DecoderBlock, PatchBlock)
 
 
 def recompute_blocks(model: BiRefNet) -> None:
@@ -20,9 +19,9 @@ def recompute_blocks(model: BiRefNet) -> None:
 
     The forward of these modules is replaced: the model can no longer be copied, but trained, used and saved.
     """
-    for module in model.modules():
-        if isinstance(module, BLOCKS):
-            module.forward = _recomputed(module)
+    decoder = [module for module in model.modules() if isinstance(module, BLOCKS)]
+    for module in [*model.family.blocks_of(model.bb), *decoder]:
+        module.forward = _recomputed(module)
 
 
 def _recomputed(module: nn.Module):

@@ -1,4 +1,4 @@
-"""Video: read picture by picture, matted, written again, in constant memory."""
+"""Video: reading, matting and writing frame by frame, in constant memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Video samples to RGB and back: matrix, range and the places of chroma samples, exactly, on any device."""
+"""Video samples to RGB and back: matrix, range and chroma sample positions of ITU-T H.273, on any device."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ HIGH_DEFINITION = 720  # lines from which players take an untagged video for BT.
 
 @dataclass(frozen=True)
 class Colour:
-    """How a video's samples mean colours: numbers of ITU-T H.273, and whether the full range of codes is used."""
+    """Colour description of a video: code points of ITU-T H.273. full: whether the full range of codes is
+    used."""
 
     matrix: int = BT709
     primaries: int = UNKNOWN
     transfer: int = UNKNOWN
     full: bool = False
 
-    def settled(self, lines: int) -> Colour:
-        """With a matrix that is known here; what is untagged is taken as players take it, by its height."""
+    def resolve(self, lines: int) -> Colour:
+        """The same with a matrix of WEIGHTS; an untagged video gets that which players assume for its
+        height."""
         if self.matrix in WEIGHTS:
             return self
         return replace(self, matrix=BT601 if self.matrix == UNKNOWN and lines < HIGH_DEFINITION else BT709)
@@ -37,7 +39,8 @@ class Colour:
         return red, 1 - red - blue, blue
 
     def codes(self, bits: int) -> tuple[float, float, float, float]:
-        """Code of black, codes from black to white, code of no colour, codes between extreme colours (H.273, 8.3)."""
+        """Code of black, codes from black to white, code of no colour, codes between extreme colours (H.273,
+        8.3)."""
         if self.full:
             return 0, 2**bits - 1, 2 ** (bits - 1), 2**bits - 1
         step = 2 ** (bits - 8)
@@ -45,10 +48,15 @@ class Colour:
 
 
 def to_rgb(planes: list[Tensor], bits: int, colour: Colour) -> Tensor:
-    """[H,W,C] float32 in 0..1 from code planes Y, YA, YUV or YUVA; C is 3, or 4 with straight alpha.
+    """Code planes to RGB.
 
-    U and V may be smaller: their samples lie on the left of the pixels that share them and vertically in the middle,
-    as in H.264, HEVC, VP9 and ProRes; they are interpolated linearly.
+    Args:
+        planes: Y, YA, YUV or YUVA. U and V may be smaller; their samples are sited left and vertically
+            centred, as in H.264, HEVC, VP9 and ProRes, and are interpolated linearly.
+        bits: per code.
+
+    Returns:
+        float32 [H,W,C] in 0..1; C is 3, or 4 with straight alpha.
     """
     black, luma_codes, middle, chroma_codes = colour.codes(bits)
     luma = (planes[0].float() - black) / luma_codes
@@ -67,9 +75,13 @@ def to_rgb(planes: list[Tensor], bits: int, colour: Colour) -> Tensor:
 
 
 def from_rgb(picture: Tensor, bits: int, colour: Colour, halved: bool) -> list[Tensor]:
-    """Code planes Y, U, V, and A where the picture [H,W,3 or 4] has alpha: the way back from `to_rgb`.
+    """The inverse of `to_rgb`: a picture [H,W,3 or 4] to code planes Y, U, V, and A if it has alpha.
 
-    halved: U and V at half the height and width, rounded up (4:2:0). Codes up to 8 bits come as uint8, else int16.
+    Args:
+        halved: U and V at half the height and width, rounded up (4:2:0).
+
+    Returns:
+        uint8 for 8 bits, else int16.
     """
     black, luma_codes, middle, chroma_codes = colour.codes(bits)
     kr, kg, kb = colour.weights
@@ -78,13 +90,14 @@ def from_rgb(picture: Tensor, bits: int, colour: Colour, halved: bool) -> list[T
     chroma = torch.stack([(blue - luma) / (2 * (1 - kb)), (red - luma) / (2 * (1 - kr))])
     if halved:
         chroma = _gather(chroma)
-    planes = [luma * luma_codes + black, *(chroma * chroma_codes + middle), *(a * (2**bits - 1) for a in alpha)]
+    planes = [luma * luma_codes + black, *(chroma * chroma_codes + middle),
+              *(a * (2**bits - 1) for a in alpha)]
     dtype = torch.uint8 if bits == 8 else torch.int16
     return [plane.round().clamp(0, 2**bits - 1).to(dtype) for plane in planes]
 
 
 def _spread(chroma: Tensor, size: tuple[int, int]) -> Tensor:
-    """[2,h,w] at the size of the luma."""
+    """Interpolates chroma [2,h,w] at the luma's size."""
     (height, width), (h, w) = size, chroma.shape[1:]
     rows, columns = -(-height // h), -(-width // w)  # luma samples for each chroma sample
     device = chroma.device
@@ -96,7 +109,7 @@ def _spread(chroma: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _at(x: Tensor, places: Tensor, dim: int) -> Tensor:
-    """x interpolated at fractional places along one axis; beyond its ends, its ends."""
+    """Interpolates x linearly at fractional positions along one axis; its ends are repeated."""
     last = x.shape[dim] - 1
     low = places.floor()
     share = (places - low).view([-1 if d == dim else 1 for d in range(x.ndim)])
@@ -105,7 +118,7 @@ def _at(x: Tensor, places: Tensor, dim: int) -> Tensor:
 
 
 def _gather(chroma: Tensor) -> Tensor:
-    """[2,H,W] at half the size: (1, 2, 1) / 4 about every second column, then the mean of two rows."""
+    """Chroma [2,H,W] at half the size: (1, 2, 1) / 4 about every second column, then the mean of two rows."""
     _, height, width = chroma.shape
     padded = F.pad(chroma[None], (1, 1 + width % 2, 0, height % 2), mode="replicate")[0]
     columns = (padded[..., :-2:2] + 2 * padded[..., 1:-1:2] + padded[..., 2::2]) / 4

@@ -1,4 +1,4 @@
-"""Between FFmpeg's frames and pictures: [H,W,C] floats, upright."""
+"""Converts between FFmpeg's frames and upright pictures, float [H,W,C]."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from .library import pyav
 if TYPE_CHECKING:
     from av import VideoFormat, VideoFrame, VideoStream
 
-FULL = 2  # AVCOL_RANGE_JPEG; 1 is AVCOL_RANGE_MPEG, the limited range
+FULL_RANGE = 2  # AVCOL_RANGE_JPEG; 1 is AVCOL_RANGE_MPEG, the limited range
 
 
 def colour_of(frame: VideoFrame, stream: VideoStream) -> Colour:
-    """What a frame of the stream says about its colours; pictures stored as RGB are written as limited BT.709."""
+    """The colour description of a stream's frame. RGB sources are written as limited-range BT.709."""
     context = stream.codec_context
     primaries, transfer = int(context.color_primaries), int(context.color_trc)
     if _stored_as_rgb(frame.format):
         return Colour(primaries=primaries, transfer=transfer)
     marked, name = int(frame.color_range), frame.format.name
-    full = marked == FULL or name.startswith("yuvj") or (name.startswith("gray") and not marked)  # as in FFmpeg
-    return Colour(int(frame.colorspace), primaries, transfer, full).settled(frame.height)
+    # As FFmpeg has it, unmarked grey is full range.
+    full = marked == FULL_RANGE or name.startswith("yuvj") or (name.startswith("gray") and not marked)
+    return Colour(int(frame.colorspace), primaries, transfer, full).resolve(frame.height)
 
 
 def unpack(frame: VideoFrame, colour: Colour) -> Tensor:
-    """The frame as a picture [H,W,C] float32 in 0..1, as it is stored; C is 3, or 4 where it has alpha."""
+    """The frame as stored: float32 [H,W,C] in 0..1; C is 3, or 4 with alpha."""
     kind = frame.format
     bits = kind.components[0].bits
     if _stored_as_rgb(kind):
@@ -46,7 +47,7 @@ def unpack(frame: VideoFrame, colour: Colour) -> Tensor:
 
 
 def pack(picture: Tensor, name: str, colour: Colour) -> VideoFrame:
-    """A picture [H,W,3 or 4] in 0..1 as a frame of pixel format yuv420p, yuva420p or yuva444p10le, tagged."""
+    """A picture [H,W,3 or 4] in 0..1 as a tagged frame of format yuv420p, yuva420p or yuva444p10le."""
     bits = 10 if "10" in name else 8
     height, width = picture.shape[:2]
     frame = pyav().VideoFrame(width, height, name)
@@ -60,16 +61,17 @@ def pack(picture: Tensor, name: str, colour: Colour) -> VideoFrame:
 
 
 def tag(target: object, colour: Colour) -> None:
-    """Say on a frame or an encoder what its samples mean. (A frame takes primaries from PyAV 15 on.)"""
-    target.colorspace, target.color_range = colour.matrix, FULL if colour.full else 1
+    """Sets the colour description of a frame or an encoder. (Frames have primaries from PyAV 15 on.)"""
+    target.colorspace, target.color_range = colour.matrix, FULL_RANGE if colour.full else 1
     if hasattr(target, "color_primaries"):
         target.color_primaries, target.color_trc = colour.primaries, colour.transfer
 
 
 def orientation(frame: VideoFrame) -> tuple[int, int, int, int]:
-    """The display matrix's (a, b, c, d) as signs, which places stored column x, row y at (a x + c y, b x + d y).
+    """The signs (a, b, c, d) of the display matrix, which moves column x, row y to (a x + c y, b x + d y).
 
-    To be asked once a stream: PyAV ties a frame to its side data in a circle, which holds on to its memory.
+    Call it once for a stream: in PyAV, a frame and its side data reference each other, which delays freeing
+    it.
     """
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
@@ -80,8 +82,8 @@ def orientation(frame: VideoFrame) -> tuple[int, int, int, int]:
     return _sign(a), 0, 0, _sign(d)
 
 
-def turned(picture: Tensor, signs: tuple[int, int, int, int]) -> Tensor:
-    """The picture [H,W,C] with its columns and rows placed as `orientation` says: eight ways, without resampling."""
+def turn(picture: Tensor, signs: tuple[int, int, int, int]) -> Tensor:
+    """Turns and mirrors a picture [H,W,C] as `orientation` says, without resampling."""
     a, b, c, d = signs
     if b or c:
         picture, a, d = picture.transpose(0, 1), c, b
@@ -98,7 +100,7 @@ def _stored_as_rgb(kind: VideoFormat) -> bool:
 
 
 def _planar(kind: VideoFormat) -> bool:
-    """Whether each component has a plane of its own, in the machine's byte order."""
+    """Whether each component has its own plane, in the machine's byte order."""
     return not kind.is_big_endian and len({part.plane for part in kind.components}) == len(kind.components)
 
 
@@ -106,5 +108,6 @@ def _plane(frame: VideoFrame, index: int, bits: int) -> Tensor:
     """The codes of one component, [h,w]."""
     plane, part = frame.planes[index], frame.format.components[index]
     dtype = np.uint8 if bits <= 8 else np.uint16
-    rows = np.frombuffer(plane, dtype).reshape(-1, plane.line_size // dtype().itemsize)[:part.height, :part.width]
+    rows = np.frombuffer(plane, dtype).reshape(-1, plane.line_size // dtype().itemsize)
+    rows = rows[:part.height, :part.width]
     return torch.from_numpy(rows.copy() if bits <= 8 else rows.astype(np.int32))

@@ -1,4 +1,4 @@
-"""PyAV, the binding to FFmpeg's libraries, imported when the first video is opened."""
+"""PyAV (bindings to FFmpeg), imported when the first video is opened."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..files.errors import UserError
 
 
 class VideoError(UserError):
-    """A video that cannot be read, or cannot be written so; the message is one sentence."""
+    """A video cannot be read or written; the message is one sentence."""
 
 
 def pyav() -> ModuleType:

@@ -1,4 +1,4 @@
-"""What a picture and its alpha become: the subject over something, a cut-out, or the mask."""
+"""What is made of a frame and its alpha: the subject over a background, a cut-out, or the mask."""
 
 from __future__ import annotations
 
@@ -12,26 +12,30 @@ from torch import Tensor
 from ..composite import fit_to_canvas
 from .read import Clip
 
-# look(time in seconds, colours [1,H,W,3], alpha [1,H,W]) -> picture [H,W,3], or 4 with straight alpha
+# (time in seconds, colours [1,H,W,3], alpha [1,H,W]) -> picture [H,W,3], or [H,W,4] with straight alpha
 Look = Callable[[Fraction, Tensor, Tensor], Tensor]
 
-HALO = 8  # pixels around the subject whose colours are kept under full transparency, for codecs that mix neighbours
+HALO = 8  # pixels around the subject that keep their colours though transparent, as codecs mix neighbours
 
 
 def mask(time: Fraction, colours: Tensor, alpha: Tensor) -> Tensor:
-    """The alpha as grey."""
+    """The alpha as a grey picture."""
     return alpha[0, ..., None].expand(-1, -1, 3)
 
 
 def cutout(time: Fraction, colours: Tensor, alpha: Tensor) -> Tensor:
-    """RGBA; black further than HALO from the subject, so that what was removed is neither seen nor paid for."""
+    """RGBA; black beyond HALO from the subject, so that the removed background is neither visible nor
+    encoded."""
     near = F.max_pool2d(alpha, 2 * HALO + 1, stride=1, padding=HALO)[..., None] > 0.5 / 255
     return torch.cat([colours * near, alpha[..., None]], dim=-1)[0]
 
 
 class Over:
-    """Over a colour [3], or over the pictures of another clip: the one shown at that time, from its start again when it
-    is over. `open` opens the clip anew; `fit` and the colour beside it are those of `composite.fit_to_canvas`."""
+    """The subject over a colour [3], or over another clip, which is repeated when it ends.
+
+    open: opens the clip from its start. fit: how it meets the frame's size, and `colour` beside it, as for
+    `composite.fit_to_canvas`.
+    """
 
     def __init__(self, colour: Tensor, open: Callable[[], Clip] | None = None, fit: str = "fill") -> None:
         self._colour, self._fit = colour, fit
@@ -50,7 +54,7 @@ class Over:
 
 
 def endless(open: Callable[[], Clip]) -> Iterator[tuple[Fraction, Tensor]]:
-    """The pictures of a clip with their times, again and again; a single picture once."""
+    """A clip's pictures with their times, repeated without end; a single picture once."""
     start, count = Fraction(0), 0
     while count != 1:
         count = 0

@@ -1,4 +1,4 @@
-"""A clip matted: one picture after the other, so that its length costs no memory."""
+"""Mattes a clip frame by frame; long clips need no more memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from .looks import Look
 from .read import Clip
 
-# mattes(pictures [H,W,C], one by one) -> (picture [1,H,W,C], alpha [1,H,W]), in order; it may read some ahead
+# Pictures [H,W,C] one by one -> (picture [1,H,W,C], alpha [1,H,W]) in order; it may read some ahead.
 Mattes = Callable[[Iterator[Tensor]], Iterator[tuple[Tensor, Tensor]]]
 
 
@@ -23,10 +23,16 @@ def matting(
     smooth: Callable[[Tensor, Tensor], Tensor] | None = None,
     colours: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Iterator[tuple[Fraction, Tensor, Tensor]]:
-    """Each picture's time, what `look` makes of it, and its alpha [1,H,W].
+    """Mattes a clip.
 
-    smooth(picture [1,H,W,C], alpha) -> alpha: over time. colours(picture [1,H,W,3], alpha) -> picture: the
-    subject's own. The opacity of RGBA pictures is in the alpha already.
+    Args:
+        mattes: pairs pictures with alpha. The opacity of RGBA pictures is part of alpha.
+        look: what is made of each picture.
+        smooth: (picture [1,H,W,C], alpha) -> alpha, smoothed over time.
+        colours: (picture [1,H,W,3], alpha) -> picture in the subject's own colours.
+
+    Yields:
+        Each picture's time in seconds, what `look` makes of it, and its alpha [1,H,W].
     """
     times = deque()
 

@@ -1,4 +1,4 @@
-"""A video, from a file or from pictures in memory, as upright pictures one after the other."""
+"""Reads a video, from a file or from pictures in memory, as a sequence of upright pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from ..files.errors import why_not_read
 from . import sound
 from .colour import Colour
-from .frames import colour_of, orientation, turned, unpack
+from .frames import colour_of, orientation, turn, unpack
 from .library import VideoError, pyav
 
 if TYPE_CHECKING:
@@ -27,23 +27,24 @@ log = logging.getLogger(__name__)
 
 Source = str | Path | io.BytesIO
 
-USUAL_RATE = Fraction(25)
-MICROSECONDS = 10**6  # a second's; what is finer in a float is noise
-# What is opened, as FFmpeg calls it. The list keeps out playlists (HLS, DASH, concat, SDP), which are small files that
-# make FFmpeg open others, wherever these are; and what is no video at all.
-CONTAINERS = ("mov", "mp4", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg", "mxf", "gif",
-              "apng", "ivf", "h264", "hevc", "obu", "m4v", "mjpeg", "yuv4mpegpipe", "dv", "nut", "wtv", "rm", "mp3",
-              "wav", "flac", "aac")
-MOST_PIXELS = 1 << 26  # of a picture, as in 8192×8192: a header may claim any size, and it is a header's word
-DECLARE_LENGTH = ("mov", "matroska")  # containers whose header says how long they are: a shorter one was cut off
-MISSING = 0.5, 0.02  # seconds, and share of the length, that may be missing all the same
+DEFAULT_RATE = Fraction(25)  # frames a second
+MICROSECONDS = 10**6  # of a second; finer digits of a float are noise
+# Demuxers of FFmpeg that may be used. Excluded are playlists (HLS, DASH, concat, SDP), small files that make
+# FFmpeg open others at any address, and formats that are no video.
+CONTAINERS = ("mov", "mp4", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg",
+              "mxf", "gif", "apng", "ivf", "h264", "hevc", "obu", "m4v", "mjpeg", "yuv4mpegpipe", "dv", "nut",
+              "wtv", "rm", "mp3", "wav", "flac", "aac")
+MAX_PIXELS = 1 << 26  # of a picture, as in 8192×8192; a damaged header may claim any size
+DECLARE_LENGTH = ("mov", "matroska")  # containers that declare their length; a shorter file was cut off
+MISSING = 0.5, 0.02  # seconds, and share of the length, that may be missing nevertheless
 
 
 class Clip(Protocol):
-    """What is matted: its pictures with their times, and what the result takes over from it.
+    """A video to be matted: its pictures with their times, and the properties that the result keeps.
 
-    height, width: of the upright pictures. aspect: width of a pixel divided by its height. rate: mean frames a second.
-    tick: the unit of its times, in seconds. count: expected number of pictures; a header's word, not a promise.
+    height, width: of the upright pictures. aspect: width of a pixel divided by its height. rate: mean frames
+    a second. tick: the unit of its times, in seconds. count: expected number of pictures, by the header,
+    which may be wrong.
     """
 
     height: int
@@ -59,18 +60,23 @@ class Clip(Protocol):
     def __exit__(self, *_) -> None: ...
 
     def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
-        """(time in seconds from the start, picture [H,W,C] float32 in 0..1 with C 1, 3 or 4), at most once."""
+        """(time in seconds from the start, picture [H,W,C] float32 in 0..1 with C 1, 3 or 4), at most
+        once."""
 
     def sound(self) -> sound.Source | None:
-        """Its sound for a writer, on the same clock."""
+        """Its sound, on the same clock; None if it has none."""
 
 
 class File:
-    """A clip from a file; a context manager. Rotation is applied, pictures are as large as the first, times are the
-    file's own, from 0.
+    """A clip from a file; a context manager.
 
-    start, duration: a part of it, in seconds; duration 0 means to the end. Raises `VideoError` where there is no
-    picture in it, or where it ends before its header says.
+    Rotation is applied, all pictures get the first one's size, times are the file's own, from 0.
+
+    Args:
+        start, duration: the part to read, in seconds; duration 0 means to the end.
+
+    Raises:
+        VideoError: it has no picture, or ends before its header says.
     """
 
     def __init__(self, source: Source, start: float = 0.0, duration: float = 0.0) -> None:
@@ -78,7 +84,7 @@ class File:
         begin = Fraction(start).limit_denominator(MICROSECONDS)
         end = begin + Fraction(duration).limit_denominator(MICROSECONDS) if duration else float("inf")
         self._source, self._window = source, (begin, end)
-        self._container = opened(source)
+        self._container = open_container(source)
         try:
             self._begin()
         except BaseException:
@@ -100,17 +106,18 @@ class File:
         return (self._container.duration or 0) / pyav().time_base
 
     def _begin(self) -> None:
-        """Decodes as far as the first picture, whose frame tells what the header does not."""
+        """Decodes up to the first picture, which has properties that the header lacks."""
         shown = [stream for stream in self._container.streams.video if not is_cover(stream)]
         if not shown:
             only = "only sound" if self._container.streams.audio else "nothing to see"
             raise VideoError(f"{self.name}: expected a video, but there is {only} in it")
         self._stream = shown[0]
         if self._stream.codec_context is None:
-            raise VideoError(f"{self.name}: its pictures are in a format that this build of PyAV cannot decode")
-        self._stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+            raise VideoError(f"{self.name}: its pictures are in a format that this build of PyAV cannot "
+                             "decode")
+        self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         self._stream.thread_type = "AUTO"
-        self.rate = self._stream.average_rate or self._stream.guessed_rate or USUAL_RATE
+        self.rate = self._stream.average_rate or self._stream.guessed_rate or DEFAULT_RATE
         self.tick = self._stream.time_base
         start, stop = self._window
         if start:
@@ -134,24 +141,25 @@ class File:
 
     def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
         for time, frame in self._pictures:
-            if (frame.height, frame.width) != self._stored:  # joined files, calls over a network: one size for all
+            if (frame.height, frame.width) != self._stored:  # joined files and recorded calls change size
                 frame = frame.reformat(width=self._stored[1], height=self._stored[0], interpolation="BICUBIC")
-            yield time - self._origin, turned(unpack(frame, self.colour), self._turn)
+            yield time - self._origin, turn(unpack(frame, self.colour), self._turn)
 
     def sound(self) -> sound.Source | None:
         if not self._container.streams.audio:
             return None
-        return sound.Recorded(lambda: opened(self._source), self._window, self._origin)
+        return sound.Recorded(lambda: open_container(self._source), self._window, self._origin)
 
     def _expected(self) -> int:
-        """How many pictures there will be, by the header."""
+        """Number of pictures, by the header."""
         start, stop = self._window
         if not start and stop == float("inf") and self._stream.frames:
             return self._stream.frames
         return max(1, round((min(stop, self.duration) - start) * self.rate))
 
     def _frames(self) -> Iterator[tuple[Fraction, VideoFrame]]:
-        """(file's own time, frame) of the window. Damaged frames are left out: the one before stays for longer."""
+        """(the file's own time, frame) in the window; damaged frames are left out, so the one before lasts
+        longer."""
         damaged, time, (start, stop) = 0, None, self._window
         for packet in self._packets():
             try:
@@ -159,19 +167,19 @@ class File:
             except pyav().error.InvalidDataError:
                 damaged += 1
                 continue
-            except pyav().error.FFmpegError as error:  # the decoder does not even begin with what the header says
+            except pyav().error.FFmpegError as error:  # the decoder rejects the header
                 raise VideoError(f"{self.name}: its pictures cannot be decoded ({error.strerror})") from None
             for frame in decoded:
                 time = self._time(frame, time)
                 if time >= stop:
                     return
-                if time >= start or not start:  # without a window, what lies before 0 counts too
+                if time >= start or not start:  # without a window, frames before 0 count too
                     yield time, frame
         if damaged:
             log.warning("BiRef: %s: %d damaged pictures were left out", self.name, damaged)
 
     def _packets(self):
-        """The picture's packets; at the end, whether the file is as long as its header says."""
+        """Packets of the pictures; raises VideoError if the file turns out shorter than its header says."""
         reached, damage = 0.0, (pyav().error.InvalidDataError, OSError)
         try:
             for packet in self._container.demux():
@@ -187,7 +195,7 @@ class File:
             raise VideoError(f"{self.name}: cut off: it ends after {reached:.1f} s of {length:.1f} s")
 
     def _decode(self, packet):
-        """The packet's frames, with the alpha that VP8 and VP9 keep in a stream beside the colours."""
+        """The packet's frames, with the alpha that VP8 and VP9 keep beside the colours."""
         if "vp" not in self._stream.codec_context.name or self._stream.metadata.get("alpha_mode") != "1":
             return packet.decode()
         if not hasattr(self, "_libvpx"):
@@ -196,7 +204,7 @@ class File:
         return self._libvpx.decode(packet if packet.size else None)
 
     def _time(self, frame: VideoFrame, before: Fraction | None) -> Fraction:
-        """When a frame is shown; one without a time of its own comes a frame after the one `before`."""
+        """A frame's time; without one of its own, a frame's duration after the time `before`."""
         if frame.pts is not None:
             return frame.pts * frame.time_base
         return Fraction(0) if before is None else before + 1 / self.rate
@@ -204,7 +212,7 @@ class File:
 
 @dataclass
 class Pictures:
-    """A clip of images [B,H,W,C] in memory, and sound [1,channels,samples] in −1..1 at `sample_rate`."""
+    """A clip of images [B,H,W,C] in memory, with sound [1,channels,samples] in −1..1 at `sample_rate`."""
 
     images: Tensor
     rate: Fraction
@@ -235,15 +243,16 @@ class Pictures:
         return None if self.waveform is None else sound.Waveform(self.waveform, self.sample_rate)
 
 
-def opened(source: Source):
-    """The file opened by PyAV, or a sentence why not."""
+def open_container(source: Source):
+    """Opens a file with PyAV; raises VideoError."""
     av = pyav()
     # Two readers of one buffer (pictures and sound) need a position each; the bytes themselves are shared.
     source = io.BytesIO(source.getvalue()) if isinstance(source, io.BytesIO) else str(source)
     name = source if isinstance(source, str) else "the video"
     try:
-        # Tags of old cameras are in any encoding; they are not read here, only brought along.
-        return av.open(source, container_options={"format_whitelist": ",".join(CONTAINERS)}, metadata_errors="replace")
+        # Old cameras' tags have any encoding; they are not used here.
+        options = {"format_whitelist": ",".join(CONTAINERS)}
+        return av.open(source, container_options=options, metadata_errors="replace")
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise VideoError(f"{name}: {why_not_read(error, 'a video file')}") from None
     except (av.error.FFmpegError, OSError) as error:

@@ -1,4 +1,4 @@
-"""The sound beside the pictures: copied packet by packet where the container takes it, else encoded anew."""
+"""Sound: copied packet by packet if the container takes its codec, else encoded again."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BLOCK = 8192         # samples of a waveform that are handed over at a time
-USUAL_RATE = 48_000  # every encoder and player takes it; for Opus it is the only one that all players know
+BLOCK_SAMPLES = 8192   # of a waveform in one frame
+DEFAULT_RATE = 48_000  # hertz; every encoder and player takes it, for Opus many players take no other
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 
 
 @dataclass(frozen=True)
 class Kinds:
-    """What a container holds: codecs that are copied, and the one that other sound is encoded with."""
+    """A container's sound codecs: those that are copied, and the encoder for all other sound."""
 
     copied: frozenset[str]
     encoder: str
@@ -34,11 +34,11 @@ class Kinds:
 
 class Source(Protocol):
     def into(self, output: OutputContainer, kinds: Kinds) -> Iterator[tuple[float, Packet]]:
-        """Adds its tracks to `output`, then gives (seconds, packet) in order, as they are asked for."""
+        """Adds its tracks to `output`, then yields (seconds, packet) in order."""
 
 
 class Track:
-    """Muxes a source's packets as the pictures go on, so that neither waits long for the other."""
+    """Muxes a source's packets in step with the pictures, so that players find both close together."""
 
     def __init__(self, source: Source, output: OutputContainer, kinds: Kinds) -> None:
         self._output = output
@@ -46,7 +46,7 @@ class Track:
         self._next = None
 
     def until(self, seconds: float) -> None:
-        """Write everything up to a time."""
+        """Writes everything up to a time."""
         self._next = self._next or next(self._packets, None)
         while self._next and self._next[0] <= seconds:
             self._output.mux(self._next[1])
@@ -55,7 +55,7 @@ class Track:
 
 @dataclass
 class Recorded:
-    """The sound of a file: all of its tracks, of a window (begin, end) in seconds; `origin` becomes time 0."""
+    """All sound tracks of a file. window: (begin, end) in seconds; `origin` becomes time 0."""
 
     open: Callable[[], InputContainer]
     window: tuple[float, float]
@@ -66,12 +66,14 @@ class Recorded:
         tracks = {}
         for stream in container.streams.audio:
             try:
-                if stream.codec_context.codec.canonical_name in kinds.copied:  # .name is the decoder's: mp3float
+                # Not codec.name, which is the decoder's (mp3float).
+                if stream.codec_context.codec.canonical_name in kinds.copied:
                     tracks[stream] = Copy(output.add_stream_from_template(stream), self.origin)
                 else:
                     tracks[stream] = Encode(output, kinds.encoder, stream, self.origin)
             except (AttributeError, ValueError, OSError) as error:
-                log.warning("BiRef: a sound track was left out: this build of PyAV cannot decode it (%s)", error)
+                log.warning("BiRef: a sound track was left out: this build of PyAV cannot decode it (%s)",
+                            error)
         return self._packets(container, tracks)
 
     def _packets(self, container: InputContainer, tracks: dict) -> Iterator[tuple[float, Packet]]:
@@ -85,14 +87,14 @@ class Recorded:
                 time = float(packet.pts * packet.time_base)
                 if time >= stop:
                     break
-                if time >= start or not start:  # without a window, what a decoder needs before 0 counts too
-                    yield from timed(tracks[packet.stream].packets(packet))
+                if time >= start or not start:  # without a window, packets before 0 count: decoders need them
+                    yield from with_times(tracks[packet.stream].packets(packet))
             for track in tracks.values():
-                yield from timed(track.rest())
+                yield from with_times(track.rest())
 
 
 class Copy:
-    """Packets as they are, on the new clock; their times grow, as containers want them to."""
+    """Copies packets with shifted times, which are made to grow, as containers require."""
 
     def __init__(self, stream: AudioStream, origin: Fraction) -> None:
         self.stream, self.origin, self.last = stream, origin, None
@@ -110,10 +112,10 @@ class Copy:
 
 
 class Encode:
-    """Decoded, and encoded with another codec; the encoder brings it to its own rate and sample format.
+    """Decodes, and encodes with another codec, which resamples to its own rate and sample format.
 
-    Times are counted in samples, and never run back: those of some files (AVI) are rounded to packets, which encoders
-    refuse.
+    Times are counted in samples and never decrease. Some files (AVI) have times that are rounded to packets,
+    which encoders refuse.
     """
 
     def __init__(self, output: OutputContainer, encoder: str, stream: AudioStream, origin: Fraction) -> None:
@@ -125,12 +127,12 @@ class Encode:
         made = []
         try:
             for frame in packet.decode():
-                made += self.stream.encode(self.placed(frame))
+                made += self.stream.encode(self.set_times(frame))
         except pyav().error.InvalidDataError:
             log.warning("BiRef: a damaged piece of the sound was left out")
         return made
 
-    def placed(self, frame: AudioFrame) -> AudioFrame:
+    def set_times(self, frame: AudioFrame) -> AudioFrame:
         tick = Fraction(1, frame.sample_rate)
         start = self.end if frame.pts is None else round((frame.pts * frame.time_base - self.origin) / tick)
         if self.end is not None:
@@ -145,7 +147,8 @@ class Encode:
 
 @dataclass
 class Waveform:
-    """Sound in memory, [1,channels,samples] in −1..1; of channels for which there is no layout, the first two."""
+    """Sound in memory, [1,channels,samples] in −1..1; without a layout for its channels, the first two are
+    used."""
 
     waveform: Tensor
     rate: int
@@ -153,11 +156,11 @@ class Waveform:
     def into(self, output: OutputContainer, kinds: Kinds) -> Iterator[tuple[float, Packet]]:
         samples = self.waveform[0].float().cpu()
         samples = samples if len(samples) in LAYOUTS else samples[:2]
-        return timed(self._packets(samples, new_track(output, kinds.encoder, self.rate, len(samples))))
+        return with_times(self._packets(samples, new_track(output, kinds.encoder, self.rate, len(samples))))
 
     def _packets(self, samples: Tensor, stream: AudioStream) -> Iterator[Packet]:
-        for start in range(0, samples.shape[1], BLOCK):
-            block = samples[:, start:start + BLOCK].contiguous().numpy()
+        for start in range(0, samples.shape[1], BLOCK_SAMPLES):
+            block = samples[:, start:start + BLOCK_SAMPLES].contiguous().numpy()
             frame = pyav().AudioFrame.from_ndarray(block, format="fltp", layout=LAYOUTS[len(samples)])
             frame.sample_rate, frame.pts, frame.time_base = self.rate, start, Fraction(1, self.rate)
             yield from stream.encode(frame)
@@ -165,10 +168,11 @@ class Waveform:
 
 
 def new_track(output: OutputContainer, encoder: str, rate: int, channels: int) -> AudioStream:
-    """A track at the sound's own rate, where the encoder knows it."""
+    """A new track, at the sound's own rate if the encoder supports it."""
     kept = encoder != "libopus" and rate in pyav().Codec(encoder, "w").audio_rates
-    return output.add_stream(encoder, rate=rate if kept else USUAL_RATE, layout=LAYOUTS.get(channels, "stereo"))
+    layout = LAYOUTS.get(channels, "stereo")
+    return output.add_stream(encoder, rate=rate if kept else DEFAULT_RATE, layout=layout)
 
 
-def timed(packets: Iterable[Packet]) -> Iterator[tuple[float, Packet]]:
+def with_times(packets: Iterable[Packet]) -> Iterator[tuple[float, Packet]]:
     return ((float((packet.pts or 0) * packet.time_base), packet) for packet in packets if packet.size)

@@ -1,4 +1,4 @@
-"""Results: video files and folders of pictures, which appear whole or not at all."""
+"""Writes results, video files and folders of pictures, atomically."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ from .read import Clip
 from .sound import Kinds, Track
 
 QUALITIES = ("high", "medium", "small")
-MOST_PRECISE_RATE = 1001  # denominator of a mean rate: 30000/1001 and the like
+MAX_RATE_DENOMINATOR = 1001  # of a mean rate, such as 30000/1001
 
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of video file. options: the encoder's, by quality. even: whether sides must be. tick: the container's
-    unit of time, if it has one."""
+    """A kind of video file.
+
+    options: the encoder's, by quality. even: whether height and width must be even. tick: the container's
+    unit of time in seconds, if it has one.
+    """
 
     suffix: str
     container: str
@@ -44,7 +47,7 @@ class Format:
 
 
 def _each(values: tuple[str, str, str], **common: str) -> dict[str, dict[str, str]]:
-    """{quality: options}, of which crf differs."""
+    """Options by quality, which differ in crf."""
     return {quality: {"crf": value, **common} for quality, value in zip(QUALITIES, values)}
 
 
@@ -55,20 +58,21 @@ FORMATS = {
     "vp9": Format(".webm", "webm", "libvpx-vp9", "yuva420p",
                   Kinds(frozenset({"opus", "vorbis"}), "libopus"),
                   # b 0: quality alone decides. libvpx refuses alternate references beside alpha.
-                  _each(("18", "28", "38"), **{"b": "0", "auto-alt-ref": "0", "row-mt": "1", "deadline": "good",
-                                               "cpu-used": "3"}), tick=Fraction(1, 1000)),
+                  _each(("18", "28", "38"), **{"b": "0", "auto-alt-ref": "0", "row-mt": "1",
+                                               "deadline": "good", "cpu-used": "3"}), tick=Fraction(1, 1000)),
     "prores": Format(".mov", "mov", "prores_ks", "yuva444p10le",
-                     Kinds(frozenset({"aac", "mp3", "ac3", "alac", "pcm_s16le", "pcm_s24le", "pcm_s16be", "pcm_s24be"}),
-                           "aac"),
+                     Kinds(frozenset({"aac", "mp3", "ac3", "alac", "pcm_s16le", "pcm_s24le", "pcm_s16be",
+                                      "pcm_s24be"}), "aac"),
                      {quality: {"profile": "4444", "vendor": "apl0", "alpha_bits": bits}
                       for quality, bits in zip(QUALITIES, ("16", "16", "8"))}),
 }
 
 
 class VideoFile:
-    """A video file being written; times must grow."""
+    """A video file being written; pictures must come in order of time."""
 
-    def __init__(self, path: Path, shape: Format, clip: Clip, quality: str, notes: Mapping[str, object]) -> None:
+    def __init__(self, path: Path, shape: Format, clip: Clip, quality: str, notes: Mapping[str, object]
+                 ) -> None:
         self.shape, self.tick = shape, shape.tick or clip.tick
         # Apple's ProRes has limited range only.
         self.colour = replace(clip.colour, full=False) if shape.codec == "prores_ks" else clip.colour
@@ -86,7 +90,8 @@ class VideoFile:
         self._last = -1
 
     def _video_stream(self, clip: Clip, quality: str):
-        stream = self._container.add_stream(self.shape.codec, rate=clip.rate.limit_denominator(MOST_PRECISE_RATE))
+        rate = clip.rate.limit_denominator(MAX_RATE_DENOMINATOR)
+        stream = self._container.add_stream(self.shape.codec, rate=rate)
         pad = 2 if self.shape.even else 1
         stream.height, stream.width = (math.ceil(side / pad) * pad for side in (clip.height, clip.width))
         stream.pix_fmt = self.shape.pixels
@@ -98,7 +103,7 @@ class VideoFile:
         return stream
 
     def write(self, time: Fraction, picture: Tensor) -> None:
-        """One picture [H,W,3], or 4 where the format has alpha. What H.264 lacks to even sides repeats the edge."""
+        """Writes a picture [H,W,3], or [H,W,4] if the format has alpha; H.264's odd sides repeat the edge."""
         if self.shape.even:
             height, width = picture.shape[:2]
             padding = (0, width % 2, 0, height % 2)
@@ -118,12 +123,12 @@ class VideoFile:
         self._container.close()
 
     def abandon(self) -> None:
-        with contextlib.suppress(Exception):  # of a full disk, for one; the file is deleted in any case
+        with contextlib.suppress(Exception):  # such as a full disk; the file is deleted in any case
             self._container.close()
 
 
 class PictureFolder:
-    """A folder of PNG files, 00001.png and so on, being written."""
+    """A folder of PNG files (00001.png, ...) being written."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.count = path, 0
@@ -140,22 +145,34 @@ class PictureFolder:
 
 @contextlib.contextmanager
 def writing(
-    path: str | Path, clip: Clip, kind: str, *, quality: str = QUALITIES[0], notes: Mapping[str, object] | None = None
+    path: str | Path,
+    clip: Clip,
+    kind: str,
+    *,
+    quality: str = QUALITIES[0],
+    notes: Mapping[str, object] | None = None,
 ) -> Iterator[VideoFile | PictureFolder]:
-    """Writes to `path` what a clip has become, with the clip's rate, times, colours and sound: `write(time, picture)`.
+    """A context with a writer, `write(time, picture)`, for a video with a clip's rate, colours and sound.
 
-    kind: one of `FORMATS`, or "png" for a folder of pictures (without sound). notes: metadata of the file. An error in
-    the body, an interrupt too, leaves nothing behind. Raises `VideoError` where `path` cannot be written.
+    An error or an interrupt in the body leaves nothing behind.
+
+    Args:
+        kind: one of `FORMATS`, or "png" for a folder of pictures without sound.
+        quality: one of QUALITIES.
+        notes: metadata of the file.
+
+    Raises:
+        VideoError: `path` cannot be written.
     """
     path = Path(path)
     with contextlib.ExitStack() as stack:
-        with _as_sentences(path):
+        with _explain_errors(path):
             part = stack.enter_context(atomic_write(path, folder=kind == "png"))
-            writer = PictureFolder(part.path) if kind == "png" else VideoFile(part.path, FORMATS[kind], clip, quality,
-                                                                              notes or {})
+            writer = (PictureFolder(part.path) if kind == "png" else
+                      VideoFile(part.path, FORMATS[kind], clip, quality, notes or {}))
         try:
-            yield _Told(writer, path)
-            with _as_sentences(path):
+            yield _Writer(writer, path)
+            with _explain_errors(path):
                 writer.finish()
                 part.keep()
         except BaseException:
@@ -163,22 +180,23 @@ def writing(
             raise
 
 
-class _Told:
-    """A writer whose errors are sentences."""
+class _Writer:
+    """Converts the writer's errors to VideoError."""
 
     def __init__(self, writer: VideoFile | PictureFolder, path: Path) -> None:
         self._writer, self._path = writer, path
 
     def write(self, time: Fraction, picture: Tensor) -> None:
-        with _as_sentences(self._path):
+        with _explain_errors(self._path):
             self._writer.write(time, picture)
 
 
 @contextlib.contextmanager
-def _as_sentences(path: Path) -> Iterator[None]:
+def _explain_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except VideoError:
         raise
-    except (pyav().error.FFmpegError, OSError, ValueError) as error:  # an encoder that this PyAV lacks is a ValueError
-        raise VideoError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from error
+    except (pyav().error.FFmpegError, OSError, ValueError) as error:  # ValueError: PyAV lacks the encoder
+        cause = getattr(error, "strerror", None) or error
+        raise VideoError(f"{path}: cannot be written ({cause})") from error

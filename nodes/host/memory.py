@@ -1,4 +1,4 @@
-"""The host's devices and dtypes, and what to do when its memory runs out."""
+"""The host's devices, dtypes and memory, and what nodes do when memory runs out."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ from .progress import check_interrupt
 
 log = logging.getLogger(__name__)
 
-STALE_AFTER = 15.0  # seconds; unloading all models takes less
+STALE_SECONDS = 15.0  # unloading all models takes less
+TRIM_SECONDS = 10.0   # between two trims of the heap: allocating trimmed memory again takes time
 
-trimmed_at = -math.inf  # in seconds of time.monotonic
-
-# Devices and memory ------------------------------------------------------------------------------------------------
+trimmed_at = -math.inf  # seconds of time.monotonic
 
 
 def device(choice: str) -> torch.device:
-    """"auto" is the host's device for networks, "cpu" the processor."""
+    """The device of a widget's choice: for "auto" the host's own, for "cpu" the processor."""
     return torch.device("cpu") if choice == "cpu" else mm.get_torch_device()
 
 
 def dtype(choice: str, device: torch.device) -> torch.dtype:
-    """A dtype by its name; "auto" is the best of a processor, on a GPU float16 where the host recommends it, then
-    bfloat16, then float32."""
+    """The dtype of a widget's choice.
+
+    "auto": on a processor its best; on a GPU float16 where the host recommends it, else bfloat16, else
+    float32.
+    """
     if choice == "fp16" and mm.is_device_cpu(device):
         log.warning("BiRef: computing in fp32: processors have no fast half precision (fp16)")
         return torch.float32
@@ -49,25 +51,30 @@ def dtype(choice: str, device: torch.device) -> torch.dtype:
 
 
 def empty_result(*shape: int) -> torch.Tensor:
-    """Room for results, on the device and in the dtype in which nodes hand on their images."""
+    """An uninitialised tensor for results, with the device and dtype of the host's images."""
     dtype = mm.intermediate_dtype() if hasattr(mm, "intermediate_dtype") else torch.float32
     return torch.empty(shape, device=mm.intermediate_device(), dtype=dtype)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocator gave up, as the host or PyTorch tells it."""
     if hasattr(mm, "is_oom") and mm.is_oom(error):  # also clears CUDA's pending error
         return True
     return birefnet.is_out_of_memory(error)
 
 
 def despite_unloading(change: Callable[[], None]) -> None:
-    """Change the host's list of loaded models, again where another thread was unloading some meanwhile.
+    """Changes the host's list of loaded models; tries again while another thread is unloading some.
 
-    The list is not made for two threads: entries are half gone from when their model is unloaded until all that are to go
-    have been, which takes a GPU a second or more, and what comes upon one fails in its own way. If two threads were in each
-    other's way, one may stay for good, and the host ends when it comes upon it at the next prompt; so it is taken out after
-    `STALE_AFTER` seconds. Raises the host's exception if the user stops the queue, and after a second what `change` raises
-    where no entry is half gone.
+    The list is not thread-safe. From the moment a model is unloaded until all models of that call are, which
+    takes a GPU a second or more, its entry is half removed, and code that meets it fails in various ways. If
+    two threads interfered, such an entry may stay for good and end the host at the next prompt; so it is
+    removed after STALE_SECONDS.
+
+    Raises:
+        The host's exception if the user stops the queue; after a second, what `change` raises if no entry is
+            half
+        removed.
     """
     start = time.monotonic()
     said = False
@@ -79,10 +86,11 @@ def despite_unloading(change: Callable[[], None]) -> None:
             half_gone = [entry for entry in mm.current_loaded_models if entry.real_model is None]
             if waited > 1 and not half_gone:
                 raise
-        if waited > STALE_AFTER:
-            log.warning("BiRef: another node or extension left %d half unloaded in the host's list of loaded models; taken "
-                        "out", len(half_gone))
-            mm.current_loaded_models[:] = [entry for entry in mm.current_loaded_models if entry.real_model is not None]
+        if waited > STALE_SECONDS:
+            log.warning("BiRef: another node or extension left %d half unloaded in the host's list of loaded "
+                        "models; taken out", len(half_gone))
+            mm.current_loaded_models[:] = [entry for entry in mm.current_loaded_models
+                                           if entry.real_model is not None]
         elif half_gone and not said:
             said = True
             log.info("BiRef: another thread unloads models; waiting for it")
@@ -91,8 +99,11 @@ def despite_unloading(change: Callable[[], None]) -> None:
 
 
 def minding_memory(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
-    """The node, in place, with one sentence wherever memory runs out in it (where passes can be smaller, they have been
-    tried before), and which hands back what it has freed."""
+    """Changes a node so that running out of memory is one sentence, and freed memory is returned to the
+    system.
+
+    Where passes can be smaller, that has been tried before the sentence is raised.
+    """
     plain = node.execute.__func__
 
     @functools.wraps(plain)
@@ -114,30 +125,21 @@ def minding_memory(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
 
 
 def trim_heap_at_times() -> None:
-    """birefnet.device.memory.trim_heap, so seldom that nobody waits for it, nor for memory to come again."""
+    """Trims the heap at most every TRIM_SECONDS."""
     global trimmed_at
-    if time.monotonic() - trimmed_at > 10:
+    if time.monotonic() - trimmed_at > TRIM_SECONDS:
         trim_heap()
         trimmed_at = time.monotonic()
 
 
-def in_passes(total: int, per_pass: int, run: Callable[[int, int], None], lower: Callable[[], bool],
-              bar: comfy.utils.ProgressBar | None = None) -> int:
-    """passes.in_passes with the host's progress bar (`bar`: one that goes on), and an interrupt check before each pass."""
-    bar = bar or comfy.utils.ProgressBar(total)
+def in_passes(total: int, per_pass: int, run: Callable[[int, int], None], lower: Callable[[], bool]) -> int:
+    """passes.in_passes with the host's progress bar, and an interrupt check before each pass."""
+    bar = comfy.utils.ProgressBar(total)
 
     def watched(start: int, stop: int) -> None:
         check_interrupt()
         run(start, stop)
         bar.update(stop - start)
 
-    return passes.in_passes(total, per_pass, watched, out_of_memory=is_out_of_memory, relieve=mm.soft_empty_cache,
-                            lower=lower)
-
-
-# Words on the node ---------------------------------------------------------------------------------------------------
-
-
-# Folders -------------------------------------------------------------------------------------------------------------
-
-
+    return passes.in_passes(total, per_pass, watched, out_of_memory=is_out_of_memory,
+                            relieve=mm.soft_empty_cache, lower=lower)

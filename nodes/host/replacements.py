@@ -38,6 +38,7 @@ class Replacement:
 MASK, CUTOUT = 0, 1  # outputs of Segment
 LOADER = {"dtype": "auto", "device": "auto", "fetch": False}  # what the API wants set
 SEGMENT = {"size": 0, "frames_per_pass": 0}
+REMOVE = {"background": "transparent", "colour": "white", "clean_edges": True, "fetch": False}
 
 # Widgets in the order of the packs' sources. `width` is the network's side there too: what was chosen for a checkpoint
 # goes along.
@@ -58,8 +59,24 @@ REPLACEMENTS = (
     # 1038lab/ComfyUI-RMBG. Its release of July 2026 put a widget in second place, so that only the first has a place
     # which is known.
     Replacement("BiRefNetRMBG", "BiRefRemoveBackground", ("model",), {"image": "image", "checkpoint": "model"},
-                {"background": "transparent", "colour": "white", "clean_edges": True, "fetch": False},
-                {0: 0, 1: 1, 2: 2}),
+                REMOVE, {0: 0, 1: 1, 2: 2}),
+    # Its main node. Of its four models RMBG-2.0 is a BiRefNet; for another the node says which checkpoints there are.
+    Replacement("RMBG", "BiRefRemoveBackground", ("model",), {"image": "image", "checkpoint": "model"},
+                REMOVE, {0: 0, 1: 1, 2: 2}),
+    # ZHO-ZHO-ZHO/ComfyUI-BiRefNet-ZHO: files of models/BiRefNet.
+    Replacement("BiRefNet_ModelLoader_Zho", "BiRefLoad", ("birefnet_model",),
+                {"checkpoint": "birefnet_model"}, LOADER, {0: 0}),
+    Replacement("BiRefNet_Zho", "BiRefSegment", (),
+                {"model": "birefnetmodel", "image": "image"}, SEGMENT, {CUTOUT: 0, MASK: 1}),
+    # chflame163/ComfyUI_LayerStyle_Advance. The V2 loader's names are catalog names, the older one's are files.
+    Replacement("LayerMask: LoadBiRefNetModelV2", "BiRefLoad", ("version",),
+                {"checkpoint": "version"}, LOADER, {0: 0}),
+    Replacement("LayerMask: LoadBiRefNetModel", "BiRefLoad", ("model",),
+                {"checkpoint": "model"}, LOADER, {0: 0}),
+    Replacement("LayerMask: BiRefNetUltraV2", "BiRefSegment",
+                ("detail_method", "detail_erode", "detail_dilate", "black_point", "white_point", "process_detail",
+                 "device", "max_megapixels"),
+                {"model": "birefnet_model", "image": "image"}, SEGMENT, {CUTOUT: 0, MASK: 1}),
     # ComfyUI's own, on hosts too old to have them.
     Replacement("LoadBackgroundRemovalModel", "BiRefLoad", ("bg_removal_name",),
                 {"checkpoint": "bg_removal_name"}, LOADER, {0: 0}),

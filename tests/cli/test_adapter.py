@@ -56,6 +56,7 @@ def test_a_folder_begun_without_it_is_not_gone_on_with(tmp_path, cut, photo, tun
     assert result.status == 1 and "begun with other settings" in result.messages[-1] and "adapters" in result.messages[-1]
 
 
+@pytest.mark.slow
 def test_eval_scores_the_network_with_it(tmp_path, photo, tiny, tuned, capsys):
     photo("im/a.png")
     (tmp_path / "gt").mkdir()

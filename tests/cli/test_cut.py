@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +16,7 @@ import torch
 from PIL import Image
 
 import birefnet
+from birefnet import masks
 from birefnet.__main__ import main
 from birefnet.cli import runner as _running
 from birefnet.cli.cut import manifest, steps
@@ -20,6 +25,9 @@ from birefnet.device.memory import FALLBACK_BUDGETS
 from birefnet.imaging import pictures
 from birefnet.matting import foreground
 from birefnet.matting import predict as inference
+from birefnet.matting.runner import Runner
+
+ROOT = Path(__file__).parents[2]
 
 
 def names(folder) -> list[str]:
@@ -202,10 +210,97 @@ def test_a_glob_and_results_in_the_same_folder(tmp_path, cut, photo):
 def test_two_inputs_of_one_stem_never_lose_one_silently(tmp_path, cut, photo):
     first, second, third = photo("in/a.jpg"), photo("in/A.png"), photo("in/b.png")
     result = cut(first, second, third, "-o", tmp_path / "out")
+    assert result.status == 0 and names(tmp_path / "out") == ["A.png.png", "a.jpg.png", "b.png"]
+    photo("in/a.webp")
+    result = cut(first, second, tmp_path / "in" / "a.webp", "-o", tmp_path / "out")  # what is named keeps its name
+    assert result.status == 0 and names(tmp_path / "out") == ["A.png.png", "a.jpg.png", "a.webp.png", "b.png"]
+    first, second = photo("x/A.png"), photo("x/a.png")
+    result = cut(first, second, "-o", tmp_path / "x")
     assert result.status == 1
-    assert f"{second}: {tmp_path / 'out' / 'A.png'} is the result of {first}; rename one of them" in result.messages
-    assert names(tmp_path / "out") == ["_failed.csv", "a.png", "b.png"]
-    assert result.messages[-1].startswith("2 of 3 written")
+
+
+def test_a_glob_keeps_the_folders_below_its_fixed_part(tmp_path, cut, photo):
+    for name in ("DCIM/100APPLE/IMG_0001.jpg", "DCIM/101APPLE/IMG_0001.jpg", "DCIM/IMG_0001.jpg"):
+        photo(name)
+    for _ in range(2):
+        result = cut(f"{tmp_path}/DCIM/**/*.jpg", "-o", tmp_path / "out")
+        assert result.status == 0
+        found = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png"))
+        assert found == ["100APPLE/IMG_0001.png", "101APPLE/IMG_0001.png", "IMG_0001.png"]
+    assert result.messages[-1].endswith("3 of them before")
+
+
+def test_equal_names_of_several_folders_go_into_folders(tmp_path, cut, photo):
+    folders = {photo(f"{name}/IMG_0001.jpg").parent for name in ("100APPLE", "101APPLE")}
+    photo("100APPLE/only.jpg")
+    assert cut(*sorted(folders), "-o", tmp_path / "out").status == 0
+    found = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png"))
+    assert found == ["100APPLE/IMG_0001.png", "101APPLE/IMG_0001.png", "only.png"]
+
+
+def test_a_link_to_a_folder_above_shows_no_picture_twice(tmp_path, cut, photo):
+    photo("in/a.jpg"), photo("in/deeper/b.jpg")
+    (tmp_path / "in" / "deeper" / "up").symlink_to(tmp_path / "in")
+    result = cut(f"{tmp_path}/in/**/*.jpg", "-o", tmp_path / "out")
+    assert result == (0, [*result.messages[:-1], f"2 of 2 written to {tmp_path / 'out'}"])
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*.png")) == ["a.png", "b.png"]
+
+
+def test_what_is_left_out_of_a_folder_is_named(tmp_path, cut, photo):
+    photo("in/a.jpg")
+    (tmp_path / "in" / "self.jpg").symlink_to("self.jpg")
+    (tmp_path / "in" / "gone.png").symlink_to("nowhere.png")
+    for name in ("raw.dng", "render.exr", "photo.jxl", "notes.txt"):
+        (tmp_path / "in" / name).write_bytes(b"something")
+    result = cut(tmp_path / "in", "-o", tmp_path / "out")
+    told = "\n".join(result.messages)
+    assert result.status == 1 and result.messages[-1] == f"1 of 6 written to {tmp_path / 'out'}"
+    for name, reason in (("self.jpg", "a link that leads nowhere"), ("gone.png", "a link that leads nowhere"),
+                         ("raw.dng", "develop this camera's raw file"), ("render.exr", "16-bit PNG or TIFF")):
+        assert f"{tmp_path / 'in' / name}: {reason}" in told or f"{name}: save it as {reason}" in told
+    assert f"no pictures, left out: {tmp_path / 'in' / 'notes.txt'}" in told
+    rows = (tmp_path / "out" / "_failed.csv").read_text().splitlines()
+    assert len(rows) == 6
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png"])
+def test_an_animation_gives_its_first_frame_and_says_so(tmp_path, cut, name):
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], duration=100)
+    result = cut(tmp_path / name, "-o", tmp_path / "out.tif", "--background", "white")
+    told = "\n".join(result.messages)
+    assert result.status == 0 and ("this is its first frame" in told or "nothing found" in told)
+
+
+def test_standard_input_and_output(tmp_path, photo, tiny):
+    command = [sys.executable, "-m", "birefnet", "cut", "-", "-o", "-", "--model", str(tiny)]
+    done = subprocess.run(command, input=photo("a.jpg").read_bytes(), capture_output=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr
+    picture = Image.open(io.BytesIO(done.stdout))
+    assert (picture.format, picture.mode) == ("PNG", "RGBA") and picture.size == Image.open(tmp_path / "a.jpg").size
+    assert not (ROOT / "-").exists()
+
+
+def test_standard_output_takes_one_picture(tmp_path, cut, photo):
+    photo("in/a.png"), photo("in/b.png")
+    assert cut(tmp_path / "in", "-o", "-") == (1, ["error: -o -: standard output takes one picture; give a folder for "
+                                                   "several"])
+
+
+def test_the_matte_is_refined_with_the_operators_of_refine_mask(tmp_path, cut, photo, network):
+    source = photo("a.png")
+    image = pictures.read(source)
+    wanted = masks.refine(birefnet.matte(network, image), black=0.2, white=0.6, largest=1, fill=400, grow=1)
+    assert cut(source, "-o", tmp_path / "b.png", "--mask", "--refine",
+               "levels=0.2:0.6,largest=1,holes=400,grow=1").status == 0
+    assert (levels(tmp_path / "b.png")[..., 0] - wanted[0]).abs().max() < 0.6 / 255
+
+
+@pytest.mark.parametrize("text", ["levels=0.5", "levels=0.9:0.1", "blur=3", "largest=x", "holes=-1", ""])
+def test_operators_that_are_none(tmp_path, photo, text, capsys):
+    with pytest.raises(SystemExit):
+        main(["cut", str(photo("a.png")), "-o", str(tmp_path / "b.png"), "--refine", text])
+    assert "--refine: expected" in capsys.readouterr().err
 
 
 def test_results_are_not_overwritten_unless_forced(tmp_path, cut, photo):
@@ -220,11 +315,13 @@ def test_results_are_not_overwritten_unless_forced(tmp_path, cut, photo):
 
 
 def test_a_result_that_appears_meanwhile_is_not_overwritten(tmp_path, cut, photo, monkeypatch):
+    quick = inference.network_alpha
+
     def slow(*arguments):
         (tmp_path / "b.png").write_text("somebody else's")
-        return inference.network_alpha(*arguments)
+        return quick(*arguments)
 
-    monkeypatch.setattr(_running, "network_alpha", slow)
+    monkeypatch.setattr(inference, "network_alpha", slow)
     result = cut(photo("a.png"), "-o", tmp_path / "b.png")
     assert result.status == 1 and f"{tmp_path / 'b.png'}: exists; --force overwrites" in result.messages
     assert (tmp_path / "b.png").read_text() == "somebody else's"
@@ -272,11 +369,11 @@ def test_a_small_subject_is_no_empty_matte(tmp_path, network):
     alpha = torch.zeros(1, 1280, 1280)
     alpha[:, 600:636, 600:636] = 0.9
     image = torch.rand(1, 1280, 1280, 3)
-    look = steps.Look(network.config, None, True, None, False, False)
+    look = steps.CutOptions(network.config, None, True, {}, None, False, False)
     for network_alpha, empty in ((alpha, False), (alpha / 2, True)):
         job = manifest.Job("a.png", str(tmp_path / f"{empty}.png"))
         outcome = steps.finish(steps.Picture(job, image=image, small=network_alpha), look)
-        assert outcome == steps.Outcome(job, empty=empty)
+        assert bool(outcome.remark) == empty and not outcome.error
 
 
 def test_an_empty_matte_is_said(tmp_path, cut, photo, network):
@@ -382,32 +479,26 @@ def test_when_the_gpu_is_too_small_the_cpu_goes_on(tmp_path, cut, photo, monkeyp
     assert sum("going on with the CPU" in line for line in result.messages) == 1
 
 
-def test_a_picture_that_the_gpu_is_too_small_for_does_not_keep_smaller_ones_from_it(tiny, monkeypatch):
-    gpu = Gpu(monkeypatch, room=64 * 64)
-    runner = _running.Runner(birefnet.load(tiny))
-    for side in (64, 128, 128, 64):
-        assert runner.network_alpha(torch.zeros(1, 3, side, side)).shape == (1, 1, side, side)
-    assert [place for place, *_ in gpu.tried] == ["cuda", *["cuda"] * 3, "cpu", "cpu", "cuda"]
-
-
-class Gpu:
-    """Weights that say they are on a GPU, until they are moved to the CPU; there is room for passes of so many pixels."""
+class Gpu(_running.Terminal):
+    """A GPU that has room for passes of so many pixels: the network says that it is there, until it goes to the CPU."""
 
     def __init__(self, monkeypatch, room: int) -> None:
-        self.tried, self.where, self.room = [], "cuda", room
-        monkeypatch.setattr(_running.Runner, "device", property(lambda _: torch.device(self.where)))
-        monkeypatch.setattr(_running, "free_memory", lambda device: None)
-        monkeypatch.setattr(_running, "place", self.place)
-        monkeypatch.setattr(_running, "network_alpha", self.network_alpha)
+        self.tried, self.where, self.room = [], "", room
+        self.alpha = inference.network_alpha
+        monkeypatch.setattr(_running, "Runner", lambda network, host: Runner(network, torch.device("cuda"), host=self))
+        monkeypatch.setattr(inference, "network_alpha", self.network_alpha)
 
-    def place(self, model, device, dtype):
-        self.where = torch.device(device).type
+    def load(self, network, device, dtype, memory_bytes):
+        self.where = device.type
+
+    def free_memory(self, device):
+        return None
 
     def network_alpha(self, model, x):
         self.tried.append((self.where, len(x), model.budget_bytes))
         if self.where == "cuda" and x[:, 0].numel() > self.room:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return inference.network_alpha(model, x)
+        return self.alpha(model, x)
 
 
 def test_when_the_checkpoint_does_not_fit_the_gpu_it_runs_on_the_cpu(tmp_path, cut, photo, monkeypatch):

@@ -32,7 +32,7 @@ def test_every_measure_is_the_public_implementations(name):
 @pytest.mark.parametrize("name", CASES)
 def test_curves_begin_at_the_highest_threshold(name):
     prediction, truth = CASES[name]
-    full, binary = saliency.stretched(prediction / 255), truth > 128
+    full, binary = saliency.stretch(prediction / 255), truth > 128
     assert saliency.f_curve(full, binary)[155] == pytest.approx(REFERENCE[name]["f_at_100"], abs=1e-12)
     assert saliency.e_curve(full, binary)[155] == pytest.approx(REFERENCE[name]["e_at_100"], abs=1e-12)
 

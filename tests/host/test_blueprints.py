@@ -6,7 +6,7 @@ import contextlib
 import json
 
 import pytest
-from browser import open_page, run
+from browser import close_windows, open_page, run
 from host import PACK
 from playwright.sync_api import Page, TimeoutError
 
@@ -77,6 +77,7 @@ def open_search(page: Page) -> None:
 
 def find(page: Page, name: str) -> None:
     """Puts a blueprint on the empty canvas, as its user would."""
+    close_windows(page)
     page.evaluate("() => app.graph.clear()")
     open_search(page)
     page.keyboard.type(name.removesuffix(" (BiRefNet)"), delay=20)

@@ -65,6 +65,18 @@ def test_a_file_of_any_name_that_says_so_is_not_for_commercial_use(host, license
     assert (f"licence {license}: not for commercial use" in line) == told
 
 
+def test_a_tensor_that_is_no_number_is_a_sentence_and_no_empty_mask(host):
+    state = load_file(NANO)
+    state["bb.block1.0.attn.proj.weight"][0, 0] = torch.nan
+    file = host.base / "models" / "BiRefNet" / "damaged.safetensors"
+    with safe_open(NANO, "pt") as nano:
+        save_file(state, file, nano.metadata())
+    workflow = segmented(node("EmptyImage", width=64, height=64, batch_size=2, color=0)) | {
+        "model": load(file.name), "shown": node("MaskPreview", mask=["segment", 0])}
+    assert "UserError: Load another copy of the checkpoint" in host.fail(workflow)
+    file.unlink()
+
+
 def test_a_fine_tune_saved_during_training_runs(host):
     """A .pth with the names that data parallel and torch.compile give, nested under "state_dict"."""
     state = {f"module._orig_mod.{name}": tensor for name, tensor in load_file(NANO).items()}

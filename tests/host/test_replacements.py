@@ -64,6 +64,15 @@ WORKFLOWS = {
     "one node": shown(node("BiRefNetRMBG", image=["photo", 0], model="BiRefNet-general", sensitivity=1.0, mask_blur=0,
                            mask_offset=0, invert_output=False, refine_foreground=False, background="Alpha",
                            background_color="#222222")),
+    "main node": shown(node("RMBG", image=["photo", 0], model="BiRefNet-general", sensitivity=1.0, process_res=1024,
+                            mask_blur=0, mask_offset=0, invert_output=False, refine_foreground=False,
+                            background="Alpha", background_color="#222222")),
+    "zho": shown(node("BiRefNet_Zho", birefnetmodel=["model", 0], image=["photo", 0]),
+                 model=node("BiRefNet_ModelLoader_Zho", birefnet_model="General.safetensors")),
+    "layer style": shown(node("LayerMask: BiRefNetUltraV2", image=["photo", 0], birefnet_model=["model", 0],
+                              detail_method="VITMatte", detail_erode=4, detail_dilate=2, black_point=0.01,
+                              white_point=0.99, process_detail=False, device="cuda", max_megapixels=2.0),
+                         model=node("LayerMask: LoadBiRefNetModelV2", version="BiRefNet-General")),
     "mask only": {"photo": node("LoadImage", image=""), "model": LOADED, "mask": node("MaskPreview", mask=["rembg", 0]),
                   "rembg": node("GetMaskByBiRefNet", **WIRED, width=512, height=512, upscale_method="bilinear",
                                 mask_threshold=0.0)},
@@ -73,7 +82,9 @@ WORKFLOWS = {
 def test_every_replacement_names_inputs_and_outputs_that_exist(host, offered, object_info):
     ours = {old: found[0] for old, found in offered.items() if found[0]["new_node_id"].startswith("BiRef")}
     assert {"AutoDownloadBiRefNetModel", "LoadRembgByBiRefNetModel", "RembgByBiRefNet", "RembgByBiRefNetAdvanced",
-            "GetMaskByBiRefNet", "BiRefNetRMBG", "LoadBackgroundRemovalModel", "RemoveBackground"} <= set(ours)
+            "GetMaskByBiRefNet", "BiRefNetRMBG", "RMBG", "BiRefNet_ModelLoader_Zho", "BiRefNet_Zho",
+            "LayerMask: LoadBiRefNetModel", "LayerMask: LoadBiRefNetModelV2", "LayerMask: BiRefNetUltraV2",
+            "LoadBackgroundRemovalModel", "RemoveBackground"} <= set(ours)
     for replacement in ours.values():
         new = object_info[replacement["new_node_id"]]
         mapped = {item["new_id"] for item in replacement["input_mapping"]}

@@ -46,12 +46,15 @@ def test_a_build_is_detected_from_its_tensors(name):
 
 @pytest.mark.parametrize("manifest, backbone", [("swin_v1_t_1x256x256_s0", "swin_v1_t"),
                                                 ("swin_v1_b_1x288x416_s10", "swin_v1_b"),
-                                                ("pvt_v2_b2_1x256x256_s2", "pvt_v2_b2")])
+                                                ("pvt_v2_b2_1x256x256_s2", "pvt_v2_b2"),
+                                                ("dino_v3_s_1x256x320_s0", "dino_v3_s"),
+                                                ("dino_v3_s_plus_1x224x256_s1", "dino_v3_s_plus")])
 def test_known_backbones_are_named(manifest, backbone):
     case = next(case for case in CASES if case.name == manifest)
     assert birefnet.load(case.state_dict()).config.backbone == backbone
 
 
+@pytest.mark.slow
 def test_the_manifests_are_covered_completely():
     """Nothing of the authors' state dicts is unknown to us, and we need nothing they lack."""
     for case in CASES:
@@ -199,9 +202,11 @@ def zipped(content) -> bytes:
     (lambda state: zipped({k: v.to(torch.int8) for k, v in state.items()}), "stored as int8"),
     (lambda state: zipped({**state, "decoder.conv_out1.0.weight": torch.zeros(1, 7, 1, 1)}), r"expected \[1, 10, 1, 1\]"),
     (lambda state: zipped({**state, "bb.norm1.weight": torch.zeros(())}), "do not fit together"),
-    (lambda state: zipped({k.replace("bb.", "bb.model.blocks.0."): v for k, v in state.items()}), "built on DINOv3"),
-    (lambda state: zipped({k.replace("bb.", "bb.conv1.4.0.conv1."): v for k, v in state.items()}), "built on ResNet-50"),
-    (lambda state: zipped({k.replace("bb.", "bb.conv1.0."): v for k, v in state.items()}), "built on VGG-16"),
+    (lambda state: zipped({k.replace("bb.", "bb.model.blocks.0."): v for k, v in state.items()}),
+     "name this BiRefNet's encoder: .*birefnet.encoder"),
+    (lambda state: zipped({k.replace("bb.", "bb.conv1.4.0.conv1."): v for k, v in state.items()}),
+     "built on torchvision's ResNet-50"),
+    (lambda state: zipped({k.replace("bb.", "bb.conv1.0."): v for k, v in state.items()}), "built on torchvision's VGG-16"),
 ])
 def test_a_wrong_file_is_one_clear_sentence(tmp_path, monkeypatch, tiny_state, content, sentence):
     monkeypatch.chdir(tmp_path)
@@ -288,6 +293,7 @@ print((memory("VmHWM") - before) / sum(tensor.nbytes for tensor in model.state_d
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="only Linux tells and resets the peak")
 @pytest.mark.parametrize("stored, dtype", [("float32", "float32"), ("float16", "float32"), ("float32", "bfloat16")])
 def test_loading_takes_hardly_more_memory_than_the_model(tmp_path, tiny, stored, dtype):

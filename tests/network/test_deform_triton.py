@@ -32,15 +32,16 @@ def compare(x, offset, modulation, side, tolerance):
     assert columns.shape == expected.shape
     error = ((columns - expected).abs() / expected.abs().clamp(min=1)).max().item()
     assert error <= tolerance, (tuple(x.shape), x.dtype, side, error)
+    return columns
 
 
 with torch.inference_mode():
     for (dtype, tolerance), (side, spread), channels in itertools.product(
             [(torch.float32, 1e-5), (torch.float16, 2**-11), (torch.bfloat16, 2**-7)],  # interpreted bf16 truncates
             [(1, .4), (3, 100), (7, 4)], (6, 64)):
-        x = torch.randn(3, channels, 5, 11).to(dtype)
-        offset = spread * torch.randn(3, 2 * side**2, 5, 11)
-        modulation = 2 * torch.rand(3, side**2, 5, 11)
+        x = torch.randn(2, channels, 3, 11).to(dtype)
+        offset = spread * torch.randn(2, 2 * side**2, 3, 11)
+        modulation = 2 * torch.rand(2, side**2, 3, 11)
         compare(x, offset, modulation, side, tolerance)
     # As the network hands them over: channels-last, offsets and modulation slices of one map, in its own precision.
     x = torch.randn(2, 64, 8, 12).half().to(memory_format=torch.channels_last)
@@ -52,17 +53,16 @@ with torch.inference_mode():
     band = torch.cat(list(deform_triton.deformed_columns(x, offset[:, :, 4:8], modulation[:, :, 4:8], 3, 4)))
     assert band.equal(whole[:, 4:8].flatten(0, 2))
     # Places that are none read zeros; their neighbours stay as they are.
-    x, offset, modulation = torch.randn(1, 8, 40, 40), torch.randn(1, 18, 40, 40), torch.rand(1, 9, 40, 40)
+    x, offset, modulation = torch.randn(1, 8, 24, 24), torch.randn(1, 18, 24, 24), torch.rand(1, 9, 24, 24)
     for n, wild in enumerate((float("nan"), float("inf"), float("-inf"), 1e30, -1e30, 3e9)):
         offset[0, :, n::7, n::5] = wild
-    compare(x, offset, modulation, 3, 1e-5)
-    columns = torch.cat(list(deform_triton.deformed_columns(x, offset, modulation, 3)))
-    assert columns.view(40, 40, -1)[0, 0].abs().max() == 0
+    columns = compare(x, offset, modulation, 3, 1e-5)
+    assert columns.view(24, 24, -1)[0, 0].abs().max() == 0
     # Pixels that no sample touches may hold anything.
-    x[0, :, 30:] = float("nan")
+    x[0, :, 16:] = float("nan")
     offset = torch.zeros_like(offset)
-    columns = torch.cat(list(deform_triton.deformed_columns(x, offset, modulation, 3))).view(40, 40, -1)
-    assert columns[:28].isfinite().all() and columns[30:].isnan().any()
+    columns = torch.cat(list(deform_triton.deformed_columns(x, offset, modulation, 3))).view(24, 24, -1)
+    assert columns[:14].isfinite().all() and columns[16:].isnan().any()
     assert deform_triton.agrees(torch.device("cpu"), torch.float16, 64)
 assert sum(many) > 6
 print("done")
@@ -96,11 +96,13 @@ def run(script: str, **environment: str) -> None:
     assert done.returncode == 0 and done.stdout.strip().endswith("done"), done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @needs_triton
 def test_the_interpreted_kernel_equals_the_plain_form():
     run(INTERPRETED, TRITON_INTERPRET="1")
 
 
+@pytest.mark.slow
 @needs_triton
 def test_it_compiles_for_real_gpus_with_16_byte_loads_and_stores(tmp_path):
     run(COMPILED, TRITON_CACHE_DIR=str(tmp_path))

@@ -8,11 +8,13 @@ import birefnet
 from birefnet.network.birefnet import image_patches
 
 TOLERANCE = 5e-6
+LARGE = ("swin_v1_l_1x384x384_s0", "swin_v1_b_1x288x416_s10", "swin_v1_t_2x320x448_s1")
 HALVES = [case for case in CASES if case.name in ("swin_v1_t_1x256x256_s0", "pvt_v2_b0_1x256x320_s0")]
 
 
 @pytest.mark.parametrize("form", ["plain", "inference"])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [
+    pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.name in LARGE else []) for case in CASES])
 def test_logits_and_features_equal_the_reference(case: Case, form):
     model = birefnet.load(case.state_dict(), form=form, **case.overrides)
     reference = case.reference()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,8 +16,7 @@ from PIL import Image
 
 from birefnet.__main__ import main
 
-ROOT = Path(__file__).parents[2]
-SIZE = ("--model", "birefnet-nano", "--size", "64")
+sys.path.append(str(Path(__file__).parents[1] / "host"))  # host
 
 
 class Result(NamedTuple):
@@ -64,10 +62,9 @@ def own_environment():
 def store(own_environment):
     """The environment's S3 is moto's server, a process of its own, with an empty bucket: its URL and file system."""
     import s3fs
+    from host import free_port
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os.environ.update(AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}", AWS_ACCESS_KEY_ID="me", AWS_SECRET_ACCESS_KEY="mine",
@@ -98,8 +95,9 @@ def cluster(store):
     import ray
     from ray.cluster_utils import Cluster
 
-    # Its second machine is for a test to kill: found dead in seconds, not in the usual half minute.
-    quick = {"health_check_period_ms": 500, "health_check_timeout_ms": 500, "health_check_failure_threshold": 4,
+    # A machine that a test kills is found dead in seconds, not in the usual half minute. A killed one refuses
+    # the question at once; one that is only slow to answer is alive.
+    quick = {"health_check_period_ms": 500, "health_check_timeout_ms": 10_000, "health_check_failure_threshold": 4,
              "health_check_initial_delay_ms": 0}
     machines = Cluster(initialize_head=True, head_node_args={
         "num_cpus": 2, "object_store_memory": 200 << 20, "include_dashboard": False, "_system_config": quick})

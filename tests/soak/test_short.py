@@ -14,7 +14,7 @@ def test_many_different_prompts_leave_no_file_and_no_thread(tmp_path):
     spec = importlib.util.spec_from_file_location("soak_run", Path(__file__).with_name("run.py"))
     run = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(run)
-    run.LOOKS = 2
+    run.LOOKS = 1  # at the beginning and at the end
     with run.soaking(tmp_path, seed=1) as soak:
         soak.run(PROMPTS)
         assert soak.faults(SHARE) == []

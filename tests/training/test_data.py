@@ -15,7 +15,7 @@ from birefnet.data.batches import load_batches, to_unit_range
 from birefnet.data.pairs import Pair, find_pairs
 from birefnet.data.sample import make_sample
 from birefnet.imaging.pictures import read
-from birefnet.matting.predict import fitted
+from birefnet.matting.predict import resize_to_network
 from birefnet.training.folder import Folder
 from birefnet.training.plan import AUGMENTATIONS, Phase, Size, TrainingPlan
 
@@ -71,7 +71,7 @@ def test_a_range_of_sizes_draws_one_for_each_batch(pairs):
 def test_without_variations_a_picture_is_what_matte_would_show_the_network(pairs):
     pair = find_pairs(pairs)[0]
     image, alpha = make_sample(pair, (64, 96), np.random.default_rng(0), ())
-    expected = fitted(read(pair.picture)[0], (64, 96))[0]
+    expected = resize_to_network(read(pair.picture)[0], (64, 96))[0]
     assert (image.float() / 255 - expected).abs().max() < 0.5 / 255 + 1e-6
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from birefnet.training.losses import WEIGHTS
 from birefnet.training.plan import TASKS, Phase, Size, TrainingPlan, usual_rate
-from tools.nano.recipe import PLAN as NANO_PLAN
 
 
 def test_every_task_has_its_losses_and_the_authors_rate():
@@ -28,7 +27,9 @@ def test_the_rate_stays_unless_asked():
 
 
 def test_sizes_grow_with_the_run():
-    assert [NANO_PLAN.size_at(step)[0] for step in (0, 1079, 1080, 1679, 1680, 2399)] == [224, 224, 288, 288, 320, 320]
+    plan = TrainingPlan(steps=2400, phases=(Phase(0.45, Size.fixed(224, 224)), Phase(0.25, Size.fixed(288, 288)),
+                                    Phase(0.3, Size.fixed(320, 320))))
+    assert [plan.size_at(step)[0] for step in (0, 1079, 1080, 1679, 1680, 2399)] == [224, 224, 288, 288, 320, 320]
 
 
 def test_the_last_phase_takes_what_rounding_leaves():
@@ -39,7 +40,7 @@ def test_the_last_phase_takes_what_rounding_leaves():
 def test_the_last_tenth_goes_without_cross_entropy():
     plan = TrainingPlan(steps=50, task="dis")
     assert [("bce" in plan.weights_at(step)) for step in (0, 44, 45, 49)] == [True, True, False, False]
-    assert plan.weights_at(0) == WEIGHTS["dis"] and "bce" in NANO_PLAN.weights_at(2399)
+    assert plan.weights_at(0) == WEIGHTS["dis"] and "bce" in TrainingPlan(steps=50, final=0.0).weights_at(49)
 
 
 @pytest.mark.parametrize("text, lowest, highest, single", [

@@ -21,6 +21,8 @@ from safetensors.torch import load_file
 
 import birefnet
 from birefnet.__main__ import main
+from birefnet.cli.options import CommandError
+from birefnet.cli.train.beginning import begin
 from birefnet.evaluation.scores import MEASURES
 from birefnet.training.folder import Folder
 
@@ -265,10 +267,30 @@ def test_a_runs_checkpoint_hands_on_its_licence(pairs, tmp_path):
             assert file.metadata()["birefnet.base"] == Path(init).name
 
 
+def test_a_network_on_an_encoder_of_timm_begins_with_what_that_has_learnt(pairs, tmp_path):
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(3)
+    whole = timm.create_model("resnet10t")  # with a classifier, as timm's files are
+    torch.save(whole.state_dict(), tmp_path / "resnet10t.pth")
+    begun = begin("scratch", "timm:resnet10t", 0, str(tmp_path / "resnet10t.pth"))
+    assert torch.equal(begun.model.bb.layer4[0].conv1.weight, whole.layer4[0].conv1.weight)
+    scratch = ("--init", "scratch", "--build", "timm:resnet10t", "--encoder", tmp_path / "resnet10t.pth")
+    assert train(pairs, tmp_path / "run", *scratch, "--steps", 1, "--batch", 2, "--size", 64, "--hold-out", 0.2) == 0
+    model = birefnet.load(tmp_path / "run/trained.safetensors")
+    assert model.config.backbone == "resnet10t" and model.config.size == (64, 64)
+    torch.save(timm.create_model("resnet18").state_dict(), tmp_path / "other.pth")
+    with pytest.raises(CommandError, match="timm .* cannot build the encoder resnet10t"):
+        begin("scratch", "timm:resnet10t", 0, str(tmp_path / "other.pth"))
+
+
 @pytest.mark.parametrize("arguments, message", [
     (["--init", "scratch"], "--init scratch needs --build: nano, swin_v1_t"),
     (["--init", "scratch", "--build", "resnet"], "--build resnet: expected nano, swin_v1_t"),
     (["--build", "swin_v1_t"], "is for --init scratch"),
+    (["--encoder", "hub"], "--encoder hub is for --init scratch"),
+    (["--init", "scratch", "--build", "swin_v1_t", "--encoder", "hub"], "--encoder hub is for --build timm:NAME"),
+    (["--init", "scratch", "--build", "timm:resnet10t", "--encoder", "gone.pth"], "--encoder gone.pth: no such file"),
+    (["--init", "scratch", "--build", "timm:nothing_of_the_kind"], "has no model 'nothing_of_the_kind'"),
     (["--init", "nowhere.safetensors"], "nowhere.safetensors"),
     (["--phase", "64:0.5", "--phase", "96:0.4"], "add up to 0.9; expected 1"),
     (["--hold-out", "0.99"], "nothing would be left of 10 pictures"),

@@ -66,10 +66,10 @@ def test_odd_sizes_keep_their_last_row_and_column(size):
 
 
 def test_untagged_video_is_taken_as_players_take_it():
-    assert Colour(2).settled(576).matrix == BT601
-    assert Colour(2).settled(720).matrix == BT709
-    assert Colour(9).settled(480).matrix == 9  # tagged: BT.2020
-    assert Colour(14).settled(480).matrix == BT709  # tagged with one that is not known here
+    assert Colour(2).resolve(576).matrix == BT601
+    assert Colour(2).resolve(720).matrix == BT709
+    assert Colour(9).resolve(480).matrix == 9  # tagged: BT.2020
+    assert Colour(14).resolve(480).matrix == BT709  # tagged with one that is not known here
 
 
 def bars(matrix: int, full: bool) -> av.VideoFrame:

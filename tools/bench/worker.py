@@ -22,7 +22,7 @@ from .authors import load_authors
 from .resident import resident_now, resident_peak
 from .video import frame
 
-SETTINGS = ("patch_order", "normalize", "size", "multi_scale", "heads")
+SETTINGS = ("patch_order", "normalize", "size", "multi_scale", "heads", "encoder")
 
 
 def main(job: dict) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 
 class Pictures:
-    """The packed cache. Kinds: animal, thing, model, shape, person (rendered) and human (photographed) are uint8 RGBA
-    [h,w,4], cut out; scene, portrait (photographed) and render are RGBA too, whole pictures with their subject's
-    matte; photograph, place, pattern and environment are uint8 RGB [h,w,3]."""
+    """The packed cache.
+
+    Kinds: "animal", "thing", "human" (photographed), "model" and "person" (rendered) are cut-outs, uint8 RGBA
+    [h,w,4]; "scene" and "portrait" whole photographs with the matte of their subject, RGBA too; "place",
+    "empty" (nothing in it stands out) and "panorama" backgrounds, uint8 RGB [h,w,3].
+    """
 
     def __init__(self, folder: Path) -> None:
         self.rows = json.loads((folder / "index.json").read_text())
@@ -25,17 +28,19 @@ class Pictures:
         row = self.rows[i]
         return self.bytes[row["offset"]:row["offset"] + int(np.prod(row["shape"]))].reshape(row["shape"])
 
-    def draw(self, rng: np.random.Generator, *kinds: str) -> tuple[np.ndarray, dict]:
-        """One picture of these kinds and its row; kinds that the cache lacks are passed over."""
+    def draw(self, rng: np.random.Generator, *kinds: str) -> tuple[np.ndarray, str]:
+        """One picture of these kinds, and its name. Raises ValueError where the cache holds none."""
         chosen = [i for kind in kinds for i in self.kinds.get(kind, ())]
         if not chosen:
-            raise ValueError(f"the cache holds no {' or '.join(kinds)}; it has {', '.join(self.kinds) or 'nothing'}")
+            raise ValueError(f"the cache holds no {' or '.join(kinds)}; it has "
+                             f"{', '.join(self.kinds) or 'nothing'}")
         i = chosen[rng.integers(len(chosen))]
-        return self[i], self.rows[i]
+        return self[i], self.rows[i]["name"]
 
 
-def pack(folder: Path, entries: Iterator[tuple[str, str, np.ndarray]]) -> None:
-    """Write (kind, name, pixels) entries as a cache for `Pictures`; the index comes last, so half a cache is none."""
+def pack(folder: Path, entries: Iterable[tuple[str, str, np.ndarray]]) -> None:
+    """Write (kind, name, pixels) entries as a cache for `Pictures`; the index comes last, so half a cache is
+    none."""
     folder.mkdir(parents=True, exist_ok=True)
     rows, offset = [], 0
     with open(folder / "pictures.u8", "wb") as out:

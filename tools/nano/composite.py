@@ -1,6 +1,8 @@
-"""Image and alpha pairs: cut-outs laid over backgrounds, then made to look like one photograph.
+"""Image and alpha pairs: photographs with mattes, and cut-outs laid over other photographs as if they
+belonged there.
 
-`pair(pictures, seed, index, size)` depends on its arguments only, so a run can be repeated and resumed.
+`make_pair(pictures, seed, index, size)` depends on its arguments only, so a run can be repeated and resumed.
+Images are float32 [h,w,3] in 0..1 inside, alphas float32 [h,w] in 0..1.
 """
 
 from __future__ import annotations
@@ -8,42 +10,40 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from .cache import Pictures
 
 Rng = np.random.Generator
-SCENES = 0.55     # share of whole pictures, with the backgrounds that their subjects had
-NEGATIVES = 0.11  # share without a subject
-PORTRAITS = 0.12  # share of photographs of people among those
-RENDERS = 0.6     # share of rendered people, birds, things and flowers among them
-HUMANS = 0.2      # share of photographed people among people; the others are rendered
+SCENE_SHARE = 0.5      # whole photographs, with the backgrounds that their subjects had
+PORTRAIT_SHARE = 0.15  # photographs of people among those
+EMPTY_SHARE = 0.11     # pictures without a subject
+SMALLEST_SUBJECT, SMALLEST_CLUTTER = 0.012, 0.001  # of the picture's area, in view
+# What the subjects of composites are; "human" is photographed, "person" and "model" are rendered.
+SUBJECT_SHARES = {"animal": 0.35, "human": 0.11, "person": 0.16, "model": 0.25, "thing": 0.13}
 
 
-def pair(pictures: Pictures, seed: int, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 image [size, size, 3] and uint8 alpha [size, size], 255 = subject."""
+def make_pair(pictures: Pictures, seed: int, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 image [size,size,3] and uint8 alpha [size,size], 255 = subject."""
     rng = np.random.default_rng([seed, index])
     kind = rng.random()
-    if kind < SCENES and "scene" in pictures.kinds:
-        image, alpha = scene(pictures, rng, size)
-        return finish(rng, image), (alpha * 255 + 0.5).astype(np.uint8)
-    empty = kind > 1 - NEGATIVES
-    image = background(pictures, rng, size, empty)
-    alpha = np.zeros((size, size), np.float32)
-    if not empty:
-        for _ in range(rng.choice([1, 2, 3], p=[0.8, 0.15, 0.05])):
+    if kind < SCENE_SHARE:
+        image, alpha = make_scene(pictures, rng, size)
+    else:
+        empty = kind > 1 - EMPTY_SHARE
+        image, alpha = make_background(pictures, rng, size, empty), np.zeros((size, size), np.float32)
+        for _ in range(0 if empty else rng.choice([1, 2, 3], p=[0.8, 0.15, 0.05])):
             image, alpha = add_subject(pictures, rng, image, alpha)
-        if rng.random() < 0.05:
+        if alpha.any() and rng.random() < 0.05:
             image, alpha = occlude(rng, image, alpha)
-    return finish(rng, image), (alpha * 255 + 0.5).astype(np.uint8)
+    return photograph(rng, image), as_bytes(alpha)
 
 
-# --- backgrounds -----------------------------------------------------------------------------------------------------
+# --- whole photographs and backgrounds ----------------------------------------------------------------------
 
-def scene(pictures: Pictures, rng: Rng, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A whole picture and its subject's matte, float32, in 0..1: a part that shows most of the subject, in other light."""
-    kind = rng.choice(["portrait", "render", "scene"], p=[PORTRAITS, RENDERS, 1 - PORTRAITS - RENDERS])
-    pixels, _ = pictures.draw(rng, kind if kind in pictures.kinds else "scene")
+def make_scene(pictures: Pictures, rng: Rng, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """A part of a photograph that shows most of its subject, in other light, and the subject's matte."""
+    pixels, _ = pictures.draw(rng, "portrait" if rng.random() < PORTRAIT_SHARE else "scene")
     if rng.random() < 0.5:
         pixels = pixels[:, ::-1]
     height, width = pixels.shape[:2]
@@ -57,11 +57,11 @@ def scene(pictures: Pictures, rng: Rng, size: int) -> tuple[np.ndarray, np.ndarr
         (rows[-1] + 1, np.ptp(rows), height), (columns[-1] + 1, np.ptp(columns), width)))
     colours, alpha = (as_float(Image.fromarray(np.ascontiguousarray(part)).resize(
         (size, size), Image.Resampling.BICUBIC, (left, top, right, bottom), reducing_gap=2.0))
-        for part in (pixels[..., :3], pixels[..., 3]))  # apart: RGBA would be resized with the background black
+        for part in (pixels[..., :3], pixels[..., 3]))  # apart: RGBA is resized with a black background
     image = jitter(rng, colours, 0.2)
     if rng.random() < 0.3:  # what is behind, partly something else
         tint = image[alpha > 0.5].mean(0) if rng.random() < 0.4 else None
-        image = mix(behind(pictures, rng, image, tint), image, alpha[..., None])
+        image = mix(add_patches(pictures, rng, image, tint), image, alpha[..., None])
     if rng.random() < 0.3:  # a subject lighter or darker than it was
         image = mix(image, jitter(rng, image, 0.4), alpha[..., None])
     if rng.random() < 0.15:
@@ -71,18 +71,16 @@ def scene(pictures: Pictures, rng: Rng, size: int) -> tuple[np.ndarray, np.ndarr
     return image, alpha
 
 
-def background(pictures: Pictures, rng: Rng, size: int, empty: bool = False) -> np.ndarray:
-    """float32 [size, size, 3] in 0..1; `empty`: nothing in it may be taken for a subject."""
+def make_background(pictures: Pictures, rng: Rng, size: int, empty: bool) -> np.ndarray:
+    """What stands behind a subject; `empty`: nothing in it may be taken for one."""
     kind = rng.random()
     if empty and rng.random() < 0.4:
         image = regular(rng, size) if rng.random() < 0.75 else gradient(rng, size)
     elif kind < 0.3:
-        kinds = ("photograph",) if empty or rng.random() < 0.4 else ("place", "photograph")
+        kinds = ("empty",) if empty or rng.random() < 0.4 else ("empty", "place")
         image = crop(rng, pictures.draw(rng, *kinds)[0], size)
-    elif kind < 0.45:
-        image = crop(rng, pictures.draw(rng, "environment")[0], size)
     elif kind < 0.49:
-        image = crop(rng, pictures.draw(rng, "pattern")[0], size)
+        image = crop(rng, pictures.draw(rng, "panorama")[0], size)
     elif kind < 0.58:
         image = water(rng, size)
     elif kind < 0.75:
@@ -96,8 +94,8 @@ def background(pictures: Pictures, rng: Rng, size: int, empty: bool = False) -> 
     else:
         image = gradient(rng, size)
     if rng.random() < 0.3:
-        image = behind(pictures, rng, image)
-    if rng.random() < 0.22:
+        image = add_patches(pictures, rng, image)
+    if rng.random() < 0.22:  # other things, out of focus
         for _ in range(rng.integers(1, 5)):
             image = add_subject(pictures, rng, image, np.zeros((size, size), np.float32), clutter=True)[0]
         image = blur(image, rng.uniform(0.02, 0.06) * size)
@@ -120,11 +118,13 @@ def crop(rng: Rng, pixels: np.ndarray, size: int) -> np.ndarray:
 
 def gradient(rng: Rng, size: int) -> np.ndarray:
     """Studio backdrops: one colour, or a soft change between two."""
-    one = rng.uniform(0, 1, 3) if rng.random() < 0.8 else np.full(3, rng.choice([0.0, 1.0]))  # studios, frames faded out
+    # Black and white are what studios have, and frames that are faded out.
+    one = rng.uniform(0, 1, 3) if rng.random() < 0.8 else np.full(3, rng.choice([0.0, 1.0]))
     other = np.clip(one + rng.normal(0, rng.choice([0.0, 0.02, 0.3]), 3), 0, 1)
     y, x = np.mgrid[0:1:size * 1j, 0:1:size * 1j].astype(np.float32)
     if rng.random() < 0.5:
-        t = np.clip(np.hypot(x - rng.uniform(0.2, 0.8), y - rng.uniform(0.2, 0.8)) * rng.uniform(0.7, 1.6), 0, 1)
+        away = np.hypot(x - rng.uniform(0.2, 0.8), y - rng.uniform(0.2, 0.8))
+        t = np.clip(away * rng.uniform(0.7, 1.6), 0, 1)
     else:
         angle = rng.uniform(0, 2 * np.pi)
         t = np.clip(0.5 + (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle), 0, 1)
@@ -149,7 +149,8 @@ def regular(rng: Rng, size: int) -> np.ndarray:
     y, x = np.mgrid[0:1:size * 1j, 0:1:size * 1j].astype(np.float32)
     angle, count = rng.choice([0, rng.uniform(0, 2 * np.pi)]), rng.uniform(3, 30)
     bend = (noise(rng, size, 2, 1.0, 0.5) - 0.5) * rng.uniform(0, 0.1)
-    u, v = (x * np.cos(angle) + y * np.sin(angle) + bend) * count, (y * np.cos(angle) - x * np.sin(angle)) * count
+    u = (x * np.cos(angle) + y * np.sin(angle) + bend) * count
+    v = (y * np.cos(angle) - x * np.sin(angle)) * count
     if kind == 1:
         field = np.sin(2 * np.pi * u) * 0.5 + 0.5
     elif kind == 2:
@@ -157,8 +158,8 @@ def regular(rng: Rng, size: int) -> np.ndarray:
     else:  # bricks, tiles or planks: stones of slightly different tone between joints
         u = u / rng.uniform(1, 6) + 0.5 * (np.floor(v) % 2)
         tones = rng.random((64, 64), np.float32)[np.floor(v).astype(int) % 64, np.floor(u).astype(int) % 64]
-        joint = np.minimum(np.minimum(u % 1, 1 - u % 1) * 2, np.minimum(v % 1, 1 - v % 1)) < rng.uniform(0.02, 0.12)
-        field = np.where(joint, 1, tones * rng.uniform(0, 0.6))
+        edge = np.minimum(np.minimum(u % 1, 1 - u % 1) * 2, np.minimum(v % 1, 1 - v % 1))
+        field = np.where(edge < rng.uniform(0.02, 0.12), 1, tones * rng.uniform(0, 0.6))
     image = mix(rng.uniform(0, 1, 3), rng.uniform(0, 1, 3), field[..., None])
     return np.clip(image * (1 - rng.uniform(0, 0.5) * noise(rng, size, 6, 1.0, 0.9)[..., None]), 0, 1)
 
@@ -172,20 +173,21 @@ def water(rng: Rng, size: int) -> np.ndarray:
     warp = noise(rng, size, 3, 0.4, 0.6)
     for _ in range(rng.integers(2, 7)):
         angle, frequency = rng.normal(0, 0.25), rng.uniform(8, 60)
-        field += np.sin((y * far * np.cos(angle) + x * 0.3 * np.sin(angle) + warp * rng.uniform(0.02, 0.3)) * frequency
-                        + rng.uniform(0, 6)) / 3
+        across = y * far * np.cos(angle) + x * 0.3 * np.sin(angle) + warp * rng.uniform(0.02, 0.3)
+        field += np.sin(across * frequency + rng.uniform(0, 6)) / 3
     field = field * rng.uniform(0.02, 0.22) + (noise(rng, size, 6, 0.15, 0.85) - 0.5) * rng.uniform(0.05, 0.5)
-    reflection = mix(base, np.clip(base + rng.normal(0, 0.3, 3), 0, 1), noise(rng, size, 2, 3.0, 0.5)[..., None])
+    other = np.clip(base + rng.normal(0, 0.3, 3), 0, 1)
+    reflection = mix(base, other, noise(rng, size, 2, 3.0, 0.5)[..., None])
     return np.clip(reflection + field[..., None], 0, 1)
 
 
 def horizon(pictures: Pictures, rng: Rng, size: int) -> np.ndarray:
-    """A ground under a distance: two backgrounds that meet on a rough line."""
+    """A ground below a distance: two backgrounds that meet on a rough line."""
     kinds = [lambda: water(rng, size), lambda: texture(rng, size), lambda: gradient(rng, size),
-             lambda: crop(rng, pictures.draw(rng, "photograph")[0], size),
-             lambda: crop(rng, pictures.draw(rng, "photograph", "environment")[0], size),
+             lambda: crop(rng, pictures.draw(rng, "empty")[0], size),
+             lambda: crop(rng, pictures.draw(rng, "empty", "panorama")[0], size),
              lambda: foliage(pictures, rng, size)]
-    far, near = (kinds[i]() for i in rng.choice(6, 2, replace=False))
+    far, near = (kinds[i]() for i in rng.choice(len(kinds), 2, replace=False))
     if rng.random() < 0.6:
         far = blur(far, rng.uniform(0.005, 0.04) * size)
     line = rng.uniform(0.15, 0.8) + (noise(rng, size, 4, 1.0, 0.6)[0] - 0.5) * rng.uniform(0, 0.15)
@@ -194,8 +196,10 @@ def horizon(pictures: Pictures, rng: Rng, size: int) -> np.ndarray:
     return mix(far, near, edge[..., None])
 
 
-def behind(pictures: Pictures, rng: Rng, image: np.ndarray, tint: np.ndarray | None = None) -> np.ndarray:
-    """The background with one to three places of another stuff and brightness, which stand out and are no things.
+def add_patches(pictures: Pictures, rng: Rng, image: np.ndarray,
+                tint: np.ndarray | None = None) -> np.ndarray:
+    """The background with one to three places of another stuff and brightness, which stand out and are no
+    things.
 
     tint: RGB in 0..1 that the stuffs have on the average, for instance the subject's.
     """
@@ -209,7 +213,7 @@ def behind(pictures: Pictures, rng: Rng, image: np.ndarray, tint: np.ndarray | N
         elif kind < 0.55:
             other = regular(rng, size)
         else:
-            other = crop(rng, pictures.draw(rng, "photograph", "environment", "pattern")[0], size)
+            other = crop(rng, pictures.draw(rng, "empty", "panorama")[0], size)
         other = jitter(rng, other, 0.3) * rng.uniform(0.6, 1.8)
         if tint is not None:
             other = other + (tint - other.mean((0, 1))) * rng.uniform(0.5, 1)
@@ -225,16 +229,15 @@ def patch(rng: Rng, size: int) -> np.ndarray:
 
 
 def structure(rng: Rng, size: int) -> np.ndarray:
-    """Cover in 0..1 of what has straight edges and mostly leaves the frame: a kerb or post, a roof, a wall, a window."""
-    from PIL import ImageDraw
-
+    """Cover in 0..1 of what has straight edges and mostly leaves the frame: a kerb or post, a roof, a wall, a
+    window."""
     kind = rng.random()
     if kind < 0.4:  # a band from border to border
         corners = np.array([[-2, -1], [2, -1], [2, 1], [-2, 1]]) * [1, rng.uniform(0.03, 0.2)]
         turn = rng.choice([0, np.pi / 2]) + rng.normal(0, 0.25)
     elif kind < 0.65:  # a corner that points upwards
         half = rng.uniform(0.3, 1.2)
-        corners = np.array([[0, 0], [2 * np.sin(half), 2 * np.cos(half)], [-2 * np.sin(half), 2 * np.cos(half)]])
+        corners = 2 * np.array([[0, 0], [np.sin(half), np.cos(half)], [-np.sin(half), np.cos(half)]])
         turn = rng.normal(0, 0.4)
     else:
         corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * rng.uniform(0.07, 0.4, 2)
@@ -248,15 +251,17 @@ def structure(rng: Rng, size: int) -> np.ndarray:
 
 
 def foliage(pictures: Pictures, rng: Rng, size: int) -> np.ndarray:
-    """Many small copies of one or two things: leaves, pebbles, crowds, which together are nobody's subject."""
+    """Many small copies of one or two things: leaves, pebbles, crowds, which together are nobody's
+    subject."""
     ground = Image.fromarray(as_bytes(texture(rng, size)))
     for _ in range(rng.integers(1, 3)):
-        layer = Image.fromarray(pictures.draw(rng, "thing", "shape", "animal")[0], "RGBA")
+        layer = Image.fromarray(pictures.draw(rng, "thing", "model", "animal")[0])
         longest = int(rng.uniform(0.06, 0.22) * size)
         layer.thumbnail((longest, longest), Image.BILINEAR)
         tint = jitter(rng, as_float(layer)[..., :3], 0.5)
-        layer = Image.fromarray(as_bytes(np.dstack([tint, as_float(layer)[..., 3]])), "RGBA")
-        copies = [layer, layer.transpose(Image.FLIP_LEFT_RIGHT), layer.rotate(rng.uniform(0, 360), expand=True)]
+        layer = Image.fromarray(as_bytes(np.dstack([tint, as_float(layer)[..., 3]])))
+        turned = layer.rotate(rng.uniform(0, 360), expand=True)
+        copies = [layer, layer.transpose(Image.FLIP_LEFT_RIGHT), turned]
         for x, y in rng.integers(-longest, size, (rng.integers(40, 160), 2)):
             copy = copies[rng.integers(3)]
             ground.paste(copy, (int(x), int(y)), copy)
@@ -276,33 +281,35 @@ def noise(rng: Rng, size: int, octaves: int, stretch: float, falloff: float) -> 
     return (total - low) / max(high - low, 1e-6)
 
 
-# --- subjects --------------------------------------------------------------------------------------------------------
+# --- subjects -----------------------------------------------------------------------------------------------
 
-def add_subject(pictures: Pictures, rng: Rng, image: np.ndarray, alpha: np.ndarray, clutter: bool = False):
-    """The image with one more subject, and the union of alphas."""
+def add_subject(pictures: Pictures, rng: Rng, image: np.ndarray,
+                alpha: np.ndarray, clutter: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """The image with one more subject, and the union of alphas; as they were where nobody could see it.
+
+    clutter: it may be small, and may lie outside for the most part.
+    """
     size = len(image)
-    layer, framing = subject(pictures, rng)
+    layer, framing = draw_subject(pictures, rng)
     for _ in range(4):
         placed, inside = place(rng, layer, framing, size)
         if inside > 0.6 or framing != "full" or clutter or rng.random() < 0.1:
             break
     colour, cover = as_float(placed)[..., :3], as_float(placed)[..., 3]
-    if (cover > 0.5).mean() < (0.001 if clutter else 0.012):  # fell outside the frame
+    if (cover > 0.5).mean() < (SMALLEST_CLUTTER if clutter else SMALLEST_SUBJECT):
         return image, alpha
-    if rng.random() < 0.06:
-        cover = cover * (1 - rng.uniform(0.2, 0.75) * soft_spot(rng, size) * (rng.random() < 0.5))
     natural = colour
     if rng.random() < 0.35:
-        colour = markings(pictures, rng, colour)
+        colour = add_markings(pictures, rng, colour)
     colour = harmonise(rng, colour, cover, image)
-    if hidden(colour, cover, image):
+    if is_hidden(colour, cover, image):
         colour = jitter(rng, natural, 0.2)
-        if hidden(colour, cover, image):
+        if is_hidden(colour, cover, image):
             return image, alpha
     if rng.random() < 0.2:
         colour = smooth_patch(rng, colour, cover)
     if rng.random() < 0.35:
-        image = shadow(rng, image, cover)
+        image = cast_shadow(rng, image, cover)
     if rng.random() < 0.08:
         image = reflect(rng, image, colour, cover)
     if rng.random() < 0.35:  # a lens not quite in focus; colours spread with the edge
@@ -311,74 +318,17 @@ def add_subject(pictures: Pictures, rng: Rng, image: np.ndarray, alpha: np.ndarr
     return mix(image, colour, cover[..., None]), np.maximum(alpha, cover)
 
 
-def subject(pictures: Pictures, rng: Rng) -> tuple[Image.Image, str]:
-    """A cut-out (RGBA) and its framing: "full", "close" (fills the frame and leaves it below), or "half"/"head"
-    (already cut below, so must reach the lower border)."""
-    kind = rng.choice(["animal", "person", "model", "thing", "shape", "creature"], p=[0.38, 0.32, 0.14, 0.12, 0.02, 0.02])
-    if kind == "model" and kind not in pictures.kinds:
-        kind = "thing"
-    if kind == "creature":
-        return creature(pictures, rng), "full"
-    if kind == "person" and "human" in pictures.kinds and rng.random() < HUMANS:
-        kind = "human"
-    pixels, row = pictures.draw(rng, kind)
-    layer = Image.fromarray(pixels, "RGBA")
-    if kind == "shape" and rng.random() < 0.75:
-        layer = retexture(pictures, rng, layer)
+def draw_subject(pictures: Pictures, rng: Rng) -> tuple[Image.Image, str]:
+    """A cut-out (RGBA) and its framing: "full", "close" (fills the frame and leaves it below), or "half" and
+    "head" (already cut below, so must reach the lower border)."""
+    kind = rng.choice(list(SUBJECT_SHARES), p=list(SUBJECT_SHARES.values()))
+    pixels, name = pictures.draw(rng, kind)
+    layer = Image.fromarray(pixels)
     if kind == "animal" and rng.random() < 0.3:
         layer = ruffle(rng, layer)
     if kind in ("person", "human"):
-        return dress(pictures, rng, layer, row["name"]) if rng.random() < 0.6 else layer, row["name"]
+        return dress(pictures, rng, layer, name) if rng.random() < 0.6 else layer, name
     return layer, "close" if kind == "animal" and rng.random() < 0.3 else "full"
-
-
-def creature(pictures: Pictures, rng: Rng) -> Image.Image:
-    """A made-up body: joined ellipses and limbs in a photographic texture, maybe furry, maybe with a hole."""
-    from PIL import ImageDraw
-
-    size = 224
-    mask = Image.new("L", (size, size))
-    pen = ImageDraw.Draw(mask)
-    x, y = rng.uniform(0.35, 0.65, 2) * size
-    heading = rng.uniform(0, 2 * np.pi)
-    for _ in range(rng.integers(1, 6)):
-        a, b = rng.uniform(0.05, 0.22, 2) * size
-        pen.ellipse([x - a, y - b, x + a, y + b], fill=255)
-        for _ in range(rng.integers(0, 4)):
-            joint, turn, width = np.array([x, y]), rng.uniform(0, 2 * np.pi), int(rng.uniform(1, 14))
-            for _ in range(rng.integers(1, 5)):
-                end = joint + np.array([np.cos(turn), np.sin(turn)]) * rng.uniform(0.06, 0.2) * size
-                pen.line([*joint, *end], fill=255, width=width)
-                pen.ellipse([*(end - width / 2), *(end + width / 2)], fill=255)
-                joint, turn, width = end, turn + rng.normal(0, 0.5), max(1, width - 2)
-        heading += rng.normal(0, 0.7)
-        x, y = np.clip([x + np.cos(heading) * a, y + np.sin(heading) * b], 0.15 * size, 0.85 * size)
-    if rng.random() < 0.15:
-        hx, hy, r = *rng.uniform(0.35, 0.65, 2) * size, rng.uniform(0.02, 0.07) * size
-        pen.ellipse([hx - r, hy - r, hx + r, hy + r], fill=0)
-    layer = Image.merge("RGBA", [Image.new("L", (size, size))] * 3 + [mask.filter(ImageFilter.GaussianBlur(0.8))])
-    layer = retexture(pictures, rng, layer)
-    return ruffle(rng, layer) if rng.random() < 0.5 else layer
-
-
-def retexture(pictures: Pictures, rng: Rng, layer: Image.Image) -> Image.Image:
-    """The shape filled with a texture, shaded as if it were round."""
-    size = 224
-    fill = rng.random()
-    if fill < 0.4:
-        image = texture(rng, size)
-    elif fill < 0.85:
-        image = crop(rng, pictures.draw(rng, "photograph", "pattern")[0], size)
-    else:
-        image = np.broadcast_to(rng.uniform(0, 1, 3), (size, size, 3)).astype(np.float32)
-    image = as_float(Image.fromarray(as_bytes(jitter(rng, image, 0.5))).resize(layer.size))
-    cover = as_float(layer)[..., 3]
-    depth = blur(cover, 0.06 * max(layer.size))
-    dy, dx = np.gradient(depth)
-    angle = rng.uniform(0, 2 * np.pi)
-    shade = 1 + (dx * np.cos(angle) + dy * np.sin(angle)) * rng.uniform(0, 14) + (depth - 0.8) * rng.uniform(0, 0.6)
-    filled = np.dstack([np.clip(image * shade[..., None], 0, 1), cover])
-    return Image.fromarray(as_bytes(filled), "RGBA")
 
 
 def dress(pictures: Pictures, rng: Rng, person: Image.Image, framing: str) -> Image.Image:
@@ -389,7 +339,7 @@ def dress(pictures: Pictures, rng: Rng, person: Image.Image, framing: str) -> Im
     elif kind < 0.6:
         cloth = regular(rng, 160)
     else:
-        cloth = crop(rng, pictures.draw(rng, "photograph", "pattern")[0], 160)
+        cloth = crop(rng, pictures.draw(rng, "empty", "panorama")[0], 160)
     cloth = jitter(rng, cloth, 0.4) * rng.choice([1.0, rng.uniform(0.1, 0.6)])  # much clothing is dark
     pixels = as_float(person)
     cloth = as_float(Image.fromarray(as_bytes(cloth)).resize(person.size, Image.BILINEAR))
@@ -398,7 +348,7 @@ def dress(pictures: Pictures, rng: Rng, person: Image.Image, framing: str) -> Im
     light = pixels[..., :3] @ np.full((3, 1), 1 / 3, np.float32)
     light = light / max(float(light[pixels[..., 3] > 0.5].mean()), 0.05)
     colour = mix(pixels[..., :3], np.clip(cloth * light, 0, 1), below * rng.uniform(0.5, 1))
-    return Image.fromarray(as_bytes(np.dstack([colour, pixels[..., 3]])), "RGBA")
+    return Image.fromarray(as_bytes(np.dstack([colour, pixels[..., 3]])))
 
 
 def ruffle(rng: Rng, layer: Image.Image) -> Image.Image:
@@ -412,12 +362,12 @@ def ruffle(rng: Rng, layer: Image.Image) -> Image.Image:
     y, x = np.mgrid[0:height, 0:width]
     y = np.clip((y + down).astype(int), 0, height - 1)
     x = np.clip((x + across).astype(int), 0, width - 1)
-    return Image.fromarray(pixels[y, x], "RGBA")
+    return Image.fromarray(pixels[y, x])
 
 
 def place(rng: Rng, layer: Image.Image, framing: str, size: int) -> tuple[Image.Image, float]:
-    """The cut-out mirrored, turned, scaled and set into a transparent square of the frame's size; and the share of it
-    that lies inside."""
+    """The cut-out mirrored, turned, scaled and set into a transparent square of the frame's size; and the
+    share of it that lies inside."""
     if rng.random() < 0.5:
         layer = layer.transpose(Image.FLIP_LEFT_RIGHT)
     width, height = layer.size
@@ -454,17 +404,18 @@ def place(rng: Rng, layer: Image.Image, framing: str, size: int) -> tuple[Image.
     return placed, float(np.asarray(placed.getchannel("A"), np.float32).sum() / max(whole, 1.0))
 
 
-def hidden(colour: np.ndarray, cover: np.ndarray, image: np.ndarray) -> bool:
-    """Whether most of the subject, seen from afar, is so much like what is behind it that nobody could cut it out."""
+def is_hidden(colour: np.ndarray, cover: np.ndarray, image: np.ndarray) -> bool:
+    """Whether most of the subject, seen from afar, is so much like what is behind it that nobody could cut it
+    out."""
     colour, image, cover = (as_float(Image.fromarray(as_bytes(x)).reduce(4)) for x in (colour, image, cover))
     far = 0.02 * len(image)
     difference = np.abs(blur(colour, far) - blur(image, far)).max(2)[cover >= 0.5 * cover.max()]
     return (difference > 0.1).mean() < 0.5
 
 
-def markings(pictures: Pictures, rng: Rng, colour: np.ndarray) -> np.ndarray:
-    """Parts of the subject in another colour or stuff, light and shade kept: clothes, a saddle, spots, a handle. What
-    hangs together is one subject, however different its parts look."""
+def add_markings(pictures: Pictures, rng: Rng, colour: np.ndarray) -> np.ndarray:
+    """Parts of the subject in another colour or stuff, light and shade kept: clothes, a saddle, spots, a
+    handle. What hangs together is one subject, however different its parts look."""
     size = len(colour)
     field = ramp(rng, size) if rng.random() < 0.5 else noise(rng, size, int(rng.integers(1, 4)), 1.0, 0.5)
     edge = rng.uniform(0.3, 0.7)
@@ -478,7 +429,7 @@ def markings(pictures: Pictures, rng: Rng, colour: np.ndarray) -> np.ndarray:
     elif kind < 0.8:
         stuff = texture(rng, size) * (0.5 + light)
     else:
-        stuff = crop(rng, pictures.draw(rng, "photograph", "pattern")[0], size) * (0.5 + light)
+        stuff = crop(rng, pictures.draw(rng, "empty", "panorama")[0], size) * (0.5 + light)
     return mix(colour, np.clip(stuff * rng.uniform(0.4, 1.3), 0, 1), region)
 
 
@@ -513,7 +464,7 @@ def smooth_patch(rng: Rng, colour: np.ndarray, cover: np.ndarray) -> np.ndarray:
     return mix(colour, blur(colour, rng.uniform(0.03, 0.1) * size), patch)
 
 
-def shadow(rng: Rng, image: np.ndarray, cover: np.ndarray) -> np.ndarray:
+def cast_shadow(rng: Rng, image: np.ndarray, cover: np.ndarray) -> np.ndarray:
     """A soft dark copy of the subject, shifted; drawn before the subject."""
     size = len(image)
     dx, dy = (rng.normal(0, 0.06, 2) * size).astype(int)
@@ -528,7 +479,8 @@ def reflect(rng: Rng, image: np.ndarray, colour: np.ndarray, cover: np.ndarray) 
     if not len(rows):
         return image
     size = len(image)
-    source = 2 * rows[-1] - np.arange(size) + (rng.normal(0, 0.6, size) + 2 * np.sin(np.arange(size))).astype(int)
+    waves = (rng.normal(0, 0.6, size) + 2 * np.sin(np.arange(size))).astype(int)
+    source = 2 * rows[-1] - np.arange(size) + waves
     inside = (source >= 0) & (np.arange(size) > rows[-1] - 0.02 * size)
     source = np.clip(source, 0, size - 1)
     strength = rng.uniform(0.2, 0.7) * inside[:, None] * cover[source]
@@ -537,8 +489,6 @@ def reflect(rng: Rng, image: np.ndarray, colour: np.ndarray, cover: np.ndarray) 
 
 def occlude(rng: Rng, image: np.ndarray, alpha: np.ndarray):
     """Something in front that is not subject: stems and bars."""
-    from PIL import ImageDraw
-
     size = len(image)
     mask = Image.new("L", (size, size))
     pen = ImageDraw.Draw(mask)
@@ -550,21 +500,22 @@ def occlude(rng: Rng, image: np.ndarray, alpha: np.ndarray):
     return mix(image, jitter(rng, texture(rng, size), 0.3), cover[..., None]), alpha * (1 - cover)
 
 
-# --- the photograph as a whole ---------------------------------------------------------------------------------------
+# --- the photograph as a whole ------------------------------------------------------------------------------
 
-def finish(rng: Rng, image: np.ndarray) -> np.ndarray:
+def photograph(rng: Rng, image: np.ndarray) -> np.ndarray:
     """What camera and file do: light, exposure, blur, noise, resizing, JPEG. uint8."""
     size = len(image)
     if rng.random() < 0.25:
         image = image * (0.65 + 0.6 * ramp(rng, size))[..., None]
     image = jitter(rng, image, 0.2)
     if rng.random() < 0.75:
-        image = quiet(image, rng.uniform(0.03, 0.3))
+        image = mute(image, rng.uniform(0.03, 0.3))
     if rng.random() < 0.25:
         image = blur(image, rng.uniform(0.3, 1.2) * size / 256)
     if rng.random() < 0.15:
         small = int(size * rng.uniform(0.4, 0.8))
-        image = as_float(Image.fromarray(as_bytes(image)).resize((small, small), Image.BOX).resize((size, size)))
+        reduced = Image.fromarray(as_bytes(image)).resize((small, small), Image.BOX)
+        image = as_float(reduced.resize((size, size)))
     if rng.random() < 0.3:
         grain = rng.standard_normal((size, size, rng.choice([1, 3])), np.float32)
         image = image + grain * np.float32(rng.uniform(0.005, 0.04))
@@ -587,10 +538,13 @@ def jitter(rng: Rng, image: np.ndarray, amount: float) -> np.ndarray:
     return image ** np.float32(np.exp(rng.normal(0, amount))) if rng.random() < 0.5 else image
 
 
-def quiet(image: np.ndarray, chroma: float) -> np.ndarray:
-    """Colours no stronger than photographs have: `chroma` is the largest mean of maximum minus minimum over channels."""
+def mute(image: np.ndarray, chroma: float) -> np.ndarray:
+    """Colours no stronger than photographs have: `chroma` is the largest mean of maximum minus minimum over
+    channels."""
     present = float(np.ptp(image[::4, ::4], 2).mean())
-    return mix(image @ np.full((3, 1), 1 / 3, np.float32), image, chroma / present) if present > chroma else image
+    if present <= chroma:
+        return image
+    return mix(image @ np.full((3, 1), 1 / 3, np.float32), image, chroma / present)
 
 
 def ramp(rng: Rng, size: int) -> np.ndarray:
@@ -599,13 +553,9 @@ def ramp(rng: Rng, size: int) -> np.ndarray:
     return np.clip(0.5 + x * np.cos(angle) + y * np.sin(angle), 0, 1)
 
 
-def soft_spot(rng: Rng, size: int) -> np.ndarray:
-    return np.clip(noise(rng, size, 2, 1.0, 0.5) * 3 - 1, 0, 1)
-
-
 def blur(image: np.ndarray, radius: float) -> np.ndarray:
-    """`radius` in pixels is the Gaussian's standard deviation; wide ones are computed at a half or a quarter of the
-    size."""
+    """`radius` in pixels is the Gaussian's standard deviation; wide ones are computed at a half or a quarter
+    of the size."""
     picture = Image.fromarray(as_bytes(image))
     factor = 1 if radius < 4 else 2 if radius < 8 else 4
     if factor == 1:

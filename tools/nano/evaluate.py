@@ -18,16 +18,21 @@ from PIL import Image
 from torch import Tensor
 
 from birefnet import BiRefNet, load, matte
+from birefnet.evaluation.matting import connectivity_error, gradient_error
 
+PICTURES = Path(__file__).parents[2] / "tests/data"  # where bfloat16 is measured
 SHIFT = 0.25  # what the off-centre measurement adds to a picture's height and width
 
 
 class Score(NamedTuple):
-    """Means over a set: IoU of alpha > 0.5, absolute error of alpha, and IoU with the picture off-centre in its mirror
-    image (all four corners)."""
+    """Means over a set: IoU of alpha > 0.5, absolute, gradient and connectivity error of alpha (the latter
+    two as in birefnet.evaluation.matting, of whole pictures), and IoU with the picture off-centre in its
+    mirror image (all four corners)."""
 
     iou: float
     error: float
+    gradient: float
+    connectivity: float
     shifted: float
     pictures: int
 
@@ -62,15 +67,28 @@ def read(path: Path, mode: str) -> Tensor:
 
 
 def measure(model: BiRefNet, folder: Path, size: int | None = None, largest: int = 1024) -> Score:
-    """The score on one set; pictures are reduced to `largest` pixels a side first, which the network never exceeds."""
+    """The score on one set; pictures are reduced to `largest` pixels a side first, which the network never
+    exceeds."""
     scores = []
     for picture, truth in pairs(folder):
-        image, mask = reduced(read(picture, "RGB"), largest), reduced(read(truth, "L")[..., None], largest)[..., 0]
+        image = reduced(read(picture, "RGB"), largest)
+        mask = reduced(read(truth, "L")[..., None], largest)[..., 0]
         alpha_of = lambda image: matte(model, image[None], size)[0]  # noqa: E731
         alpha = alpha_of(image)
         moved = np.mean([iou(off_centre(alpha_of, image, corner), mask) for corner in range(4)])
-        scores.append((iou(alpha, mask), (alpha - mask).abs().mean().item(), moved))
+        both = alpha.numpy(), mask.numpy()
+        scores.append((iou(alpha, mask), (alpha - mask).abs().mean().item(), gradient_error(*both),
+                       connectivity_error(*both), moved))
     return Score(*np.mean(scores, 0).tolist(), len(scores))
+
+
+def measure_bfloat16(checkpoint: Path, pictures: list[Path], size: int | None = None) -> tuple[float, float]:
+    """Mean and 99.9th percentile of how far alphas in bfloat16 are from those in float32."""
+    models = [load(checkpoint, dtype=dtype) for dtype in (torch.float32, torch.bfloat16)]
+    frames = [read(path, "RGB")[None] for path in pictures]
+    apart = torch.cat([(matte(models[0], frame, size) - matte(models[1], frame, size)).abs().flatten()
+                       for frame in frames])
+    return apart.mean().item(), float(np.percentile(apart.numpy(), 99.9))
 
 
 def reduced(image: Tensor, largest: int) -> Tensor:
@@ -83,13 +101,15 @@ def reduced(image: Tensor, largest: int) -> Tensor:
 
 
 def subject_free(side: int = 640, seed: int = 0) -> dict[str, Tensor]:
-    """Pictures without a subject, [side, side, 3]: flat colours, gradients, noise, stripes, checks, a horizon."""
+    """Pictures without a subject, [side, side, 3]: flat colours, gradients, noise, stripes, checks, a
+    horizon."""
     generator = torch.Generator().manual_seed(seed)
     y, x = torch.meshgrid(torch.linspace(0, 1, side), torch.linspace(0, 1, side), indexing="ij")
     grain = torch.rand(side, side, 3, generator=generator)
     coarse = F.interpolate(torch.rand(1, 3, 24, 24, generator=generator), (side, side), mode="bicubic")
     planes = {"ramp": x, "slope": (x + y) / 2, "stripes": (x * 60).sin() * 0.2 + 0.5,
-              "checks": ((x * 20).floor() + (y * 20).floor()) % 2 * 0.4 + 0.3, "horizon": (y > 0.55) * 0.3 + 0.3}
+              "checks": ((x * 20).floor() + (y * 20).floor()) % 2 * 0.4 + 0.3,
+              "horizon": (y > 0.55) * 0.3 + 0.3}
     tint = torch.tensor([0.8, 0.9, 1.0])
     pictures = {name: plane[..., None] * tint for name, plane in planes.items()}
     for name, value in (("black", 0.0), ("grey", 0.5), ("white", 1.0)):
@@ -121,10 +141,15 @@ def main() -> None:
     for folder in sorted(path.parent for path in args.photos.glob("*/im")):
         score = measure(model, folder, args.size)
         print(f"{folder.name:12} {score.pictures:3} pictures  IoU {score.iou:.3f}  error {score.error:.4f}  "
-              f"off-centre {score.shifted:.3f}", flush=True)
-    covered = {name: matte(model, image[None], args.size).mean().item() for name, image in subject_free().items()}
+              f"gradient {score.gradient:.2f}  connectivity {score.connectivity:.2f}  off-centre "
+              f"{score.shifted:.3f}", flush=True)
+    mean, highest = measure_bfloat16(args.checkpoint, sorted(PICTURES.glob("*.jpg")), args.size)
+    print(f"bfloat16 against float32: mean {mean:.4f}, 99.9th percentile {highest:.4f}")
+    covered = {name: matte(model, image[None], args.size).mean().item()
+               for name, image in subject_free().items()}
     print("subject-free coverage: " + ", ".join(f"{name} {value:.3f}" for name, value in covered.items()))
-    print(f"{seconds(model, torch.rand(1080, 1620, 3)):.3f} s for 1620×1080 on {torch.get_num_threads()} threads")
+    print(f"{seconds(model, torch.rand(1080, 1620, 3)):.3f} s for 1620×1080 on {torch.get_num_threads()} "
+          "threads")
 
 
 if __name__ == "__main__":

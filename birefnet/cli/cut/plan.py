@@ -1,24 +1,27 @@
-"""Which input becomes which output, which is done already, and which inputs cannot be done."""
+"""Maps inputs to outputs: jobs, results that exist already, and inputs that are refused."""
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from ...imaging.pictures import WRITERS, PictureError, check_writable
 from ..options import CommandError
 from . import places
 from .manifest import Job, Manifest
+from .sources import Input
 
 
 @dataclass
 class Plan:
-    """`jobs` are left to do, those in `new` for the first time; `done` pictures are there from an earlier run.
+    """What a run does.
 
-    refusals: a source and the reason, for each input that would lose or replace something. stale: those of the done whose
-    source has been changed since.
+    jobs: left to do. new: those of them that no earlier run has planned. done: number of results of earlier
+    runs. refusals: (source, reason) of each input that cannot be read here, or whose result would replace
+    something. stale: jobs that are done, and whose source has changed since. others: files in the inputs'
+    folders that are no pictures.
     """
 
     jobs: list[Job] = field(default_factory=list)
@@ -26,13 +29,22 @@ class Plan:
     done: int = 0
     refusals: list[tuple[str, str]] = field(default_factory=list)
     stale: list[Job] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
 
 
 def is_folder(several: bool, out: str, *, alpha: bool) -> bool:
-    """Whether OUT is a folder, of <stem>.png each, or one picture's own name: one input and a name with a suffix.
+    """Whether OUT is a folder of <stem>.png, or else (one input, and a name with a suffix or -) one picture's
+    file.
 
-    `alpha`: the output needs a format with transparency. Raises `CommandError` where OUT is wrong.
+    alpha: the output needs a format with transparency.
+
+    Raises:
+        CommandError: OUT fits neither.
     """
+    if out == places.STANDARD:
+        if several:
+            raise CommandError("-o -: standard output takes one picture; give a folder for several")
+        return False
     suffix = os.path.splitext(places.name(out))[1].lower()
     folder = not places.is_url(out) and os.path.isdir(out)
     if not several and suffix and not folder:
@@ -48,7 +60,7 @@ def is_folder(several: bool, out: str, *, alpha: bool) -> bool:
 
 def plan_one(source: str, out: str, *, force: bool, backdrop: str | None = None) -> Plan:
     """One input and the name of its result."""
-    there = places.exists(out)
+    there = out != places.STANDARD and places.exists(out)
     if there and places.name(out) in _read_in(places.parent(out), [source, *_given(backdrop)]):
         return Plan(refusals=[_replaces_what_is_read(source, out)])
     if there and not force:
@@ -56,47 +68,80 @@ def plan_one(source: str, out: str, *, force: bool, backdrop: str | None = None)
     return Plan([Job(source, out)])
 
 
-def plan_folder(sources: list[str], out: str, manifest: Manifest, *, force: bool, backdrop: str | None = None) -> Plan:
-    """Each input and its <stem>.png in OUT. `force`: outputs may replace files, save the inputs and `backdrop`.
+def plan_folder(inputs: list[Input], out: str, manifest: Manifest, *, force: bool, backdrop: str | None = None
+                ) -> Plan:
+    """Plans each input's result in OUT, named by `_names`.
 
-    Results of earlier runs are no inputs, where OUT itself is given as a folder of pictures.
+    Args:
+        force: results may replace files, except the inputs and `backdrop`.
+
+    If OUT itself is given as a folder of pictures, results of earlier runs in it are not inputs.
     """
-    there = places.listing(out)
-    untouchable = _read_in(out, sources) if there else set()
-    if not untouchable.isdisjoint(manifest.planned):
-        sources = _without_results(sources, manifest)
-        untouchable = _read_in(out, sources)
-    untouchable |= _read_in(out, _given(backdrop))
+    inputs = _without_results(inputs, manifest)
+    untouchable = _read_below(out, [*(one.place for one in inputs), *_given(backdrop)])
+    there = functools.lru_cache(maxsize=None)(
+        lambda folder: places.listing(places.join(out, folder) if folder else out))
     plan, first = Plan(), {}
-    for source in sources:
-        name = f"{os.path.splitext(places.name(source))[0]}.png"
-        target = places.join(out, name)
+    for one, name in _names(inputs, manifest):
+        source, target = one.place, places.join(out, name)
+        folder, _, base = name.rpartition("/")
         before = manifest.planned.get(name)
         key = name.casefold()  # A.png and a.png are one file on many machines
         if before is not None and before.source != places.absolute(source):
             first.setdefault(key, before.source)
         if key in first:
-            plan.refusals.append((source, f"{source}: {target} is the result of {first[key]}; rename one of them"))
+            plan.refusals.append(
+                (source, f"{source}: {target} is the result of {first[key]}; rename one of them"))
         elif name in untouchable:
             plan.refusals.append(_replaces_what_is_read(source, target))
-        elif before is None and name in there and not force:
+        elif before is None and base in there(folder) and not force:
             plan.refusals.append(_exists(source, target))
         else:
-            _add(plan, Job(source, target, there.get(name, ""), places.changed(source)), before)
+            _add(plan, Job(source, target, there(folder).get(base, ""), places.changed(source)), before)
         first.setdefault(key, source)
     plan.jobs += plan.new
     return plan
 
 
-def _without_results(sources: list[str], manifest: Manifest) -> list[str]:
-    """The sources less those that earlier runs made of others of them."""
-    given = {places.absolute(source) for source in sources}
+def _names(inputs: list[Input], manifest: Manifest) -> Iterator[tuple[Input, str]]:
+    """Each input and the name of its result below OUT: the input's folder and <stem>.png.
+
+    A result that an earlier run has named keeps its name. Of equal names, those of files with different
+    suffixes get the suffix (a.jpg.png), and those of files in different folders the folder's name
+    (100APPLE/a.png).
+    """
+    before = {job.source: name for name, job in manifest.planned.items()}
+    alike: dict[str, list[Input]] = {}
+    for one in inputs:
+        alike.setdefault(_name(one).casefold(), []).append(one)
+    for one in inputs:
+        name = before.get(places.absolute(one.place)) if before else None
+        others = alike[_name(one).casefold()]
+        if name is None and len(others) > 1:
+            suffixes = {os.path.splitext(places.name(other.place))[1].casefold() for other in others}
+            name = _name(one, suffix=True) if len(suffixes) == len(others) else _name(one, parent=True)
+        yield one, name or _name(one)
+
+
+def _name(one: Input, suffix: bool = False, parent: bool = False) -> str:
+    """The name of an input's result below OUT; with the input's suffix, or in a folder named after its
+    own."""
+    base = places.name(one.place) if one.place != places.STANDARD else "stdin"
+    folders = [one.folder, places.name(places.parent(places.absolute(one.place)))] if parent else [one.folder]
+    return "/".join([*filter(None, folders), f"{base if suffix else os.path.splitext(base)[0]}.png"])
+
+
+def _without_results(inputs: list[Input], manifest: Manifest) -> list[Input]:
+    """The inputs without those that are earlier runs' results of other inputs."""
+    if not manifest.planned:
+        return inputs
+    given = {places.absolute(one.place) for one in inputs}
     made = {places.absolute(job.target) for job in manifest.planned.values() if job.source in given}
-    return [source for source in sources if places.absolute(source) not in made]
+    return [one for one in inputs if places.absolute(one.place) not in made]
 
 
 def _add(plan: Plan, job: Job, before: Job | None) -> None:
-    """A job that may be done; before: as an earlier run has planned it."""
+    """Adds a job that may be done already. before: the job as an earlier run planned it."""
     same = before is not None and before.changed in (0, job.changed)  # 0: not known
     if before is not None and job.replaces and job.replaces != before.replaces:
         plan.done += 1
@@ -121,16 +166,25 @@ def _replaces_what_is_read(source: str, target: str) -> tuple[str, str]:
 
 
 def _read_in(folder: str, read: Iterable[str]) -> set[str]:
-    """Names of the files in `folder` that are among those that are read, links followed."""
+    """Names of the files in `folder` that are among `read`, with links followed."""
+    return {name for name in _read_below(folder, read) if "/" not in name}
+
+
+def _read_below(folder: str, read: Iterable[str]) -> set[str]:
+    """Names below `folder`, with "/" between their parts, of the files that are among `read`, with links
+    followed."""
     if places.is_url(folder):
-        return {places.name(place) for place in read if places.parent(place) == folder.rstrip("/")}
-    here, real = os.path.realpath(folder), functools.lru_cache(maxsize=1024)(os.path.realpath)
+        start = f"{folder.rstrip('/')}/"
+        return {place.removeprefix(start) for place in read if place.startswith(start)}
+    here = os.path.join(os.path.realpath(folder), "")
+    real = functools.lru_cache(maxsize=1024)(os.path.realpath)
     names = set()
     for place in read:
-        if places.is_url(place):
+        if places.is_url(place) or place == places.STANDARD:
             continue
         if os.path.islink(place):
             place = os.path.realpath(place)
-        if real(os.path.dirname(place)) == here:
-            names.add(os.path.basename(place))
+        inside = os.path.join(real(os.path.dirname(place)), "")
+        if inside.startswith(here):
+            names.add((inside[len(here):] + os.path.basename(place)).replace(os.sep, "/"))
     return names

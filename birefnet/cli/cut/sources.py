@@ -1,4 +1,4 @@
-"""What the command's arguments mean: the pictures, as strings, for there may be millions of them."""
+"""Finds the inputs, each with the folder below OUT for its result."""
 
 from __future__ import annotations
 
@@ -8,38 +8,73 @@ import os
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
+from typing import NamedTuple
 
 from ...imaging import pictures
 from ..options import CommandError, needing
 from . import places
 
 
-def find_sources(inputs: list[str], lists: list[str], out: str) -> tuple[list[str], bool]:
-    """The pictures that the arguments mean, each once, and whether they count as several (a folder, a list always do).
+class Input(NamedTuple):
+    """A picture's place, and the folder below OUT for its result; "" is OUT itself.
 
-    inputs: files, folders and globs, here or as URLs. lists: files that `read_list` reads. What lies in `out` below a
-    glob is no input. Raises `CommandError` where there is nothing.
+    The place is a string, not a Path, as there may be millions.
     """
-    found = [match for text in inputs for match in _expand(places.place(text), out)]
-    listed = [place for file in lists for place in read_list(places.place(file))]
-    if not found and not listed:
+
+    place: str
+    folder: str = ""
+
+
+class Found(NamedTuple):
+    """The pictures that the arguments name.
+
+    inputs: each picture once. several: whether OUT must be a folder (always for a folder or a list).
+    left_out: (place, sentence) of each picture that cannot be read here, and of each broken link. others:
+    files of the folders that are no pictures.
+    """
+
+    inputs: list[Input]
+    several: bool
+    left_out: list[tuple[str, str]]
+    others: list[str]
+
+
+def find_sources(inputs: list[str], lists: list[str], out: str) -> Found:
+    """The pictures that the arguments name.
+
+    Args:
+        inputs: files, folders and globs, here or as URLs; "-" is standard input. A glob's pictures keep their
+            folders below its fixed part.
+        lists: files that `read_list` reads.
+        out: what a glob matches in there is not an input.
+
+    Raises:
+        CommandError: there is no picture.
+    """
+    matches = [match for text in inputs for match in _expand(places.parse(text), out)]
+    listed = [Input(place) for file in lists for place in read_list(places.parse(file))]
+    if not matches and not listed:
         raise CommandError(f"{' '.join([*inputs, *lists])}: no file matches")
-    sources: list[str] = []
-    several = len(found) > 1 or bool(lists)
-    for place in found:
-        if places.is_folder(place):
+    found = Found([], len(matches) > 1 or bool(lists), [], [])
+    several = found.several
+    for match in matches:
+        if match.place != places.STANDARD and places.is_folder(match.place):
             several = True
-            sources.extend(_pictures_in(place))
+            _add_folder(match, found)
         else:
-            sources.append(place)
-    sources += listed
-    if not sources:
+            found.inputs.append(match)
+    found.inputs.extend(listed)
+    if not found.inputs and not found.left_out:
         raise CommandError(f"{' '.join(inputs)}: no picture in there")
-    return list(dict.fromkeys(sources)), several
+    first: dict[str, Input] = {}
+    for one in found.inputs:
+        first.setdefault(one.place, one)
+    return found._replace(inputs=list(first.values()), several=several)
 
 
 def read_list(file: str) -> Iterator[str]:
-    """The places that a text file names, one a line, or a Parquet file in its column `path` or its only one of text."""
+    """The places in a text file, one to a line, or in a Parquet file's column `path` (or its only text
+    column)."""
     try:
         content = places.read(file)
     except OSError as error:
@@ -73,28 +108,47 @@ def _column(file: str, content: bytes) -> Iterator[str]:
 
 
 def _normal(text: str) -> str:
-    place = places.place(text)
+    place = places.parse(text)
     return place if places.is_url(place) else str(Path(place))
 
 
-def _expand(text: str, out: str) -> list[str]:
-    """A place, or the sorted matches of a glob (** for all folders below) less what lies in OUT, if OUT is below it."""
+def _expand(text: str, out: str) -> list[Input]:
+    """A place, or the sorted matches of a glob (** for all folders below), without those in OUT."""
     if places.is_url(text):
-        # "?" and "[" are common in keys and addresses: * alone makes a URL a glob.
-        matches = places.matches(text) if "*" in text else [text.rstrip("/")]
-        return [match for match in matches if not match.startswith(f"{out.rstrip('/')}/")] if "*" in text else matches
-    if os.path.exists(text) or not glob.has_magic(text):
-        return [str(Path(text))]
-    matches = sorted(glob.glob(text, recursive=True))
-    start = Path(*takewhile(lambda part: not glob.has_magic(part), Path(text).parts)).resolve()
+        # "?" and "[" are common in keys and addresses, so only * makes a URL a glob.
+        if "*" not in text:
+            return [Input(text.rstrip("/"))]
+        start = text[:text.index("*")].rpartition("/")[0] + "/"
+        return [Input(match, places.parent(match)[len(start):]) for match in places.matches(text)
+                if not match.startswith(f"{out.rstrip('/')}/")]
+    if text == places.STANDARD or os.path.exists(text) or not glob.has_magic(text):
+        return [Input(text if text == places.STANDARD else str(Path(text)))]
+    start = Path(*takewhile(lambda part: not glob.has_magic(part), Path(text).parts))
+    matches = _without_copies(sorted(glob.glob(text, recursive=True)))
     results = None if places.is_url(out) else Path(out).resolve()
-    if results is None or start not in results.parents:
-        return [str(Path(match)) for match in matches]
-    return [str(Path(match)) for match in matches if not _lies_in(match, results)]
+    if results is not None and start.resolve() in results.parents:
+        matches = [match for match in matches if not _lies_in(match, results)]
+    return [Input(str(Path(match)), _below(match, start)) for match in matches]
+
+
+def _below(match: str, start: Path) -> str:
+    """The folders between a glob's fixed part and a match, or the match itself if it is a folder, with "/"
+    between."""
+    folder = Path(match) if os.path.isdir(match) else Path(match).parent
+    return "/".join(folder.relative_to(start).parts)
+
+
+def _without_copies(matches: list[str]) -> list[str]:
+    """The matches without those that a link to a folder repeats; the shortest path to a file is kept."""
+    found: dict[str, str] = {}
+    for match in sorted(matches, key=lambda match: (match.count(os.sep), match)):
+        folder, name = (match, "") if os.path.isdir(match) else os.path.split(match)
+        found.setdefault(os.path.join(_lineage(os.path.abspath(folder))[0], name), match)
+    return sorted(found.values())
 
 
 def _lies_in(match: str, folder: Path) -> bool:
-    return folder in _lineage(match if os.path.isdir(match) else os.path.dirname(match))
+    return folder in _lineage(os.path.abspath(match if os.path.isdir(match) else os.path.dirname(match)))
 
 
 @functools.lru_cache(maxsize=1024)  # a million files lie in few folders
@@ -103,10 +157,22 @@ def _lineage(folder: str) -> tuple[Path, ...]:
     return (real, *real.parents)
 
 
-def _pictures_in(folder: str) -> Iterator[str]:
+def _add_folder(match: Input, found: Found) -> None:
+    """Adds a folder's pictures, and lists its other files and broken links."""
     try:
-        names = places.children(folder)
+        names, broken = places.children_and_broken_links(match.place)
     except OSError as error:
-        raise CommandError(f"{folder}: cannot be listed ({error.strerror or error})") from None
+        raise CommandError(f"{match.place}: cannot be listed ({error.strerror or error})") from None
     readable = pictures.suffixes()
-    return (places.join(folder, name) for name in names if os.path.splitext(name)[1].lower() in readable)
+    for name in names:
+        place, suffix = places.join(match.place, name), os.path.splitext(name)[1].lower()
+        if suffix in readable:
+            found.inputs.append(Input(place, match.folder))
+        elif reason := pictures.why_unreadable(suffix):
+            found.left_out.append((place, f"{place}: {reason}"))
+        else:
+            found.others.append(place)
+    for name, reason in broken:
+        if os.path.splitext(name)[1].lower() in readable:
+            place = places.join(match.place, name)
+            found.left_out.append((place, f"{place}: {reason}"))

@@ -1,8 +1,9 @@
-"""The network that a run begins with: a checkpoint, or fresh weights of a named build."""
+"""The network that a run starts from: a checkpoint, or fresh weights of a named build."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -11,30 +12,61 @@ import weights
 
 from ... import BiRefNet, CheckpointError, Config, load
 from ...checkpoint.load import ancestry
-from ...network.builds import BACKBONES, NANO, config
+from ...network.backbones.timm import taught_state
+from ...network.builds import BACKBONES, NANO, TIMM, config
 from ..options import CommandError
 
-SCRATCH = "scratch"
+SCRATCH, HUB = "scratch", "hub"
 
 
 class Beginning(NamedTuple):
-    """The network, and what its file says of it that its descendants should say too."""
+    """The network, and the metadata that checkpoints trained from it inherit."""
 
     model: BiRefNet
     metadata: dict[str, str]
 
 
-def begin(init: str, build: str | None, seed: int) -> Beginning:
-    """init: a name of the catalog, a file, or "scratch", which takes `build` and `seed`. Raises CommandError."""
+def begin(init: str, build: str | None, seed: int, encoder: str | None = None) -> Beginning:
+    """Loads or builds the network.
+
+    Args:
+        init: a name of the catalog, a file, or "scratch".
+        build: for "scratch": "nano", a backbone's name, or "timm:NAME".
+        seed: of fresh weights.
+        encoder: for "timm:NAME": a file of timm's weights, or "hub"; None leaves the weights fresh.
+
+    Raises:
+        CommandError: there is no such checkpoint, build or file.
+    """
     if init != SCRATCH:
-        if build is not None:
-            raise CommandError(f"--build {build} is for --init scratch; the checkpoint {init} has a build of its own")
+        for option, value in (("--build", build), ("--encoder", encoder)):
+            if value is not None:
+                raise CommandError(f"{option} {value} is for --init scratch; the checkpoint {init} has a "
+                                   "build of its own")
         return _checkpoint(init, seed)
+    choices = f"nano, {', '.join(BACKBONES)}, or {TIMM}NAME"
     if build is None:
-        raise CommandError(f"--init scratch needs --build: nano, {', '.join(BACKBONES)}")
-    if build != "nano" and build not in BACKBONES:
-        raise CommandError(f"--build {build}: expected nano, {', '.join(BACKBONES)}")
-    return Beginning(fresh(NANO if build == "nano" else config(build), seed), {})
+        raise CommandError(f"--init scratch needs --build: {choices}")
+    if build != "nano" and build not in BACKBONES and not build.startswith(TIMM):
+        raise CommandError(f"--build {build}: expected {choices}")
+    if encoder is not None and not build.startswith(TIMM):
+        raise CommandError(f"--encoder {encoder} is for --build {TIMM}NAME, got --build {build}")
+    try:
+        model = fresh(NANO if build == "nano" else config(build), seed)
+        if encoder is not None:
+            model.bb.load_state_dict(taught_state(model.config.encoder, _weights_file(encoder)))
+    except CheckpointError as error:
+        raise CommandError(str(error)) from None
+    return Beginning(model, {})
+
+
+def _weights_file(encoder: str) -> Path | None:
+    """None for the hub."""
+    if encoder == HUB:
+        return None
+    if not Path(encoder).is_file():
+        raise CommandError(f"--encoder {encoder}: no such file; expected a file of timm's weights, or {HUB}")
+    return Path(encoder)
 
 
 def fresh(config: Config, seed: int) -> BiRefNet:
@@ -49,7 +81,8 @@ def _checkpoint(name: str, seed: int) -> Beginning:
     except (CheckpointError, OSError) as error:  # weights.NotFound is an OSError
         raise CommandError(str(error)) from None
     row = weights.match(path)
-    metadata = ancestry(model, row.name, row.license) if row else ancestry(model, path.name)  # a name is only a hint
+    # Without a row of the catalog, the file's name is only a hint.
+    metadata = ancestry(model, row.name, row.license) if row else ancestry(model, path.name)
     if not model.config.supervision:  # a file without what only training uses
         whole = fresh(replace(model.config, supervision=True), seed)
         whole.load_state_dict(model.state_dict(), strict=False)

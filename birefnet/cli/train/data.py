@@ -1,4 +1,4 @@
-"""The pairs of a run: checked, what is bad listed, some held out."""
+"""The pairs of a run: checks them, lists bad ones, holds some out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...training.processes import Processes
 from ..options import CommandError
 from ..runner import say
 
-HELD_OUT, AT_MOST = 0.1, 16  # share and number of pictures that are measured on, unless asked otherwise
+HOLD_OUT_SHARE, MAX_HOLD_OUT = 0.1, 16  # defaults: share, and largest number, of pictures for validation
 
 
 class Data(NamedTuple):
@@ -23,26 +23,40 @@ class Data(NamedTuple):
     fingerprint: str
 
 
-def gather(data: Path, validate: Path | None, hold_out: float | None, skip_bad: bool, seed: int, checked: Path,
-           workers: int, processes: Processes) -> Data:
-    """What is learnt from and what is measured on. checked: where the check's findings are kept.
+def gather(
+    data: Path,
+    validate: Path | None,
+    hold_out: float | None,
+    skip_bad: bool,
+    seed: int,
+    checked: Path,
+    workers: int,
+    processes: Processes,
+) -> Data:
+    """The pairs for training and for validation.
 
-    Raises CommandError where files are bad and not to be skipped, after naming each of them.
+    Args:
+        checked: file that keeps the check's findings.
+
+    Raises:
+        CommandError: files are bad and not to be skipped; each has been named before.
     """
     found = _checked(data, skip_bad, checked, workers, processes)
     if validate is not None:
         other = _checked(validate, skip_bad, checked.with_stem("checked-validation"), workers, processes)
         return Data(found.pairs, other.pairs, f"{found.fingerprint} {other.fingerprint}")
-    count = min(AT_MOST, round(HELD_OUT * len(found.pairs))) if hold_out is None else round(hold_out * len(found.pairs))
-    held = {int(index) for index in np.random.default_rng([seed, 3]).permutation(len(found.pairs))[:count]}
-    if len(held) == len(found.pairs):
-        raise CommandError(f"--hold-out {hold_out}: nothing would be left of {len(found.pairs)} pictures to learn from")
+    total = len(found.pairs)
+    count = min(MAX_HOLD_OUT, round(HOLD_OUT_SHARE * total)) if hold_out is None else round(hold_out * total)
+    held = {int(index) for index in np.random.default_rng([seed, 3]).permutation(total)[:count]}
+    if len(held) == total:
+        raise CommandError(f"--hold-out {hold_out}: nothing would be left of {len(found.pairs)} pictures to "
+                           "learn from")
     return Data([pair for i, pair in enumerate(found.pairs) if i not in held],
                 [found.pairs[i] for i in sorted(held)], found.fingerprint)
 
 
 def _checked(data: Path, skip_bad: bool, known: Path, workers: int, processes: Processes) -> Checked:
-    """The first process looks and speaks; the others use what it has found."""
+    """Checks in the first process, which prints problems; the others read its findings."""
     known.parent.mkdir(parents=True, exist_ok=True)
     if not processes.first:
         processes.wait()
@@ -59,11 +73,12 @@ def _checked(data: Path, skip_bad: bool, known: Path, workers: int, processes: P
             say(f"{data}: {found.empty} of {len(found.pairs)} masks are empty: pictures without a subject")
         processes.wait()
     if found.problems and not skip_bad:
-        raise CommandError(f"{data}: {len(found.problems)} files cannot be used; mend them, or leave them out with "
-                           "--skip-bad")
+        raise CommandError(f"{data}: {len(found.problems)} files cannot be used; mend them, or leave them "
+                           "out with --skip-bad")
     if not found.pairs:
-        raise CommandError(f"{data}: no pictures with masks {'are left' if found.problems else 'found'}; expected "
-                           "folders im/ and gt/ with files of the same name")
+        raise CommandError(f"{data}: no pictures with masks {'are left' if found.problems else 'found'}; "
+                           "expected folders im/ and gt/ with files of the same name")
     if found.empty == len(found.pairs):
-        raise CommandError(f"{data}: all {found.empty} masks are empty: there is no subject to learn (white is subject)")
+        raise CommandError(f"{data}: all {found.empty} masks are empty: there is no subject to learn (white "
+                           "is subject)")
     return found

@@ -1,4 +1,4 @@
-"""From the command's options to a run: its network, pictures and plan put together, then the engine."""
+"""Builds a run (network, pictures, plan) from the command's options, and starts the engine."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from ..runner import say
 from .beginning import Beginning, begin
 from .data import gather
 
-EPOCHS = 20
-INCLUDED = "birefnet-nano"
+DEFAULT_EPOCHS = 20
+DEFAULT_CHECKPOINT = "birefnet-nano"
 ROOT = Path(__file__).parents[3]
 
 
 class Setup(NamedTuple):
-    """A run, put together. settings: what its folder remembers, to refuse others when it goes on."""
+    """A run. settings: recorded in its folder; a resumed run with others is refused."""
 
     model: BiRefNet
     plan: TrainingPlan
@@ -73,41 +73,43 @@ def train(args: argparse.Namespace) -> int:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise CommandError("not enough memory: take a smaller --batch or --size, --accumulate or --recompute") from None
+        raise CommandError("not enough memory: take a smaller --batch or --size, --accumulate or "
+                           "--recompute") from None
     if processes.first:
         say(f"written: {run.checkpoint}, {run.report.name}")
     return 0
 
 
 def from_folder(args: argparse.Namespace, run: RunFolder, processes: Processes) -> Setup:
-    """A run on pairs of files."""
-    beginning = begin(args.init or INCLUDED, args.build, args.seed)
+    """A run on the pairs of the folder DATA."""
+    beginning = begin(args.init or DEFAULT_CHECKPOINT, args.build, args.seed, args.encoder)
     backgrounds = picture_files(args.backgrounds) if args.backgrounds else []
-    data = gather(args.data, args.validate, args.hold_out, args.skip_bad, args.seed, run.checked, usual_workers(),
-                  processes)
+    data = gather(args.data, args.validate, args.hold_out, args.skip_bad, args.seed, run.checked,
+                  usual_workers(), processes)
     task, batch = args.task or "general", args.batch or 4
-    steps = args.steps or max(1, -(-round((args.epochs or EPOCHS) * len(data.pairs)) // batch))
-    plan = planned(args, TrainingPlan(steps, task, batch, usual_rate(task, batch), augmentations=TASKS[task].augmentations),
-                   processes, own_size(beginning))
+    steps = args.steps or max(1, -(-round((args.epochs or DEFAULT_EPOCHS) * len(data.pairs)) // batch))
+    usual = TrainingPlan(steps, task, batch, usual_rate(task, batch), augmentations=TASKS[task].augmentations)
+    plan = make_plan(args, usual, processes, own_size(beginning))
     dropout = not (args.no_dropout or of_this_build(beginning.model))
     if not dropout:
         disable_dropout(beginning.model)
     size = plan.phases[-1].size.single
     beginning.model.config = replace(beginning.model.config, size=size, task=TASKS[task].words)
     source = Folder(data.pairs, plan, backgrounds, processes.rank, processes.count)
-    settings = {**plan.describe(), "dropout": dropout, "init": args.init or INCLUDED, "build": args.build,
-                "data": str(args.data.resolve()), "pictures": len(data.pairs), "held_out": len(data.validation),
-                "fingerprint": data.fingerprint,
+    settings = {**plan.describe(), "dropout": dropout, "init": args.init or DEFAULT_CHECKPOINT,
+                "build": args.build, "data": str(args.data.resolve()), "pictures": len(data.pairs),
+                "held_out": len(data.validation), "fingerprint": data.fingerprint,
+                **({"encoder": args.encoder} if args.encoder else {}),
                 "backgrounds": str(args.backgrounds.resolve()) if args.backgrounds else None}
     metadata = {**beginning.metadata, "birefnet.data": data.fingerprint, **origin()}
     return Setup(beginning.model, plan, source, data.validation, settings, Export(metadata))
 
 
-def planned(args: argparse.Namespace, plan: TrainingPlan, processes: Processes, own: Size | None = None) -> TrainingPlan:
-    """The plan with what the user asked for; own: the size where none is asked for, None for the plan's."""
+def make_plan(args: argparse.Namespace, plan: TrainingPlan, processes: Processes, own: Size | None = None) -> TrainingPlan:
+    """The plan with the user's options. own: the size if no option sets one; None for the plan's."""
     asked = {entry.name: getattr(args, entry.name, None) for entry in fields(TrainingPlan)}
     told = {name: value for name, value in asked.items() if value is not None and value is not False}
-    told["dtype"] = chosen_dtype(args.dtype, processes.device)
+    told["dtype"] = choose_dtype(args.dtype, processes.device)
     if args.average == 0:
         told["average"] = None
     if args.augment is not None:
@@ -118,7 +120,8 @@ def planned(args: argparse.Namespace, plan: TrainingPlan, processes: Processes, 
         told["phases"] = (Phase(1.0, args.size or own),)
     plan = replace(plan, **told)
     if abs(sum(phase.share for phase in plan.phases) - 1) > 1e-6:
-        raise CommandError(f"the shares of --phase add up to {sum(phase.share for phase in plan.phases):g}; expected 1")
+        raise CommandError(f"the shares of --phase add up to {sum(phase.share for phase in plan.phases):g}; "
+                           "expected 1")
     if plan.batch % processes.count:
         raise CommandError(f"--batch {plan.batch} cannot be shared by {processes.count} processes alike")
     return plan
@@ -132,8 +135,9 @@ def own_size(beginning: Beginning) -> Size:
     return Size.fixed(*size)
 
 
-def chosen_dtype(asked: str, device: torch.device) -> str:
-    """Mixed precision that trains: bf16 where it is fast, on older GPUs fp16, whose loss has to be scaled."""
+def choose_dtype(asked: str, device: torch.device) -> str:
+    """The dtype for mixed precision: bf16 where it is fast, fp16 with loss scaling on older GPUs, else
+    fp32."""
     if asked != "auto":
         return asked
     if device.type == "cuda":
@@ -150,9 +154,9 @@ def picture_files(folder: Path) -> list[Path]:
 
 
 def origin() -> dict[str, str]:
-    """How and with what code the checkpoint is made."""
+    """Metadata: the code's version, and the command."""
     commit = f"version {__version__}"
-    if (ROOT / ".git").exists() and shutil.which("git"):  # else git would speak of a folder that the pack lies in
+    if (ROOT / ".git").exists() and shutil.which("git"):  # else git would describe a folder around the pack
         done = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
                               capture_output=True, text=True)
         commit = done.stdout.strip() or commit

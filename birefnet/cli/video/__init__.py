@@ -1,40 +1,42 @@
-"""`python -m birefnet video`: the words of the command; `work` does it."""
+"""`python -m birefnet video`: the command's options; `work` does it."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from ..options import add_network_options
+from ..options import add_network_options, add_refine_option
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "video",
         help="cut the subject out of a video",
-        description="Cuts the subject out of a video, frame by frame, in memory that does not grow with its length. "
+        description="Cuts the subject out of a video, frame by frame; long videos need no more memory. "
                     "Sound, times and colours stay. Needs the package av.",
     )
     parser.add_argument("input", type=Path, metavar="IN", help="a video file")
     parser.add_argument(
         "-o", "--out", required=True, type=Path, metavar="OUT",
-        help="with transparency: a .webm (VP9), a .mov (ProRes 4444), or a name without suffix, which becomes a folder "
-             "of PNG files; with --background or --mask: an .mp4 (H.264)",
+        help="with transparency: a .webm (VP9), a .mov (ProRes 4444), or a name without suffix, which "
+             "becomes a folder of PNG files; with --background or --mask: an .mp4 (H.264)",
     )
     add_network_options(parser)
+    add_refine_option(parser)
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--mask", action="store_true", help="write the alpha as grey, white = subject")
     kind.add_argument(
-        "--background", metavar="COLOUR|FILE", help="lay the subject over a colour, a picture or another video")
+        "--background", metavar="COLOUR|FILE",
+        help="lay the subject over a colour, a picture or another video")
     parser.add_argument(
         "--smoothing", type=float, default=0.0, metavar="S",
-        help="calm flicker: how much each mask leans on the one before, 0 to 1 (default: %(default)s)")
+        help="reduce flicker: weight of the mask before in each mask, 0 to 1 (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="overwrite a result that exists")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Mattes the video; 0 where it was written."""
+    """Mattes the video; exit status 0 if it was written."""
     from .work import matte_video
 
     return matte_video(args)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -12,19 +12,29 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ... import composite, is_out_of_memory, video
+from ...files.errors import UserError
 from ...imaging import pictures
+from ...masks import refine
 from ...matting import foreground
+from ...matting.runner import Runner
 from ...matting.temporal import Smoother
 from ..options import CommandError
-from ..runner import Runner, find_checkpoint, open_model, say
+from ..runner import find_checkpoint, open_model, say
 
 KINDS = {".mp4": "h264", ".webm": "vp9", ".mov": "prores", "": "png"}
 
 
 def matte_video(args: argparse.Namespace) -> int:
-    """Writes what becomes of the video; 0. Raises `CommandError` with a sentence where that cannot be.
+    """Writes the matted video.
 
-    args: as the command's parser makes them.
+    Args:
+        args: from the command's parser.
+
+    Returns:
+        Exit status 0.
+
+    Raises:
+        CommandError: it cannot be read, matted or written.
     """
     source, out = args.input, args.out
     kind = _kind(out, flat=args.mask or args.background is not None)
@@ -37,7 +47,7 @@ def matte_video(args: argparse.Namespace) -> int:
         with video.File(source) as clip:
             look = _look(args, clip)
             runner = open_model(find_checkpoint(args.model), args.dtype, args.adapters)
-            matting = video.matting(clip, partial(_mattes, runner, args.size), look,
+            matting = video.matting(clip, partial(_refined_mattes, runner, args.size, args.refine), look,
                                     smooth=Smoother(args.smoothing) if args.smoothing else None,
                                     colours=None if args.mask else foreground.estimate)
             count = 0
@@ -45,7 +55,7 @@ def matte_video(args: argparse.Namespace) -> int:
                 for time, picture, _ in tqdm(matting, total=clip.count, unit="frame", disable=None):
                     writer.write(time, picture)
                     count += 1
-    except video.VideoError as error:
+    except UserError as error:  # of the video, or of a network whose numbers are not finite
         raise CommandError(str(error)) from None
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
@@ -56,21 +66,25 @@ def matte_video(args: argparse.Namespace) -> int:
 
 
 def _kind(out: Path, flat: bool) -> str:
-    """A kind of `video.writing` by the suffix of OUT."""
+    """The kind for `video.writing`, by OUT's suffix. flat: the result has no alpha."""
     kind = KINDS.get(out.suffix.lower())
     if kind is None:
         raise CommandError(f"{out}: expected a name that ends in .mp4, .webm or .mov, or a folder's")
     if flat != (kind == "h264"):
         raise CommandError(f"{out}: " + ("--background and --mask make an .mp4" if flat else
-                                         "an .mp4 has no transparency: take .webm or .mov, --background or --mask"))
+                                         "an .mp4 has no transparency: take .webm or .mov, --background or "
+                                         "--mask"))
     return kind
 
 
-def _mattes(
-    runner: Runner, size: int | tuple[int, int] | None, images: Iterator[Tensor]
+def _refined_mattes(
+    runner: Runner,
+    size: int | tuple[int, int] | None,
+    refinement: Mapping[str, float],
+    images: Iterator[Tensor],
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    for image in images:
-        yield image[None], runner.matte(image[None], size)
+    for picture, alpha in runner.mattes(images, size=size):
+        yield picture, refine(alpha, **refinement)
 
 
 def _look(args: argparse.Namespace, clip: video.Clip) -> video.looks.Look:
@@ -87,10 +101,11 @@ def _over(background: str, clip: video.Clip) -> video.looks.Over:
         try:
             *colour, opacity = composite.parse_colour(background)
         except ValueError:
-            raise CommandError(f"--background {background}: expected a colour (green, #00b140) or a file") from None
+            raise CommandError(f"--background {background}: expected a colour (green, #00b140) or a file"
+                               ) from None
         if opacity < 1:
-            raise CommandError(f"--background {background}: a clip over a colour is opaque; for one with transparency "
-                               "leave --background out and write .webm or .mov")
+            raise CommandError(f"--background {background}: a clip over a colour is opaque; for one with "
+                               "transparency leave --background out and write .webm or .mov")
         return video.looks.Over(torch.tensor(colour))
     return video.looks.Over(torch.zeros(3), _opener(path, clip))
 

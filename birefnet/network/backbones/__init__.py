@@ -1,1 +1,18 @@
-"""The encoders, one file for each family."""
+"""The encoders. Each family is one file or folder here, and one line of this list, in which checkpoints are tried."""
+
+from __future__ import annotations
+
+from ..family import FAMILIES
+from .dino import DINOv3Family
+from .efficientnet_lite import EfficientNetLiteFamily
+from .pvt import PVTFamily
+from .swin import SwinFamily
+from .timm import TimmFamily
+
+FAMILIES |= {family.name: family for family in (
+    SwinFamily(),
+    PVTFamily(),
+    DINOv3Family(),
+    EfficientNetLiteFamily(),
+    TimmFamily(),
+)}

@@ -24,7 +24,7 @@ the plain form for that.
 from __future__ import annotations
 
 from ..birefnet import BiRefNet
-from .decoder import Compose
+from ..family import Compose
 from .network import FusedBiRefNet
 
 __all__ = ["fuse"]

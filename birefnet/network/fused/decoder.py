@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..birefnet import Decoder, Lateral, image_patches
+from ..birefnet import Decoder, image_patches, stage_size
 from ..blocks import DecoderBlock, resize
 from ..config import Config
-from .algebra import convolution, folded, mixed, split
-from .bands import Rows, by_bands, convolve_rows, convolved, resize_rows, rows_of
+from ..family import Compose
+from ..ops.algebra import composed, convolution, folded, mixed, split
+from ..ops.bands import Rows, by_bands, convolve_rows, convolved, resize_rows, rows_of
 from .head import ImageHead
 from .pyramid import fused_aspp
 
-Compose = Callable[[list[nn.Module], Callable[[], nn.Module]], nn.Module]
+
+class Extent(NamedTuple):
+    """Of a map whose rows are made when they are asked for."""
+
+    batch: int
+    size: tuple[int, int]
+    dtype: torch.dtype
 
 
 class FusedDecoder(nn.Module):
@@ -29,12 +37,16 @@ class FusedDecoder(nn.Module):
             self.add_module(f"ipt_blk{tiles}", compose([block], lambda: block.to(memory_format=torch.channels_last)))
         for n in (4, 3, 2):
             block, (conv, norm, _) = getattr(plain, f"decoder_block{n}"), getattr(plain, f"gdt_convs_{n}")
-            lateral = getattr(plain, f"lateral_block{n}")
+            lateral, neck = getattr(plain, f"lateral_block{n}"), getattr(plain, f"pyramid_neck_x{n - 1}", None)
             tiles = getattr(plain, f"ipt_blk{n + 1}").conv_out.out_channels
             self.add_module(f"decoder_block{n}", compose([block], lambda: FusedDecoderBlock(block, tiles)))
             self.add_module(f"gate_{n}", compose([conv, norm], lambda: folded(conv, norm)))
             self.add_module(f"gdt_convs_attn_{n}", getattr(plain, f"gdt_convs_attn_{n}"))
-            self.add_module(f"lateral_block{n}", compose([lateral], lambda: FusedLateral(lateral, config.multi_scale)))
+            self.add_module(f"lateral_block{n}", compose(
+                [lateral] if neck is None else [lateral, neck],
+                lambda: FusedLateral(lateral.conv if neck is None else composed(neck.conv, lateral.conv),
+                                     config.multi_scale)))
+        self.pyramid_neck_x4 = plain.pyramid_neck_x4 if config.neck else None
         block, last = plain.decoder_block1, plain.conv_out1[0]
         widths = [block.conv_out.out_channels, plain.ipt_blk1.conv_out.out_channels]
         tiles = plain.ipt_blk2.conv_out.out_channels
@@ -49,21 +61,25 @@ class FusedDecoder(nn.Module):
 
         The lists are emptied: a map is let go when its stage has read it.
         """
-        p = self.block(4, rows_of(x4), x4, image, scratch)
+        if self.pyramid_neck_x4 is not None:
+            x4 = self.pyramid_neck_x4(resize(x4, stage_size(image, 4)))
+        dtype = x4.dtype
+        p = self.block(4, rows_of(x4), image, dtype, scratch)
         for n in (4, 3, 2):
             edges = getattr(self, f"gate_{n}")(p).relu_()
             p.mul_(getattr(self, f"gdt_convs_attn_{n}")(edges).sigmoid_())
             skip, half = large.pop(), small.pop() if small else None
-            rows = getattr(self, f"lateral_block{n}").joined(p, skip, half)
-            p = self.block(n - 1, rows, skip, image, scratch)
+            rows = getattr(self, f"lateral_block{n}").joined(p, skip, half, stage_size(image, n - 1))
+            p = self.block(n - 1, rows, image, dtype, scratch)
         return self.image_head(image, scratch).add_(resize(p, image.shape[2:]))
 
-    def block(self, n: int, rows: Rows, like: Tensor, image: Tensor, scratch: int) -> Tensor:
-        """Stage n on its map, given by rows, and the image tiles of its size, which is that of `like`."""
-        size = like.shape[2:]
+    def block(self, n: int, rows: Rows, image: Tensor, dtype: torch.dtype, scratch: int) -> Tensor:
+        """Stage n on its map, given by rows of `dtype`, and the image tiles of its size."""
+        size = stage_size(image, n)
         tiles = getattr(self, f"ipt_blk{n + 1}")
-        patches = convolved(tiles.conv1, image_rows(image, size, self.patch_order, like.dtype), size[0])
-        return getattr(self, f"decoder_block{n}")([rows, convolved(tiles.conv_out, patches, size[0])], like, scratch)
+        patches = convolved(tiles.conv1, image_rows(image, size, self.patch_order, dtype), size[0])
+        return getattr(self, f"decoder_block{n}")(
+            [rows, convolved(tiles.conv_out, patches, size[0])], Extent(len(image), size, dtype), scratch)
 
 
 class FusedDecoderBlock(nn.Module):
@@ -85,12 +101,12 @@ class FusedDecoderBlock(nn.Module):
         self.conv_resi = None if conv_resi is None else split(conv_resi, widths)
         self.gives_logits = mix is not None
 
-    def forward(self, inputs: list[Rows], like: Tensor, scratch: int) -> Tensor:
-        """Rows of every input → [B,out,H,W] in channels-last memory; `like`: any map of that size, batch and dtype."""
-        batch, _, height, width = like.shape
+    def forward(self, inputs: list[Rows], extent: Extent, scratch: int) -> Tensor:
+        """Rows of every input, which have that extent → [B,out,H,W] in channels-last memory."""
+        batch, (height, width), dtype = extent
         conv_in, conv_out = self.conv_in, self.conv_out
         channels = sum(4 * conv.in_channels + 2 * conv.out_channels for conv in conv_in)
-        row_bytes = batch * width * channels * like.element_size()
+        row_bytes = batch * width * channels * dtype.itemsize
 
         def read(start: int, stop: int) -> Tensor:
             first, *others = (convolve_rows(conv, rows, height, start, stop) for conv, rows in zip(conv_in, inputs))
@@ -124,20 +140,24 @@ class FusedLateral(nn.Module):
     is convolved where it is and added to that stage's map, and both grow in one resize.
     """
 
-    def __init__(self, plain: Lateral, multi_scale: str) -> None:
+    def __init__(self, conv: nn.Conv2d, multi_scale: str) -> None:
         super().__init__()
-        conv = plain.conv
         if multi_scale == "cat":
             self.of_whole, self.of_half = split(conv, [conv.in_channels // 2] * 2)
         else:
             self.of_whole = convolution(conv.weight, conv.bias, conv.padding)
             self.of_half = convolution(conv.weight, None, conv.padding) if multi_scale == "add" else None
 
-    def joined(self, p: Tensor, whole: Tensor, half: Tensor | None) -> Rows:
-        """Rows of resize(p) + lateral(whole, grown half)."""
+    def joined(self, p: Tensor, whole: Tensor, half: Tensor | None, size: tuple[int, int]) -> Rows:
+        """Rows of resize(p) + lateral(whole, grown half), all of that size."""
+        if whole.shape[2:] == size:
+            if half is not None:
+                p.add_(self.of_half(half))
+            return lambda start, stop: resize_rows(p, size, start, stop).add_(self.of_whole(whole[:, :, start:stop]))
+        view = self.of_whole(whole)  # of an encoder that lacks this stride
         if half is not None:
-            p.add_(self.of_half(half))
-        return lambda start, stop: resize_rows(p, whole.shape[2:], start, stop).add_(self.of_whole(whole[:, :, start:stop]))
+            view.add_(resize(self.of_half(half), view.shape[2:]))
+        return lambda start, stop: resize_rows(p, size, start, stop).add_(resize_rows(view, size, start, stop))
 
 
 def image_rows(image: Tensor, size: tuple[int, int], order: str, dtype: torch.dtype) -> Rows:

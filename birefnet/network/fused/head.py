@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..blocks import PatchBlock
-from .bands import bands
+from ..ops.bands import bands
 
 PIXEL_BYTES = 80  # of temporaries: oneDNN takes the image and the single output in blocks of 8 or 16 channels
 

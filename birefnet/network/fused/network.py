@@ -9,12 +9,10 @@ from torch import Tensor, nn
 
 from ..birefnet import BiRefNet
 from ..blocks import resize
-from .bands import resize_twice, rows_of
-from .decoder import Compose, FusedDecoder, FusedDecoderBlock
-from .pvt import FusedPVT
-from .swin import FusedSwin
+from ..family import Compose
+from ..ops.bands import resize_twice, rows_of
+from .decoder import Extent, FusedDecoder, FusedDecoderBlock
 
-BACKBONES = {"swin_v1": FusedSwin, "pvt_v2": FusedPVT}
 CPU_SCRATCH = 48 << 20  # bytes: stays in the allocator's hands and near the cache; larger measured slower
 
 
@@ -24,7 +22,7 @@ class FusedBiRefNet(BiRefNet):
     def __init__(self, plain: BiRefNet, compose: Compose) -> None:
         nn.Module.__init__(self)
         self.config = plain.config
-        self.bb = BACKBONES[plain.config.family](plain.bb)
+        self.bb = self.family.fuse(plain.bb, compose)
         squeeze = plain.squeeze_module[0]
         self.squeeze_module = nn.Sequential(compose([squeeze], lambda: FusedDecoderBlock(squeeze)))
         self.decoder = FusedDecoder(plain.config, plain.decoder, compose)
@@ -36,7 +34,7 @@ class FusedBiRefNet(BiRefNet):
         looks = self.config.multi_scale != "none"
         small = self.bb(resize(x, (x.shape[2] // 2, x.shape[3] // 2)), scratch) if looks else []
         x4 = self.context(large, small)
-        x4 = self.squeeze_module[0]([rows_of(x4)], x4, scratch)
+        x4 = self.squeeze_module[0]([rows_of(x4)], Extent(len(x4), x4.shape[2:], x4.dtype), scratch)
         return self.decoder(x, large, small, x4, scratch)
 
     def context(self, large: list[Tensor], small: list[Tensor]) -> Tensor:

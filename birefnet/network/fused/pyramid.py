@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from ..blocks import ASPP, DeformableASPP
 from ..deform import deformed_columns
 from ..deform.plain import column_kernel
-from .algebra import folded, merged
-from .bands import by_bands, convolve_rows, rows_of
-from .products import product
+from ..ops.algebra import folded, merged
+from ..ops.bands import by_bands, convolve_rows, rows_of
+from ..ops.products import product
 
 
 def fused_aspp(plain: nn.Module) -> nn.Module:

@@ -72,6 +72,7 @@ def test_sweeps_go_to_the_least_energy(soft, halvings, monkeypatch):
     np.testing.assert_allclose(start.numpy(), expected, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_few_sweeps_from_small_to_large_come_near_to_the_least_energy(known):
     """Measured as the error of the colours, in 8-bit levels over the soft pixels: on the mean 5.1, and 4.8 at the
     least energy; without the smaller pictures the same sweeps leave 23."""

@@ -8,21 +8,19 @@ from PIL import Image
 
 from tools.nano.cache import Pictures, pack
 from tools.nano.composite import (
-    PORTRAITS,
-    RENDERS,
-    behind,
+    PORTRAIT_SHARE,
+    add_patches,
     crop,
     harmonise,
-    hidden,
+    is_hidden,
+    make_pair,
+    make_scene,
+    mute,
     noise,
-    pair,
     patch,
     place,
-    quiet,
-    scene,
     structure,
 )
-from tools.nano.sources import cutout
 
 
 @pytest.fixture(scope="module")
@@ -31,62 +29,44 @@ def pictures(cache):
 
 
 def test_a_pair_depends_on_seed_and_index_only(pictures, cache):
-    image, alpha = pair(pictures, 7, 3, 64)
-    again = pair(Pictures(cache), 7, 3, 64)
+    image, alpha = make_pair(pictures, 7, 3, 64)
+    again = make_pair(Pictures(cache), 7, 3, 64)
     assert image.shape == (64, 64, 3) and alpha.shape == (64, 64) and image.dtype == alpha.dtype == np.uint8
     assert (image == again[0]).all() and (alpha == again[1]).all()
-    assert any((pair(pictures, 7, i, 64)[0] != image).any() for i in (4, 5))
-    assert (pair(pictures, 8, 3, 64)[0] != image).any()
+    assert any((make_pair(pictures, 7, i, 64)[0] != image).any() for i in (4, 5))
+    assert (make_pair(pictures, 8, 3, 64)[0] != image).any()
 
 
 def test_alpha_is_white_on_the_subject(pictures):
     """Subjects in this cache are lighter than its backgrounds, and most composites keep that."""
     lighter = []
     for index in range(60):
-        image, alpha = pair(pictures, 0, index, 64)
+        image, alpha = make_pair(pictures, 0, index, 64)
         if 0.02 < (alpha > 127).mean() < 0.9:
             lighter.append(image[alpha > 200].mean() > image[alpha < 50].mean())
     assert len(lighter) > 30 and np.mean(lighter) > 0.6
 
 
 def test_some_pictures_have_no_subject_and_few_are_all_subject(pictures):
-    coverage = np.array([(pair(pictures, 1, index, 64)[1] > 127).mean() for index in range(150)])
+    coverage = np.array([(make_pair(pictures, 1, index, 64)[1] > 127).mean() for index in range(150)])
     assert 0.02 < (coverage == 0).mean() < 0.2
     assert (coverage > 0.95).mean() < 0.1
     assert ((coverage > 0.05) & (coverage < 0.8)).mean() > 0.4
 
 
-def test_whole_pictures_are_photographs_portraits_and_renders_in_their_shares(tmp_path):
-    """What a cache lacks is made up by scenes."""
-    whole = np.zeros((40, 40, 4), np.uint8)
-    whole[10:30, 10:30] = 255
-
-    class Noted(Pictures):
-        def draw(self, rng, *kinds):
-            pixels, row = super().draw(rng, *kinds)
-            drawn.append(row["kind"])
-            return pixels, row
-
-    def seen(*kinds):
-        drawn.clear()
-        ground = ("photograph", "grey", np.full((40, 40, 3), 128, np.uint8))
-        pack(tmp_path, iter([ground, *((kind, kind, whole) for kind in kinds)]))
-        pictures, rng = Noted(tmp_path), np.random.default_rng(0)
-        for _ in range(400):
-            scene(pictures, rng, 16)
-        return np.array([drawn.count(kind) for kind in ("scene", "portrait", "render")]) / 400
-
-    drawn = []
-    shares = seen("scene", "portrait", "render")
-    assert shares.sum() == 1 and np.abs(shares - [1 - PORTRAITS - RENDERS, PORTRAITS, RENDERS]).max() < 0.08
-    shares = seen("scene", "render")
-    assert shares.sum() == 1 and shares[1] == 0 and abs(shares[2] - RENDERS) < 0.08
+def test_whole_photographs_are_portraits_in_their_share(pictures, monkeypatch):
+    drawn, draw, rng = [], pictures.draw, np.random.default_rng(0)
+    monkeypatch.setattr(pictures, "draw", lambda rng, *kinds: drawn.append(kinds) or draw(rng, *kinds))
+    for _ in range(300):
+        make_scene(pictures, rng, 16)
+    whole = [kinds[0] for kinds in drawn if kinds[0] in ("scene", "portrait")]
+    assert len(whole) == 300 and abs(whole.count("portrait") / 300 - PORTRAIT_SHARE) < 0.06
 
 
 def test_what_is_put_behind_is_places_of_the_colour_asked_for(pictures):
     rng, tint = np.random.default_rng(0), np.array([0.9, 0.3, 0.1])
     image = np.full((64, 64, 3), 0.5, np.float32)
-    changed = [behind(pictures, rng, image, tint) for _ in range(40)]
+    changed = [add_patches(pictures, rng, image, tint) for _ in range(40)]
     covered = np.abs(np.stack(changed) - image).max(3) > 0.02
     assert 0.1 < covered.mean() < 0.8 and covered.any((1, 2)).mean() > 0.8
     red, green, blue = np.stack(changed)[covered].mean(0)
@@ -102,20 +82,20 @@ def test_places_are_part_of_the_picture_and_of_all_sizes(cover):
 
 def test_strong_colours_become_quiet_and_quiet_ones_stay():
     strong = np.random.default_rng(0).random((128, 128, 3), np.float32)
-    muted = quiet(strong, 0.1)
+    muted = mute(strong, 0.1)
     assert np.ptp(muted, 2).mean() == pytest.approx(0.1, rel=0.05)  # the mean is estimated
     np.testing.assert_allclose(muted.mean(2), strong.mean(2), atol=1e-6)
-    assert np.array_equal(quiet(muted, 0.2), muted)
+    assert np.array_equal(mute(muted, 0.2), muted)
 
 
-@pytest.mark.parametrize("difference, is_hidden", [(0.0, True), (0.05, True), (0.2, False)])
-def test_what_nobody_could_see_counts_as_hidden(difference, is_hidden):
+@pytest.mark.parametrize("difference, expected", [(0.0, True), (0.05, True), (0.2, False)])
+def test_what_nobody_could_see_counts_as_hidden(difference, expected):
     """Grain on both, which makes single pixels differ, changes nothing."""
     rng = np.random.default_rng(0)
     back, grain = 0.5 + 0.2 * (rng.random((2, 64, 64, 3), np.float32) - 0.5)
     cover = np.zeros((64, 64), np.float32)
     cover[16:48, 16:48] = 1
-    assert hidden(grain + np.float32(difference), cover, back) == is_hidden
+    assert is_hidden(grain + np.float32(difference), cover, back) == expected
 
 
 def test_a_subject_of_glass_has_colours():
@@ -125,7 +105,7 @@ def test_a_subject_of_glass_has_colours():
     cover = np.zeros((32, 32), np.float32)
     cover[8:24, 8:24] = 0.3
     assert all(np.isfinite(harmonise(rng, colour, cover, image)).all() for _ in range(20))
-    assert not hidden(np.ones_like(colour), cover, np.zeros_like(image))
+    assert not is_hidden(np.ones_like(colour), cover, np.zeros_like(image))
 
 
 @pytest.mark.parametrize("framing", ["full", "close", "half"])
@@ -154,24 +134,9 @@ def test_crops_of_any_photograph_fill_the_square():
 
 def test_a_cache_reads_back_what_was_packed(tmp_path):
     colours = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
-    pack(tmp_path, iter([("photograph", "a", colours), ("pattern", "b", colours[:, ::-1])]))
+    pack(tmp_path, [("place", "a", colours), ("empty", "b", colours[:, ::-1])])
     pictures = Pictures(tmp_path)
     assert (pictures[0] == colours).all() and (pictures[1] == colours[:, ::-1]).all()
-    assert pictures.draw(np.random.default_rng(0), "pattern", "animal")[1]["name"] == "b"
+    assert pictures.draw(np.random.default_rng(0), "empty", "animal")[1] == "b"
     with pytest.raises(ValueError, match="no animal"):
         pictures.draw(np.random.default_rng(0), "animal")
-
-
-@pytest.mark.parametrize("name, alpha, usable", [
-    ("disc", lambda y, x: np.hypot(x - 50, y - 50) < 45, True),
-    ("opaque", lambda y, x: x >= 0, False),
-    ("outline", lambda y, x: abs(np.hypot(x - 50, y - 50) - 45) < 2, False),
-    ("nothing", lambda y, x: x < 0, False),
-])
-def test_only_cut_outs_are_collected(tmp_path, name, alpha, usable):
-    from PIL import Image
-
-    pixels = np.full((100, 100, 4), 200, np.uint8)
-    pixels[..., 3] = 255 * alpha(*np.mgrid[0:100, 0:100])
-    Image.fromarray(pixels, "RGBA").save(tmp_path / f"{name}.png")
-    assert (cutout(tmp_path / f"{name}.png", 64) is not None) == usable

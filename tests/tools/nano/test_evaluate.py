@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 import birefnet
-from tools.nano.evaluate import Score, iou, measure, off_centre, subject_free
+from tools.nano.evaluate import Score, iou, measure, measure_bfloat16, off_centre, subject_free
 
 
 def test_iou_of_known_masks():
@@ -38,7 +38,14 @@ def test_measure_reads_a_folder_of_pairs(tiny, tmp_path):
         Image.new("L", (80, 60), 255).save(tmp_path / f"set/gt/{name}.png")
     score = measure(birefnet.load(tiny), tmp_path / "set")
     assert isinstance(score, Score) and score.pictures == 2
-    assert all(0 <= value <= 1 for value in score[:3])
+    assert all(0 <= value <= 1 for value in (score.iou, score.error, score.shifted))
+    assert score.connectivity > 0  # random weights find something else than all of it
+
+
+def test_bfloat16_strays_little_and_not_at_all_from_itself(tiny, tmp_path):
+    Image.fromarray((torch.rand(60, 80, 3) * 255).byte().numpy()).save(tmp_path / "grain.png")
+    mean, highest = measure_bfloat16(tiny, [tmp_path / "grain.png"])
+    assert 0 < mean < highest < 0.1
 
 
 def test_subject_free_pictures_are_pictures():

@@ -1,0 +1,86 @@
+"""The layout that Hugging Face's Swin gives a BiRefNet (feyninc/FeyNobg), read under the authors' names.
+
+The same network: other names, and queries, keys and values as three tensors instead of one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .tensorfile import Source
+
+MARK = "bb.swin.embeddings.patch_embeddings.projection.weight"
+LAYER = r"^bb\.swin\.encoder\.layers\.(\d+)"
+RENAMES = (
+    (r"^bb\.swin\.embeddings\.patch_embeddings\.projection\.", r"bb.patch_embed.proj."),
+    (r"^bb\.swin\.embeddings\.norm\.", r"bb.patch_embed.norm."),
+    (LAYER + r"\.downsample\.", r"bb.layers.\1.downsample."),
+    (LAYER + r"\.blocks\.(\d+)\.layernorm_before\.", r"bb.layers.\1.blocks.\2.norm1."),
+    (LAYER + r"\.blocks\.(\d+)\.layernorm_after\.", r"bb.layers.\1.blocks.\2.norm2."),
+    (LAYER + r"\.blocks\.(\d+)\.attention\.o_proj\.", r"bb.layers.\1.blocks.\2.attn.proj."),
+    (LAYER + r"\.blocks\.(\d+)\.attention\.relative_position_bias\.", r"bb.layers.\1.blocks.\2.attn."),
+    (LAYER + r"\.blocks\.(\d+)\.mlp\.", r"bb.layers.\1.blocks.\2.mlp."),
+)
+PARTS = re.compile(LAYER + r"\.blocks\.(\d+)\.attention\.([qkv])_proj\.(weight|bias)$")
+# Lists that count from the deepest stage up; the authors' numbers count down to the image: name, and its first number.
+LISTS = {"decoder_blocks": ("decoder_block", 4), "lateral_blocks": ("lateral_block", 4), "ipt_blks": ("ipt_blk", 5),
+         "conv_ms_spvn": ("conv_ms_spvn_", 4), "gdt_convs": ("gdt_convs_", 4), "gdt_convs_pred": ("gdt_convs_pred_", 4),
+         "gdt_convs_attn": ("gdt_convs_attn_", 4)}
+STAGE_NORM = re.compile(r"^bb\.hidden_states_norms\.stage(\d+)\.")
+LISTED = re.compile(rf"^decoder\.({'|'.join(LISTS)})\.(\d+)\.")
+
+
+def authors_name(name: str) -> str:
+    """The authors' name of a tensor of that layout; of parts of qkv, the whole's."""
+    if parts := PARTS.match(name):
+        layer, block, _, kind = parts.groups()
+        return f"bb.layers.{layer}.blocks.{block}.attn.qkv.{kind}"
+    if norm := STAGE_NORM.match(name):
+        return f"bb.norm{int(norm[1]) - 1}.{name[norm.end():]}"
+    if listed := LISTED.match(name):
+        own, first = LISTS[listed[1]]
+        return f"decoder.{own}{first - int(listed[2])}.{name[listed.end():]}"
+    for pattern, plain in RENAMES:
+        if re.match(pattern, name):
+            return re.sub(pattern, plain, name)
+    return name
+
+
+def renamed(source: Source) -> Source:
+    """The source under the authors' names, if it is of that layout; else itself."""
+    if MARK not in source.names:
+        return source
+    groups: dict[str, list[str]] = {}
+    for name in sorted(source.names, key=part_order):
+        groups.setdefault(authors_name(name), []).append(name)
+    own = {name: source.names[parts[0]] for name, parts in groups.items()}
+    stacked = {source.names[parts[0]]: [source.names[part] for part in parts]
+               for parts in groups.values() if len(parts) > 1}
+
+    def read(name: str, device: torch.device, dtype: torch.dtype) -> Tensor:
+        if name not in stacked:
+            return source.read(name, device, dtype)
+        return torch.cat([source.read(part, device, dtype) for part in stacked[name]])
+
+    return replace(source, names=own, shapes=joined_shapes(source.shapes, groups), read=read)
+
+
+def part_order(name: str) -> tuple[int, str]:
+    """Queries before keys before values."""
+    parts = PARTS.match(name)
+    return "qkv".index(parts[3]) if parts else 0, name
+
+
+def joined_shapes(shapes: Mapping[str, tuple[int, ...]], groups: Mapping[str, list[str]]) -> dict[str, tuple[int, ...]]:
+    found = {}
+    for name, parts in groups.items():
+        first = shapes[parts[0]]
+        found[name] = first if len(parts) == 1 else (sum(shapes[part][0] for part in parts), *first[1:])
+    return found

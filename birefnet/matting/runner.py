@@ -1,0 +1,431 @@
+"""How frames go through a network: one plan for each batch, passes that overlap with their neighbours, and
+what is tried when memory runs out.
+
+    frames ─ pass of `Plan.frames` ─ network ─ alpha, pass by pass and in order
+
+A pass that runs out of memory is repeated with half as many frames; one frame, in smaller steps
+(FALLBACK_BUDGETS); and then on the CPU in float32. What was found to fit stays for the rest of the batch. On
+CUDA the device works on a pass while the caller has the one before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..device import memory, passes, transfer
+from ..device.free_memory import free_memory
+from ..device.placement import place
+from ..network.birefnet import BiRefNet
+from ..network.config import network_size
+from ..network.cost import activation_bytes, plan
+from . import predict
+
+MAX_FRAMES = 16         # per pass: beyond this a GPU gains no speed
+MAX_RELOADS = 3         # of one pass: another thread of the host may unload the model while it runs
+# Of each pixel beside the network, in float32: 4 channels in, those of the next pass, and 4 on the way out.
+BYTES_PER_PIXEL = 4 * 12
+
+CPU = torch.device("cpu")
+Size = int | tuple[int, int] | None
+Started = tuple[Tensor, Callable[[], Tensor]]  # a pass's pictures, and a function that waits for their alpha
+
+
+class Host:
+    """The services that a run needs of the program around it.
+
+    This is a process with a network of its own. A program that manages devices, messages or interrupts itself
+    overrides what it has.
+    """
+
+    def load(self, network: BiRefNet, device: torch.device, dtype: torch.dtype, memory_bytes: int) -> None:
+        """Puts all of the network on a device, where it needs `memory_bytes` beside its weights to run."""
+        if not self.is_loaded(network, device, dtype):
+            place(network, device, dtype)
+
+    def is_loaded(self, network: BiRefNet, device: torch.device, dtype: torch.dtype) -> bool:
+        """Whether all of the network is where `load` has put it."""
+        return all(weight.dtype == dtype and weight.device.type == device.type
+                   and device.index in (None, weight.device.index) for weight in network.parameters())
+
+    def free_memory(self, device: torch.device) -> int | None:
+        """Bytes that a run on the device may take; None where that is unknown."""
+        return free_memory(device)
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether an allocator gave up."""
+        return memory.is_out_of_memory(error)
+
+    def release_memory(self) -> None:
+        """Gives back what allocators keep for later."""
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def check_interrupt(self) -> None:
+        """Raises the program's own exception where its user has stopped the run; asked before each pass."""
+
+    def announce(self, text: str) -> None:
+        """Told before a batch: network size, frames at a time, memory."""
+
+    def note(self, text: str) -> None:
+        """Told what a log should have: smaller steps, a network that was loaded again, float32 in place of a
+        half."""
+
+    def say_cpu_takes_over(self, device: torch.device) -> None:
+        """Told when the memory of `device` was too small."""
+
+
+class Worker(Protocol):
+    """Mattes one batch: how many frames at a time, and on which device."""
+
+    host: Host
+    frames: int     # to a pass; `run_passes` makes it smaller when memory runs out
+    overlaps: bool  # whether work goes on after `start` has returned: the next pass can be prepared meanwhile
+
+    def start(self, pictures: Tensor) -> Callable[[], Tensor]:
+        """[b,...] → a function that waits for their alpha and returns it."""
+
+    def lower(self) -> bool:
+        """Do with less memory, in the end on another device; False if there is no way left."""
+
+    def close(self) -> None:
+        """Give back what was held for the batch."""
+
+
+class NetworkWorker:
+    """Takes one batch of equal frames through a network, by one plan, down the ladder if it must.
+
+    Args:
+        runner: whose network it is.
+        compute: (network, pictures on any device) → alpha, float32 on the network's device.
+        size: (H, W) at which the network sees each frame.
+        total: frames in the batch, or MAX_FRAMES where that is not known.
+        frames: to a pass; 0 for as many as memory allows.
+        beside: bytes that each frame needs outside the network.
+        overlap: whether alpha is wanted in the host's memory, from pictures that are there: copies and work
+            overlap then, on devices that can.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        compute: Callable[[BiRefNet, Tensor], Tensor],
+        size: tuple[int, int],
+        total: int,
+        *,
+        frames: int = 0,
+        beside: int = 0,
+        overlap: bool = False,
+    ) -> None:
+        self.runner, self.host, self.network = runner, runner.host, runner.network
+        self.compute, self.total, self.wanted = compute, total, frames
+        self.beside, self.overlap = beside, overlap
+        device = runner.device_for(size)
+        try:
+            self._settle_on(device, size, min(frames or 1, total))
+            fits = True
+        except Exception as error:
+            if not self.host.is_out_of_memory(error):
+                raise
+            fits = False
+        if fits and device == runner.home:
+            runner.too_large = None
+        if not fits:  # outside `except`: the error's traceback holds what was loaded so far
+            if device.type == "cpu":
+                raise passes.OutOfMemory("out of memory while loading the network: choose a lighter "
+                                         "checkpoint, or close other programs")
+            self._settle_on_cpu(size)
+        self.frames = self.plan.frames
+        self.host.announce(self.announcement())
+
+    def start(self, pictures: Tensor) -> Callable[[], Tensor]:
+        for _ in range(MAX_RELOADS):
+            if not self._is_loaded():
+                self.host.note("the network was unloaded during the run; loading it again")
+                self.host.load(self.network, self.device, self.dtype,
+                               self._bytes(self.plan.size, self.frames, self.plan.budget))
+            try:
+                return self._start(pictures)
+            except BaseException as error:
+                self.close()  # a recorded pass holds memory that the next attempt may need
+                if not isinstance(error, Exception) or self._is_loaded() or self.host.is_out_of_memory(error):
+                    raise
+        raise RuntimeError("the network was unloaded again and again while it ran: another node or extension "
+                           "frees models during a run")
+
+    def lower(self) -> bool:
+        budget = self.plan.budget
+        if smaller := [step for step in memory.FALLBACK_BUDGETS if budget is None or step < budget]:
+            self.plan = dataclasses.replace(self.plan, budget=smaller[0])
+            self.host.note(f"out of memory on {self.device}; going on in smaller steps of "
+                           f"{smaller[0] >> 20} MiB")
+            return True
+        if self.device.type == "cpu":
+            return False
+        self._settle_on_cpu(self.plan.size)
+        return True
+
+    def close(self) -> None:
+        """Gives a recorded pass's memory back."""
+        if self.network.graphs is not None:
+            self.network.graphs.drop()
+
+    def announcement(self) -> str:
+        """"1024×768, 3 frames at a time: about 1.2 GiB of 7.9 GiB free on cuda:0"."""
+        at_once = f"{self.frames} frames at a time" if self.frames > 1 else "one frame at a time"
+        free = "" if self.free is None else f" of {self.free / 2**30:.1f} GiB free"
+        height, width = self.plan.size
+        return f"{width}×{height}, {at_once}: about {self.plan.peak / 2**30:.1f} GiB{free} on {self.device}"
+
+    def _start(self, pictures: Tensor) -> Callable[[], Tensor]:
+        self.network.budget_bytes = self.plan.budget
+        if self.overlaps:
+            arrive = self.transfer.download_later(self.compute(self.network, self.transfer.upload(pictures)))
+        else:
+            alpha = self.compute(self.network, pictures)
+            arrive = lambda: alpha  # noqa: E731
+        return lambda: self._checked(arrive(), pictures)
+
+    def _checked(self, alpha: Tensor, pictures: Tensor) -> Tensor:
+        """The alpha, or that of float32 where a half precision gave numbers that are not finite. It stays
+        with float32 for the rest of the batch; one frame at a time here, as it takes twice the memory."""
+        if predict.is_finite(alpha):
+            return alpha
+        if self.dtype is not torch.float32:
+            if self.network is self.runner.network:
+                self.host.note(f"computing in fp32: the network's numbers are not finite in {self.dtype}")
+                self.close()
+                self.network = predict.copy_in_float32(self.network)
+            alpha = torch.cat([self._compute_now(picture) for picture in pictures.split(1)])
+            if predict.is_finite(alpha):
+                return alpha
+        raise predict.explain_not_finite(self.network, pictures)
+
+    def _compute_now(self, pictures: Tensor) -> Tensor:
+        self.network.budget_bytes = self.plan.budget
+        return self.compute(self.network, pictures).to(pictures.device)
+
+    def _is_loaded(self) -> bool:
+        of_its_own = self.network is not self.runner.network
+        return of_its_own or self.host.is_loaded(self.network, self.device, self.dtype)
+
+    def _settle_on_cpu(self, size: tuple[int, int]) -> None:
+        self.runner.leave_home(size, self.device)
+        self._settle_on(CPU, size, 0)
+
+    def _settle_on(self, device: torch.device, size: tuple[int, int], frames: int) -> None:
+        """Loads the network with room for so many frames, and plans."""
+        self.device = device
+        self.network, self.dtype = self.runner.network, self.runner.dtype_on(device)
+        self.host.load(self.network, device, self.dtype, self._bytes(size, frames) if frames else 0)
+        self.transfer = transfer.connect(device) if self.overlap else None
+        self.overlaps = self.transfer is not None
+        self.free = self.host.free_memory(device)
+        room = None if self.free is None else int(memory.PLANNED_SHARE * self.free)
+        # All of a processor's cores work on one frame already.
+        most = 1 if device.type == "cpu" else min(self.wanted or MAX_FRAMES, self.total)
+        self.plan = plan(self.network, size, most, room, beside=self.beside)
+        if self.wanted:
+            self.plan = dataclasses.replace(self.plan, frames=self.wanted,
+                                            peak=self._bytes(size, self.wanted, self.plan.budget))
+
+    def _bytes(self, size: tuple[int, int], frames: int, budget: int | None = None) -> int:
+        """What a pass of so many frames needs beside the weights."""
+        return activation_bytes(self.network, size, frames, budget, self.device) + frames * self.beside
+
+
+class Runner:
+    """A network, the device and dtype that are its home, and the program around it.
+
+    Where the home's memory is too small for a picture, it goes to the CPU (in float32) and stays there until
+    a picture comes that the network sees smaller.
+    """
+
+    def __init__(
+        self,
+        network: BiRefNet,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        host: Host | None = None,
+    ) -> None:
+        weight = next(network.parameters())
+        self.network, self.host = network, host or Host()
+        self.home, self.home_dtype = device or weight.device, dtype or weight.dtype
+        self.too_large: int | None = None  # pixels for which the network had to leave its home
+
+    def device_for(self, size: tuple[int, int]) -> torch.device:
+        """Where a frame that the network sees at (H, W) is to be tried first."""
+        return self.home if self.too_large is None or size[0] * size[1] < self.too_large else CPU
+
+    def dtype_on(self, device: torch.device) -> torch.dtype:
+        """A half precision is for the device that it was chosen for."""
+        return self.home_dtype if device == self.home else torch.float32
+
+    def leave_home(self, size: tuple[int, int], device: torch.device) -> None:
+        """Notes that `device` was too small for a frame that the network sees at (H, W)."""
+        if self.too_large is None:
+            self.host.say_cpu_takes_over(device)
+        self.too_large = size[0] * size[1]
+
+    def matte(self, image: Tensor, size: Size = None) -> Tensor:
+        """`birefnet.matte` of pictures [B,H,W,C].
+
+        Raises:
+            passes.OutOfMemory: they do not fit the CPU either.
+            UserError: the network's numbers are not finite.
+        """
+        return self._run_all(self.frames_worker(image.shape[1:3], size, len(image)), image)
+
+    def network_alpha(self, x: Tensor) -> Tensor:
+        """`predict.network_alpha` of network inputs [B,3,h,w], on their device; raises as `matte` does."""
+        return self._run_all(NetworkWorker(self, predict.network_alpha, tuple(x.shape[2:]), len(x)), x)
+
+    def mattes(self, frames: Iterator[Tensor], size: Size = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """(frame [1,H,W,C], alpha [1,H,W]) of each of `frames` [H,W,C], see `run_stream`; raises as `matte`
+        does."""
+        return run_stream(lambda first: self.frames_worker(first.shape[:2], size, overlap=True), frames)
+
+    def frames_worker(
+        self,
+        shape: tuple[int, int],
+        size: Size = None,
+        total: int = MAX_FRAMES,
+        *,
+        frames: int = 0,
+        overlap: bool = False,
+        finish: Callable[[Tensor], Tensor] = lambda alpha: alpha,
+    ) -> NetworkWorker:
+        """A worker for pictures of `shape` (H, W), which the network sees at `size` (as for
+        `birefnet.matte`).
+
+        total, frames, overlap: as for NetworkWorker. finish: what becomes of alpha, on the network's device.
+        """
+        return NetworkWorker(
+            self, lambda network, pictures: finish(predict.compute_alpha(network, pictures, size)),
+            network_size(self.network.config, *shape, size), total, frames=frames,
+            beside=shape[0] * shape[1] * BYTES_PER_PIXEL, overlap=overlap)
+
+    def _run_all(self, worker: NetworkWorker, inputs: Tensor) -> Tensor:
+        alphas = [alpha.to(inputs.device) for _, alpha in run_passes(worker, slices(inputs))]
+        return torch.cat(alphas) if len(alphas) > 1 else alphas[0]
+
+
+# Passes -----------------------------------------------------------------------------------------------------
+
+
+def run_batch(
+    worker: Worker,
+    images: Tensor,
+    deliver: Callable[[int, int, Tensor, Tensor], None],
+    clean: Callable[[Tensor], Tensor] = lambda pictures: pictures,
+) -> None:
+    """Mattes images [B,...] pass by pass: only a pass's frames are on the device at any time.
+
+    Args:
+        deliver: called as deliver(start, stop, pictures, alpha) for each pass, or a part of it where memory
+            runs out while it delivers; then again for the same frames.
+        clean: what `pictures` are made of a pass's images.
+    """
+    start = 0
+    for pictures, alpha in run_passes(worker, slices(images), clean):
+        def deliver_part(a: int, b: int) -> None:
+            deliver(start + a, start + b, pictures[a:b], alpha[a:b])
+
+        _in_passes(worker, len(pictures), len(pictures), deliver_part)
+        start += len(pictures)
+
+
+def run_stream(
+    make_worker: Callable[[Tensor], Worker],
+    frames: Iterator[Tensor],
+    clean: Callable[[Tensor], Tensor] = lambda pictures: pictures,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Mattes `frames` [H,W,C] of one shape, of any number: two passes are in memory.
+
+    Args:
+        make_worker: called with the first frame; not at all where there is none.
+        clean: what pictures [b,H,W,C] are made of a pass's frames.
+
+    Yields:
+        (picture [1,H,W,C], alpha [1,H,W] on the picture's device), in order. Frames are read when needed.
+    """
+    first = next(frames, None)
+    if first is None:
+        return
+    worker, frames = make_worker(first), chain([first], frames)
+    del first
+
+    def take(count: int) -> Tensor | None:
+        some = list(islice(frames, count))
+        return torch.stack(some) if some else None
+
+    for pictures, alpha in run_passes(worker, take, clean):
+        yield from zip(pictures.split(1), alpha.to(pictures.device).split(1))
+
+
+def run_passes(
+    worker: Worker,
+    take: Callable[[int], Tensor | None],
+    clean: Callable[[Tensor], Tensor] = lambda pictures: pictures,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(pictures, alpha) of pass after pass, in order.
+
+    Args:
+        worker: closed at the end, however that comes.
+        take: the next frames, at most so many; None where there are no more.
+        clean: called on each pass's frames.
+
+    Where the worker's device works beside the processor, a pass is yielded while it works on the next.
+    """
+    started: list[Started] = []
+    try:
+        while (images := take(worker.frames)) is not None:
+            begun: list[Started] = []
+
+            def begin(start: int, stop: int) -> None:
+                worker.host.check_interrupt()
+                pictures = clean(images[start:stop])
+                begun.append((pictures, worker.start(pictures)))
+
+            worker.frames = _in_passes(worker, len(images), worker.frames, begin)
+            del images
+            yield from _finish(worker, started)
+            started = begun
+            if not worker.overlaps:
+                yield from _finish(worker, started)
+        yield from _finish(worker, started)
+    finally:
+        worker.close()
+
+
+def slices(images: Tensor) -> Callable[[int], Tensor | None]:
+    """The frames of a batch for `run_passes`."""
+    done = 0
+
+    def take(count: int) -> Tensor | None:
+        nonlocal done
+        start, done = done, min(done + count, len(images))
+        return images[start:done] if done > start else None
+
+    return take
+
+
+def _finish(worker: Worker, started: list[Started]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Waits for the alpha of passes that were started."""
+    while started:
+        pictures, wait = started[0]
+        arrived: list[Tensor] = []
+        _in_passes(worker, 1, 1, lambda *_: arrived.append(wait()))
+        del started[0], wait
+        yield pictures, arrived.pop()
+
+
+def _in_passes(worker: Worker, total: int, frames: int, run: Callable[[int, int], None]) -> int:
+    host = worker.host
+    return passes.in_passes(total, frames, run, out_of_memory=host.is_out_of_memory,
+                            relieve=host.release_memory, lower=worker.lower)

@@ -1,0 +1,87 @@
+"""DINOv3's inference form: queries and the MLP in runs of tokens.
+
+The residual stream and what LayerNorm computes are float32 in every dtype.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...ops.normalize import normalized
+from ...ops.products import convolve, gelu_, linear, product
+from .plain import PREFIX, Block, GatedMlp, Trunk, VisionTransformer, rotations, turned
+
+
+class FusedVisionTransformer(nn.Module):
+    def __init__(self, plain: VisionTransformer) -> None:
+        super().__init__()
+        self.model = FusedTrunk(plain.model)
+
+    def forward(self, image: Tensor, scratch: int = sys.maxsize) -> list[Tensor]:
+        """Four maps [B,C,H/16,W/16] in channels-last memory and the weights' dtype; the image is best float32."""
+        return self.model(image, scratch)
+
+
+class FusedTrunk(nn.Module):
+    def __init__(self, plain: Trunk) -> None:
+        super().__init__()
+        self.taps, self.head_width = plain.taps, plain.head_width
+        self.cls_token, self.reg_token, self.patch_embed = plain.cls_token, plain.reg_token, plain.patch_embed
+        self.blocks = nn.ModuleList(FusedBlock(block) for block in plain.blocks)
+
+    def forward(self, image: Tensor, scratch: int) -> list[Tensor]:
+        x = convolve(self.patch_embed.proj, image.float())
+        batch, width, *size = x.shape
+        turns = rotations(*size, self.head_width, x.device)
+        prefix = torch.cat([self.cls_token, self.reg_token], 1).float().expand(batch, -1, -1)
+        x = torch.cat([prefix, x.flatten(2).transpose(1, 2)], 1)
+        features, dtype = [], self.cls_token.dtype
+        for i, block in enumerate(self.blocks):
+            block(x, turns, dtype, scratch)
+            if i in self.taps:
+                places = x[:, PREFIX:].to(dtype, copy=True)
+                features.append(places.view(batch, *size, width).permute(0, 3, 1, 2))
+        return features
+
+
+class FusedBlock(nn.Module):
+    def __init__(self, plain: Block) -> None:
+        super().__init__()
+        self.norm1, self.attn, self.gamma_1 = plain.norm1, plain.attn, plain.gamma_1
+        self.norm2, self.mlp, self.gamma_2 = plain.norm2, plain.mlp, plain.gamma_2
+
+    def forward(self, x: Tensor, turns: tuple[Tensor, Tensor], dtype: torch.dtype, scratch: int) -> None:
+        """Changes x, float32 [B,N,C]; products are in `dtype`."""
+        batch, tokens, channels = x.shape
+        seen = normalized(x, self.norm1, dtype)
+        heads, of_q, of_kv = self.attn.heads, *self.attn.qkv.weight.to(dtype).split([channels, 2 * channels])
+        k, v = (product(seen.flatten(0, 1), of_kv).view(batch, tokens, 2, heads, -1).permute(2, 0, 3, 1, 4).unbind(0))
+        k = turned(k, turns)
+        for run in runs(tokens, batch * channels * 8 * dtype.itemsize, scratch):
+            q = product(seen[:, run].flatten(0, 1), of_q).view(batch, -1, heads, channels // heads).transpose(1, 2)
+            q = turned(q, tuple(turn[run] for turn in turns))
+            y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(-1, channels)
+            y = linear(self.attn.proj, y).view(batch, -1, channels)
+            x[:, run].addcmul_(y, self.gamma_1.to(y.dtype))
+        rows, hidden = x.view(-1, channels), self.mlp.fc2.in_features
+        for run in runs(len(rows), 4 * channels + (2 * channels + 3 * hidden) * dtype.itemsize, scratch):
+            y = self.widened(normalized(rows[run], self.norm2, dtype))
+            y = linear(self.mlp.fc2, y)
+            rows[run].addcmul_(y, self.gamma_2.to(y.dtype))
+
+    def widened(self, x: Tensor) -> Tensor:
+        """The MLP up to its last layer."""
+        mlp = self.mlp
+        if isinstance(mlp, GatedMlp):
+            return F.silu(linear(mlp.fc1_g, x), inplace=True).mul_(linear(mlp.fc1_x, x))
+        return gelu_(linear(mlp.fc1, x))
+
+
+def runs(length: int, item_bytes: int, scratch: int) -> Iterator[slice]:
+    step = max(1, scratch // item_bytes)
+    return (slice(start, start + step) for start in range(0, length, step))

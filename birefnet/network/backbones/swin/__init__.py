@@ -1,0 +1,69 @@
+"""Swin Transformer v1 as an encoder family: the authors' usual encoder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from ...family import Compose, Family, Shapes, count
+from ...ops.normalize import early_dtype
+from .fused import FusedSwin
+from .plain import Block, SwinTransformer
+
+if TYPE_CHECKING:
+    from ...config import Config
+
+__all__ = ["SwinFamily"]
+
+
+def build(width: int, third: int, window: int) -> dict[str, object]:
+    widths = tuple(width * 2**i for i in range(4))
+    return {"family": SwinFamily.name, "widths": widths, "depths": (2, 2, third, 2),
+            "heads": tuple(width // 32 for width in widths), "window": window}
+
+
+class SwinFamily(Family):
+    name = "swin_v1"
+    blocks = (Block,)
+
+    @property
+    def builds(self) -> dict[str, dict[str, object]]:
+        return {"swin_v1_t": build(96, 6, 7), "swin_v1_s": build(96, 18, 7), "swin_v1_b": build(128, 18, 12),
+                "swin_v1_l": build(192, 18, 12),
+                "swin_v1_l24": build(192, 24, 12)}  # feyninc/FeyNobg
+
+    def recognises(self, shapes: Shapes, encoder: str) -> bool:
+        return not encoder and any(name.startswith("bb.layers.0.") for name in shapes)
+
+    def read(self, shapes: Shapes, encoder: str, heads: tuple[int, ...] | None) -> dict[str, object]:
+        tables = [shapes[f"bb.layers.{i}.blocks.0.attn.relative_position_bias_table"] for i in range(4)]
+        widths = tuple(shapes[f"bb.norm{i}.weight"][0] for i in range(4))
+        return {
+            "family": self.name,
+            "widths": widths,
+            "depths": tuple(count(shapes, rf"bb\.layers\.{i}\.blocks\.(\d+)\.") for i in range(4)),
+            "heads": tuple(table[1] for table in tables),
+            "mlp_ratios": tuple(shapes[f"bb.layers.{i}.blocks.0.mlp.fc1.weight"][0] // widths[i] for i in range(4)),
+            "window": (round(tables[0][0] ** 0.5) + 1) // 2,
+        }
+
+    def build(self, config: Config) -> SwinTransformer:
+        return SwinTransformer(config)
+
+    def fuse(self, plain: SwinTransformer, compose: Compose) -> FusedSwin:
+        return FusedSwin(plain)
+
+    def plain_bytes(self, encoder: nn.Module, config: Config, size: tuple[int, int]) -> float:
+        element = encoder.norm0.weight.element_size()
+        return size[0] * size[1] / 16 * element * config.widths[0] * (6 * config.mlp_ratios[0] + 8)
+
+    def inference_bytes(self, encoder: nn.Module, config: Config, size: tuple[int, int]) -> tuple[float, float]:
+        positions, width = size[0] * size[1] / 16, config.widths[0]
+        first = early_dtype(encoder.norm0.weight.dtype).itemsize
+        alive = width * (4 + 2 + first)  # the float32 residual, the next stage's beginning, x1
+        token = 8 * width + (config.mlp_ratios[0] + 3) * width * first
+        return positions * alive, positions * token
+
+    def first_convolution(self, encoder: nn.Module) -> nn.Conv2d:
+        return encoder.patch_embed.proj

@@ -1,0 +1,76 @@
+"""For all tests: one thread in each process, which tests are quick, and which worker runs what."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Two workers on two cores: PyTorch's threads, here and in the processes that tests start, would wait for each other.
+# Before PyTorch is imported anywhere.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+HERE = Path(__file__).parent
+# Rooms that start hosts, browsers, clusters, videos or training, longest first; in all others a test is quick unless
+# it is marked `slow`.
+SLOW_ROOMS = ("host", "training", "faults", "scale", "soak", "fuzz", "video", "evaluation", "tools")
+SHARED = "host"  # the room whose files share one ComfyUI and therefore one worker
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the quick tests and puts them last, so that no worker ends with a long one."""
+    def rank(item: pytest.Item) -> int:
+        room = item.path.relative_to(HERE).parts[0]
+        if room in SLOW_ROOMS:
+            return SLOW_ROOMS.index(room)
+        return len(SLOW_ROOMS) + (item.get_closest_marker("slow") is None)
+
+    items.sort(key=rank)
+    for item in items:
+        if rank(item) > len(SLOW_ROOMS):
+            item.add_marker(pytest.mark.quick)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """Whole files go to a worker, as with --dist loadfile, and all of `SHARED` to one; in the order of collection."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return SHARED if file.startswith(f"tests/{SHARED}/") else file
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
+
+
+@pytest.fixture(scope="session")
+def reading():
+    """A context manager (pipe, process): while a process, started before, waits for what comes through a pipe."""
+    @contextlib.contextmanager
+    def waiting(pipe: Path, process: subprocess.Popen) -> Iterator[None]:
+        writer, deadline = None, time.monotonic() + 300
+        while writer is None:
+            try:
+                writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError as error:
+                late = process.poll() is not None or time.monotonic() > deadline
+                if late or error.errno != errno.ENXIO:  # else nobody has it open for reading yet
+                    process.kill()
+                    raise
+                time.sleep(0.01)
+        try:
+            yield
+        finally:
+            os.close(writer)
+
+    return waiting

