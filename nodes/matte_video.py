@@ -111,7 +111,7 @@ class BiRefVideo(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, output=None, colour=None) -> bool | str:
-        if output not in OUTPUTS:
+        if not isinstance(output, str) or output not in OUTPUTS:
             return output is None or f"Set output to {' or '.join(OUTPUTS)}: it is {weights.quoted(output)}."
         return not output.startswith("over") or values.fault_of_colour(colour, OPAQUE)
 
@@ -132,18 +132,19 @@ class BiRefVideo(io.ComfyNode):
             path, place = new_file(filename_prefix, clip, "" if kind == "png" else videos.FORMATS[kind].suffix)
             watcher = Watcher(clip.count)
             with videos.writing(path, clip, kind, quality=quality, notes=workflow_of(cls.hidden)) as writer:
-                for time, picture, alpha in matting:
-                    writer.write(time, picture)
+                for moment, picture, alpha in matting:
+                    writer.write(moment, picture)
                     if alpha.amax() < messages.PRESENT:
                         empty.append(count)
                     count += 1
                     watcher.show(count, picture)
         text = f"{path.name} saved: {count} frames, {count / max(watcher.seconds(), 1e-3):.1f} frames/s"
+        said = messages.remark(messages.nothing_found(empty, count), text)
         if path.suffix and path.suffix not in PREVIEWED:
-            text += "; browsers cannot play ProRes, so there is no preview"
+            text = f"saved as {path.name}; browsers cannot play ProRes"
+            said = messages.told("; ".join((text, *said["text"])), warning=bool(said["text"]))
         result = video if kind == "png" else VideoFromFile(str(path))
-        return io.NodeOutput(result, str(path),
-                             ui=shown(path, place) | messages.remark(messages.nothing_found(empty, count), text))
+        return io.NodeOutput(result, str(path), ui=shown(path, place) | said)
 
 
 class Watcher:

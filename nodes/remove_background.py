@@ -64,8 +64,8 @@ class BiRefRemoveBackground(io.ComfyNode):
     def validate_inputs(cls, checkpoint=None, fetch=None, background=None, colour=None) -> bool | str:
         if background not in (None, *BACKGROUNDS):
             return f"Set background to {' or '.join(BACKGROUNDS)}: it is {weights.quoted(background)}."
-        wrong = checkpoints.fault_before_run(checkpoint, fetch)
-        return wrong or background != "colour" or values.fault_of_colour(colour, OPAQUE)
+        wrong = values.fault_of_colour(colour, OPAQUE) if background == "colour" else True
+        return wrong if wrong is not True else checkpoints.fault_before_run(checkpoint, fetch) or True
 
     @classmethod
     def fingerprint_inputs(cls, checkpoint: str = checkpoints.DEFAULT, **_) -> tuple:
