@@ -6,7 +6,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..birefnet import composite
-from ..birefnet.imaging.boxes import Box, bounds
+from ..birefnet.imaging.boxes import Box, bounding_box
 from .host import convert, memory, messages, preview, progress, schema, values
 
 CANVASES = ("picture", "background image")
@@ -136,23 +136,25 @@ class BiRefComposite(io.ComfyNode):
         size = tuple((images if canvas == "picture" else backdrops).shape[1:3])
         colour = composite.opaque_colour(colour, OPAQUE)
         backdrop = composite.Background(background, colour, fit, blur / 100, linear_light)
-        look = composite.Look(opacity, linear_light, shadow, shadow_strength, shadow_softness / 100, shadow_x / 100,
-                              shadow_y / 100, light_wrap, light_wrap_width / 100 * max(size))
+        settings = composite.BlendSettings(opacity, linear_light, shadow, shadow_strength, shadow_softness / 100,
+                                           shadow_x / 100, shadow_y / 100, light_wrap,
+                                           light_wrap_width / 100 * max(size))
         result = memory.empty_result(count, *size, 4 if background == "transparent" else 3)
         alpha = memory.empty_result(count, *size)
         clean_image, clean_mask, clean_backdrop = map(convert.Cleaner, ("the image", "the mask", "the background"))
         empty, placing = [], ()
         for i in progress.each(range(count)):
-            picture, matte = composite.layer(clean_image(convert.frame(images, i)),
+            picture, matte = composite.split_layers(clean_image(convert.frame(images, i)),
                                              None if mask is None else clean_mask(convert.frame(mask, i)))
-            box = bounds(matte[0])
+            box = bounding_box(matte[0])
             if box is None:
                 empty.append(i)
                 box = Box(0, 0, *matte.shape[1:])
-            where = composite.placed(position, tuple(matte.shape[1:]), size, box, scale, x, y)
+            where = composite.place_subject(position, tuple(matte.shape[1:]), size, box, scale, x, y)
             other = None if backdrops is None else clean_backdrop(convert.frame(backdrops, i))
             behind = backdrop.behind(picture, matte, size, other)
-            result[i:i + 1], alpha[i:i + 1] = composite.compose(picture, matte, where, size, behind, look)
+            result[i:i + 1], alpha[i:i + 1] = composite.compose(picture, matte, where, size, behind,
+                                                                 settings)
             if not i:
                 placing = to_place(position, picture, matte, behind, size, box)
         resized = "" if mask is None else messages.resized_text(tuple(mask.shape[1:]), tuple(images.shape[1:3]))
@@ -167,7 +169,7 @@ def to_place(position: str, picture: Tensor, matte: Tensor, behind: Tensor | Non
     subject = preview.picture(convert.cutout(picture, matte.to(picture)))
     if not subject:
         return ()
-    one, two = (composite.placed(position, tuple(matte.shape[1:]), size, box, scale) for scale in (1, 2))
+    one, two = (composite.place_subject(position, tuple(matte.shape[1:]), size, box, scale) for scale in (1, 2))
     background = None if behind is None else preview.picture(behind)[0]
     return ({"subject": subject[0], "background": background, "width": size[1], "height": size[0],
              "left": one.left, "top": one.top, "zoom": one.scale, "left_per_scale": two.left - one.left,

@@ -68,7 +68,7 @@ class BiRefForeground(io.ComfyNode):
         device = memory.device("auto")
 
         def run(start: int, stop: int) -> None:
-            picture, alpha = composite.layer(clean_image(convert.frame(images, start)).to(device),
+            picture, alpha = composite.split_layers(clean_image(convert.frame(images, start)).to(device),
                                              clean_mask(convert.frame(mask, start)))
             found = foreground.estimate(picture, alpha, method, widths=(first_blur, second_blur))
             colours[start:stop] = found

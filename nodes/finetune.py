@@ -115,12 +115,12 @@ class BiRefFinetune(io.ComfyNode):
 def lessons():
     """What computes; only here, because nothing else in the pack needs kornia."""
     try:
-        from ..birefnet.training.curve import curve
+        from ..birefnet.training.curve import draw_curve
         from ..birefnet.training.finetune import finetune
     except ModuleNotFoundError as error:
         raise RuntimeError("Install ComfyUI's own requirements again (pip install -r requirements.txt): "
                            f"fine-tuning needs the package {error.name}.") from None
-    return finetune, curve
+    return finetune, draw_curve
 
 
 def paired(images: list, truths: list) -> tuple[list[Tensor], list[Tensor]]:

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..birefnet import masks
 from ..birefnet.composite import inpaint
-from ..birefnet.imaging.boxes import bounds
+from ..birefnet.imaging.boxes import bounding_box
 from .host import convert, memory, messages, progress, schema, values
 from .host.crop import Crop, CropSocket
 
@@ -80,19 +80,19 @@ class BiRefInpaintCrop(io.ComfyNode):
         regions = torch.empty(count, *picture)
         for i in progress.each(range(count), bar):
             single = masks.resize(clean_mask(convert.frame(mask, i)), picture)
-            regions[i:i + 1] = inpaint.region(single, region, grow, feather)
-        boxes = [bounds(single, inpaint.VISIBLE) for single in regions]
+            regions[i:i + 1] = inpaint.select_region(single, region, grow, feather)
+        boxes = [bounding_box(single, inpaint.VISIBLE_DIFFERENCE) for single in regions]
         if count and not any(boxes):
             raise ValueError("Check the mask, or choose the other region: there is nothing to repaint, the "
                              f"{region} covers no pixel of the mask.")
-        windows, size = inpaint.plan(boxes, picture, context=context / 100, area=megapixels * inpaint.MEGAPIXEL,
+        windows, size = inpaint.plan_windows(boxes, picture, context=context / 100, area=megapixels * inpaint.MEGAPIXEL,
                                      multiple=int(multiple), most_aspect=max_aspect)
 
         cropped, repaint = memory.empty_result(count, *size, 3), memory.empty_result(count, *size)
         for i in progress.each(range(count), bar):
             colours = clean_image(convert.frame(images, i))[..., :3]  # grey is broadcast
-            cropped[i:i + 1] = inpaint.cut(colours, windows[i], size)
-            repaint[i:i + 1] = inpaint.cut(regions[i:i + 1, ..., None], windows[i], size)[..., 0]
+            cropped[i:i + 1] = inpaint.cut_window(colours, windows[i], size)
+            repaint[i:i + 1] = inpaint.cut_window(regions[i:i + 1, ..., None], windows[i], size)[..., 0]
         text = "; ".join(filter(None, [messages.resized_text(tuple(mask.shape[1:]), picture), nothing_in(boxes)]))
         remark = messages.remark(text, messages.done(count, size, "crop"))
         return io.NodeOutput(cropped, repaint, Crop(images, regions, windows), ui=remark)

@@ -43,6 +43,7 @@ class BiRefInpaintPaste(io.ComfyNode):
         clean_picture, clean_painted = convert.Cleaner("the picture"), convert.Cleaner("the repainted picture")
         for i in progress.each(range(count)):
             new = clean_painted(convert.frame(painted, i))[..., :3]
-            result[i:i + 1] = inpaint.paste(clean_picture(convert.frame(pictures, i)), convert.frame(crop.regions, i),
-                                            crop.windows[0 if len(crop.windows) == 1 else i], new)
+            window = crop.windows[0 if len(crop.windows) == 1 else i]
+            result[i:i + 1] = inpaint.paste_window(clean_picture(convert.frame(pictures, i)),
+                                                   convert.frame(crop.regions, i), window, new)
         return io.NodeOutput(result)

@@ -6,9 +6,9 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..birefnet import composite, masks
-from ..birefnet.imaging.boxes import Box, around, bounds
+from ..birefnet.imaging.boxes import Box, bounding_box, enclosing_box
 from ..birefnet.imaging.resize import over_grey
-from ..birefnet.matting import views as inspection
+from ..birefnet.matting.views import make_views
 from .host import convert, memory, messages, progress, schema, values
 
 
@@ -67,12 +67,12 @@ class BiRefInspect(io.ComfyNode):
         for i in progress.each(range(count)):
             single = masks.resize(clean_mask(convert.frame(mask, i)), picture)
             total += single.cpu().double().mean().item()  # MPS has no float64
-            boxes.append(bounds(single[0]))
+            boxes.append(bounding_box(single[0]))
             if i in shown:
                 colours = over_grey(clean_image(convert.frame(images, i))).to(single.device)
-                comparison.append(inspection.views(colours, single, tint, size))
+                comparison.append(make_views(colours, single, tint, size))
         coverage = total / max(count, 1)
-        box = around(boxes)
+        box = enclosing_box(boxes)
         text = "; ".join(filter(None, [messages.resized_text(tuple(mask.shape[1:]), picture), words(coverage, box, count)]))
         comparison = torch.cat(comparison) if comparison else memory.empty_result(0, *picture, 3)
         preview = ui.PreviewImage(comparison, cls=cls).as_dict() if len(comparison) else {}

@@ -83,9 +83,9 @@ def folder_options() -> list[str]:
 
 def fault(size: tuple[int, int], truth: Tensor) -> str | None:
     """Why a mask as read, [1,H,W,3 or 4], would teach nonsense about a picture of that size (H, W); in `train`'s words."""
-    from ..birefnet.data.check import turned, unusable  # here only: nobody else in the host trains
+    from ..birefnet.data.check import explain_turned, explain_unusable  # here only: nobody else in the host trains
 
-    return turned(size, tuple(truth.shape[1:3])) or unusable(truth[0].numpy())
+    return explain_turned(size, tuple(truth.shape[1:3])) or explain_unusable(truth[0].numpy())
 
 
 def inside(name: object) -> Path:

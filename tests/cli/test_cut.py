@@ -463,7 +463,7 @@ def test_a_disk_that_refuses(tmp_path, cut, photo, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pictures, "place", full)
+    monkeypatch.setattr(pictures, "write_file", full)
     result = cut(photo("a.png"), "-o", tmp_path / "b.png")
     assert result.status == 1 and f"{tmp_path / 'b.png'}: cannot be written (No space left on device)" in result.messages
 

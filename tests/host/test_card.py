@@ -41,7 +41,7 @@ def test_there_is_a_card_for_every_checkpoint_that_the_loader_offers(host, mine)
 
 def test_a_card_tells_what_matters(host, mine):
     cards = host.get("/biref/checkpoints")
-    assert cards["birefnet-nano"]["here"] and cards["birefnet-nano"]["size"] == [384, 384]
+    assert cards["birefnet-nano"]["here"] and cards["birefnet-nano"]["size"] == [320, 320]
     assert [name for name, card in cards.items() if card.get("nonCommercial")] == ["RMBG-2.0"]
     assert cards["RMBG-2.0"]["license"] == "CC BY-NC 4.0" and not cards["RMBG-2.0"]["here"]
     assert cards["BiRefNet_lite-2K"]["size"] == [2560, 1440] and cards["BiRefNet_dynamic"]["size"] is None

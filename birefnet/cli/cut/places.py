@@ -96,7 +96,7 @@ def write(place: str, content: bytes, *, force: bool = False) -> None:
         elif is_url(place):
             _write_url(place, content, force)
         else:
-            pictures.place(place, content, force=force)
+            pictures.write_file(place, content, force=force)
     except FileExistsError:
         if read(place) != content:
             raise

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ... import Config, is_out_of_memory
-from ...composite import parse
+from ...composite import parse_colour
 from ...files.errors import UserError, why_not_read
 from ...imaging import pictures
 from ...masks import refine
@@ -170,7 +170,7 @@ class Backdrop:
 
     def __post_init__(self) -> None:
         try:
-            colour = parse(self.text)
+            colour = parse_colour(self.text)
             self.opaque = colour[3] >= 1
             self.colour = torch.tensor(colour[:3] if self.opaque else colour)
             return

@@ -99,7 +99,7 @@ def _over(background: str, clip: video.Clip) -> video.looks.Over:
     path = Path(background)
     if not path.is_file():
         try:
-            *colour, opacity = composite.parse(background)
+            *colour, opacity = composite.parse_colour(background)
         except ValueError:
             raise CommandError(f"--background {background}: expected a colour (green, #00b140) or a file"
                                ) from None
