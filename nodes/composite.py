@@ -164,8 +164,9 @@ class BiRefComposite(io.ComfyNode):
 
 def to_place(position: str, picture: Tensor, matte: Tensor, behind: Tensor | None, size: tuple[int, int], box: Box
              ) -> tuple[dict, ...]:
-    """What web/place.js needs to show the subject where it is dragged: both layers, and where the subject's picture lies
-    on the canvas at scale 1 and how far its corner moves when the scale grows by 1; in pixels of the canvas."""
+    """What web/place.js needs to show the subject where it is dragged: both layers, and where the subject's
+    picture lies on the canvas at scale 1 and how far its corner moves when the scale grows by 1; in pixels of
+    the canvas."""
     subject = preview.picture(convert.cutout(picture, matte.to(picture)))
     if not subject:
         return ()

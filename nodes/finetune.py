@@ -1,4 +1,5 @@
-"""Fine-tune (BiRefNet): a loaded network learns from pictures and their masks, by birefnet.training.finetune."""
+"""Fine-tune (BiRefNet): a loaded network learns from pictures and their masks, by
+birefnet.training.finetune."""
 
 from __future__ import annotations
 
@@ -124,7 +125,8 @@ def lessons():
 
 
 def paired(images: list, truths: list) -> tuple[list[Tensor], list[Tensor]]:
-    """Pictures [H,W,C] and masks [H,W] from lists of batches; a mask of another size is resized to its picture."""
+    """Pictures [H,W,C] and masks [H,W] from lists of batches; a mask of another size is resized to its
+    picture."""
     clean_image, clean_mask = convert.Cleaner("the image"), convert.Cleaner("the mask")
     pictures = [clean_image(frame) for batch in images for frame in convert.frames(batch)]
     known = [mask[None] for batch in truths for mask in convert.masks(batch)]
@@ -136,7 +138,8 @@ def paired(images: list, truths: list) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def where_to(save_as: str, what: str) -> Path | None:
-    """The file to write, known before the work begins; None for none. Raises ValueError for a name that will not do."""
+    """The file to write, known before the work begins; None for none. Raises ValueError for a name that will
+    not do."""
     if not save_as.strip():
         return None
     folder = folders.checkpoint_folders()[0]
@@ -155,7 +158,8 @@ def plain_network(base: Recipe) -> birefnet.BiRefNet:
 
 
 def reporter(steps: int, curve: Callable[[list[float]], Tensor]) -> Callable[[int, float], None]:
-    """A report(step, loss) that moves the host's bar, draws the loss so far on the node, and stops when the user does."""
+    """A report(step, loss) that moves the host's bar, draws the loss so far on the node, and stops when the
+    user does."""
     bar, losses, drawn_at = comfy.utils.ProgressBar(steps), [], time.monotonic()
 
     def report(step: int, loss: float) -> None:
@@ -174,7 +178,8 @@ def reporter(steps: int, curve: Callable[[list[float]], Tensor]) -> Callable[[in
 
 
 def keep(tuned, base: Recipe, file: Path | None) -> Recipe:
-    """What the tuned model is made of: the same base with one adapter more, or tensors of its own. Saved, if wanted."""
+    """What the tuned model is made of: the same base with one adapter more, or tensors of its own. Saved, if
+    wanted."""
     if tuned.adapter is not None:
         if file:
             tuned.adapter.save(file)

@@ -1,4 +1,5 @@
-"""Inspect Matte (BiRefNet): four views of a matte on the node, and where its subject is, by birefnet.matting.views."""
+"""Inspect Matte (BiRefNet): four views of a matte on the node, and where its subject is, by
+birefnet.matting.views."""
 
 from __future__ import annotations
 

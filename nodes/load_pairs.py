@@ -72,7 +72,8 @@ class BiRefPairs(io.ComfyNode):
 
 
 def folder_options() -> list[str]:
-    """Folders in ComfyUI's input folder, those that hold both im and gt first, so that the first is one to load."""
+    """Folders in ComfyUI's input folder, those that hold both im and gt first, so that the first is one to
+    load."""
     parent = Path(folder_paths.get_input_directory())
 
     def lacks_pairs(name: str) -> bool:
@@ -82,7 +83,8 @@ def folder_options() -> list[str]:
 
 
 def fault(size: tuple[int, int], truth: Tensor) -> str | None:
-    """Why a mask as read, [1,H,W,3 or 4], would teach nonsense about a picture of that size (H, W); in `train`'s words."""
+    """Why a mask as read, [1,H,W,3 or 4], would teach nonsense about a picture of that size (H, W); in
+    `train`'s words."""
     from ..birefnet.data.check import explain_turned, explain_unusable  # here only: nobody else in the host trains
 
     return explain_turned(size, tuple(truth.shape[1:3])) or explain_unusable(truth[0].numpy())

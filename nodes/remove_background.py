@@ -78,7 +78,8 @@ class BiRefRemoveBackground(io.ComfyNode):
                 ) -> io.NodeOutput:
         if background == "colour":  # a wrong one is said here, before the network runs
             composite.opaque_colour(colour, OPAQUE)
-        # As a graph of nodes, so that the host caches the model, and what follows it, as if each stood on the canvas.
+        # As a graph of nodes, so that the host caches the model, and what follows it, as if each stood on the
+        # canvas.
         graph = GraphBuilder()
         model = step(graph, BiRefLoad, checkpoint=checkpoint, fetch=fetch)
         segment = step(graph, BiRefSegment, model=model.out(0), image=image)
@@ -93,7 +94,8 @@ class BiRefRemoveBackground(io.ComfyNode):
 
 
 def step(graph: GraphBuilder, node: type[io.ComfyNode], **inputs) -> Node:
-    """One of this pack's nodes, its widgets at their defaults but for `inputs`: nothing fills them in inside a graph."""
+    """One of this pack's nodes, its widgets at their defaults but for `inputs`: nothing fills them in inside
+    a graph."""
     described = node.define_schema()
     widgets = {widget.id: widget.default for widget in described.inputs if hasattr(widget, "default")}
     return graph.node(described.node_id, **widgets | inputs)

@@ -12,9 +12,10 @@ SIDES = ("x", "y", "width", "height")
 def boxes_per_frame(bboxes: object, frames: int) -> list[list[Box]]:
     """The boxes of each of so many frames.
 
-    As core's nodes have it: one box or a list of boxes is for all frames; a list of lists has one for each frame, or
-    one that serves all. A box is {"x", "y", "width", "height"} in pixels, whole or not; it is widened to whole ones. One of
-    no width or height is left out: so Inspect Matte tells that there is no subject.
+    As core's nodes have it: one box or a list of boxes is for all frames; a list of lists has one for each
+    frame, or one that serves all. A box is {"x", "y", "width", "height"} in pixels, whole or not; it is
+    widened to whole ones. One of no width or height is left out: so Inspect Matte tells that there is no
+    subject.
     """
     if isinstance(bboxes, dict):
         bboxes = [bboxes]

@@ -1,4 +1,5 @@
-"""Checkpoints and adapters by the names that widgets offer and workflows store: found, or fetched where allowed."""
+"""Checkpoints and adapters by the names that widgets offer and workflows store: found, or fetched where
+allowed."""
 
 from __future__ import annotations
 
@@ -25,8 +26,8 @@ def options() -> list[str]:
 
 
 def find_or_fetch(checkpoint: str, fetch: bool) -> Path:
-    """The checkpoint's file, local first; a published one that is cut off counts as missing. weights.NotFound,
-    weights.FetchError or birefnet.CheckpointError say what to do if there is none."""
+    """The checkpoint's file, local first; a published one that is cut off counts as missing.
+    weights.NotFound, weights.FetchError or birefnet.CheckpointError say what to do if there is none."""
     folder, row = folders.checkpoint_folders()[0], weights.entry(checkpoint)
     try:
         path = found(checkpoint)
@@ -46,8 +47,8 @@ def find_or_fetch(checkpoint: str, fetch: bool) -> Path:
 
 
 def fault_before_run(checkpoint: object, fetch: object) -> str:
-    """For `validate_inputs`: why a checkpoint cannot be loaded, as far as widgets tell before the run; "" if it can, or
-    where another node will say (None)."""
+    """For `validate_inputs`: why a checkpoint cannot be loaded, as far as widgets tell before the run; "" if
+    it can, or where another node will say (None)."""
     if checkpoint is None or fetch is None or fetch and weights.entry(str(checkpoint)):
         return ""
     try:
@@ -74,7 +75,8 @@ def found(checkpoint: str) -> Path:
 
 
 def damage(path: Path) -> str:
-    """What is wrong with a checkpoint's file that is cut off or holds something else; "" for one that can be opened.
+    """What is wrong with a checkpoint's file that is cut off or holds something else; "" for one that can be
+    opened.
 
     What a user converted is whole, however much smaller it is than what was published.
     """

@@ -1,4 +1,5 @@
-"""Node schemas for every host version: the sockets and widgets that several nodes share, and keywords older hosts lack."""
+"""Node schemas for every host version: the sockets and widgets that several nodes share, and keywords older
+hosts lack."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ WHITE, CHECKPOINT_SIZE = "#ffffff", "0: the size the checkpoint was made for, wh
 
 
 def make(kind: Callable, *args, **words):
-    """kind(*args, **words) without the keywords that this host's version of it lacks: `advanced`, `search_aliases`."""
+    """kind(*args, **words) without the keywords that this host's version of it lacks: `advanced`,
+    `search_aliases`."""
     known = inspect.signature(kind).parameters
     return kind(*args, **{name: value for name, value in words.items() if name in known})
 
@@ -79,7 +81,8 @@ def number_input(id: str, default: float, least: float, most: float, step: float
                 advanced=advanced or None)
 
 
-# Outputs: never "mask" where an input is, because hosts up to 0.3.75 want ids that differ between inputs and outputs --
+# Outputs: never "mask" where an input is, because hosts up to 0.3.75 want ids that differ between inputs and
+# outputs --
 
 
 def mask_output(id: str, tooltip: str) -> io.Output:
