@@ -79,12 +79,14 @@ class BiRefFinetune(io.ComfyNode):
             ],
             outputs=[
                 schema.BackgroundRemoval.Output(
-                    "tuned", display_name="model", tooltip="The tuned network, ready for Segment (BiRefNet)."),
+                    "tuned", display_name="model",
+                    tooltip="The tuned network, ready for Segment (BiRefNet)."),
                 io.Float.Output("loss", display_name="loss",
                                 tooltip="The mean loss of the last tenth of the steps. It falls while the "
                                         "network learns; compare it only between runs on the same "
                                         "pictures."),
-                io.Image.Output("curve", display_name="curve", tooltip="The loss over the steps, as a picture."),
+                io.Image.Output("curve", display_name="curve",
+                                tooltip="The loss over the steps, as a picture."),
             ],
         )
 
@@ -94,20 +96,21 @@ class BiRefFinetune(io.ComfyNode):
 
     @classmethod
     @values.checked
-    def tune(cls, model, image: list, mask: list, what: str, steps: int, rate: float, rank: int, batch: int, size: int,
-             seed: int, save_as: str) -> io.NodeOutput:
+    def tune(cls, model, image: list, mask: list, what: str, steps: int, rate: float, rank: int, batch: int,
+             size: int, seed: int, save_as: str) -> io.NodeOutput:
         teach, curve = lessons()
         base = recipe.of(model, "fine-tuning")
         pictures, truths = paired(image, mask)
         file = where_to(save_as, what)
         began = time.monotonic()
         with torch.inference_mode(False), torch.enable_grad():
-            tuned = teach(plain_network(base), pictures, truths, what=what, steps=steps, rate=rate or None, rank=rank,
-                          batch=batch, size=size or None, seed=seed, report=reporter(steps, curve),
+            tuned = teach(plain_network(base), pictures, truths, what=what, steps=steps, rate=rate or None,
+                          rank=rank, batch=batch, size=size or None, seed=seed, report=reporter(steps, curve),
                           relieve=mm.soft_empty_cache)
         made = keep(tuned, base, file)
         picture = curve(tuned.losses)
-        text = f"loss {tuned.losses[0]:.1f} to {tuned.loss:.1f} in {steps} steps, {time.monotonic() - began:.0f} s"
+        seconds = time.monotonic() - began
+        text = f"loss {tuned.losses[0]:.1f} to {tuned.loss:.1f} in {steps} steps, {seconds:.0f} s"
         text += f"; saved as {file.name}" if file else ""
         return io.NodeOutput(made.model(), tuned.loss, picture,
                              ui=ui.PreviewImage(picture, cls=cls).as_dict() | messages.told(text))
@@ -187,8 +190,9 @@ def keep(tuned, base: Recipe, file: Path | None) -> Recipe:
     config, ancestry = tuned.model.config, base.ancestry(tuned.model)
     if file:
         birefnet.save(tuned.model, file, ancestry, dtype=STORED)
-    told = {"patch_order": config.patch_order, "normalize": config.normalize, "size": config.size or "dynamic",
-            "multi_scale": config.multi_scale, "heads": config.heads, "cuda_graphs": base.options["cuda_graphs"]}
+    told = {"patch_order": config.patch_order, "normalize": config.normalize,
+            "size": config.size or "dynamic", "multi_scale": config.multi_scale, "heads": config.heads,
+            "cuda_graphs": base.options["cuda_graphs"]}
     tensors = {name: tensor.to("cpu", STORED) for name, tensor in tuned.model.state_dict().items()
                if tensor.is_floating_point()}
     return Recipe(file or tensors, told, base.device, base.dtype, origin=ancestry)

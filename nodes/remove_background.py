@@ -27,8 +27,8 @@ class BiRefRemoveBackground(io.ComfyNode):
             description="From a picture to its subject, in one node: loads the checkpoint, segments, cleans "
                         "the colours of soft edges, and lays the subject over a colour if wanted. The other "
                         "nodes of this pack do the same in steps, with all settings.",
-            search_aliases=["remove background", "background removal", "rembg", "remove bg", "matting", "cutout", "cut out",
-                            "RMBG", "transparent background"],
+            search_aliases=["remove background", "background removal", "rembg", "remove bg", "matting",
+                            "cutout", "cut out", "RMBG", "transparent background"],
             enable_expand=True,
             inputs=[
                 schema.image_input(),
@@ -88,7 +88,8 @@ class BiRefRemoveBackground(io.ComfyNode):
             cutout = step(graph, BiRefForeground, image=image, mask=mask).out(1)
         if background == "colour":
             cutout = step(graph, BiRefComposite, image=cutout, colour=colour).out(0)
-        graph.node("PreviewImage", images=graph.node("ImageFromBatch", image=cutout, batch_index=0, length=1).out(0))
+        first = graph.node("ImageFromBatch", image=cutout, batch_index=0, length=1).out(0)
+        graph.node("PreviewImage", images=first)
         picture = graph.node("MaskToImage", mask=mask).out(0)
         return io.NodeOutput(cutout, mask, picture, expand=graph.finalize())
 

@@ -72,8 +72,9 @@ def card(entry: weights.Entry | None, path: Path | None, size: int) -> dict:
         return {"here": True, "file": size}
     height_width = entry.size if isinstance(entry.size, tuple) else (entry.size, entry.size)
     broken = bool(path and entry.repo and damage(path))
-    return {"here": path is not None, "damaged": broken, "file": size, "task": entry.task, "license": entry.license,
-            "nonCommercial": entry.non_commercial, "memory": estimate_memory(entry.repo and entry.backbone, entry.size),
+    return {"here": path is not None, "damaged": broken, "file": size, "task": entry.task,
+            "license": entry.license, "nonCommercial": entry.non_commercial,
+            "memory": estimate_memory(entry.repo and entry.backbone, entry.size),
             "size": None if entry.size == "dynamic" else height_width[::-1], "note": entry.note}
 
 

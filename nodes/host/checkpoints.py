@@ -21,7 +21,8 @@ NONE = "none"  # the choice of no adapter
 def options() -> list[str]:
     """What the widget offers: the included checkpoint, local files, catalog names. Saved workflows hold these
     strings: whether a catalog name is on this machine must not show in them."""
-    names = [DEFAULT, *weights.local(folders.checkpoint_folders()), *(entry.name for entry in weights.CATALOG)]
+    names = [DEFAULT, *weights.local(folders.checkpoint_folders()),
+             *(entry.name for entry in weights.CATALOG)]
     return list(dict.fromkeys(names))
 
 
@@ -40,7 +41,8 @@ def find_or_fetch(checkpoint: str, fetch: bool) -> Path:
         if not broken:
             return path
         if not fetch:
-            raise birefnet.CheckpointError(f"Set download to \"when missing\" to get {row.name} again: {path}: {broken}")
+            raise birefnet.CheckpointError(f"Set download to \"when missing\" to get {row.name} again: {path}: "
+                                           f"{broken}")
     log.info("BiRef: downloading %s into %s", row.name, folder)
     messages.say(f"downloading {row.name}")
     return weights.fetch(row.name, folder, progress=progress.download_progress())

@@ -66,7 +66,8 @@ def remark(warning: str, result: str) -> dict[str, tuple]:
     if warning:
         log.warning("BiRef: %s", warning)
     warning = "; ".join(filter(None, [*_noted.pop(running_node(), []), warning]))
-    return {"text": (warning,) if warning else (), "biref_line": (warning or result,), "biref_warning": (bool(warning),)}
+    return {"text": (warning,) if warning else (), "biref_line": (warning or result,),
+            "biref_warning": (bool(warning),)}
 
 
 def told(text: str, warning: bool = False) -> dict[str, tuple]:

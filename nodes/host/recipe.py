@@ -56,8 +56,9 @@ class Recipe:
         """The model for a socket; the same one as long as somebody holds it and its files stay as they
         are."""
         parts = (self.source, *(adapter for adapter, _ in self.adapters))
-        key = (*(identity(part) if isinstance(part, Path) else id(part) for part in parts), self.device, self.dtype,
-               *(strength for _, strength in self.adapters), *(repr(item) for item in sorted(self.options.items())))
+        key = (*(identity(part) if isinstance(part, Path) else id(part) for part in parts),
+               self.device, self.dtype, *(strength for _, strength in self.adapters),
+               *(repr(item) for item in sorted(self.options.items())))
         model = _loaded.get(key)
         if model is None:
             model = _loaded[key] = BiRefModel(self.network(), self.device, self.dtype)

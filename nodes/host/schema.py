@@ -28,7 +28,7 @@ def make(kind: Callable, *args, **words):
     return kind(*args, **{name: value for name, value in words.items() if name in known})
 
 
-# Inputs ------------------------------------------------------------------------------------------------------------
+# Inputs ---------------------------------------------------------------------------------------------------
 
 
 def model_input(tooltip: str = MODEL, optional: bool = False) -> io.Input:
@@ -63,15 +63,15 @@ def checkpoint_input(options: list[str], default: str, tooltip: str) -> io.Input
 
 def fetch_input(tooltip: str) -> io.Input:
     """Whether a published checkpoint may be downloaded; workflows store it as `fetch`."""
-    return io.Boolean.Input("fetch", display_name="download", default=False, label_on="when missing", label_off="off",
-                            tooltip=tooltip)
+    return io.Boolean.Input("fetch", display_name="download", default=False, label_on="when missing",
+                            label_off="off", tooltip=tooltip)
 
 
 def colour_input(tooltip: str, default: str = WHITE) -> io.Input:
     """A colour as CSS text: a swatch where the host has one, which also takes a text from another node."""
     if hasattr(io, "Color"):
-        return io.MultiType.Input(make(io.Color.Input, "colour", default=default, tooltip=tooltip, socketless=False),
-                                  types=[io.Color, io.String])
+        swatch = make(io.Color.Input, "colour", default=default, tooltip=tooltip, socketless=False)
+        return io.MultiType.Input(swatch, types=[io.Color, io.String])
     return io.String.Input("colour", default=default, tooltip=tooltip)
 
 

@@ -13,9 +13,10 @@ from comfy_api.latest import io
 from ...birefnet import composite
 from ...weights import quoted
 
-WIDGETS = (io.Int.Input, io.Float.Input, io.Boolean.Input, io.Combo.Input, io.String.Input, io.MultiType.Input)
+WIDGETS = (io.Int.Input, io.Float.Input, io.Boolean.Input, io.Combo.Input, io.String.Input,
+           io.MultiType.Input)
 
-FILES = {"checkpoint", "adapter", "folder"}  # choices of one machine: `execute` finds others, or says what to do
+FILES = {"checkpoint", "adapter", "folder"}  # of one machine: `execute` finds others, or says what to do
 
 _widgets: dict[str, list] = {}  # of each node, asked for once: the loader looks into folders for its own
 
@@ -43,7 +44,8 @@ def checked(execute: Callable) -> Callable:
 def settled(widget, value: object) -> object:
     """The value as the node's code may rely on it. Whole floats are taken for integers, 0 and 1 for
     switches."""
-    real = value if isinstance(value, numbers.Real) and abs(value) < 2**63 else math.nan  # NaN: is equal to nothing
+    # NaN is equal to nothing.
+    real = value if isinstance(value, numbers.Real) and abs(value) < 2**63 else math.nan
     if isinstance(widget, (io.Int.Input, io.Float.Input)):
         kind, words = (int, "a whole number") if isinstance(widget, io.Int.Input) else (float, "a number")
         if widget.min <= real <= widget.max and kind(real) == real:
