@@ -9,7 +9,7 @@ import sys
 from . import __version__
 from .cli.options import CommandError
 
-COMMANDS = ("cut", "eval", "fetch", "train", "video")
+COMMANDS = ("cut", "eval", "export", "fetch", "train", "video")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,6 +7,7 @@ The floors, from the ground up. The two wings, pixels and network, know nothing 
     network  checkpoint                      the network: knows no picture files
     matting                                  where both meet
     video  data  evaluation  training        what is built on it
+    export
     cli                  nodes  nodes/host   the two doors
     tools                                    the maintainers' workshop, which nothing else imports
 """
@@ -31,7 +32,8 @@ SOURCES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
 GROUND = {"files", "device"}
 PIXELS = {"imaging", "masks", "composite"}
 NETWORK = {"network", "checkpoint"}
-LIBRARY = GROUND | PIXELS | NETWORK | {"matting", "video", "data", "evaluation", "training"}
+LIBRARY = GROUND | PIXELS | NETWORK | {"matting", "video", "data", "evaluation", "training",
+                                         "export"}
 # room → the rooms that it may import; "birefnet" is the package's own __init__, the names of its public interface.
 MAY_IMPORT = {
     "files": set(),
@@ -46,6 +48,7 @@ MAY_IMPORT = {
     "data": GROUND | PIXELS | {"matting"},
     "evaluation": GROUND | PIXELS | {"matting", "data"},
     "training": GROUND | PIXELS | NETWORK | {"matting", "data", "evaluation"},
+    "export": GROUND | PIXELS | NETWORK | {"matting"},
     "cli": LIBRARY | {"birefnet", "weights"},
     "birefnet": {"cli"},  # __main__
     "weights": set(),

@@ -63,7 +63,7 @@ def find_checkpoint(name: str) -> Path:
 
 def read_config(path: Path) -> Config:
     """The config of a checkpoint's file, without building the network; raises CommandError."""
-    told = dict.fromkeys(("patch_order", "normalize", "size", "multi_scale", "heads"), "auto")
+    told = dict.fromkeys(("patch_order", "normalize", "size", "multi_scale", "heads", "encoder"), "auto")
     try:
         return configure(open_file(path), told, weights.settings(path))
     except (CheckpointError, OSError) as error:

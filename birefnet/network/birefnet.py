@@ -212,6 +212,8 @@ def image_patches(image: Tensor, size: torch.Size | tuple[int, int], order: str 
     """
     batch, channels, height, width = image.shape
     h, w = size
+    if order == "colour-slowest":  # five dimensions: some runtimes of exported files have no more
+        tiles = image.reshape(batch * channels, height // h, h, width // w, w)
+        return tiles.transpose(2, 3).reshape(batch, -1, h, w)
     tiles = image.view(batch, channels, height // h, h, width // w, w)
-    axes = (0, 1, 2, 4, 3, 5) if order == "colour-slowest" else (0, 4, 2, 1, 3, 5)
-    return tiles.permute(axes).reshape(batch, -1, h, w)
+    return tiles.permute(0, 4, 2, 1, 3, 5).reshape(batch, -1, h, w)

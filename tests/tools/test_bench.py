@@ -77,6 +77,16 @@ def test_all_forms_are_measured_and_agree(bench, tiny, checkout, capsys):
     assert [line.split()[0] for line in printed[-3:]] == ["authors", "plain", "inference"]
 
 
+def test_other_runtimes_run_the_exported_network(bench, tiny):
+    pytest.importorskip("onnxruntime")
+    status, found = bench("--model", tiny, "--sizes", "96x64", "--runs", 1, "--runtimes", "onnxruntime",
+                          "ort-portable")
+    rows = {row["form"]: row for row in found["contests"][0]["rows"]}
+    assert status == 0 and list(rows) == ["plain", "inference", "onnxruntime", "ort-portable"]
+    assert all("error" not in row and row["difference"] < 1e-4 and row["peak"] > 10e6 for row in rows.values())
+    assert rows["onnxruntime"]["peak"] < rows["plain"]["peak"]  # there is no PyTorch in its process
+
+
 def test_a_video_is_measured(bench, tiny):
     status, found = bench("--model", tiny, "--sizes", 64, "--frames", 3)
     (video,) = found["videos"]

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from statistics import median
 
+from .runtime import RUNTIMES
+
 
 class Contender:
     """One form in one number format. What goes wrong in it ends it, and is its `error`; the others go on."""
@@ -21,8 +23,10 @@ class Contender:
         environment = dict(os.environ, HF_HUB_OFFLINE="1")
         if self.form == "authors":
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(reference), os.environ.get("PYTHONPATH")]))
-        self.process = subprocess.Popen([sys.executable, "-m", f"{__package__}.worker", json.dumps(job)], text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        worker = "runtime" if self.form in RUNTIMES else "worker"
+        self.process = subprocess.Popen([sys.executable, "-m", f"{__package__}.{worker}", json.dumps(job)],
+                                        text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        env=environment)
         self.load = self._listen().get("load")
 
     def step(self) -> dict:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import weights
-from birefnet import CheckpointError, Config, network_size
+from birefnet import CheckpointError, Config, load, network_size
 from birefnet.checkpoint.load import configure
 from birefnet.checkpoint.tensorfile import open_file
 from birefnet.cli.options import CommandError
 from birefnet.device.dtypes import DTYPES
-from birefnet.network.builds import BACKBONES
+from birefnet.export.graph import Contract, write_graph
+from birefnet.network.builds import BACKBONES, TIMM
 
-from .builds import operations, write_random
+from .builds import operations, parameters, random_file, write_random
 from .contender import Contender
 from .rate import product_rate
-from .worker import SETTINGS
+from .runtime import RUNTIMES
+from .worker import SETTINGS, picture
 
 SETTLED = 20  # frames after which a video's memory should grow no more
 
@@ -31,8 +34,8 @@ class Checkpoint:
     def __init__(self, name: str, scratch: Path) -> None:
         self.name = name
         try:
-            if name in BACKBONES:
-                self.file, self.defaults = scratch / f"{name}.safetensors", {}
+            if name in BACKBONES or name.startswith(TIMM):
+                self.file, self.defaults = random_file(name, scratch), {}
                 write_random(name, self.file)
             else:
                 self.file = weights.find(name, weights.folders(), allow_paths=True)
@@ -65,8 +68,11 @@ def contenders(jobs: list[dict], reference: Path | None) -> Iterator[list[Conten
 
 
 def contest(checkpoint: Checkpoint, size: tuple[int, int], dtypes: list[str], device: str, runs: int,
-            reference: Path | None) -> dict:
-    """All forms in all formats, by turns, at network size (H, W); fp32 is always among them, to compare with."""
+            reference: Path | None, runtimes: Sequence[str] = ()) -> dict:
+    """All forms in all formats, by turns, at network size (H, W); fp32 is always among them, to compare with.
+
+    runtimes: names of runtime.RUNTIMES, which run exported files in fp32.
+    """
     forms = ["authors"] * (reference is not None) + ["plain", "inference"] + ["graphs"] * (device == "cuda")
     entries = [(form, dtype) for form in forms for dtype in dict.fromkeys(["fp32", *dtypes])
                if dtype in dtypes or form in ("authors", "plain")]
@@ -74,10 +80,11 @@ def contest(checkpoint: Checkpoint, size: tuple[int, int], dtypes: list[str], de
     with tempfile.TemporaryDirectory() as scratch:
         jobs = [{**checkpoint.job(form, dtype, device, size), "result": f"{scratch}/{form}-{dtype}.pt"}
                 for form, dtype in entries]
+        jobs += runtime_jobs(checkpoint, size, runtimes, Path(scratch))
         with contenders(jobs, reference) as all_of_them:
             for contender in all_of_them:
                 contender.step()
-            alphas = {(contender.form, contender.dtype): torch.load(contender.result, weights_only=True)
+            alphas = {(contender.form, contender.dtype): read_alpha(contender.result)
                       for contender in all_of_them if not contender.error}
             for _ in range(runs):
                 for dtype, measured in rates.items():
@@ -85,6 +92,27 @@ def contest(checkpoint: Checkpoint, size: tuple[int, int], dtypes: list[str], de
                 for contender in all_of_them:
                     contender.time()
     return summary(checkpoint, size, all_of_them, alphas, {dtype: max(found) for dtype, found in rates.items()})
+
+
+def runtime_jobs(checkpoint: Checkpoint, size: tuple[int, int], runtimes: Sequence[str], scratch: Path
+                 ) -> list[dict]:
+    """Jobs of other runtimes, and the files that they need: the exported network, and the image."""
+    image = scratch / "image.npy"
+    if runtimes:
+        np.save(image, picture(*size).numpy())
+    files: dict[bool, Path] = {}
+    for name in runtimes:
+        portable = RUNTIMES[name]
+        if portable not in files:
+            files[portable] = scratch / ("portable.onnx" if portable else "native.onnx")
+            network = load(checkpoint.file, form="plain", defaults=checkpoint.defaults)
+            write_graph(network, Contract(raw=True, portable=portable), files[portable])
+    return [{"file": str(files[RUNTIMES[name]]), "form": name, "dtype": "fp32", "image": str(image),
+             "result": str(scratch / f"{name}.npy"), "threads": torch.get_num_threads()} for name in runtimes]
+
+
+def read_alpha(path: str) -> torch.Tensor:
+    return torch.from_numpy(np.load(path)) if path.endswith(".npy") else torch.load(path, weights_only=True)
 
 
 def summary(checkpoint: Checkpoint, size: tuple[int, int], all_of_them: list[Contender],
@@ -106,6 +134,7 @@ def summary(checkpoint: Checkpoint, size: tuple[int, int], all_of_them: list[Con
                      "floor": flops / rates[contender.dtype] / seconds, "difference": difference,
                      "load": contender.load})
     return {"model": checkpoint.name, "build": checkpoint.config.describe(), "size": size, "operations": flops,
+            "parameters": parameters(checkpoint.config),
             "rates": rates, "rows": rows}
 
 

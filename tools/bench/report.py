@@ -17,6 +17,7 @@ from birefnet.device.dtypes import best_dtype
 from birefnet.device.dtypes import name as short
 
 from .contest import Checkpoint, contest, film
+from .runtime import RUNTIMES
 from .table import contest_table, film_table
 
 
@@ -41,13 +42,14 @@ def report(args: argparse.Namespace) -> int:
         else:
             found["contests"] = []
             for checkpoint, size in plans:
-                result = contest(checkpoint, checkpoint.size(size), dtypes, device, args.runs, args.reference)
+                result = contest(checkpoint, checkpoint.size(size), dtypes, device, args.runs, args.reference,
+                                 args.runtimes)
                 found["contests"].append(result)
                 print("", contest_table(result), sep="\n", flush=True)
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return 1 if any("error" in row for result in found.get("contests", []) for row in result["rows"]
-                    if row["form"] != "authors") else 0
+                    if row["form"] not in ("authors", *RUNTIMES)) else 0
 
 
 def describe(device: str) -> dict:

@@ -1,0 +1,188 @@
+"""The plain network in the form that is exported: no size is baked in, and no tensor has more than five
+dimensions.
+
+PyTorch's exporter follows one pass and writes down what it sees. Blocks whose plain form decides something by
+the map's size, assigns into slices, or uses six dimensions are replaced here by blocks that compute the same
+from the shape.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..network.backbones.swin.plain import WindowAttention, edge_masks
+from ..network.birefnet import BiRefNet
+from ..network.blocks import DeformableConv
+from ..network.config import IMAGENET_MEAN, IMAGENET_STD
+from .deform import NativeDeformableConv, SampledDeformableConv
+from .resize import resample
+
+NATIVE_OPSET = 19    # the first with DeformConv
+PORTABLE_OPSET = 17  # the first with LayerNormalization
+MASKED = -1e4        # added to scores that must not count: exp of it is 0, and float16 can hold it
+TRACED = (2, 64, 96)  # batch, height, width of the image that the exporter follows, where these are free
+TRAINING_ONLY = ("conv_ms_spvn_", "gdt_convs_pred_")  # the decoder's heads that no matte needs
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What goes in and what comes out.
+
+    Attributes:
+        size: (height, width) that the network is fixed to; None: any multiples of 32. raw: the network alone,
+        from normalised images to logits, with rembg's names; else from RGB in 0..1 to alpha. any_size: images
+        of any size, resized to `size` and back inside the file. portable: deformable sampling out of standard
+        operators of opset 17 instead of DeformConv.
+    """
+
+    size: tuple[int, int] | None = None
+    raw: bool = False
+    any_size: bool = False
+    portable: bool = False
+
+    @property
+    def opset(self) -> int:
+        return PORTABLE_OPSET if self.portable else NATIVE_OPSET
+
+    @property
+    def input_name(self) -> str:
+        return "input_image" if self.raw else "image"
+
+    @property
+    def output_name(self) -> str:
+        return "output_image" if self.raw else "alpha"
+
+    @property
+    def free_axes(self) -> dict[int, str]:
+        """Axes of the image, and of the alpha, that any number may stand for."""
+        if self.size and not self.any_size:
+            return {}
+        return {0: "batch", 2: "height", 3: "width"}
+
+
+class ExportedNetwork(nn.Module):
+    """A plain network behind its contract: [B,3,H,W] → [B,1,H,W]. The network is changed in place."""
+
+    def __init__(self, network: BiRefNet, contract: Contract) -> None:
+        super().__init__()
+        self.network = prepared(network, contract.portable)
+        self.contract = contract
+        normalize = network.config.normalize != "none" and not contract.raw
+        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if normalize else ((0.0,) * 3, (1.0,) * 3)
+        self.normalize = normalize
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = resample(image, self.contract.size) if self.contract.any_size else image
+        if self.normalize:
+            x = (x - self.mean) / self.std
+        logits = self.network(x)
+        if self.contract.raw:
+            return logits
+        alpha = logits.sigmoid()
+        return resample(alpha, image.shape[2:]).clamp(0, 1) if self.contract.any_size else alpha
+
+
+def prepared(network: BiRefNet, portable: bool) -> BiRefNet:
+    """The network without the heads that only training uses, its blocks replaced by those that can be
+    exported."""
+    decoder = network.decoder
+    for name in [name for name, _ in decoder.named_children() if name.startswith(TRAINING_ONLY)]:
+        delattr(decoder, name)
+    if decoder.patch_order == "colour-fastest":
+        for name, block in decoder.named_children():
+            if name.startswith("ipt_blk"):
+                reorder_patch_channels(block.conv1)
+        decoder.patch_order = "colour-slowest"
+    replacements = {WindowAttention: ExportedWindowAttention,
+                    DeformableConv: SampledDeformableConv if portable else NativeDeformableConv}
+    for parent in list(network.modules()):
+        for name, module in list(parent.named_children()):
+            if type(module) in replacements:
+                setattr(parent, name, replacements[type(module)](module))
+    return network.eval().requires_grad_(False)
+
+
+def reorder_patch_channels(conv: nn.Conv2d) -> None:
+    """Let a convolution of image tiles stacked as (gx, gy, c) read them as (c, gy, gx), in place."""
+    side = round((conv.in_channels / 3) ** 0.5)
+    weight = conv.weight.detach()
+    tiles = weight.reshape(len(weight), side, side, 3, *weight.shape[2:])
+    conv.weight = nn.Parameter(tiles.permute(0, 3, 2, 1, 4, 5).reshape_as(weight).contiguous())
+
+
+class ExportedWindowAttention(nn.Module):
+    """Swin's window attention with the number of windows, padding and masks computed from the map's shape."""
+
+    def __init__(self, plain: WindowAttention) -> None:
+        super().__init__()
+        self.heads, self.window, self.shift = plain.heads, plain.window, plain.shift
+        self.qkv, self.proj = plain.qkv, plain.proj
+        self.register_buffer("bias", plain.position_bias(torch.float32).detach())
+        if plain.shift:
+            below, beside = edge_masks(plain.window, plain.shift, torch.device("cpu"), torch.float32)
+            self.register_buffer("below", below.clamp(min=MASKED))
+            self.register_buffer("beside", beside.clamp(min=MASKED))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,H,W,C] → [B,H,W,C]."""
+        batch, height, width, channels = x.shape
+        side, shift = self.window, self.shift
+        rows, columns = (height + side - 1) // side, (width + side - 1) // side
+        x = F.pad(x, (0, 0, 0, columns * side - width, 0, rows * side - height))
+        if shift:
+            x = x.roll((-shift, -shift), (1, 2))
+        # The window's row of tokens and its channels are one dimension, so that five are enough.
+        windows = x.reshape(batch, rows, side, columns, side * channels).transpose(2, 3)
+        tokens = self.qkv(windows.reshape(batch, rows * columns, side * side, channels))
+        split = (batch, rows * columns, side * side, self.heads, channels // self.heads)
+        q, k, v = (part.reshape(split).transpose(2, 3) for part in tokens.chunk(3, -1))
+        scores = (q * (channels // self.heads) ** -0.5) @ k.transpose(-1, -2) + self.bias
+        if shift:
+            scores = scores + self.mask(rows, columns)
+        y = (scores.softmax(-1) @ v).transpose(2, 3).reshape(batch, rows, columns, side, side * channels)
+        y = self.proj(y.transpose(2, 3).reshape(batch, rows * side, columns * side, channels))
+        if shift:
+            y = y.roll((shift, shift), (1, 2))
+        return y[:, :height, :width]
+
+    def mask(self, rows: int | Tensor, columns: int | Tensor) -> Tensor:
+        """[1,rows·columns,1,N,N]: what the last row and the last column of windows add to their scores."""
+        last_row = (torch.arange(rows) == rows - 1).to(self.below.dtype)
+        last_column = (torch.arange(columns) == columns - 1).to(self.below.dtype)
+        mask = last_row[:, None, None, None] * self.below + last_column[:, None, None] * self.beside
+        return mask.reshape(1, rows * columns, 1, *self.below.shape)
+
+
+def write_graph(network: BiRefNet, contract: Contract, path: Path) -> ExportedNetwork:
+    """Write a plain network as a float32 ONNX file.
+
+    Args:
+        network: plain form, float32, on the CPU; it is changed in place.
+        path: the file that is written; not atomically.
+
+    Returns:
+        The PyTorch module that the file was made from.
+    """
+    model = ExportedNetwork(network, contract)
+    batch, height, width = TRACED if contract.free_axes else (1, *contract.size)
+    options: dict[str, object] = {}
+    if contract.free_axes:
+        names = (contract.input_name, contract.output_name)
+        options["dynamic_axes"] = dict.fromkeys(names, contract.free_axes)
+    if "dynamo" in torch.onnx.export.__code__.co_varnames:  # from PyTorch 2.5 on
+        # The newer exporter takes minutes for a Swin and needs one more package.
+        options["dynamo"] = False
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one for each comparison of sizes, and what is deprecated
+        torch.onnx.export(model, (torch.rand(batch, 3, height, width),), str(path),
+                          opset_version=contract.opset, input_names=[contract.input_name],
+                          output_names=[contract.output_name], **options)
+    return model

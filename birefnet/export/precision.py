@@ -1,0 +1,67 @@
+"""Smaller number formats for an exported graph: float16 arithmetic, or int8 weights."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import onnx
+
+# Operators that stay float32 in a float16 file: sums over many channels, and places finer than half a pixel
+# of 1024.
+FLOAT32_OPERATORS = ("LayerNormalization", "DeformConv", "GridSample", "Range")
+# Nodes that do: what computes the offsets, and what the decoder itself does at the end: the logits and their
+# sigmoid.
+FLOAT32_NODES = re.compile(r"/(offset_conv|modulator_conv)/|^/network/decoder/(Conv|Add|Resize)[^/]*$"
+                           r"|^/[^/]*$")
+KEPT_FLOAT = re.compile(r"offset_conv|modulator_conv")  # an int8 file keeps these: they aim, and are few
+LEAST_WEIGHTS = 1024   # fewer are not worth a scale of their own
+
+
+def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph in float16 with float32 at both ends, by onnxruntime's converter."""
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+
+    kept = [node.name for node in model.graph.node if FLOAT32_NODES.search(node.name)]
+    return convert_float_to_float16(model, keep_io_types=True, node_block_list=kept,
+                                    op_block_list=[*DEFAULT_OP_BLOCK_LIST, *FLOAT32_OPERATORS])
+
+
+def to_int8_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with the weights of convolutions and matrix products as int8, one scale for each output
+    channel; it still computes in float32. By onnxruntime's quantiser; changed in place."""
+    from onnx import TensorProto, helper, numpy_helper
+    from onnxruntime.quantization.quant_utils import quantize_onnx_initializer
+
+    graph = model.graph
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    done: dict[str, str] = {}
+    nodes = []
+    for node in graph.node:
+        axis = {"Conv": 0, "MatMul": 1}.get(node.op_type)
+        name = node.input[1] if axis is not None else ""
+        tensor = stored.get(name)
+        if tensor is not None and np.prod(tensor.dims) >= LEAST_WEIGHTS and not KEPT_FLOAT.search(node.name):
+            if name not in done:
+                weight = numpy_helper.to_array(tensor)
+                others = tuple(i for i in range(weight.ndim) if i != axis)
+                scale = np.maximum(np.abs(weight).max(others) / 127, np.finfo(np.float32).tiny)
+                zero = np.zeros(len(scale), np.int8)
+                small = quantize_onnx_initializer(tensor, TensorProto.INT8, zero, scale, axis)
+                graph.initializer.extend([small, numpy_helper.from_array(scale, f"{name}_scale")])
+                done[name] = f"{name}_float"
+                nodes.append(helper.make_node("DequantizeLinear", [small.name, f"{name}_scale"], [done[name]],
+                                              name=f"{node.name}_weight", axis=axis))
+            node.input[1] = done[name]
+        nodes.append(node)
+    for name in done:
+        if not any(name in node.input for node in nodes):
+            graph.initializer.remove(stored[name])
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return model
+
+

@@ -1,0 +1,212 @@
+"""Runs an exported file in onnxruntime on photographs, and compares its alpha with our own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..device.resident import resident_now
+from ..files.errors import UserError
+from ..imaging import pictures
+from ..matting.predict import matte, network_alpha, normalize, resize_to_network
+from ..network.birefnet import BiRefNet
+from ..network.config import STRIDE, network_size
+from .graph import Contract
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+
+PHOTOGRAPHS = Path(__file__).parents[2] / "tests" / "data"
+NAMES = ("astronaut.jpg", "coffee.jpg", "figure.jpg")
+LARGEST_CHECKED = 1024  # longer side, pixels: larger ones take gigabytes, and show nothing more
+PERCENTILE = 99.9
+# Largest and mean error of alpha, 0..1, above which a file is not kept.
+BOUNDS = {"fp32": (1e-4, 1e-5), "fp16": (0.02, 0.002), "int8": (0.05, 0.005)}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One pass of the file against ours. `size`: (height, width) of the images given to it; errors of alpha
+    in 0..1; `memory_bytes`: by how much the process grew, None where the system does not say."""
+
+    size: tuple[int, int]
+    batch: int
+    mean: float
+    percentile: float
+    largest: float
+    seconds: float
+    memory_bytes: int | None
+
+    def describe(self) -> str:
+        memory = "" if self.memory_bytes is None else f", {self.memory_bytes / 2**30:.2f} GiB"
+        height, width = self.size
+        return (f"{width}x{height}, batch {self.batch}: mean error {self.mean:.1e}, {PERCENTILE}% below "
+                f"{self.percentile:.1e}, largest {self.largest:.1e}; {self.seconds:.2f} s{memory}")
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Images [B,3,H,W] as the file takes them, and the alpha [B,1,H,W] that they should give."""
+
+    images: np.ndarray
+    alpha: np.ndarray
+
+
+def make_trials(model: BiRefNet, contract: Contract) -> list[Trial]:
+    """Photographs with our own alphas of them: at two sizes, and as a batch, as far as the file is free in
+    these.
+
+    Args:
+        model: either form, on the CPU.
+    """
+    photographs = [read(name) for name in NAMES]
+    own = contract.size or network_size(model.config, LARGEST_CHECKED, LARGEST_CHECKED)
+    if contract.any_size:
+        return [Trial(photograph.permute(2, 0, 1)[None].contiguous().numpy(),
+                      matte(model, photograph[None], contract.size)[:, None].numpy())
+                for photograph in photographs]
+    own = own if contract.size else shrunk(own)
+    trials = [trial(model, contract, photographs[:1], own)]
+    if contract.free_axes:
+        trials.append(trial(model, contract, photographs, other_size(own)))
+    else:
+        trials.append(trial(model, contract, photographs[1:2], own))
+    return trials
+
+
+def read(name: str) -> Tensor:
+    """A photograph [H,W,3] in 0..1."""
+    path = PHOTOGRAPHS / name
+    try:
+        return pictures.read(path)[0, ..., :3]
+    except (OSError, UserError) as error:
+        raise UserError(f"restore {path}, which exported files are checked with: {error}") from None
+
+
+def shrunk(size: tuple[int, int]) -> tuple[int, int]:
+    share = min(1.0, LARGEST_CHECKED / max(size))
+    return tuple(max(2 * STRIDE, round(side * share / STRIDE) * STRIDE) for side in size)
+
+
+def other_size(size: tuple[int, int]) -> tuple[int, int]:
+    """About half as large, and of another shape: no odd number of strides in common."""
+    height, width = size
+    return max(2 * STRIDE, height // 2 // STRIDE * STRIDE), max(3 * STRIDE, width // 3 // STRIDE * STRIDE)
+
+
+def trial(model: BiRefNet, contract: Contract, photographs: Sequence[Tensor], size: tuple[int, int]) -> Trial:
+    seen = torch.cat([resize_to_network(photograph, size) for photograph in photographs])
+    given = normalize(seen, model.config)
+    alpha = torch.cat([network_alpha(model, image[None]) for image in given])
+    return Trial((given if contract.raw else seen).contiguous().numpy(), alpha.numpy())
+
+
+def check(path: Path, contract: Contract, trials: Sequence[Trial]) -> list[Check]:
+    """Run every trial through the file. Raises UserError where onnxruntime cannot load or run it."""
+    session = open_session(path)
+    return [run_trial(session, contract, item) for item in trials]
+
+
+def run_trial(session: onnxruntime.InferenceSession, contract: Contract, item: Trial) -> Check:
+    before, started = resident_now(), time.perf_counter()
+    try:
+        [found] = session.run([contract.output_name], {contract.input_name: item.images})
+    except Exception as error:  # onnxruntime's errors have no common class
+        height, width = item.images.shape[2:]
+        raise UserError(f"onnxruntime cannot run the file at {width}x{height}, batch {len(item.images)}: "
+                        f"{error}"
+                        ) from None
+    seconds, after = time.perf_counter() - started, resident_now()
+    alpha = 1 / (1 + np.exp(-found.astype(np.float64))) if contract.raw else found
+    error = np.abs(alpha - item.alpha)
+    if not np.isfinite(error).all():
+        error = np.full_like(error, np.inf)
+    return Check(tuple(item.images.shape[2:]), len(item.images), float(error.mean()),
+                 float(np.percentile(error, PERCENTILE)), float(error.max()), seconds,
+                 None if before is None or after is None else max(0, after - before))
+
+
+def open_session(model: Path | bytes) -> onnxruntime.InferenceSession:
+    """An onnxruntime session on the CPU with as many threads as PyTorch has. Raises UserError."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(model if isinstance(model, bytes) else str(model), options,
+                                            providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise UserError(f"onnxruntime {onnxruntime.__version__} cannot load the file: {error}") from None
+
+
+def within(checks: Sequence[Check], dtype: str) -> bool:
+    largest, mean = BOUNDS[dtype]
+    return all(item.largest <= largest and item.mean <= mean for item in checks)
+
+
+def worst_layer(model: nn.Module, graph: onnx.ModelProto, contract: Contract, item: Trial
+                ) -> tuple[str, float]:
+    """Where an exported graph leaves the PyTorch module that it was made from.
+
+    Args:
+        model: graph.ExportedNetwork.
+        graph: the file; the names of its nodes begin with those of the modules.
+
+    Returns:
+        The layer whose output differs most from the module's, and by how much, relative to the module's
+        largest value.
+    """
+    import onnx
+
+    expected: dict[str, Tensor] = {}
+    places = outputs_of_layers(model, graph)
+    hooks = [module.register_forward_hook(keeping(expected, name)) for name, module in model.named_modules()
+             if name in places]
+    with torch.no_grad():
+        model(torch.from_numpy(item.images))
+    for hook in hooks:
+        hook.remove()
+    opened = onnx.ModelProto()
+    opened.CopyFrom(graph)
+    opened.graph.output.extend(onnx.ValueInfoProto(name=output) for output in places.values())
+    session = open_session(opened.SerializeToString())
+    found = session.run(list(places.values()), {contract.input_name: item.images})
+    strays = {}
+    for name, values in zip(places, found):
+        truth = expected[name].numpy()
+        if values.shape == truth.shape:
+            strays[name] = float(np.abs(values - truth).max() / max(np.abs(truth).max(), 1e-12))
+    name = max(strays, key=strays.get)
+    return name.removeprefix("network."), strays[name]
+
+
+def keeping(kept: dict[str, Tensor], name: str) -> Callable[..., None]:
+    def keep(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        kept[name] = output
+
+    return keep
+
+
+def outputs_of_layers(model: nn.Module, graph: onnx.ModelProto) -> dict[str, str]:
+    """The tensor that each convolution, linear layer and norm gives when it runs last, by the module's
+    name."""
+    places = {}
+    layers = {name for name, module in model.named_modules()
+              if isinstance(module, (nn.Conv2d, nn.Linear, nn.LayerNorm))}
+    for node in graph.node:
+        scope = node.name.rpartition("/")[0].strip("/").replace("/", ".")
+        if scope in layers and node.op_type not in ("Cast", "DequantizeLinear"):
+            places[scope] = node.output[0]
+    return places

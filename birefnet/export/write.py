@@ -1,0 +1,202 @@
+"""From a checkpoint to a verified ONNX file with its description beside it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..files.atomic import atomic_write, write_whole
+from ..files.errors import UserError
+from ..network.birefnet import BiRefNet
+from ..network.config import IMAGENET_MEAN, IMAGENET_STD, STRIDE, Config, snap
+from .graph import Contract, write_graph
+from .precision import to_float16, to_int8_weights
+from .verify import BOUNDS, Check, check, make_trials, within, worst_layer
+
+DTYPES = tuple(BOUNDS)
+NATIVE_RUNTIME = "1.25"    # the first onnxruntime that runs DeformConv
+LARGEST_BYTES = 2_000_000_000  # of one file: what its format, protocol buffers, can hold
+SLOW_HALF = "a float16 file is for GPUs: on most CPUs it is slower than float32"
+NATIVE_NEEDS = ("DeformConv of opset 19: needs onnxruntime 1.25 or TensorRT 10.1 or newer; --portable makes "
+                "a file for others")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: `file`, its description `sidecar`, the `checks` it passed, its size in `bytes`, and
+    in `float32_bytes` the size that it would have in float32."""
+
+    file: Path
+    sidecar: Path
+    checks: list[Check]
+    bytes: int
+    float32_bytes: int
+
+    def describe(self) -> str:
+        """One line: the file and its size."""
+        smaller = ""
+        if self.bytes != self.float32_bytes:
+            smaller = f" ({self.float32_bytes / 1e6:.1f} MB in float32)"
+        return f"{self.file}: {self.bytes / 1e6:.1f} MB{smaller}, described in {self.sidecar.name}"
+
+
+def export_onnx(
+    load: Callable[[str], BiRefNet],
+    path: Path,
+    contract: Contract,
+    dtype: str = "fp32",
+    source: Mapping[str, object] | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> Exported:
+    """Write a network as an ONNX file, and keep it only if its alphas agree with ours.
+
+    Args:
+        load: gives the network in float32 on the CPU, in the form named ("inference" or "plain"); called once
+            for each.
+        path: the file, which ends in .onnx; an old one stays until the new one is verified.
+        contract: what goes in and what comes out.
+        dtype: "fp32"; "fp16", with float32 at both ends; "int8", weights only.
+        source: what the description says of where the network comes from.
+        report: called with a line for each step.
+
+    Raises:
+        UserError: for a size that will not do, a package that is missing or too old, and a file that strays
+            too far.
+        OSError: where the file cannot be written.
+    """
+    require_packages(contract)
+    if dtype not in DTYPES:
+        raise UserError(f"choose a dtype of {', '.join(DTYPES)}; got {dtype!r}")
+    network = load("inference")
+    config = network.config
+    contract = settled(contract, config)
+    report(f"our own alphas of photographs, {config.describe()}")
+    trials = make_trials(network, contract)
+    del network
+    network = load("plain")
+    refuse_large(network)
+    with atomic_write(path) as part, tempfile.TemporaryDirectory() as scratch:
+        plain = Path(scratch) / "float32.onnx"
+        needs = "" if contract.portable else f": {NATIVE_NEEDS}"
+        report(f"writing the graph, opset {contract.opset}{needs}")
+        module = write_graph(network, contract, plain)
+        float32_bytes = plain.stat().st_size
+        graph = finish(plain, dtype, report)
+        part.path.write_bytes(graph.SerializeToString())
+        report("running it in onnxruntime")
+        checks = check(part.path, contract, trials)
+        for item in checks:
+            report(item.describe())
+        if not within(checks, dtype):
+            raise UserError(stray(checks, dtype, worst_layer(module, graph, contract, trials[0])))
+        part.keep()
+    sidecar = path.with_suffix(".json")
+    written = path.stat().st_size
+    told = describe(config, contract, dtype, checks, source or {})
+    text = json.dumps(told, indent=1, ensure_ascii=False)
+    write_whole(sidecar, f"{text}\n".encode())
+    return Exported(path, sidecar, checks, written, float32_bytes)
+
+
+def require_packages(contract: Contract) -> None:
+    """Raises UserError where onnx or onnxruntime is missing, or too old for the file."""
+    for package in ("onnx", "onnxruntime"):
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise UserError(f"pip install -r requirements-export.txt: exporting needs the package {package} "
+                            f"({error})"
+                            ) from None
+    import onnxruntime
+
+    version = onnxruntime.__version__
+    if not contract.portable and numbers(version) < numbers(NATIVE_RUNTIME):
+        raise UserError(f"pip install -U onnxruntime: {version} is too old to run DeformConv and to verify "
+                        f"the file with, {NATIVE_RUNTIME} or newer is needed; or export with --portable")
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """"1.25.0rc1" → (1, 25)."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+
+
+def settled(contract: Contract, config: Config) -> Contract:
+    """The contract with the size that it needs. Raises UserError for one that will not do."""
+    if contract.raw and contract.any_size:
+        raise UserError("choose --raw or --any-size: the network alone does not resize")
+    if contract.size and contract.size != tuple(map(snap, contract.size)):
+        height, width = contract.size
+        near = "x".join(str(snap(side)) for side in (width, height))
+        raise UserError(f"choose a size of multiples of {STRIDE}, from {2 * STRIDE} up, such as {near}; got "
+                        f"{width}x{height}")
+    if not contract.any_size or contract.size:
+        return contract
+    if config.size is None:
+        raise UserError("add --size: this checkpoint follows the photograph's size, and --any-size resizes "
+                        "to one size")
+    return Contract(tuple(config.size), contract.raw, contract.any_size, contract.portable)
+
+
+def refuse_large(network: BiRefNet) -> None:
+    parameters = sum(tensor.numel() for tensor in network.parameters())
+    if 4 * parameters > LARGEST_BYTES:
+        raise UserError(f"choose a smaller checkpoint: this one's {parameters / 1e6:.0f} million weights "
+                        "take more than the 2 GB that one ONNX file holds")
+
+
+def finish(plain: Path, dtype: str, report: Callable[[str], None]):
+    """The graph of a float32 file in the number format wanted."""
+    import onnx
+
+    graph = onnx.load(plain)
+    if dtype == "fp16":
+        report(SLOW_HALF)
+        return to_float16(graph)
+    return to_int8_weights(graph) if dtype == "int8" else graph
+
+
+def stray(checks: list[Check], dtype: str, worst: tuple[str, float]) -> str:
+    largest, mean = BOUNDS[dtype]
+    layer, error = worst
+    return (f"not kept: its alpha strays from ours by up to {max(item.largest for item in checks):.1e}, "
+            f"{max(item.mean for item in checks):.1e} on average, where {dtype} may by {largest:g} and "
+            f"{mean:g}; the layer that strays most is {layer} ({error:.1e} of its largest value)")
+
+
+def describe(config: Config, contract: Contract, dtype: str, checks: list[Check],
+             source: Mapping[str, object]) -> dict[str, object]:
+    """What a user of the file has to know, for the JSON beside it."""
+    normalize = config.normalize == "imagenet"
+    colours = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD} if normalize else None
+    size = contract.size or config.size
+    alpha = "logits: alpha is their sigmoid" if contract.raw else "alpha, 0 to 1, 1 = subject"
+    return {
+        "network": config.describe(), "task": config.task,
+        "input": {"name": contract.input_name, "layout": "NCHW", "colours": "RGB",
+                  "values": "normalised" if contract.raw and normalize else "0 to 1", "dtype": "float32",
+                  "shape": shape(contract, 3)},
+        "output": {"name": contract.output_name, "values": alpha, "dtype": "float32",
+                   "shape": shape(contract, 1)},
+        "size": {"height": size[0], "width": size[1]} if size else "the photograph's, as multiples of 32",
+        "resize": "inside, to size and back" if contract.any_size else
+                  "outside: stretch the photograph to size, bilinear with antialiasing, and alpha back",
+        "normalisation": {"inside": normalize and not contract.raw, **(colours or {})},
+        "opset": contract.opset, "portable": contract.portable, "dtype": dtype,
+        "needs": "" if contract.portable else NATIVE_NEEDS,
+        "source": dict(source),
+        "versions": {name: str(importlib.import_module(name).__version__)
+                     for name in ("torch", "onnx", "onnxruntime")},
+        "verified": [item.as_dict() for item in checks],
+    }
+
+
+def shape(contract: Contract, channels: int) -> list[int | str]:
+    if not contract.free_axes:
+        return [1, channels, *contract.size]
+    step = "" if contract.any_size else f" (a multiple of {STRIDE})"
+    return ["batch", channels, f"height{step}", f"width{step}"]
