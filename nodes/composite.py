@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..birefnet import composite
-from ..birefnet.imaging.boxes import Box, bounds
-from .host import convert, memory, messages, progress, schema, values
-from .refine_mask import resized_text
+from ..birefnet.imaging.boxes import Box, bounding_box
+from .host import convert, memory, messages, preview, progress, schema, values
 
 CANVASES = ("picture", "background image")
+OPAQUE = "for a transparent background, set background to transparent"
 
 
 class BiRefComposite(io.ComfyNode):
@@ -20,88 +21,100 @@ class BiRefComposite(io.ComfyNode):
             node_id="BiRefComposite",
             display_name="Composite (BiRefNet)",
             category=schema.CATEGORY,
-            description="Lays the subject over a colour, another picture, its own blurred background, or nothing, "
-                        "where and as large as you like, with a shadow and the background's light on its edge if "
-                        "wanted. The result is flat RGB, ready for VAE Encode and video.",
-            search_aliases=[*schema.ALIASES, "replace background", "overlay", "drop shadow", "light wrap", "flatten"],
+            description="Lays the subject over a colour, another picture, its own blurred background, or "
+                        "nothing, where and as large as you like, with a shadow and the background's light "
+                        "on its edge if wanted. The result is flat RGB, ready for VAE Encode and video.",
+            search_aliases=["replace background", "overlay", "drop shadow", "light wrap", "flatten alpha", "place subject"],
             inputs=[
-                io.Image.Input("image", tooltip="The pictures with the subject, one or many. For edges without a rim "
-                                                "of the old background put Estimate Foreground before."),
+                schema.image_input("The pictures with the subject, one or many. For edges without a rim of "
+                                   "the old background put Estimate Foreground before."),
                 io.Combo.Input(
                     "background", options=list(composite.BACKGROUNDS), default="colour",
-                    tooltip="What lies behind the subject: one colour; background_image, sharp or blurred; the "
-                            "picture's own background, blurred without the subject; or nothing (the result is RGBA)."),
-                io.String.Input(
-                    "colour", default="white",
-                    tooltip="The background's colour as in CSS: a word (white, navy), #20a0ff, rgb(32 160 255), "
-                            "hsl(206 100% 56%). Also what shows beside and through a background image."),
+                    tooltip="What lies behind the subject: one colour; background_image, sharp or blurred; "
+                            "the picture's own background, blurred without the subject; or nothing (the "
+                            "result is RGBA)."),
+                schema.colour_input(
+                    "The background's colour as in CSS: a word (white, navy), #20a0ff, rgb(32 160 255), "
+                    "hsl(206 100% 56%). Also fills what the background image leaves empty or transparent."),
                 io.Combo.Input(
                     "fit", options=list(composite.FITS), default="fill",
-                    tooltip="How a background image meets a canvas of another size. fill: covers it, cropped evenly. "
-                            "fit: all of it is seen, colour beside it. stretch: distorted. tile: repeated at its own "
-                            "size."),
-                io.Float.Input(
-                    "blur", default=2.0, min=0.0, max=50.0, step=0.1,
-                    tooltip="How far the blurred backgrounds are blurred, in per cent of the canvas's longer side."),
+                    tooltip="How a background image meets a canvas of another size. fill: covers it, cropped "
+                            "evenly. fit: all of it is seen, colour beside it. stretch: distorted. tile: "
+                            "repeated at its own size."),
+                schema.number_input(
+                    "blur", 2.0, 0.0, 50.0, 0.1,
+                    "How far the blurred backgrounds are blurred, as a percentage of the canvas's longer "
+                    "side."),
                 io.Combo.Input(
                     "canvas", options=list(CANVASES), default="picture",
-                    tooltip="Whose size the result has: the picture's with the subject, or the background image's."),
+                    tooltip="Whose size the result has: the picture's with the subject, or the background "
+                            "image's."),
                 io.Combo.Input(
                     "position", options=list(composite.POSITIONS), default="in place",
-                    tooltip="in place: where it is in the picture, which fills the canvas as far as it can. top left: "
-                            "pixel for pixel from the canvas's corner. centre, bottom: the subject by itself, as large "
-                            "as the canvas allows, in the middle or standing on the lower edge."),
-                io.Float.Input("x", default=0.0, min=-16384.0, max=16384.0, step=1.0,
-                               tooltip="Moves the subject right by so many pixels of the canvas; fractions count."),
-                io.Float.Input("y", default=0.0, min=-16384.0, max=16384.0, step=1.0,
-                               tooltip="Moves the subject down by so many pixels of the canvas; fractions count."),
-                io.Float.Input(
-                    "scale", default=1.0, min=0.01, max=16.0, step=0.01,
-                    tooltip="Multiplies the size that position gives. With centre and bottom, 0.8 means that the "
-                            "subject takes up 80 % of the canvas."),
-                io.Float.Input("opacity", default=1.0, min=0.0, max=1.0, step=0.01,
-                               tooltip="How opaque subject and shadow are: 0 invisible, 1 as the mask says."),
+                    tooltip="in place: keeps its position; the picture is fitted to the canvas. top left: "
+                            "pixel for pixel from the canvas's corner. centre, bottom: the subject alone, as "
+                            "large as the canvas allows, in the middle or standing on the lower edge. After "
+                            "a run, drag it on the preview."),
+                schema.number_input("x", 0.0, -16384.0, 16384.0, 1.0,
+                                    "Moves the subject right by this many pixels of the canvas; fractions "
+                                    "count."),
+                schema.number_input("y", 0.0, -16384.0, 16384.0, 1.0,
+                                    "Moves the subject down by this many pixels of the canvas; fractions count."),
+                schema.number_input("scale", 1.0, 0.01, 16.0, 0.01,
+                                    "Multiplies the size that position gives. With centre and bottom, 0.8 "
+                                    "means that the subject takes up 80 % of the canvas."),
+                schema.number_input("opacity", 1.0, 0.0, 1.0, 0.01,
+                                    "How opaque subject and shadow are: 0 invisible, 1 as the mask says."),
                 schema.make(
                     io.Boolean.Input, "linear_light", default=False, advanced=True,
-                    tooltip="Mixes colours as light does, instead of as stored (sRGB): soft edges and blurs look "
-                            "brighter, as in a photograph. Off: the same as ComfyUI's Image Composite Masked."),
+                    tooltip="Mixes colours as light does, instead of as stored (sRGB): soft edges and blurs "
+                            "look brighter, as in a photograph. Off: the same as ComfyUI's Image Composite "
+                            "Masked."),
                 io.Combo.Input(
                     "shadow", options=list(composite.SHADOWS), default="none",
-                    tooltip="contact: on the ground that the subject stands on, for products and whole figures. drop: "
-                            "on a wall behind it."),
-                io.Float.Input("shadow_strength", default=0.5, min=0.0, max=1.0, step=0.01,
-                               tooltip="How dark the shadow gets: 0 not at all, 1 black."),
-                schema.make(
-                    io.Float.Input, "shadow_softness", default=5.0, min=0.0, max=50.0, step=0.1, advanced=True,
-                    tooltip="How soft and wide the shadow is, in per cent of the subject's longer side."),
-                schema.make(
-                    io.Float.Input, "shadow_x", default=0.0, min=-100.0, max=100.0, step=0.1, advanced=True,
-                    tooltip="Moves the shadow right, in per cent of the subject's longer side."),
-                schema.make(
-                    io.Float.Input, "shadow_y", default=1.0, min=-100.0, max=100.0, step=0.1, advanced=True,
-                    tooltip="Moves the shadow down, in per cent of the subject's longer side."),
-                io.Float.Input("light_wrap", default=0.0, min=0.0, max=1.0, step=0.01,
-                               tooltip="How much light of the background falls on the subject's edge: 0 none, 1 all."),
-                schema.make(
-                    io.Float.Input, "light_wrap_width", default=1.0, min=0.0, max=20.0, step=0.1, advanced=True,
-                    tooltip="How far that light reaches over the subject, in per cent of the canvas's longer side."),
-                io.Mask.Input(
-                    "mask", optional=True,
-                    tooltip="The subject's masks, 0 to 1: 1 = subject. One for all pictures, or one each. Without it, "
-                            "the transparency of an RGBA picture counts; with both, the smaller value of each pixel."),
+                    tooltip="contact: on the ground that the subject stands on, for products and whole "
+                            "figures. drop: on a wall behind it."),
+                schema.number_input("shadow_strength", 0.5, 0.0, 1.0, 0.01,
+                                    "How dark the shadow gets: 0 not at all, 1 black."),
+                schema.number_input("shadow_softness", 5.0, 0.0, 50.0, 0.1,
+                                    "How soft and wide the shadow is, as a percentage of the subject's "
+                                    "longer side.",
+                                    advanced=True),
+                schema.number_input("shadow_x", 0.0, -100.0, 100.0, 0.1,
+                                    "Moves the shadow right, as a percentage of the subject's longer side.",
+                                    advanced=True),
+                schema.number_input("shadow_y", 1.0, -100.0, 100.0, 0.1,
+                                    "Moves the shadow down, as a percentage of the subject's longer side.",
+                                    advanced=True),
+                schema.number_input("light_wrap", 0.0, 0.0, 1.0, 0.01,
+                                    "How much light of the background falls on the subject's edge: 0 none, 1 "
+                                    "all."),
+                schema.number_input("light_wrap_width", 1.0, 0.0, 20.0, 0.1,
+                                    "How far that light reaches over the subject, as a percentage of the "
+                                    "canvas's longer side.", advanced=True),
+                schema.mask_input(
+                    "The subject's masks, 0 to 1: 1 = subject. One for all pictures, or one each. Without "
+                    "it, the transparency of an RGBA picture counts; with both, the smaller value of each "
+                    "pixel.",
+                    optional=True),
                 io.Image.Input(
                     "background_image", optional=True,
-                    tooltip="Pictures for the backgrounds image and blurred image; one for all, or one each."),
+                    tooltip="Pictures for the backgrounds image and blurred image; one for all, or one "
+                            "each."),
             ],
             outputs=[
                 io.Image.Output("composite", display_name="composite",
-                                tooltip="The subject on its background: flat RGB. With the background transparent: "
-                                        "RGBA, opacity as the fourth channel."),
+                                tooltip="The subject on its background: flat RGB. With the background "
+                                        "transparent: RGBA, opacity as the fourth channel."),
                 io.Mask.Output("alpha", display_name="alpha",
-                               tooltip="Where the subject is in the result, 0 to 1: 1 = subject. Its shadow does not "
-                                       "count."),
+                               tooltip="Where the subject is in the result, 0 to 1: 1 = subject. Its shadow "
+                                       "does not count."),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, colour=None) -> bool | str:
+        return values.fault_of_colour(colour, OPAQUE)
 
     @classmethod
     @values.checked
@@ -113,36 +126,54 @@ class BiRefComposite(io.ComfyNode):
         mask = None if mask is None else convert.masks(mask)
         backdrops = None if background_image is None else convert.frames(background_image)
         if mask is None and images.shape[-1] < 4:
-            raise ValueError("expected a mask, or a picture with transparency (RGBA): connect mask (1 = subject)")
+            raise ValueError("Connect mask (1 = subject), or a picture with transparency (RGBA).")
         if backdrops is None and ("image" in background or canvas != "picture"):
-            raise ValueError(f"background {background!r} on the canvas {canvas!r} needs a picture: connect "
-                             "background_image")
+            raise ValueError(f"Connect background_image: background {background!r} on the canvas {canvas!r} "
+                             "needs it.")
         count = len(images) if mask is None else convert.common_batch(len(mask), len(images))
         if backdrops is not None:
             count = convert.common_batch(len(backdrops), count, ("background images", "pictures"))
         size = tuple((images if canvas == "picture" else backdrops).shape[1:3])
-        colour = composite.opaque_colour(colour, "for a transparent background set background to transparent")
+        colour = composite.opaque_colour(colour, OPAQUE)
         backdrop = composite.Background(background, colour, fit, blur / 100, linear_light)
-        look = composite.Look(opacity, linear_light, shadow, shadow_strength, shadow_softness / 100, shadow_x / 100,
-                              shadow_y / 100, light_wrap, light_wrap_width / 100 * max(size))
+        settings = composite.BlendSettings(opacity, linear_light, shadow, shadow_strength, shadow_softness / 100,
+                                           shadow_x / 100, shadow_y / 100, light_wrap,
+                                           light_wrap_width / 100 * max(size))
         result = memory.empty_result(count, *size, 4 if background == "transparent" else 3)
         alpha = memory.empty_result(count, *size)
         clean_image, clean_mask, clean_backdrop = map(convert.Cleaner, ("the image", "the mask", "the background"))
-        empty = []
+        empty, placing = [], ()
         for i in progress.each(range(count)):
-            picture, matte = composite.layer(clean_image(convert.frame(images, i)),
+            picture, matte = composite.split_layers(clean_image(convert.frame(images, i)),
                                              None if mask is None else clean_mask(convert.frame(mask, i)))
-            box = bounds(matte[0])
+            box = bounding_box(matte[0])
             if box is None:
                 empty.append(i)
                 box = Box(0, 0, *matte.shape[1:])
-            where = composite.placed(position, tuple(matte.shape[1:]), size, box, scale, x, y)
+            where = composite.place_subject(position, tuple(matte.shape[1:]), size, box, scale, x, y)
             other = None if backdrops is None else clean_backdrop(convert.frame(backdrops, i))
             behind = backdrop.behind(picture, matte, size, other)
-            result[i:i + 1], alpha[i:i + 1] = composite.compose(picture, matte, where, size, behind, look)
-        resized = "" if mask is None else resized_text(tuple(mask.shape[1:]), tuple(images.shape[1:3]))
+            result[i:i + 1], alpha[i:i + 1] = composite.compose(picture, matte, where, size, behind,
+                                                                 settings)
+            if not i:
+                placing = to_place(position, picture, matte, behind, size, box)
+        resized = "" if mask is None else messages.resized_text(tuple(mask.shape[1:]), tuple(images.shape[1:3]))
         text = "; ".join(filter(None, [resized, no_subject(empty, count)]))
-        return io.NodeOutput(result, alpha, ui=messages.remark(text, f"{size[1]}×{size[0]}"))
+        return io.NodeOutput(result, alpha, ui=messages.remark(text, messages.done(count, size)) | {"biref_place": placing})
+
+
+def to_place(position: str, picture: Tensor, matte: Tensor, behind: Tensor | None, size: tuple[int, int], box: Box
+             ) -> tuple[dict, ...]:
+    """What web/place.js needs to show the subject where it is dragged: both layers, and where the subject's picture lies
+    on the canvas at scale 1 and how far its corner moves when the scale grows by 1; in pixels of the canvas."""
+    subject = preview.picture(convert.cutout(picture, matte.to(picture)))
+    if not subject:
+        return ()
+    one, two = (composite.place_subject(position, tuple(matte.shape[1:]), size, box, scale) for scale in (1, 2))
+    background = None if behind is None else preview.picture(behind)[0]
+    return ({"subject": subject[0], "background": background, "width": size[1], "height": size[0],
+             "left": one.left, "top": one.top, "zoom": one.scale, "left_per_scale": two.left - one.left,
+             "top_per_scale": two.top - one.top, "box": [box.left, box.top, box.right, box.bottom]},)
 
 
 def no_subject(empty: list[int], total: int) -> str:

@@ -8,7 +8,6 @@ from comfy_api.latest import io
 from ..birefnet import composite
 from ..birefnet.matting import foreground
 from .host import convert, memory, messages, schema, values
-from .refine_mask import resized_text
 
 MULTI_LEVEL, BLUR_FUSION = foreground.METHODS
 FIRST, SECOND = foreground.WIDTHS
@@ -22,40 +21,38 @@ class BiRefForeground(io.ComfyNode):
             node_id="BiRefForeground",
             display_name="Estimate Foreground (BiRefNet)",
             category=schema.CATEGORY,
-            description="Finds the subject's own colours where its edge is soft (hair, fur, motion blur, glass), so that "
-                        "no fringe of the old background is left when it is laid over another one. Opaque pixels stay "
-                        "exactly as they are.",
-            search_aliases=[*schema.ALIASES, "foreground colour", "defringe", "decontaminate", "despill", "blur fusion",
+            description="Finds the subject's own colours where its edge is soft (hair, fur, motion blur, "
+                        "glass), so that no fringe of the old background is left when it is laid over "
+                        "another one. Opaque pixels stay exactly as they are.",
+            search_aliases=["foreground colour", "defringe", "decontaminate", "despill", "blur fusion",
                             "refine foreground", "straight alpha"],
             inputs=[
-                io.Image.Input(
-                    "image", tooltip="The pictures with their old background, as they were when the mask was made; one "
-                                     "or many. What is already transparent in an RGBA picture stays transparent."),
-                io.Mask.Input(
-                    "mask", tooltip="The subject's masks, 0 to 1, with soft edges: 1 = subject. One for all pictures, "
-                                    "or one each; a mask of another size is brought to the picture's."),
+                schema.image_input(
+                    "The pictures with their old background, as they were when the mask was made; one or "
+                    "many. What is already transparent in an RGBA picture stays transparent."),
+                schema.mask_input(),
                 io.Combo.Input(
                     "method", options=[MULTI_LEVEL, BLUR_FUSION], default=MULTI_LEVEL,
-                    tooltip="multi-level: the better colours, and fast; has no settings. blur fusion: from averages over "
-                            "two windows, as other packs do it."),
+                    tooltip="multi-level: the better colours, and fast; has no settings. blur fusion: from "
+                            "averages over two windows, as other packs do it."),
                 io.Int.Input(
                     "first_blur", default=FIRST, min=1, max=1024, step=1,
-                    tooltip="Blur fusion only: width of the first window in pixels. About as wide as the widest soft "
-                            "edge or more. The usual value is 90."),
+                    tooltip="Blur fusion only: width of the first window in pixels. About as wide as the "
+                            "widest soft edge or more. The usual value is 90."),
                 io.Int.Input(
                     "second_blur", default=SECOND, min=1, max=1024, step=1,
-                    tooltip="Blur fusion only: width of the second window in pixels, which brings back detail. The usual "
-                            "value is 6."),
+                    tooltip="Blur fusion only: width of the second window in pixels, which brings back "
+                            "detail. The usual value is 6."),
             ],
             outputs=[
                 io.Image.Output(
                     "foreground", display_name="foreground",
-                    tooltip="The subject's colours over the whole picture, RGB without transparency. Where the mask is 0 "
-                            "they are continued smoothly. With the mask, ready for any compositing node."),
-                io.Image.Output(
-                    "cutout", display_name="cutout",
-                    tooltip="The same colours with the mask as opacity (RGBA, 1 = visible, colours not multiplied by it). "
-                            "Save Image keeps the transparency."),
+                    tooltip="The subject's colours over the whole picture, RGB without transparency. Where "
+                            "the mask is 0 they are continued smoothly. With the mask, ready for any "
+                            "compositing node."),
+                schema.cutout_output(
+                    "The same colours with the mask as opacity (RGBA, 1 = visible, colours not multiplied by "
+                    "it). Save Image keeps the transparency."),
             ],
         )
 
@@ -65,14 +62,13 @@ class BiRefForeground(io.ComfyNode):
         images, mask = convert.frames(image), convert.masks(mask)
         count = convert.common_batch(len(mask), len(images))
         size = tuple(images.shape[1:3])
-        remark = messages.remark(resized_text(tuple(mask.shape[1:]), size), f"{size[1]}×{size[0]}")
 
         colours, cutout = memory.empty_result(count, *size, 3), memory.empty_result(count, *size, 4)
         clean_image, clean_mask = convert.Cleaner("the image"), convert.Cleaner("the mask")
         device = memory.device("auto")
 
         def run(start: int, stop: int) -> None:
-            picture, alpha = composite.layer(clean_image(convert.frame(images, start)).to(device),
+            picture, alpha = composite.split_layers(clean_image(convert.frame(images, start)).to(device),
                                              clean_mask(convert.frame(mask, start)))
             found = foreground.estimate(picture, alpha, method, widths=(first_blur, second_blur))
             colours[start:stop] = found
@@ -87,4 +83,5 @@ class BiRefForeground(io.ComfyNode):
             return True
 
         memory.in_passes(count, 1, run, lower)
-        return io.NodeOutput(colours, cutout, ui=remark)
+        resized = messages.resized_text(tuple(mask.shape[1:]), size)
+        return io.NodeOutput(colours, cutout, ui=messages.remark(resized, messages.done(count, size)))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import card
 from .composite import BiRefComposite
 from .estimate_foreground import BiRefForeground
 from .finetune import BiRefFinetune
-from .host import folders, memory, replacements
-from .inpaint import BiRefInpaintCrop, BiRefInpaintPaste
+from .host import card, errors, folders, memory, replacements, samples
+from .inpaint_crop import BiRefInpaintCrop
+from .inpaint_paste import BiRefInpaintPaste
 from .inspect_matte import BiRefInspect
 from .load_adapter import BiRefAdapter
 from .load_birefnet import BiRefLoad
@@ -31,6 +31,7 @@ class BiRefExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         folders.register_folders()
         card.register()  # here because 0.3.75 does not call on_load
+        samples.put()
         nodes = [
             BiRefLoad, BiRefSegment, BiRefRefineMask,
             BiRefForeground, BiRefTrimap,
@@ -40,4 +41,4 @@ class BiRefExtension(ComfyExtension):
             BiRefRemoveBackground,
             BiRefFinetune, BiRefAdapter, BiRefPairs,
         ]
-        return [memory.minding_memory(node) for node in nodes]
+        return [errors.in_plain_words(memory.minding_memory(node)) for node in nodes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import comfy.model_management as mm
@@ -13,10 +14,11 @@ from torch import Tensor
 
 from .. import birefnet, weights
 from ..birefnet import masks
-from .host import convert, folders, memory, messages, progress, recipe, schema, values
+from .host import convert, folders, memory, messages, preview, progress, recipe, schema, values
 from .host.recipe import Recipe
 
 WHAT = ("head", "lora", "all")
+DRAWN_EVERY = 2.0  # seconds: the loss so far, on the node
 STORED = torch.float16  # of everything that was taught, as the published checkpoints are stored
 
 
@@ -28,58 +30,59 @@ class BiRefFinetune(io.ComfyNode):
             node_id="BiRefFinetune",
             display_name="Fine-tune (BiRefNet)",
             category=schema.CATEGORY,
-            description="Teaches a network your kind of picture: from some tens of pictures with masks it learns what "
-                        "counts as the subject in them. What it learned can be saved as a small adapter.",
-            search_aliases=[*schema.ALIASES, "train", "training", "lora", "learn"],
+            description="Teaches a network your kind of picture: from some tens of pictures with masks it "
+                        "learns what counts as the subject in them. What it learned can be saved as a small "
+                        "adapter.",
+            search_aliases=["train matting", "training", "train lora", "learn"],
             is_output_node=True,
             is_input_list=True,  # pictures of different sizes come as a list, and are one lesson
             inputs=[
-                schema.BackgroundRemoval.Input(
-                    "model", tooltip="The network to begin with, from Load BiRefNet. It stays as it is: the tuned "
-                                     "one is another."),
-                io.Image.Input("image", tooltip="The pictures to learn from, as a batch or a list, of any size. 20 "
-                                                "to 50 that differ as much as those to come are a good start."),
-                io.Mask.Input("mask", tooltip="The mask of each picture, in the same order: 1 = subject."),
+                schema.model_input("The network to begin with, from Load BiRefNet. It is not changed; the "
+                                   "tuned copy is the output."),
+                schema.image_input("The pictures to learn from, as a batch or a list, of any size. 20 to 50 "
+                                   "that differ as much as those to come are a good start."),
+                schema.mask_input("The mask of each picture, in the same order: 1 = subject."),
                 io.Combo.Input(
                     "what", options=list(WHAT), default="head",
-                    tooltip="What learns. head: the decoder, which draws the mask; learns fastest. lora: small "
-                            "additions in the backbone, which recognises things. Both are saved as small adapters. "
-                            "all: every weight; needs the most memory, and is saved as a checkpoint of full size."),
+                    tooltip="What learns. head: the decoder, which draws the mask; learns fastest. lora: "
+                            "small added weights in the backbone, the part that recognises objects. Both are "
+                            "saved as small adapters. all: every weight; needs the most memory, and is saved "
+                            "as a checkpoint of full size."),
                 io.Int.Input(
                     "steps", default=300, min=1, max=100000,
-                    tooltip="How many times it learns from some of the pictures. More is slower, and may forget what "
-                            "the network knew before."),
+                    tooltip="Number of training steps; each uses one batch. More is slower, and may make the "
+                            "network forget what it knew before."),
                 io.Float.Input(
                     "rate", default=0.0, min=0.0, max=0.1, step=0.00001, round=0.0000001,
-                    tooltip="How much a step changes at most (AdamW's learning rate). 0: one that suits what learns. "
+                    tooltip="How much a step changes at most (AdamW's learning rate). 0: automatic. "
                             "Halve it if the loss rises."),
                 io.Int.Input(
                     "rank", default=8, min=1, max=256,
-                    tooltip="lora only: how rich the additions are, and how large the file. 4 to 32 are usual."),
+                    tooltip="lora only: how many weights are added, and so how large the file is. 4 to 32 "
+                            "are usual."),
                 io.Int.Input(
                     "batch", default=4, min=1, max=256,
-                    tooltip="Pictures per step. Where memory lacks for them, they are taken in pieces, with the same "
-                            "result."),
-                io.Int.Input(
-                    "size", default=0, min=0, max=4096, step=32,
-                    tooltip="Longer side, in pixels, at which the network sees the pictures. 0: the size the "
-                            "checkpoint was made for. Memory and time grow with its square."),
+                    tooltip="Pictures per step. If they do not fit in memory, the batch is split, with the "
+                            "same result."),
+                schema.size_input("the pictures", "Memory and time grow with its square. "),
                 io.Int.Input(
                     "seed", default=0, min=0, max=2**32 - 1, control_after_generate=False,
-                    tooltip="Decides the order, the crops and the colours in which the pictures are seen. The same "
-                            "seed gives the same network."),
+                    tooltip="Decides the order, the crops and the colours in which the pictures are seen. "
+                            "The same seed gives the same network."),
                 io.String.Input(
                     "save_as", default="",
-                    tooltip="Name of the file to save what was learned in, for instance cracks or walls/cracks; "
-                            "nothing: it is not saved. An adapter goes into models/BiRefNet/adapters, a checkpoint "
-                            "into models/BiRefNet. A name that is taken gets a number."),
+                    tooltip="Name of the file to save what was learned in, for instance cracks or "
+                            "walls/cracks; empty: it is not saved. An adapter goes into "
+                            "models/BiRefNet/adapters, a checkpoint into models/BiRefNet. A name that is "
+                            "taken gets a number."),
             ],
             outputs=[
                 schema.BackgroundRemoval.Output(
                     "tuned", display_name="model", tooltip="The tuned network, ready for Segment (BiRefNet)."),
                 io.Float.Output("loss", display_name="loss",
-                                tooltip="The mean loss of the last tenth of the steps. It falls while the network "
-                                        "learns; compare it only between runs on the same pictures."),
+                                tooltip="The mean loss of the last tenth of the steps. It falls while the "
+                                        "network learns; compare it only between runs on the same "
+                                        "pictures."),
                 io.Image.Output("curve", display_name="curve", tooltip="The loss over the steps, as a picture."),
             ],
         )
@@ -99,35 +102,35 @@ class BiRefFinetune(io.ComfyNode):
         began = time.monotonic()
         with torch.inference_mode(False), torch.enable_grad():
             tuned = teach(plain_network(base), pictures, truths, what=what, steps=steps, rate=rate or None, rank=rank,
-                          batch=batch, size=size or None, seed=seed, report=reporter(steps),
+                          batch=batch, size=size or None, seed=seed, report=reporter(steps, curve),
                           relieve=mm.soft_empty_cache)
         made = keep(tuned, base, file)
         picture = curve(tuned.losses)
         text = f"loss {tuned.losses[0]:.1f} to {tuned.loss:.1f} in {steps} steps, {time.monotonic() - began:.0f} s"
         text += f"; saved as {file.name}" if file else ""
-        messages.say(text)
         return io.NodeOutput(made.model(), tuned.loss, picture,
-                             ui=ui.PreviewImage(picture, cls=cls).as_dict() | {"text": (text,)})
+                             ui=ui.PreviewImage(picture, cls=cls).as_dict() | messages.told(text))
 
 
 def lessons():
     """What computes; only here, because nothing else in the pack needs kornia."""
     try:
-        from ..birefnet.training.curve import curve
+        from ..birefnet.training.curve import draw_curve
         from ..birefnet.training.finetune import finetune
     except ModuleNotFoundError as error:
-        raise RuntimeError(f"fine-tuning needs the package {error.name}, which ComfyUI brings: install ComfyUI's own "
-                           f"requirements again (pip install -r requirements.txt)") from None
-    return finetune, curve
+        raise RuntimeError("Install ComfyUI's own requirements again (pip install -r requirements.txt): "
+                           f"fine-tuning needs the package {error.name}.") from None
+    return finetune, draw_curve
 
 
 def paired(images: list, truths: list) -> tuple[list[Tensor], list[Tensor]]:
-    """Pictures [H,W,C] and masks [H,W] from lists of batches; a mask of another size is brought to its picture's."""
+    """Pictures [H,W,C] and masks [H,W] from lists of batches; a mask of another size is resized to its picture."""
     clean_image, clean_mask = convert.Cleaner("the image"), convert.Cleaner("the mask")
     pictures = [clean_image(frame) for batch in images for frame in convert.frames(batch)]
     known = [mask[None] for batch in truths for mask in convert.masks(batch)]
     if len(pictures) != len(known):
-        raise ValueError(f"expected a mask for each picture, got {len(pictures)} pictures and {len(known)} masks")
+        raise ValueError(f"Connect a mask for each picture: got {len(pictures)} pictures and {len(known)} "
+                         "masks.")
     return pictures, [masks.resize(clean_mask(mask), tuple(picture.shape[:2]))[0]
                       for picture, mask in zip(pictures, known)]
 
@@ -151,13 +154,21 @@ def plain_network(base: Recipe) -> birefnet.BiRefNet:
     return birefnet.place(network, base.device, torch.float32)
 
 
-def reporter(steps: int):
-    bar = comfy.utils.ProgressBar(steps)
+def reporter(steps: int, curve: Callable[[list[float]], Tensor]) -> Callable[[int, float], None]:
+    """A report(step, loss) that moves the host's bar, draws the loss so far on the node, and stops when the user does."""
+    bar, losses, drawn_at = comfy.utils.ProgressBar(steps), [], time.monotonic()
 
     def report(step: int, loss: float) -> None:
+        nonlocal drawn_at
         progress.check_interrupt()
-        bar.update_absolute(step, steps)
-        messages.say(f"step {step} of {steps}: loss {loss:.1f}")
+        losses.append(loss)
+        messages.say(f"Step {step} of {steps}: loss {loss:.1f}")
+        picture = None
+        if time.monotonic() - drawn_at >= DRAWN_EVERY and messages.listener() is not None:
+            drawn_at = time.monotonic()
+            shown = preview.to_pil(curve(losses))
+            picture = ("JPEG", shown, max(shown.size))
+        bar.update_absolute(step, steps, picture)
 
     return report
 

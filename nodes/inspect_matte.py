@@ -6,10 +6,10 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..birefnet import composite, masks
+from ..birefnet.imaging.boxes import Box, bounding_box, enclosing_box
 from ..birefnet.imaging.resize import over_grey
-from ..birefnet.matting import views as inspection
+from ..birefnet.matting.views import make_views
 from .host import convert, memory, messages, progress, schema, values
-from .refine_mask import resized_text
 
 
 class BiRefInspect(io.ComfyNode):
@@ -20,31 +20,28 @@ class BiRefInspect(io.ComfyNode):
             node_id="BiRefInspect",
             display_name="Inspect Matte (BiRefNet)",
             category=schema.CATEGORY,
-            description="Shows how good a matte is: the background tinted, the cut-out on a checkerboard, the mask "
-                        "itself, and where its edges are soft. Says how much the subject covers, and its box.",
-            search_aliases=[*schema.ALIASES, "preview mask", "compare mask", "bounding box", "checkerboard"],
+            description="Shows how good a matte is: the background tinted, the cut-out on a checkerboard, "
+                        "the mask itself, and where its edges are soft. Says how much the subject covers, "
+                        "and its box.",
+            search_aliases=["preview mask", "compare mask", "mask bounding box", "checkerboard"],
             is_output_node=True,
             inputs=[
-                io.Image.Input("image", tooltip="The pictures that the masks belong to, one or many."),
-                io.Mask.Input("mask", tooltip="The masks to look at, 0 to 1: 1 = subject. One for all pictures, or one "
-                                              "each. A mask of another size is brought to the picture's."),
-                io.String.Input(
-                    "colour", default="red",
-                    tooltip="Colour of the overlay and of the edge band, as in CSS: a word, #20a0ff, rgb(32 160 255)."),
+                schema.image_input("The pictures that the masks belong to, one or many."),
+                schema.mask_input(),
+                schema.colour_input("Colour of the overlay and of the edge band, as in CSS: a word, #20a0ff, "
+                                    "rgb(32 160 255).", default="#ff0000"),
                 io.Int.Input(
                     "size", default=512, min=0, max=4096, step=32,
                     tooltip="Longer side of each of the four views, in pixels. 0: the picture's own."),
                 io.Int.Input(
                     "frames", default=4, min=1, max=256, step=1,
-                    tooltip="How many pictures of a longer batch are shown, spread evenly over it. Coverage and box "
-                            "always come from all of them."),
+                    tooltip="How many pictures of a longer batch are shown, spread evenly over it. Coverage "
+                            "and box always come from all of them."),
             ],
             outputs=[
                 io.Image.Output("comparison", display_name="comparison",
                                 tooltip="The four views of each picture that is shown, as one picture."),
-                io.Float.Output("coverage", display_name="coverage",
-                                tooltip="Share of all the pictures' area that the subject covers: the mean of the "
-                                        "mask, 0 to 1."),
+                schema.coverage_output(),
                 io.Int.Output("x", display_name="x", tooltip="Left side of the subject's box, in pixels."),
                 io.Int.Output("y", display_name="y", tooltip="Upper side of the subject's box, in pixels."),
                 io.Int.Output("width", display_name="width",
@@ -52,8 +49,8 @@ class BiRefInspect(io.ComfyNode):
                 io.Int.Output("height", display_name="height",
                               tooltip="Height of the subject's box, in pixels; 0 where there is no subject."),
                 schema.BoundingBox.Output("box", display_name="box",
-                                   tooltip="The same box as ComfyUI's own Crop Image and Draw BBoxes take it. Of a "
-                                           "batch: one box around the subject of every picture."),
+                                   tooltip="The same box as ComfyUI's own Crop Image and Draw BBoxes take "
+                                           "it. Of a batch: one box around the subject of every picture."),
             ],
         )
 
@@ -70,25 +67,25 @@ class BiRefInspect(io.ComfyNode):
         for i in progress.each(range(count)):
             single = masks.resize(clean_mask(convert.frame(mask, i)), picture)
             total += single.cpu().double().mean().item()  # MPS has no float64
-            boxes.append(inspection.bounds(single[0]))
+            boxes.append(bounding_box(single[0]))
             if i in shown:
                 colours = over_grey(clean_image(convert.frame(images, i))).to(single.device)
-                comparison.append(inspection.views(colours, single, tint, size))
+                comparison.append(make_views(colours, single, tint, size))
         coverage = total / max(count, 1)
-        box = inspection.around(boxes)
-        text = "; ".join(filter(None, [resized_text(tuple(mask.shape[1:]), picture), words(coverage, box, count)]))
-        messages.say(text)
+        box = enclosing_box(boxes)
+        text = "; ".join(filter(None, [messages.resized_text(tuple(mask.shape[1:]), picture), words(coverage, box, count)]))
         comparison = torch.cat(comparison) if comparison else memory.empty_result(0, *picture, 3)
         preview = ui.PreviewImage(comparison, cls=cls).as_dict() if len(comparison) else {}
         x, y, width, height = (box.left, box.top, box.right - box.left, box.bottom - box.top) if box else (0,) * 4
         return io.NodeOutput(comparison, coverage, x, y, width, height,
-                             {"x": x, "y": y, "width": width, "height": height}, ui=preview | {"text": (text,)})
+                             {"x": x, "y": y, "width": width, "height": height},
+                             ui=preview | messages.told(text, warning=box is None))
 
 
-def words(coverage: float, box: inspection.Box | None, count: int) -> str:
+def words(coverage: float, box: Box | None, count: int) -> str:
     if not count:
         return "no pictures"
     if box is None:
         return "no subject: the mask is empty"
-    return (f"the subject covers {coverage:.1%}, in a box of {box.right - box.left}×{box.bottom - box.top} pixels at "
-            f"({box.left}, {box.top})")
+    return (f"the subject covers {coverage:.1%}, in a box of {box.right - box.left}×{box.bottom - box.top} "
+            f"pixels at ({box.left}, {box.top})")

@@ -12,7 +12,7 @@ from .. import weights
 from ..birefnet import masks
 from ..birefnet.data.pairs import DataError, find_pairs, survey
 from ..birefnet.imaging import pictures
-from .host import messages, progress, recipe, schema, values
+from .host import messages, progress, recipe, samples, schema, values
 
 
 class BiRefPairs(io.ComfyNode):
@@ -23,15 +23,16 @@ class BiRefPairs(io.ComfyNode):
             node_id="BiRefPairs",
             display_name="Load Pictures and Masks (BiRefNet)",
             category=schema.CATEGORY,
-            description="Loads pictures and their masks, matched by name, from a folder in ComfyUI's input folder: the "
-                        "pictures in its folder im, the masks in its folder gt. For Fine-tune (BiRefNet).",
-            search_aliases=[*schema.ALIASES, "dataset", "training data", "fine-tune"],
+            description="Loads pictures and their masks, matched by name, from a folder in ComfyUI's input "
+                        "folder: the pictures in its folder im, the masks in its folder gt. For Fine-tune "
+                        "(BiRefNet).",
+            search_aliases=["dataset", "training data", "load image mask pairs"],
             inputs=[
                 io.Combo.Input(
-                    "folder", options=folder_paths.get_input_subfolders(),
-                    tooltip="A folder in ComfyUI's input folder that holds the folders im (pictures) and gt (masks, "
-                            "white = subject). A mask has its picture's name, whatever its suffix: im/7.jpg and "
-                            "gt/7.png."),
+                    "folder", options=folder_options(),
+                    tooltip="A folder in ComfyUI's input folder that holds the folders im (pictures) and gt "
+                            "(masks, white = subject). A mask has its picture's name, whatever its suffix: "
+                            "im/7.jpg and gt/7.png."),
             ],
             outputs=[
                 io.Image.Output("images", display_name="images", is_output_list=True,
@@ -67,15 +68,24 @@ class BiRefPairs(io.ComfyNode):
                 raise DataError(f"{pair.truth}: {wrong}")
             images.append(picture[..., :3])
             truths.append(masks.resize(truth[..., :3].mean(-1), size))
-        messages.say(f"{len(pairs)} pictures with masks")
-        return io.NodeOutput(images, truths)
+        return io.NodeOutput(images, truths, ui=messages.remark("", f"Done: {len(pairs)} pictures with masks"))
+
+
+def folder_options() -> list[str]:
+    """Folders in ComfyUI's input folder, those that hold both im and gt first, so that the first is one to load."""
+    parent = Path(folder_paths.get_input_directory())
+
+    def lacks_pairs(name: str) -> bool:
+        return not (parent.joinpath(name, "im").is_dir() and parent.joinpath(name, "gt").is_dir())
+
+    return sorted(folder_paths.get_input_subfolders(), key=lacks_pairs) or [samples.PAIRS]
 
 
 def fault(size: tuple[int, int], truth: Tensor) -> str | None:
     """Why a mask as read, [1,H,W,3 or 4], would teach nonsense about a picture of that size (H, W); in `train`'s words."""
-    from ..birefnet.data.check import turned, unusable  # here only: nobody else in the host trains
+    from ..birefnet.data.check import explain_turned, explain_unusable  # here only: nobody else in the host trains
 
-    return turned(size, tuple(truth.shape[1:3])) or unusable(truth[0].numpy())
+    return explain_turned(size, tuple(truth.shape[1:3])) or explain_unusable(truth[0].numpy())
 
 
 def inside(name: object) -> Path:
@@ -83,6 +93,7 @@ def inside(name: object) -> Path:
     parent, text = Path(folder_paths.get_input_directory()), str(name).replace("\\", "/")
     wrong = weights.fault(text, "ComfyUI's input folder")
     if wrong or "" in text.split("/") or not parent.joinpath(text).is_dir():
-        raise ValueError(f"{weights.quoted(name)} {wrong or 'is no folder there'}: expected one in ComfyUI's input "
-                         f"folder {parent}; put the pictures there, into im, and their masks into gt")
+        raise ValueError(f"Choose a folder in ComfyUI's input folder {parent}, with the pictures in its "
+                         f"folder im and their masks in gt: {weights.quoted(name)} "
+                         f"{wrong or 'is no folder there'}.")
     return parent.joinpath(text)

@@ -18,54 +18,54 @@ class BiRefRefineMask(io.ComfyNode):
             node_id="BiRefRefineMask",
             display_name="Refine Mask (BiRefNet)",
             category=schema.CATEGORY,
-            description="Repairs and shapes a mask (1 = subject), in this order: black and white point, largest "
-                        "pieces, specks, holes, edges, grow, feather. With the defaults the mask stays as it is.",
-            search_aliases=[*schema.ALIASES, "grow mask", "feather mask", "fill holes", "despeckle", "guided filter"],
+            description="Repairs and shapes a mask (1 = subject), in this order: black and white point, "
+                        "largest pieces, specks, holes, edges, grow, feather. With the defaults the mask "
+                        "stays as it is.",
+            search_aliases=["grow mask", "feather mask", "fill holes", "despeckle", "clean mask"],
             inputs=[
-                io.Mask.Input("mask", tooltip="The masks to refine, 0 to 1, soft or hard: 1 = subject."),
+                schema.mask_input("The masks to refine, 0 to 1, soft or hard: 1 = subject."),
                 io.Float.Input(
                     "black_point", default=0.0, min=0.0, max=1.0, step=0.01,
-                    tooltip="Mask values up to this, 0 to 1, become 0 (background). Clears haze around the subject; "
-                            "must be below white_point. 0: no change."),
+                    tooltip="Mask values up to this, 0 to 1, become 0 (background). Clears haze around the "
+                            "subject; must be below white_point. 0: no change."),
                 io.Float.Input(
                     "white_point", default=1.0, min=0.0, max=1.0, step=0.01,
-                    tooltip="Mask values from this on, 0 to 1, become 1 (subject); between the two points values are "
-                            "stretched. Makes a see-through subject solid. 1: no change."),
+                    tooltip="Mask values from this on, 0 to 1, become 1 (subject); between the two points "
+                            "values are stretched. Makes a see-through subject solid. 1: no change."),
                 io.Float.Input(
                     "grow", default=0.0, min=-256.0, max=256.0, step=0.5,
-                    tooltip="Moves the subject's edge outwards by so many pixels; below 0 inwards, which removes a "
-                            "rim of background. 0: no change."),
+                    tooltip="Moves the subject's edge outwards by this many pixels; below 0 inwards, which "
+                            "removes a rim of background. 0: no change."),
                 io.Float.Input(
                     "feather", default=0.0, min=0.0, max=256.0, step=0.5,
-                    tooltip="Softens the edge over about so many pixels to either side. 0: no change."),
+                    tooltip="Softens the edge over about this many pixels on either side. 0: no change."),
                 io.Int.Input(
                     "fill_holes", default=0, min=0, max=LARGEST_AREA, step=1,
-                    tooltip="Holes inside the subject of up to this area, in pixels (30×30 is 900), become subject. "
-                            "0: no change."),
+                    tooltip="Holes inside the subject of up to this area, in pixels (30×30 is 900), become "
+                            "subject. 0: no change."),
                 io.Int.Input(
                     "drop_specks", default=0, min=0, max=LARGEST_AREA, step=1,
-                    tooltip="Separate pieces smaller than this area, in pixels (30×30 is 900), become background. "
-                            "0: no change."),
+                    tooltip="Separate pieces smaller than this area, in pixels (30×30 is 900), become "
+                            "background. 0: no change."),
                 io.Int.Input(
                     "keep_largest", default=0, min=0, max=1000, step=1,
-                    tooltip="Keeps only so many of the largest separate pieces. 1: only the main subject. 0: all."),
+                    tooltip="Keeps only this many of the largest separate pieces. 1: only the main subject. "
+                            "0: all."),
                 io.Int.Input(
                     "edge_radius", default=0, min=0, max=256, step=1,
-                    tooltip="Fits the mask's edge to the picture's edges within so many pixels (a guided filter); "
-                            "needs image. 4 to 16 suits most pictures. 0: no change."),
+                    tooltip="Fits the mask's edge to the picture's edges within this many pixels (a guided "
+                            "filter); needs image. 4 to 16 suits most pictures. 0: no change."),
                 io.Float.Input(
                     "edge_strength", default=1.0, min=0.0, max=1.0, step=0.05,
-                    tooltip="How much of that fitting is used: 0 none, 1 all. Has no effect while edge_radius is 0."),
-                io.Image.Input(
-                    "image", optional=True,
-                    tooltip="The pictures that the masks belong to, as a guide for edge_radius; one for all masks, or "
-                            "one each. A mask of another size is brought to the picture's size first."),
+                    tooltip="How much of that fitting is used: 0 none, 1 all. Has no effect while "
+                            "edge_radius is 0."),
+                schema.image_input(
+                    "The pictures that the masks belong to, as a guide for edge_radius; one for all masks, "
+                    "or one each. A mask of another size is resized to the picture.", optional=True),
             ],
             outputs=[
-                # Not "mask": hosts up to 0.3.75 want ids that differ between inputs and outputs.
-                io.Mask.Output("refined", display_name="mask",
-                               tooltip="The refined masks, 0 to 1: 1 = subject. As large as the picture, or as the "
-                                       "mask where no picture is connected."),
+                schema.mask_output("refined", "The refined masks, 0 to 1: 1 = subject. As large as the "
+                                              "picture, or as the mask where no picture is connected."),
             ],
         )
 
@@ -77,10 +77,10 @@ class BiRefRefineMask(io.ComfyNode):
         mask = convert.masks(mask)
         guide = None if image is None else convert.frames(image)
         if edge_radius and guide is None:
-            raise ValueError("edge_radius needs the picture as a guide: connect image, or set edge_radius to 0")
+            raise ValueError("Connect image, or set edge_radius to 0: it needs the picture as a guide.")
         count = len(mask) if guide is None else convert.common_batch(len(mask), len(guide))
         size = tuple(mask.shape[1:] if guide is None else guide.shape[1:3])
-        remark = messages.remark(resized_text(tuple(mask.shape[1:]), size), f"{size[1]}×{size[0]}")
+        remark = messages.remark(messages.resized_text(tuple(mask.shape[1:]), size), messages.done(count, size, "mask"))
 
         result = memory.empty_result(count, *size)
         clean_mask, clean_image = convert.Cleaner("the mask"), convert.Cleaner("the image")
@@ -91,10 +91,3 @@ class BiRefRefineMask(io.ComfyNode):
                 single, picture, black=black_point, white=white_point, grow=grow, feather=feather, fill=fill_holes,
                 specks=drop_specks, largest=keep_largest, radius=edge_radius, strength=edge_strength))
         return io.NodeOutput(result, ui=remark)
-
-
-def resized_text(size: tuple[int, int], wanted: tuple[int, int]) -> str:
-    """What to tell about a mask of (H,W) `size` for a picture of size `wanted`; "" if they agree."""
-    if size == wanted:
-        return ""
-    return f"the mask ({size[1]}×{size[0]}) was resized to the picture ({wanted[1]}×{wanted[0]})"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder, Node
 
+from .. import weights
 from ..birefnet import composite
-from . import load_birefnet as load
-from .composite import BiRefComposite
+from .composite import OPAQUE, BiRefComposite
 from .estimate_foreground import BiRefForeground
-from .host import schema, values
+from .host import checkpoints, schema, values
 from .load_birefnet import BiRefLoad
 from .segment import BiRefSegment
 
@@ -22,38 +22,37 @@ class BiRefRemoveBackground(io.ComfyNode):
         return schema.make(
             io.Schema,
             node_id="BiRefRemoveBackground",
-            display_name="Remove Background (BiRefNet)",
+            display_name="Remove Background in One Step (BiRefNet)",
             category=schema.CATEGORY,
-            description="From a picture to its subject, in one node: loads the checkpoint, segments, cleans the colours "
-                        "of soft edges, and lays the subject over a colour if wanted. The other nodes of this pack do "
-                        "the same in steps, with all settings.",
-            search_aliases=[*schema.ALIASES, "RMBG", "transparent background"],
+            description="From a picture to its subject, in one node: loads the checkpoint, segments, cleans "
+                        "the colours of soft edges, and lays the subject over a colour if wanted. The other "
+                        "nodes of this pack do the same in steps, with all settings.",
+            search_aliases=["remove background", "background removal", "rembg", "remove bg", "matting", "cutout", "cut out",
+                            "RMBG", "transparent background"],
             enable_expand=True,
             inputs=[
-                io.Image.Input("image", tooltip="The pictures, of any size, one or many; grey, RGB or RGBA."),
-                io.Combo.Input(
-                    "checkpoint", options=load.options(), default=load.DEFAULT,
-                    tooltip="Which network to use, as in Load BiRefNet. birefnet-nano is included; the others must be "
-                            "on this machine unless fetch is set to \"if missing\"."),
+                schema.image_input(),
+                schema.checkpoint_input(
+                    checkpoints.options(), checkpoints.DEFAULT,
+                    "Which network to use, as in Load BiRefNet. birefnet-nano is included; the others must "
+                    "be on this machine unless download is set to \"when missing\"."),
                 io.Combo.Input(
                     "background", options=list(BACKGROUNDS), default="transparent",
-                    tooltip="What the first output has behind the subject: nothing (RGBA), or the colour below (RGB, "
-                            "ready for VAE Encode and video)."),
-                io.String.Input("colour", default="white",
-                                tooltip="The colour behind the subject, as in CSS: a word, #20a0ff, rgb(32 160 255)."),
+                    tooltip="What the first output has behind the subject: nothing (RGBA), or the colour "
+                            "below (RGB, ready for VAE Encode and video)."),
+                schema.colour_input("The colour behind the subject, as in CSS: a word, #20a0ff, rgb(32 160 "
+                                    "255)."),
                 io.Boolean.Input(
                     "clean_edges", default=True,
-                    tooltip="Takes the old background's colour out of soft edges such as hair (Estimate Foreground). "
-                            "Off: every pixel keeps the picture's own colour."),
-                io.Boolean.Input(
-                    "fetch", default=False, label_on="if missing", label_off="never",
-                    tooltip="Whether a published checkpoint that is not on this machine may be downloaded, as in Load "
-                            "BiRefNet. never: the internet is not contacted."),
+                    tooltip="Removes the old background's colour from soft edges such as hair (Estimate "
+                            "Foreground). Off: every pixel keeps the picture's own colour."),
+                schema.fetch_input("Whether a published checkpoint that is not on this machine may be "
+                                   "downloaded, as in Load BiRefNet. off: the internet is not contacted."),
             ],
             outputs=[
                 io.Image.Output("cutout", display_name="image",
-                                tooltip="The subject: with transparency (RGBA, straight alpha), or over the colour "
-                                        "(RGB)."),
+                                tooltip="The subject: with transparency (RGBA, straight alpha), or over the "
+                                        "colour (RGB)."),
                 io.Mask.Output("mask", display_name="mask",
                                tooltip="Mask of the subject, 0 to 1: 1 = subject, 0 = background."),
                 io.Image.Output("mask_image", display_name="mask image",
@@ -62,20 +61,23 @@ class BiRefRemoveBackground(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, checkpoint) -> bool:
-        return True  # explained by Load BiRefNet when it runs
+    def validate_inputs(cls, checkpoint=None, fetch=None, background=None, colour=None) -> bool | str:
+        if background not in (None, *BACKGROUNDS):
+            return f"Set background to {' or '.join(BACKGROUNDS)}: it is {weights.quoted(background)}."
+        wrong = values.fault_of_colour(colour, OPAQUE) if background == "colour" else True
+        return wrong if wrong is not True else checkpoints.fault_before_run(checkpoint, fetch) or True
 
     @classmethod
-    def fingerprint_inputs(cls, checkpoint: str = load.DEFAULT, **_) -> tuple:
+    def fingerprint_inputs(cls, checkpoint: str = checkpoints.DEFAULT, **_) -> tuple:
         """Changes when the checkpoint's file is replaced, so that the host runs the graph again."""
-        return load.checkpoint_state(checkpoint)
+        return checkpoints.checkpoint_state(checkpoint)
 
     @classmethod
     @values.checked
     def execute(cls, image, checkpoint: str, background: str, colour: str, clean_edges: bool, fetch: bool
                 ) -> io.NodeOutput:
         if background == "colour":  # a wrong one is said here, before the network runs
-            composite.opaque_colour(colour, "for a transparent background set background to transparent")
+            composite.opaque_colour(colour, OPAQUE)
         # As a graph of nodes, so that the host caches the model, and what follows it, as if each stood on the canvas.
         graph = GraphBuilder()
         model = step(graph, BiRefLoad, checkpoint=checkpoint, fetch=fetch)
@@ -85,6 +87,7 @@ class BiRefRemoveBackground(io.ComfyNode):
             cutout = step(graph, BiRefForeground, image=image, mask=mask).out(1)
         if background == "colour":
             cutout = step(graph, BiRefComposite, image=cutout, colour=colour).out(0)
+        graph.node("PreviewImage", images=graph.node("ImageFromBatch", image=cutout, batch_index=0, length=1).out(0))
         picture = graph.node("MaskToImage", mask=mask).out(0)
         return io.NodeOutput(cutout, mask, picture, expand=graph.finalize())
 

@@ -17,23 +17,21 @@ class BiRefTemporal(io.ComfyNode):
             node_id="BiRefTemporal",
             display_name="Smooth over Time (BiRefNet)",
             category=schema.CATEGORY,
-            description="Calms masks that flicker from frame to frame: each leans on the one before, which is moved "
-                        "along with the picture. Begins anew at every cut. For the consecutive frames of one video; "
-                        "Matte Video does the same by itself.",
+            description="Calms masks that flicker from frame to frame: each leans on the one before, which "
+                        "is moved along with the picture. Begins anew at every cut. For the consecutive "
+                        "frames of one video; Matte Video does the same by itself.",
             search_aliases=["temporal smoothing", "flicker", "deflicker", "stabilize mask", "video mask"],
             inputs=[
-                io.Image.Input("image", tooltip="The frames that the masks belong to, in order: their motion is "
-                                                "followed."),
-                io.Mask.Input("mask", tooltip="A mask for each frame, 0 to 1: 1 = subject. One of another size is "
-                                              "brought to the frame's size first."),
+                schema.image_input("The frames that the masks belong to, in order: their motion is followed."),
+                schema.mask_input("A mask for each frame, 0 to 1: 1 = subject. A mask of another size is "
+                                  "resized to the frame."),
                 io.Float.Input(
                     "strength", default=0.5, min=0.0, max=1.0, step=0.05,
-                    tooltip="How much a mask takes of the one before where it merely flickers. 0: no change. 0.5 to "
-                            "0.8 calms; 1 holds on to the past and follows changes late."),
+                    tooltip="How much a mask takes of the one before where it merely flickers. 0: no change. "
+                            "0.5 to 0.8 calms; 1 holds on to the past and follows changes late."),
             ],
             outputs=[
-                io.Mask.Output("smoothed", display_name="mask",
-                               tooltip="The calmed masks, 0 to 1: 1 = subject. As large as the frames."),
+                schema.mask_output("smoothed", "The calmed masks, 0 to 1: 1 = subject. As large as the frames."),
             ],
         )
 
@@ -49,6 +47,5 @@ class BiRefTemporal(io.ComfyNode):
         for i in progress.each(range(count)):
             alpha = operators.resize(clean_mask(convert.frame(mask, i)), size)
             result[i:i + 1] = convert.certain(smoother(clean_image(convert.frame(images, i)), alpha))
-        if count:
-            messages.say(f"{count} frames, {smoother.cuts + 1} shots" if smoother.cuts else f"{count} frames, one shot")
-        return io.NodeOutput(result)
+        shots = f"{smoother.cuts + 1} shots" if smoother.cuts else "one shot"
+        return io.NodeOutput(result, ui=messages.remark("", f"Done: {count} frames, {shots}" if count else "No frames"))

@@ -18,29 +18,30 @@ class BiRefTrimap(io.ComfyNode):
             node_id="BiRefTrimap",
             display_name="Trimap (BiRefNet)",
             category=schema.CATEGORY,
-            description="Divides a mask into sure subject (1), sure background (0) and an unknown band around its edge "
-                        "(0.5), as matting nodes want it, with exact widths.",
+            description="Divides a mask into sure subject (1), sure background (0) and an unknown band "
+                        "around its edge (0.5), as matting nodes want it, with exact widths.",
             search_aliases=["trimap", "unknown region", "edge band", "matting", "vitmatte"],
             inputs=[
-                io.Mask.Input("mask", tooltip="The masks, 0 to 1, soft or hard: 1 = subject."),
+                schema.mask_input("The masks, 0 to 1, soft or hard: 1 = subject."),
                 io.Float.Input(
                     "inward", default=10.0, min=0.0, max=1024.0, step=0.5,
                     tooltip="How far the unknown band reaches from the edge into the subject; see unit."),
                 io.Float.Input(
                     "outward", default=10.0, min=0.0, max=1024.0, step=0.5,
-                    tooltip="How far the unknown band reaches from the edge into the background; see unit. Wide enough "
-                            "to hold the hair that the mask has missed."),
+                    tooltip="How far the unknown band reaches from the edge into the background; see unit. "
+                            "Wide enough to hold the hair that the mask has missed."),
                 io.Combo.Input(
                     "unit", options=[PIXELS, PER_CENT], default=PIXELS,
-                    tooltip="What inward and outward count: pixels, or per cent of the mask's longer side, which suits "
-                            "pictures of every size."),
+                    tooltip="The unit of inward and outward: pixels, or a percentage of the mask's longer "
+                            "side, which suits pictures of every size."),
                 io.Float.Input(
                     "sure_background", default=0.05, min=0.0, max=1.0, step=0.01,
-                    tooltip="Mask values up to this, 0 to 1, are sure background; must be below sure_subject."),
+                    tooltip="Mask values up to this, 0 to 1, are sure background; must be below "
+                            "sure_subject."),
                 io.Float.Input(
                     "sure_subject", default=0.95, min=0.0, max=1.0, step=0.01,
-                    tooltip="Mask values from this on, 0 to 1, are sure subject. What lies between the two is unknown, "
-                            "however wide it is."),
+                    tooltip="Mask values from this on, 0 to 1, are sure subject. What lies between the two "
+                            "is unknown, however wide it is."),
             ],
             outputs=[
                 io.Mask.Output("trimap", display_name="trimap",
@@ -57,11 +58,11 @@ class BiRefTrimap(io.ComfyNode):
         mask = convert.masks(mask)
         scale = max(mask.shape[1:]) / 100 if unit == PER_CENT else 1
         inward, outward = inward * scale, outward * scale
-        messages.say(f"unknown: {inward:.4g} pixels inward, {outward:.4g} outward")
         trimap, unknown = memory.empty_result(*mask.shape), memory.empty_result(*mask.shape)
         clean = convert.Cleaner("the mask")
         for i in progress.each(range(len(mask))):
             trimap[i:i + 1] = masks.trimap(clean(convert.frame(mask, i)), inward, outward, sure_background,
                                            sure_subject)
             unknown[i] = trimap[i] == masks.UNKNOWN
-        return io.NodeOutput(trimap, unknown)
+        text = f"Unknown band: {inward:.4g} pixels inward, {outward:.4g} outward"
+        return io.NodeOutput(trimap, unknown, ui=messages.remark("", text))

@@ -89,7 +89,7 @@ def test_every_module_of_the_nodes_is_imported_all_the_same(state):
 
 OPERATORS = {
     "feather": ("kornia", "masks.feather(ramp, 4)"),
-    "smoothing over time": ("kornia", "flow.flow(ramp[None], ramp[None])"),
+    "smoothing over time": ("kornia", "flow.estimate_flow(ramp[None], ramp[None])"),
     "compositing in linear light": ("kornia", "colour.to_linear(torch.rand(1, 4, 4, 3))"),
     "training": ("kornia", "losses.ssim_loss(ramp[None], ramp[None])"),
     "measuring the regions of a mask": ("scipy", "masks.keep_largest(ramp, 1)"),

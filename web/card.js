@@ -1,17 +1,19 @@
-// The model card on nodes that choose a checkpoint: what it is for, its size, licence and memory, and whether it is
-// here. A widget without a value draws it, so nothing of it is saved or sent; where anything fails, there is no card.
+// The model card on nodes that choose a checkpoint: what it is for, its size, licence and memory, whether it is here,
+// and a button that downloads it. Nothing of it is saved or sent; where anything fails, there is no card.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { element, addView, watchWidgets, isLinked } from "./view.js";
 
-const NODES = ["BiRefLoad", "BiRefRemoveBackground"]; // both with a widget `checkpoint`
-const ROW = 16;
-const ROWS = 6; // always, so that the node keeps its size whatever is chosen
-const MARGIN = 15;
+const NODES = ["BiRefLoad", "BiRefRemoveBackground"]; // both with the widgets `checkpoint` and `fetch`
+const HEIGHT = 128; // pixels: always, so that the node keeps its size whatever is chosen
 const GOOD = "#7fbf7f";
 const CARE = "#e0a040";
+const INCLUDED = "birefnet-nano";
+const BETTER = "BiRefNet";
 
-const shown = new Set(); // the widgets on the canvas
+const drawn = new Set(); // functions that draw the cards on the canvas
+const loading = new Map(); // name of a checkpoint: share of its download that is done, or what went wrong
 let cards = {};
 
 async function refresh() {
@@ -21,59 +23,66 @@ async function refresh() {
     } catch {
         return; // a card that is not there harms nobody
     }
-    for (const widget of shown) widget.triggerDraw?.();
-    app.canvas?.setDirty?.(true, false);
+    for (const draw of drawn) draw();
 }
 
 const inUnits = bytes => bytes < 999.5e6 ? `${Math.round(bytes / 1e6)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 
-/** The card's lines, each [text, colour or undefined, rows it may take]. */
-function lines(card) {
-    if (!card) return [];
-    const file = inUnits(card.file);
-    if (!card.task) return [["A file of your own: which network it holds is recognised when it is loaded.", , 2], [file]];
+async function download(name) {
+    loading.set(name, 0);
+    for (const draw of drawn) draw();
+    let wrong = "";
+    try {
+        const answer = await api.fetchApi("/biref/fetch", {
+            method: "POST", body: JSON.stringify({ name }), headers: { "Content-Type": "application/json" },
+        });
+        wrong = answer.ok ? "" : await answer.text();
+    } catch (error) {
+        wrong = String(error);
+    }
+    if (wrong) loading.set(name, wrong);
+    else loading.delete(name);
+    await refresh();
+}
+
+/** What the card says of the state of a checkpoint: [text, colour]. */
+function state(card, mayFetch) {
+    if (card.here && !card.damaged) return ["on this machine", GOOD];
+    const size = inUnits(card.file);
+    const lacks = card.damaged ? "damaged file" : "not on this machine";
+    return [mayFetch ? `${lacks}, will be downloaded: ${size}` : `${lacks} (${size})`, CARE];
+}
+
+function fill(box, name, mayFetch) {
+    box.replaceChildren();
+    const card = cards[name];
+    if (!card) return;
+    const line = (text, colour) => text && box.append(element("div", { textContent: text }, colour ? { color: colour } : {}));
+    if (!card.task) {
+        line("A file of your own: which network it holds is detected when it is loaded.");
+        return line(inUnits(card.file));
+    }
+    line(card.task);
     const size = card.size ? card.size.join("×") : "any size";
-    return [
-        [card.task, , 2],
-        [`${size} · file ${file} · memory ${card.size ? "" : "from "}${inUnits(card.memory)}`],
-        card.nonCommercial ? [`${card.license}: not for commercial use`, CARE] : [`licence ${card.license}`],
-        card.damaged ? ["damaged: set fetch to \"if missing\"", CARE] :
-            card.here ? ["on this machine", GOOD] : ["not here: set fetch to \"if missing\"", CARE],
-        [card.note, , ROWS],
-    ];
-}
-
-/** Breaks a text into at most `rows` lines of `width`; what is left over becomes an ellipsis. */
-function wrapped(context, text, width, rows) {
-    const found = [""];
-    for (const word of text.split(" ")) {
-        const longer = found.at(-1) ? `${found.at(-1)} ${word}` : word;
-        if (context.measureText(longer).width <= width || !found.at(-1)) found[found.length - 1] = longer;
-        else found.push(word);
+    line(`${size} · file ${inUnits(card.file)} · memory ${card.size ? "" : "from "}${inUnits(card.memory)}`);
+    if (card.nonCommercial) line(`${card.license}: not for commercial use`, CARE);
+    else line(`licence ${card.license}`);
+    const share = loading.get(name);
+    if (typeof share === "number") {
+        line(`downloading: ${Math.round(100 * share)} %`);
+        return box.append(element("progress", { max: 1, value: share }, { width: "100%" }));
     }
-    const kept = found.slice(0, rows);
-    let last = kept.at(-1) + (found.length > rows ? "…" : "");
-    while (context.measureText(last).width > width && last.length > 2) last = `${last.slice(0, -2)}…`;
-    return [...kept.slice(0, -1), last];
-}
-
-function draw(context, node, width, y) {
-    const checkpoint = node.widgets.find(widget => widget.name === "checkpoint");
-    const linked = node.inputs?.some(input => input.widget?.name === "checkpoint" && input.link != null);
-    if (!checkpoint || linked) return; // who knows what another node will choose
-    context.save();
-    context.font = "12px sans-serif";
-    context.textAlign = "left";
-    context.textBaseline = "top";
-    let row = 0;
-    for (const [text, colour, rows] of lines(cards[checkpoint.value])) {
-        if (!text || row === ROWS) continue;
-        context.fillStyle = colour ?? globalThis.LiteGraph?.WIDGET_SECONDARY_TEXT_COLOR ?? "#999";
-        for (const line of wrapped(context, text, width - 2 * MARGIN, Math.min(rows ?? 1, ROWS - row))) {
-            context.fillText(line, MARGIN, y + 4 + ROW * row++);
-        }
+    line(...state(card, mayFetch));
+    if (!card.here || card.damaged) {
+        const button = element("button", { textContent: `Download ${inUnits(card.file)}`, type: "button" },
+            { marginTop: "4px", cursor: "pointer", font: "inherit" });
+        button.addEventListener("click", () => download(name));
+        box.append(button);
     }
-    context.restore();
+    line(typeof share === "string" ? share : card.note, typeof share === "string" ? CARE : undefined);
+    if (name === INCLUDED && cards[BETTER]) {
+        line(`Hair or several subjects? ${BETTER}, ${inUnits(cards[BETTER].file)}.`);
+    }
 }
 
 app.registerExtension({
@@ -81,6 +90,10 @@ app.registerExtension({
 
     setup() {
         api.addEventListener("execution_success", refresh); // the run may have fetched something
+        api.addEventListener("biref.fetch", ({ detail }) => {
+            loading.set(detail.name, detail.done / Math.max(detail.total, 1));
+            for (const draw of drawn) draw();
+        });
         return refresh();
     },
 
@@ -88,23 +101,17 @@ app.registerExtension({
 
     nodeCreated(node) {
         if (!NODES.includes(node.comfyClass)) return;
-        const card = node.addCustomWidget({
-            name: "card", type: "biref_card", value: "", draw, serialize: false, options: { serialize: false },
-            computeSize: width => [width ?? 0, ROWS * ROW + 8],
-        });
-        shown.add(card);
+        const box = element("div", {}, { overflowY: "auto", boxSizing: "border-box", height: "100%" });
+        const value = name => node.widgets.find(widget => widget.name === name)?.value;
+        const draw = () => fill(box, isLinked(node, "checkpoint") ? "" : value("checkpoint"), value("fetch"));
+        addView(node, "card", box, () => HEIGHT);
+        drawn.add(draw);
         const removed = node.onRemoved;
         node.onRemoved = function (...rest) {
-            shown.delete(card);
+            drawn.delete(draw);
             return removed?.apply(this, rest);
         };
-        const checkpoint = node.widgets.find(widget => widget.name === "checkpoint");
-        const chosen = checkpoint.callback;
-        checkpoint.callback = function (...rest) {
-            const result = chosen?.apply(this, rest);
-            card.triggerDraw?.(); // on pages that draw each widget by itself
-            return result;
-        };
-        node.setSize?.(node.computeSize());
+        watchWidgets(node, ["checkpoint", "fetch"], draw);
+        draw();
     },
 });

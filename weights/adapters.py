@@ -32,8 +32,9 @@ def find_adapter(name: str, folders: Iterable[str | Path]) -> Path:
     close = difflib.get_close_matches(name, files, n=3)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     scanned = "; ".join(f"{place}{'' if place.is_dir() else ' (does not exist)'}" for place in places) or "none"
-    raise NotFound(f"No adapter {quoted(name)}.{hint} Folders scanned: {scanned}. Put the file (.safetensors) into "
-                   f"{places[0] if places else f'models/BiRefNet/{ADAPTERS}'}, or choose none.")
+    target = places[0] if places else f"models/BiRefNet/{ADAPTERS}"
+    raise NotFound(f"Put the file (.safetensors) into {target}, or choose none. No adapter {quoted(name)} is there."
+                   f"{hint} Folders scanned: {scanned}.")
 
 
 def new_file(name: str, folder: str | Path) -> Path:

@@ -62,12 +62,12 @@ def find(name: str, folders: Iterable[str | Path], *, registered: Mapping[Path, 
     if row is not None and row.repo is None:
         if NANO.is_file():
             return NANO
-        raise NotFound(f"{NANO} is missing, though it is part of this project; restore it with git or clone again.")
+        raise NotFound(f"Restore {NANO} with git, or clone again: it is part of this project, and missing.")
     wanted = name.replace("\\", "/")
     if fault := names.fault(name, "the models folders, where a workflow may not read"):
         raise NotFound(
-            f"The checkpoint's name {names.quoted(name)} {fault}; "
-            f"put the file into {_target(folders)} and choose it by its name there."
+            f"Put the file into {_target(folders)} and choose it by its name there: the checkpoint's name "
+            f"{names.quoted(name)} {fault}."
         )
     files = local(folders)
     by_case = {relative.casefold(): path for relative, path in reversed(files.items())}
@@ -113,18 +113,18 @@ def _advice(name: str, row: catalog.Entry | None, folders: list[Path], files: di
     scanned = "; ".join(f"{folder}{_state(folder)}" for folder in folders) or "none"
     if row is not None:
         return (
-            f"The checkpoint {row.name} is not on this machine. Folders scanned: {scanned}. "
-            f"To get it ({row.megabytes} MB, {row.license}), set 'fetch' in the loader to 'if missing', or run "
-            f"`python -m birefnet fetch {row.name}`, or download {row.file} from {row.repo} on the Hugging Face hub "
-            f"and put it into {_target(folders)} as {row.filename}."
+            f"Set 'download' in the loader to 'when missing', or run `python -m birefnet fetch {row.name}`: the "
+            f"checkpoint {row.name} ({row.megabytes} MB, {row.license}) is not on this machine. Or download {row.file} "
+            f"from {row.repo} on the Hugging Face hub and put it into {_target(folders)} as {row.filename}. Folders "
+            f"scanned: {scanned}."
         )
     known = [*files, *(entry.name for entry in catalog.CATALOG)]
     close = difflib.get_close_matches(name, known, n=3)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     return (
-        f"No checkpoint {names.quoted(name)}: it is neither a file in the folders nor a name of the catalog.{hint} "
-        f"Folders scanned: {scanned}. Put the file ({', '.join(SUFFIXES)}) into {_target(folders)}, "
-        f"or choose birefnet-nano, which needs no download."
+        f"Put the file ({', '.join(SUFFIXES)}) into {_target(folders)}, or choose birefnet-nano, which needs no "
+        f"download. No checkpoint {names.quoted(name)} is a file in the folders or a name of the catalog.{hint} "
+        f"Folders scanned: {scanned}."
     )
 
 

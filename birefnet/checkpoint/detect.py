@@ -29,28 +29,30 @@ UNSUPPORTED = (
 )
 
 
-def detect(shapes: Shapes, multi_scale: str | None = None, heads: tuple[int, ...] | None = None, encoder: str = ""
-           ) -> dict:
+def detect(
+    shapes: Shapes, multi_scale: str | None = None, heads: tuple[int, ...] | None = None, encoder: str = ""
+) -> dict:
     """The fields of `Config` that determine the network.
 
     Args:
         shapes: of a state dict, by its names without prefixes.
         multi_scale: decides between "add" and "none"; ignored where the tensors speak for themselves.
         heads: attention heads of PVT v2's stages; ignored by other encoders.
-        encoder: what the file's metadata says of an encoder that tensors do not tell, such as "convnext_femto".
+        encoder: what the file's metadata says of one that tensors do not tell, such as "convnext_femto".
 
     Raises:
-        CheckpointError: for anything that is not a BiRefNet on an encoder of `birefnet.network.family.FAMILIES`.
+        CheckpointError: for anything that is not a BiRefNet on an encoder of birefnet.network.family.FAMILIES.
     """
     refuse_foreign(shapes)
     family = next((family for family in FAMILIES.values() if family.recognises(shapes, encoder)), None)
     if family is None:
         found = seen_as(shapes, UNSUPPORTED)
         if found:
-            raise CheckpointError(f"this BiRefNet was built on {found}; supported encoders are Swin v1, PVT v2, DINOv3 and "
-                                  "those of timm")
-        raise CheckpointError("name this BiRefNet's encoder: tensors do not tell which it is, and the file's metadata has "
-                              'no entry birefnet.encoder (load(…, encoder="convnext_femto"), for one of timm)')
+            raise CheckpointError(f"this BiRefNet was built on {found}; supported encoders are Swin v1, PVT v2, "
+                                  "DINOv3 and those of timm")
+        raise CheckpointError("name this BiRefNet's encoder: tensors do not tell which it is, and the file's "
+                              "metadata has no entry birefnet.encoder (for one of timm's: "
+                              'load(…, encoder="convnext_femto"))')
     try:
         found = family.read(shapes, encoder, heads)
         return {**found, **detect_decoder(shapes, found["widths"], multi_scale)}
@@ -86,7 +88,8 @@ def detect_decoder(shapes: Shapes, widths: tuple[int, ...], multi_scale: str | N
                               f"the image) or {2 * backbone_channels} (a second look at half size)")
     elif multi_scale != "add":
         multi_scale = "none"
-    necks = [shapes[name][0] for i in range(1, 5) if (name := f"decoder.pyramid_neck_x{i}.conv.weight") in shapes]
+    necks = [shapes[name][0] for i in range(1, 5)
+             if (name := f"decoder.pyramid_neck_x{i}.conv.weight") in shapes]
     found = {
         "multi_scale": multi_scale,
         "neck": tuple(width // (2 if multi_scale == "cat" else 1) for width in necks) or None,

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..network.family import Shapes
+
 if TYPE_CHECKING:
     from .tensorfile import Source
 
@@ -29,10 +31,10 @@ RENAMES = (
     (LAYER + r"\.blocks\.(\d+)\.mlp\.", r"bb.layers.\1.blocks.\2.mlp."),
 )
 PARTS = re.compile(LAYER + r"\.blocks\.(\d+)\.attention\.([qkv])_proj\.(weight|bias)$")
-# Lists that count from the deepest stage up; the authors' numbers count down to the image: name, and its first number.
-LISTS = {"decoder_blocks": ("decoder_block", 4), "lateral_blocks": ("lateral_block", 4), "ipt_blks": ("ipt_blk", 5),
-         "conv_ms_spvn": ("conv_ms_spvn_", 4), "gdt_convs": ("gdt_convs_", 4), "gdt_convs_pred": ("gdt_convs_pred_", 4),
-         "gdt_convs_attn": ("gdt_convs_attn_", 4)}
+# Lists count from the deepest stage, the authors' numbers down to the image: name, and its first number.
+LISTS = {"decoder_blocks": ("decoder_block", 4), "lateral_blocks": ("lateral_block", 4),
+         "ipt_blks": ("ipt_blk", 5), "conv_ms_spvn": ("conv_ms_spvn_", 4), "gdt_convs": ("gdt_convs_", 4),
+         "gdt_convs_pred": ("gdt_convs_pred_", 4), "gdt_convs_attn": ("gdt_convs_attn_", 4)}
 STAGE_NORM = re.compile(r"^bb\.hidden_states_norms\.stage(\d+)\.")
 LISTED = re.compile(rf"^decoder\.({'|'.join(LISTS)})\.(\d+)\.")
 
@@ -78,7 +80,7 @@ def part_order(name: str) -> tuple[int, str]:
     return "qkv".index(parts[3]) if parts else 0, name
 
 
-def joined_shapes(shapes: Mapping[str, tuple[int, ...]], groups: Mapping[str, list[str]]) -> dict[str, tuple[int, ...]]:
+def joined_shapes(shapes: Shapes, groups: Mapping[str, list[str]]) -> Shapes:
     found = {}
     for name, parts in groups.items():
         first = shapes[parts[0]]

@@ -32,7 +32,7 @@ def needing(what: str, requirements: str) -> Iterator[None]:
 
 
 class Stacked(NamedTuple):
-    """An adapter's file, and how much of it is added to the checkpoint."""
+    """An adapter's file, and the strength at which it is added to the checkpoint."""
 
     file: Path
     strength: float = 1.0
@@ -42,7 +42,7 @@ class Stacked(NamedTuple):
 
 
 def adapter(text: str) -> Stacked:
-    """"cracks.safetensors" or "cracks.safetensors:0.5"; a colon of the path's own is no trouble."""
+    """Parses "cracks.safetensors" or "cracks.safetensors:0.5"; the path may contain colons."""
     path, colon, number = text.rpartition(":")
     try:
         strength = float(number) if colon else math.nan
@@ -55,7 +55,8 @@ def adapter(text: str) -> Stacked:
 
 
 def size(text: str) -> int | tuple[int, int]:
-    """"1024" as 1024, "2560x1440" (width × height) as (1440, 2560), height first; each side 64 to 8192."""
+    """Parses "1024" as 1024, and "2560x1440" (width × height) as (1440, 2560); each side 64 to 8192
+    pixels."""
     found = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text.lower())
     sides = [int(side) for side in found.groups() if side] if found else []
     if not sides or not all(64 <= side <= 8192 for side in sides):
@@ -64,7 +65,7 @@ def size(text: str) -> int | tuple[int, int]:
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """A type of options: a whole number from `least` on."""
+    """An option's type: an integer of at least `least`."""
     def number(text: str) -> int:
         value = int(text) if text.isdecimal() else least - 1
         if value < least:
@@ -75,17 +76,17 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 def reason(error: OSError) -> str:
-    """Which file, and why; in the words of the error itself where it is not the system's."""
+    """The file and the reason, or the error's own message if it is not the system's."""
     return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
 
 
-LISTED = 3  # names in a message; of more, their number
+MAX_LISTED = 3  # names in a message; the others are counted
 
 
 def listing(names: list[str]) -> str:
     """"a.txt, b.txt, c.txt and 4 more"."""
-    shown = ", ".join(names[:LISTED])
-    return shown if len(names) <= LISTED else f"{shown} and {len(names) - LISTED} more"
+    shown = ", ".join(names[:MAX_LISTED])
+    return shown if len(names) <= MAX_LISTED else f"{shown} and {len(names) - MAX_LISTED} more"
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
@@ -101,7 +102,7 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dtype", choices=DTYPE_CHOICES, default="auto",
-        help="number format of the computation (default: auto, half precision where the device is good at "
+        help="number format of the computation (default: auto, half precision where the device is fast at "
              "it)",
     )
 
@@ -112,7 +113,7 @@ REFINE = {"levels": ("black", "white"), "largest": ("largest",), "specks": ("spe
 
 
 def refine(text: str) -> dict[str, float]:
-    """"levels=0.1:0.9,largest=1,holes=400" as arguments of birefnet.masks.refine; raises ArgumentTypeError."""
+    """Parses "levels=0.1:0.9,largest=1,holes=400" to arguments of birefnet.masks.refine."""
     arguments = {}
     for part in text.split(","):
         name, _, given = part.strip().partition("=")
@@ -127,8 +128,8 @@ def refine(text: str) -> dict[str, float]:
             except ValueError:
                 value = math.nan
             if not math.isfinite(value) or value < 0 and name != "grow" or name == "levels" and value > 1:
-                raise argparse.ArgumentTypeError(f"expected a number for {name} (0 or more; grow also below 0; levels "
-                                                 f"up to 1), got {number}")
+                raise argparse.ArgumentTypeError(f"expected a number for {name} (0 or more; grow also below "
+                                                 f"0; levels up to 1), got {number}")
             arguments[argument] = int(value) if name == "largest" else value
     if arguments.get("black", 0) >= arguments.get("white", 1):
         raise argparse.ArgumentTypeError(f"expected levels=BLACK:WHITE with BLACK below WHITE, got {text}")
@@ -138,9 +139,9 @@ def refine(text: str) -> dict[str, float]:
 def add_refine_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--refine", type=refine, default={}, metavar="OPERATORS",
-        help="clean the matte at the picture's size, with the operators of Refine Mask: levels=BLACK:WHITE (clears haze "
-             "below BLACK, makes opaque above WHITE), largest=N (pieces to keep), specks=AREA, holes=AREA (square "
-             "pixels), grow=PIXELS, feather=PIXELS; several with commas between")
+        help="clean the matte at the picture's size, with the operators of Refine Mask: levels=BLACK:WHITE "
+             "(clears haze below BLACK, makes opaque above WHITE), largest=N (pieces to keep), specks=AREA, "
+             "holes=AREA (square pixels), grow=PIXELS, feather=PIXELS; several with commas between")
 
 
 def add_adapter_option(parser: argparse.ArgumentParser) -> None:

@@ -1,14 +1,15 @@
 """Compositing: pure functions on images [B,H,W,C] in 0..1 and alphas [B,H,W] (1 = subject), on any device.
 
-`background` and `canvas` make what lies behind and say where the subject goes; `shadow` and `light` make it belong
-there; `blend` takes it from its picture and lays it over; `colour` and `resample` are their tools.
+`background` makes what lies behind the subject, `canvas` places pictures, `shadow` and `light` fit the
+subject into its new surroundings, `blend` takes the subject from its picture and composites it. `inpaint`
+cuts windows for an image model and pastes its results.
 """
 
-from ..imaging.colour import opaque_colour, parse
+from ..imaging.colour import opaque_colour, parse_colour
 from .background import BACKGROUNDS, Background
-from .blend import Look, compose, layer
-from .canvas import FITS, POSITIONS, Placement, fitted, placed
+from .blend import BlendSettings, compose, split_layers
+from .canvas import FITS, POSITIONS, Placement, fit_to_canvas, place_subject
 from .shadow import SHADOWS
 
-__all__ = ["BACKGROUNDS", "Background", "FITS", "Look", "POSITIONS", "Placement", "SHADOWS", "compose", "fitted", "layer",
-           "opaque_colour", "parse", "placed"]
+__all__ = ["BACKGROUNDS", "Background", "BlendSettings", "FITS", "POSITIONS", "Placement", "SHADOWS",
+           "compose", "fit_to_canvas", "opaque_colour", "parse_colour", "place_subject", "split_layers"]

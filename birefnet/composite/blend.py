@@ -1,4 +1,4 @@
-"""The subject over its background: placed, with shadow and light, in sRGB values or in linear light."""
+"""Composite the subject over its background, with shadow and light, in sRGB values or in linear light."""
 
 from __future__ import annotations
 
@@ -8,20 +8,31 @@ import torch
 from torch import Tensor
 
 from ..imaging.colour import to_linear, to_srgb
-from ..imaging.resample import Size, coverage, part, planar
+from ..imaging.resample import Size, coverage, resample_box, to_planar
 from ..masks import resize
 from .canvas import Placement
-from .light import wrapped
-from .shadow import shadow
+from .light import wrap_light
+from .shadow import cast_shadow
 
 
 @dataclass(frozen=True)
-class Look:
-    """How subject and background meet. Shadow lengths are shares of the subject's longer side, `light_width` pixels."""
+class BlendSettings:
+    """How subject and background are blended.
+
+    Args:
+        opacity: of the subject and its shadow, 0..1.
+        linear_light: mix light instead of stored values.
+        shadow: one of SHADOWS.
+        shadow_strength: 0..1, how dark the shadow is.
+        shadow_softness, shadow_x, shadow_y: blur and displacement right and down, as shares of the subject's
+            longer side.
+        light_wrap: 0..1, how much of the background's light falls on the subject's edge.
+        light_width: pixels, how deep.
+    """
 
     opacity: float = 1.0
     linear_light: bool = False
-    shadow: str = "none"
+    cast_shadow: str = "none"
     shadow_strength: float = 0.5
     shadow_softness: float = 0.05
     shadow_x: float = 0.0
@@ -30,19 +41,29 @@ class Look:
     light_width: float = 0.0
 
 
-PLAIN = Look()
+DEFAULT_SETTINGS = BlendSettings()
 
 
-def layer(image: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Straight colours [B,H,W,3] and alpha [B,H,W] of image [B,H,W,C], C 1 (grey), 3 or 4 (straight RGBA), all in 0..1 and
-    on the image's device.
+def split_layers(image: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Split an image into straight colours and alpha.
 
-    mask: [B,h,w], 1 = subject, brought to the image's size. Of it and the image's own opacity the smaller counts, not
-    the product: a cut-out may come with the mask that it was cut with. Raises ValueError where there is neither.
+    Of mask and the image's own opacity the smaller counts, not the product: a cut-out may come with the mask
+    that it was cut out with.
+
+    Args:
+        image: float [B,H,W,C] in 0..1, C 1 (grey), 3 or 4 (straight RGBA).
+        mask: float [B,h,w] in 0..1, 1 = subject; resized to the image.
+
+    Returns:
+        Colours [B,H,W,3] and alpha [B,H,W] in 0..1 on the image's device.
+
+    Raises:
+        ValueError: there is neither a mask nor opacity.
     """
     opacity = image[..., 3] if image.shape[-1] == 4 else None
     if mask is None and opacity is None:
-        raise ValueError(f"expected a mask, or an image with opacity [B,H,W,4], got an image {list(image.shape)} alone")
+        raise ValueError("expected a mask, or an image with opacity [B,H,W,4], got an image "
+                         f"{list(image.shape)} alone")
     colours = image[..., :3] if image.shape[-1] >= 3 else image.expand(*image.shape[:3], 3)
     if mask is None:
         return colours, opacity
@@ -51,41 +72,57 @@ def layer(image: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
 
 
 def compose(
-    image: Tensor, alpha: Tensor, where: Placement, canvas: Size, background: Tensor | None = None, look: Look = PLAIN
+    image: Tensor, alpha: Tensor, where: Placement, canvas: Size, background: Tensor | None = None,
+    settings: BlendSettings = DEFAULT_SETTINGS,
 ) -> tuple[Tensor, Tensor]:
-    """The subject of image [1,h,w,3] under alpha [1,h,w] on a canvas: picture [1,*canvas,3] and its alpha [1,*canvas].
+    """Composite a subject on a canvas: "over" (Porter and Duff 1984) of premultiplied colours in float32.
 
-    "Over" (Porter and Duff 1984) of premultiplied colours, in float32. background [1,*canvas,3]; without one the
-    picture has a fourth channel, opacity, beside straight colours, and no light is wrapped. The alpha is the subject's,
-    as placed and with its opacity, without the shadow.
+    Args:
+        image: float [1,h,w,3] in 0..1.
+        alpha: float [1,h,w] in 0..1, 1 = subject.
+        where: the picture's place on the canvas.
+        canvas: height and width in pixels.
+        background: float [1,*canvas,3] in 0..1; None for transparent, without wrapped light.
+        settings: see `BlendSettings`.
+
+    Returns:
+        The picture [1,*canvas,3], or straight RGBA [1,*canvas,4] without a background; and the subject's
+        alpha [1,*canvas] as placed and with its opacity, without the shadow. All in 0..1.
+
+    Raises:
+        PackageError: kornia is missing, for linear light.
     """
-    mix, unmix = (to_linear, to_srgb) if look.linear_light else (_same, _same)
+    mix, unmix = (to_linear, to_srgb) if settings.linear_light else (_keep, _keep)
     alpha = alpha[..., None]
-    colour, alpha = _moved(mix(planar(image)) * alpha, alpha, where, canvas)
-    shade = shadow(alpha[0, ..., 0], look.shadow, look.shadow_softness, look.shadow_x, look.shadow_y)[None, ..., None]
-    shade = shade * (look.shadow_strength * look.opacity)
+    colour, alpha = _move(mix(to_planar(image)) * alpha, alpha, where, canvas)
+    shade = cast_shadow(alpha[0, ..., 0], settings.shadow, settings.shadow_softness, settings.shadow_x,
+                        settings.shadow_y)
+    shade = shade[None, ..., None] * (settings.shadow_strength * settings.opacity)
     if background is None:
-        colour, alpha = colour * look.opacity, alpha * look.opacity
+        colour, alpha = colour * settings.opacity, alpha * settings.opacity
         total = alpha + shade * (1 - alpha)
         straight = unmix((colour / total.clamp(min=1e-6)).clamp(0, 1))
         return torch.cat([straight, total], dim=-1), alpha[..., 0]
-    background = mix(planar(background))
-    colour = wrapped(colour, alpha, background, look.light_wrap, look.light_width) * look.opacity
-    alpha = alpha * look.opacity
+    background = mix(to_planar(background))
+    colour = wrap_light(colour, alpha, background, settings.light_wrap, settings.light_width)
+    colour = colour * settings.opacity
+    alpha = alpha * settings.opacity
     return unmix(colour + background * ((1 - shade) * (1 - alpha))).clamp(0, 1), alpha[..., 0]
 
 
-def _moved(colour: Tensor, alpha: Tensor, where: Placement, canvas: Size) -> tuple[Tensor, Tensor]:
-    """Premultiplied colour [1,h,w,3] and alpha [1,h,w,1] on the canvas, [1,*canvas,·], nothing beyond their picture."""
+def _move(colour: Tensor, alpha: Tensor, where: Placement, canvas: Size) -> tuple[Tensor, Tensor]:
+    """Premultiplied colour [1,h,w,3] and alpha [1,h,w,1] on the canvas, [1,*canvas,·]; 0 outside their
+    picture."""
     picture, box = tuple(alpha.shape[1:3]), where.seen(canvas)
     if (picture, box) == (canvas, (0, 0, *canvas)):
         return colour, alpha
-    colour, loose = part(colour, box, canvas), part(alpha, box, canvas)
+    colour, loose = resample_box(colour, box, canvas), resample_box(alpha, box, canvas)
     alpha = loose.clamp(0, 1)
-    colour = torch.minimum((colour * (alpha / loose.clamp(min=1e-6))).clamp(min=0), alpha)  # undoes overshoot in both
+    # Undo the overshoot of both.
+    colour = torch.minimum((colour * (alpha / loose.clamp(min=1e-6))).clamp(min=0), alpha)
     covered = coverage(picture, box, canvas)[..., None].to(alpha)
     return colour * covered, alpha * covered
 
 
-def _same(values: Tensor) -> Tensor:
+def _keep(values: Tensor) -> Tensor:
     return values

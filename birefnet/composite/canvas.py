@@ -1,4 +1,4 @@
-"""The canvas: a picture brought to its size, and where on it the subject goes."""
+"""The canvas: pictures resized to fill it, and where on it the subject goes."""
 
 from __future__ import annotations
 
@@ -7,18 +7,28 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..imaging.resample import Box, Size, coverage, part
+from ..imaging.resample import Rectangle, Size, coverage, resample_box
 
 FITS = ("fill", "fit", "stretch", "tile")
 POSITIONS = ("in place", "top left", "centre", "bottom")
 
 
-def fitted(image: Tensor, size: Size, fit: str, colour: Tensor) -> Tensor:
-    """Image [B,H,W,C] in 0..1, C 1 (grey), 3 or 4, on a canvas of `size`: [B,*size,3].
+def fit_to_canvas(image: Tensor, size: Size, fit: str, colour: Tensor) -> Tensor:
+    """Fill a canvas with an image.
 
-    fill: covers the canvas, what is too much is cut off at both sides alike. fit: all of it, as large as the canvas
-    allows, in its middle. stretch: height and width are scaled to the canvas's. tile: at its own size, repeated from
-    the top left. `colour` [3] lies under what stays open and what is transparent.
+    Args:
+        image: float [B,H,W,C] in 0..1, C 1 (grey), 3 or 4.
+        size: height and width of the canvas in pixels.
+        fit: "fill" covers the canvas and crops both sides equally; "fit" shows all of the image, as large as
+            the canvas allows, in the middle; "stretch" scales height and width to the canvas; "tile" repeats
+            the image at its own size from the top left.
+        colour: float [3] in 0..1, fills what stays empty and what is transparent.
+
+    Returns:
+        float [B,*size,3] in 0..1.
+
+    Raises:
+        ValueError: there is no such fit.
     """
     if fit not in FITS:
         raise ValueError(f"expected a fit of {', '.join(FITS)}, got {fit!r}")
@@ -32,17 +42,17 @@ def fitted(image: Tensor, size: Size, fit: str, colour: Tensor) -> Tensor:
         rows, columns = (torch.arange(n, device=image.device) for n in size)
         return image[:, rows % height][:, :, columns % width]
     if fit == "stretch":
-        return part(image, (0, 0, height, width), size).clamp(0, 1)
+        return resample_box(image, (0, 0, height, width), size).clamp(0, 1)
     zoom = (max if fit == "fill" else min)(size[0] / height, size[1] / width)
     box = _around((height / 2, width / 2), (size[0] / zoom, size[1] / zoom), whole=zoom == 1)
-    image = part(image, box, size).clamp(0, 1)
+    image = resample_box(image, box, size).clamp(0, 1)
     if fit == "fill":
         return image
     return torch.lerp(colour, image, coverage((height, width), box, size)[..., None].to(image))
 
 
-def _around(centre: tuple[float, float], size: tuple[float, float], whole: bool) -> Box:
-    """The box of that size about a centre; `whole`: its corners on whole pixels, so that nothing is resampled."""
+def _around(centre: tuple[float, float], size: tuple[float, float], whole: bool) -> Rectangle:
+    """The rectangle of a size around a centre; `whole` rounds its corners, so that nothing is resampled."""
     top, left = (middle - side / 2 for middle, side in zip(centre, size))
     if whole:
         top, left = round(top), round(left)
@@ -50,26 +60,45 @@ def _around(centre: tuple[float, float], size: tuple[float, float], whole: bool)
 
 
 class Placement(NamedTuple):
-    """Where a picture lies on a canvas: its top left corner, and canvas pixels per picture pixel."""
+    """Where a picture lies on a canvas: its top left corner in canvas pixels, and canvas pixels per picture
+    pixel."""
 
     top: float
     left: float
     scale: float
 
-    def seen(self, canvas: Size) -> Box:
-        """The part of the picture that the canvas shows, in the picture's pixels; may reach beyond the picture."""
+    def seen(self, canvas: Size) -> Rectangle:
+        """The part of the picture that the canvas shows, in the picture's pixels; may reach beyond the
+        picture."""
         top, left = -self.top / self.scale, -self.left / self.scale
         return top, left, top + canvas[0] / self.scale, left + canvas[1] / self.scale
 
 
-def placed(
-    position: str, picture: Size, canvas: Size, box: Box, scale: float = 1.0, x: float = 0.0, y: float = 0.0
+def place_subject(
+    position: str,
+    picture: Size,
+    canvas: Size,
+    box: Rectangle,
+    scale: float = 1.0,
+    x: float = 0.0,
+    y: float = 0.0,
 ) -> Placement:
-    """Where a picture goes whose subject fills `box`, in the picture's pixels.
+    """Place a picture on a canvas by its subject.
 
-    in place: the picture as large as the canvas allows, in its middle; `scale` enlarges the subject about its centre.
-    top left: pixel for pixel, corner to corner. centre, bottom: the subject as large as the canvas allows, in its
-    middle or standing on its lower edge. `scale` multiplies that size; x, y then move right and down by canvas pixels.
+    Args:
+        position: "in place": the picture as large as the canvas allows, in the middle, and `scale` enlarges
+            the subject around its centre; "top left": pixel for pixel, corner to corner; "centre" and
+            "bottom": the subject as large as the canvas allows, in the middle or standing on the lower edge.
+        picture, canvas: heights and widths in pixels.
+        box: the subject's box in the picture's pixels.
+        scale: multiplies that size.
+        x, y: canvas pixels to move right and down.
+
+    Returns:
+        The placement.
+
+    Raises:
+        ValueError: there is no such position.
     """
     top, left, bottom, right = box
     if position == "top left":

@@ -1,7 +1,7 @@
-"""Repainting a part of a picture: cut it out at a size that a diffusion model likes, and put the result back.
+"""Repaint a part of a picture: cut it out at a size that suits a diffusion model, and paste the result.
 
-`plan` chooses the windows, `cut` takes one out, `paste` puts its repainted picture back. Outside the mask every pixel
-of the picture stays as it was, bit for bit.
+`plan_windows` chooses the windows, `cut_window` cuts one out, `paste_window` pastes its repainted picture.
+Outside the mask every pixel of the picture is unchanged, bit for bit.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import torch
 from torch import Tensor
 
 from .. import masks
-from ..imaging.boxes import Box, around
-from ..imaging.resample import mirrored, part
+from ..imaging.boxes import Box, enclosing_box
+from ..imaging.resample import mirror_indices, resample_box
 
-SURE = 0.02  # alpha so near to 0 or 1 counts as that
-VISIBLE = 0.5 / 255  # a difference smaller than this is nothing in 8 bits
+CERTAIN_MARGIN = 0.02  # alpha this close to 0 or 1 counts as 0 or 1
+VISIBLE_DIFFERENCE = 0.5 / 255  # smaller differences vanish in 8 bits
 MEGAPIXEL = 1024 * 1024  # as diffusion models count: SDXL's 1024×1024 is one
 
 REGIONS = ("subject", "background")
 
 
 class Window(NamedTuple):
-    """A part of a picture, in whole pixels. It may reach beyond the picture, which is mirrored there."""
+    """A part of a picture in whole pixels. It may reach beyond the picture, which is mirrored there."""
 
     top: int
     left: int
@@ -33,37 +33,60 @@ class Window(NamedTuple):
     width: int
 
 
-def region(mask: Tensor, which: str, grow: float = 0.0, feather: float = 0.0) -> Tensor:
-    """What is to be repainted, [B,H,W], 1 = repaint: the subject of mask [B,H,W] (1 = subject) or its background, its
-    edge moved outwards by `grow` pixels (below 0: inwards) and softened over `feather` pixels to either side.
+def select_region(mask: Tensor, which: str, grow: float = 0.0, feather: float = 0.0) -> Tensor:
+    """Choose what is to be repainted.
 
-    Alpha within `SURE` of 0 or 1 counts as that: networks hardly ever say exactly 1, and some hosts read a white mask
-    file as 254/255; the subject would be repainted by a trace.
+    Alpha within `CERTAIN_MARGIN` of 0 or 1 counts as 0 or 1: networks hardly ever output exactly 1, and some
+    hosts read a white mask file as 254/255, which would repaint the subject slightly.
+
+    Args:
+        mask: float [B,H,W] in 0..1, 1 = subject.
+        which: "subject" or "background".
+        grow: pixels by which the region's edge moves outwards, negative inwards.
+        feather: pixels to either side over which the edge is softened.
+
+    Returns:
+        float [B,H,W] in 0..1, 1 = repaint.
+
+    Raises:
+        ValueError: there is no such region.
+        PackageError: kornia is missing, to feather.
     """
     if which not in REGIONS:
         raise ValueError(f"expected a region of {', '.join(REGIONS)}, got {which!r}")
-    certain = masks.levels(mask, SURE, 1 - SURE)
+    certain = masks.levels(mask, CERTAIN_MARGIN, 1 - CERTAIN_MARGIN)
     wanted = masks.feather(masks.grow(certain if which == "subject" else 1 - certain, grow), feather)
-    wanted = torch.where(wanted > 1 - VISIBLE, 1, wanted)
-    return torch.where(wanted < VISIBLE, 0, wanted)  # what nobody sees would only make the window larger
+    wanted = torch.where(wanted > 1 - VISIBLE_DIFFERENCE, 1, wanted)
+    return torch.where(wanted < VISIBLE_DIFFERENCE, 0, wanted)  # which would only enlarge the window
 
 
-def plan(
+def plan_windows(
     boxes: list[Box | None], picture: tuple[int, int], *, context: float = 0.25, area: float = MEGAPIXEL,
     multiple: int = 8, most_aspect: float = 2.0,
 ) -> tuple[list[Window], tuple[int, int]]:
-    """A window of a picture (H,W) around each box, and the one size (H,W) at which all of them are repainted.
+    """Choose a window around each box, and one size at which all of them are repainted.
 
-    Each box gets `context`, a share of its longer side, on all sides, and is widened to an aspect within
-    1 : `most_aspect`, both as far as the picture goes. None, a frame with nothing to repaint, is given what the other
-    boxes cover together, or all of the picture. The size has about `area` pixels (0: as many as the largest box needs,
-    so that nothing is resized), sides that are multiples of `multiple`, and the boxes' aspect (their mean, for
-    several). Windows have exactly that aspect, lie inside the picture, and reach out of it only where they are larger.
+    Windows have exactly the aspect of the size, lie inside the picture, and reach beyond it only where they
+    are larger.
+
+    Args:
+        boxes: one per frame; None, a frame with nothing to repaint, gets what the other boxes cover together,
+            or all of the picture.
+        picture: height and width in pixels.
+        context: how far a window reaches beyond its box on every side, as a share of the box's longer side.
+        area: pixels of the size, about; 0 for as many as the largest window has, so that nothing is resized.
+        multiple: the size's sides are multiples of this many pixels.
+        most_aspect: windows are widened to an aspect within 1 : this, as far as the picture goes.
+
+    Returns:
+        The windows, and the size (H,W). Its aspect is that of the boxes with context, their geometric mean
+        for several.
     """
-    anywhere = around(boxes) or Box(0, 0, *picture)
+    anywhere = enclosing_box(boxes) or Box(0, 0, *picture)
     needed = [_surrounded(box or anywhere, picture, context, most_aspect) for box in boxes]
     if area:
-        aspect = math.exp(sum(math.log(window.width / window.height) for window in needed) / max(len(needed), 1))
+        logarithms = [math.log(window.width / window.height) for window in needed]
+        aspect = math.exp(sum(logarithms) / max(len(needed), 1))
         size = _size(area, aspect, multiple)
         sides = [_widened(window, size) for window in needed]
     else:
@@ -74,8 +97,9 @@ def plan(
 
 
 def _size(area: float, aspect: float, multiple: int) -> tuple[int, int]:
-    """Of the sizes (H,W) around the wanted one whose sides are multiples, that with the best aspect and area; the
-    aspect counts more, since the window must be widened to it."""
+    """Of the sizes (H,W) around the wanted one with sides in multiples, the one with the best aspect and
+    area. The aspect counts more, since windows must be widened to it.
+    """
     sides = [math.sqrt(pixels) / multiple for pixels in (area / aspect, area * aspect)]
     choices = itertools.product(*({max(math.floor(side), 1), math.ceil(side)} for side in sides))
 
@@ -88,6 +112,7 @@ def _size(area: float, aspect: float, multiple: int) -> tuple[int, int]:
 
 
 def _surrounded(box: Box, picture: tuple[int, int], context: float, most_aspect: float) -> Window:
+    """The box with its context and at least the wanted aspect, inside the picture."""
     more = round(context * max(box.bottom - box.top, box.right - box.left))
     top, left = max(box.top - more, 0), max(box.left - more, 0)
     height, width = min(box.bottom + more, picture[0]) - top, min(box.right + more, picture[1]) - left
@@ -97,14 +122,15 @@ def _surrounded(box: Box, picture: tuple[int, int], context: float, most_aspect:
 
 
 def _widened(window: Window, size: tuple[int, int]) -> tuple[int, int]:
-    """The smallest sides of the aspect of `size` that hold the window, to the pixel."""
+    """The smallest sides with the aspect of `size` that hold the window, to the pixel."""
     zoom = max(window.height / size[0], window.width / size[1])
     return max(round(size[0] * zoom), window.height), max(round(size[1] * zoom), window.width)
 
 
 def _inside(window: Window, sides: tuple[int, int], picture: tuple[int, int]) -> Window:
-    """A window of these sides about the middle of another, moved into the picture; about the picture's middle where it
-    is larger."""
+    """A window with these sides around the middle of another, moved into the picture, or around the picture's
+    middle where it is larger.
+    """
     starts = []
     for start, old, side, whole in zip(window[:2], window[2:], sides, picture):
         start = min(max(start + (old - side) // 2, 0), whole - side) if side <= whole else (whole - side) // 2
@@ -112,21 +138,38 @@ def _inside(window: Window, sides: tuple[int, int], picture: tuple[int, int]) ->
     return Window(*starts, *sides)
 
 
-def cut(image: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
-    """The window of image [B,H,W,C] at `size`: [B,*size,C]. An exact copy where the window has that size."""
-    rows = mirrored(window.top, window.height, image.shape[1], image.device)
-    columns = mirrored(window.left, window.width, image.shape[2], image.device)
-    seen = image[:, rows][:, :, columns]
-    return part(seen, (0, 0, window.height, window.width), size).clamp(0, 1)
+def cut_window(image: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
+    """Cut a window out of an image at another size.
 
+    Args:
+        image: float [B,H,W,C] in 0..1.
+        window: the part.
+        size: height and width of the result in pixels.
 
-def paste(image: Tensor, mask: Tensor, window: Window, painted: Tensor) -> Tensor:
-    """Image [1,H,W,C] with the repainted window [1,h,w,3], of any size, blended in by mask [1,H,W] (1 = repainted).
-
-    Where the mask is 0, and in a fourth channel, the picture stays bit for bit; so it does everywhere if the window
-    comes back unchanged at its own size.
+    Returns:
+        float [B,*size,C] in 0..1; an exact copy where the window has that size.
     """
-    painted = part(painted, (0, 0, *painted.shape[1:3]), (window.height, window.width)).clamp(0, 1).to(image)
+    rows = mirror_indices(window.top, window.height, image.shape[1], image.device)
+    columns = mirror_indices(window.left, window.width, image.shape[2], image.device)
+    seen = image[:, rows][:, :, columns]
+    return resample_box(seen, (0, 0, window.height, window.width), size).clamp(0, 1)
+
+
+def paste_window(image: Tensor, mask: Tensor, window: Window, painted: Tensor) -> Tensor:
+    """Blend a repainted window into its picture.
+
+    Args:
+        image: float [1,H,W,C] in 0..1, C 3 or 4.
+        mask: float [1,H,W] in 0..1, 1 = repainted.
+        window: the part.
+        painted: float [1,h,w,3] in 0..1, of any size.
+
+    Returns:
+        float [1,H,W,C]. Where the mask is 0, and in a fourth channel, the picture is unchanged, bit for bit;
+        also everywhere if the window comes back unchanged at its own size.
+    """
+    painted = resample_box(painted, (0, 0, *painted.shape[1:3]), (window.height, window.width))
+    painted = painted.clamp(0, 1).to(image)
     top, left = max(-window.top, 0), max(-window.left, 0)  # how much of the window is beyond the picture
     rows, columns = (slice(max(start, 0), start + side) for start, side in zip(window[:2], window[2:]))
     old, share = image[:, rows, columns, :3], mask[:, rows, columns, None].to(image)

@@ -7,12 +7,20 @@ from torch import Tensor
 from ..imaging.resample import blur
 
 
-def wrapped(colour: Tensor, alpha: Tensor, background: Tensor, strength: float, width: float) -> Tensor:
-    """A subject's premultiplied colour [B,H,W,3] under alpha [B,H,W,1] with the light of background [B,H,W,3] on its
-    edge, `width` pixels deep.
+def wrap_light(colour: Tensor, alpha: Tensor, background: Tensor, strength: float, width: float) -> Tensor:
+    """Lighten a subject's edge with the blurred background, by "screen" (c + l - c l), which only lightens.
 
-    The blurred background is laid over the colour by "screen" (c + l - c l), which only lightens: at the edge with
-    `strength` (0..1), inwards ever less, as the blurred outside (1 - alpha) falls off.
+    At the edge the light has `strength`; inwards it falls off as the blurred outside, 1 - alpha, does.
+
+    Args:
+        colour: premultiplied colour [B,H,W,3] in 0..1.
+        alpha: float [B,H,W,1] in 0..1, 1 = subject.
+        background: float [B,H,W,3] in 0..1.
+        strength: 0..1.
+        width: depth in pixels.
+
+    Returns:
+        Premultiplied colour [B,H,W,3] in 0..1.
     """
     if strength <= 0 or width <= 0:
         return colour

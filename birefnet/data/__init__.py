@@ -1,1 +1,1 @@
-"""Training data: pairs of files, judged before the first step, then read, varied and put into batches."""
+"""Training data: pairs of files, checked before the first step, then read, augmented and batched."""

@@ -1,4 +1,4 @@
-"""Batches of any source, made ahead by worker processes; a batch depends on its source and step only."""
+"""Batches of any source, prefetched by worker processes; a batch depends only on its source and step."""
 
 from __future__ import annotations
 
@@ -12,37 +12,46 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-AHEAD = 4  # items per worker that wait to be learnt from
+PREFETCHED_ITEMS = 4  # per worker
 
 Item = tuple[Tensor, Tensor]  # images uint8 [n,3,h,w] and alphas uint8 [n,1,h,w]
 
 
-class Source(Protocol):
-    """Where a run's pictures come from; asked in worker processes."""
+class BatchSource(Protocol):
+    """Where a run's pictures come from; called in worker processes."""
 
     def item(self, step: int) -> Item:
-        """What is learnt from at a step."""
+        """The batch of a step: images uint8 [n,3,h,w] and alphas uint8 [n,1,h,w]."""
 
 
-def batches(source: Source, start: int, stop: int, workers: int,
+def load_batches(source: BatchSource, start: int, stop: int, workers: int,
             device: str | torch.device = "cpu") -> Iterator[tuple[Tensor, Tensor]]:
-    """Images [B,3,h,w] and alphas [B,1,h,w], uint8, on `device`, of steps start..stop − 1; without workers they are made in
-    this process."""
+    """Load the batches of steps start .. stop - 1 in order.
+
+    Args:
+        source: makes the batches.
+        start, stop: steps.
+        workers: processes that prefetch; 0 makes batches in this process.
+        device: where the batches go.
+
+    Yields:
+        Images uint8 [B,3,h,w] and alphas uint8 [B,1,h,w] on `device`.
+    """
     loader = DataLoader(_Items(source, start, stop), batch_size=None, num_workers=workers,
-                        prefetch_factor=AHEAD if workers else None, worker_init_fn=_begin,
+                        prefetch_factor=PREFETCHED_ITEMS if workers else None, worker_init_fn=_begin,
                         pin_memory=torch.device(device).type == "cuda")
     for images, alphas in loader:
         yield images.to(device, non_blocking=True), alphas.to(device, non_blocking=True)
 
 
-def in_unit(pair: Item) -> tuple[Tensor, Tensor]:
-    """uint8 images and alphas as float32 in 0..1."""
+def to_unit_range(pair: Item) -> tuple[Tensor, Tensor]:
+    """Convert uint8 images and alphas to float32 in 0..1."""
     images, alphas = pair
     return images.float() / 255, alphas.float() / 255
 
 
 class _Items(Dataset):
-    def __init__(self, source: Source, first: int, stop: int) -> None:
+    def __init__(self, source: BatchSource, first: int, stop: int) -> None:
         self.source, self.first, self.stop = source, first, stop
 
     def __len__(self) -> int:
@@ -53,7 +62,8 @@ class _Items(Dataset):
 
 
 def _begin(worker: int) -> None:
-    """Workers give way to the training process, which alone answers to an interrupt."""
+    """Set up a worker: it yields to the training process, and ignores interrupts, which that process
+    answers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
         os.nice(5)
@@ -61,9 +71,10 @@ def _begin(worker: int) -> None:
 
 
 def keep_memory() -> None:
-    """Pictures' arrays from memory this process has, instead of fresh pages from the system for each: glibc's allocator
-    takes those for all that is larger than 128 KiB, which costs composites a fifth of their time."""
+    """Make glibc's allocator keep the memory of pictures instead of asking the system for fresh pages each
+    time, as it does above 128 KiB, which takes a fifth of the time of making composites.
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt:
-        mallopt(-3, 2**25)  # M_MMAP_THRESHOLD, from where on: the most it takes
-        mallopt(-1, 2**30)  # M_TRIM_THRESHOLD, when memory is given back
+        mallopt(-3, 2**25)  # M_MMAP_THRESHOLD: the largest that it accepts
+        mallopt(-1, 2**30)  # M_TRIM_THRESHOLD

@@ -1,10 +1,10 @@
-"""Bad data, found before the first step: every picture and mask is decoded once, and what is wrong is listed.
+"""Find bad data before the first step: every picture and mask is decoded once, and what is wrong is listed.
 
-Masks of 16 bits, of one bit, and palette masks whose colours are grey are read as they are meant. Refused are: files
-without a partner of the same name, two pictures that share one mask, damaged files, a mask of another size than its
-picture (as both stand upright), colours or transparency in a mask, masks of labels (0 and 1 of 255) instead of levels,
-full masks, and masks that look inverted. An empty mask is a picture without a subject (COD10K has them), from which a
-network learns to answer nothing; they are counted.
+Masks of 16 bits, of one bit, and palette masks with grey colours are read as they are meant. Rejected are:
+files without a partner of the same name, two pictures that share one mask, damaged files, a mask of another
+size than its picture (both upright), colours or transparency in a mask, masks of labels (0 and 1 of 255)
+instead of levels, full masks, and masks that look inverted. An empty mask is a picture without a subject
+(COD10K has them), from which a network learns to answer nothing; those are counted.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from ..files.hashing import sha256
 from ..imaging import pictures
 from .pairs import Pair, survey
 
-COLOURED = 0.1       # spread of a pixel's colours that is no compression noise
-FEW = 0.001          # share of pixels that may be so
-LABELS = 0.05        # a brightest level below this is a label
-ENOUGH = 512         # pixels a side that colours and inversion are judged by
-# A mask looks inverted where the frame of the picture is nearly all subject and something inside is not, or the frame
-# is mostly subject and the centre is not.
-FRAME = 0.02         # of height and width
-SOLID, HOLED = 0.95, 0.97
-MOST, LITTLE = 0.75, 0.25
+COLOUR_SPREAD = 0.1    # difference of a pixel's channels above which it is a colour, not compression noise
+COLOURED_SHARE = 0.001  # of the pixels that may have colours
+LABEL_LEVEL = 0.05     # a mask whose brightest level is lower holds labels
+SAMPLED_SIDE = 512     # pixels per side that colours and inversion are judged by
+# A mask looks inverted where the border of the picture is nearly all subject and something inside is not, or
+# where the border is mostly subject and the centre is not.
+FRAME_SHARE = 0.02     # width of the border, of height and width
+FULL_FRAME, HOLED_MEAN = 0.95, 0.97
+MOSTLY_FRAME, EMPTY_CENTRE = 0.75, 0.25
 
 
 class Problem(NamedTuple):
@@ -46,8 +46,9 @@ class Problem(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """What is left to train on, what is not, how many of the former have no subject, and a fingerprint of them: names
-    and contents."""
+    """What a data set holds: good pairs, problems, how many of the pairs have no subject, and a fingerprint
+    of the pairs' names and contents.
+    """
 
     pairs: list[Pair]
     problems: list[Problem]
@@ -55,11 +56,21 @@ class Checked(NamedTuple):
     fingerprint: str
 
 
-def check(data: Path, known: Path, workers: int, progress: Callable[[list], object] = iter) -> Checked:
-    """Judge every file below `data`, on `workers` threads. Raises DataError where it is no folder.
+def check_pairs(data: Path, known: Path, workers: int, progress: Callable[[list], object] = iter) -> Checked:
+    """Check every file of a data set.
 
-    known: a JSON file with what an earlier check found, which is used for files that have not changed; written anew.
-    progress: wraps the iteration over pairs, like tqdm.
+    Args:
+        data: the folder.
+        known: a JSON file with the result of an earlier check, used for files that have not changed; written
+            again.
+        workers: threads.
+        progress: wraps the iteration over pairs, like tqdm.
+
+    Returns:
+        See `Checked`.
+
+    Raises:
+        DataError: `data` is no folder.
     """
     found = survey(data)
     problems = [Problem(path, "there is no mask of the same name") for path in found.lonely_pictures]
@@ -70,8 +81,9 @@ def check(data: Path, known: Path, workers: int, progress: Callable[[list], obje
     pairs = [pair for pair in found.pairs if shared[pair.truth] == 1]
     earlier = _read(known)
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        verdicts = list(progress(pool.map(lambda pair: _verdict(pair, data, earlier), pairs)))
-    write_whole(known, json.dumps({_key(pair, data): verdict for pair, verdict in zip(pairs, verdicts)}).encode())
+        verdicts = list(progress(pool.map(lambda pair: _check_pair(pair, data, earlier), pairs)))
+    record = {_key(pair, data): verdict for pair, verdict in zip(pairs, verdicts)}
+    write_whole(known, json.dumps(record).encode())
     good, empty, digest = [], 0, hashlib.sha256()
     for pair, verdict in zip(pairs, verdicts):
         if verdict["problem"]:
@@ -95,26 +107,26 @@ def _key(pair: Pair, data: Path) -> str:
     return "\0".join(path.relative_to(data).as_posix() for path in (pair.picture, pair.truth))
 
 
-def _verdict(pair: Pair, data: Path, earlier: dict[str, dict]) -> dict:
-    """{"stamp": sizes and times of the two files, "content": their digest, "problem": [which, reason] or None, "empty":
-    whether the mask is}."""
+def _check_pair(pair: Pair, data: Path, earlier: dict[str, dict]) -> dict:
+    """{"stamp": sizes and times of the two files, "content": their digest, "problem": [which, reason] or
+    None, "empty": whether the mask is}."""
     stamp = [[status.st_size, status.st_mtime_ns] for status in (pair.picture.stat(), pair.truth.stat())]
     held = earlier.get(_key(pair, data))
     if held and held["stamp"] == stamp and "empty" in held:
         return held
-    return {"stamp": stamp, "content": sha256(pair.picture, pair.truth), **_judged(pair)}
+    return {"stamp": stamp, "content": sha256(pair.picture, pair.truth), **_judge(pair)}
 
 
-def _judged(pair: Pair) -> dict:
+def _judge(pair: Pair) -> dict:
     try:
-        size = _size(pair.picture)
+        size = _upright_size(pair.picture)
     except pictures.PictureError as error:
         return {"problem": ("picture", _short(error, pair.picture)), "empty": False}
     try:
         mask = pictures.read(pair.truth)[0].numpy()
     except pictures.PictureError as error:
         return {"problem": ("truth", _short(error, pair.truth)), "empty": False}
-    reason = _misfit(size, mask.shape[:2]) or unusable(mask)
+    reason = _explain_size(size, mask.shape[:2]) or explain_unusable(mask)
     return {"problem": ("truth", reason) if reason else None, "empty": not reason and not mask[..., :3].any()}
 
 
@@ -122,8 +134,9 @@ def _short(error: Exception, path: Path) -> str:
     return str(error).removeprefix(f"{path}: ")
 
 
-def _size(path: Path) -> tuple[int, int]:
-    """Height and width of the upright picture, after decoding all of it; a JPEG in an eighth of its size, for speed."""
+def _upright_size(path: Path) -> tuple[int, int]:
+    """Height and width of the upright picture, after decoding all of it; a JPEG at an eighth of its size, for
+    speed."""
     try:
         with Image.open(path, formats=["JPEG"]) as image:
             width, height = image.size
@@ -135,46 +148,51 @@ def _size(path: Path) -> tuple[int, int]:
         return tuple(pictures.read(path).shape[1:3])
 
 
-def _misfit(picture: tuple[int, int], mask: tuple[int, int]) -> str | None:
+def _explain_size(picture: tuple[int, int], mask: tuple[int, int]) -> str | None:
     if picture == mask:
         return None
-    return turned(picture, mask) or f"the mask is {mask[1]}×{mask[0]}, the picture {picture[1]}×{picture[0]}"
+    return (explain_turned(picture, mask)
+            or f"the mask is {mask[1]}×{mask[0]}, the picture {picture[1]}×{picture[0]}")
 
 
-def turned(picture: tuple[int, int], mask: tuple[int, int]) -> str | None:
-    """What to do about a mask (H, W) that lies where its picture (H, W) stands, or None."""
+def explain_turned(picture: tuple[int, int], mask: tuple[int, int]) -> str | None:
+    """What to do about a mask (H, W) that is landscape where its picture (H, W) is portrait, or the reverse;
+    else None."""
     if picture != mask[::-1] or picture == mask:
         return None
-    return (f"the mask is {mask[1]}×{mask[0]}, the picture {picture[1]}×{picture[0]} after its EXIF orientation turned it: "
-            "turn the mask too")
+    return (f"the mask is {mask[1]}×{mask[0]}, the picture {picture[1]}×{picture[0]} after its EXIF orientation "
+            "turned it: turn the mask too")
 
 
-def unusable(mask: np.ndarray) -> str | None:
+def explain_unusable(mask: np.ndarray) -> str | None:
     """Why a mask as read, float [H,W,3 or 4] in 0..1, cannot be trained on, or None."""
     if mask.shape[2] == 4 and mask[..., 3].min() < 1:
         return "the mask has transparency; save its alpha channel as a grey picture"
-    step = max(1, max(mask.shape) // ENOUGH)
+    step = max(1, max(mask.shape) // SAMPLED_SIDE)
     some = mask[::step, ::step, :3]
-    if (np.ptp(some, axis=2) > COLOURED).mean() > FEW:
+    if (np.ptp(some, axis=2) > COLOUR_SPREAD).mean() > COLOURED_SHARE:
         return "the mask has colours (a palette of labels?); save it as grey levels, white for the subject"
     low, high = mask[..., 0].min(), mask[..., 0].max()
-    if 0 < high < LABELS:
+    if 0 < high < LABEL_LEVEL:
         return f"the mask's brightest level is {high * 255:.3g} of 255: labels? save the subject as white"
     if low == high > 0:
         return "the mask is full: everything is subject"
-    if inverted(some[..., 0]):
+    if looks_inverted(some[..., 0]):
         return "the mask looks inverted: the picture's frame is subject, and its inside is not"
     return None
 
 
-def inverted(levels: np.ndarray) -> bool:
-    """Whether a mask [H,W] in 0..1 looks as if black were the subject, by its frame, centre and mean."""
+def looks_inverted(levels: np.ndarray) -> bool:
+    """Whether a mask [H,W] in 0..1 looks as if black were the subject, by its border, centre and mean."""
     height, width = levels.shape
-    y, x = max(1, round(FRAME * height)), max(1, round(FRAME * width))
-    frame = np.concatenate([part.ravel() for part in (levels[:y], levels[-y:], levels[y:-y, :x], levels[y:-y, -x:])])
+    y, x = max(1, round(FRAME_SHARE * height)), max(1, round(FRAME_SHARE * width))
+    sides = (levels[:y], levels[-y:], levels[y:-y, :x], levels[y:-y, -x:])
+    frame = np.concatenate([side.ravel() for side in sides])
     centre = levels[height // 3:height - height // 3, width // 3:width - width // 3].mean()
-    return frame.mean() >= SOLID and levels.mean() <= HOLED or frame.mean() >= MOST and centre <= LITTLE
+    return (frame.mean() >= FULL_FRAME and levels.mean() <= HOLED_MEAN
+            or frame.mean() >= MOSTLY_FRAME and centre <= EMPTY_CENTRE)
 
 
 def usual_workers() -> int:
+    """The number of CPU cores."""
     return max(1, os.cpu_count() or 1)

@@ -1,4 +1,4 @@
-"""Finding pictures and their truths in data sets as they are published."""
+"""Find pictures and their true masks in data sets as they are published."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TRIMAPS = ("trimap", "trimaps")
 
 
 class Pair(NamedTuple):
-    """One picture and what should be found in it; `name` has no suffix, and is unique among those of `find_pairs`."""
+    """One picture and its true mask; `name` has no suffix, and is unique among those of `find_pairs`."""
 
     name: str
     picture: Path
@@ -28,7 +28,7 @@ class DataError(UserError):
 
 
 class Found(NamedTuple):
-    """What a data set holds: its pairs in order of their names, and the pictures and truths that have no partner."""
+    """A data set: its pairs in order of their names, and the pictures and masks without a partner."""
 
     pairs: list[Pair]
     lonely_pictures: list[Path]
@@ -36,32 +36,39 @@ class Found(NamedTuple):
 
 
 def find_pairs(data: Path) -> list[Pair]:
-    """All pairs below `data`, as `survey` finds them. Raises DataError where there are none, a picture has no truth, or
-    two share one."""
+    """All pairs of a data set, as `survey` finds them.
+
+    Raises:
+        DataError: there are none, a picture has no mask, or two pictures share one.
+    """
     found = survey(data)
     lonely = [path.name for path in found.lonely_pictures]
     if lonely:
         shown = ", ".join(lonely[:5]) + (f" and {len(lonely) - 5} more" if len(lonely) > 5 else "")
         raise DataError(f"{found.lonely_pictures[0].parent.parent}: no mask of the same name for {shown}")
     if not found.pairs:
-        raise DataError(f"{data}: no pictures with masks found; expected folders im/ and gt/ with files of the same "
-                        "name")
+        raise DataError(f"{data}: no pictures with masks found; expected folders im/ and gt/ with files of the "
+                        "same name")
     by_name = {}
     for pair in found.pairs:
         twin = by_name.setdefault(pair.name, pair)
         if twin is not pair:
-            raise DataError(f"{pair.picture.parent}: {twin.picture.name} and {pair.picture.name} share the mask "
-                            f"{pair.truth.name}; keep one of them, or give each its own mask and name")
+            raise DataError(f"{pair.picture.parent}: {twin.picture.name} and {pair.picture.name} share the "
+                            f"mask {pair.truth.name}; keep one of them, or give each its own mask and name")
     return found.pairs
 
 
 def survey(data: Path) -> Found:
-    """Everything below `data`: a folder with `im/` and `gt/` (or other published names), or one that holds several such
-    sets. Raises DataError where `data` is no folder."""
+    """Find everything in a folder with `im/` and `gt/` (or other published names), or in one that holds
+    several such sets.
+
+    Raises:
+        DataError: `data` is no folder.
+    """
     if not data.is_dir():
         raise DataError(f"{data}: expected a folder with the pictures in im/ and their masks in gt/")
     sets = [folder for folder in (data, *sorted(path for path in data.rglob("*") if path.is_dir()))
-            if not of_the_system(folder, data) and _folder(folder, PICTURES) and _folder(folder, TRUTHS)]
+            if not is_hidden(folder, data) and _folder(folder, PICTURES) and _folder(folder, TRUTHS)]
     found = Found([], [], [])
     for folder in sets:
         for whole, part in zip(found, _survey_of_set(data, folder)):
@@ -88,15 +95,16 @@ def _survey_of_set(data: Path, folder: Path) -> Found:
 def _picture_files(folder: Path) -> list[Path]:
     readable = suffixes()
     return [path for path in sorted(folder.iterdir())
-            if path.suffix.lower() in readable and not of_the_system(path, folder)]
+            if path.suffix.lower() in readable and not is_hidden(path, folder)]
 
 
-def of_the_system(path: Path, below: Path) -> bool:
-    """Whether a path is hidden, or what macOS adds to zip files: `._cat.jpg`, `__MACOSX/`; as seen from a folder."""
+def is_hidden(path: Path, below: Path) -> bool:
+    """Whether a path, seen from a folder, is hidden, or one that macOS adds to zip files: `._cat.jpg`,
+    `__MACOSX/`."""
     return any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(below).parts)
 
 
 def _folder(parent: Path, names: tuple[str, ...]) -> Path | None:
-    """The sub-folder with the best of the names, whatever its case."""
+    """The sub-folder with the first of the names that is there, in upper or lower case."""
     found = {path.name.lower(): path for path in parent.iterdir() if path.is_dir()}
     return next((found[name] for name in names if name in found), None)

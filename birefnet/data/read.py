@@ -1,4 +1,4 @@
-"""Masks, trimaps and saved mattes as they are scored: upright, in 0..1, in the depth of their files."""
+"""Read masks, trimaps and saved mattes as they are scored: upright, in 0..1, in the depth of their files."""
 
 from __future__ import annotations
 
@@ -10,30 +10,37 @@ from PIL import Image
 from torch import Tensor
 
 from ..imaging import pictures
-from ..imaging.pictures import PictureError, opened
+from ..imaging.pictures import PictureError, open_picture
 from .pairs import Pair
 
 LOWEST, HIGHEST = -0.5, 1.5  # floats in 0..1 that were resampled sharply stay between these
 
 
 def read_grey(path: Path) -> np.ndarray:
-    """A mask or trimap file as float64 [H,W] in 0..1; colours become grey. Raises `PictureError` where it is bad, or
-    has transparency, which leaves open whether alpha or colours are meant."""
-    with opened(path) as picture:
+    """Read a mask or trimap file; colours become grey.
+
+    Returns:
+        float64 [H,W] in 0..1.
+
+    Raises:
+        PictureError: the file is bad, or has transparency, of which nobody knows whether alpha or colours are
+            meant.
+    """
+    with open_picture(path) as picture:
         if _alpha(picture):
-            raise PictureError(f"{path}: expected grey levels, got transparency; save its alpha channel as a grey "
-                               "picture")
+            raise PictureError(f"{path}: expected grey levels, got transparency; save its alpha channel as a "
+                               "grey picture")
         return _levels(picture, path)
 
 
 def read_matte(path: Path) -> np.ndarray:
-    """A saved matte, like `read_grey`; but a file with transparency is a cut-out, whose alpha is the matte."""
-    with opened(path) as picture:
+    """Read a saved matte like `read_grey`; of a file with transparency, a cut-out, the alpha is the matte."""
+    with open_picture(path) as picture:
         return _levels(_alpha(picture) or picture, path)
 
 
 def _alpha(picture: Image.Image) -> Image.Image | None:
-    """Its alpha channel; None where it has none, or every pixel is opaque."""
+    """The alpha channel, or None where there is none or every pixel is opaque."""
     if not picture.has_transparency_data:
         return None
     alpha = picture.convert("RGBA").getchannel("A")
@@ -52,10 +59,10 @@ def _levels(picture: Image.Image, path: Path) -> np.ndarray:
 
 
 def read_pair(pair: Pair) -> tuple[Tensor, Tensor]:
-    """The picture [1,H,W,3 or 4] and its mask [1,H,W], float32 in 0..1. Raises pictures.PictureError."""
+    """Read a picture [1,H,W,3 or 4] and its mask [1,H,W], float32 in 0..1. Raises PictureError."""
     return pictures.read(pair.picture), read_mask(pair.truth)
 
 
 def read_mask(path: Path) -> Tensor:
-    """A mask file as [1,H,W] in 0..1, upright; 16-bit levels are scaled, and colours averaged."""
+    """Read a mask file as float32 [1,H,W] in 0..1, upright; 16-bit levels are scaled, colours averaged."""
     return torch.mean(pictures.read(path)[..., :3], -1)

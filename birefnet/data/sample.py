@@ -1,4 +1,4 @@
-"""From a pair of files to what the network is shown: scaled, varied, perhaps over a new background."""
+"""From a pair of files to what the network sees: scaled, augmented, possibly over a new background."""
 
 from __future__ import annotations
 
@@ -18,23 +18,36 @@ from . import augment
 from .pairs import Pair
 from .read import read_pair
 
-COMPOSED = 0.5  # share of pictures that get a new background, where there are some
+COMPOSED_SHARE = 0.5  # of the pictures get a new background, where there are some
 
 
-def sample(pair: Pair, size: tuple[int, int], rng: np.random.Generator, augmentations: Collection[str],
+def make_sample(pair: Pair, size: tuple[int, int], rng: np.random.Generator, augmentations: Collection[str],
            backgrounds: Sequence[Path] = ()) -> tuple[Tensor, Tensor]:
-    """Image uint8 [3,h,w] and alpha uint8 [1,h,w]; what is drawn depends on rng only.
+    """Read, resize and augment a pair; what is drawn depends only on `rng`.
 
-    Both are stretched to `size` as birefnet.matte stretches a photograph. Raises pictures.PictureError.
+    Both are stretched to `size` as birefnet.matte stretches a photograph.
+
+    Args:
+        pair: the files.
+        size: height and width in pixels.
+        rng: random numbers.
+        augmentations: names, see `augment`.
+        backgrounds: picture files, one of which replaces the background in half of the cases.
+
+    Returns:
+        Image uint8 [3,h,w] and alpha uint8 [1,h,w].
+
+    Raises:
+        PictureError: a file cannot be read.
     """
     image, mask = read_pair(pair)
     if "crop" in augmentations:
         image, mask = augment.crop(rng, image, mask)
     image = resize_to_network(image[0], size).permute(0, 2, 3, 1)
     mask = resample(mask[None], size)[0]
-    if backgrounds and rng.random() < COMPOSED:
-        image = composed(rng, image, mask, backgrounds[rng.integers(len(backgrounds))])
-    layers = Image.fromarray(levels(image)), Image.fromarray(levels(mask))
+    if backgrounds and rng.random() < COMPOSED_SHARE:
+        image = replace_background(rng, image, mask, backgrounds[rng.integers(len(backgrounds))])
+    layers = Image.fromarray(to_levels(image)), Image.fromarray(to_levels(mask))
     for name, vary in augment.AT_NETWORK_SIZE.items():
         if name in augmentations:
             layers = vary(rng, *layers)
@@ -42,8 +55,8 @@ def sample(pair: Pair, size: tuple[int, int], rng: np.random.Generator, augmenta
     return picture.permute(2, 0, 1).contiguous(), alpha[None]
 
 
-def composed(rng: np.random.Generator, image: Tensor, alpha: Tensor, background: Path) -> Tensor:
-    """The subject's own colours over another picture, which may be mirrored: [1,h,w,3]."""
+def replace_background(rng: np.random.Generator, image: Tensor, alpha: Tensor, background: Path) -> Tensor:
+    """The subject's own colours over another picture, which may be mirrored: float [1,h,w,3]."""
     behind = pictures.read_to_cover(background, *alpha.shape[1:])[..., :3]
     if rng.random() < 0.5:
         behind = behind.flip(2)
@@ -51,6 +64,6 @@ def composed(rng: np.random.Generator, image: Tensor, alpha: Tensor, background:
     return colours * alpha[..., None] + behind * (1 - alpha[..., None])
 
 
-def levels(values: Tensor) -> np.ndarray:
-    """[1,...] in 0..1 as uint8 [...]."""
+def to_levels(values: Tensor) -> np.ndarray:
+    """Convert [1,...] in 0..1 to uint8 [...]."""
     return (values[0] * 255).round().clamp(0, 255).to(torch.uint8).numpy()

@@ -15,7 +15,7 @@ from ..data.pairs import Pair
 from ..data.read import read_grey
 from ..files.atomic import write_whole
 from ..files.errors import one_line
-from ..imaging.pictures import PictureError, opened
+from ..imaging.pictures import PictureError, open_picture
 from .run import resize_prediction
 from .scores import MEASURES, Score
 
@@ -87,7 +87,7 @@ def write_sheet(path: Path, worst: list[tuple[Pair, Score]], predict: Callable[[
 
 def read_photograph(path: Path, size: tuple[int, int]) -> Image.Image:
     """The picture upright, in RGB, at (width, height). Raises PictureError."""
-    with opened(path) as picture:
+    with open_picture(path) as picture:
         return picture.convert("RGB").resize(size)
 
 

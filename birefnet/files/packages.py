@@ -7,8 +7,8 @@ from types import ModuleType
 
 from .errors import UserError
 
-# Package → the oldest version that has what is used here; kornia's as in ComfyUI's own requirements. A test compares
-# them with the requirements files.
+# Package → the oldest version that has what is used here; kornia's as in ComfyUI's own requirements. A test
+# compares them with the requirements files.
 OLDEST = {"kornia": "0.7.1", "scipy": "1.9", "timm": "1.0.21"}
 
 
@@ -28,7 +28,8 @@ def require(module: str, purpose: str, name: str = "") -> ModuleType:
         The imported module.
 
     Raises:
-        PackageError: it cannot be imported, for whatever reason: a broken installation raises nearly anything.
+        PackageError: it cannot be imported, for whatever reason: a broken installation raises nearly
+            anything.
     """
     package = module.partition(".")[0]
     try:

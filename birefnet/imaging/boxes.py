@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-PRESENT = 0.1  # alpha from which a pixel belongs to a region
+REGION_ALPHA = 0.1  # a pixel with at least this alpha belongs to a region
 
 
 class Box(NamedTuple):
-    """Whole pixels from (top, left) up to, but without, (bottom, right)."""
+    """A box of whole pixels: rows top to bottom - 1, columns left to right - 1."""
 
     top: int
     left: int
@@ -19,15 +19,23 @@ class Box(NamedTuple):
     right: int
 
 
-def bounds(mask: Tensor, least: float = PRESENT) -> Box | None:
-    """The smallest box around all pixels of mask [H,W] of at least `least`; None where there are none."""
+def bounding_box(mask: Tensor, least: float = REGION_ALPHA) -> Box | None:
+    """Find the smallest box around all pixels of a mask that reach a level.
+
+    Args:
+        mask: float [H,W] in 0..1.
+        least: the level in 0..1.
+
+    Returns:
+        The box, or None where no pixel reaches `least`.
+    """
     present = mask >= least
     rows, columns = (present.any(axis).nonzero()[:, 0].tolist() for axis in (1, 0))
     return Box(rows[0], columns[0], rows[-1] + 1, columns[-1] + 1) if rows else None
 
 
-def around(boxes: Iterable[Box | None]) -> Box | None:
-    """The smallest box around all boxes; None where there are none."""
+def enclosing_box(boxes: Iterable[Box | None]) -> Box | None:
+    """Find the smallest box around several boxes; None entries are skipped, None where all of them are."""
     known = [box for box in boxes if box is not None]
     if not known:
         return None

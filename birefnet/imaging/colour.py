@@ -1,4 +1,4 @@
-"""Colours: CSS notation to sRGB values, and sRGB to linear light and back."""
+"""CSS colours, and the conversion between sRGB values and linear light."""
 
 from __future__ import annotations
 
@@ -16,9 +16,19 @@ from ..files.packages import require
 FUNCTION = re.compile(r"(rgb|hsl)a?\(([^()]*)\)")
 
 
-def parse(text: str) -> tuple[float, float, float, float]:
-    """Red, green, blue and opacity in 0..1 of a CSS colour: a word, #rgb, #rrggbb (with opacity #rgba, #rrggbbaa),
-    rgb(…) or hsl(…) in the old notation with commas or the new one without. Raises ValueError for anything else."""
+def parse_colour(text: str) -> tuple[float, float, float, float]:
+    """Read a CSS colour.
+
+    Args:
+        text: a name, #rgb, #rrggbb (with opacity #rgba, #rrggbbaa), or rgb(…) or hsl(…), in the notation with
+            commas or the newer one without.
+
+    Returns:
+        Red, green, blue and opacity, each in 0..1.
+
+    Raises:
+        UserError: the text is no such colour.
+    """
     wanted = text.strip().lower()
     if wanted == "transparent":
         return 0.0, 0.0, 0.0, 0.0
@@ -26,22 +36,33 @@ def parse(text: str) -> tuple[float, float, float, float]:
         found = FUNCTION.fullmatch(wanted)
         values = _function(*found.groups()) if found else [v / 255 for v in ImageColor.getrgb(wanted)]
     except ValueError:
-        raise UserError(f"expected a colour, got {text!r}: write it as in CSS (white, #20a0ff, rgb(32 160 255), "
-                      "hsl(206 100% 56%))") from None
+        raise UserError(f"expected a colour, got {text!r}: write it as in CSS (white, #20a0ff, "
+                        "rgb(32 160 255), hsl(206 100% 56%))") from None
     red, green, blue, opacity = (min(max(v, 0.0), 1.0) for v in (*values, 1.0)[:4])
     return red, green, blue, opacity
 
 
 def opaque_colour(text: str, advice: str) -> Tensor:
-    """A CSS colour as [3] in 0..1. Raises ValueError as `parse` does, and for one that lets something through: `advice`,
-    the end of that sentence, is what to do for transparency."""
-    *colour, opacity = parse(text)
+    """Read a CSS colour that must be opaque.
+
+    Args:
+        text: as for `parse_colour`.
+        advice: the end of the error's sentence: what to do for transparency.
+
+    Returns:
+        float32 [3] in 0..1.
+
+    Raises:
+        UserError: the text is no colour, or one with an opacity below 1.
+    """
+    *colour, opacity = parse_colour(text)
     if opacity < 1:
         raise UserError(f"expected an opaque colour, got {text!r}: {advice}")
     return torch.tensor(colour)
 
 
 def _function(name: str, inside: str) -> list[float]:
+    """Values in 0..1 of rgb(…) or hsl(…), from the function's name and what is in its parentheses."""
     words = [word for word in re.split(r"[\s,/]+", inside) if word]
     if len(words) not in (3, 4):
         raise ValueError(inside)
@@ -55,7 +76,7 @@ def _function(name: str, inside: str) -> list[float]:
 
 
 def _number(word: str, whole: float = 1) -> float:
-    """A percentage as it is, another number as a share of `whole`."""
+    """A percentage as a share of 1, any other number as a share of `whole`."""
     number = float(word[:-1]) / 100 if word.endswith("%") else float(word) / whole
     if not math.isfinite(number):
         raise ValueError(word)
@@ -63,12 +84,32 @@ def _number(word: str, whole: float = 1) -> float:
 
 
 def to_linear(srgb: Tensor) -> Tensor:
-    """sRGB values [...,H,W,3] in 0..1 as linear light of the same shape (IEC 61966-2-1)."""
+    """Convert sRGB values to linear light (IEC 61966-2-1).
+
+    Args:
+        srgb: float [...,H,W,3] in 0..1.
+
+    Returns:
+        Linear light in 0..1, of the same shape.
+
+    Raises:
+        PackageError: kornia is missing.
+    """
     colours = require("kornia.color", "compositing in linear light")
     return colours.rgb_to_linear_rgb(srgb.movedim(-1, -3)).movedim(-3, -1)
 
 
 def to_srgb(linear: Tensor) -> Tensor:
-    """Linear light [...,H,W,3] in 0..1 as sRGB values of the same shape: the inverse of `to_linear`."""
+    """Convert linear light to sRGB values (IEC 61966-2-1), the inverse of `to_linear`.
+
+    Args:
+        linear: float [...,H,W,3] in 0..1.
+
+    Returns:
+        sRGB values in 0..1, of the same shape.
+
+    Raises:
+        PackageError: kornia is missing.
+    """
     colours = require("kornia.color", "compositing in linear light")
     return colours.linear_rgb_to_rgb(linear.movedim(-1, -3)).movedim(-3, -1)

@@ -1,4 +1,4 @@
-"""Picture files: read upright into sRGB floats, written whole or not at all."""
+"""Picture files: read upright into sRGB floats, written completely or not at all."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ from PIL.ExifTags import Base
 from ..files.atomic import atomic_write
 from ..files.errors import UserError, why_not_read
 
-# What is read. The list keeps out formats that Pillow hands to other programs (EPS to Ghostscript) and non-pictures.
-FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "JXL", "MPO", "PNG", "PPM", "PSD", "TGA", "TIFF", "WEBP")
+# Formats that are read. Not among them: what is no picture, and what Pillow passes to other programs (EPS to
+# Ghostscript).
+FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "JXL", "MPO", "PNG", "PPM", "PSD", "TGA", "TIFF",
+           "WEBP")
 
 # Formats that a Pillow plug-in reads: its module, the package to install, and the suffixes.
 PLUGINS = {"HEIF": ("pillow_heif", "pillow-heif", (".heic", ".heif", ".hif")),
            "JXL": ("pillow_jxl", "pillow-jxl-plugin", (".jxl",))}
 RAW_SUFFIXES = frozenset((".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"))  # of cameras
 
-# What is written, by suffix.
+# suffix → format that is written, and Pillow's options for it.
 WRITERS = {
     ".png": ("PNG", {"compress_level": 4}),  # half the time of the default 6, for 5 % more bytes
     ".webp": ("WEBP", {"lossless": True, "exact": True}),
@@ -38,7 +40,8 @@ WRITERS = {
 
 
 class PictureError(UserError):
-    """A file that cannot be read as a picture, or a picture that cannot be written so; the message is one sentence."""
+    """A file that cannot be read as a picture, or a picture that cannot be written; the message is one
+    sentence."""
 
 
 @functools.cache
@@ -73,13 +76,21 @@ def suffixes() -> frozenset[str]:
 
 
 def read(path: str | Path, content: bytes | None = None) -> torch.Tensor:
-    """The first frame of a picture file as float32 [1, H, W, C], sRGB in 0..1, upright; C is 4 where it has alpha.
+    """Read the first frame of a picture file.
 
-    content: the file's bytes, where `path` is but their name. Alpha is straight. EXIF orientation and an embedded ICC
-    profile are applied; samples deeper than 8 bits are scaled to 8. Raises `PictureError` for everything that is not a
-    whole, readable picture.
+    EXIF orientation and an embedded ICC profile are applied; samples deeper than 8 bits are scaled to 8.
+
+    Args:
+        path: the file, or only its name where `content` is given.
+        content: the file's bytes.
+
+    Returns:
+        float32 [1,H,W,C], sRGB in 0..1, upright; C is 3, or 4 where the file has alpha, which is straight.
+
+    Raises:
+        PictureError: the file is no complete, readable picture.
     """
-    with opened(path, content) as image:
+    with open_picture(path, content) as image:
         return _floats(_srgb(image))
 
 
@@ -88,29 +99,48 @@ def is_animated(content: bytes) -> bool:
     try:
         with Image.open(io.BytesIO(content), formats=("GIF", "WEBP", "PNG")) as image:
             return getattr(image, "is_animated", False)
-    except Exception:  # another format, or as in `opened`: damaged in any way
+    except Exception:  # another format, or damaged in any way, as in `open_picture`
         return False
 
 
 def read_to_cover(path: str | Path, height: int, width: int, content: bytes | None = None) -> torch.Tensor:
-    """Like `read`, scaled to cover height × width and cropped to it about the centre: [1, height, width, C]."""
-    with opened(path, content) as image:
+    """Read a picture like `read`, scaled to cover height × width pixels and cropped around its centre.
+
+    Returns:
+        float32 [1,height,width,C] in 0..1, C 3 or 4.
+
+    Raises:
+        PictureError: the file is no complete, readable picture.
+    """
+    with open_picture(path, content) as image:
         return _floats(ImageOps.fit(_srgb(image), (width, height), Image.Resampling.LANCZOS))
 
 
 def cutout(image: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
-    """Colours [B, H, W, 3 or 4] under a new alpha [B, H, W] as straight RGBA [B, H, W, 4].
+    """Combine colours with a new alpha.
 
-    Black where alpha would be stored as 0, so that what was removed cannot be recovered from the file.
+    Args:
+        image: float [B,H,W,3 or 4] in 0..1; a fourth channel is ignored.
+        alpha: float [B,H,W] in 0..1.
+
+    Returns:
+        Straight RGBA [B,H,W,4] in 0..1. Colours are black where alpha would be stored as 0 in 8 bits, so that
+        what was removed cannot be recovered from the file.
     """
     alpha = alpha[..., None].to(image)
     return torch.cat([image[..., :3] * (alpha > 0.5 / 255), alpha], dim=-1)
 
 
 def over(front: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
-    """Straight RGBA [B, H, W, 4] laid over [B, H, W, 3 or 4]; RGB over RGB, RGBA where the back has alpha.
+    """Composite one picture over another: "over" of Porter and Duff, "Compositing Digital Images" (1984), on
+    the stored values, not in linear light.
 
-    Porter and Duff, "Compositing Digital Images" (1984): the operator "over", on the stored (not linear) values.
+    Args:
+        front: straight RGBA [B,H,W,4] in 0..1.
+        back: RGB or straight RGBA [B,H,W,3 or 4] in 0..1.
+
+    Returns:
+        As many channels as `back`, in 0..1.
     """
     colour, alpha = front[..., :3], front[..., 3:]
     if back.shape[-1] == 3:
@@ -121,56 +151,78 @@ def over(front: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
 
 
 def check_writable(path: str | Path, alpha: bool) -> None:
-    """Raises `PictureError` where the suffix of `path` names no format that is written, or one without alpha."""
+    """Check that a picture can be written under a name.
+
+    Args:
+        path: only its suffix counts.
+        alpha: whether the picture has alpha.
+
+    Raises:
+        PictureError: the suffix names no format that is written, or one without alpha for a picture with
+            alpha.
+    """
     suffix = Path(path).suffix.lower()
     if suffix not in WRITERS:
-        raise PictureError(f"{path}: expected a name that ends in {', '.join(WRITERS)}, got {suffix or 'no suffix'}")
+        raise PictureError(f"{path}: expected a name that ends in {', '.join(WRITERS)}, got "
+                           f"{suffix or 'no suffix'}")
     if alpha and WRITERS[suffix][0] == "JPEG":
-        raise PictureError(f"{path}: JPEG has no transparency; take .png or .webp, or ask for the mask or an opaque "
-                           "background")
+        raise PictureError(f"{path}: JPEG has no transparency; take .png or .webp, or ask for the mask or an "
+                           "opaque background")
 
 
 def write(path: str | Path, picture: torch.Tensor, *, force: bool = False) -> None:
-    """Writes [1, H, W, C] in 0..1 as an 8-bit file, C 1 (grey), 3 (RGB) or 4 (straight RGBA), format by suffix.
+    """Write a picture as an 8-bit file, completely or not at all; missing folders are created.
 
-    The file appears whole or not at all; missing folders are made. Raises FileExistsError where `path` exists, unless
-    `force`, another OSError where the disk refuses, `PictureError` as `check_writable` does.
+    Args:
+        path: the suffix chooses the format, see WRITERS.
+        picture: float [1,H,W,C] in 0..1, C 1 (grey), 3 (RGB) or 4 (straight RGBA).
+        force: replace an existing file.
+
+    Raises:
+        FileExistsError: `path` exists and `force` is not set.
+        OSError: the disk refuses.
+        PictureError: as `check_writable`.
     """
-    place(path, encode(path, picture), force=force)
+    write_file(path, encode(path, picture), force=force)
 
 
 def encode(path: str | Path, picture: torch.Tensor) -> bytes:
-    """What `write` writes: the bytes of a file of that name's format."""
+    """The bytes of the file that `write` would write. Args and Raises as there."""
     check_writable(path, alpha=picture.shape[-1] == 4)
     name, options = WRITERS[Path(path).suffix.lower()]
     levels = (picture[0].float().nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
     image = Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
-    # In memory: Pillow writes some formats past Python, and a full disk cut those short without a word.
+    # In memory first: Pillow writes some formats without Python, and reports no error when the disk is full.
     encoded = io.BytesIO()
     image.save(encoded, format=name, **options)
     return encoded.getvalue()
 
 
-def place(path: str | Path, content: bytes, *, force: bool = False) -> None:
-    """Writes a file whole or not at all; missing folders are made. Raises as `write` does."""
+def write_file(path: str | Path, content: bytes, *, force: bool = False) -> None:
+    """Write bytes as a file, completely or not at all; missing folders are created.
+
+    Raises:
+        FileExistsError: `path` exists and `force` is not set.
+        OSError: the disk refuses.
+    """
     with atomic_write(Path(path)) as part:
         part.path.write_bytes(content)
         part.keep(new=not force)
 
 
 def _floats(image: Image.Image) -> torch.Tensor:
-    """An RGB or RGBA picture as float32 [1, H, W, C] in 0..1."""
+    """An RGB or RGBA picture as float32 [1,H,W,C] in 0..1."""
     values = np.array(image, dtype=np.float32)
     values /= 255
     return torch.from_numpy(values)[None]
 
 
 @contextlib.contextmanager
-def opened(path: str | Path, content: bytes | None = None) -> Iterator[Image.Image]:
+def open_picture(path: str | Path, content: bytes | None = None) -> Iterator[Image.Image]:
     """Open a picture file: its first frame, decoded and upright, as Pillow gives it.
 
-    Whatever goes wrong, here or in the `with` block, becomes a `PictureError`: decoders raise nearly every type of
-    exception on damaged data.
+    Whatever goes wrong, here or in the `with` block, becomes a `PictureError`: decoders raise nearly every
+    type of exception on damaged data.
 
     Args:
         path: the file, or only its name where `content` is given.
@@ -182,24 +234,26 @@ def opened(path: str | Path, content: bytes | None = None) -> Iterator[Image.Ima
         if not content and (content is not None or Path(path).is_file() and Path(path).stat().st_size == 0):
             raise PictureError(f"{path}: the file is empty")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata: the picture counts
+            warnings.simplefilter("ignore")  # about odd metadata
             register_plugins()
             with Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
                 image.load()
                 _turn_upright(image)
-                image.filename = path  # what is said names it
+                image.filename = path  # for error messages
                 yield image
     except PictureError:
         raise
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise PictureError(f"{path}: {why_not_read(error, 'a picture file')}") from None
     except Image.DecompressionBombError:
-        raise PictureError(f"{path}: larger than the limit of {limit} megapixels; scale it down first") from None
+        raise PictureError(f"{path}: larger than the limit of {limit} megapixels; scale it down first"
+                           ) from None
     except UnidentifiedImageError:
         if reason := why_unreadable(Path(path).suffix.lower()):
             raise PictureError(f"{path}: {reason}") from None
         kinds = ", ".join(FORMATS)
-        raise PictureError(f"{path}: expected a picture ({kinds}), got something else or a damaged file") from None
+        raise PictureError(f"{path}: expected a picture ({kinds}), got something else or a damaged file"
+                           ) from None
     except MemoryError:
         raise PictureError(f"{path}: not enough memory to read it") from None
     except Exception as error:
@@ -214,30 +268,34 @@ def _turn_upright(image: Image.Image) -> None:
 
 
 def _srgb(image: Image.Image) -> Image.Image:
-    """Any mode that Pillow decodes as RGB or RGBA in sRGB."""
+    """Convert any mode that Pillow decodes to RGB or RGBA in sRGB."""
     profile = image.info.get("icc_profile")
     image = _eight_bit(image)
     if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
         return _colours(image, profile)
     layers = image.convert("RGBA")
-    colours = _colours(layers.getchannel("R") if image.mode in ("L", "LA") else layers.convert("RGB"), profile)
+    grey = image.mode in ("L", "LA")
+    colours = _colours(layers.getchannel("R") if grey else layers.convert("RGB"), profile)
     colours.putalpha(layers.getchannel("A"))
     return colours
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """Deep grey scaled to 8 bits (Pillow's own conversion clips at 255); every other picture as it is.
+    """Scale deep grey to 8 bits, where Pillow's own conversion clips at 255; other pictures are returned
+    unchanged.
 
-    Colour is not met here: Pillow keeps the upper 8 of its 16 bits when it decodes.
+    Deep colour needs nothing: Pillow keeps the upper 8 of its 16 bits when it decodes.
     """
     tags = image.tag_v2 if image.format == "TIFF" else {}
     bits = max(tags.get(Base.BitsPerSample, (16,)))
     if bits > 8 and tags.get(Base.PlanarConfiguration) == 2 and len(image.getbands()) > 1:
-        raise PictureError(f"{image.filename}: 16-bit TIFF with separate colour planes; save it interleaved or as PNG")
+        raise PictureError(f"{image.filename}: 16-bit TIFF with separate colour planes; save it interleaved or "
+                           "as PNG")
     if image.mode == "F":
         values = np.asarray(image)
         if np.median(values) > 1:
-            raise PictureError(f"{image.filename}: expected floats in 0..1, got values up to {np.max(values):g}")
+            raise PictureError(f"{image.filename}: expected floats in 0..1, got values up to "
+                               f"{np.max(values):g}")
         shares = np.nan_to_num(values)
     elif image.mode.startswith("I"):
         values = np.asarray(image)
@@ -254,18 +312,19 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 def _colours(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """A picture without alpha as sRGB; a damaged profile, or one for another kind of colour, counts as none."""
+    """Convert a picture without alpha to sRGB; a damaged profile, or one for another kind of colour, is
+    ignored."""
+    srgb = ImageCms.createProfile("sRGB")
     try:
         if image.mode == "LAB":
-            source = ImageCms.createProfile("LAB")
-            return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            return ImageCms.profileToProfile(image, ImageCms.createProfile("LAB"), srgb, outputMode="RGB")
         if profile:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             space = source.profile.xcolor_space.strip()
             if space == "RGB" and image.mode != "CMYK":
                 image = image.convert("RGB")
             if (space, image.mode) in (("RGB", "RGB"), ("GRAY", "L"), ("CMYK", "CMYK")):
-                return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+                return ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError):
         pass
     return image.convert("RGB")

@@ -1,7 +1,7 @@
 """Mask operators: pure functions on masks [B,H,W] in 0..1 (1 = subject), of any float dtype, on any device.
 
-Every operator computes in float32 (float64 stays float64) and returns the mask's dtype, device and, but for `resize`,
-its shape. Every default of `refine` leaves the mask as it is, bit for bit.
+Every operator computes in float32 (float64 stays float64) and returns the mask's dtype and device and, except
+for `resize`, its shape. With the defaults `refine` returns the mask unchanged, bit for bit.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from . import shape
 from .guided import guided_edges
 from .regions import drop_specks, fill_holes, keep_largest
 from .shape import feather, grow, levels, resize
-from .trimap import UNKNOWN, trimap
+from .trimaps import UNKNOWN, trimap
 
-__all__ = ["UNKNOWN", "drop_specks", "feather", "fill_holes", "grow", "guided_edges", "keep_largest", "levels", "refine",
-           "resize", "trimap"]
+__all__ = ["UNKNOWN", "drop_specks", "feather", "fill_holes", "grow", "guided_edges", "keep_largest", "levels",
+           "refine", "resize", "trimap"]
 
 
 def refine(
@@ -32,15 +32,33 @@ def refine(
     radius: int = 0,
     strength: float = 1.0,
 ) -> torch.Tensor:
-    """Apply the operators to mask [B,H,W] in this order:
+    """Apply the operators to a mask, in an order in which they do not undo each other:
 
-    1. resize to the image [B or 1,H,W,C], if there is one of another size: areas and radii then count its pixels;
-    2. levels (`black`, `white`): what is subject at all is settled before regions are measured;
-    3. keep the `largest` regions, drop `specks`, `fill` holes: in this order a speck inside a hole is gone before the
-       hole is measured;
-    4. guided edges (`radius`, `strength`), if there is an image: before growing, which they would undo;
-    5. `grow` or shrink: counted from the edge as it finally lies;
-    6. `feather`: last, so that nothing sharpens the softness asked for.
+    1. `resize` to the image, if there is one of another size: areas and radii count the image's pixels;
+    2. `levels`: decides what is subject before regions are measured;
+    3. `keep_largest`, `drop_specks`, `fill_holes`: a speck in a hole is removed before the hole is measured;
+    4. `guided_edges`, if there is an image: before growing, which it would undo;
+    5. `grow`: from where the edge finally lies;
+    6. `feather`: last, so that nothing sharpens it again.
+
+    Args:
+        mask: float [B,H,W] in 0..1, 1 = subject.
+        image: float [B or 1,h,w,C] in 0..1, C 1, 3 or 4.
+        black, white: the mask's values that become 0 and 1, black < white.
+        grow: pixels outwards, negative inwards.
+        feather: radius in pixels.
+        fill: area in pixels up to which holes are filled.
+        specks: area in pixels below which regions are removed.
+        largest: how many of the largest regions are kept, 0 for all.
+        radius: pixels of the guided filter, 0 for none.
+        strength: of the guided filter, 0..1.
+
+    Returns:
+        The mask [B,H,W], or [B,h,w] with an image.
+
+    Raises:
+        ValueError: the mask is not float [B,H,W], or black is not below white.
+        PackageError: kornia or SciPy is missing where an operator needs it.
     """
     if image is not None:
         mask = resize(mask, image.shape[1:3])

@@ -1,4 +1,4 @@
-"""What every mask operator shares: the checks, full precision, tiles, and convolution."""
+"""What every mask operator shares: the check of its input, full precision, tiles."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 import torch
 
-TILE = 512  # a float32 tile of this side is 1 MB: it stays in a core's cache, and a frame is many tiles
+TILE_SIDE = 512  # pixels: a float32 tile is 1 MB and stays in a core's cache
 
 
 def in_full_precision(operator: Callable) -> Callable:
-    """Check that the mask is float [B,H,W], run `operator` on it in float32 or wider, give back the mask's dtype."""
+    """Decorate an operator: check that its mask is float [B,H,W], run it in float32 or wider, return the
+    mask's dtype."""
 
     @functools.wraps(operator)
     def run(mask: torch.Tensor, *args, **kwargs) -> torch.Tensor:
@@ -29,14 +30,22 @@ def in_full_precision(operator: Callable) -> Callable:
 def over_tiles(
     operator: Callable[..., torch.Tensor], reach: int, mask: torch.Tensor, guide: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Run a neighbourhood operator over mask [B,H,W] tile by tile, so that memory does not grow with the picture.
+    """Run a neighbourhood operator over a mask tile by tile, so that memory does not grow with the picture.
 
-    `operator` gets a tile with `reach` more pixels on every side ([h + 2 reach, w + 2 reach]) and returns [h, w];
-    with a guide [B or 1,H,W,C] it also gets the same window of it. Outside the picture lies a copy of its edge.
-    A window in which the mask is one value is left as it is: every operator here keeps flat areas.
+    Args:
+        operator: takes a window [h + 2 reach, w + 2 reach], and with a guide the same window [..., C] of
+            that, and returns [h,w]. It must keep flat areas: windows in which the mask has a single value are
+            skipped.
+        reach: pixels that the operator sees beyond its result; outside the picture its border pixels are
+            repeated.
+        mask: float [B,H,W].
+        guide: float [B or 1,H,W,C].
+
+    Returns:
+        float [B,H,W].
     """
     frames, height, width = mask.shape
-    side = max(TILE, 4 * reach)  # keeps the overlap of neighbouring windows a small part of the work
+    side = max(TILE_SIDE, 4 * reach)  # keeps the overlap of neighbouring windows a small part of the work
     result = mask.clone()
     for frame in range(frames):
         for top in range(0, height, side):

@@ -1,11 +1,12 @@
-"""Choose one subject out of several: the regions of a mask under a point or within an area, with their soft fringe."""
+"""Choose one subject out of several: the regions of a mask under a point or within an area, with their soft
+fringe."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-from ..imaging.boxes import PRESENT
+from ..imaging.boxes import REGION_ALPHA
 from .common import in_full_precision
 from .regions import keep_regions, label_regions, map_frames, region_areas
 
@@ -26,7 +27,7 @@ def region_at(mask: torch.Tensor, x: int, y: int) -> torch.Tensor:
         PackageError: SciPy is missing.
     """
     def pick(alpha: np.ndarray) -> np.ndarray:
-        labels, count = label_regions(alpha >= PRESENT, diagonal=True)
+        labels, count = label_regions(alpha >= REGION_ALPHA, diagonal=True)
         return keep_regions(alpha, labels, np.arange(1, count + 1) == labels[y, x])
 
     return map_frames(pick, mask)
@@ -34,7 +35,8 @@ def region_at(mask: torch.Tensor, x: int, y: int) -> torch.Tensor:
 
 @in_full_precision
 def regions_within(mask: torch.Tensor, area: torch.Tensor) -> torch.Tensor:
-    """Keep the regions of which at least half lies within an area; where there are none, the one of which most does.
+    """Keep the regions of which at least half lies within an area; where there are none, the one of which
+    most does.
 
     Args:
         mask: float [B,H,W] in 0..1, 1 = subject.
@@ -50,7 +52,7 @@ def regions_within(mask: torch.Tensor, area: torch.Tensor) -> torch.Tensor:
     inside = area.cpu().numpy()
 
     def pick(alpha: np.ndarray) -> np.ndarray:
-        labels, count = label_regions(alpha >= PRESENT, diagonal=True)
+        labels, count = label_regions(alpha >= REGION_ALPHA, diagonal=True)
         if count == 0:
             return np.zeros_like(alpha)
         whole, part = region_areas(alpha, labels, count), region_areas(alpha * inside, labels, count)

@@ -1,10 +1,10 @@
 """Operators on whole regions of a mask: keep the largest, drop specks, fill holes.
 
-A region is a connected component of the pixels whose alpha is at least `PRESENT`. That is low, so that hair joined to
-its subject by a faint stretch stays with it. Regions of the subject are 8-connected, holes are 4-connected. The area of a
-region is the sum of its alpha in pixels, so that blurring it hardly changes how large it counts. The fringe of a region
-is the fainter alpha around it, down to `VISIBLE`; where the fringes of two regions meet, each pixel belongs to the
-nearer one.
+A region is a connected component of the pixels whose alpha is at least `REGION_ALPHA`. That is low, so that
+hair joined to its subject by a faint stretch stays with it. Regions of the subject are 8-connected, holes are
+4-connected. The area of a region is the sum of its alpha in pixels, so that blurring it hardly changes how
+large it counts. The fringe of a region is the fainter alpha around it, down to `VISIBLE`; where the fringes
+of two regions meet, each pixel belongs to the nearer one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..files.packages import require
-from ..imaging.boxes import PRESENT
+from ..imaging.boxes import REGION_ALPHA
 from .common import in_full_precision
 
 VISIBLE = 0.5 / 255  # smaller alpha rounds to 0 in an 8-bit mask and ends a fringe
@@ -35,7 +35,7 @@ def keep_largest(mask: torch.Tensor, count: int) -> torch.Tensor:
         count: number of regions, 0 keeps all.
 
     Returns:
-        The mask of the same shape and dtype; a frame in which no pixel reaches `PRESENT` is unchanged.
+        The mask of the same shape and dtype; a frame in which no pixel reaches `REGION_ALPHA` is unchanged.
 
     Raises:
         ValueError: the mask is not float [B,H,W].
@@ -45,7 +45,7 @@ def keep_largest(mask: torch.Tensor, count: int) -> torch.Tensor:
         return mask
 
     def keep(alpha: np.ndarray) -> np.ndarray:
-        labels, found = label_regions(alpha >= PRESENT, diagonal=True)
+        labels, found = label_regions(alpha >= REGION_ALPHA, diagonal=True)
         if found == 0:
             return alpha
         kept = np.zeros(found, bool)
@@ -74,9 +74,11 @@ def drop_specks(mask: torch.Tensor, area: float) -> torch.Tensor:
         return mask
 
     def drop(alpha: np.ndarray) -> np.ndarray:
-        labels, count = label_regions(alpha >= PRESENT, diagonal=True)
+        labels, count = label_regions(alpha >= REGION_ALPHA, diagonal=True)
         stays = region_areas(alpha, labels, count) >= area
-        return alpha if stays.all() else np.where(_decide(alpha, labels, stays, SPECK_FRINGE) == GOES, 0, alpha)
+        if stays.all():
+            return alpha
+        return np.where(_decide(alpha, labels, stays, SPECK_FRINGE) == GOES, 0, alpha)
 
     return map_frames(drop, mask)
 
@@ -103,11 +105,13 @@ def fill_holes(mask: torch.Tensor, area: float) -> torch.Tensor:
 
     def fill(alpha: np.ndarray) -> np.ndarray:
         missing = 1 - alpha
-        labels, count = label_regions(missing >= PRESENT, diagonal=False)
+        labels, count = label_regions(missing >= REGION_ALPHA, diagonal=False)
         stays = region_areas(missing, labels, count) > area
         border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
         stays[border[border > 0] - 1] = True
-        return alpha if stays.all() else np.where(_decide(missing, labels, stays, SPECK_FRINGE) == GOES, 1, alpha)
+        if stays.all():
+            return alpha
+        return np.where(_decide(missing, labels, stays, SPECK_FRINGE) == GOES, 1, alpha)
 
     return map_frames(fill, mask)
 
@@ -117,11 +121,12 @@ def label_regions(present: np.ndarray, diagonal: bool) -> tuple[np.ndarray, int]
 
     Args:
         present: bool [H,W].
-        diagonal: pixels that touch by a corner are connected (8-connectivity), not only by a side (4-connectivity).
+        diagonal: pixels that touch by a corner are connected (8-connectivity), not only by a side
+            (4-connectivity).
 
     Returns:
-        Labels [H,W], 0 where nothing is present and else 1..count, and the count. SciPy's, as it is what ComfyUI brings;
-        `kornia.contrib.connected_components` takes 600 times as long.
+        Labels [H,W], 0 where nothing is present and else 1..count, and the count. SciPy's, as it is what
+        ComfyUI brings; `kornia.contrib.connected_components` takes 600 times as long.
     """
     ndimage = require("scipy.ndimage", "measuring the regions of a mask")
     return ndimage.label(present, np.ones((3, 3)) if diagonal else None)
@@ -147,8 +152,8 @@ def map_frames(operator: Callable[[np.ndarray], np.ndarray], mask: torch.Tensor)
 def _decide(alpha: np.ndarray, labels: np.ndarray, stays: np.ndarray, reach: int) -> np.ndarray:
     """Whether a region and its fringe stay.
 
-    All fringes grow outwards at once, one pixel to any side or corner per step, through what is visible but too faint
-    for a region. A pixel that two regions reach in the same step stays.
+    All fringes grow outwards at once, one pixel to any side or corner per step, through what is visible but
+    too faint for a region. A pixel that two regions reach in the same step stays.
 
     Args:
         alpha: float32 [H,W] in 0..1.
@@ -185,7 +190,8 @@ def _decide(alpha: np.ndarray, labels: np.ndarray, stays: np.ndarray, reach: int
 
 
 def _dilate_by_one(picture: np.ndarray) -> np.ndarray:
-    """Dilate a bool picture [H,W] by a square of 3×3; `scipy.ndimage.binary_dilation` takes 30 times as long."""
+    """Dilate a bool picture [H,W] by a square of 3×3; `scipy.ndimage.binary_dilation` takes 30 times as
+    long."""
     rows = picture.copy()
     rows[1:] |= picture[:-1]
     rows[:-1] |= picture[1:]

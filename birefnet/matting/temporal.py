@@ -1,30 +1,35 @@
-"""Mattes steadied over time: what flickers is averaged along the motion, what changes is followed, cuts begin anew."""
+"""Smooth mattes over time: flicker is averaged along the motion, changes are followed, cuts begin anew."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from ..imaging.flow import box, flow, resized, warp
+from ..imaging.flow import box_mean, estimate_flow, resize_flow, warp
 from ..imaging.resize import resample
 
-SIDE = 384         # pixels of the longer side at which motion is found
-SAME = 0.05        # luma difference at which two places count as different ones
-ASTRAY = 1.0       # pixels (of those) by which the way there and back may miss
-MEMORY = 0.6       # share of the past in the running means of what changed
-LEAST = 0.01       # mean change of alpha under which nothing is told from its direction
-CUT = 0.1          # mean trust below which two frames are of different shots; within a shot .5 and more is usual
+FLOW_SIDE = 384           # pixels: longer side at which motion is estimated
+SAME_LUMA = 0.05          # luma difference at which trust in the motion falls to 1/e
+ROUND_TRIP_ERROR = 1.0    # pixels at that size between start and way back at which trust falls to 1/e
+MEMORY_SHARE = 0.6        # share of the past in the running means of alpha's changes
+LEAST_CHANGE = 0.01       # mean change of alpha below which its direction means nothing
+CUT_TRUST = 0.1           # mean trust below which two frames are of different shots; within one it is 0.5 or more
 
 
 class Smoother:
-    """Frame by frame: smoother(picture, alpha) -> alpha with less flicker. Memory: a few maps of one frame's size.
+    """Smooth the mattes of a clip frame by frame: smoother(picture, alpha) -> alpha.
 
-    The smoothed alpha of the frame before is moved along the motion between the pictures, and each pixel takes a share
-    of it: `strength` at most; less where the motion is not to be trusted (the two places look different, or the way
-    back leads elsewhere: what was hidden, or moves too fast); less where alpha has lately moved one way only, which is
-    a change and no noise. At a cut the past is forgotten.
+    The smoothed alpha of the frame before is moved along the motion between the pictures, and each pixel
+    takes a share of it: `strength` at most; less where the motion is not to be trusted, because the two
+    places look different or the motion back leads elsewhere (what was hidden, or moves too fast); less where
+    alpha has lately changed in one direction only, which is a change and not noise. After a cut it begins
+    anew. Holds a few maps of one frame's size.
 
-    strength: 0 leaves alpha as it is; 1 would take all of the past where it can be trusted.
+    Args:
+        strength: 0 leaves alpha unchanged, 1 takes all of the past where it can be trusted.
+
+    Raises:
+        ValueError: the strength is outside 0..1.
     """
 
     def __init__(self, strength: float) -> None:
@@ -33,10 +38,22 @@ class Smoother:
         self.strength = strength
         self.cuts = 0
         self._luma = None   # of the frame before, [1,1,h,w], reduced
-        self._state = None  # of the frame before: smoothed alpha, mean change, mean size of the changes, [1,3,H,W]
+        # Of the frame before, [1,3,H,W]: smoothed alpha, mean change, mean size of the changes.
+        self._state = None
 
     def __call__(self, picture: Tensor, alpha: Tensor) -> Tensor:
-        """Picture [1,H,W,C] in 0..1 and its alpha [1,H,W] -> alpha [1,H,W]. Another size begins anew."""
+        """Smooth one frame; a frame of another size than the one before begins anew.
+
+        Args:
+            picture: float [1,H,W,C] in 0..1.
+            alpha: float [1,H,W] in 0..1.
+
+        Returns:
+            float32 [1,H,W] in 0..1; alpha itself at strength 0.
+
+        Raises:
+            PackageError: kornia is missing.
+        """
         if not self.strength:
             return alpha
         before, self._luma = self._luma, small_luma(picture).to(alpha.device)
@@ -47,35 +64,42 @@ class Smoother:
             return alpha[:, 0]
         smoothed, drift, size, trust = past
         change = alpha - smoothed
-        going_on = (drift * change.sign() / size.clamp(min=LEAST)).clamp(0, 1)
+        going_on = (drift * change.sign() / size.clamp(min=LEAST_CHANGE)).clamp(0, 1)
         result = alpha - self.strength * trust * (1 - going_on**2) * change
-        drift = torch.lerp(change, drift, MEMORY)
-        size = torch.lerp(change.abs(), size, MEMORY)
+        drift = torch.lerp(change, drift, MEMORY_SHARE)
+        size = torch.lerp(change.abs(), size, MEMORY_SHARE)
         self._state = torch.cat([result, drift, size], dim=1)
         return result[:, 0]
 
     def _past(self, before: Tensor | None, shape: torch.Size) -> tuple[Tensor, ...] | None:
-        """The state moved to where its places are now, and the trust in that; None at a beginning."""
+        """The state moved along the motion, and the trust in it, [1,1,H,W] each; None at a beginning."""
         if self._state is None or self._state.shape[2:] != shape[2:]:
             return None
-        motion, trust = motion_between(self._luma, before)
-        if trust.mean() < CUT:
+        motion, trust = estimate_motion(self._luma, before)
+        if trust.mean() < CUT_TRUST:
             self.cuts += 1
             return None
-        moved = warp(self._state, resized(motion, shape[2:]))
+        moved = warp(self._state, resize_flow(motion, shape[2:]))
         return *moved.split(1, dim=1), resample(trust, shape[2:])
 
 
 def small_luma(picture: Tensor) -> Tensor:
-    """Luma [1,1,h,w] of a picture [1,H,W,C], reduced to SIDE pixels."""
+    """Luma [1,1,h,w] of a picture [1,H,W,C], reduced to FLOW_SIDE pixels."""
     luma = picture[..., :3].float().mean(-1)[:, None]
-    scale = min(1.0, SIDE / max(luma.shape[2:]))
+    scale = min(1.0, FLOW_SIDE / max(luma.shape[2:]))
     return resample(luma, tuple(max(1, round(side * scale)) for side in luma.shape[2:]))
 
 
-def motion_between(here: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-    """Motion [1,2,h,w] from `here` to `there`, and how far it can be trusted, [1,1,h,w] in 0..1."""
-    motion, back = flow(torch.cat([here, there]), torch.cat([there, here])).split(1)
+def estimate_motion(here: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+    """Estimate the motion between two pictures, and how far it can be trusted.
+
+    Args:
+        here, there: luma float [1,1,h,w] in 0..1.
+
+    Returns:
+        Motion [1,2,h,w] from `here` to `there` as (x, y) in pixels, and trust [1,1,h,w] in 0..1.
+    """
+    motion, back = estimate_flow(torch.cat([here, there]), torch.cat([there, here])).split(1)
     missed = (motion + warp(back, motion)).square().sum(1, keepdim=True)
-    different = box((here - warp(there, motion)).abs(), 3)
-    return motion, torch.exp(-((different / SAME) ** 2) - missed / ASTRAY**2)
+    different = box_mean((here - warp(there, motion)).abs(), 3)
+    return motion, torch.exp(-((different / SAME_LUMA) ** 2) - missed / ROUND_TRIP_ERROR**2)

@@ -1,4 +1,4 @@
-"""Looking at a matte: where its subject lies, and views that show what is right and wrong with it."""
+"""Views of a matte that show what is right and wrong with it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,25 @@ from torch import Tensor
 from ..imaging.resize import resample
 from ..masks import levels
 
-TILE = 12  # pixels of a checkerboard's square
-LABEL = 22  # pixels, at least, of the strip with a view's name
+SQUARE_SIDE = 12  # pixels: side of a checkerboard's square
+LEAST_LABEL_HEIGHT = 22  # pixels
 
 
-def views(image: Tensor, mask: Tensor, colour: Tensor, size: int = 0) -> Tensor:
-    """Four labelled views of a matte, two by two: [1,h,w,3].
+def make_views(image: Tensor, mask: Tensor, colour: Tensor, size: int = 0) -> Tensor:
+    """Draw four labelled views of a matte, two by two.
 
-    image [1,H,W,3], mask [1,H,W] (1 = subject) and colour [3] in 0..1; `size`: the longer side of each view in pixels,
-    0 for the picture's own. overlay: colour over what is taken for background. cut-out: the subject over a
-    checkerboard. alpha: the mask. edge band: where the mask is neither 0 nor 1 or jumps, over the picture in dim grey;
-    in a small view, too, at least a pixel wide.
+    "overlay": a colour over the background. "cut-out": the subject over a checkerboard. "alpha": the mask.
+    "edge band": where the mask is neither 0 nor 1, or jumps, over the picture in dim grey; at least one pixel
+    wide in a small view, too.
+
+    Args:
+        image: float [1,H,W,3] in 0..1.
+        mask: float [1,H,W] in 0..1, 1 = subject.
+        colour: float [3] in 0..1.
+        size: longer side of each view in pixels, 0 for the picture's own.
+
+    Returns:
+        float [1,h,w,3] in 0..1.
     """
     height, width = image.shape[1:3]
     zoom = size / max(height, width) if size else 1.0
@@ -42,28 +50,31 @@ def views(image: Tensor, mask: Tensor, colour: Tensor, size: int = 0) -> Tensor:
 
 
 def _edge_band(mask: Tensor) -> Tensor:
-    """How much each pixel of mask [1,1,H,W] belongs to an edge, soft or hard: alpha in between, or steps beside it."""
+    """How much each pixel of mask [1,1,H,W] belongs to an edge, soft or hard, 0..1: alpha in between, or a
+    step beside it."""
     mask = levels(mask[0], 0.02, 0.98)[None]  # near-certain is no edge
     step = F.max_pool2d(mask, 3, 1, 1) + F.max_pool2d(-mask, 3, 1, 1)
     return torch.maximum((4 * mask * (1 - mask)).sqrt(), step)
 
 
 def checkerboard(height: int, width: int) -> Tensor:
-    """Light grey and white squares, [height,width,1]."""
-    odd = (torch.arange(height)[:, None] // TILE + torch.arange(width) // TILE) % 2
+    """Light grey and white squares, float32 [height,width,1]."""
+    odd = (torch.arange(height)[:, None] // SQUARE_SIDE + torch.arange(width) // SQUARE_SIDE) % 2
     return (1 - 0.2 * odd)[..., None]
 
 
 def label_height(width: int) -> int:
-    """Pixels of the strip with a view's name: readable when four views of that width are shown small on a node."""
-    return max(LABEL, width // 16)
+    """Height in pixels of the strip with a view's name: readable when four views of that width are shown
+    small on a node."""
+    return max(LEAST_LABEL_HEIGHT, width // 16)
 
 
 def _labelled(view: Tensor, name: str) -> Tensor:
-    """[1,H,W,3] below a strip with its name, with a dark line of one pixel around."""
+    """A view [1,H,W,3] below a strip with its name, in a dark frame one pixel wide."""
     height = label_height(view.shape[2])
     strip = Image.new("L", (view.shape[2], height), 24)
     font = ImageFont.load_default(round(0.65 * height))
     ImageDraw.Draw(strip).text((height // 4, height // 2), name, fill=255, font=font, anchor="lm")
-    text = torch.from_numpy(np.array(strip, dtype=np.float32) / 255).to(view)[None, ..., None].expand(1, -1, -1, 3)
+    text = torch.from_numpy(np.array(strip, dtype=np.float32) / 255).to(view)
+    text = text[None, ..., None].expand(1, -1, -1, 3)
     return F.pad(torch.cat([text, view], dim=1), (0, 0, 1, 1, 1, 1), value=24 / 255)

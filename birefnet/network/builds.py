@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..files.errors import CheckpointError
 from .birefnet import BiRefNet
 from .config import Config
 from .family import FAMILIES
 
-# The build of weights/birefnet-nano.safetensors: PVT v2 b0 with narrower MLPs and four more blocks in its third stage,
-# plain ASPP, residual decoder blocks.
-NANO = Config(family="pvt_v2", widths=(32, 64, 160, 256), depths=(2, 2, 6, 2), heads=(1, 2, 5, 8),
-              multi_scale="none", attention="plain", inner=64, branch=48, patch_inner=16, residual=True,
-              size=(320, 320), task="Anything simple: quick cut-outs")
+# The build of weights/birefnet-nano.safetensors: EfficientNet-Lite2, plain ASPP, residual decoder blocks.
+NANO = Config(family="efficientnet_lite", encoder="tf_efficientnet_lite2", widths=(24, 48, 120, 352),
+              depths=(4, 3, 8, 6), multi_scale="none", attention="plain", inner=64, branch=48, patch_inner=16,
+              residual=True, size=(320, 320), task="Anything: quick cut-outs")
 
 BACKBONES = {name: family for family in FAMILIES.values() for name in family.builds}
 TIMM = "timm:"  # before the name of one of timm's models, or before JSON, see birefnet.network.backbones.timm
@@ -25,7 +25,9 @@ def config(backbone: str) -> Config:
     """
     if backbone.startswith(TIMM):
         encoder = backbone.removeprefix(TIMM)
-        family = next(family for family in FAMILIES.values() if family.recognises({}, encoder))
+        family = next((family for family in FAMILIES.values() if family.recognises({}, encoder)), None)
+        if family is None:
+            raise CheckpointError(f"name one of timm's models behind {TIMM}, for instance {TIMM}convnext_femto")
         return Config(**family.read({}, encoder, None))
     return Config(**BACKBONES[backbone].builds[backbone])
 

@@ -1,7 +1,7 @@
 """An encoder family is one object: how its checkpoints are recognised, how it is built, run and counted.
 
-The idea is spandrel's Architecture. A family stands in one file of `birefnet.network.backbones` and in one line of
-that package's list; everything else asks `FAMILIES`.
+The idea is spandrel's Architecture. A family stands in one file of `birefnet.network.backbones` and in one
+line of that package's list; everything else asks `FAMILIES`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ Compose = Callable[[Sequence[nn.Module], Callable[[], nn.Module]], nn.Module]
 class Family(ABC):
     """One kind of encoder.
 
-    An encoder is a module: [B,3,H,W], normalised → four maps [B,C,h,w]. Their strides are 4, 8, 16, 32 unless the family
-    says otherwise and the decoder has a neck (`Config.neck`). Its tensors are named `bb.*` in a checkpoint.
+    An encoder is a module: [B,3,H,W], normalised → four maps [B,C,h,w]. Their strides are 4, 8, 16, 32 unless
+    the family says otherwise and the decoder has a neck (`Config.neck`). Its tensors are named `bb.*` in a
+    checkpoint.
     """
 
     name: ClassVar[str]
@@ -38,14 +39,15 @@ class Family(ABC):
 
     @abstractmethod
     def recognises(self, shapes: Shapes, encoder: str) -> bool:
-        """Whether a checkpoint's tensors, and the encoder that its metadata names ("" for none), are of this family."""
+        """Whether a checkpoint is of this family, by its tensors and the encoder that its metadata names ("" for
+        none)."""
 
     @abstractmethod
     def read(self, shapes: Shapes, encoder: str, heads: tuple[int, ...] | None) -> dict[str, object]:
         """Fields of `Config` that determine the encoder.
 
-        encoder, heads: what the caller or the file's metadata says, where tensors do not. Raises KeyError for a missing
-        tensor, CheckpointError for a file that cannot be run.
+        encoder, heads: what the caller or the file's metadata says, where tensors do not. Raises KeyError for
+        a missing tensor, CheckpointError for a file that cannot be run.
         """
 
     def check(self, config: Config) -> None:
@@ -66,17 +68,20 @@ class Family(ABC):
 
     @abstractmethod
     def fuse(self, plain: nn.Module, compose: Compose) -> nn.Module:
-        """The inference form: `forward(image, scratch)` → x1..x4 in channels-last memory, in the weights' dtype, with
-        temporaries of about `scratch` bytes in each step. For `compose` see birefnet.network.fused.fuse."""
+        """The inference form: `forward(image, scratch)` → x1..x4 in channels-last memory, in the weights'
+        dtype, with temporaries of about `scratch` bytes in each step. For `compose` see
+        birefnet.network.fused.fuse."""
 
     @abstractmethod
     def plain_bytes(self, encoder: nn.Module, config: Config, size: tuple[int, int]) -> float:
         """Temporaries of the plain form for one image of network size (H, W), at their peak."""
 
     @abstractmethod
-    def inference_bytes(self, encoder: nn.Module, config: Config, size: tuple[int, int]) -> tuple[float, float]:
-        """Of the inference form, for one image of network size (H, W): bytes that are alive from step to step, and the
-        largest step's temporaries if nothing bounds them."""
+    def inference_bytes(
+        self, encoder: nn.Module, config: Config, size: tuple[int, int]
+    ) -> tuple[float, float]:
+        """Of the inference form, for one image of network size (H, W): bytes that are alive from step to
+        step, and the largest step's temporaries if nothing bounds them."""
 
     def blocks_of(self, encoder: nn.Module) -> list[nn.Module]:
         """What gradient checkpointing computes again: modules of tensors, not inside each other."""
@@ -92,7 +97,7 @@ class Family(ABC):
 
 
 FAMILIES: dict[str, Family] = {}
-"""Every family by its name, in the order in which checkpoints are tried; filled by birefnet.network.backbones."""
+"""Every family by its name, in the order in which checkpoints are tried; birefnet.network.backbones fills it."""
 
 
 def count(shapes: Shapes, pattern: str) -> int:

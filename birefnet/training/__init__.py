@@ -1,1 +1,1 @@
-"""Making checkpoints: data, losses and the training loop; `nano` is what the default checkpoint is made of."""
+"""Train checkpoints: losses, the training loop, fine-tuning on a few pictures, reports."""

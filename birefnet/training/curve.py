@@ -1,4 +1,4 @@
-"""The curve of a loss as a picture."""
+"""Draw the curve of a loss."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-SIZE = (512, 256)  # width and height
-BORDER = 24
+SIZE = (512, 256)  # width and height in pixels
+BORDER = 24  # pixels
 PAPER, FRAME, EACH, SMOOTH, INK = (24, 26, 30), (70, 74, 82), (70, 100, 130), (90, 170, 240), (210, 214, 220)
-SMOOTHED = 20      # so many averaged points at most
+SMOOTHED_POINTS = 20  # at most
 
 
-def curve(losses: Sequence[float]) -> Tensor:
-    """[1,H,W,3] in 0..1: the loss of every step, and above it means of neighbouring steps; 0 is at the bottom."""
+def draw_curve(losses: Sequence[float]) -> Tensor:
+    """Draw the loss of every step, and above it the means of neighbouring steps; 0 is at the bottom.
+
+    Args:
+        losses: one per step.
+
+    Returns:
+        float32 [1,H,W,3] in 0..1.
+    """
     picture = Image.new("RGB", SIZE, PAPER)
     pen = ImageDraw.Draw(picture)
     width, height = SIZE[0] - 2 * BORDER, SIZE[1] - 2 * BORDER
@@ -29,7 +36,7 @@ def curve(losses: Sequence[float]) -> Tensor:
                 for step, value in zip(steps, values)]
 
     pen.line(points(range(len(losses)), losses), EACH)
-    parts = np.array_split(np.asarray(losses), min(SMOOTHED, len(losses)))
+    parts = np.array_split(np.asarray(losses), min(SMOOTHED_POINTS, len(losses)))
     ends = np.cumsum([len(part) for part in parts])
     middles = [end - (len(part) + 1) / 2 for end, part in zip(ends, parts)]
     pen.line(points(middles, [part.mean() for part in parts]), SMOOTH, 3)

@@ -1,8 +1,8 @@
-"""The loop: learn, write down, validate, save; one for every source of pictures.
+"""The training loop: learn, log, validate, save.
 
-What a run computes depends on its plan, its source, its first network and the number of processes' batch as a whole, so
-a run that was stopped goes on to the same numbers (to rounding with another number of threads, and on GPUs, some of
-whose kernels add in any order).
+What a run computes depends on its plan, its source, its first network and the batch size of all processes
+together. So a run that was stopped continues with the same numbers (up to rounding with another number of
+threads, and on GPUs, some of whose kernels add in any order).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from ..checkpoint import load as checkpoint
-from ..data.batches import Source, batches, in_unit
+from ..data.batches import BatchSource, load_batches, to_unit_range
 from ..data.pairs import Pair
 from ..device.dtypes import DTYPES
 from ..files.atomic import write_whole
@@ -27,18 +27,19 @@ from ..network.birefnet import BiRefNet
 from .events import Events
 from .learner import Learner
 from .page import write_page
-from .plan import Plan
+from .plan import TrainingPlan
 from .processes import Processes
 from .recompute import recompute_blocks
 from .run_folder import RunFolder
-from .validate import column, shown, validate
+from .validate import make_truth_tiles, score_pairs, stack_tiles
 
-CURVE = 400  # points of a loss curve, about
+CURVE_POINTS = 400  # of a loss curve, about
 
 
 @dataclass(frozen=True)
 class Export:
-    """How the checkpoint is written: metadata beside what `checkpoint.save` adds, storage, and a last change."""
+    """How the checkpoint is written: metadata beside what `checkpoint.save` adds, dtype, and a last change of
+    the network."""
 
     metadata: dict[str, str] = field(default_factory=dict)
     dtype: torch.dtype = torch.float32
@@ -53,17 +54,42 @@ class Interrupted(Exception):
     """The run was asked to stop, and has saved its state."""
 
 
-def train(run: RunFolder, plan: Plan, model: BiRefNet, source: Source, processes: Processes, *, workers: int,
-          validation: Sequence[Pair] = (), recompute: bool = False, save_every: int = 200,
-          export: Export = Export()) -> None:
-    """Train to the plan's end, or go on from the run's state.
+def train(
+    run: RunFolder,
+    plan: TrainingPlan,
+    model: BiRefNet,
+    source: BatchSource,
+    processes: Processes,
+    *,
+    workers: int,
+    validation: Sequence[Pair] = (),
+    recompute: bool = False,
+    save_every: int = 200,
+    export: Export = Export(),
+) -> None:
+    """Train to the plan's end, or continue from the run's state.
 
-    validation: pairs that are measured before the first step, ten times on the way, and at the end. Raises Interrupted
-    at Ctrl-C, FloatingPointError, see Learner.learn, and PackageError where the optimiser's is missing.
+    Args:
+        run: the run's folder.
+        plan: every number of the run.
+        model: form "plain"; moved to the processes' device.
+        source: where batches come from.
+        processes: this process among those that train together.
+        workers: processes that prefetch batches.
+        validation: pairs that are scored before the first step, ten times on the way, and at the end.
+        recompute: save memory by gradient checkpointing.
+        save_every: steps between saved states.
+        export: how the checkpoint is written.
+
+    Raises:
+        Interrupted: at Ctrl-C, after the state is saved.
+        FloatingPointError: see `Learner.learn`.
+        PackageError: the optimiser's package is missing.
     """
     model = model.to(processes.device, memory_format=torch.channels_last)  # the faster order of convolutions
-    learner = Learner(model.train(), plan.rate, optimizer=plan.optimizer, average=plan.average, dtype=DTYPES[plan.dtype],
-                      accumulate=plan.accumulate, seed=plan.seed * processes.count + processes.rank,
+    learner = Learner(model.train(), plan.rate, optimizer=plan.optimizer, average=plan.average,
+                      dtype=DTYPES[plan.dtype], accumulate=plan.accumulate,
+                      seed=plan.seed * processes.count + processes.rank,
                       wrap=processes.wrap, processes=processes.count)
     if recompute:
         recompute_blocks(model)
@@ -74,9 +100,10 @@ def train(run: RunFolder, plan: Plan, model: BiRefNet, source: Source, processes
     log = Log(run, plan, learner, validation, processes)
     if learner.step == 0:
         log.measure()
-    with interrupts() as interrupted, tqdm(total=plan.steps, initial=learner.step, unit="step", disable=None
-                                           if processes.first else True) as bar:
-        for images, alphas in map(in_unit, batches(source, learner.step, plan.steps, workers, processes.device)):
+    loaded = load_batches(source, learner.step, plan.steps, workers, processes.device)
+    with catch_interrupt() as interrupted, tqdm(total=plan.steps, initial=learner.step, unit="step",
+                                                disable=None if processes.first else True) as bar:
+        for images, alphas in map(to_unit_range, loaded):
             learner.rate, learner.weights = plan.rate_at(learner.step), plan.weights_at(learner.step)
             learner.learn(images, alphas)
             bar.update()
@@ -98,12 +125,13 @@ def train(run: RunFolder, plan: Plan, model: BiRefNet, source: Source, processes
 
 
 class Log:
-    """What a run says of itself: history, TensorBoard's events, tiles of mattes, and the page made of them."""
+    """What a run reports: history, TensorBoard's events, tiles of mattes, and the page made of them."""
 
-    def __init__(self, run: RunFolder, plan: Plan, learner: Learner, validation: Sequence[Pair],
+    def __init__(self, run: RunFolder, plan: TrainingPlan, learner: Learner, validation: Sequence[Pair],
                  processes: Processes) -> None:
-        self.run, self.plan, self.learner, self.validation, self.processes = run, plan, learner, validation, processes
-        self.every = max(1, plan.steps // CURVE)
+        self.run, self.plan, self.learner = run, plan, learner
+        self.validation, self.processes = validation, processes
+        self.every = max(1, plan.steps // CURVE_POINTS)
         self.measure_every = max(1, round(plan.steps / 10))
         self.recent: list[dict[str, float]] = []
         self.began, self.began_at = time.monotonic(), learner.step
@@ -113,11 +141,11 @@ class Log:
             self.events = Events(run.folder, learner.step)
             if validation and (learner.step == 0 or not (run.mattes / "truth.jpg").exists()):
                 run.mattes.mkdir(exist_ok=True)
-                for name, tiles in zip(("picture", "truth"), shown(validation)):
+                for name, tiles in zip(("picture", "truth"), make_truth_tiles(validation)):
                     self.write_tiles(name, tiles)
 
     def note(self, size: tuple[int, int], bar: tqdm) -> None:
-        """After each step."""
+        """Add a point to the curves after a step, where it is time for one."""
         self.recent.append(self.learner.parts)
         step = self.learner.step
         if step % self.every and step != self.plan.steps:
@@ -137,7 +165,7 @@ class Log:
     def measure(self) -> None:
         if not self.validation:
             return
-        measures, tiles = validate(self.learner.result, self.validation, self.processes)
+        measures, tiles = score_pairs(self.learner.result, self.validation, self.processes)
         if self.processes.first:
             step = self.learner.step
             self.run.add({"step": step, "measures": measures})
@@ -147,7 +175,7 @@ class Log:
 
     def write_tiles(self, name: str, tiles: list) -> None:
         held = io.BytesIO()
-        column(tiles).save(held, "JPEG", quality=85)
+        stack_tiles(tiles).save(held, "JPEG", quality=85)
         write_whole(self.run.mattes / f"{name}.jpg", held.getvalue())
 
     def seconds_per_step(self) -> float:
@@ -160,8 +188,9 @@ class Log:
 
 
 @contextmanager
-def interrupts() -> Iterator[threading.Event]:
-    """Set at the first Ctrl-C, after which the step may end; the second interrupts at once."""
+def catch_interrupt() -> Iterator[threading.Event]:
+    """An event that is set at the first Ctrl-C, after which the step may end; the second one interrupts at
+    once."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked

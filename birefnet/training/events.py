@@ -1,4 +1,4 @@
-"""A run's curves and mattes as TensorBoard events."""
+"""Write a run's curves and mattes as TensorBoard events."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch.utils.tensorboard import SummaryWriter
 
 
 class Events:
-    """What an earlier run in this folder wrote after `step` is taken back."""
+    """TensorBoard's writer for a run; hides what an earlier run in this folder wrote after `step`."""
 
     def __init__(self, folder: Path, step: int) -> None:
         self.writer = SummaryWriter(folder, purge_step=step + 1 if step else 0)
 
     def losses(self, row: dict) -> None:
-        """loss/total, loss/<term>, rate and size of a row of the history."""
+        """Write loss/total, loss/<term>, rate and size of a row of the history."""
         step = row["step"]
         self.writer.add_scalar("loss/total", row["loss"], step)
         for name, value in row["terms"].items():
@@ -26,7 +26,7 @@ class Events:
         self.writer.add_scalar("size/width", row["size"][1], step)
 
     def measures(self, step: int, measures: dict[str, float], mattes: Path) -> None:
-        """validation/<measure>, and picture, truth and matte side by side."""
+        """Write validation/<measure>, and picture, truth and matte side by side."""
         for name, value in measures.items():
             self.writer.add_scalar(f"validation/{name}", value, step)
         columns = []

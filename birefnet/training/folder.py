@@ -10,24 +10,25 @@ import torch
 
 from ..data.batches import Item
 from ..data.pairs import Pair
-from ..data.sample import sample
-from .plan import Plan
+from ..data.sample import make_sample
+from .plan import TrainingPlan
 
 
 class Folder:
-    """Batches of pairs of files, each pair once per epoch, in an order and with variations drawn from the plan's seed.
+    """Batches of pairs of files, each pair once per epoch, in an order and with augmentations drawn from the
+    plan's seed.
 
-    Epochs follow each other without a gap: a batch that ends one begins the next. Of a batch, process `rank` of
-    `processes` gets its part, so that all of them together see what a single process would.
+    Epochs follow each other without a gap: a batch that ends one begins the next. Of a batch, process `rank`
+    of `processes` gets its part, so that all of them together see what a single process would.
     """
 
-    def __init__(self, pairs: Sequence[Pair], plan: Plan, backgrounds: Sequence[Path] = (), rank: int = 0,
-                 processes: int = 1) -> None:
+    def __init__(self, pairs: Sequence[Pair], plan: TrainingPlan, backgrounds: Sequence[Path] = (),
+                 rank: int = 0, processes: int = 1) -> None:
         self.pairs, self.plan, self.backgrounds = pairs, plan, backgrounds
         self.rank, self.count = rank, plan.batch // processes
 
     def places(self, step: int) -> list[tuple[int, int]]:
-        """(epoch, index of the pair) of this process's part of a batch."""
+        """(epoch, index of the pair) for this process's part of a batch."""
         first = step * self.plan.batch + self.rank * self.count
         places = [divmod(first + i, len(self.pairs)) for i in range(self.count)]
         orders = {epoch: np.random.default_rng([self.plan.seed, 0, epoch]).permutation(len(self.pairs))
@@ -35,8 +36,11 @@ class Folder:
         return [(epoch, int(orders[epoch][place])) for epoch, place in places]
 
     def item(self, step: int) -> Item:
+        """The batch of a step: images uint8 [n,3,h,w] and alphas uint8 [n,1,h,w]."""
         size = self.plan.size_at(step)
-        samples = [sample(self.pairs[index], size, np.random.default_rng([self.plan.seed, 1, epoch, index]),
-                          self.plan.augmentations, self.backgrounds) for epoch, index in self.places(step)]
+        samples = []
+        for epoch, index in self.places(step):
+            rng = np.random.default_rng([self.plan.seed, 1, epoch, index])
+            samples.append(make_sample(self.pairs[index], size, rng, self.plan.augmentations, self.backgrounds))
         images, alphas = zip(*samples)
         return torch.stack(images), torch.stack(alphas)

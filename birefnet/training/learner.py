@@ -1,4 +1,4 @@
-"""One network being taught: losses, optimiser, averaged weights and their state. Needs PyTorch and kornia only."""
+"""Teach one network: losses, optimiser, averaged weights and their state."""
 
 from __future__ import annotations
 
@@ -11,23 +11,32 @@ from torch import Tensor, nn
 
 from ..matting.predict import normalize
 from ..network.birefnet import BiRefNet, TrainOutputs
-from .losses import WEIGHTS, loss_parts
+from .losses import WEIGHTS, compute_losses
 from .optimizers import Optimizer
 
-CLIP = 20.0  # largest gradient norm
+MAX_GRADIENT_NORM = 20.0
 
 
 class Learner:
-    """Teaches `model` (form "plain"), on the device where it is and in the train or eval mode that its modules have.
+    """Teaches `model`, on the device where it is and in the train or eval mode that its modules have.
 
-    rate: learning rate; weights: of the loss's terms, see birefnet.training.losses. Both may be set anew before any step.
-    parameters: the tensors that learn, by default all of the model's; the others get no gradient.
-    optimizer: "adamw" or "muon", see birefnet.training.optimizers.
-    average: how much of the averaged weights stays at each step, for instance 0.998; None keeps no average.
-    dtype: of autocast; torch.float32 is without it. float16 scales its loss.
-    accumulate: pieces that a batch is cut into, one after the other, for memory; batch norm sees the pieces.
-    seed: of dropout, which depends on it and the step only.
-    wrap, processes: what spreads the network over several processes, such as DistributedDataParallel, and how many.
+    Args:
+        model: form "plain".
+        rate: learning rate. It and `weights` may be set before any step.
+        weights: of the loss's terms, see `losses.WEIGHTS`.
+        parameters: the tensors that learn, by default all of the model's; the others get no gradient.
+        optimizer: "adamw" or "muon", see `Optimizer`.
+        average: share of the averaged weights that stays at each step, for instance 0.998; None keeps no
+            average.
+        dtype: of autocast; torch.float32 goes without. float16 scales its loss.
+        accumulate: pieces of a batch that are computed one after the other, to save memory; batch norm sees
+            the pieces.
+        seed: of dropout, which depends on it and the step only.
+        wrap: spreads the network over several processes, such as DistributedDataParallel.
+        processes: how many there are.
+
+    Raises:
+        PackageError: the optimiser's package is missing.
     """
 
     def __init__(
@@ -60,10 +69,18 @@ class Learner:
         self.scaler = torch.amp.GradScaler(learning[0].device.type, enabled=dtype == torch.float16)
 
     def learn(self, images: Tensor, alphas: Tensor) -> float:
-        """One step on images [B,3,H,W] and alphas [B,1,H,W] in 0..1, H and W multiples of 32; its loss.
+        """Do one step.
 
-        The loss of accumulated pieces, and the mean over processes, is that of the whole batch. Raises
-        FloatingPointError where it is not finite; the weights are then as before.
+        Args:
+            images: float [B,3,H,W] in 0..1, H and W multiples of 32.
+            alphas: float [B,1,H,W] in 0..1.
+
+        Returns:
+            The loss. Accumulated pieces, and the mean over processes, give that of the whole batch.
+
+        Raises:
+            FloatingPointError: the loss is not finite; the weights are then as before.
+            PackageError: kornia is missing.
         """
         device = self.learning[0].device
         images = images.to(device, non_blocking=True, memory_format=torch.channels_last)
@@ -82,37 +99,43 @@ class Learner:
         loss = sum(values)
         if loss - loss != 0:
             raise FloatingPointError(f"the loss is {loss} at step {self.step + 1}; lower the learning rate")
-        self.optimizer.step(self.scaler, CLIP)
+        self.optimizer.step(self.scaler, MAX_GRADIENT_NORM)
         self.step += 1
         self.follow()
         return loss
 
     def losses(self, images: Tensor, alphas: Tensor, share: float) -> dict[str, Tensor]:
-        """Weighted terms of a piece that is `share` of this process's batch, such that pieces add up to the batch."""
+        """Weighted terms of a piece that is `share` of this process's batch, such that pieces add up to the
+        batch.
+        """
         images = normalize(images, self.model.config)
         with torch.autocast(images.device.type, self.dtype, enabled=self.dtype != torch.float32):
             outputs = self.network(images)
         outputs = TrainOutputs(outputs.logits.float(), [x.float() for x in outputs.side],
                                [x.float() for x in outputs.gradient])
-        parts = loss_parts(outputs, images, alphas, self.weights)
+        parts = compute_losses(outputs, images, alphas, self.weights)
         # IoU is summed over the batch, the others are means; processes average their gradients.
         return {name: part * (self.processes if name == "iou" else share) for name, part in parts.items()}
 
     @contextlib.contextmanager
     def own_randomness(self, device: torch.device) -> Iterator[None]:
-        """Dropout of this step, whatever was drawn before; what others draw later is not touched."""
+        """Draw this step's dropout independently of other random numbers, which are not affected either."""
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(self.seed * 1_000_003 + self.step)
             yield
 
     def gradients_stay_here(self) -> contextlib.AbstractContextManager:
-        """While pieces accumulate, processes need not exchange."""
+        """While pieces accumulate, processes need not exchange gradients."""
         no_sync = getattr(self.network, "no_sync", None)
         return no_sync() if no_sync else contextlib.nullcontext()
 
     @torch.no_grad()
     def follow(self) -> None:
-        """Move the averaged weights a little towards the present ones, faster at the start."""
+        """Move the averaged weights towards the present ones, faster at the start.
+
+        `torch.optim.swa_utils` and timm's ModelEmaV3 warm up differently, which would change the numbers of
+        runs.
+        """
         if self.average is None:
             return
         keep = min(self.keep, (1 + self.step) / (10 + self.step))
@@ -120,9 +143,11 @@ class Learner:
             mean.lerp_(now, 1 - keep) if mean.is_floating_point() else mean.copy_(now)
 
     def state_dict(self) -> dict[str, object]:
-        """Everything `load_state_dict` needs to go on with the same numbers; plain tensors and numbers."""
+        """Everything that `load_state_dict` needs to continue with the same numbers; plain tensors and
+        numbers."""
         return {"step": self.step, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
-                "average": self.average.state_dict() if self.average else None, "scaler": self.scaler.state_dict()}
+                "average": self.average.state_dict() if self.average else None,
+                "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         self.model.load_state_dict(state["model"])
@@ -139,7 +164,7 @@ class Learner:
 
 
 class Supervised(nn.Module):
-    """`forward_train` as a module of its own, which wrappers can call."""
+    """`forward_train` as a module, which wrappers can call."""
 
     def __init__(self, model: BiRefNet) -> None:
         super().__init__()
@@ -149,8 +174,8 @@ class Supervised(nn.Module):
         return self.model.forward_train(images)
 
 
-def without_dropout(model: BiRefNet) -> BiRefNet:
-    """The authors' 0.5 blurs what a network this small draws."""
+def disable_dropout(model: BiRefNet) -> BiRefNet:
+    """Set all dropout to 0; the authors' 0.5 blurs the output of small networks."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0

@@ -1,6 +1,8 @@
-"""What BiRefNet is trained on: pixel losses of every output, and gradient supervision of the outward reference.
+"""The losses that BiRefNet is trained with: pixel losses of every output, and gradient supervision of the
+outward reference.
 
-Weights and terms follow the authors (Zheng et al. 2024, and the configuration that they published with their code).
+Weights and terms follow the authors (Zheng et al. 2024, and the configuration that they published with their
+code).
 """
 
 from __future__ import annotations
@@ -28,22 +30,35 @@ WEIGHTS = {
 }
 
 
-def final_phase(weights: Mapping[str, float]) -> dict[str, float]:
-    """Those of the last epochs, which drop cross-entropy."""
+def drop_cross_entropy(weights: Mapping[str, float]) -> dict[str, float]:
+    """The weights of the last epochs, without cross-entropy."""
     return {name: weight for name, weight in weights.items() if name != "bce"}
 
 
-def loss_parts(outputs: TrainOutputs, image: Tensor, alpha: Tensor, weights: Mapping[str, float]) -> dict[str, Tensor]:
-    """The weighted pixel terms, each summed over the final and the side outputs, and "gradient", their supervision.
+def compute_losses(
+    outputs: TrainOutputs, image: Tensor, alpha: Tensor, weights: Mapping[str, float]
+) -> dict[str, Tensor]:
+    """Compute the weighted loss terms of a batch.
 
-    image: [B,3,H,W] as the network saw it; alpha: [B,1,H,W] in 0..1.
+    Args:
+        outputs: logits of the final, side and gradient outputs.
+        image: float [B,3,H,W] as the network saw it.
+        alpha: float [B,1,H,W] in 0..1.
+        weights: of the pixel terms.
+
+    Returns:
+        Term → scalar: the pixel terms, each summed over the final and the side outputs, and "gradient".
+
+    Raises:
+        PackageError: kornia is missing.
     """
-    stages = [pixel_parts(fit(logits, alpha), alpha, weights) for logits in (*outputs.side, outputs.logits)]
+    stages = [compute_pixel_losses(resize_like(logits, alpha), alpha, weights)
+              for logits in (*outputs.side, outputs.logits)]
     parts = {name: sum(stage[name] for stage in stages) for name in weights}
     return parts | {"gradient": gradient_loss(outputs, image)}
 
 
-def pixel_parts(logits: Tensor, alpha: Tensor, weights: Mapping[str, float]) -> dict[str, Tensor]:
+def compute_pixel_losses(logits: Tensor, alpha: Tensor, weights: Mapping[str, float]) -> dict[str, Tensor]:
     """The named terms between sigmoid(logits) and alpha, both [B,1,H,W], times their weights."""
     predicted = logits.sigmoid()
     terms = {"bce": lambda: F.binary_cross_entropy_with_logits(logits, alpha),
@@ -54,14 +69,15 @@ def pixel_parts(logits: Tensor, alpha: Tensor, weights: Mapping[str, float]) -> 
 
 
 def iou_loss(predicted: Tensor, alpha: Tensor) -> Tensor:
-    """1 − intersection / union of soft masks, summed over the batch."""
+    """1 - intersection / union of soft masks [B,1,H,W], summed over the batch."""
     both = (predicted * alpha).sum((1, 2, 3))
     either = predicted.sum((1, 2, 3)) + alpha.sum((1, 2, 3)) - both
     return (1 - both / either.clamp_min(1e-6)).sum()
 
 
 def ssim_loss(predicted: Tensor, alpha: Tensor) -> Tensor:
-    """1 − (1 + SSIM) / 2 with a Gaussian window; values in 0..1, zeros outside the picture."""
+    """1 - (1 + SSIM) / 2 of masks [B,1,H,W] in 0..1 (Wang et al. 2004), with a Gaussian window and zeros
+    outside the picture."""
     maps = torch.cat([predicted, alpha, predicted**2, alpha**2, predicted * alpha], dim=1)
     rows = gaussian_window().to(maps).expand(5, 1, 1, -1)
     blurred = F.conv2d(maps, rows, padding=(0, SSIM_WINDOW // 2), groups=5)
@@ -70,7 +86,8 @@ def ssim_loss(predicted: Tensor, alpha: Tensor) -> Tensor:
     c1, c2 = 0.01**2, 0.03**2
     covariance = product - mean_p * mean_a
     variance = square_p - mean_p**2 + square_a - mean_a**2
-    ssim = (2 * mean_p * mean_a + c1) * (2 * covariance + c2) / ((mean_p**2 + mean_a**2 + c1) * (variance + c2))
+    likeness = (2 * mean_p * mean_a + c1) * (2 * covariance + c2)
+    ssim = likeness / ((mean_p**2 + mean_a**2 + c1) * (variance + c2))
     return 1 - (1 + ssim.mean()) / 2
 
 
@@ -81,18 +98,20 @@ def gaussian_window() -> Tensor:
 
 
 def gradient_loss(outputs: TrainOutputs, image: Tensor) -> Tensor:
-    """Cross-entropy between the predicted gradient and the image's Laplacian times the side logits, over stages 4 3 2.
+    """Cross-entropy between the predicted gradient and the image's Laplacian times the side logits, over
+    stages 4 3 2.
 
-    It is what teaches the outward reference where detail lies inside the subject.
+    It teaches the outward reference where detail lies inside the subject.
     """
     laplacian = require("kornia.filters", "training").laplacian
     edges = laplacian(image.mean(1, keepdim=True), 5)
     loss = image.new_zeros(())
     for side, predicted in zip(outputs.side, outputs.gradient):
-        label = (edges * fit(side, edges)).sigmoid()
-        loss = loss + F.binary_cross_entropy_with_logits(fit(predicted, edges), label)
+        label = (edges * resize_like(side, edges)).sigmoid()
+        loss = loss + F.binary_cross_entropy_with_logits(resize_like(predicted, edges), label)
     return loss
 
 
-def fit(x: Tensor, like: Tensor) -> Tensor:
+def resize_like(x: Tensor, like: Tensor) -> Tensor:
+    """Resize x [B,C,h,w] bilinearly to the height and width of `like`, corners aligned."""
     return F.interpolate(x, like.shape[2:], mode="bilinear", align_corners=True)

@@ -1,4 +1,5 @@
-"""A run's report: one HTML file with its curves, measures, mattes and settings, readable without any other file."""
+"""A run's report: one HTML file with its curves, measures, mattes and settings, readable without any other
+file."""
 
 from __future__ import annotations
 
@@ -11,11 +12,12 @@ from collections.abc import Sequence
 from ..files.atomic import write_whole
 from .run_folder import RunFolder
 
-WIDTH, HEIGHT = 300, 150     # of a curve's drawing, in its own units
-LEFT, BELOW = 46, 20         # room for the axes' numbers
-MOST_COLUMNS = 6             # of mattes on the strip
+WIDTH, HEIGHT = 300, 150     # of a chart, in its own units
+LEFT, BELOW = 46, 20         # margins for the axes' numbers
+MAX_COLUMNS = 6              # of mattes
 SMALLER_IS_BETTER = {"mae", "hce", "sad", "mse", "gradient", "connectivity"}
-TERMS = {"bce": "binary cross-entropy", "iou": "intersection over union", "l1": "L1", "ssim": "structural similarity",
+TERMS = {"bce": "binary cross-entropy", "iou": "intersection over union", "l1": "L1",
+         "ssim": "structural similarity",
          "gradient": "gradient supervision"}
 
 STYLE = """
@@ -44,17 +46,18 @@ td.better { color: var(--good); font-weight: 600; }
 
 
 def write_page(run: RunFolder) -> None:
-    """Make RUN/report.html anew from what lies in the folder."""
-    write_whole(run.report, page(run).encode())
+    """Write RUN/report.html from what lies in the folder."""
+    write_whole(run.report, render_page(run).encode())
 
 
-def page(run: RunFolder) -> str:
+def render_page(run: RunFolder) -> str:
+    """The page as HTML."""
     settings = json.loads(run.settings.read_text(encoding="utf-8"))
     rows = run.rows()
     losses = [row for row in rows if "loss" in row]
     measured = [row for row in rows if "measures" in row]
     name = html.escape(run.folder.resolve().name)
-    parts = [f"<h1>{name}</h1>", lead(settings, losses)]
+    parts = [f"<h1>{name}</h1>", write_lead(settings, losses)]
     if measured:
         parts += ["<h2>Measures on pictures held out</h2>", measures_table(measured)]
     if run.mattes.exists() and measured:
@@ -70,7 +73,8 @@ def page(run: RunFolder) -> str:
             f"<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n")
 
 
-def lead(settings: dict, losses: list[dict]) -> str:
+def write_lead(settings: dict, losses: list[dict]) -> str:
+    """The paragraph under the title: steps, speed, data, task."""
     step = losses[-1]["step"] if losses else 0
     told = [f"Step {step} of {settings['steps']}"]
     if losses:
@@ -81,7 +85,7 @@ def lead(settings: dict, losses: list[dict]) -> str:
 
 
 def measures_table(measured: list[dict]) -> str:
-    """Before, best and last of each measure."""
+    """A table with first, last and best value of each measure."""
     rows = ["<tr><th>measure</th><th>before</th><th>last</th><th>best</th><th>at step</th></tr>"]
     for name in measured[0]["measures"]:
         values = [row["measures"][name] for row in measured]
@@ -89,16 +93,16 @@ def measures_table(measured: list[dict]) -> str:
         step = measured[values.index(best)]["step"]
         better = values[-1] < values[0] if name in SMALLER_IS_BETTER else values[-1] > values[0]
         note = " ↓" if name in SMALLER_IS_BETTER else ""
-        rows.append(f"<tr><td>{name.replace('_', ' ')}{note}</td><td>{number(values[0])}</td>"
-                    f"<td{' class=better' if better else ''}>{number(values[-1])}</td><td>{number(best)}</td>"
+        rows.append(f"<tr><td>{name.replace('_', ' ')}{note}</td><td>{format_number(values[0])}</td>"
+                    f"<td{' class=better' if better else ''}>{format_number(values[-1])}</td><td>{format_number(best)}</td>"
                     f"<td>{step}</td></tr>")
     return (f"<table>{''.join(rows)}</table><p>↓: smaller is better. “Before” is step {measured[0]['step']}; "
             f"green: the last is better than that.</p>")
 
 
 def strip(run: RunFolder, steps: Sequence[int]) -> str:
-    """Pictures, truths, and the mattes of up to MOST_COLUMNS steps, first and last among them."""
-    count = min(MOST_COLUMNS, len(steps))
+    """Pictures, truths, and the mattes of up to MAX_COLUMNS steps, first and last among them."""
+    count = min(MAX_COLUMNS, len(steps))
     chosen = [steps[round(i * (len(steps) - 1) / max(1, count - 1))] for i in range(count)]
     columns = [("picture", "picture"), ("truth", "truth"), *((f"step {step}", f"{step:07}") for step in chosen)]
     figures = []
@@ -114,18 +118,18 @@ def strip(run: RunFolder, steps: Sequence[int]) -> str:
 def losses_section(losses: list[dict]) -> str:
     steps = [row["step"] for row in losses]
     names = {name: None for row in losses for name in row["terms"]}
-    curves = [curve("total", steps, [row["loss"] for row in losses], smooth=True)]
-    curves += [curve(TERMS[name], *pairs(losses, name), smooth=True) for name in names]
+    curves = [draw_chart("total", steps, [row["loss"] for row in losses], smooth=True)]
+    curves += [draw_chart(TERMS[name], *term_values(losses, name), smooth=True) for name in names]
     if len({row["rate"] for row in losses}) > 1:
-        curves.append(curve("learning rate", steps, [row["rate"] for row in losses]))
+        curves.append(draw_chart("learning rate", steps, [row["rate"] for row in losses]))
     if len({tuple(row["size"]) for row in losses}) > 1:
-        curves.append(curve("network size (height)", steps, [row["size"][0] for row in losses]))
+        curves.append(draw_chart("network size (height)", steps, [row["size"][0] for row in losses]))
     return (f'<div class="curves">{"".join(curves)}</div><p>Terms are shown with their weights, summed over the final '
             "and the side outputs; where the last steps go without cross-entropy, the total falls by it. Pale: as it "
             "was; dark: running mean.</p>")
 
 
-def pairs(losses: list[dict], term: str) -> tuple[list[int], list[float]]:
+def term_values(losses: list[dict], term: str) -> tuple[list[int], list[float]]:
     """Steps and values of a term, which the final phase may lack."""
     held = [(row["step"], row["terms"][term]) for row in losses if term in row["terms"]]
     return [step for step, _ in held], [value for _, value in held]
@@ -133,13 +137,16 @@ def pairs(losses: list[dict], term: str) -> tuple[list[int], list[float]]:
 
 def measures_section(measured: list[dict]) -> str:
     steps = [row["step"] for row in measured]
-    curves = [curve(name.replace("_", " "), steps, [row["measures"][name] for row in measured], dots=True)
+    curves = [draw_chart(name.replace("_", " "), steps, [row["measures"][name] for row in measured],
+                         dots=True)
               for name in measured[0]["measures"]]
     return f'<div class="curves">{"".join(curves)}</div>'
 
 
-def curve(title: str, steps: Sequence[int], values: Sequence[float], smooth: bool = False, dots: bool = False) -> str:
-    """A figure with one curve: steps to the right, values upwards between their least and their greatest."""
+def draw_chart(
+    title: str, steps: Sequence[int], values: Sequence[float], smooth: bool = False, dots: bool = False
+) -> str:
+    """A figure with one curve: steps to the right, values upwards between the least and the greatest."""
     low, high = min(values), max(values)
     if high - low < 1e-12 * max(1.0, abs(high)):
         low, high = low - abs(low) * 0.1 - 1e-9, high + abs(high) * 0.1 + 1e-9
@@ -158,23 +165,23 @@ def curve(title: str, steps: Sequence[int], values: Sequence[float], smooth: boo
         drawn += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.4"/>' for x, y in map(place, steps, values)]
     axes = "".join(
         f'<line x1="{LEFT}" x2="{WIDTH - 6}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        f'<text x="{LEFT - 5}" y="{y + 3:.1f}" text-anchor="end">{number(value)}</text>'
+        f'<text x="{LEFT - 5}" y="{y + 3:.1f}" text-anchor="end">{format_number(value)}</text>'
         for value in (low, (low + high) / 2, high) for y in (place(first, value)[1],))
     axes += (f'<text x="{LEFT}" y="{HEIGHT - 4}">{first}</text>'
              f'<text x="{WIDTH - 6}" y="{HEIGHT - 4}" text-anchor="end">step {last}</text>')
-    return (f'<figure><figcaption>{html.escape(title)} <b>{number(values[-1])}</b></figcaption>'
+    return (f'<figure><figcaption>{html.escape(title)} <b>{format_number(values[-1])}</b></figcaption>'
             f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(title)}">{axes}{"".join(drawn)}'
             "</svg></figure>")
 
 
 def running_mean(values: Sequence[float]) -> list[float]:
-    """Over a tenth of the curve before each point."""
+    """The mean over a tenth of the curve before each point."""
     reach = max(1, len(values) // 10)
     return [sum(values[max(0, i - reach + 1):i + 1]) / min(i + 1, reach) for i in range(len(values))]
 
 
-def number(value: float) -> str:
-    """Four digits that tell."""
+def format_number(value: float) -> str:
+    """A number with four significant digits."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     return f"{value:.1e}" if abs(value) < 1e-3 or abs(value) >= 1e6 else f"{value:.4g}"

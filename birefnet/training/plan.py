@@ -1,6 +1,6 @@
-"""What decides a run's numbers, beside its pictures and the network that it begins with: tasks, sizes, rates, phases.
+"""What decides a run's numbers, beside its pictures and first network: tasks, sizes, rates, phases.
 
-Without PyTorch, so that the command line can ask it.
+Without PyTorch, so that the command line can read it quickly.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 AUGMENTATIONS = ("flip", "enhance", "rotate", "pepper", "crop")  # the authors' names; see data/augment.py
 OPTIMIZERS = ("adamw", "muon")
 STRIDE = 32           # network sides are multiples of it
-FINAL = 0.1           # share of the steps, at the end, that go without cross-entropy
-AVERAGE = 0.998       # of the exponentially averaged weights
+FINAL = 0.1           # share of the steps, at the end, without cross-entropy
+AVERAGE = 0.998       # share of the averaged weights that stays at each step
 LAST_RATE = 0.01      # of a cosine, as a share of its peak
 
 
@@ -29,7 +29,7 @@ class Task(NamedTuple):
     augmentations: tuple[str, ...] = ("flip", "enhance", "rotate", "pepper")
 
 
-# Pepper noise belongs to binary masks: in a matte, single pixels of 0 and 1 are what should be unlearnt.
+# Pepper noise suits binary masks only: in mattes, single pixels of 0 and 1 are errors.
 TASKS = {
     "general": Task("Anything", 1e-5),
     "dis": Task("Fine structure: grids, holes, cracks, wires", 1e-4),
@@ -40,13 +40,14 @@ TASKS = {
 
 
 def usual_rate(task: str, batch: int) -> float:
-    """The task's rate times √(batch/4)."""
+    """The task's learning rate, times √(batch / 4)."""
     return TASKS[task].rate * math.sqrt(batch / 4)
 
 
 class Size(NamedTuple):
-    """Network sides in pixels, multiples of 32: fixed where lowest and highest agree, else drawn anew for each batch,
-    height and width apart."""
+    """Network sides in pixels, multiples of 32: fixed where lowest and highest are equal, else drawn for each
+    batch, height and width separately.
+    """
 
     lowest: tuple[int, int]   # height, width
     highest: tuple[int, int]
@@ -57,13 +58,13 @@ class Size(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Size:
-        """"512", "2560x1440" (width × height) or "512-1536" (any sides between). Raises ValueError."""
+        """Read "512", "2560x1440" (width × height) or "512-1536" (sides between). Raises ValueError."""
         found = re.fullmatch(r"(\d+)(?:([x×-])(\d+))?", text.lower())
         first, joint, second = found.groups() if found else (None, None, None)
         sides = [int(side) for side in (first, second) if side]
         if not sides or any(side % STRIDE or not 64 <= side <= 8192 for side in sides):
-            raise ValueError(f"expected N, WIDTHxHEIGHT or LOWEST-HIGHEST in multiples of {STRIDE} from 64 to 8192, "
-                             f"got {text}")
+            raise ValueError(f"expected N, WIDTHxHEIGHT or LOWEST-HIGHEST in multiples of {STRIDE} from 64 to "
+                             f"8192, got {text}")
         low, high = sides[0], sides[-1]
         if joint != "-":
             return cls.fixed(high, low)
@@ -73,7 +74,7 @@ class Size(NamedTuple):
 
     @property
     def single(self) -> tuple[int, int] | None:
-        """(height, width), or None for a range: a checkpoint's size."""
+        """(height, width), or None for a range."""
         return self.highest if self.lowest == self.highest else None
 
     def draw(self, rng: np.random.Generator) -> tuple[int, int]:
@@ -96,7 +97,7 @@ class Phase(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """All numbers of a run. Two runs with equal plans, pictures and first networks end in equal numbers."""
 
     steps: int
@@ -115,7 +116,7 @@ class Plan:
     seed: int = 0
 
     def phase_at(self, step: int) -> Phase:
-        """The phase whose share of the steps holds this one; the last also what rounding left over."""
+        """The phase of a step; the last phase also has the steps left over by rounding."""
         done = 0.0
         for phase in self.phases:
             done += phase.share
@@ -124,12 +125,13 @@ class Plan:
         return self.phases[-1]
 
     def size_at(self, step: int) -> tuple[int, int]:
-        """Height and width of the batch at a step."""
+        """Height and width of the batch of a step."""
         import numpy as np
 
         return self.phase_at(step).size.draw(np.random.default_rng([self.seed, 2, step]))
 
     def rate_at(self, step: int) -> float:
+        """The learning rate of a step."""
         if step < self.warm_up:
             return self.rate * (step + 1) / self.warm_up
         if not self.cosine:
@@ -138,11 +140,11 @@ class Plan:
         return self.rate * (LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done)))
 
     def weights_at(self, step: int) -> dict[str, float]:
-        """Of the loss's terms."""
-        from .losses import WEIGHTS, final_phase
+        """The weights of the loss's terms at a step."""
+        from .losses import WEIGHTS, drop_cross_entropy
 
         weights = WEIGHTS[self.task]
-        return final_phase(weights) if step >= round((1 - self.final) * self.steps) else weights
+        return drop_cross_entropy(weights) if step >= round((1 - self.final) * self.steps) else weights
 
     def describe(self) -> dict[str, object]:
         """Every setting as plain text and numbers, in the order of the fields."""

@@ -1,4 +1,4 @@
-"""One process or many: what torchrun or `accelerate launch` started, through accelerate."""
+"""One process or several, as torchrun or `accelerate launch` started them, through accelerate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import nn
 
 
 class Processes:
-    """Who this process is among those that train together, and what they do together. A single one needs no package."""
+    """This process among those that train together, and what they do together. A single one needs no
+    package."""
 
     def __init__(self) -> None:
         self.rank, self.count = 0, 1
@@ -18,20 +19,20 @@ class Processes:
         self.wrap: Callable[[nn.Module], nn.Module] | None = None
 
     def everyone(self, values: list) -> list:
-        """The processes' lists, one behind the other, in each of them."""
+        """The lists of all processes, concatenated, in each of them."""
         return values
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all processes are here."""
 
     @property
     def first(self) -> bool:
-        """Whether this one writes files and speaks."""
+        """Whether this process writes files and reports."""
         return self.rank == 0
 
 
 class Accelerated(Processes):
-    """Raises ModuleNotFoundError where accelerate is missing."""
+    """Several processes. Raises ModuleNotFoundError where accelerate is missing."""
 
     def __init__(self) -> None:
         from accelerate import Accelerator
@@ -52,6 +53,6 @@ class Accelerated(Processes):
         return self.accelerator.prepare(network)
 
 
-def start() -> Processes:
-    """Among several where the environment says so, as torchrun and `accelerate launch` set it."""
+def start_processes() -> Processes:
+    """One of several processes where the environment says so, as torchrun and `accelerate launch` set it."""
     return Accelerated() if int(os.environ.get("WORLD_SIZE", "1")) > 1 else Processes()

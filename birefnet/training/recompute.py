@@ -1,4 +1,4 @@
-"""Gradient checkpointing: blocks forget what they computed and compute it again for their gradients."""
+"""Gradient checkpointing: blocks drop their intermediate results and compute them again for the gradients."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ BLOCKS = (DecoderBlock, PatchBlock)
 
 
 def recompute_blocks(model: BiRefNet) -> None:
-    """Let the backbone's and the decoder's blocks keep their inputs only; gradients stay the same.
+    """Let the backbone's and the decoder's blocks keep only their inputs; gradients stay the same.
 
-    The forward of these modules is replaced, so the model can afterwards not be copied, but trained, used and saved.
+    The forward of these modules is replaced: the model can no longer be copied, but trained, used and saved.
     """
     decoder = [module for module in model.modules() if isinstance(module, BLOCKS)]
     for module in [*model.family.blocks_of(model.bb), *decoder]:
@@ -36,7 +36,7 @@ def _recomputed(module: nn.Module):
 
 @contextlib.contextmanager
 def _statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Batch norms have counted this batch already: running means move by nothing, and no batch is counted."""
+    """Keep batch norms from counting a batch again: running means do not move, and no batch is counted."""
     counting = [(norm, norm.momentum, norm.num_batches_tracked) for norm in module.modules()
                 if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.training]
     for norm, _, _ in counting:

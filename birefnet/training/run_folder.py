@@ -1,10 +1,10 @@
-"""The folder of a run: whole files whatever happens, from which the run goes on.
+"""The folder of a run, from which it can continue; every file in it is complete at any time.
 
     trained.safetensors    the checkpoint, for birefnet.load and the nodes
-    state.pt               weights, averaged weights and the optimiser's memory, to go on from
+    state.pt               weights, averaged weights and the optimiser's state
     settings.json          what the run's numbers depend on
     history.jsonl          losses and measures by step
-    checked.json           what the check of the data found
+    checked.json           the result of the data's check
     mattes/                pictures of the validation, by step
     report.html            all of it to look at; events.out.tfevents.* are TensorBoard's
 """
@@ -20,7 +20,7 @@ import torch
 
 from ..device.memory import is_out_of_memory
 from ..files.atomic import atomic_write, write_whole
-from .plan import Plan
+from .plan import TrainingPlan
 
 
 class OtherRun(ValueError):
@@ -36,21 +36,26 @@ class RunFolder:
         self.folder = folder
         self.checkpoint, self.state = folder / "trained.safetensors", folder / "state.pt"
         self.settings, self.history = folder / "settings.json", folder / "history.jsonl"
-        self.checked, self.mattes, self.report = folder / "checked.json", folder / "mattes", folder / "report.html"
+        self.checked, self.mattes = folder / "checked.json", folder / "mattes"
+        self.report = folder / "report.html"
 
     def begin(self, settings: dict[str, object]) -> None:
-        """Write the settings down, and tidy up after a kill. Raises OtherRun where a state is there that was made with
-        others, Damaged where it cannot be seen with which."""
+        """Write the settings, and clean up after a kill.
+
+        Raises:
+            OtherRun: there is a state made with other settings.
+            Damaged: the settings of the state there cannot be read.
+        """
         settings = json.loads(json.dumps(settings))
         if self.state.exists() and self.settings.exists():
             # a setting that an older version did not have yet is as if at its default
-            earlier = Plan(steps=1).describe() | self._settings()
+            earlier = TrainingPlan(steps=1).describe() | self._settings()
             earlier.pop("echo", None)  # only the included checkpoint's recipe had it
             changed = [key for key in {**earlier, **settings} if earlier.get(key) != settings.get(key)]
             if changed:
                 told = "; ".join(f"{key} was {earlier.get(key)}, now {settings.get(key)}" for key in changed)
-                raise OtherRun(f"{self.folder} holds a run with other settings ({told}): give the same to go on, or "
-                               "another folder to begin anew")
+                raise OtherRun(f"{self.folder} holds a run with other settings ({told}): give the same to go on, "
+                               "or another folder to begin anew")
         self.folder.mkdir(parents=True, exist_ok=True)
         for part in self.folder.rglob(".*.part"):
             shutil.rmtree(part) if part.is_dir() else part.unlink()
@@ -60,11 +65,12 @@ class RunFolder:
         try:
             return dict(json.loads(self.settings.read_text(encoding="utf-8")))
         except (ValueError, TypeError):
-            raise Damaged(f"{self.settings} is damaged: give another folder, or remove {self.state.name} to begin "
-                          "anew") from None
+            raise Damaged(f"{self.settings} is damaged: give another folder, or remove {self.state.name} to "
+                          "begin anew") from None
 
     def store(self, state: dict[str, object]) -> None:
-        """The old state stays until the new one is whole and on the disk. Raises OSError where that refuses."""
+        """Save a state; the old one stays until the new one is complete on the disk. Raises OSError where
+        that refuses."""
         with atomic_write(self.state) as part:
             try:
                 torch.save(state, part.path)
@@ -75,7 +81,7 @@ class RunFolder:
             part.keep()
 
     def stored(self) -> dict[str, object] | None:
-        """The state to go on from, on the CPU; nothing in the file is executed. Raises Damaged."""
+        """The saved state, on the CPU, or None; nothing in the file is executed. Raises Damaged."""
         if not self.state.exists():
             return None
         try:
@@ -83,7 +89,8 @@ class RunFolder:
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             if is_out_of_memory(error):
                 raise
-            raise Damaged(f"{self.state} is damaged: put a whole copy there, or remove it to begin anew") from None
+            raise Damaged(f"{self.state} is damaged: put a whole copy there, or remove it to begin anew"
+                          ) from None
 
     def rows(self) -> list[dict]:
         """The history, without a line that a kill cut short."""
@@ -96,10 +103,11 @@ class RunFolder:
         return rows
 
     def forget_after(self, step: int) -> None:
-        """Take out of the history what a run that goes on from `step` will do again."""
+        """Remove from the history what a run that continues from `step` will do again."""
         kept = [row for row in self.rows() if row["step"] <= step]
         write_whole(self.history, "".join(f"{json.dumps(row)}\n" for row in kept).encode())
 
     def add(self, row: dict[str, object]) -> None:
+        """Append a row to the history."""
         with self.history.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(row) + "\n")

@@ -1,4 +1,4 @@
-"""How good a network is between two steps: the field's measures on pictures held out, and their mattes."""
+"""Score a network between two steps: the field's measures on held-out pictures, and their mattes."""
 
 from __future__ import annotations
 
@@ -9,22 +9,29 @@ from PIL import Image
 
 from ..data.pairs import Pair
 from ..data.read import read_grey, read_mask
-from ..data.sample import levels
+from ..data.sample import to_levels
 from ..evaluation.scores import MEASURES, score
 from ..imaging import pictures
 from ..matting.predict import matte
 from ..network.birefnet import BiRefNet
 from .processes import Processes
 
-SHOWN = 6      # pictures whose mattes are kept
-TILE = 192     # pixels: side of the square in which a picture stands on the strip
+SHOWN_PICTURES = 6   # whose mattes are kept
+TILE_PIXELS = 192    # side of the square in which a picture stands on the strip
 
 
-def validate(model: BiRefNet, pairs: Sequence[Pair], processes: Processes
+def score_pairs(model: BiRefNet, pairs: Sequence[Pair], processes: Processes
              ) -> tuple[dict[str, float], list[Image.Image]]:
-    """Means of all measures over the pairs, and the mattes of the first SHOWN of them as tiles, in each process.
+    """Score a network; its train or eval mode is restored.
 
-    The network's mode is restored.
+    Args:
+        model: the network.
+        pairs: pictures and true masks, shared out among the processes.
+        processes: this process among those that train together.
+
+    Returns:
+        Means of all measures over the pairs, and the mattes of the first SHOWN_PICTURES of them as tiles, in
+        each process.
     """
     was_training = [module for module in model.modules() if module.training]
     model.eval()
@@ -33,8 +40,8 @@ def validate(model: BiRefNet, pairs: Sequence[Pair], processes: Processes
         alpha = matte(model, pictures.read(pairs[index].picture))
         values = score(alpha[0].double().numpy(), read_grey(pairs[index].truth)).values
         scores.append([values[name] for name in MEASURES])
-        if index < SHOWN:
-            tiles.append((index, tile(Image.fromarray(levels(alpha)))))
+        if index < SHOWN_PICTURES:
+            tiles.append((index, make_tile(Image.fromarray(to_levels(alpha)))))
     for module in was_training:
         module.training = True
     means = np.mean(processes.everyone(scores), 0)
@@ -42,24 +49,25 @@ def validate(model: BiRefNet, pairs: Sequence[Pair], processes: Processes
     return dict(zip(MEASURES, means.tolist())), tiles
 
 
-def shown(pairs: Sequence[Pair]) -> tuple[list[Image.Image], list[Image.Image]]:
-    """Tiles of the pictures, and of the masks, whose mattes `validate` keeps."""
-    return ([tile(Image.fromarray(levels(pictures.read(pair.picture)[..., :3]))) for pair in pairs[:SHOWN]],
-            [tile(Image.fromarray(levels(read_mask(pair.truth)))) for pair in pairs[:SHOWN]])
+def make_truth_tiles(pairs: Sequence[Pair]) -> tuple[list[Image.Image], list[Image.Image]]:
+    """Tiles of the pictures, and of the masks, whose mattes `score_pairs` keeps."""
+    shown = pairs[:SHOWN_PICTURES]
+    return ([make_tile(Image.fromarray(to_levels(pictures.read(pair.picture)[..., :3]))) for pair in shown],
+            [make_tile(Image.fromarray(to_levels(read_mask(pair.truth)))) for pair in shown])
 
 
-def tile(picture: Image.Image) -> Image.Image:
+def make_tile(picture: Image.Image) -> Image.Image:
     """The picture in the middle of a grey square."""
     picture = picture.convert("RGB")
-    picture.thumbnail((TILE, TILE))
-    square = Image.new("RGB", (TILE, TILE), (128, 128, 128))
-    square.paste(picture, ((TILE - picture.width) // 2, (TILE - picture.height) // 2))
+    picture.thumbnail((TILE_PIXELS, TILE_PIXELS))
+    square = Image.new("RGB", (TILE_PIXELS, TILE_PIXELS), (128, 128, 128))
+    square.paste(picture, ((TILE_PIXELS - picture.width) // 2, (TILE_PIXELS - picture.height) // 2))
     return square
 
 
-def column(tiles: Sequence[Image.Image]) -> Image.Image:
+def stack_tiles(tiles: Sequence[Image.Image]) -> Image.Image:
     """The tiles one below the other."""
-    strip = Image.new("RGB", (TILE, TILE * len(tiles)))
+    strip = Image.new("RGB", (TILE_PIXELS, TILE_PIXELS * len(tiles)))
     for place, picture in enumerate(tiles):
-        strip.paste(picture, (0, place * TILE))
+        strip.paste(picture, (0, place * TILE_PIXELS))
     return strip

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..composite import fitted
+from ..composite import fit_to_canvas
 from .read import Clip
 
 # (time in seconds, colours [1,H,W,3], alpha [1,H,W]) -> picture [H,W,3], or [H,W,4] with straight alpha
@@ -34,7 +34,7 @@ class Over:
     """The subject over a colour [3], or over another clip, which is repeated when it ends.
 
     open: opens the clip from its start. fit: how it meets the frame's size, and `colour` beside it, as for
-    `composite.fitted`.
+    `composite.fit_to_canvas`.
     """
 
     def __init__(self, colour: Tensor, open: Callable[[], Clip] | None = None, fit: str = "fill") -> None:
@@ -48,7 +48,7 @@ class Over:
         while self._next is not None and self._next[0] <= time:
             shown, self._next = self._next[1], next(self._pictures, None)
         if shown is not None:
-            self._behind = fitted(shown[None].to(colours), tuple(colours.shape[1:3]), self._fit, self._colour)
+            self._behind = fit_to_canvas(shown[None].to(colours), tuple(colours.shape[1:3]), self._fit, self._colour)
         behind = self._colour.to(colours) if self._behind is None else self._behind
         return torch.lerp(behind.expand_as(colours), colours, alpha[..., None])[0]
 

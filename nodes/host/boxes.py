@@ -19,12 +19,12 @@ def boxes_per_frame(bboxes: object, frames: int) -> list[list[Box]]:
     if isinstance(bboxes, dict):
         bboxes = [bboxes]
     if not isinstance(bboxes, (list, tuple)):
-        raise ValueError(f"expected bounding boxes, got {type(bboxes).__name__}: connect a BOUNDING_BOX")
+        raise ValueError(f"Connect a BOUNDING_BOX: expected bounding boxes, got {type(bboxes).__name__}.")
     if not any(isinstance(entry, (list, tuple)) for entry in bboxes):
         bboxes = [bboxes]
     if len(bboxes) not in (1, frames):
-        raise ValueError(f"expected boxes for each of the {frames} pictures, or for all of them together, got boxes for "
-                         f"{len(bboxes)} pictures")
+        raise ValueError(f"expected boxes for each of the {frames} pictures, or for all of them together, "
+                         f"got boxes for {len(bboxes)} pictures")
     each = [[box for entry in listed if (box := _box(entry))] for listed in bboxes]
     return each if len(each) == frames else each * frames
 

@@ -23,7 +23,7 @@ PREVIEWED = (".mp4", ".webm")  # what browsers play
 def clip_of(video: VideoInput) -> videos.Clip:
     """A VIDEO as a clip: straight from its file where it has one, else from its pictures in memory."""
     if not isinstance(video, VideoInput):
-        raise ValueError(f"expected a video, got {type(video).__name__}: connect a VIDEO")
+        raise ValueError(f"Connect a VIDEO: expected a video, got {type(video).__name__}.")
     if type(video).get_stream_source is not VideoInput.get_stream_source:
         source = video.get_stream_source()
         if hasattr(video, "get_active_trim_window"):
@@ -35,7 +35,7 @@ def clip_of(video: VideoInput) -> videos.Clip:
     parts = video.get_components()
     images, alpha, audio = convert.frames(parts.images), getattr(parts, "alpha", None), parts.audio or {}
     if not len(images):
-        raise videos.VideoError("expected a video, but there is no picture in it")
+        raise videos.VideoError("Choose another video: expected a video, but there is no picture in it.")
     if alpha is not None:
         images = convert.frames(torch.cat([images, convert.masks(alpha)[..., None].to(images)], dim=-1))
     return videos.Pictures(images, parts.frame_rate, audio.get("waveform"), audio.get("sample_rate", 0))
@@ -46,8 +46,8 @@ def backdrop(image: Tensor | None, video: VideoInput | None, clip: videos.Clip) 
     if video is not None:
         return partial(clip_of, video)
     if image is None:
-        raise ValueError("over a background needs one: connect background_image or background_video, or choose over a "
-                         "colour")
+        raise ValueError("Connect background_image or background_video, or choose over a colour: over a "
+                         "background needs one.")
     return partial(videos.Pictures, convert.frames(image), clip.rate)
 
 
@@ -57,8 +57,8 @@ def new_file(prefix: str, clip: videos.Clip, suffix: str) -> tuple[Path, dict[st
     Raises VideoError for a prefix that leads elsewhere, or is no name on some system.
     """
     if fault := weights.fault(prefix, "ComfyUI's output folder"):
-        raise videos.VideoError(f"the filename_prefix {weights.quoted(prefix)} {fault}; expected one such as "
-                                "video/BiRefNet")
+        raise videos.VideoError(f"Choose a filename_prefix such as video/BiRefNet: {weights.quoted(prefix)} "
+                                f"{fault}.")
     try:
         folder, name, number, subfolder, _ = folder_paths.get_save_image_path(
             prefix, folder_paths.get_output_directory(), clip.width, clip.height)
@@ -76,7 +76,7 @@ def workflow_of(hidden) -> dict[str, object]:
 
 
 def shown(path: Path, place: dict[str, str]) -> dict[str, tuple]:
-    """What the node's preview shows: the video, three pictures of a folder, or where to find what no browser plays."""
+    """What the node's preview shows: the video, three pictures of a folder, or nothing of what no browser plays."""
     if path.is_dir():
         names = sorted(os.listdir(path))
         inside = os.path.join(place["subfolder"], place["filename"])
@@ -84,4 +84,4 @@ def shown(path: Path, place: dict[str, str]) -> dict[str, tuple]:
                                 dict.fromkeys((names[0], names[len(names) // 2], names[-1])))}
     if path.suffix in PREVIEWED:
         return {"images": (place,), "animated": (True,)}
-    return {"text": (f"saved as {path.name}; browsers cannot play ProRes",)}
+    return {}

@@ -56,7 +56,8 @@ class Cleaner:
         if values.dtype == torch.uint8:
             return values.float() / 255
         if values.dtype != torch.bool and not values.is_floating_point():
-            raise ValueError(f"expected {self.name} in floats 0..1, got {str(values.dtype).removeprefix('torch.')}")
+            raise ValueError(f"expected {self.name} in floats 0..1, got "
+                             f"{str(values.dtype).removeprefix('torch.')}")
         values = values.float()
         if not values.numel():
             return values
@@ -80,7 +81,8 @@ def common_batch(masks: int, images: int, names: tuple[str, str] = ("masks", "im
     """How many frames come of pairing so many masks and images: equal counts, or one that serves all the others."""
     if masks != images and 1 not in (masks, images):
         one, other = names
-        raise ValueError(f"expected as many {one} as {other}, or one of either, got {masks} {one} and {images} {other}")
+        raise ValueError(f"expected as many {one} as {other}, or one of either, got {masks} {one} and "
+                         f"{images} {other}")
     return images if masks == 1 else masks
 
 
@@ -107,4 +109,5 @@ def _expect_tensor(name: str, value: object) -> None:
     if not isinstance(value, Tensor):
         raise ValueError(f"expected {name} as a tensor, got {type(value).__name__}: is something connected?")
     if value.layout != torch.strided or value.is_quantized or value.is_nested or value.is_meta:
-        raise ValueError(f"expected {name} as a plain tensor with values, got a sparse, quantised, nested or empty one")
+        raise ValueError(f"expected {name} as a plain tensor with values, got a sparse, quantised, nested or "
+                         "empty one")

@@ -1,29 +1,39 @@
-"""Lines on the running node and in the log."""
+"""What a node has to say: lines while it works, and the line that stays on it (web/lines.js shows both)."""
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
 import logging
 
 import torch
 from comfy_execution.utils import get_executing_context
 
+from . import convert
+
 log = logging.getLogger(__name__)
 
-remarked: tuple[str, str] | None = None  # the prompt and the node of the last remark, which what follows there leaves be
+PRESENT = 0.5  # alpha that some pixel of a frame must reach for its subject to count as found
+EVENT = "biref.line"
+
+_noted: dict[tuple[str, str], list[str]] = {}  # notes of nodes that still run, by prompt and node
 
 
 def say(text: str) -> None:
-    """Show a line on the running node, to whoever has queued it; does nothing outside a running workflow and on old
-    pages."""
-    place = running_node()
-    if place is None or not page_shows_lines():
+    """Shows a line on the running node, on the page that queued it, until the node's next line."""
+    place, client = running_node(), listener()
+    if place is None or client is None:  # without a client, every page would be told, of its own nodes
         return
     from server import PromptServer
 
-    if PromptServer.instance.client_id is not None:  # without one all pages would be told, of their own nodes
-        PromptServer.instance.send_progress_text(text, place[1], PromptServer.instance.client_id)
+    PromptServer.instance.send_sync(EVENT, {"node": place[1], "text": text}, client)
+
+
+def listener() -> str | None:
+    """The page that queued the running workflow; None outside the host and for a workflow that no page waits for."""
+    if get_executing_context() is None:
+        return None
+    from server import PromptServer
+
+    return PromptServer.instance.client_id
 
 
 def running_node() -> tuple[str, str] | None:
@@ -32,31 +42,58 @@ def running_node() -> tuple[str, str] | None:
     return None if context is None else (context.prompt_id, context.node_id.partition(".")[0])
 
 
-def remark(text: str, usual: str) -> dict[str, tuple[str, ...]] | None:
-    """What there is to remark, in the log and on the node, where it stays: give the result to NodeOutput as `ui`. Where
-    that is "", only the `usual` line, so that no earlier run's line stays."""
-    global remarked
-    if text:
-        log.warning("BiRef: %s", text)
-        say(text)
-        remarked = running_node()
-        return {"text": (text,)}
-    if running_node() != remarked:
-        say(usual)
-    return None
+def note(text: str) -> None:
+    """A warning while the node runs, which its last line will repeat."""
+    say(text)
+    place = running_node()
+    if place is not None:
+        _noted.setdefault(place, []).append(text)
+
+
+def remark(warning: str, result: str) -> dict[str, tuple]:
+    """The line that stays on the node: the warnings, which are logged, too, or else the result.
+
+    Args:
+        warning: What the user should look at; "" if there is nothing.
+        result: What came out, in a few words.
+
+    Returns:
+        For the `ui` of NodeOutput, always with the same keys, as the host wants it of a node that runs on a list;
+        `text` is what an API client reads.
+    """
+    if warning:
+        log.warning("BiRef: %s", warning)
+    warning = "; ".join(filter(None, [*_noted.pop(running_node(), []), warning]))
+    return {"text": (warning,) if warning else (), "biref_line": (warning or result,), "biref_warning": (bool(warning),)}
+
+
+def told(text: str, warning: bool = False) -> dict[str, tuple]:
+    """As `remark`, of a result that API clients read, too."""
+    return {"text": (text,), "biref_line": (text,), "biref_warning": (warning,)}
 
 
 def say_cpu_takes_over(device: torch.device) -> None:
     log.warning("BiRef: out of memory on %s; going on with the CPU, which is slow", device)
-    say("out of GPU memory: going on with the CPU (slow)")
+    note("out of GPU memory: continued on the CPU (slow)")
 
 
-@functools.cache
-def page_shows_lines() -> bool:
-    """Whether the front end can show a line without harm: older ones (seen in 1.32) save it with the workflow as one
-    more widget value, which the next widget that a node gets would take for its own."""
-    try:
-        version = importlib.metadata.version("comfyui-frontend-package")
-        return tuple(map(int, version.split(".")[:2])) >= (1, 45)
-    except (importlib.metadata.PackageNotFoundError, ValueError):
-        return False
+def resized_text(size: tuple[int, int], wanted: tuple[int, int]) -> str:
+    """What to tell about a mask of (H,W) `size` for a picture of size `wanted`; "" if they agree."""
+    if size == wanted:
+        return ""
+    return f"the mask ({size[1]}×{size[0]}) was resized to the picture ({wanted[1]}×{wanted[0]})"
+
+
+def nothing_found(empty: list[int], total: int) -> str:
+    """A sentence about the frames without a subject, by index; "" if there are none."""
+    if not empty:
+        return ""
+    advice = "the mask is empty there. Try another checkpoint, or crop closer to the subject"
+    if total == 1:
+        return f"no subject found in the picture: {advice.replace(' there', '')}"
+    return f"no subject found {convert.in_some(empty, total, 'pictures')}: {advice}"
+
+
+def done(count: int, size: tuple[int, int], what: str = "picture") -> str:
+    """"Done: 3 pictures, 800×960"; size: (H, W)."""
+    return f"Done: {count} {what}{'' if count == 1 else 's'}, {size[1]}×{size[0]}"

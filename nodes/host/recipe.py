@@ -66,8 +66,8 @@ class Recipe:
 def of(model: object, what_for: str) -> Recipe:
     """A model's recipe. Raises ValueError for a model that is none of this pack's."""
     if not isinstance(model, BiRefModel):
-        raise ValueError(f"{what_for} needs a model from Load BiRefNet, got {type(model).__name__}, which is not of "
-                         "this pack")
+        raise ValueError(f"Connect a model from Load BiRefNet: {what_for} cannot use {type(model).__name__}, "
+                         "which is not of this pack.")
     return model.recipe
 
 

@@ -1,4 +1,4 @@
-"""Node schemas for every host version: categories, aliases, socket types, and keywords that older hosts lack."""
+"""Node schemas for every host version: the sockets and widgets that several nodes share, and keywords older hosts lack."""
 
 from __future__ import annotations
 
@@ -8,13 +8,89 @@ from collections.abc import Callable
 from comfy_api.latest import io
 
 CATEGORY = "image/BiRefNet"
-ALIASES = ("background removal", "rembg", "matting", "cutout", "remove bg")  # what users type to find such nodes
 # Core's own socket types; hosts older than they are get some of the same name.
 BackgroundRemoval = getattr(io, "BackgroundRemoval", None) or io.Custom("BACKGROUND_REMOVAL")
 BoundingBox = getattr(io, "BoundingBox", None) or io.Custom("BOUNDING_BOX")
+
+MODEL = "A network from Load BiRefNet, or from ComfyUI's Load Background Removal Model."
+PICTURES = ("The pictures, of any size, one or many; grey, RGB or RGBA. What is already transparent in an "
+            "RGBA picture stays transparent.")
+MASKS = ("The subject's masks, 0 to 1: 1 = subject. One for all pictures, or one each. A mask of another "
+         "size is resized to the picture.")
+WHITE, CHECKPOINT_SIZE = "#ffffff", "0: the size the checkpoint was made for, which is nearly always best."
 
 
 def make(kind: Callable, *args, **words):
     """kind(*args, **words) without the keywords that this host's version of it lacks: `advanced`, `search_aliases`."""
     known = inspect.signature(kind).parameters
     return kind(*args, **{name: value for name, value in words.items() if name in known})
+
+
+# Inputs ------------------------------------------------------------------------------------------------------------
+
+
+def model_input(tooltip: str = MODEL, optional: bool = False) -> io.Input:
+    return BackgroundRemoval.Input("model", tooltip=tooltip, optional=optional)
+
+
+def image_input(tooltip: str = PICTURES, optional: bool = False) -> io.Input:
+    return io.Image.Input("image", tooltip=tooltip, optional=optional)
+
+
+def mask_input(tooltip: str = MASKS, optional: bool = False) -> io.Input:
+    return io.Mask.Input("mask", tooltip=tooltip, optional=optional)
+
+
+def size_input(seen: str, rest: str = "") -> io.Input:
+    """Side in pixels at which the network sees `seen`; 0: the checkpoint's own."""
+    return io.Int.Input(
+        "size", default=0, min=0, max=4096, step=32,
+        tooltip=f"Longer side, in pixels, at which the network sees {seen}. {rest}{CHECKPOINT_SIZE}")
+
+
+def frames_per_pass_input(frames: str) -> io.Input:
+    return io.Int.Input(
+        "frames_per_pass", default=0, min=0, max=1024, step=1,
+        tooltip=f"How many {frames} are on the GPU at a time. 0: as many as memory allows. The result does "
+                "not depend on it.")
+
+
+def checkpoint_input(options: list[str], default: str, tooltip: str) -> io.Input:
+    return io.Combo.Input("checkpoint", options=options, default=default, tooltip=tooltip)
+
+
+def fetch_input(tooltip: str) -> io.Input:
+    """Whether a published checkpoint may be downloaded; workflows store it as `fetch`."""
+    return io.Boolean.Input("fetch", display_name="download", default=False, label_on="when missing", label_off="off",
+                            tooltip=tooltip)
+
+
+def colour_input(tooltip: str, default: str = WHITE) -> io.Input:
+    """A colour as CSS text: a swatch where the host has one, which also takes a text from another node."""
+    if hasattr(io, "Color"):
+        return io.MultiType.Input(make(io.Color.Input, "colour", default=default, tooltip=tooltip, socketless=False),
+                                  types=[io.Color, io.String])
+    return io.String.Input("colour", default=default, tooltip=tooltip)
+
+
+def number_input(id: str, default: float, least: float, most: float, step: float, tooltip: str,
+                 advanced: bool = False) -> io.Input:
+    return make(io.Float.Input, id, default=default, min=least, max=most, step=step, tooltip=tooltip,
+                advanced=advanced or None)
+
+
+# Outputs: never "mask" where an input is, because hosts up to 0.3.75 want ids that differ between inputs and outputs --
+
+
+def mask_output(id: str, tooltip: str) -> io.Output:
+    return io.Mask.Output(id, display_name="mask", tooltip=tooltip)
+
+
+def cutout_output(tooltip: str) -> io.Output:
+    return io.Image.Output("cutout", display_name="cutout", tooltip=tooltip)
+
+
+def coverage_output() -> io.Output:
+    return io.Float.Output(
+        "coverage", display_name="coverage",
+        tooltip="Share of all the pictures' area that the subject covers: the mean of the mask, 0 to 1.")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 import numbers
 from collections.abc import Callable
 
 from comfy_api.latest import io
 
+from ...birefnet import composite
 from ...weights import quoted
 
-WIDGETS = (io.Int.Input, io.Float.Input, io.Boolean.Input, io.Combo.Input, io.String.Input)
+WIDGETS = (io.Int.Input, io.Float.Input, io.Boolean.Input, io.Combo.Input, io.String.Input, io.MultiType.Input)
+
+FILES = {"checkpoint", "adapter", "folder"}  # choices of one machine: `execute` finds others, or says what to do
 
 _widgets: dict[str, list] = {}  # of each node, asked for once: the loader looks into folders for its own
 
@@ -20,15 +22,14 @@ _widgets: dict[str, list] = {}  # of each node, asked for once: the loader looks
 def checked(execute: Callable) -> Callable:
     """For a node's `execute`: each widget's value is of its kind and in its range, else a ValueError says which is not.
 
-    Choices that the node's own `validate_inputs` takes are its own business.
+    Names of files need not be in their list.
     """
 
     @functools.wraps(execute)
     def run(cls, **values):
         if cls.__qualname__ not in _widgets:
-            own = inspect.signature(cls.validate_inputs).parameters
             _widgets[cls.__qualname__] = [widget for widget in cls.define_schema().inputs
-                                          if isinstance(widget, WIDGETS) and widget.id not in own]
+                                          if isinstance(widget, WIDGETS) and widget.id not in FILES]
         for widget in _widgets[cls.__qualname__]:
             if widget.id in values:
                 values[widget.id] = settled(widget, values[widget.id])
@@ -57,4 +58,14 @@ def settled(widget, value: object) -> object:
         if isinstance(value, str):
             return value
         wanted = "a text"
-    raise ValueError(f"{widget.id} is {quoted(value)}; expected {wanted}")
+    raise ValueError(f"Set {widget.id} to {wanted}: it is {quoted(value)}.")
+
+
+def fault_of_colour(text: object, advice: str) -> bool | str:
+    """For `validate_inputs`: what is wrong with a colour that is known before the run, or True."""
+    try:
+        if isinstance(text, str):
+            composite.opaque_colour(text, advice)
+    except ValueError as error:
+        return str(error)
+    return True

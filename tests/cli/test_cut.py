@@ -369,7 +369,7 @@ def test_a_small_subject_is_no_empty_matte(tmp_path, network):
     alpha = torch.zeros(1, 1280, 1280)
     alpha[:, 600:636, 600:636] = 0.9
     image = torch.rand(1, 1280, 1280, 3)
-    look = steps.Look(network.config, None, True, {}, None, False, False)
+    look = steps.CutOptions(network.config, None, True, {}, None, False, False)
     for network_alpha, empty in ((alpha, False), (alpha / 2, True)):
         job = manifest.Job("a.png", str(tmp_path / f"{empty}.png"))
         outcome = steps.finish(steps.Picture(job, image=image, small=network_alpha), look)
@@ -463,7 +463,7 @@ def test_a_disk_that_refuses(tmp_path, cut, photo, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pictures, "place", full)
+    monkeypatch.setattr(pictures, "write_file", full)
     result = cut(photo("a.png"), "-o", tmp_path / "b.png")
     assert result.status == 1 and f"{tmp_path / 'b.png'}: cannot be written (No space left on device)" in result.messages
 

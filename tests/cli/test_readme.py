@@ -132,7 +132,7 @@ def of_source(path: Path) -> set[str]:
     return set(re.findall(r"""["'](--[a-z][a-z-]*)["']""", "".join(file.read_text(encoding="utf-8") for file in files)))
 
 
-@pytest.mark.parametrize("name", sorted(DOCS.keys() - {"weights/NANO.md"}))  # whose commands are those of their commits
+@pytest.mark.parametrize("name", DOCS)
 def test_commands_and_options_that_are_named_exist(name, options):
     """`[python -m birefnet] COMMAND ...` against the command's help, other programs of this repository against their
     source; an option by itself must be one of ours."""

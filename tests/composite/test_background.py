@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from birefnet.composite import BACKGROUNDS, Background, fitted
-from birefnet.composite.background import softened, without_subject
+from birefnet.composite import BACKGROUNDS, Background, fit_to_canvas
+from birefnet.composite.background import defocus, remove_subject
 
 GREEN = torch.tensor([0.0, 1.0, 0.0])
 
@@ -40,9 +40,9 @@ def test_a_colour_is_everywhere(picture, alpha):
 def test_the_blur_is_a_share_of_the_longer_side_of_what_is_blurred(picture, alpha):
     """Of the canvas for another picture, of the picture itself for its own background."""
     other, canvas = torch.rand(1, 20, 30, 3), (20, 120)
-    expected = softened(fitted(other, canvas, "fit", GREEN), 12)
+    expected = defocus(fit_to_canvas(other, canvas, "fit", GREEN), 12)
     assert torch.equal(background("blurred image", fit="fit").behind(picture, alpha, canvas, other), expected)
-    expected = fitted(without_subject(picture, alpha, 6, True), canvas, "fit", GREEN)
+    expected = fit_to_canvas(remove_subject(picture, alpha, 6, True), canvas, "fit", GREEN)
     own = background("blurred original", fit="fit", linear_light=True)
     assert torch.equal(own.behind(picture, alpha, canvas, other), expected)
 
@@ -59,17 +59,17 @@ def test_the_blurred_original_knows_nothing_of_the_subject():
     alpha = torch.zeros(1, 200, 300)
     alpha[:, 50:150, 80:200] = 1
     image = torch.lerp(torch.tensor([0.0, 0.0, 1.0]), torch.tensor([1.0, 0.0, 0.0]), alpha[..., None])
-    result = without_subject(image, alpha, 8)
+    result = remove_subject(image, alpha, 8)
     assert result[..., 0].max() < 0.02 and result[..., 2].min() > 0.98
-    assert softened(image, 8)[0, 45, 140, 0] > 0.2
+    assert defocus(image, 8)[0, 45, 140, 0] > 0.2
 
 
 def test_a_picture_that_is_all_subject_still_has_a_background():
     image = torch.full((1, 40, 40, 3), 0.25)
-    torch.testing.assert_close(without_subject(image, torch.ones(1, 40, 40), 5), image)
+    torch.testing.assert_close(remove_subject(image, torch.ones(1, 40, 40), 5), image)
 
 
 def test_linear_light_keeps_bright_spots_bright():
     image = torch.zeros(1, 41, 41, 3)
     image[:, 15:26, 15:26] = 1
-    assert softened(image, 8, linear_light=True)[0, 20, 20].min() > 1.3 * softened(image, 8)[0, 20, 20].max()
+    assert defocus(image, 8, linear_light=True)[0, 20, 20].min() > 1.3 * defocus(image, 8)[0, 20, 20].max()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from birefnet.composite import opaque_colour, parse
+from birefnet.composite import opaque_colour, parse_colour
 from birefnet.imaging.colour import to_linear, to_srgb
 
 
@@ -25,14 +25,14 @@ from birefnet.imaging.colour import to_linear, to_srgb
     ("transparent", (0, 0, 0, 0)),
 ])
 def test_css_colours(text, expected):
-    assert parse(text) == pytest.approx(expected, abs=1e-6)
+    assert parse_colour(text) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("text", ["", "whitish", "#12", "#xyzxyz", "rgb(1, 2)", "rgb(a, b, c)", "hsl(1, 2, 3, 4, 5)",
                                   "255, 255, 255"])
 def test_what_is_no_colour(text):
     with pytest.raises(ValueError, match="expected a colour, got"):
-        parse(text)
+        parse_colour(text)
 
 
 def test_an_opaque_colour_is_asked_for():

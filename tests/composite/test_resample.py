@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from birefnet.imaging.resample import blur, coverage, part
+from birefnet.imaging.resample import blur, coverage, resample_box
 
 
 @pytest.fixture
@@ -27,16 +27,16 @@ def test_equal_to_pillow_s_bicubic(noise, box, size):
     top, left, bottom, right = box
     pillow = Image.fromarray(noise[0, ..., 0].numpy()).resize(size[::-1], Image.Resampling.BICUBIC,
                                                               (left, top, right, bottom))
-    np.testing.assert_allclose(part(noise, box, size)[0, ..., 0].numpy(), np.asarray(pillow), atol=2e-6)
+    np.testing.assert_allclose(resample_box(noise, box, size)[0, ..., 0].numpy(), np.asarray(pillow), atol=2e-6)
 
 
 def test_whole_pixels_are_copied(noise):
-    assert torch.equal(part(noise, (0, 0, 90, 140), (90, 140)), noise)
-    assert torch.equal(part(noise, (5, 7, 55, 107), (50, 100)), noise[:, 5:55, 7:107])
+    assert torch.equal(resample_box(noise, (0, 0, 90, 140), (90, 140)), noise)
+    assert torch.equal(resample_box(noise, (5, 7, 55, 107), (50, 100)), noise[:, 5:55, 7:107])
 
 
 def test_beyond_the_picture_its_rim_goes_on(noise):
-    beyond = part(noise, (-3, -4, 90, 140), (93, 144))[0, ..., 0]
+    beyond = resample_box(noise, (-3, -4, 90, 140), (93, 144))[0, ..., 0]
     assert torch.equal(beyond, torch.from_numpy(np.pad(noise[0, ..., 0].numpy(), ((3, 0), (4, 0)), "edge")))
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from starving import Starved, steps
 
 import birefnet
-from birefnet.network import cost as memory
+from birefnet.device import memory
 
 ROOT = Path(__file__).resolve().parents[2]
 TRIES = int(os.environ.get("TRIES", 20))
@@ -83,7 +83,8 @@ LIMITED = """
 import os, resource, sys
 import torch
 import birefnet
-from birefnet import foreground, pictures
+from birefnet import pictures
+from birefnet.matting import foreground
 
 torch.set_num_threads(1)
 checkpoint, photo, out = sys.argv[1:4]

@@ -239,7 +239,7 @@ def test_names_that_took_minutes_or_broke_a_line(tmp_path, name):
 @pytest.mark.parametrize("text", ["rgb(0 0 nan)", "hsl(nan 1% 1%)", "rgb(inf 0 0)", "(" * 10_000, "#\x1b\n"])
 def test_colours_that_are_none(text):
     with pytest.raises(ValueError, match="expected a colour") as error:
-        colour.parse(text)
+        colour.parse_colour(text)
     assert str(error.value).isprintable() and len(str(error.value)) < LIMIT
 
 

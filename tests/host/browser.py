@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from filelock import FileLock
@@ -21,6 +21,8 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 
 # Somebody who has been here before: no gallery of templates opens at the start; no map or frame rate hides a corner.
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
+
+NO_SETTINGS: Mapping[str, object] = {}
 
 DROP = """([text, name]) => {
     const files = new DataTransfer();
@@ -66,7 +68,7 @@ def chromium() -> str:
 
 
 @contextlib.contextmanager
-def open_page(address: str, said: list[str]) -> Iterator[Page]:
+def open_page(address: str, said: list[str], settings: Mapping[str, object] = NO_SETTINGS) -> Iterator[Page]:
     """The host's page with its default workflow gone. Errors and warnings of its console are added to `said`."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
@@ -77,7 +79,7 @@ def open_page(address: str, said: list[str]) -> Iterator[Page]:
         page.on("console", lambda message: said.append(f"{message.type}: {message.text} ({message.location['url']})")
                 if message.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: said.append(f"uncaught: {error}"))
-        page.request.post(f"{address}/api/settings", data=SETTINGS)
+        page.request.post(f"{address}/api/settings", data={**SETTINGS, **settings})
         page.goto(address, wait_until="domcontentloaded")
         if not usable(page):
             page.reload(wait_until="domcontentloaded")

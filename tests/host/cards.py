@@ -1,139 +1,121 @@
-"""Takes the templates' cards: each one dropped on the real page, run on test photographs, and pictured.
+"""Makes the templates' cards: the picture that a template opens, and what it makes of it, side by side.
 
     python tests/host/cards.py COMFYUI [TEMPLATE...]
 
-COMFYUI_PYTHON names the interpreter that has the packages of that ComfyUI, if not this one. Take a new one: nodes tell
-their results there. All templates, or only those that are named.
+COMFYUI_PYTHON names the interpreter that has the packages of that ComfyUI, if not this one. All templates, or only those
+whose file names begin with what is named.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
-import shutil
 import sys
 import tempfile
+import urllib.parse
 from pathlib import Path
 
+import av
 import numpy as np
-from browser import FIT, drop, open_page, outputs, picture, run
-from given import PAIRS, PARTS, cracks, give, part, walls
 from host import PACK, Host
-from known import DATA
-from layout import overlaps
 from PIL import Image
-from playwright.sync_api import Page
+from workflow import Workflow, to_api
 
 TEMPLATES = sorted((PACK / "example_workflows").glob("*.json"))
-WIDTH = 1200  # of a card in pixels
-LESSON = 30   # pictures that are learned from
+SAMPLES = PACK / "example_workflows" / "input"
+WIDTH, GAP = 1200, 6  # pixels of a card, and between its pictures
+TILE = 16             # pixels: a checkerboard's square
+QUALITY = 85
 
-# The photographs for a template's Load Image nodes, in the order of their numbers; the cup where nothing is said.
-PHOTOS = {
-    "Refine the Matte": ["dandelion.jpg"],
-    "New Background": ["figure.png"],
-    "Portrait": ["face.png"],
-    "Product on a New Background": ["cup.png", "surface.png"],
-    "Replace the Background by Inpainting": ["face.png"],
-    "Inpaint the Subject": ["face.png"],
-    "Pick One of Several": ["pair.jpg"],
-    "Compare Two Checkpoints": ["camera.jpg"],
-    "Fine-tune on Your Pictures": ["wall.png"],
-}
-
-# What is chosen for these photographs: node, then widgets. That fewer steps were made is told in Fine-tune's note.
-CHOICES = {
-    "Pick One of Several": {"BiRefSubject": {"x": 698, "y": 256, "width": 363, "height": 333}},
-    "Fine-tune on Your Pictures": {"BiRefFinetune": {"steps": 60, "batch": 2}},
-}
-
-SET = """([node, values]) => {
-    for (const [name, value] of Object.entries(values)) {
-        const widget = app.graph.getNodeById(node).widgets.find(widget => widget.name === name);
-        widget.value = value;
-        widget.callback?.(value);
-    }
-}"""
-
-# Whether a node shows this photograph.
-SEEN = "([node, photo]) => app.graph.getNodeById(node).imgs?.some(shown => shown.complete && shown.src.includes(photo))"
-
-# Whether these nodes show all the pictures that they made; the page fetches one when it first has to draw it.
-SHOWN = """nodes => nodes.every(node => {
-    const made = (app.nodeOutputs[node].images ?? []).filter(file => file.filename.endsWith('.png'));
-    const shown = (app.graph.getNodeById(node).imgs ?? []).filter(picture => picture.complete);
-    return shown.length >= made.length;
-})"""
-
-# The nodes of a kind, in the order of their numbers.
-NODES = "kind => app.graph._nodes.filter(node => node.type === kind).sort((a, b) => a.id - b.id).map(node => node.id)"
+# The kinds of nodes whose pictures are the result, where it is not what Save Image saves.
+RESULTS = {"Compare Two Checkpoints": ("MaskPreview",), "Fine-tune on Your Pictures": ("MaskPreview",),
+           "Replace the Background by Inpainting": ("PreviewImage", "MaskPreview"),
+           "Inpaint the Subject": ("PreviewImage", "MaskPreview")}
+IMAGE_MODEL = "CheckpointLoaderSimple"  # what hangs on one is left out
 
 
-def put_files(folder: Path) -> None:
-    """All that the templates ask for, before the page lists what there is. Image models are empty files: they do not
-    run, but nothing is marked as missing."""
-    give(folder / "input")
-    for photo in DATA.glob("*.jpg"):
-        shutil.copy(photo, folder / "input")
-    for name in PARTS:
-        part(name).save(folder / "input" / name)
-    surface().save(folder / "input" / "surface.png")
-    walls(folder / "input" / PAIRS, LESSON)
-    wall = cracks.pictures("held out", 7, 0)[0][6]  # of bricks
-    Image.fromarray((wall * 255).round().byte().numpy()).save(folder / "input" / "wall.png")
-    for template in TEMPLATES:
-        for node in json.loads(template.read_text(encoding="utf-8"))["nodes"]:
-            for model in node["properties"].get("models", []):
-                file = folder / "models" / model["directory"] / model["name"]
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.touch()
+def without_image_model(workflow: Workflow) -> Workflow:
+    """The workflow less the image model's loader and all that depends on it."""
+    gone = {number for number, node in workflow.items() if node["class_type"] == IMAGE_MODEL}
+    while more := {number for number, node in workflow.items() if number not in gone and
+                   any(isinstance(value, list) and value[0] in gone for value in node["inputs"].values())}:
+        gone |= more
+    return {number: node for number, node in workflow.items() if number not in gone}
 
 
-def surface(width: int = 1000, height: int = 800) -> Image.Image:
-    """A bluish wall that turns into a light ground, for products."""
-    wall, ground = np.array([189, 196, 204]), np.array([247, 245, 240])
-    down = np.linspace(0, 1, height)[:, None, None]
-    colours = wall + (ground - wall) * down**2 * (3 - 2 * down)
-    return Image.fromarray(np.broadcast_to(colours.round().astype(np.uint8), (height, width, 3)))
+def opened(workflow: Workflow) -> Image.Image:
+    """The first picture that a template opens, the middle of its clip, or the first photo of its folder."""
+    for node in workflow.values():
+        inputs = node["inputs"]
+        if node["class_type"] == "LoadImage":
+            return Image.open(SAMPLES / inputs["image"])
+        if node["class_type"] == "LoadVideo":
+            return middle_frame((SAMPLES / inputs["file"]).read_bytes())
+        if node["class_type"] == "LoadImageDataSetFromFolder":
+            return Image.open(min((SAMPLES / inputs["folder"]).iterdir()))
+    raise ValueError("no node opens a picture")
 
 
-def set_up(page: Page, name: str) -> None:
-    page.evaluate(FIT)
-    for node, photo in zip(page.evaluate(NODES, "LoadImage"), PHOTOS.get(name, ["cup.png"])):
-        page.wait_for_function(SEEN, arg=[node, "example.png"])  # or it might come late, and stay
-        page.evaluate(SET, [node, {"image": photo}])
-        page.wait_for_function(SEEN, arg=[node, photo])
-    for kind, values in CHOICES.get(name, {}).items():
-        for node in page.evaluate(NODES, kind):
-            page.evaluate(SET, [node, values])
+def middle_frame(clip: bytes) -> Image.Image:
+    with av.open(io.BytesIO(clip)) as video:
+        stream = video.streams.video[0]
+        # FFmpeg's own decoder of VP9 leaves transparency out.
+        alpha = stream.codec_context.name == "vp9" and stream.metadata.get("alpha_mode") == "1"
+        decoder = av.CodecContext.create("libvpx-vp9", "r") if alpha else None
+        frames = [frame for packet in video.demux(stream) for frame in
+                  (decoder.decode(packet) if decoder else packet.decode())]
+    frame = frames[len(frames) // 2]
+    return Image.fromarray(frame.to_ndarray(format="rgba" if alpha else "rgb24"))
 
 
-def take(page: Page, card: Path, nodes: list[str]) -> None:
-    """The picture of the page, once it shows what these nodes made."""
-    page.evaluate(FIT)
-    page.wait_for_function(SHOWN, arg=nodes)
-    picture(page, card)
-    with Image.open(card) as taken:
-        small = taken.resize((WIDTH, round(taken.height * WIDTH / taken.width)), Image.Resampling.LANCZOS)
-    small.save(card, quality=82, optimize=True)
-    print(card)
+def results(host: Host, name: str, workflow: Workflow, record: dict) -> list[Image.Image]:
+    kinds = RESULTS.get(name, ("SaveImage",))
+    if any(node["class_type"] == "BiRefVideo" for node in workflow.values()):
+        made = next(file for outputs in record["outputs"].values() for file in outputs.get("images", [])
+                    if file.get("type") == "output")
+        return [middle_frame(host.fetch("/view?" + urllib.parse.urlencode(made)))]
+    pictures = host.pictures(record)
+    return [pictures[number][0] for kind in kinds for number in sorted(pictures, key=str)
+            if workflow.get(number, {}).get("class_type") == kind]
+
+
+def on_checkerboard(shown: Image.Image) -> Image.Image:
+    if shown.mode != "RGBA":
+        return shown.convert("RGB")
+    y, x = np.indices((shown.height, shown.width)) // TILE
+    board = Image.fromarray(np.where((x + y) % 2, 204, 255).astype(np.uint8)).convert("RGB")
+    board.paste(shown, mask=shown.getchannel("A"))
+    return board
+
+
+def row(pictures: list[Image.Image]) -> Image.Image:
+    """Pictures of one height side by side, WIDTH pixels in all."""
+    room = WIDTH - GAP * (len(pictures) - 1)
+    height = round(room / sum(picture.width / picture.height for picture in pictures))
+    whole, left = Image.new("RGB", (WIDTH, height), "white"), 0
+    for picture in pictures:
+        width = round(picture.width * height / picture.height)
+        whole.paste(on_checkerboard(picture.resize((width, height), Image.Resampling.LANCZOS)), (left, 0))
+        left += width + GAP
+    return whole
 
 
 def main(comfyui: Path, wanted: list[str]) -> None:
     python = os.environ.get("COMFYUI_PYTHON", sys.executable)
     with tempfile.TemporaryDirectory() as base, Host(comfyui, Path(base), python) as host:
-        put_files(host.base)
-        with open_page(host.address, []) as page:
-            for template in TEMPLATES:
-                if wanted and template.stem not in wanted:
-                    continue
-                host.free()  # else nodes that the last template shared would not run, nor tell their result
-                drop(page, template)
-                set_up(page, template.stem)
-                nodes = outputs(page)
-                run(page, nodes, alone=True, seconds=1800)
-                assert overlaps(page) == [], template.stem
-                take(page, template.with_suffix(".jpg"), nodes)
+        object_info = host.object_info()
+        for template in TEMPLATES:
+            if wanted and not template.stem.startswith(tuple(wanted)):
+                continue
+            workflow = to_api(json.loads(template.read_text(encoding="utf-8")), object_info)
+            workflow = without_image_model(workflow)
+            record = host.run(workflow, seconds=1800)
+            name = template.stem[len("BiRefNet 00 "):]
+            shown = row([opened(workflow), *results(host, name, workflow, record)])
+            card = template.with_suffix(".jpg")
+            shown.save(card, quality=QUALITY, optimize=True)
+            print(f"{card}: {shown.width}×{shown.height}, {card.stat().st_size / 1000:.0f} kB", flush=True)
 
 
 if __name__ == "__main__":

@@ -26,8 +26,6 @@ from PIL import Image
 PACK = Path(__file__).resolve().parents[2]
 FOR_TESTS = [Path(__file__).resolve().parent / name for name in ("odd_inputs", "fuzzed_nodes")]  # this host's packs
 
-LINE = (3).to_bytes(4, "big")  # begins the host's message of a line of text on a node
-
 Workflow = dict[str, dict]
 
 
@@ -62,7 +60,7 @@ class Host:
         (nodes / "comfyui-biref").symlink_to(PACK, target_is_directory=True)
         for pack in FOR_TESTS:
             (nodes / pack.name).symlink_to(pack, target_is_directory=True)
-        # A base directory of one's own has no example.png, which the templates open; a plain installation has it.
+        # A base directory of one's own has no example.png; a plain installation has it.
         (self.base / "input" / "example.png").write_bytes((self.comfyui / "input" / "example.png").read_bytes())
         port = free_port()
         self.address = f"http://127.0.0.1:{port}"
@@ -253,10 +251,7 @@ async def _events(socket_: aiohttp.ClientWebSocketResponse) -> AsyncIterator[tup
     async for message in socket_:
         if message.type is aiohttp.WSMsgType.TEXT:
             event = json.loads(message.data)
-            yield event["type"], event["data"]
-        elif message.type is aiohttp.WSMsgType.BINARY and message.data[:4] == LINE:
-            end = 8 + int.from_bytes(message.data[4:8], "big")
-            yield "line", {"node": message.data[8:end].decode(), "text": message.data[end:].decode()}
+            yield "line" if event["type"] == "biref.line" else event["type"], event["data"]
 
 
 def error_of(record: dict) -> str:

@@ -27,7 +27,8 @@ def english(object_info: dict[str, dict]) -> dict[str, dict]:
 
 def inputs(info: dict) -> dict[str, dict]:
     specs = {name: spec for group in ("required", "optional") for name, spec in info["input"].get(group, {}).items()}
-    return {name: {"name": name, "tooltip": spec[1]["tooltip"]} for name, spec in specs.items()}
+    return {name: {"name": spec[1].get("display_name", name), "tooltip": spec[1]["tooltip"]}
+            for name, spec in specs.items()}
 
 
 def outputs(info: dict) -> dict[str, dict]:

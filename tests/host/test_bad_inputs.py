@@ -107,7 +107,7 @@ LINKED = {"number": node("PrimitiveFloat", value=1e9)}  # what another node send
 
 BAD_LINKS = {
     "too large": (refined(mask(), grow=["number", 0]) | LINKED,
-                  "grow is 1000000000.0; expected a number from -256.0 to 256.0"),
+                  "Set grow to a number from -256.0 to 256.0: it is 1000000000.0"),
 }
 
 

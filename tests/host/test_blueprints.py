@@ -9,6 +9,7 @@ import pytest
 from browser import close_windows, open_page, run
 from host import PACK
 from playwright.sync_api import Page, TimeoutError
+from workflow import WIDGETS
 
 BLUEPRINTS = {path.stem: path for path in sorted((PACK / "subgraphs").glob("*.json"))}
 
@@ -61,9 +62,27 @@ def test_a_blueprint_holds_every_widget_of_its_nodes(object_info, name):
     for node in inside["nodes"]:
         specs = [spec for group in ("required", "optional")
                  for spec in object_info[node["type"]]["input"].get(group, {}).values()]
-        widgets = [spec for spec in specs if isinstance(spec[0], list) or spec[0] in
-                   ("COMBO", "INT", "FLOAT", "BOOLEAN", "STRING")]
-        assert len(node["widgets_values"]) == len(widgets)
+        assert len(node["widgets_values"]) == len([spec for spec in specs
+                                                   if isinstance(spec[0], list) or spec[0] in WIDGETS])
+
+
+@pytest.mark.parametrize("name", BLUEPRINTS)
+def test_what_is_chosen_outside_is_linked_to_the_widgets_inside(name):
+    """Front end 1.58 drops what is only named in proxyWidgets."""
+    saved = json.loads(BLUEPRINTS[name].read_text(encoding="utf-8"))
+    box, = saved["nodes"]
+    inside, = saved["definitions"]["subgraphs"]
+    names = [widget for _, widget in box["properties"]["proxyWidgets"]]
+    assert names[:2] == ["checkpoint", "fetch"]
+    assert [entry["name"] for entry in box["inputs"]] == [entry["name"] for entry in inside["inputs"]]
+    links, nodes = {link["id"]: link for link in inside["links"]}, {node["id"]: node for node in inside["nodes"]}
+    for slot, entry in enumerate(inside["inputs"]):
+        for number in entry["linkIds"]:
+            link = links[number]
+            target = nodes[link["target_id"]]["inputs"][link["target_slot"]]
+            assert (link["origin_id"], link["origin_slot"], target["link"]) == (-10, slot, number)
+            if entry["name"] in names:
+                assert target["widget"] == {"name": entry["name"]} == box["inputs"][slot]["widget"]
 
 
 def open_search(page: Page) -> None:

@@ -126,7 +126,7 @@ def test_a_published_file_that_is_cut_off_counts_as_missing(host, lite, content,
     workflow = segmented(node("EmptyImage", width=64, height=64, batch_size=1, color=0)) | {
         "shown": node("MaskPreview", mask=["segment", 0])}
     message = host.fail(workflow | {"model": load(chosen)})
-    assert str(lite) in message and 'To download BiRefNet_lite again, set fetch to "if missing"' in message
+    assert str(lite) in message and 'Set download to "when missing" to get BiRefNet_lite again' in message
     message = host.fail(workflow | {"model": load(chosen, fetch=True)})
     assert "HF_HUB_OFFLINE is set, so BiRefNet_lite is not fetched" in message
     assert host.get("/biref/checkpoints")["BiRefNet_lite"]["damaged"]

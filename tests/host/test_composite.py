@@ -88,9 +88,9 @@ def odd(frames: int = 1, channels: int = 3) -> dict:
 
 
 BAD = {
-    "no mask": ({}, ["connect mask"]),
-    "no background": ({"background": "image", "mask": ["mask", 0]}, ["connect background_image"]),
-    "no canvas": ({"canvas": "background image", "mask": ["mask", 0]}, ["connect background_image"]),
+    "no mask": ({}, ["Connect mask"]),
+    "no background": ({"background": "image", "mask": ["mask", 0]}, ["Connect background_image"]),
+    "no canvas": ({"canvas": "background image", "mask": ["mask", 0]}, ["Connect background_image"]),
     "no colour": ({"colour": "#12", "mask": ["mask", 0]}, ["expected a colour", "#12"]),
     "a colour to see through": ({"colour": "#ffffff80", "mask": ["mask", 0]}, ["transparent"]),
     "counts": ({"background_image": ["two", 0], "mask": ["mask", 0], "image": ["three", 0], "background": "image"},

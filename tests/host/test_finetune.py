@@ -133,7 +133,7 @@ def test_a_saved_checkpoint_keeps_the_licence_of_the_one_it_was_made_from(host, 
         "BiRefFinetune", model=["tune", 0], image=["pairs", 0], mask=["pairs", 1], **again)})
     with safe_open(host.elsewhere / "grandchild.safetensors", "pt") as file:
         told = file.metadata()
-    assert (told["birefnet.license"], told["birefnet.base"]) == ("GPL-3.0", "birefnet-nano")
+    assert (told["birefnet.license"], told["birefnet.base"]) == ("Apache-2.0", "birefnet-nano")
 
 
 def test_an_interrupt_stops_it_at_once_and_nothing_is_saved(host, pairs):
@@ -158,7 +158,7 @@ def test_an_interrupt_stops_it_at_once_and_nothing_is_saved(host, pairs):
     ({"mask": ["labels", 0]}, "the masks' brightest level is 1 of 255: labels?"),
     ({"what": "all", "save_as": "BiRefNet-portrait"}, "asks for the published checkpoint BiRefNet-portrait"),
     ({"mask": ["two", 0]}, "got 4 pictures and 2 masks"),
-    ({"model": ["other", 0]}, "fine-tuning needs a model from Load BiRefNet"),
+    ({"model": ["other", 0]}, "Connect a model from Load BiRefNet: fine-tuning"),
 ])
 def test_what_cannot_be_learned_from_is_said_before_the_work_begins(host, pairs, changes, words):
     extra = {"empty": node("OddMask", frames=4, height=32, width=32, value=0.0),

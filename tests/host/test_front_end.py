@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import drop, open_page, outputs, picture, run
-from given import give
 from host import PACK
 from PIL import Image
 from workflow import to_api
@@ -24,7 +23,6 @@ SHORT = """() => app.graph._nodes.filter(node => node.type === 'BiRefFinetune').
 @pytest.fixture(scope="module")
 def opened(host):
     """The page, and what its console says from now on."""
-    give(host.base / "input")
     said = []
     with open_page(host.address, said) as page:
         yield page, said

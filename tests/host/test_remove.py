@@ -65,11 +65,12 @@ def test_the_next_picture_finds_the_model_loaded(host, photo):
 def test_one_load_serves_picture_after_picture_until_the_host_frees_its_models(host, photo):
     """The host forgets what the nodes inside this one have made as soon as the prompt is over."""
     def loads() -> int:
-        return host.log().count("Requested to load BiRefNet")  # the host's own line for a model that it has not yet
+        return host.log().count("Requested to load FusedBiRefNet")  # the host's line for a model that is new to it
 
     host.free()
     host.run(remove(photo))
     before = loads()
+    assert before
     for colour in ("black", "red", "blue"):
         host.run(remove(photo, colour=colour, background="colour"))
     assert loads() == before

@@ -59,7 +59,7 @@ def test_what_is_surely_subject_is_opaque_in_the_files_that_save_image_writes(ho
         assert (alpha == 255).mean() > 0.5 * (alpha > 250).mean() > 0.1
 
 
-def test_lines_are_shown_on_the_page_s_own_node_to_whoever_queued_it(host):
+def test_lines_and_preview_come_to_the_page_s_own_node_of_whoever_queued_it(host):
     """Remove Background is done by nodes in its place, whose ids no page knows; other pages have other nodes there."""
     grey = {"source": node("EmptyImage", width=64, height=64, batch_size=1, color=0x808080),
             "7": node("BiRefRemoveBackground", image=["source", 0], checkpoint="birefnet-nano", background="transparent",
@@ -67,13 +67,12 @@ def test_lines_are_shown_on_the_page_s_own_node_to_whoever_queued_it(host):
             "shown": node("PreviewImage", images=["7", 0])}
     with host.listening("mine") as mine, host.listening("another's") as others:
         host.succeed(host.queue(grey, client="mine"))
-    assert not [data for event, data in others if event == "line"]
-    lines = [data for event, data in mine if event == "line"]
-    if host.get("/system_stats")["system"]["comfyui_version"] == "0.3.75":  # whose page keeps lines with the workflow
-        assert not lines
-    else:
-        assert {data["node"] for data in lines} == {"7"}
-        assert lines[-1]["text"].startswith("no subject found")
+    assert not [data for event, data in others if event in ("line", "executed")]
+    made = [data["output"] for event, data in mine if event == "executed" and data["display_node"] == "7"]
+    warnings = [line for output in made if output for line, warning in zip(
+        output.get("biref_line", ()), output.get("biref_warning", ())) if warning]
+    assert warnings and all(line.startswith("no subject found") for line in warnings)
+    assert any(output and output.get("images") for output in made)  # the preview
 
 
 def test_coverage_is_the_mean_of_the_mask(host, photo, direct):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from host import Workflow
 
 ON_THE_PAGE_ONLY = {"Note", "MarkdownNote"}
+WIDGETS = ("COMBO", "INT", "FLOAT", "BOOLEAN", "STRING", "COLOR,STRING")  # types that are widgets
 ON_THE_PAGE = ("image_upload", "video_upload", "control_after_generate")  # options that add a widget there
 
 
@@ -65,4 +66,4 @@ def widgets(info: dict) -> list[tuple[str, object, dict]]:
     inputs = {name: spec for group in ("required", "optional") for name, spec in info["input"].get(group, {}).items()}
     listed = [(name, spec[0], spec[1] if len(spec) > 1 else {}) for name, spec in inputs.items()]
     return [(name, kind, options) for name, kind, options in listed
-            if isinstance(kind, list) or kind in ("COMBO", "INT", "FLOAT", "BOOLEAN", "STRING")]
+            if isinstance(kind, list) or kind in WIDGETS]

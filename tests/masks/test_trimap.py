@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from birefnet import masks
-from birefnet.masks.trimap import widen
+from birefnet.masks.trimaps import dilate
 
 
 def spots(height: int, width: int, share: float) -> torch.Tensor:
@@ -22,13 +22,13 @@ def test_widening_is_by_exact_euclidean_distance(pixels, shape, share):
     beyond = torch.full((1, 2), -1e6).double()  # as far away as nothing is
     set_pixels = torch.cat([region.nonzero().double(), beyond])
     distance = torch.cdist(every_pixel, set_pixels, compute_mode="donot_use_mm_for_euclid_dist").amin(1).view(shape)
-    assert torch.equal(widen(region, pixels), distance < pixels + 0.5)
+    assert torch.equal(dilate(region, pixels), distance < pixels + 0.5)
 
 
 @pytest.mark.parametrize("pixels", [1, 4, 13])
 def test_widening_is_the_same_as_growing(pixels):
     region = spots(90, 70, 0.01)
-    assert torch.equal(widen(region, pixels), masks.grow(region[None].float(), pixels)[0] > 0)
+    assert torch.equal(dilate(region, pixels), masks.grow(region[None].float(), pixels)[0] > 0)
 
 
 def test_the_band_is_as_wide_as_asked_on_either_side_of_a_hard_edge():

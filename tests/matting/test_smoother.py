@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from birefnet import masks
-from birefnet.imaging.flow import flow
-from birefnet.matting.temporal import Smoother, motion_between, small_luma
+from birefnet.imaging.flow import estimate_flow
+from birefnet.matting.temporal import Smoother, estimate_motion, small_luma
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 HEIGHT, WIDTH, FRAMES = 180, 240, 8
@@ -189,7 +189,7 @@ def test_motion_is_found_to_a_fraction_of_a_pixel(shift):
     motion = torch.tensor(shift, dtype=torch.float32).view(1, 2, 1, 1).expand(1, 2, *luma.shape[2:])
     moved = shifted(luma, *shift)
     inside = (slice(None), slice(None), slice(30, -30), slice(30, -30))
-    found, trust = motion_between(moved[inside], luma[inside])
+    found, trust = estimate_motion(moved[inside], luma[inside])
     error = (found - motion[inside]).norm(dim=1)
     assert error.median() < 0.15
     assert error[trust[:, 0] > 0.5].quantile(0.9) < 0.6
@@ -197,7 +197,7 @@ def test_motion_is_found_to_a_fraction_of_a_pixel(shift):
 
 def test_where_nothing_can_be_told_nothing_moves():
     grey = torch.full((1, 1, 60, 80), 0.5)
-    assert torch.equal(flow(grey, grey), torch.zeros(1, 2, 60, 80))
+    assert torch.equal(estimate_flow(grey, grey), torch.zeros(1, 2, 60, 80))
 
 
 def test_what_was_hidden_is_not_trusted():
@@ -208,7 +208,7 @@ def test_what_was_hidden_is_not_trusted():
         frame = ground.clone()
         frame[..., 50:130, x:x + 90] = block[..., 50:130, 70:160]
         frames.append(frame)
-    motion, trust = motion_between(frames[1], frames[0])
+    motion, trust = estimate_motion(frames[1], frames[0])
     assert trust[0, 0, 56:124, 72:80].mean() < 0.2       # uncovered
     assert trust[0, 0, 62:118, 96:160].mean() > 0.7      # the block
     assert trust[0, 0, :, 190:].mean() > 0.8             # far from it

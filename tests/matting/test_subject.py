@@ -11,7 +11,7 @@ from PIL import Image
 
 import birefnet
 from birefnet import masks
-from birefnet.imaging.boxes import Box, bounds
+from birefnet.imaging.boxes import Box, bounding_box
 from birefnet.matting import subject
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +52,7 @@ def coarse(mask: torch.Tensor) -> torch.Tensor:
 
 
 def boxed(mask: torch.Tensor) -> Box:
-    return bounds(mask[0], 0.5)
+    return bounding_box(mask[0], 0.5)
 
 
 def test_both_are_found_where_nobody_chooses(image, known, nano):
@@ -93,7 +93,7 @@ def all_there_is(pictures: torch.Tensor) -> torch.Tensor:
 
 def test_the_mask_is_the_network_s_own_to_the_last_bit_and_0_outside_the_crop(image, known, nano):
     """Soft edges included: nothing is blurred, moved or rescaled on the way back."""
-    box = subject.widened(boxed(known["coffee"]), 0.25, 640, 1200)
+    box = subject.widen_box(boxed(known["coffee"]), 0.25, 640, 1200)
     inside = (slice(None), slice(box.top, box.bottom), slice(box.left, box.right))
     found = subject.in_box(nano, image, boxed(known["coffee"]))
     direct = nano(image[inside])

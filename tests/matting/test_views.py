@@ -5,24 +5,24 @@ from __future__ import annotations
 import pytest
 import torch
 
-from birefnet.imaging.boxes import Box, around, bounds
-from birefnet.matting.views import label_height, views
+from birefnet.imaging.boxes import Box, bounding_box, enclosing_box
+from birefnet.matting.views import label_height, make_views
 
 RED = torch.tensor([1.0, 0.0, 0.0])
 
 
 def test_bounds_are_the_outermost_pixels():
     mask = torch.zeros(30, 40)
-    assert bounds(mask) is None
+    assert bounding_box(mask) is None
     mask[7, 9], mask[20, 3], mask[5, 30] = 1, 0.2, 0.05
-    assert bounds(mask) == Box(7, 3, 21, 10)
-    assert bounds(mask, 0.5) == Box(7, 9, 8, 10)
-    assert bounds(torch.ones(30, 40)) == Box(0, 0, 30, 40)
+    assert bounding_box(mask) == Box(7, 3, 21, 10)
+    assert bounding_box(mask, 0.5) == Box(7, 9, 8, 10)
+    assert bounding_box(torch.ones(30, 40)) == Box(0, 0, 30, 40)
 
 
 def test_around_several_boxes():
-    assert around([Box(1, 2, 3, 4), None, Box(0, 3, 2, 9)]) == Box(0, 2, 3, 9)
-    assert around([None]) is around([]) is None
+    assert enclosing_box([Box(1, 2, 3, 4), None, Box(0, 3, 2, 9)]) == Box(0, 2, 3, 9)
+    assert enclosing_box([None]) is enclosing_box([]) is None
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def cells(picture: torch.Tensor) -> list[torch.Tensor]:
 @pytest.mark.parametrize("size, zoom", [(0, 1), (600, 1), (150, 0.25), (1200, 2)])
 def test_each_view_shows_its_part(matte, size, zoom):
     image = torch.tensor([0.2, 0.6, 0.4]).expand(1, 400, 600, 3)
-    overlay, cutout, alpha, band = cells(views(image, matte, RED, size))
+    overlay, cutout, alpha, band = cells(make_views(image, matte, RED, size))
     assert all(view.shape == (400 * zoom, 600 * zoom, 3) for view in (overlay, cutout, alpha, band))
     inside, outside, hair = (tuple(round(at * zoom) for at in place) for place in ((200, 200), (350, 50), (200, 500)))
     for view in (overlay, cutout):
@@ -59,7 +59,7 @@ def test_each_view_shows_its_part(matte, size, zoom):
 
 
 def test_every_view_is_named(matte):
-    picture = views(torch.zeros(1, 400, 600, 3), matte, RED, 0)
+    picture = make_views(torch.zeros(1, 400, 600, 3), matte, RED, 0)
     height, width = picture.shape[1] // 2, picture.shape[2] // 2
     for y in (0, height):
         for x in (0, width):
@@ -67,5 +67,5 @@ def test_every_view_is_named(matte):
 
 
 def test_near_certain_is_no_edge():
-    band = cells(views(torch.zeros(1, 40, 40, 3), torch.full((1, 40, 40), 254 / 255), RED, 0))[3]
+    band = cells(make_views(torch.zeros(1, 40, 40, 3), torch.full((1, 40, 40), 254 / 255), RED, 0))[3]
     assert band.max() < 1e-6

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_build import TINY, random_state
+from safetensors.torch import save_file
+from tiny_build import random_state
 
 import birefnet
 from birefnet import Adapter, CheckpointError, Config, activation_bytes
@@ -30,15 +31,16 @@ def on(encoder: str, **change: object) -> Config:
 
 
 LITE = on("tf_efficientnet_lite0")
-PLAIN = {"attention": "plain", "kernels": (), "residual": True}
-DINO = Config(family="dino_v3", widths=(32,) * 4, depths=(1, 2, 1, 1), heads=(2,) * 4, mlp_ratios=(2,) * 4,
+PLAIN = {"attention": "plain", "kernels": (1, 3, 7), "residual": True}
+DINO = Config(family="dino_v3", widths=(32,) * 4, depths=(2,) * 4, heads=(2,) * 4, mlp_ratios=(2,) * 4,
               neck=(8, 16, 24, 40), **SMALL)
 TIMM = on('{"name": "resnet10t", "act_layer": "silu"}')
 BUILDS = {
     "lite": LITE, "lite, one look": on("tf_efficientnet_lite2", multi_scale="none", **PLAIN),
     "lite, added": dataclasses.replace(LITE, multi_scale="add"),
     "timm": TIMM, "timm without batch norms": on("convnext_atto", multi_scale="none"),
-    "dino": DINO, "dino, one look": dataclasses.replace(DINO, multi_scale="none", gated_mlp=True, batch_norm=False),
+    "dino": DINO,
+    "dino, one look": dataclasses.replace(DINO, multi_scale="none", gated_mlp=True, batch_norm=False),
     "dino, added": dataclasses.replace(DINO, multi_scale="add"),
 }
 EACH = pytest.mark.parametrize("config", BUILDS.values(), ids=BUILDS.keys())
@@ -82,7 +84,8 @@ def test_a_saved_file_tells_its_build(config, tmp_path):
 @pytest.mark.parametrize("form", ["plain", "inference"])
 def test_half_precisions(config, dtype, form):
     state = random_state(config)
-    half, full = birefnet.load(state, dtype=dtype, form=form, **told(config)), birefnet.load(state, **told(config))
+    half = birefnet.load(state, dtype=dtype, form=form, **told(config))
+    full = birefnet.load(state, **told(config))
     with torch.inference_mode():
         off = (half(image().to(half.input_dtype)).float().sigmoid() - full(image()).sigmoid()).abs()
     assert off.mean() < (0.02 if dtype == torch.bfloat16 else 0.003)
@@ -102,7 +105,8 @@ def test_they_can_be_taught_with_and_without_checkpointing(config):
         gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
     assert any(name.startswith("bb.") for name in gradients[0])
     assert gradients[0].keys() == gradients[1].keys()
-    assert all(torch.allclose(gradient, gradients[1][name], atol=1e-6) for name, gradient in gradients[0].items())
+    for name, gradient in gradients[0].items():
+        assert torch.allclose(gradient, gradients[1][name], atol=1e-6), name
 
 
 @KINDS
@@ -113,13 +117,15 @@ def test_low_rank_adapters_merge_into_them(config, form):
     pairs = adapters.make_low_rank(learned, 2, 3.0, seed=5)
     with torch.inference_mode():
         assert torch.equal(learned(image()), birefnet.load(state, form="plain", **told(config))(image()))
+    generator = torch.Generator().manual_seed(1)
+    size = 0.1 if config is LITE else 0.3  # of sixty layers on top of each other, and of few
     for pair in pairs:
-        pair.data = 0.1 * torch.randn(pair.shape, generator=torch.Generator().manual_seed(len(pair))).half().float()
+        pair.data = size * torch.randn(pair.shape, generator=generator).half().float()
     adapter = Adapter(adapters.of_low_rank(learned), {"birefnet.adapter": "lora", "birefnet.alpha": "3.0"})
     merged = birefnet.load(state, form=form, adapters=[(adapter, 1)], **told(config))
     with torch.inference_mode():
         assert (merged(image()) - learned(image())).abs().max() < 2e-3
-        assert (merged(image()) - birefnet.load(state, form=form, **told(config))(image())).abs().max() > 0.02
+        assert (merged(image()) - birefnet.load(state, form=form, **told(config))(image())).abs().max() > 0.01
 
 
 @KINDS
@@ -133,8 +139,8 @@ def test_memory_is_estimated_for_the_size(config, form):
 
 @EACH
 def test_every_family_names_its_encoder(config):
-    assert config.backbone == {"efficientnet_lite": config.encoder, "timm": parse_encoder(config.encoder or "x")[0],
-                               "dino_v3": "dino_v3 32-32-32-32"}[config.family]
+    encoder = parse_encoder(config.encoder or "none")[0]
+    assert config.backbone == {"dino_v3": "dino_v3 32-32-32-32"}.get(config.family, encoder)
 
 
 def test_builds_of_every_name_can_be_built():
@@ -144,7 +150,7 @@ def test_builds_of_every_name_can_be_built():
         assert model.config.backbone == name and model.family is FAMILIES[family.name]
 
 
-# EfficientNet-Lite, timm's numbers ---------------------------------------------------------------------------------
+# EfficientNet-Lite, timm's numbers --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", SCALES)
@@ -163,11 +169,11 @@ def test_efficientnet_lite_is_timms(name):
         with torch.inference_mode():
             for expected, plain, maps in zip(theirs.eval()(x), ours.eval()(x), fused(x)):
                 assert torch.equal(plain, expected)
-                assert torch.allclose(maps, expected, atol=2e-5 * expected.abs().max().item())
+                assert torch.allclose(maps, expected, atol=1e-4 * expected.abs().max().item())
     for expected, plain in zip(theirs.train()(x), ours.train()(x)):
         assert torch.allclose(plain, expected, atol=1e-5)
-    name = "blocks.3.0.bn2.running_var"
-    assert torch.allclose(theirs.state_dict()[name], ours.state_dict()[name])
+    statistics = "blocks.3.0.bn2.running_var"
+    assert torch.allclose(theirs.state_dict()[statistics], ours.state_dict()[statistics])
 
 
 WITHOUT_TIMM = """
@@ -201,15 +207,15 @@ def test_efficientnet_lite_cuts_where_timm_is_missing_or_broken(sentence, tmp_pa
         files.append(tmp_path / f"{name}.safetensors")
         birefnet.save(birefnet.BiRefNet(config).initialize(), files[-1])
     script = textwrap.dedent(WITHOUT_TIMM).replace("{missing}", textwrap.dedent(MISSING[sentence]))
-    run = subprocess.run([sys.executable, "-c", script, files[0], PHOTO, files[1]], cwd=ROOT, capture_output=True,
-                         text=True, timeout=300)
+    run = subprocess.run([sys.executable, "-c", script, files[0], PHOTO, files[1]], cwd=ROOT,
+                         capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
     cut, refused = run.stdout.splitlines()
     assert cut == "(1, 400, 600) True"
     assert sentence in refused
 
 
-# What a file may say -----------------------------------------------------------------------------------------------
+# What a file may say ----------------------------------------------------------------------------------------
 
 
 def test_an_encoder_is_never_guessed():
@@ -226,12 +232,15 @@ def test_an_encoder_is_never_guessed():
     ('{"name": "resnet10t", "block_args": {"a": 1}}', "option 'block_args'"),
     ("{", "expected a name of timm"),
     ("no_such_model", "has no model 'no_such_model'"),
-    ("vit_tiny_patch16_224", "choose an encoder with 4, 8, 16, 32"),
+    ("vit_tiny_patch16_224", "choose an encoder with maps at strides 4, 8, 16, 32"),
     ('{"name": "resnet10t", "no_such_option": 1}', "cannot build the encoder"),
 ])
-def test_a_file_cannot_make_timm_load_or_run_anything(encoder, message):
+def test_a_file_cannot_make_timm_load_or_run_anything(encoder, message, tmp_path, tiny_state):
+    save_file(tiny_state, tmp_path / "a.safetensors", {"birefnet.encoder": encoder})
     with pytest.raises(CheckpointError, match=message):
-        birefnet.load(random_state(TINY) | {"bb.patch_embed1.proj.weight": torch.zeros(1)}, encoder=encoder)
+        birefnet.load(tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match=message):
+        birefnet.load(tiny_state, encoder=encoder)
 
 
 def test_batch_norms_fold_where_nothing_else_reads_the_convolution():
@@ -240,14 +249,14 @@ def test_batch_norms_fold_where_nothing_else_reads_the_convolution():
     assert sorted(norm for _, norm in foldable(encoder)) == sorted(norms)
 
     class Both(torch.nn.Module):
-        """Reads a convolution before and behind its batch norm."""
+        """Reads a convolution before and behind its batch norm, or gives it away as it is."""
 
-        def __init__(self) -> None:
+        def __init__(self, given: bool) -> None:
             super().__init__()
-            self.conv, self.norm = torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)
+            self.conv, self.norm, self.given = torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), given
 
         def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
             y = self.conv(x)
-            return [y, self.norm(y)]
+            return [y, self.norm(y)] if self.given else [y.relu() + self.norm(y)]
 
-    assert foldable(Both().eval()) == []
+    assert foldable(Both(True).eval()) == foldable(Both(False).eval()) == []

@@ -1,4 +1,4 @@
-"""The layout of Hugging Face's Swin holds the same network: renamed there and back it gives the authors' numbers."""
+"""The layout of Hugging Face's Swin holds the same network: there and back it gives the authors' numbers."""
 
 import re
 
@@ -57,7 +57,8 @@ def test_a_file_is_read_in_any_storage_and_with_wrappers(tmp_path):
     state = random_state(BUILDS["swin"])
     dressed = {f"model.{name}": tensor.half().contiguous() for name, tensor in hugging_face(state).items()}
     save_file(dressed, tmp_path / "a.safetensors")
-    expected = birefnet.load({name: tensor.half() for name, tensor in state.items()}, form="plain").state_dict()
+    halves = {name: tensor.half() for name, tensor in state.items()}
+    expected = birefnet.load(halves, form="plain").state_dict()
     found = birefnet.load(tmp_path / "a.safetensors", form="plain").state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in found.items())

@@ -26,7 +26,7 @@ def test_boxes_of_each_frame(boxes, given, frames, expected):
 
 
 @pytest.mark.parametrize("given, words", [
-    ("10,20,30,40", "connect a BOUNDING_BOX"), ([[A], [B]], "got boxes for 2 pictures"),
+    ("10,20,30,40", "^Connect a BOUNDING_BOX"), ([[A], [B]], "got boxes for 2 pictures"),
     ([{"x": 1, "y": 2}], "x, y, width and height"), ([{**A, "width": -1}], "x, y, width and height"),
     ([{**A, "x": float("nan")}], "x, y, width and height"), ([[1, 2, 3, 4]], "x, y, width and height"),
 ])

@@ -112,7 +112,7 @@ def inputs(args: argparse.Namespace, scratch: Path) -> None:
 
     torch.set_num_threads(1)
     make(scratch / "in", args.count, (args.width, args.width * 3 // 4))
-    look = steps.Look(read_config(find_checkpoint(args.model)), 1024, False, {}, None, False, True)
+    look = steps.CutOptions(read_config(find_checkpoint(args.model)), 1024, False, {}, None, False, True)
     seconds: dict[str, list[float]] = {"read": [], "finish": [], "finish in grey": []}
     sizes: dict[str, list[int]] = {"source": [], "between": [], "result": [], "result in grey": []}
     for path in sorted((scratch / "in").iterdir()):
@@ -127,7 +127,7 @@ def inputs(args: argparse.Namespace, scratch: Path) -> None:
         radius = torch.linspace(-1, 1, height)[:, None] ** 2 + torch.linspace(-1, 1, width)[None] ** 2
         picture.small = ((0.45 - radius) * 20).sigmoid()[None]
         for kind in ("finish", "finish in grey"):
-            grey = steps.Look(look.config, look.size, kind != "finish", {}, None, False, True)
+            grey = steps.CutOptions(look.config, look.size, kind != "finish", {}, None, False, True)
             begin = time.process_time()
             outcome = steps.finish(picture, grey)
             seconds[kind].append(time.process_time() - begin)

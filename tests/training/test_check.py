@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from birefnet.data.check import Checked, check, inverted, unusable
+from birefnet.data.check import Checked, check_pairs, explain_unusable, looks_inverted
 from birefnet.data.pairs import DataError
 from birefnet.data.read import read_mask
 
@@ -28,7 +28,7 @@ def put(folder: Path, name: str, mask: Image.Image, picture: Image.Image | None 
 
 
 def found(folder: Path, known: Path | None = None) -> Checked:
-    return check(folder, known or folder / "checked.json", 2)
+    return check_pairs(folder, known or folder / "checked.json", 2)
 
 
 @pytest.fixture
@@ -131,11 +131,11 @@ def test_close_ups_and_holes_do_not_look_inverted():
     portrait = ((np.abs(x) < 0.8) & (y > -0.9)).astype(float)
     fence = (np.arange(60) // 6 % 2 * np.ones((60, 1))).astype(float)
     ring = ((np.hypot(x, y) < 0.95) & (np.hypot(x, y) > 0.6)).astype(float)
-    assert not [mask for mask in (portrait, fence, ring) if inverted(mask)]
-    assert all(inverted(1 - mask) for mask in (np.hypot(x, y) < 0.7, np.hypot(x - 0.5, y) < 0.3, ring))
+    assert not [mask for mask in (portrait, fence, ring) if looks_inverted(mask)]
+    assert all(looks_inverted(1 - mask) for mask in (np.hypot(x, y) < 0.7, np.hypot(x - 0.5, y) < 0.3, ring))
     standing = (np.hypot(x, (y - 1) / 3) < 0.6).astype(float)  # reaches the lower border
-    assert inverted(1 - standing) and not inverted(standing)
-    assert unusable(np.repeat(ring[..., None], 3, 2)) is None
+    assert looks_inverted(1 - standing) and not looks_inverted(standing)
+    assert explain_unusable(np.repeat(ring[..., None], 3, 2)) is None
 
 
 def test_the_fingerprint_tells_names_and_contents(data, tmp_path):

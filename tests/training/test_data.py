@@ -11,19 +11,20 @@ import torch
 from PIL import Image
 
 from birefnet.data import augment
-from birefnet.data.batches import batches, in_unit
+from birefnet.data.batches import load_batches, to_unit_range
 from birefnet.data.pairs import Pair, find_pairs
-from birefnet.data.sample import sample
+from birefnet.data.sample import make_sample
 from birefnet.imaging.pictures import read
 from birefnet.matting.predict import resize_to_network
 from birefnet.training.folder import Folder
-from birefnet.training.plan import AUGMENTATIONS, Phase, Plan, Size
+from birefnet.training.plan import AUGMENTATIONS, Phase, Size, TrainingPlan
 
-PLAN = Plan(steps=6, batch=4, phases=(Phase(1.0, Size.fixed(64, 96)),), augmentations=AUGMENTATIONS, seed=3)
+PLAN = TrainingPlan(steps=6, batch=4, phases=(Phase(1.0, Size.fixed(64, 96)),), augmentations=AUGMENTATIONS, seed=3)
 
 
-def learnt(folder: Path, plan: Plan = PLAN, workers: int = 0, start: int = 0, **options) -> list:
-    return [in_unit(item) for item in batches(Folder(find_pairs(folder), plan, **options), start, plan.steps, workers)]
+def learnt(folder: Path, plan: TrainingPlan = PLAN, workers: int = 0, start: int = 0, **options) -> list:
+    source = Folder(find_pairs(folder), plan, **options)
+    return [to_unit_range(item) for item in load_batches(source, start, plan.steps, workers)]
 
 
 def same(one: list, other: list) -> bool:
@@ -69,7 +70,7 @@ def test_a_range_of_sizes_draws_one_for_each_batch(pairs):
 
 def test_without_variations_a_picture_is_what_matte_would_show_the_network(pairs):
     pair = find_pairs(pairs)[0]
-    image, alpha = sample(pair, (64, 96), np.random.default_rng(0), ())
+    image, alpha = make_sample(pair, (64, 96), np.random.default_rng(0), ())
     expected = resize_to_network(read(pair.picture)[0], (64, 96))[0]
     assert (image.float() / 255 - expected).abs().max() < 0.5 / 255 + 1e-6
 
@@ -89,7 +90,7 @@ def test_masks_lie_on_their_pictures_however_the_file_is_turned(tmp_path, orient
     Image.fromarray(mask).save(tmp_path / "m.png")
     pair = Pair("p", tmp_path / "p.png", tmp_path / "m.png", None)
     for seed in range(4):
-        image, alpha = sample(pair, (64, 96), np.random.default_rng(seed), ("flip", "crop"))
+        image, alpha = make_sample(pair, (64, 96), np.random.default_rng(seed), ("flip", "crop"))
         assert torch.equal(image[:1], alpha)
 
 
@@ -112,7 +113,7 @@ def test_each_variation_does_what_it_is_called(name):
         if name == "enhance":
             assert not noisy.any()
         if name == "pepper":
-            assert not moved.any() and noisy.mean() <= augment.PEPPER and set(np.unique(alpha)) <= {0, 255}
+            assert not moved.any() and noisy.mean() <= augment.PEPPER_SHARE and set(np.unique(alpha)) <= {0, 255}
     expected = {"flip": (10, 30), "rotate": (2, 16), "enhance": (40, 40), "pepper": (30, 40)}[name]
     assert expected[0] <= changed <= expected[1]
 
@@ -130,10 +131,10 @@ def test_crop_cuts_the_same_window_from_both():
 def test_over_a_new_background_the_subject_stays_and_the_rest_goes(pairs, tmp_path):
     Image.new("RGB", (300, 200), (0, 255, 0)).save(tmp_path / "green.png")
     pair, composed = find_pairs(pairs)[0], 0
-    original, alpha = sample(pair, (64, 64), np.random.default_rng(0), ())
+    original, alpha = make_sample(pair, (64, 64), np.random.default_rng(0), ())
     inside, outside = alpha[0] == 255, alpha[0] == 0
     for seed in range(20):
-        image, mask = sample(pair, (64, 64), np.random.default_rng(seed), (), [tmp_path / "green.png"])
+        image, mask = make_sample(pair, (64, 64), np.random.default_rng(seed), (), [tmp_path / "green.png"])
         assert torch.equal(mask, alpha) and torch.equal(image[:, inside], original[:, inside])
         if not torch.equal(image, original):
             composed += 1

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from birefnet.network.birefnet import BiRefNet
-from birefnet.training.learner import CLIP, Learner
+from birefnet.training.learner import MAX_GRADIENT_NORM, Learner
 from birefnet.training.plan import OPTIMIZERS
 
 
@@ -100,7 +100,7 @@ def test_gradients_are_clipped_and_biases_do_not_decay(fresh, batch):
     model = fresh()
     learner = Learner(model, 1e-3)
     learner.learn(*batch)
-    assert torch.cat([p.grad.flatten() for p in model.parameters()]).norm().item() <= CLIP * 1.001
+    assert torch.cat([p.grad.flatten() for p in model.parameters()]).norm().item() <= MAX_GRADIENT_NORM * 1.001
     weights, gains = learner.optimizer.parts[0].param_groups
     assert weights["weight_decay"] == 0.01 and gains["weight_decay"] == 0
     assert all(p.ndim == 1 for p in gains["params"]) and all(p.ndim > 1 for p in weights["params"])

@@ -19,7 +19,7 @@ def batch():
 
 
 def pixel_loss(logits: torch.Tensor, alpha: torch.Tensor, weights: dict[str, float]) -> torch.Tensor:
-    return sum(losses.pixel_parts(logits, alpha, weights).values())
+    return sum(losses.compute_pixel_losses(logits, alpha, weights).values())
 
 
 def random_outputs(seed: int, side: int) -> TrainOutputs:
@@ -87,9 +87,9 @@ def test_gradients_match_finite_differences(batch, name):
 
 
 def test_the_final_phase_drops_cross_entropy_and_nothing_else():
-    assert losses.final_phase(losses.WEIGHTS["general"]) == {"iou": 0.5, "l1": 100.0, "ssim": 10.0}
-    assert losses.final_phase(losses.WEIGHTS["dis"]) == {"iou": 0.5, "ssim": 10.0}
-    assert losses.final_phase(losses.WEIGHTS["matting"]) == {"l1": 100.0, "ssim": 10.0}
+    assert losses.drop_cross_entropy(losses.WEIGHTS["general"]) == {"iou": 0.5, "l1": 100.0, "ssim": 10.0}
+    assert losses.drop_cross_entropy(losses.WEIGHTS["dis"]) == {"iou": 0.5, "ssim": 10.0}
+    assert losses.drop_cross_entropy(losses.WEIGHTS["matting"]) == {"l1": 100.0, "ssim": 10.0}
 
 
 def test_a_perfect_matte_costs_nothing_and_its_opposite_much(batch):
@@ -126,7 +126,7 @@ def test_outputs_of_every_stage_are_supervised(batch):
     parts = [torch.randn(2, 1, n, n, dtype=torch.float64, requires_grad=True) for n in (2, 3, 5, 2, 3, 5)]
     final = logits.clone().requires_grad_()
     outputs = TrainOutputs(final, parts[:3], parts[3:])
-    sum(losses.loss_parts(outputs, image, alpha, losses.WEIGHTS["general"]).values()).backward()
+    sum(losses.compute_losses(outputs, image, alpha, losses.WEIGHTS["general"]).values()).backward()
     assert all(x.grad is not None and x.grad.abs().sum() > 0 for x in (final, *parts[:3]))
     assert all(x.grad is not None for x in parts[3:])
 
@@ -135,7 +135,7 @@ def test_terms_add_up_over_the_stages(batch):
     logits, alpha = batch
     image = torch.randn(2, 3, 20, 24, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
     outputs = TrainOutputs(logits, [logits * 0.5, logits * 2, -logits], [logits] * 3)
-    parts = losses.loss_parts(outputs, image, alpha, losses.WEIGHTS["dis"])
+    parts = losses.compute_losses(outputs, image, alpha, losses.WEIGHTS["dis"])
     for name, weight, term in (("bce", 30, bce), ("iou", 0.5, iou), ("ssim", 10, ssim)):
         expected = weight * sum(term(sigmoid(x.numpy()), alpha.numpy()) for x in (logits, *outputs.side))
         assert parts[name].item() == pytest.approx(expected, rel=1e-6)

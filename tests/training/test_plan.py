@@ -7,7 +7,7 @@ import math
 import pytest
 
 from birefnet.training.losses import WEIGHTS
-from birefnet.training.plan import TASKS, Phase, Plan, Size, usual_rate
+from birefnet.training.plan import TASKS, Phase, Size, TrainingPlan, usual_rate
 
 
 def test_every_task_has_its_losses_and_the_authors_rate():
@@ -19,28 +19,28 @@ def test_every_task_has_its_losses_and_the_authors_rate():
 
 @pytest.mark.parametrize("step, rate", [(0, 0.2e-3), (4, 1e-3), (5, 1e-3), (105, 0.01e-3)])
 def test_the_rate_warms_up_and_falls_along_a_cosine(step, rate):
-    assert Plan(steps=105, warm_up=5, rate=1e-3, cosine=True).rate_at(step) == pytest.approx(rate)
+    assert TrainingPlan(steps=105, warm_up=5, rate=1e-3, cosine=True).rate_at(step) == pytest.approx(rate)
 
 
 def test_the_rate_stays_unless_asked():
-    assert {Plan(steps=100, rate=2e-5).rate_at(step) for step in range(100)} == {2e-5}
+    assert {TrainingPlan(steps=100, rate=2e-5).rate_at(step) for step in range(100)} == {2e-5}
 
 
 def test_sizes_grow_with_the_run():
-    plan = Plan(steps=2400, phases=(Phase(0.45, Size.fixed(224, 224)), Phase(0.25, Size.fixed(288, 288)),
+    plan = TrainingPlan(steps=2400, phases=(Phase(0.45, Size.fixed(224, 224)), Phase(0.25, Size.fixed(288, 288)),
                                     Phase(0.3, Size.fixed(320, 320))))
     assert [plan.size_at(step)[0] for step in (0, 1079, 1080, 1679, 1680, 2399)] == [224, 224, 288, 288, 320, 320]
 
 
 def test_the_last_phase_takes_what_rounding_leaves():
-    plan = Plan(steps=10, phases=tuple(Phase(1 / 3, Size.fixed(side, side)) for side in (64, 96, 128)))
+    plan = TrainingPlan(steps=10, phases=tuple(Phase(1 / 3, Size.fixed(side, side)) for side in (64, 96, 128)))
     assert [plan.size_at(step)[0] for step in range(10)] == [64] * 4 + [96] * 3 + [128] * 3
 
 
 def test_the_last_tenth_goes_without_cross_entropy():
-    plan = Plan(steps=50, task="dis")
+    plan = TrainingPlan(steps=50, task="dis")
     assert [("bce" in plan.weights_at(step)) for step in (0, 44, 45, 49)] == [True, True, False, False]
-    assert plan.weights_at(0) == WEIGHTS["dis"] and "bce" in Plan(steps=50, final=0.0).weights_at(49)
+    assert plan.weights_at(0) == WEIGHTS["dis"] and "bce" in TrainingPlan(steps=50, final=0.0).weights_at(49)
 
 
 @pytest.mark.parametrize("text, lowest, highest, single", [

@@ -263,7 +263,7 @@ def test_a_runs_checkpoint_hands_on_its_licence(pairs, tmp_path):
     for run, init in (("one", "birefnet-nano"), ("two", tmp_path / "one" / "trained.safetensors")):
         assert train(pairs, tmp_path / run, "--init", init, "--steps", 1, "--size", 64) == 0
         with safe_open(tmp_path / run / "trained.safetensors", "pt") as file:
-            assert file.metadata()["birefnet.license"] == "GPL-3.0"
+            assert file.metadata()["birefnet.license"] == "Apache-2.0"
             assert file.metadata()["birefnet.base"] == Path(init).name
 
 
@@ -290,6 +290,7 @@ def test_a_network_on_an_encoder_of_timm_begins_with_what_that_has_learnt(pairs,
     (["--encoder", "hub"], "--encoder hub is for --init scratch"),
     (["--init", "scratch", "--build", "swin_v1_t", "--encoder", "hub"], "--encoder hub is for --build timm:NAME"),
     (["--init", "scratch", "--build", "timm:resnet10t", "--encoder", "gone.pth"], "--encoder gone.pth: no such file"),
+    (["--init", "scratch", "--build", "timm:"], "name one of timm's models behind timm:"),
     (["--init", "scratch", "--build", "timm:nothing_of_the_kind"], "has no model 'nothing_of_the_kind'"),
     (["--init", "nowhere.safetensors"], "nowhere.safetensors"),
     (["--phase", "64:0.5", "--phase", "96:0.4"], "add up to 0.9; expected 1"),

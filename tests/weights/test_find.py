@@ -100,7 +100,7 @@ def test_find_prefers_safetensors_to_a_pickle_and_earlier_folders(models, folder
 def test_the_default_checkpoint_ships_with_the_project(folders, tmp_path, monkeypatch):
     finder = sys.modules["weights.find"]
     monkeypatch.setattr(finder, "NANO", tmp_path / "birefnet-nano.safetensors")
-    with pytest.raises(weights.NotFound, match="restore it with git"):
+    with pytest.raises(weights.NotFound, match="^Restore .* with git"):
         weights.find("birefnet-nano", folders)
     (tmp_path / "birefnet-nano.safetensors").write_bytes(b"")
     assert weights.find("birefnet-nano", []) == tmp_path / "birefnet-nano.safetensors"
@@ -138,7 +138,7 @@ def test_a_published_checkpoint_that_is_missing_says_where_and_how_to_get_it(mod
     for said in (
         *map(str, folders),
         f"{models / 'birefnet'} (does not exist)",
-        "set 'fetch' in the loader to 'if missing'",
+        "Set 'download' in the loader to 'when missing'",
         "`python -m birefnet fetch BiRefNet_HR-matting`",
         f"put it into {models / 'BiRefNet'} as BiRefNet_HR-matting.safetensors",
         "444 MB",
@@ -150,7 +150,7 @@ def test_a_published_checkpoint_that_is_missing_says_where_and_how_to_get_it(mod
 def test_an_unknown_name_says_what_it_could_have_been(folders):
     with pytest.raises(weights.NotFound, match=r"No checkpoint 'Generel.safetensors'.*Did you mean General.safe"):
         weights.find("Generel.safetensors", folders)
-    with pytest.raises(weights.NotFound, match="Folders scanned: none.*models/BiRefNet.*birefnet-nano"):
+    with pytest.raises(weights.NotFound, match="^Put the file .*models/BiRefNet.*birefnet-nano.*Folders scanned: none"):
         weights.find("unknown", [])
 
 

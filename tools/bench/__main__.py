@@ -17,8 +17,8 @@ image to the logits.
   contenders.
 - difference: the largest of alpha from the plain form's in fp32.
 
-A backbone's name ("swin_v1_l") stands for the authors' build on it with random weights. With `--frames N` a video of
-854×480 is matted instead, frame by frame, from RGB to alpha at the frames' size.
+An encoder's name ("swin_v1_l", "timm:convnext_femto") stands for the authors' build on it with random weights.
+With `--frames N` a video of 854×480 is matted instead, frame by frame, from RGB to alpha at the frames' size.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m tools.bench",
         description="Times the network's plain and inference form (and the authors' code), each in a process of its "
                     "own and by turns, with peak memory and the share of what the hardware could do.")
-    parser.add_argument("--model", nargs="+", default=["birefnet-nano"], metavar="NAME|FILE|BACKBONE",
-                        help="checkpoints, or backbones such as swin_v1_l with random weights (default: birefnet-nano)")
+    parser.add_argument("--model", nargs="+", default=["birefnet-nano"], metavar="NAME|FILE|ENCODER",
+                        help="checkpoints, or encoders such as swin_v1_l and timm:convnext_femto with random weights "
+                             "(default: birefnet-nano)")
     parser.add_argument("--sizes", nargs="+", type=size, metavar="N|WxH",
                         help="what the network sees, pixels (default: the checkpoint's own size)")
     parser.add_argument("--dtype", nargs="+", choices=DTYPE_CHOICES, default=["fp32"],

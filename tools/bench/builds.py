@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 
 import torch
@@ -9,6 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from birefnet import BiRefNet, Config, save
 from birefnet.network.builds import config
+
+
+def random_file(backbone: str, folder: Path) -> Path:
+    """Where the checkpoint of random weights on that encoder is, or will be."""
+    return folder / f"{re.sub('[^A-Za-z0-9_]+', '-', backbone)}.safetensors"
 
 
 def write_random(backbone: str, path: Path) -> None:
@@ -28,6 +35,13 @@ def write_random(backbone: str, path: Path) -> None:
             elif name.endswith("running_var"):
                 tensor.uniform_(0.5, 1.5)
     save(model, path)
+
+
+def parameters(config: Config) -> int:
+    """Of the network that runs, without the heads that only training uses."""
+    with torch.device("meta"):
+        model = BiRefNet(dataclasses.replace(config, supervision=False))
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def operations(config: Config, size: tuple[int, int]) -> int:

@@ -17,9 +17,9 @@ from birefnet.checkpoint.tensorfile import open_file
 from birefnet.cli.options import CommandError
 from birefnet.device.dtypes import DTYPES
 from birefnet.export.graph import Contract, write_graph
-from birefnet.network.builds import BACKBONES
+from birefnet.network.builds import BACKBONES, TIMM
 
-from .builds import operations, write_random
+from .builds import operations, parameters, random_file, write_random
 from .contender import Contender
 from .rate import product_rate
 from .runtime import RUNTIMES
@@ -34,8 +34,8 @@ class Checkpoint:
     def __init__(self, name: str, scratch: Path) -> None:
         self.name = name
         try:
-            if name in BACKBONES:
-                self.file, self.defaults = scratch / f"{name}.safetensors", {}
+            if name in BACKBONES or name.startswith(TIMM):
+                self.file, self.defaults = random_file(name, scratch), {}
                 write_random(name, self.file)
             else:
                 self.file = weights.find(name, weights.folders(), allow_paths=True)
@@ -134,6 +134,7 @@ def summary(checkpoint: Checkpoint, size: tuple[int, int], all_of_them: list[Con
                      "floor": flops / rates[contender.dtype] / seconds, "difference": difference,
                      "load": contender.load})
     return {"model": checkpoint.name, "build": checkpoint.config.describe(), "size": size, "operations": flops,
+            "parameters": parameters(checkpoint.config),
             "rates": rates, "rows": rows}
 
 

@@ -8,7 +8,8 @@ GIB = 1 << 30
 def contest_table(found: dict) -> str:
     height, width = found["size"]
     rates = ", ".join(f"{dtype} {rate / 1e9:,.0f} GFLOP/s" for dtype, rate in found["rates"].items())
-    lines = [f"{found['model']} at {width}x{height}: {found['operations'] / 1e12:.3f} TFLOP; matrix product: {rates}",
+    lines = [f"{found['model']} at {width}x{height}: {found['operations'] / 1e12:.3f} TFLOP, "
+             f"{found['parameters'] / 1e6:.1f} M parameters; matrix product: {rates}",
              f"{'form':<12} {'dtype':<5} {'seconds':>9} {'times':>6} {'peak GiB':>9} {'memory':>7} {'floor':>6} "
              f"{'difference':>11}"]
     for row in found["rows"]:

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import birefnet
-from birefnet.data.batches import Item, batches, in_unit
+from birefnet.data.batches import Item, load_batches, to_unit_range
 from birefnet.network.birefnet import BiRefNet
 from birefnet.network.builds import NANO
 from birefnet.network.config import IMAGENET_MEAN, IMAGENET_STD
-from birefnet.training.learner import Learner, without_dropout
+from birefnet.training.learner import Learner, disable_dropout
 from birefnet.training.optimizers import Optimizer
-from birefnet.training.plan import Plan
+from birefnet.training.plan import TrainingPlan
 from birefnet.training.run_folder import RunFolder
 
 from .cache import Pictures
@@ -94,7 +94,7 @@ def train(folder: Path, cache: Path, phases: Sequence[Phase] = PHASES, seed: int
           workers: int = 2) -> Path:
     """Train to the end, or go on from the folder's state; the path of the checkpoint."""
     run, steps = RunFolder(folder), sum(phase.steps for phase in phases)
-    plan = Plan(steps, rate=DECODER_RATE, optimizer="muon", average=AVERAGE, dtype="bf16", seed=seed)
+    plan = TrainingPlan(steps, rate=DECODER_RATE, optimizer="muon", average=AVERAGE, dtype="bf16", seed=seed)
     run.begin(plan.describe() | {"phases": [list(phase) for phase in phases], "encoder_rate": ENCODER_RATE})
     model = build_network(seed).to(memory_format=torch.channels_last)
     learner = Learner(freeze_statistics(model.train()), 0.0, average=AVERAGE, dtype=torch.bfloat16, seed=seed)
@@ -104,7 +104,7 @@ def train(folder: Path, cache: Path, phases: Sequence[Phase] = PHASES, seed: int
         learner.load_state_dict(state)
     source = Composites(cache, seed, phases)
     with tqdm(total=steps, initial=learner.step, unit="step", disable=None) as bar:
-        for images, alphas in map(in_unit, batches(source, learner.step, steps, workers)):
+        for images, alphas in map(to_unit_range, load_batches(source, learner.step, steps, workers)):
             learner.rate = rate_at(learner.step, steps)
             loss = learner.learn(images, alphas)
             bar.set_postfix(loss=f"{loss:.1f}", side=images.shape[3], refresh=False)
@@ -138,7 +138,7 @@ def build_network(seed: int) -> BiRefNet:
     """NANO's decoder with fresh weights on the package's encoder; no dropout, which blurs what so small a
     network draws."""
     torch.manual_seed(seed)
-    model = without_dropout(BiRefNet(NANO).initialize())
+    model = disable_dropout(BiRefNet(NANO).initialize())
     load_imagenet(model.bb, read_package())
     return model
 

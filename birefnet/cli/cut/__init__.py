@@ -1,7 +1,8 @@
-"""`python -m birefnet cut`: the words of the command.
+"""`python -m birefnet cut`: the command's options.
 
-`sources` are what the arguments mean, `plan` decides what becomes what and `manifest` writes it down; `steps` are one
-picture's way, which `plain` and `cluster` take it; `work` is the run as a whole, `places` is where files are.
+`sources` finds the inputs, `plan` maps them to results, `manifest` records the plan; `steps` is the per-image
+pipeline, run by the engines `plain` and `cluster`; `work` is the run as a whole; `places` reads and writes
+paths and URLs.
 """
 
 from __future__ import annotations
@@ -19,29 +20,31 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                     "A run into a folder that was stopped goes on with the same command.",
     )
     parser.add_argument("inputs", nargs="*", metavar="IN",
-                        help="picture files, folders of them, or quoted globs; URLs of these (s3://bucket/photos); "
-                             "- for one picture on standard input")
+                        help="picture files, folders of them, or quoted globs; URLs of these "
+                             "(s3://bucket/photos); - for one picture on standard input")
     parser.add_argument("--list", action="append", default=[], metavar="FILE",
-                        help="a text file with a picture's path or URL on each line, or a .parquet file with a column "
-                             "`path`")
+                        help="a text file with a picture's path or URL on each line, or a .parquet file "
+                             "with a column `path`")
     parser.add_argument(
         "-o", "--out", required=True, metavar="OUT",
-        help="a .png, .webp or .tif for one picture, or - for a PNG on standard output; a folder, or its URL, for "
-             "several: each result is <stem>.png there, in the folders that a glob's ** found it in",
+        help="a .png, .webp or .tif for one picture, or - for a PNG on standard output; a folder, or its "
+             "URL, for several: each result is <stem>.png there, in the folders that a glob's ** found it in",
     )
     add_network_options(parser)
     add_refine_option(parser)
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--mask", action="store_true", help="write the alpha as 8-bit grey, white = subject")
-    kind.add_argument("--background", metavar="COLOUR|FILE", help="lay the subject over a colour or a picture")
+    kind.add_argument("--background", metavar="COLOUR|FILE",
+                      help="lay the subject over a colour or a picture")
     parser.add_argument("--clean-edges", action="store_true",
-                        help="take the old background's colours out of hair and other soft edges")
+                        help="remove the old background's colours from hair and other soft edges")
     parser.add_argument("--force", action="store_true", help="overwrite results that exist")
     parser.add_argument("--engine", choices=("plain", "ray"), default="plain",
-                        help="plain: in this process; ray: on all cores and GPUs of a machine or a cluster, by Ray "
-                             "Data (default: %(default)s)")
+                        help="plain: in this process; ray: on all cores and GPUs of a machine or a cluster, "
+                             "by Ray Data (default: %(default)s)")
     parser.add_argument("--address", metavar="HOST:PORT|auto",
-                        help="the Ray cluster to work on, auto for the one around (default: a new one of this machine)")
+                        help="the Ray cluster to work on, auto for the one around (default: a new one on "
+                             "this machine)")
     parser.set_defaults(run=run)
 
 

@@ -1,9 +1,9 @@
-"""The engine for a machine's every core and GPU, or a cluster's: the steps as stages of Ray Data.
+"""The engine for all cores and GPUs of a machine or cluster: the pipeline's steps as stages of Ray Data.
 
-Reading and finishing are tasks on free cores, matting is done by actors that hold the network, one on each GPU or,
-where there is none, on every few cores. A batch is one block on its whole way, cut once from the jobs, so that the same
-pictures go through the network together as on the plain engine. Ray holds back each stage when the next is behind, and
-does again elsewhere what a dead process or machine had in its hands.
+Reading and finishing are tasks on free cores. Matting is done by actors that hold the network, one to each
+GPU or, without GPUs, to every few cores. A batch stays one block from end to end, so that the same pictures
+go through the network together as on the plain engine. Ray holds back each stage when the next is behind, and
+repeats the work of a process or machine that died.
 """
 
 from __future__ import annotations
@@ -20,17 +20,20 @@ from ..options import CommandError, Stacked, needing
 from ..runner import describe, find_checkpoint, open_model, read_config, say, say_licence
 from . import places, steps
 from .manifest import Job
-from .steps import Look, Outcome, Picture
+from .steps import CutOptions, Outcome, Picture
 
-RETRIES = 3  # of what died with its process; Ray Data's own number is endless, and so would be a run with a bad picture
-CORES = 4  # of an actor without a GPU: passes gain little from more, and memory holds the network once for each
+MAX_RETRIES = 3      # of a task whose process died; Ray Data's default, endless, would hang on a bad picture
+CORES_PER_ACTOR = 4  # without a GPU: more gain little, and each actor holds a copy of the network
 
 
 class Cluster:
-    """A checkpoint with its adapters on a Ray cluster: the one at `address` ("auto": that around this process), else
-    this machine.
+    """A checkpoint with its adapters on a Ray cluster.
 
-    Raises `CommandError` where a package, the cluster or the checkpoint cannot be had.
+    Args:
+        address: of the cluster; "auto" for the one around this process, None for a new one on this machine.
+
+    Raises:
+        CommandError: a package, the cluster or the checkpoint is missing.
     """
 
     def __init__(self, model: str, dtype: str, adapters: Sequence[Stacked], address: str | None) -> None:
@@ -46,45 +49,49 @@ class Cluster:
             self.actors, self.threads, self.reserved = gpus, 1, {"num_gpus": 1, "num_cpus": 1}
         else:
             counts = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1]
-            self.threads = min([CORES, *counts])
+            self.threads = min([CORES_PER_ACTOR, *counts])
             self.actors = sum(count // self.threads for count in counts)
-            # One core in each few stays free for reading and finishing, which need far less than the network.
+            # One core of each actor's stays free for reading and finishing, which need far less than the
+            # network.
             self.reserved = {"num_cpus": max(1, self.threads - 1)}
         self.threads = min(self.threads, int(os.environ.get("OMP_NUM_THREADS", self.threads)))
         self.readers = max(1, cores - self.actors * self.reserved["num_cpus"])
         where = f"{gpus} GPUs" if gpus else f"{self.actors} x {self.threads} cores"
-        say(f"{describe(path, adapters)} on {where}, reading and writing on {self.readers} more, machines: {len(nodes)}; "
-            f"{self.config.describe()}")
+        say(f"{describe(path, adapters)} on {where}, reading and writing on {self.readers} more, machines: "
+            f"{len(nodes)}; {self.config.describe()}")
         say_licence(path)
 
-    def run(self, jobs: Sequence[Job], look: Look) -> Iterator[Outcome]:
-        """Outcomes in the order in which they come, see `in_rounds`."""
+    def run(self, jobs: Sequence[Job], options: CutOptions) -> Iterator[Outcome]:
+        """Outcomes as they arrive, see `in_rounds`."""
         try:
-            yield from in_rounds(jobs, look.batch(), lambda left, batch: self._round(jobs, left, look, batch))
+            yield from in_rounds(jobs, options.batch(),
+                                 lambda left, batch: self._round(jobs, left, options, batch))
         finally:
             if self.ours:
                 self.ray.shutdown()
 
-    def _round(self, jobs: Sequence[Job], chosen: list[int], look: Look, batch: int) -> Iterator[tuple[int, str, str]]:
+    def _round(self, jobs: Sequence[Job], chosen: list[int], options: CutOptions, batch: int
+               ) -> Iterator[tuple[int, str, str]]:
         import pyarrow
         from ray.data import ActorPoolStrategy, TaskPoolStrategy, from_arrow
 
         table = pyarrow.table({
             "index": pyarrow.array(chosen, pyarrow.int64()),
-            **{column: pyarrow.array((os.fsencode(places.absolute(getattr(jobs[index], column))) for index in chosen),
-                                     pyarrow.binary()) for column in ("source", "target")},
+            **{column: pyarrow.array((os.fsencode(places.absolute(getattr(jobs[index], column)))
+                                      for index in chosen), pyarrow.binary())
+               for column in ("source", "target")},
             "replaces": pyarrow.array((jobs[index].replaces for index in chosen), pyarrow.string()),
         })
         batches = [table.slice(start, batch) for start in range(0, len(chosen), batch)]
         whole = {"batch_size": None, "batch_format": "pyarrow"}
-        # Reading and finishing reserve no cores, but are limited in number: when machines die, their actors move to the
-        # others and may reserve all that is left there.
-        free = {"num_cpus": 0, "compute": TaskPoolStrategy(self.readers), "max_retries": RETRIES}
-        stages = from_arrow(batches).map_batches(_read, fn_args=(look,), **free, **whole).map_batches(
+        # Reading and finishing reserve no cores, but are limited in number: when machines die, their actors
+        # move to the others and may reserve all that is left there.
+        free = {"num_cpus": 0, "compute": TaskPoolStrategy(self.readers), "max_retries": MAX_RETRIES}
+        stages = from_arrow(batches).map_batches(_read, fn_args=(options,), **free, **whole).map_batches(
             _Matte, fn_constructor_args=(self.model, self.dtype, self.adapters, self.threads),
             compute=ActorPoolStrategy(min_size=1, max_size=self.actors, max_tasks_in_flight_per_actor=2),
-            max_task_retries=RETRIES, **self.reserved, **whole,
-        ).map_batches(_finish, fn_args=(look,), **free, **whole)
+            max_task_retries=MAX_RETRIES, **self.reserved, **whole,
+        ).map_batches(_finish, fn_args=(options,), **free, **whole)
         try:
             for some in stages.iter_batches(prefetch_batches=1, **whole):
                 yield from zip(*(some.column(name).to_pylist() for name in ("index", "error", "remark")))
@@ -93,12 +100,15 @@ class Cluster:
             raise CommandError(f"Ray gave up: {last}; the same command goes on where it was") from error
 
 
-def in_rounds(jobs: Sequence[Job], batch: int, one_round: Callable[[list[int], int], Iterable[tuple[int, str, str]]]
-              ) -> Iterator[Outcome]:
+def in_rounds(
+    jobs: Sequence[Job],
+    batch: int,
+    one_round: Callable[[list[int], int], Iterable[tuple[int, str, str]]],
+) -> Iterator[Outcome]:
     """Outcomes of jobs that one_round(their numbers, pictures to a batch) works on: number, error, remark.
 
-    Jobs of which nothing comes, because the process that had them died again and again, go round once more one by one,
-    so that the one to blame takes no other with it.
+    Jobs without a result, because their process died again and again, are tried once more one by one, so that
+    a bad picture takes no other with it.
     """
     done = bytearray(len(jobs))
     for size in (batch, 1):
@@ -108,14 +118,14 @@ def in_rounds(jobs: Sequence[Job], batch: int, one_round: Callable[[list[int], i
             yield Outcome(jobs[index], error, remark)
     for index, there in enumerate(done):
         if not there:
-            yield Outcome(jobs[index], f"{jobs[index].source}: the process at work on it died; a damaged picture, or not "
-                                       "enough memory")
+            yield Outcome(jobs[index], f"{jobs[index].source}: the process at work on it died; a damaged "
+                                       "picture, or not enough memory")
 
 
 def _connect(address: str | None):
-    """Ray, connected, and whether this process did it; no dashboard, no statistics sent anywhere."""
+    """Ray, connected, and whether this process connected it. No dashboard, no usage statistics."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it speaks to its developers
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its log is for Ray's developers
     with needing("--engine ray", "requirements-scale.txt"):
         import pyarrow  # noqa: F401
         import ray
@@ -133,18 +143,18 @@ def _connect(address: str | None):
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.target_max_block_size = None  # a batch stays one block
-    context.max_errored_blocks = -1       # what a dead process leaves undone is counted here
+    context.max_errored_blocks = -1       # `in_rounds` counts what a dead process leaves undone
     return ray, ours
 
 
-# The stages, in Ray's processes ---------------------------------------------------------------------------------------
+# The stages, in Ray's processes ------------------------------------------------------------------------------
 
 
-def _read(table, look: Look):
+def _read(table, options: CutOptions):
     """Jobs → pictures, with their files' bytes and the network's inputs."""
     rows = table.to_pylist()
     jobs = [Job(os.fsdecode(row["source"]), os.fsdecode(row["target"]), row["replaces"]) for row in rows]
-    return _to_table([(row["index"], steps.read(job, look, keep=False)) for row, job in zip(rows, jobs)])
+    return _to_table([(row["index"], steps.read(job, options, keep=False)) for row, job in zip(rows, jobs)])
 
 
 class _Matte:
@@ -160,18 +170,18 @@ class _Matte:
         return _to_table(indexed)
 
 
-def _finish(table, look: Look):
+def _finish(table, options: CutOptions):
     """Pictures with their alphas → what came of them."""
     import pyarrow
 
-    outcomes = [(index, steps.finish(picture, look)) for index, picture in _from_table(table)]
+    outcomes = [(index, steps.finish(picture, options)) for index, picture in _from_table(table)]
     return pyarrow.table({"index": [index for index, _ in outcomes],
                           "error": [outcome.error for _, outcome in outcomes],
                           "remark": [outcome.remark for _, outcome in outcomes]})
 
 
 def _to_table(indexed: list[tuple[int, Picture]]):
-    """Pictures as Arrow's rows: whichever of `x` and `small` there is becomes bytes and a shape."""
+    """Pictures as rows of an Arrow table; `x` or `small`, whichever is set, becomes bytes and a shape."""
     import pyarrow
 
     tensors = [picture.x if picture.small is None else picture.small for _, picture in indexed]
@@ -183,8 +193,10 @@ def _to_table(indexed: list[tuple[int, Picture]]):
         "replaces": pyarrow.array([job.replaces for job in jobs], pyarrow.string()),
         "error": pyarrow.array([picture.error for _, picture in indexed], pyarrow.string()),
         "content": pyarrow.array([picture.content for _, picture in indexed], pyarrow.large_binary()),
-        "shape": pyarrow.array([[] if x is None else list(x.shape) for x in tensors], pyarrow.list_(pyarrow.int64())),
-        "tensor": pyarrow.array([b"" if x is None else x.numpy().tobytes() for x in tensors], pyarrow.large_binary()),
+        "shape": pyarrow.array([[] if x is None else list(x.shape) for x in tensors],
+                               pyarrow.list_(pyarrow.int64())),
+        "tensor": pyarrow.array([b"" if x is None else x.numpy().tobytes() for x in tensors],
+                                pyarrow.large_binary()),
     })
 
 
@@ -192,12 +204,14 @@ def _from_table(table) -> list[tuple[int, Picture]]:
     indexed = []
     for row in range(len(table)):
         cells = {name: table.column(name)[row] for name in table.column_names}
-        job = Job(os.fsdecode(cells["source"].as_py()), os.fsdecode(cells["target"].as_py()), cells["replaces"].as_py())
+        job = Job(os.fsdecode(cells["source"].as_py()), os.fsdecode(cells["target"].as_py()),
+                  cells["replaces"].as_py())
         picture = Picture(job, cells["content"].as_py(), error=cells["error"].as_py())
         shape = cells["shape"].as_py()
         if shape:
-            # A copy: what Ray shares between processes is not to be written to.
-            tensor = torch.from_numpy(np.frombuffer(cells["tensor"].as_buffer(), np.float32).reshape(shape).copy())
+            # A copy, as memory that Ray shares between processes is read-only.
+            values = np.frombuffer(cells["tensor"].as_buffer(), np.float32)
+            tensor = torch.from_numpy(values.reshape(shape).copy())
             picture.x, picture.small = (tensor, None) if len(shape) == 4 else (None, tensor)
         indexed.append((cells["index"].as_py(), picture))
     return indexed

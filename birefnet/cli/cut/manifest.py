@@ -1,10 +1,11 @@
-"""What a folder of results is to become, written down before the work starts, so that any later run can go on with it.
+"""The plan of a results folder, recorded before the work starts, so that a later run can continue it.
 
-In OUT/.cut, `state.json` holds the settings, and each plan a line for every picture: its source, the name of its result,
-where that replaces an older file that file's stamp, and when the source was last changed. Results appear whole or not at
-all; therefore a planned result that is there (and is not the older file) is done; a later run says of how many the source
-has been changed since. Nothing has to be written down while the work goes on, and whatever process or machine is killed
-at whatever time, a run repeats nothing but what was in its hands.
+In OUT/.cut, `state.json` holds the settings, and each plan file has a line for each picture: its source, the
+name of its result, the stamp of the older file that the result replaces (if any), and when the source was
+last changed. Results are written atomically, so a planned result that exists and is not the older file is
+done. A later run reports how many sources have changed since. Nothing is recorded during the work, and
+whichever process or machine is killed at whatever time, only the pictures that it was working on are
+repeated.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ FOLDER = ".cut"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One picture: where it is, where its result goes, the stamp of the older file that the result replaces ("": none),
-    and when the picture was changed, as `places.changed` tells."""
+    """One picture: source and result.
+
+    replaces: stamp of the older file that the result replaces, "" for none. changed: when the source was last
+    changed, see `places.changed`.
+    """
 
     source: str
     target: str
@@ -31,34 +35,38 @@ class Job:
 
 
 class Manifest:
-    """Of the folder `out`; `planned` is what earlier runs with the same settings meant to do, by the result's name below
-    `out`, with "/" between folders."""
+    """The record in the folder `out`.
+
+    planned: jobs of earlier runs with the same settings, by the result's name below `out`, with "/" between
+    folders.
+    """
 
     def __init__(self, out: str, settings: dict[str, object], force: bool) -> None:
-        """Raises `CommandError` where `out` was begun with other settings, unless `force`."""
+        """Raises CommandError if `out` was begun with other settings, unless `force`."""
         self.out, self.folder = out, places.join(out, FOLDER)
         self.settings = json.loads(json.dumps(settings))
         state = self._read_state()
         if state is not None and state["settings"] != self.settings and not force:
             changes = _difference(state["settings"], self.settings)
-            raise CommandError(f"{out}: was begun with other settings ({changes}); take another OUT, or --force to do "
-                               "all of it anew")
-        self.goes_on = state is not None and state["settings"] == self.settings and not (force and state["finished"])
+            raise CommandError(f"{out}: was begun with other settings ({changes}); take another OUT, or "
+                               "--force to do all of it anew")
+        same = state is not None and state["settings"] == self.settings
+        self.goes_on = same and not (force and state["finished"])
         self.run = state["run"] if self.goes_on else secrets.token_hex(4)
         self.planned: dict[str, Job] = {}
         if self.goes_on:
             for name in self._plans():
                 for line in places.read(places.join(self.folder, name)).splitlines():
-                    source, result, *more = json.loads(line)  # plans of older versions do not say when it was changed
+                    source, result, *more = json.loads(line)  # plans of older versions have no time of change
                     self.planned[result] = Job(source, places.join(out, result), *more)
 
     def add(self, jobs: list[Job]) -> None:
-        """Write down what is about to be done, whole or not at all."""
+        """Records jobs that are about to be done, atomically."""
         if not jobs:
             return
         self._write_state(finished=False)
-        lines = (json.dumps([places.absolute(job.source), places.below(job.target, self.out), job.replaces, job.changed])
-                 for job in jobs)
+        lines = (json.dumps([places.absolute(job.source), places.below(job.target, self.out), job.replaces,
+                             job.changed]) for job in jobs)
         plan = places.join(self.folder, f"{self.run}-{len(self._plans()):06d}-{secrets.token_hex(4)}.jsonl")
         places.write(plan, "".join(f"{line}\n" for line in lines).encode())
         for name in places.children(self.folder):
@@ -66,12 +74,13 @@ class Manifest:
                 places.remove(places.join(self.folder, name))  # of a run that this one does anew
 
     def finish(self) -> None:
-        """All that was planned was tried: from now on --force does it anew instead of going on."""
+        """Records that all jobs were tried: from now on --force starts over instead of continuing."""
         if self._read_state() is not None:
             self._write_state(finished=True)
 
     def _plans(self) -> list[str]:
-        """Names of this run's plans, the later behind, which count; those of older versions are shorter and first."""
+        """Names of this run's plans, in order; later entries count. Those of older versions are shorter and
+        first."""
         names = [name for name in places.children(self.folder) if name.startswith(f"{self.run}-")]
         return sorted(names, key=lambda name: (len(name), name))
 
@@ -81,8 +90,8 @@ class Manifest:
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise CommandError(f"{self.folder}/state.json cannot be read ({error}); remove the folder to begin anew, "
-                               "with --force for results that are there") from None
+            raise CommandError(f"{self.folder}/state.json cannot be read ({error}); remove the folder to "
+                               "begin anew, with --force for results that are there") from None
 
     def _write_state(self, finished: bool) -> None:
         state = {"settings": self.settings, "run": self.run, "finished": finished}

@@ -1,6 +1,7 @@
-"""Files on this machine and in object stores (`s3://bucket/key` and every other scheme of fsspec), by one set of verbs.
+"""One interface to files on this machine and in object stores (`s3://bucket/key` and all other schemes of
+fsspec).
 
-A place is a string: a path, or a URL. What is written there appears whole or not at all.
+A place is a string: a path or a URL. Writes are atomic.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from ...imaging import pictures
 from ..options import CommandError
 
 STANDARD = "-"  # standard input, standard output
-# Where a put is one step, and a rename a copy; other file systems get a temporary name and a rename.
+# Here a put is atomic and a rename is a copy; other file systems get a temporary file and a rename.
 OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "r2"}
 WEB = {"http", "https"}
+STAMP_KEYS = ("LastModified", "mtime", "created", "ETag")  # of a store's listing; they change with the file
 
 
-def place(text: str) -> str:
-    """What somebody typed as a place: file:// URLs are paths."""
+def parse(text: str) -> str:
+    """A user's text as a place: file:// URLs become paths."""
     return url2pathname(text[len("file://"):]) if text.startswith("file://") else text
 
 
@@ -32,7 +34,7 @@ def is_url(place: str) -> bool:
 
 
 def absolute(place: str) -> str:
-    """The same place from every working directory."""
+    """The place, independent of the working directory."""
     return place if is_url(place) or place == STANDARD else os.path.abspath(place)
 
 
@@ -54,7 +56,7 @@ def parent(place: str) -> str:
 
 
 def name(place: str) -> str:
-    """The last part: "a.jpg" of "s3://photos/2024/a.jpg"; a web address's query is no part of it."""
+    """The last part ("a.jpg" of "s3://photos/2024/a.jpg"), without a web address's query."""
     if is_url(place):
         return (urlsplit(place).path if scheme(place) in WEB else place).rpartition("/")[2]
     return os.path.basename(place)
@@ -71,16 +73,21 @@ def read(place: str) -> bytes:
     if not is_url(place):
         with open(place, "rb") as file:
             return file.read()
-    files, path = opened(place)
+    files, path = file_system(place)
     with as_os_errors(place):
         return files.cat_file(path)
 
 
 def write(place: str, content: bytes, *, force: bool = False) -> None:
-    """Puts the content there, whole or not at all; missing folders are made.
+    """Writes the content atomically; missing folders are made.
 
-    Raises FileExistsError where something else is there, unless `force`: the same content counts as written, so that
-    who was killed after writing can write again. Raises another OSError where the place refuses.
+    Args:
+        force: replace what is there. Otherwise the same content counts as written, so that a process that was
+            killed after writing can write again.
+
+    Raises:
+        FileExistsError: something else is there, and not `force`.
+        OSError: it cannot be written.
     """
     try:
         if place == STANDARD:
@@ -89,19 +96,19 @@ def write(place: str, content: bytes, *, force: bool = False) -> None:
         elif is_url(place):
             _write_url(place, content, force)
         else:
-            pictures.place(place, content, force=force)
+            pictures.write_file(place, content, force=force)
     except FileExistsError:
         if read(place) != content:
             raise
 
 
 def _write_url(place: str, content: bytes, force: bool) -> None:
-    files, path = opened(place)
+    files, path = file_system(place)
     with as_os_errors(place):
         if not force and files.exists(path):
             raise FileExistsError(place)
         if scheme(place) in OBJECT_STORES:
-            # "create" lets the store refuse where another machine has put the same name in between.
+            # "create": the store refuses if another machine has written the name meanwhile.
             files.pipe_file(path, content, mode="overwrite" if force else "create")
             return
         files.makedirs(parent(path), exist_ok=True)
@@ -117,7 +124,7 @@ def _write_url(place: str, content: bytes, force: bool) -> None:
 
 def remove(place: str) -> None:
     if is_url(place):
-        files, path = opened(place)
+        files, path = file_system(place)
         with as_os_errors(place):
             files.rm_file(path)
     else:
@@ -125,8 +132,8 @@ def remove(place: str) -> None:
 
 
 def changed(place: str) -> int:
-    """When a file on this machine was last changed, in ns; 0 for URLs, each of which would cost a question, and where
-    nothing is."""
+    """When a local file was last changed, in ns; 0 if there is none, and for URLs, each of which would be a
+    request."""
     if is_url(place):
         return 0
     try:
@@ -136,9 +143,9 @@ def changed(place: str) -> int:
 
 
 def listing(folder: str) -> dict[str, str]:
-    """The files in a folder by name, each with a stamp that is another one after the file was replaced.
+    """The files in a folder by name, each with a stamp that changes when the file is replaced.
 
-    {} where there is no such folder. Hidden files are left out.
+    {} if there is no such folder. Hidden files are left out.
     """
     found = {}
     if not is_url(folder):
@@ -151,17 +158,17 @@ def listing(folder: str) -> dict[str, str]:
         except (FileNotFoundError, NotADirectoryError):
             pass
         return found
-    files, path = opened(folder)
+    files, path = file_system(folder)
     with contextlib.suppress(FileNotFoundError), as_os_errors(folder):
         for told in files.ls(path, detail=True):
             base = told["name"].rpartition("/")[2]
             if told["type"] == "file" and base and not base.startswith("."):
-                found[base] = "-".join(str(told.get(key, "")) for key in ("LastModified", "mtime", "created", "ETag"))
+                found[base] = "-".join(str(told.get(key, "")) for key in STAMP_KEYS)
     return found
 
 
 def children(folder: str) -> list[str]:
-    """Sorted names of the files in a folder or below a prefix; hidden ones are left out."""
+    """Sorted names of the files in a folder or below a prefix, without hidden ones."""
     if is_url(folder):
         return sorted(listing(folder))
     with os.scandir(folder) as entries:
@@ -199,7 +206,7 @@ def is_folder(place: str) -> bool:
         return os.path.isdir(place)
     if scheme(place) in WEB:
         return False
-    files, path = opened(place)
+    files, path = file_system(place)
     with as_os_errors(place):
         return files.isdir(path)
 
@@ -208,21 +215,21 @@ def exists(place: str) -> bool:
     """Whether a file, a folder or a link has that name."""
     if not is_url(place):
         return os.path.lexists(place)
-    files, path = opened(place)
+    files, path = file_system(place)
     with as_os_errors(place):
         return files.exists(path)
 
 
 def matches(pattern: str) -> list[str]:
-    """Sorted URLs that a URL's glob means, files only."""
-    files, path = opened(pattern)
+    """Sorted URLs of the files that match a URL with a glob."""
+    files, path = file_system(pattern)
     with as_os_errors(pattern):
         return sorted(files.unstrip_protocol(match) for match, told in files.glob(path, detail=True).items()
                       if told["type"] == "file")
 
 
-def opened(url: str):
-    """The file system of a URL, and the path in it. Keys and endpoints come from where its library looks for them."""
+def file_system(url: str):
+    """The file system of a URL, and the path in it. Keys and endpoints are found by its library as usual."""
     import fsspec
 
     try:
@@ -235,7 +242,7 @@ def opened(url: str):
 
 @contextlib.contextmanager
 def as_os_errors(place: str):
-    """The errors of stores' libraries (botocore's, aiohttp's, ...) as OSErrors that name the place."""
+    """Converts errors of stores' libraries (botocore, aiohttp, ...) to OSErrors that name the place."""
     try:
         yield
     except (OSError, CommandError):

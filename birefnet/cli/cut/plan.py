@@ -1,4 +1,4 @@
-"""Which input becomes which output, which is done already, and which inputs cannot be done."""
+"""Maps inputs to outputs: jobs, results that exist already, and inputs that are refused."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from .sources import Input
 
 @dataclass
 class Plan:
-    """`jobs` are left to do, those in `new` for the first time; `done` pictures are there from an earlier run.
+    """What a run does.
 
-    refusals: a source and the reason, for each input that cannot be read here, or would lose or replace something. stale:
-    those of the done whose source has been changed since. others: files among the inputs' folders that are no pictures.
+    jobs: left to do. new: those of them that no earlier run has planned. done: number of results of earlier
+    runs. refusals: (source, reason) of each input that cannot be read here, or whose result would replace
+    something. stale: jobs that are done, and whose source has changed since. others: files in the inputs'
+    folders that are no pictures.
     """
 
     jobs: list[Job] = field(default_factory=list)
@@ -31,10 +33,13 @@ class Plan:
 
 
 def is_folder(several: bool, out: str, *, alpha: bool) -> bool:
-    """Whether OUT is a folder, of <stem>.png each, or one picture's own name: one input and a name with a suffix, or
-    standard output.
+    """Whether OUT is a folder of <stem>.png, or else (one input, and a name with a suffix or -) one picture's
+    file.
 
-    `alpha`: the output needs a format with transparency. Raises `CommandError` where OUT is wrong.
+    alpha: the output needs a format with transparency.
+
+    Raises:
+        CommandError: OUT fits neither.
     """
     if out == places.STANDARD:
         if several:
@@ -63,15 +68,19 @@ def plan_one(source: str, out: str, *, force: bool, backdrop: str | None = None)
     return Plan([Job(source, out)])
 
 
-def plan_folder(inputs: list[Input], out: str, manifest: Manifest, *, force: bool, backdrop: str | None = None) -> Plan:
-    """Each input and its result in OUT, named by `_names`. `force`: outputs may replace files, save the inputs and
-    `backdrop`.
+def plan_folder(inputs: list[Input], out: str, manifest: Manifest, *, force: bool, backdrop: str | None = None
+                ) -> Plan:
+    """Plans each input's result in OUT, named by `_names`.
 
-    Results of earlier runs are no inputs, where OUT itself is given as a folder of pictures.
+    Args:
+        force: results may replace files, except the inputs and `backdrop`.
+
+    If OUT itself is given as a folder of pictures, results of earlier runs in it are not inputs.
     """
     inputs = _without_results(inputs, manifest)
     untouchable = _read_below(out, [*(one.place for one in inputs), *_given(backdrop)])
-    there = functools.lru_cache(maxsize=None)(lambda folder: places.listing(places.join(out, folder) if folder else out))
+    there = functools.lru_cache(maxsize=None)(
+        lambda folder: places.listing(places.join(out, folder) if folder else out))
     plan, first = Plan(), {}
     for one, name in _names(inputs, manifest):
         source, target = one.place, places.join(out, name)
@@ -81,7 +90,8 @@ def plan_folder(inputs: list[Input], out: str, manifest: Manifest, *, force: boo
         if before is not None and before.source != places.absolute(source):
             first.setdefault(key, before.source)
         if key in first:
-            plan.refusals.append((source, f"{source}: {target} is the result of {first[key]}; rename one of them"))
+            plan.refusals.append(
+                (source, f"{source}: {target} is the result of {first[key]}; rename one of them"))
         elif name in untouchable:
             plan.refusals.append(_replaces_what_is_read(source, target))
         elif before is None and base in there(folder) and not force:
@@ -94,9 +104,11 @@ def plan_folder(inputs: list[Input], out: str, manifest: Manifest, *, force: boo
 
 
 def _names(inputs: list[Input], manifest: Manifest) -> Iterator[tuple[Input, str]]:
-    """Each input and the name of its result below OUT: the input's folder and <stem>.png; what an earlier run has named
-    keeps its name. Of equal names, those of files with other suffixes get theirs (a.jpg.png), and those of files in other
-    folders get their folder's (100APPLE/a.png).
+    """Each input and the name of its result below OUT: the input's folder and <stem>.png.
+
+    A result that an earlier run has named keeps its name. Of equal names, those of files with different
+    suffixes get the suffix (a.jpg.png), and those of files in different folders the folder's name
+    (100APPLE/a.png).
     """
     before = {job.source: name for name, job in manifest.planned.items()}
     alike: dict[str, list[Input]] = {}
@@ -112,14 +124,15 @@ def _names(inputs: list[Input], manifest: Manifest) -> Iterator[tuple[Input, str
 
 
 def _name(one: Input, suffix: bool = False, parent: bool = False) -> str:
-    """The name of an input's result below OUT: with the input's own suffix in it, or in a folder of its folder's name."""
+    """The name of an input's result below OUT; with the input's suffix, or in a folder named after its
+    own."""
     base = places.name(one.place) if one.place != places.STANDARD else "stdin"
     folders = [one.folder, places.name(places.parent(places.absolute(one.place)))] if parent else [one.folder]
     return "/".join([*filter(None, folders), f"{base if suffix else os.path.splitext(base)[0]}.png"])
 
 
 def _without_results(inputs: list[Input], manifest: Manifest) -> list[Input]:
-    """The inputs less those that earlier runs made of others of them."""
+    """The inputs without those that are earlier runs' results of other inputs."""
     if not manifest.planned:
         return inputs
     given = {places.absolute(one.place) for one in inputs}
@@ -128,7 +141,7 @@ def _without_results(inputs: list[Input], manifest: Manifest) -> list[Input]:
 
 
 def _add(plan: Plan, job: Job, before: Job | None) -> None:
-    """A job that may be done; before: as an earlier run has planned it."""
+    """Adds a job that may be done already. before: the job as an earlier run planned it."""
     same = before is not None and before.changed in (0, job.changed)  # 0: not known
     if before is not None and job.replaces and job.replaces != before.replaces:
         plan.done += 1
@@ -153,16 +166,18 @@ def _replaces_what_is_read(source: str, target: str) -> tuple[str, str]:
 
 
 def _read_in(folder: str, read: Iterable[str]) -> set[str]:
-    """Names of the files in `folder` that are among those that are read, links followed."""
+    """Names of the files in `folder` that are among `read`, with links followed."""
     return {name for name in _read_below(folder, read) if "/" not in name}
 
 
 def _read_below(folder: str, read: Iterable[str]) -> set[str]:
-    """Names, below `folder` and with "/" between their parts, of the files there that are read, links followed."""
+    """Names below `folder`, with "/" between their parts, of the files that are among `read`, with links
+    followed."""
     if places.is_url(folder):
         start = f"{folder.rstrip('/')}/"
         return {place.removeprefix(start) for place in read if place.startswith(start)}
-    here, real = os.path.join(os.path.realpath(folder), ""), functools.lru_cache(maxsize=1024)(os.path.realpath)
+    here = os.path.join(os.path.realpath(folder), "")
+    real = functools.lru_cache(maxsize=1024)(os.path.realpath)
     names = set()
     for place in read:
         if places.is_url(place) or place == places.STANDARD:

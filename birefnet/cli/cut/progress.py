@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, elsewhere a line now and then; rate, failures, time left."""
+"""Progress with rate, failures and time left: a bar on a terminal, elsewhere a line every minute."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from tqdm import tqdm
 
 from ..runner import say
 
-EVERY = 60.0  # seconds between lines
+LINE_SECONDS = 60.0  # between two lines
 
 
 class Progress:
-    """Counts pictures that were written and that failed, `total` of them."""
+    """Counts pictures that were written and that failed, of `total`."""
 
     def __init__(self, total: int) -> None:
         self.bar = tqdm(total=total, unit="picture", disable=None, smoothing=0.02)
@@ -32,7 +32,7 @@ class Progress:
             self.bar.set_postfix(failed=self.failed, refresh=False)
         self.bar.update()
         now = time.monotonic()
-        if self.bar.disable and now - self.said >= EVERY:
+        if self.bar.disable and now - self.said >= LINE_SECONDS:
             self.said = now
             say(self.line(now - self.start))
 

@@ -1,4 +1,4 @@
-"""What the command's arguments mean: the pictures, each with the folder below OUT that its result belongs to."""
+"""Finds the inputs, each with the folder below OUT for its result."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ from . import places
 
 
 class Input(NamedTuple):
-    """A picture's place, and the folder below OUT for its result: "" is OUT itself."""
+    """A picture's place, and the folder below OUT for its result; "" is OUT itself.
+
+    The place is a string, not a Path, as there may be millions.
+    """
 
     place: str
     folder: str = ""
 
 
 class Found(NamedTuple):
-    """What the arguments mean.
+    """The pictures that the arguments name.
 
-    inputs: each picture once. several: whether they count as several (a folder and a list always do). left_out: a place
-    and a sentence for each picture that cannot be read here and each link that leads nowhere. others: files of the
-    folders that are no pictures.
+    inputs: each picture once. several: whether OUT must be a folder (always for a folder or a list).
+    left_out: (place, sentence) of each picture that cannot be read here, and of each broken link. others:
+    files of the folders that are no pictures.
     """
 
     inputs: list[Input]
@@ -37,19 +40,19 @@ class Found(NamedTuple):
 
 
 def find_sources(inputs: list[str], lists: list[str], out: str) -> Found:
-    """The pictures that the arguments mean.
+    """The pictures that the arguments name.
 
     Args:
-        inputs: files, folders and globs, here or as URLs; "-" is standard input. A glob's pictures keep their folders
-            below its fixed part.
+        inputs: files, folders and globs, here or as URLs; "-" is standard input. A glob's pictures keep their
+            folders below its fixed part.
         lists: files that `read_list` reads.
-        out: OUT; what lies in it below a glob is no input.
+        out: what a glob matches in there is not an input.
 
     Raises:
         CommandError: there is no picture.
     """
-    matches = [match for text in inputs for match in _expand(places.place(text), out)]
-    listed = [Input(place) for file in lists for place in read_list(places.place(file))]
+    matches = [match for text in inputs for match in _expand(places.parse(text), out)]
+    listed = [Input(place) for file in lists for place in read_list(places.parse(file))]
     if not matches and not listed:
         raise CommandError(f"{' '.join([*inputs, *lists])}: no file matches")
     found = Found([], len(matches) > 1 or bool(lists), [], [])
@@ -70,7 +73,8 @@ def find_sources(inputs: list[str], lists: list[str], out: str) -> Found:
 
 
 def read_list(file: str) -> Iterator[str]:
-    """The places that a text file names, one a line, or a Parquet file in its column `path` or its only one of text."""
+    """The places in a text file, one to a line, or in a Parquet file's column `path` (or its only text
+    column)."""
     try:
         content = places.read(file)
     except OSError as error:
@@ -104,14 +108,14 @@ def _column(file: str, content: bytes) -> Iterator[str]:
 
 
 def _normal(text: str) -> str:
-    place = places.place(text)
+    place = places.parse(text)
     return place if places.is_url(place) else str(Path(place))
 
 
 def _expand(text: str, out: str) -> list[Input]:
-    """A place, or the sorted matches of a glob (** for all folders below) less what lies in OUT, if OUT is below it."""
+    """A place, or the sorted matches of a glob (** for all folders below), without those in OUT."""
     if places.is_url(text):
-        # "?" and "[" are common in keys and addresses: * alone makes a URL a glob.
+        # "?" and "[" are common in keys and addresses, so only * makes a URL a glob.
         if "*" not in text:
             return [Input(text.rstrip("/"))]
         start = text[:text.index("*")].rpartition("/")[0] + "/"
@@ -128,13 +132,14 @@ def _expand(text: str, out: str) -> list[Input]:
 
 
 def _below(match: str, start: Path) -> str:
-    """The folders between a glob's fixed part and a match, or the match itself if it is a folder, with "/" between."""
+    """The folders between a glob's fixed part and a match, or the match itself if it is a folder, with "/"
+    between."""
     folder = Path(match) if os.path.isdir(match) else Path(match).parent
     return "/".join(folder.relative_to(start).parts)
 
 
 def _without_copies(matches: list[str]) -> list[str]:
-    """The matches less those that a link to a folder shows once more; the shortest way to a file counts."""
+    """The matches without those that a link to a folder repeats; the shortest path to a file is kept."""
     found: dict[str, str] = {}
     for match in sorted(matches, key=lambda match: (match.count(os.sep), match)):
         folder, name = (match, "") if os.path.isdir(match) else os.path.split(match)
@@ -153,7 +158,7 @@ def _lineage(folder: str) -> tuple[Path, ...]:
 
 
 def _add_folder(match: Input, found: Found) -> None:
-    """A folder's pictures, and what in it is none."""
+    """Adds a folder's pictures, and lists its other files and broken links."""
     try:
         names, broken = places.children_and_broken_links(match.place)
     except OSError as error:

@@ -1,7 +1,7 @@
-"""One picture's way: read, matte, finish. The engines differ in where they take which step, and in nothing else.
+"""Per-image pipeline (read, matte, finish), shared by both engines.
 
-What goes from one step to the next is small enough to be sent from machine to machine: the file's bytes (never its
-pixels at full size), the network's input, its alpha at the network's size.
+What is passed from step to step is small enough to be sent between machines: the file's bytes (not its pixels
+at full size), the network's input, alpha at the network's size.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ... import Config, is_out_of_memory
-from ...composite import parse
+from ...composite import parse_colour
 from ...files.errors import UserError, why_not_read
 from ...imaging import pictures
 from ...masks import refine
@@ -25,13 +25,17 @@ from ..options import CommandError
 from . import places
 from .manifest import Job
 
-BATCH_PIXELS, BATCH = 8 * 1024**2, 16   # of network inputs in one batch, and pictures at most
+BATCH_PIXELS = 8 * 1024**2  # of all network inputs in a batch
+MAX_BATCH = 16              # pictures
 
 
 @dataclass(frozen=True)
-class Look:
-    """What becomes of every picture. size: as for `birefnet.matte`; refine: arguments of `masks.refine`; force: as for
-    `places.write`."""
+class CutOptions:
+    """What becomes of every picture.
+
+    config: of the network. size: as for `birefnet.matte`. mask: write alpha instead of a cut-out. refine:
+    arguments of `masks.refine`. force: as for `places.write`.
+    """
 
     config: Config
     size: int | tuple[int, int] | None
@@ -42,38 +46,39 @@ class Look:
     force: bool
 
     def batch(self) -> int:
-        """How many pictures make a batch: fewer where the network's input is larger."""
+        """Pictures to a batch: fewer for larger network inputs."""
         height, width = network_size(self.config, 1024, 1024, self.size)
-        return max(1, min(BATCH, BATCH_PIXELS // (height * width)))
+        return max(1, min(MAX_BATCH, BATCH_PIXELS // (height * width)))
 
 
 @dataclass
 class Picture:
-    """A job on its way; `image` is kept where the next step is in the same process."""
+    """A job in the pipeline; `image` is kept only if the next step is in the same process."""
 
     job: Job
     content: bytes = b""
     image: Tensor | None = None  # [1,H,W,C] in 0..1
     x: Tensor | None = None      # the network's input [1,3,h,w]
     small: Tensor | None = None  # its alpha [1,h,w]
-    error: str = ""              # one sentence; such a picture goes through the other steps as it is
+    error: str = ""              # one sentence; the other steps then pass the picture on
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job: written where `error` is empty. remark: what else is to be said of the result, or ""."""
+    """The result of a job: written if `error` is "". remark: a sentence about the result, or ""."""
 
     job: Job
     error: str = ""
     remark: str = ""
 
 
-def read(job: Job, look: Look, *, keep: bool) -> Picture:
-    """The picture with the network's input; `keep`: and its pixels, which else are decoded anew by `finish`."""
+def read(job: Job, options: CutOptions, *, keep: bool) -> Picture:
+    """Reads the picture and prepares the network's input. keep: its pixels too, else `finish` decodes them
+    again."""
     try:
         content = _fetch(job.source)
         image = pictures.read(job.source, content)
-        x = network_input(image[0], look.config, look.size)
+        x = network_input(image[0], options.config, options.size)
         return Picture(job, content, image, x) if keep else Picture(job, content, x=x)
     except pictures.PictureError as error:
         return Picture(job, error=str(error))
@@ -82,7 +87,7 @@ def read(job: Job, look: Look, *, keep: bool) -> Picture:
 
 
 def matte(runner: Runner, batch: list[Picture]) -> None:
-    """Gives each picture its alpha; those of equal network size go through the network together."""
+    """Computes each picture's alpha; pictures of equal network size go through the network together."""
     sizes: dict[tuple[int, ...], list[Picture]] = {}
     for picture in batch:
         if not picture.error:
@@ -100,23 +105,23 @@ def matte(runner: Runner, batch: list[Picture]) -> None:
                 picture.error = _no_memory(picture.job, error)
 
 
-def finish(picture: Picture, look: Look) -> Outcome:
+def finish(picture: Picture, options: CutOptions) -> Outcome:
     """Writes the result."""
     job = picture.job
     if picture.error:
         return Outcome(job, picture.error)
     try:
         image = pictures.read(job.source, picture.content) if picture.image is None else picture.image
-        alpha = refine(full_alpha(picture.small, image[0]), **look.refine)
-        if look.mask:
+        alpha = refine(full_alpha(picture.small, image[0]), **options.refine)
+        if options.mask:
             result = alpha[..., None]
         else:
-            colours = foreground.estimate(image, alpha) if look.clean_edges else image
+            colours = foreground.estimate(image, alpha) if options.clean_edges else image
             result = pictures.cutout(colours, alpha)
-            if look.backdrop is not None:
-                result = pictures.over(result, look.backdrop.covering(image))
+            if options.backdrop is not None:
+                result = pictures.over(result, options.backdrop.covering(image))
         name = "stdout.png" if job.target == places.STANDARD else job.target
-        places.write(job.target, pictures.encode(name, result), force=look.force or bool(job.replaces))
+        places.write(job.target, pictures.encode(name, result), force=options.force or bool(job.replaces))
     except FileExistsError:
         return Outcome(job, f"{job.target}: exists; --force overwrites")
     except OSError as error:
@@ -132,7 +137,8 @@ def _remark(job: Job, alpha: Tensor, content: bytes) -> str:
     if alpha.amax() < 0.5:
         return f"{job.source}: nothing found, the result is empty; another checkpoint or --size may help"
     if pictures.is_animated(content):
-        return f"{job.source}: an animation; this is its first frame (`python -m birefnet video` takes all of them)"
+        return (f"{job.source}: an animation; this is its first frame (`python -m birefnet video` takes all "
+                "of them)")
     return ""
 
 
@@ -151,8 +157,10 @@ def _no_memory(job: Job, error: BaseException) -> str:
 
 @dataclass
 class Backdrop:
-    """What --background names: a colour word, #hex or CSS colour function, else a picture file (`place`). `opaque`: a
-    subject over it has no alpha."""
+    """A --background: a colour (word, #hex or CSS function), or else a picture file at `place`.
+
+    opaque: a subject over it has no alpha.
+    """
 
     text: str
     place: str | None = field(init=False, default=None)
@@ -162,14 +170,15 @@ class Backdrop:
 
     def __post_init__(self) -> None:
         try:
-            colour = parse(self.text)
+            colour = parse_colour(self.text)
             self.opaque = colour[3] >= 1
             self.colour = torch.tensor(colour[:3] if self.opaque else colour)
             return
         except ValueError:
-            self.place = places.place(self.text)
+            self.place = places.parse(self.text)
         if not places.exists(self.place):
-            raise CommandError(f"--background {self.text}: expected a colour (white, #20a0ff) or a picture file")
+            raise CommandError(f"--background {self.text}: expected a colour (white, #20a0ff) or a picture "
+                               "file")
         try:
             self.content = _fetch(self.place)
             self.opaque = pictures.read(self.place, self.content).shape[-1] == 3  # and it can be read
@@ -177,7 +186,7 @@ class Backdrop:
             raise CommandError(f"--background {error}") from None
 
     def covering(self, image: Tensor) -> Tensor:
-        """The background at the size of `image` [1, H, W, C]: [1, H, W, 3 or 4], a picture cropped to fill it."""
+        """[1,H,W,3 or 4] for `image` [1,H,W,C]; a picture is cropped to fill it."""
         _, height, width, _ = image.shape
         if self.colour is None:
             return pictures.read_to_cover(self.place, height, width, self.content)

@@ -1,4 +1,4 @@
-"""The run as a whole: what is to do, on which engine, and what came of it."""
+"""A run of `cut`: plan, engine, report."""
 
 from __future__ import annotations
 
@@ -16,20 +16,27 @@ from .plain import Plain
 from .plan import Plan, is_folder, plan_folder, plan_one
 from .progress import Progress
 from .sources import find_sources
-from .steps import Backdrop, Look, Outcome
+from .steps import Backdrop, CutOptions, Outcome
 
 REPORT = "_failed.csv"
 
 
 def cut(args: argparse.Namespace) -> int:
-    """Writes the result of every input that can be read; 0 where all were written, else 1.
+    """Writes the result of every readable input.
 
-    args: as the command's parser makes them. Raises `CommandError` where nothing can be done at all.
+    Args:
+        args: from the command's parser.
+
+    Returns:
+        Exit status: 0 if all were written, else 1.
+
+    Raises:
+        CommandError: nothing can be done at all.
     """
-    out = places.place(args.out)
+    out = places.parse(args.out)
     try:
         backdrop = None if args.background is None else Backdrop(args.background)
-        plan, manifest = _planned(args, out, backdrop)
+        plan, manifest = _make_plan(args, out, backdrop)
     except OSError as error:
         raise CommandError(reason(error)) from None
     for _, refusal in plan.refusals:
@@ -37,8 +44,8 @@ def cut(args: argparse.Namespace) -> int:
     if plan.others:
         say(f"no pictures, left out: {listing(plan.others)}")
     if plan.stale:
-        say(f"{len(plan.stale)} changed since the result was made, such as {plan.stale[0].source}; remove a result to have "
-            "it made anew")
+        say(f"{len(plan.stale)} changed since the result was made, such as {plan.stale[0].source}; remove a "
+            "result to have it made anew")
     if not plan.jobs and not plan.done:
         return 1
     failed = plan.refusals + (_work(args, plan, manifest, backdrop) if plan.jobs else [])
@@ -54,8 +61,8 @@ def cut(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _planned(args: argparse.Namespace, out: str, backdrop: Backdrop | None) -> tuple[Plan, Manifest | None]:
-    """What there is to do, and for a folder what is written down of it. Raises OSError where that cannot be seen."""
+def _make_plan(args: argparse.Namespace, out: str, backdrop: Backdrop | None) -> tuple[Plan, Manifest | None]:
+    """The plan, and for a folder its record. Raises OSError if the inputs or OUT cannot be read."""
     kept = None if backdrop is None else backdrop.place
     found = find_sources(args.inputs, args.list, out)
     if not is_folder(found.several, out, alpha=not args.mask and (backdrop is None or not backdrop.opaque)):
@@ -68,7 +75,7 @@ def _planned(args: argparse.Namespace, out: str, backdrop: Backdrop | None) -> t
 
 def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backdrop: Backdrop | None
           ) -> list[tuple[str, str]]:
-    """Does the plan's jobs; the sources and reasons of those that failed."""
+    """Does the plan's jobs; returns (source, reason) of those that failed."""
     if args.engine == "ray":
         from .cluster import Cluster
 
@@ -80,12 +87,13 @@ def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backd
             manifest.add(plan.new)
         except OSError as error:
             raise CommandError(f"{args.out}: cannot be written ({error.strerror or error})") from None
-    look = Look(engine.config, args.size, args.mask, args.refine, backdrop, args.clean_edges, args.force)
-    return _told(engine.run(plan.jobs, look), len(plan.jobs))
+    options = CutOptions(engine.config, args.size, args.mask, args.refine, backdrop, args.clean_edges,
+                         args.force)
+    return _report_outcomes(engine.run(plan.jobs, options), len(plan.jobs))
 
 
-def _told(outcomes: Iterable[Outcome], total: int) -> list[tuple[str, str]]:
-    """Counts the outcomes and says what went wrong while they come."""
+def _report_outcomes(outcomes: Iterable[Outcome], total: int) -> list[tuple[str, str]]:
+    """Counts the outcomes and prints errors as they arrive; returns (source, reason) of those that failed."""
     failed = []
     with Progress(total) as progress:
         for outcome in outcomes:
@@ -99,7 +107,7 @@ def _told(outcomes: Iterable[Outcome], total: int) -> list[tuple[str, str]]:
 
 
 def _settings(args: argparse.Namespace, backdrop: Backdrop | None) -> dict[str, object]:
-    """All that a result depends on beside its source."""
+    """Everything that a result depends on beside its source."""
     behind = args.background
     if backdrop is not None and backdrop.content:
         behind = f"{backdrop.place} {hashlib.sha256(backdrop.content).hexdigest()}"
@@ -109,7 +117,7 @@ def _settings(args: argparse.Namespace, backdrop: Backdrop | None) -> dict[str, 
 
 
 def _report(place: str, failed: list[tuple[str, str]]) -> None:
-    """A table of files and reasons, anew for each run; none where all went well."""
+    """Writes a table of the failed files and the reasons; removes that of an earlier run if none failed."""
     if not failed:
         if places.exists(place):
             places.remove(place)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from ...data.check import Checked, check
+from ...data.check import Checked, check_pairs
 from ...data.pairs import DataError, Pair
 from ...training.processes import Processes
 from ..options import CommandError
@@ -62,7 +62,7 @@ def _checked(data: Path, skip_bad: bool, known: Path, workers: int, processes: P
         processes.wait()
     quiet = None if processes.first else True
     try:
-        found = check(data.resolve(), known, workers,
+        found = check_pairs(data.resolve(), known, workers,
                       lambda verdicts: tqdm(verdicts, "checking", unit="pair", disable=quiet))
     except DataError as error:
         raise CommandError(str(error)) from None

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import torch
 
 from ... import BiRefNet, __version__, is_out_of_memory
-from ...data.batches import Source
+from ...data.batches import BatchSource
 from ...data.check import usual_workers
-from ...data.pairs import Pair, of_the_system
+from ...data.pairs import Pair, is_hidden
 from ...device import dtypes as precision
 from ...files.packages import PackageError
 from ...imaging import pictures
@@ -25,9 +25,9 @@ from ...network.config import DYNAMIC_RANGE
 from ...training.engine import Export, Interrupted
 from ...training.engine import train as run_engine
 from ...training.folder import Folder
-from ...training.learner import without_dropout
-from ...training.plan import TASKS, Phase, Plan, Size, usual_rate
-from ...training.processes import Processes, start
+from ...training.learner import disable_dropout
+from ...training.plan import TASKS, Phase, Size, TrainingPlan, usual_rate
+from ...training.processes import Processes, start_processes
 from ...training.run_folder import Damaged, OtherRun, RunFolder
 from ..options import CommandError, needing, reason
 from ..runner import say
@@ -43,8 +43,8 @@ class Setup(NamedTuple):
     """A run. settings: recorded in its folder; a resumed run with others is refused."""
 
     model: BiRefNet
-    plan: Plan
-    source: Source
+    plan: TrainingPlan
+    source: BatchSource
     validation: list[Pair]
     settings: dict[str, object]
     export: Export
@@ -52,7 +52,7 @@ class Setup(NamedTuple):
 
 def train(args: argparse.Namespace) -> int:
     with needing("a run of several processes", "requirements-train.txt"):
-        processes = start()
+        processes = start_processes()
     run = RunFolder(args.out)
     try:
         setup = from_folder(args, run, processes)
@@ -88,11 +88,11 @@ def from_folder(args: argparse.Namespace, run: RunFolder, processes: Processes) 
                   usual_workers(), processes)
     task, batch = args.task or "general", args.batch or 4
     steps = args.steps or max(1, -(-round((args.epochs or DEFAULT_EPOCHS) * len(data.pairs)) // batch))
-    usual = Plan(steps, task, batch, usual_rate(task, batch), augmentations=TASKS[task].augmentations)
+    usual = TrainingPlan(steps, task, batch, usual_rate(task, batch), augmentations=TASKS[task].augmentations)
     plan = make_plan(args, usual, processes, own_size(beginning))
     dropout = not (args.no_dropout or of_this_build(beginning.model))
     if not dropout:
-        without_dropout(beginning.model)
+        disable_dropout(beginning.model)
     size = plan.phases[-1].size.single
     beginning.model.config = replace(beginning.model.config, size=size, task=TASKS[task].words)
     source = Folder(data.pairs, plan, backgrounds, processes.rank, processes.count)
@@ -105,9 +105,9 @@ def from_folder(args: argparse.Namespace, run: RunFolder, processes: Processes) 
     return Setup(beginning.model, plan, source, data.validation, settings, Export(metadata))
 
 
-def make_plan(args: argparse.Namespace, plan: Plan, processes: Processes, own: Size | None = None) -> Plan:
+def make_plan(args: argparse.Namespace, plan: TrainingPlan, processes: Processes, own: Size | None = None) -> TrainingPlan:
     """The plan with the user's options. own: the size if no option sets one; None for the plan's."""
-    asked = {entry.name: getattr(args, entry.name, None) for entry in fields(Plan)}
+    asked = {entry.name: getattr(args, entry.name, None) for entry in fields(TrainingPlan)}
     told = {name: value for name, value in asked.items() if value is not None and value is not False}
     told["dtype"] = choose_dtype(args.dtype, processes.device)
     if args.average == 0:
@@ -147,7 +147,7 @@ def choose_dtype(asked: str, device: torch.device) -> str:
 
 def picture_files(folder: Path) -> list[Path]:
     found = sorted(path for path in folder.rglob("*")
-                   if path.suffix.lower() in pictures.suffixes() and not of_the_system(path, folder))
+                   if path.suffix.lower() in pictures.suffixes() and not is_hidden(path, folder))
     if not found:
         raise CommandError(f"--backgrounds {folder}: no pictures found there")
     return found

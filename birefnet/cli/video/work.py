@@ -78,7 +78,10 @@ def _kind(out: Path, flat: bool) -> str:
 
 
 def _refined_mattes(
-    runner: Runner, size: int | tuple[int, int] | None, refinement: Mapping[str, float], images: Iterator[Tensor]
+    runner: Runner,
+    size: int | tuple[int, int] | None,
+    refinement: Mapping[str, float],
+    images: Iterator[Tensor],
 ) -> Iterator[tuple[Tensor, Tensor]]:
     for picture, alpha in runner.mattes(images, size=size):
         yield picture, refine(alpha, **refinement)
@@ -96,7 +99,7 @@ def _over(background: str, clip: video.Clip) -> video.looks.Over:
     path = Path(background)
     if not path.is_file():
         try:
-            *colour, opacity = composite.parse(background)
+            *colour, opacity = composite.parse_colour(background)
         except ValueError:
             raise CommandError(f"--background {background}: expected a colour (green, #00b140) or a file"
                                ) from None

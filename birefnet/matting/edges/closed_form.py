@@ -1,9 +1,9 @@
-"""Closed-form matting inside a band: alpha that follows the photograph's colours, confident pixels held fixed.
+"""Closed-form matting inside a band: alpha follows the photograph's colours, confident pixels are held fixed.
 
-Levin, Lischinski and Weiss, "A closed-form solution to natural image matting" (2008): in every window of 3×3 pixels alpha
-is taken as a linear function of colour, and what that leaves unexplained is to be small. One window's cost is
-|p - U U'p|², where p are its nine alphas and U [9,C+1] spans the constants and the window's colours (shortened by
-`EPSILON`, which keeps the slope small where colours hardly differ); their sum is p'Lp with the matting Laplacian L.
+Levin, Lischinski and Weiss, "A closed-form solution to natural image matting" (2008): in every window of 3×3
+pixels alpha is a linear function of colour as far as possible. One window's cost is |p - U U'p|², where p are
+its nine alphas and U [9,C+1] spans the constants and the window's colours (shortened by `EPSILON`, which
+keeps the slope small where colours hardly differ); their sum is p'Lp with the matting Laplacian L.
 """
 
 from __future__ import annotations
@@ -13,16 +13,25 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-EPSILON = 1e-4  # nine times the colour variance that counts as noise. Literature has 1e-7 to 1e-5, for hand-made trimaps
-TOLERANCE = 0.01  # of the first residual: what is left of it when the solution is good enough
-STEPS = 200  # at the most
+# Nine times the colour variance that counts as noise; papers have 1e-7 to 1e-5, for trimaps made by hand.
+EPSILON = 1e-4
+TOLERANCE = 0.01  # the solution is good enough when this share of the first residual is left
+MAX_STEPS = 200
 
 
-def closed_form(alpha: torch.Tensor, colours: torch.Tensor, unknown: torch.Tensor, prior: float = 0.0) -> torch.Tensor:
-    """Solve alpha [H,W] anew where `unknown` [H,W] is set, from colours [H,W,C] in 0..1; elsewhere it stays, bit for bit.
+def refine_closed_form(
+    alpha: torch.Tensor, colours: torch.Tensor, unknown: torch.Tensor, prior: float = 0.0
+) -> torch.Tensor:
+    """Solve alpha again where it is unknown, by conjugate gradients from the alpha given.
 
-    `prior` is the weight of staying with the alpha given there, per pixel; a window's full weight is 1. Conjugate
-    gradients from the alpha given, until the residual is `TOLERANCE` of the first one or `STEPS` are done.
+    Args:
+        alpha: float [H,W] in 0..1.
+        colours: float [H,W,C] in 0..1.
+        unknown: bool [H,W].
+        prior: weight per pixel of staying with the alpha given; a window's full weight is 1.
+
+    Returns:
+        float [H,W] in 0..1; known pixels are unchanged, bit for bit.
     """
     if min(alpha.shape) < 3 or not unknown.any():
         return alpha
@@ -38,8 +47,9 @@ def closed_form(alpha: torch.Tensor, colours: torch.Tensor, unknown: torch.Tenso
 
 
 def _windows(unknown: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The windows that hold an unknown pixel: the pixels they touch, as flat indices [P], and each window's nine of
-    those [9,K]."""
+    """The windows that hold an unknown pixel: the pixels they touch, as flat indices [P], and for each window
+    its nine of those [9,K].
+    """
     width = unknown.shape[1]
     centres = F.max_pool2d(unknown[None].float(), 3, 1)[0] > 0  # those a pixel off the frame: [H-2,W-2]
     rows, columns = centres.nonzero(as_tuple=True)
@@ -54,14 +64,16 @@ def _windows(unknown: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 class Laplacian:
     """p [P] -> L p [P]: the sum over the windows [9,K] of p - U U'p, from the pixels' colours [P,C].
 
-    All gathers, no scatters, and sums over planes of K numbers: faster than small matrices one by one.
+    It only gathers, never scatters, and sums over planes of K numbers: faster than one small matrix after
+    another.
     """
 
     def __init__(self, colours: torch.Tensor, windows: torch.Tensor) -> None:
         count = windows.shape[1]
         self.windows = windows.flatten()
         self.basis = _basis(colours[windows.T]).permute(2, 1, 0).contiguous()  # [C+1,9,K]
-        # Where each pixel is found again among nine planes of windows, with one window of zeros after each plane.
+        # Where each pixel is found again among nine planes of windows, with one window of zeros after each
+        # plane.
         again = torch.full((9, len(colours)), count, device=windows.device)
         again.scatter_(1, windows, torch.arange(count, device=windows.device).expand(9, -1))
         self.again = (again + torch.arange(9, device=windows.device)[:, None] * (count + 1)).flatten()
@@ -75,7 +87,7 @@ class Laplacian:
 
 
 def _basis(colours: torch.Tensor) -> torch.Tensor:
-    """U [K,9,C+1] of windows with colours [K,9,C]: U U' is what alpha may be for free."""
+    """U [K,9,C+1] of windows with colours [K,9,C]: alpha in the span of U costs nothing."""
     x = colours - colours.mean(1, keepdim=True)
     covariance = x.mT @ x + EPSILON * torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
     x = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), x.mT, upper=False).mT
@@ -87,7 +99,7 @@ def _solve(apply: Callable[[torch.Tensor], torch.Tensor], right: torch.Tensor) -
     x = torch.zeros_like(right)
     residual, direction = right.clone(), right.clone()
     energy = first = residual.dot(residual)
-    for _ in range(STEPS):
+    for _ in range(MAX_STEPS):
         if energy <= TOLERANCE**2 * first:
             break
         image = apply(direction)

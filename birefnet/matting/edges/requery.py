@@ -1,4 +1,5 @@
-"""The network asked again, at windows of the picture, and believed as far as it agrees with its first answer."""
+"""Ask the network again at windows of the picture, and use its answers as far as they agree with the first
+one."""
 
 from __future__ import annotations
 
@@ -7,13 +8,13 @@ from collections.abc import Callable
 import torch
 
 from ... import masks
-from .windows import blended
+from .windows import blend_windows
 
-COARSE = 12       # of these to a window's side is what both answers must agree on
-TOLERANCE = 0.2   # difference of alpha there at which the window's answer counts 1/e
+COARSE = 12       # both answers must agree at a resolution of this many details to a window's side
+TOLERANCE = 0.2   # difference of alpha at that resolution at which the window's answer counts 1/e
 
 
-def requery(
+def refine_by_network(
     alpha_of: Callable[[torch.Tensor], torch.Tensor],
     alpha: torch.Tensor,
     image: torch.Tensor,
@@ -21,23 +22,42 @@ def requery(
     side: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> torch.Tensor:
-    """Alpha [1,H,W] with the network's answers to windows of side × side pixels wherever weight [1,H,W] > 0.
+    """Refine alpha with the network's answers to windows of the picture.
 
-    alpha_of: pictures [n,h,w,C] -> alpha [n,h,w]. image: [1,H,W,C].
+    Args:
+        alpha_of: pictures [n,h,w,C] -> alpha [n,h,w].
+        alpha: float [1,H,W] in 0..1.
+        image: float [1,H,W,C] in 0..1.
+        weight: float [1,H,W]; windows are placed wherever it is above 0.
+        side: pixels of a window's side.
+        progress: progress(done, total) is called with numbers of windows.
+
+    Returns:
+        float [1,H,W] in 0..1.
+
+    Raises:
+        PackageError: kornia is missing.
     """
     def ask(first: torch.Tensor, pictures: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         new = alpha_of(pictures).to(first)
         return first + agreement(first, new, side) * (new - first)
 
-    return blended(ask, alpha, image, weight, side, progress)
+    return blend_windows(ask, alpha, image, weight, side, progress)
 
 
 def agreement(first: torch.Tensor, new: torch.Tensor, side: int) -> torch.Tensor:
-    """How far to believe a window's answer `new` [n,h,w], 0..1 per pixel.
+    """How far to use a window's answer.
 
-    A network that sees a part only may lose the subject there, or take it for the background. So both answers are
-    blurred until only what the first one could know is left, and their difference d, averaged around each pixel,
-    counts: exp(-(d / TOLERANCE)²). Detail that leaves the blurred picture as it is passes.
+    A network that sees only a part may lose the subject there, or take it for the background. So both answers
+    are blurred until only what the first one could know is left, and their difference d, averaged around each
+    pixel, counts: exp(-(d / TOLERANCE)²). Detail that does not change the blurred picture passes.
+
+    Args:
+        first, new: the two answers, float [n,h,w] in 0..1.
+        side: pixels of the window's side.
+
+    Returns:
+        float [n,h,w] in 0..1.
     """
     radius = side / COARSE
     apart = (masks.feather(new, radius / 2) - masks.feather(first, radius / 2)).abs()

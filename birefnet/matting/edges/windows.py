@@ -1,4 +1,4 @@
-"""Windows over the uncertain parts of a picture, and their answers blended without a seam."""
+"""Windows over the uncertain parts of a picture, and their answers blended without seams."""
 
 from __future__ import annotations
 
@@ -7,19 +7,26 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-CELLS = 8   # to a window's side: how finely windows are placed
-RIM = 1     # cells along a window's border that do not count as looked at: networks err where they see no more
-GROUP = 16  # windows asked at a time
+CELLS = 8   # cells to a window's side of the grid on which windows are placed
+RIM = 1     # cells along a window's border that do not count as seen: networks err at the border
+WINDOWS_AT_ONCE = 16
 
 Answer = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def choose(need: torch.Tensor, side: int) -> list[tuple[slice, slice]]:
-    """Windows of side × side pixels (less where the picture is smaller) so that every pixel of need [H,W] > 0 lies in
-    one, away from its border unless that is the picture's too.
+def choose_windows(need: torch.Tensor, side: int) -> list[tuple[slice, slice]]:
+    """Choose windows so that every pixel with need lies in one, away from its border unless that is the
+    picture's too.
 
-    Greedily, on a grid of an eighth of the side: always the window whose inner part holds most of the need that is
-    left. They come to lie along and about the middle of what is needed, not on a grid.
+    Greedily, on a grid of an eighth of the side: the next window is the one whose inner part holds most of
+    the need that is left. Windows come to lie along what is needed, not on a grid.
+
+    Args:
+        need: float [H,W], 0 where nothing is needed.
+        side: pixels of a window's side; windows are smaller where the picture is.
+
+    Returns:
+        Slices of rows and columns, one pair for each window.
     """
     cell = max(side // CELLS, 1)
     height, width = need.shape
@@ -38,11 +45,12 @@ def choose(need: torch.Tensor, side: int) -> list[tuple[slice, slice]]:
 
 
 def _span(start: int, side: int, length: int) -> slice:
+    """`side` places from `start` on, moved into 0..length."""
     start = max(min(start, length - side), 0)
     return slice(start, min(start + side, length))
 
 
-def blended(
+def blend_windows(
     answer: Answer,
     alpha: torch.Tensor,
     image: torch.Tensor,
@@ -50,21 +58,31 @@ def blended(
     side: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> torch.Tensor:
-    """Ask answer(alphas [n,h,w], pictures [n,h,w,C], weights [n,h,w]) -> [n,h,w] wherever weight [1,H,W] > 0; the new
-    alpha [1,H,W], as before where nobody was asked.
+    """Ask for alpha at windows wherever it is needed, and blend the answers.
 
-    Where windows overlap, their answers are averaged with weights that fall to 0 at each window's border, so that none
-    begins or ends with a step.
+    Where windows overlap, answers are averaged with weights that fall to 0 at each window's border, so that
+    no seam shows.
+
+    Args:
+        answer: (alphas [n,h,w], pictures [n,h,w,C], weights [n,h,w]) -> alphas [n,h,w].
+        alpha: float [1,H,W] in 0..1.
+        image: float [1,H,W,C] in 0..1.
+        weight: float [1,H,W], 0 where nothing is needed.
+        side: pixels of a window's side.
+        progress: progress(done, total) is called with numbers of windows.
+
+    Returns:
+        float [1,H,W] in 0..1, unchanged where no window lies.
     """
-    found = choose(weight[0], side)
+    found = choose_windows(weight[0], side)
     if not found:
         return alpha
     total, weights = torch.zeros_like(alpha[0]), torch.zeros_like(alpha[0])
     bell = _bell(*alpha[0][found[0]].shape).to(alpha)
-    for start in range(0, len(found), GROUP):
+    for start in range(0, len(found), WINDOWS_AT_ONCE):
         if progress:
             progress(start, len(found))
-        group = found[start:start + GROUP]
+        group = found[start:start + WINDOWS_AT_ONCE]
         cut = [torch.stack([part[0][window] for window in group]) for part in (alpha, image, weight)]
         for window, new in zip(group, answer(*cut)):
             total[window] += bell * new.to(total)
@@ -75,6 +93,6 @@ def blended(
 
 
 def _bell(height: int, width: int) -> torch.Tensor:
-    """A raised cosine over [height, width], above 0 in every pixel."""
+    """A raised cosine over [height,width], above 0 in every pixel."""
     down, along = (torch.sin(torch.pi * (torch.arange(n) + 0.5) / n) ** 2 for n in (height, width))
     return down[:, None] * along

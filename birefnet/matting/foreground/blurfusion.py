@@ -8,17 +8,28 @@ from torch import Tensor
 
 from ...imaging.resize import convolve
 
-WIDTHS = (90, 6)  # the paper's r of its two passes; its authors' code takes r as the side of the window
-PRIOR = 1e-5  # the paper's, which keeps from dividing by nothing
+WIDTHS = (90, 6)  # pixels: the paper's r of its two passes, which its code takes for the side of the window
+PRIOR = 1e-5  # the paper's, which avoids division by 0
 
 
 def blur_fusion(image: Tensor, alpha: Tensor, widths: tuple[int, int] = WIDTHS) -> Tensor:
-    """Foreground colours [H,W,3] of image [H,W,3] under alpha [H,W], float32 in 0..1.
+    """Estimate foreground colours by blur fusion.
 
-    A pass takes the foreground colour f and the background colour b around each pixel, the means over a square of
-    about `width` pixels (an odd number) weighted by alpha and by 1 - alpha, and gives f what alpha f + (1 - alpha) b
-    lacks of the image. The second pass averages the colours that the first one found. Farther from the subject than a
-    window reaches lies the subject's mean colour.
+    A pass takes the foreground colour f and the background colour b around each pixel, the means over a
+    square of about `width` pixels (an odd number) weighted by alpha and by 1 - alpha, and adds to f what
+    alpha f + (1 - alpha) b lacks of the image. The second pass averages the colours that the first one found.
+    Farther from the subject than a window reaches lies the subject's mean colour.
+
+    Args:
+        image: float32 [H,W,3] in 0..1.
+        alpha: float32 [H,W] in 0..1, 1 = subject.
+        widths: pixels, one window side per pass.
+
+    Returns:
+        float32 [H,W,3] in 0..1.
+
+    Raises:
+        ValueError: a width is below 1.
     """
     image = image.permute(2, 0, 1)
     front = back = image
@@ -31,8 +42,10 @@ def blur_fusion(image: Tensor, alpha: Tensor, widths: tuple[int, int] = WIDTHS) 
     return torch.where(alpha >= 1, image, front).permute(1, 2, 0)
 
 
-def _fuse(image: Tensor, alpha: Tensor, front: Tensor, back: Tensor, prior: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """One pass: colours [3,H,W] before -> foreground colours found, and the background's means."""
+def _fuse(
+    image: Tensor, alpha: Tensor, front: Tensor, back: Tensor, prior: Tensor, width: int
+) -> tuple[Tensor, Tensor]:
+    """One pass: colours [3,H,W] before -> the foreground colours found, and the background's means."""
     around = _box(torch.cat([front * alpha, back * (1 - alpha), alpha[None], 1 - alpha[None]]), width)
     mean_front = (around[:3] + PRIOR * prior[:, None, None]) / (around[6] + PRIOR)
     mean_back = around[3:6] / (around[7] + PRIOR)
@@ -41,7 +54,8 @@ def _fuse(image: Tensor, alpha: Tensor, front: Tensor, back: Tensor, prior: Tens
 
 
 def _box(planes: Tensor, width: int) -> Tensor:
-    """The sum over the square of the next odd width around each pixel, divided by its area; nothing lies outside."""
+    """The sum over the square of the next odd width around each pixel, divided by its area; 0 outside the
+    picture."""
     reach = width // 2
     kernel = planes.new_full((2 * reach + 1,), 1 / (2 * reach + 1))
     return convolve(F.pad(planes, (reach, reach, reach, reach)), kernel)

@@ -1,4 +1,4 @@
-"""The encoders. Each family is one file or folder here, and one line of this list, in which checkpoints are tried."""
+"""The encoders: each family is a file or folder here and a line of this list, in whose order checkpoints are tried."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Encoders of timm (Wightman 2019): any `features_only` model with maps at strides 4, 8, 16 and 32.
 
-A checkpoint's tensors carry timm's names under `bb.`; which model it is, and its options, stand in the metadata entry
-`birefnet.encoder`: a name such as "convnext_femto", or JSON such as {"name": "convnext_femto", "act_layer": "relu"}.
-timm is imported when such a checkpoint is loaded, and never otherwise.
+A checkpoint's tensors carry timm's names under `bb.`; which model it is, and its options, stand in the metadata
+entry `birefnet.encoder`: a name such as "convnext_femto", or JSON such as
+{"name": "convnext_femto", "act_layer": "relu"}. timm is imported when such a checkpoint is loaded, and never otherwise.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ log = logging.getLogger(__name__)
 STRIDES = (4, 8, 16, 32)
 TRIED = 256  # side of the image with which a model's graph is looked at
 # Options of timm.create_model that say where weights come from or what comes out: never taken from a file.
-REFUSED = re.compile(r"pretrained|checkpoint|cache|feature|out_indices|in_chans|num_classes|script|export|device|dtype")
+REFUSED = re.compile(r"pretrained|checkpoint|cache|feature|out_indices|in_chans|num_classes|script|export|device|"
+                     r"dtype")
 
 
 def parse_encoder(encoder: str) -> tuple[str, dict[str, Any]]:
     """timm's name of a model, and options of timm.create_model.
 
     Args:
-        encoder: a name, or a JSON object with "name" and options whose values are numbers, strings, truth values, or
-            lists of these.
+        encoder: a name, or a JSON object with "name" and options whose values are numbers, strings, truth values,
+            or lists of these.
 
     Raises:
         ValueError: for anything else, and for options that would load weights.
@@ -52,8 +53,8 @@ def parse_encoder(encoder: str) -> tuple[str, dict[str, Any]]:
     name = options.pop("name", None)
     # With a colon or a slash in its name timm reads a folder or asks the hub.
     if not isinstance(name, str) or not re.fullmatch(r"\w+(\.\w+)?", name):
-        raise ValueError(f'encoder is {encoder!r}; expected a name of timm such as "convnext_femto", or JSON such as '
-                         '{"name": "convnext_femto", "act_layer": "relu"}')
+        raise ValueError(f'encoder is {encoder!r}; expected a name of timm such as "convnext_femto", or JSON such '
+                         'as {"name": "convnext_femto", "act_layer": "relu"}')
     for key, value in options.items():
         values = value if isinstance(value, list) else [value]
         if REFUSED.search(key) or not all(isinstance(item, (bool, int, float, str)) for item in values):
@@ -62,7 +63,7 @@ def parse_encoder(encoder: str) -> tuple[str, dict[str, Any]]:
 
 
 def create(encoder: str, **weights: object) -> nn.Module:
-    """timm's model of four feature maps, on the default device, with fresh weights unless `weights`, options of
+    """timm's model of four feature maps, on the default device; with fresh weights, unless `weights`, options of
     timm.create_model, say otherwise. Raises CheckpointError."""
     try:
         name, options = parse_encoder(encoder)
@@ -70,20 +71,21 @@ def create(encoder: str, **weights: object) -> nn.Module:
     except (ValueError, PackageError) as error:
         raise CheckpointError(str(error)) from None
     if not timm.is_model(name):
-        raise CheckpointError(f"correct the encoder's name, or install a newer timm (pip install --upgrade timm): "
+        raise CheckpointError("correct the encoder's name, or install a newer timm (pip install --upgrade timm): "
                               f"timm {timm.__version__} has no model {name!r}")
     try:
         with torch.device("meta"):
             strides = timm.create_model(name, features_only=True, **options).feature_info.reduction()
         if not set(STRIDES) <= set(strides):
-            raise CheckpointError(f"timm's {name} has maps at strides {', '.join(map(str, strides))}; choose an encoder "
-                                  f"with {', '.join(map(str, STRIDES))}")
+            raise CheckpointError(f"choose an encoder with maps at strides {', '.join(map(str, STRIDES))}; timm's "
+                                  f"{name} has {', '.join(map(str, strides))}")
         places = tuple(strides.index(stride) for stride in STRIDES)
         return timm.create_model(name, features_only=True, out_indices=places, **options, **weights)
     except CheckpointError:
         raise
     except Exception as error:  # of some thousand models each has its own
-        raise CheckpointError(f"timm {timm.__version__} cannot build the encoder {encoder}: {error}") from None
+        raise CheckpointError(f"timm {timm.__version__} cannot build the encoder {encoder}: {error}"
+                              ) from None
 
 
 def taught_state(encoder: str, file: Path | None = None) -> dict[str, Tensor]:
@@ -91,8 +93,8 @@ def taught_state(encoder: str, file: Path | None = None) -> dict[str, Tensor]:
 
     Args:
         encoder: see `parse_encoder`.
-        file: weights as timm stores them (.safetensors, or a .pth of which nothing is executed), classifier and all;
-            None fetches timm's own from the hub.
+        file: weights as timm stores them, classifier and all (.safetensors, or a .pth of which nothing is
+            executed); None downloads timm's own from the hub.
 
     Raises:
         CheckpointError: for a file of another model, and where the hub has none or cannot be reached.
@@ -101,12 +103,12 @@ def taught_state(encoder: str, file: Path | None = None) -> dict[str, Tensor]:
     return create(encoder, pretrained=True, **overlay).state_dict()
 
 
-# Inference form ----------------------------------------------------------------------------------------------------
+# Inference form ---------------------------------------------------------------------------------------------
 
 
 def fused(plain: nn.Module, compose: Compose) -> nn.Module:
-    """The same encoder with batch norms folded where nothing else reads the convolution before them, in channels-last
-    memory. It takes a bound on temporaries as other encoders do, and has no use for it."""
+    """The same encoder in channels-last memory, batch norms folded where nothing else reads the convolution
+    before them. It takes a bound on temporaries as other encoders do, and has no use for it."""
     encoder = sharing_copy(plain)
     modules = dict(plain.named_modules())
     convs = {name: module for name, module in modules.items() if isinstance(module, nn.Conv2d)}
@@ -124,18 +126,19 @@ def fused(plain: nn.Module, compose: Compose) -> nn.Module:
 
 
 def foldable(encoder: nn.Module) -> list[tuple[str, str]]:
-    """Names of convolutions, and of the batch norms that alone read them; none for a model that cannot be looked at."""
+    """Names of convolutions and of the batch norms that alone read them; none where the model cannot be traced."""
     copied = meta_copy(encoder)
     try:
         with torch.no_grad(), Consumers() as consumers:
-            copied(torch.empty(1, 3, TRIED, TRIED, device="meta"))
+            maps = copied(torch.empty(1, 3, TRIED, TRIED, device="meta"))
     except Exception as error:  # constants of another device, a size that it does not take
         log.debug("the encoder's batch norms stay as they are: %s", error)
         return []
-    convs = {id(module.weight): name for name, module in copied.named_modules() if isinstance(module, nn.Conv2d)}
+    convs = {id(module.weight): name for name, module in copied.named_modules()
+             if isinstance(module, nn.Conv2d)}
     norms = {id(module.running_mean): name for name, module in copied.named_modules()
              if type(module).__name__ in ("BatchNorm2d", "BatchNormAct2d")}
-    found = [(convs.get(id(weight)), norms.get(id(mean))) for weight, mean in consumers.normalised()]
+    found = [(convs.get(id(weight)), norms.get(id(mean))) for weight, mean in consumers.normalised(maps)]
     once = {conv for conv, _ in found if sum(conv == other for other, _ in found) == 1}
     return [(conv, norm) for conv, norm in found if conv in once and norm]
 
@@ -154,7 +157,7 @@ def give_maps(encoder: nn.Module, inputs: tuple, features: list[Tensor]) -> list
     return [feature.contiguous(memory_format=torch.channels_last) for feature in features]
 
 
-# The family --------------------------------------------------------------------------------------------------------
+# The family -------------------------------------------------------------------------------------------------
 
 
 class TimmFamily(Family):
@@ -177,8 +180,9 @@ class TimmFamily(Family):
     def build(self, config: Config) -> nn.Module:
         encoder = create(config.encoder)
         state = encoder.state_dict()
-        if {name for name, _ in encoder.named_buffers()} - state.keys() and any(t.is_meta for t in state.values()):
-            # Tables that no checkpoint holds: only a real device computes them.
+        tables = {name for name, _ in encoder.named_buffers()} - state.keys()
+        if tables and any(tensor.is_meta for tensor in state.values()):
+            # No checkpoint holds them, and the meta device does not compute them.
             with torch.device("cpu"):
                 encoder = create(config.encoder)
             encoder.load_state_dict(state, assign=True)
@@ -190,7 +194,9 @@ class TimmFamily(Family):
     def plain_bytes(self, encoder: nn.Module, config: Config, size: tuple[int, int]) -> float:
         return peak_bytes(encoder, size)
 
-    def inference_bytes(self, encoder: nn.Module, config: Config, size: tuple[int, int]) -> tuple[float, float]:
+    def inference_bytes(
+        self, encoder: nn.Module, config: Config, size: tuple[int, int]
+    ) -> tuple[float, float]:
         return peak_bytes(encoder, size), 0
 
     def blocks_of(self, encoder: nn.Module) -> list[nn.Module]:

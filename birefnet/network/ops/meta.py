@@ -1,4 +1,4 @@
-"""Networks run on the meta device: what a pass would allocate, and which module reads what, without computing it."""
+"""Networks on the meta device: what a pass would allocate, and what reads what, without computing it."""
 
 from __future__ import annotations
 
@@ -68,11 +68,12 @@ class Consumers(TorchDispatchMode):
         self.kept += [tensor for tensor in tree_leaves((args, kwargs, out)) if isinstance(tensor, Tensor)]
         return out
 
-    def normalised(self) -> list[tuple[Tensor, Tensor]]:
-        """(weight, running mean) of each convolution whose result a batch norm reads and nothing else does."""
-        pairs = []
+    def normalised(self, results: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """(weight, running mean) of each convolution whose result a batch norm reads, and nothing else, and which
+        is not among the pass's results."""
+        pairs, given = [], {id(result) for result in results}
         for key, weight in self.weight_of.items():
             readers = self.readers[key]
-            if len(readers) == 1 and "batch_norm" in readers[0][0] and id(readers[0][1][0]) == key:
+            if key not in given and len(readers) == 1 and "batch_norm" in readers[0][0] and id(readers[0][1][0]) == key:
                 pairs.append((weight, readers[0][1][3]))
         return pairs

@@ -34,7 +34,7 @@ def start_colours(folder: Path):
     from birefnet.imaging import colour
 
     def parse(text: str) -> None:
-        values = colour.parse(text)
+        values = colour.parse_colour(text)
         assert len(values) == 4 and all(0 <= value <= 1 for value in values), values
 
     return parse

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from birefnet.matting.edges import closed_form
+from birefnet.matting.edges import refine_closed_form
 
 SOLVER = importlib.import_module("birefnet.matting.edges.closed_form")  # whose name the function has in the package
 
@@ -42,7 +42,7 @@ def test_it_minimises_what_the_paper_does(channels, prior, monkeypatch):
     expected = a.copy()
     expected[free] = np.linalg.solve(matrix[np.ix_(free, free)] + prior * np.eye(free.sum()),
                                      prior * a[free] - matrix[np.ix_(free, ~free)] @ a[~free])
-    solved = closed_form(alpha, image, unknown, prior)
+    solved = refine_closed_form(alpha, image, unknown, prior)
     np.testing.assert_allclose(solved.flatten().numpy(), expected.clip(0, 1), atol=1e-7)
 
 
@@ -50,7 +50,7 @@ def test_a_matte_is_found_between_two_colours(matte, image):
     """Three known zones, as in a trimap, and no idea of what lies in between."""
     unknown = (matte[0] > 0.01) & (matte[0] < 0.99)
     start = torch.where(unknown, 0.5, matte[0].round())
-    solved = closed_form(start, image[0], unknown)
+    solved = refine_closed_form(start, image[0], unknown)
     assert (start - matte[0])[unknown].abs().mean() > 0.2
     assert (solved - matte[0])[unknown].abs().mean() < 0.03
     assert torch.equal(solved[~unknown], start[~unknown])
@@ -59,10 +59,11 @@ def test_a_matte_is_found_between_two_colours(matte, image):
 def test_a_weighty_prior_holds_the_alpha_given(matte, image):
     unknown = (matte[0] > 0.01) & (matte[0] < 0.99)
     start = torch.where(unknown, 0.5, matte[0].round())
-    assert (closed_form(start, image[0], unknown, 1e5) - start).abs().max() < 1e-3
+    assert (refine_closed_form(start, image[0], unknown, 1e5) - start).abs().max() < 1e-3
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (2, 40), (40, 2)])
 def test_a_picture_without_a_window_stays(height, width):
     alpha = torch.rand(height, width)
-    assert torch.equal(closed_form(alpha, torch.rand(height, width, 3), torch.ones(height, width, dtype=bool)), alpha)
+    everywhere = torch.ones(height, width, dtype=bool)
+    assert torch.equal(refine_closed_form(alpha, torch.rand(height, width, 3), everywhere), alpha)

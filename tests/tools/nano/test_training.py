@@ -101,7 +101,7 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(model, cache, tmp_path, monke
 
     def fresh(seed: int) -> birefnet.BiRefNet:
         model.load_state_dict(state)
-        return training.without_dropout(model)
+        return training.disable_dropout(model)
 
     class Stopped(Exception):
         pass

@@ -9,7 +9,7 @@ import birefnet
 from birefnet.checkpoint.adapters import LowRankLinear
 from birefnet.device.passes import OutOfMemory
 from birefnet.training import finetune as lessons
-from birefnet.training.curve import curve
+from birefnet.training.curve import draw_curve
 from birefnet.training.finetune import finetune
 
 TINY = birefnet.Config(family="pvt_v2", widths=(8, 8, 16, 16), depths=(1, 1, 1, 1), heads=(1, 1, 2, 2),
@@ -135,7 +135,7 @@ def test_what_is_seen_is_the_picture_and_its_own_mask(pairs):
     """Whatever the crop, the square in the mask lies where the picture is bright."""
     random = torch.Generator().manual_seed(2)
     for image, mask in zip(*pairs):
-        seen, alpha = lessons.view(image, mask, (64, 96), random)
+        seen, alpha = lessons.draw_view(image, mask, (64, 96), random)
         assert seen.shape == (1, 3, 64, 96) and alpha.shape == (1, 1, 64, 96)
         assert 0 <= seen.min() and seen.max() <= 1 and 0 <= alpha.min() and alpha.max() <= 1
         inside = seen.mean(1, keepdim=True)
@@ -145,19 +145,19 @@ def test_what_is_seen_is_the_picture_and_its_own_mask(pairs):
 def test_every_picture_is_seen_before_one_is_seen_again():
     images = [torch.full((8, 8, 3), 0.1 * i) for i in range(6)]
     masks = [torch.full((8, 8), i / 6) for i in range(6)]
-    batches = lessons.batches(images, masks, (64, 64), 2, seed=0)
+    batches = lessons.draw_batches(images, masks, (64, 64), 2, seed=0)
     seen = [round(alpha.mean().item() * 6) for _ in range(3) for alpha in next(batches)[1]]
     assert sorted(seen) == list(range(6))
 
 
 @pytest.mark.parametrize("step, share", [(0, 0.2), (4, 1.0), (5, 1.0), (52, 0.5), (99, 0.0)])
 def test_the_rate_rises_and_falls(step, share):
-    assert lessons.share_of_rate(step, 100) == pytest.approx(share, abs=0.02)
+    assert lessons.schedule(step, 100) == pytest.approx(share, abs=0.02)
 
 
 @pytest.mark.parametrize("losses", [[50.0], [40.0, 30.0], [100 / (1 + i) for i in range(300)]])
 def test_the_curve_is_drawn_from_left_to_right(losses):
-    picture = curve(losses)
+    picture = draw_curve(losses)
     assert picture.shape == (1, 256, 512, 3) and 0 <= picture.min() and picture.max() <= 1
     blue = (picture[0, ..., 2] - picture[0, ..., 0] > 0.3).nonzero()
     if len(losses) > 2:  # falling: the left end is above the right end

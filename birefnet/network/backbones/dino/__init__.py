@@ -1,7 +1,7 @@
 """DINOv3 as an encoder family: the authors' builds of October 2025 on.
 
-Tensors are named as timm's `features_only` model of vit_*_patch16_dinov3 has them. All four maps have stride 16; the
-decoder's neck brings them to the strides and widths of Swin-L.
+Tensors are named as timm's `features_only` model of vit_*_patch16_dinov3 has them. All four maps have stride 16;
+the decoder's neck brings them to the strides and widths of Swin-L.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ HEAD_WIDTHS = {4096: 128}    # channels of an attention head by the trunk's widt
 DEPTHS = {12: (4, 2, 2, 4)}  # blocks before each map by their number; even quarters for all others
 
 
-def trunk(width: int, blocks: int, gated: bool, ratio: int, heads: tuple[int, ...] | None = None) -> dict[str, object]:
+def trunk(
+    width: int, blocks: int, gated: bool, ratio: int, heads: tuple[int, ...] | None = None
+) -> dict[str, object]:
+    """Fields of `Config` for a transformer of that width and number of blocks."""
     heads = heads or (max(1, width // HEAD_WIDTHS.get(width, 64)),) * 4
     return {"family": DINOv3Family.name, "widths": (width,) * 4, "heads": heads, "mlp_ratios": (ratio,) * 4,
             "depths": DEPTHS.get(blocks, (blocks // 4,) * 4), "gated_mlp": gated}
@@ -42,8 +45,9 @@ class DINOv3Family(Family):
 
     @property
     def builds(self) -> dict[str, dict[str, object]]:
-        return {"dino_v3_s": build(384, 12), "dino_v3_s_plus": build(384, 12, gated=True), "dino_v3_b": build(768, 12),
-                "dino_v3_l": build(1024, 24), "dino_v3_h_plus": build(1280, 32, gated=True),
+        return {"dino_v3_s": build(384, 12), "dino_v3_s_plus": build(384, 12, gated=True),
+                "dino_v3_b": build(768, 12), "dino_v3_l": build(1024, 24),
+                "dino_v3_h_plus": build(1280, 32, gated=True),
                 "dino_v3_7b": build(4096, 40, gated=True, ratio=2)}
 
     def recognises(self, shapes: Shapes, encoder: str) -> bool:
@@ -51,16 +55,16 @@ class DINOv3Family(Family):
 
     def read(self, shapes: Shapes, encoder: str, heads: tuple[int, ...] | None) -> dict[str, object]:
         if "bb.model.blocks.0.attn.q_bias" in shapes:
-            raise CheckpointError("this BiRefNet was built on a DINOv3 with biases of queries and values (timm's *_qkvb); "
-                                  "expected one without, as the authors build them")
+            raise CheckpointError("this BiRefNet was built on a DINOv3 with biases of queries and values (timm's "
+                                  "*_qkvb); expected one without, as the authors build them")
         gated = "bb.model.blocks.0.mlp.fc1_g.weight" in shapes
         hidden, width = shapes[f"bb.model.blocks.0.mlp.{'fc1_g' if gated else 'fc1'}.weight"]
         return trunk(width, count(shapes, r"bb\.model\.blocks\.(\d+)\."), gated, hidden // width, heads)
 
     def check(self, config: Config) -> None:
         if config.neck is None or len(set(config.widths)) > 1 or config.widths[0] % (4 * config.heads[0]):
-            raise ValueError(f"DINOv3 needs a neck, one width, and heads that divide it by a multiple of 4; got neck "
-                             f"{config.neck}, widths {config.widths}, heads {config.heads}")
+            raise ValueError("DINOv3 needs a neck, one width, and heads that divide it by a multiple of 4; got "
+                             f"neck {config.neck}, widths {config.widths}, heads {config.heads}")
 
     def build(self, config: Config) -> VisionTransformer:
         return VisionTransformer(config)
@@ -72,8 +76,11 @@ class DINOv3Family(Family):
         width, ratio, element = config.widths[0], config.mlp_ratios[0], encoder.model.cls_token.element_size()
         return size[0] * size[1] / PATCH**2 * element * width * (4 + 4 + 2 + 3 * ratio)
 
-    def inference_bytes(self, encoder: nn.Module, config: Config, size: tuple[int, int]) -> tuple[float, float]:
+    def inference_bytes(
+        self, encoder: nn.Module, config: Config, size: tuple[int, int]
+    ) -> tuple[float, float]:
         tokens, width, ratio = size[0] * size[1] / PATCH**2, config.widths[0], config.mlp_ratios[0]
         element = encoder.model.cls_token.element_size()
-        alive = width * (4 + element * (4 + 1 + 3))  # the float32 residual; four maps, the normalised one, k and v
+        # The float32 residual; four maps, the normalised one, keys and values.
+        alive = width * (4 + element * (4 + 1 + 3))
         return tokens * alive, tokens * width * (4 + element * (2 + 3 * ratio))

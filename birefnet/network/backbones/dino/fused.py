@@ -60,11 +60,12 @@ class FusedBlock(nn.Module):
         batch, tokens, channels = x.shape
         seen = normalized(x, self.norm1, dtype)
         heads, of_q, of_kv = self.attn.heads, *self.attn.qkv.weight.to(dtype).split([channels, 2 * channels])
-        k, v = (product(seen.flatten(0, 1), of_kv).view(batch, tokens, 2, heads, -1).permute(2, 0, 3, 1, 4).unbind(0))
+        k, v = (product(seen.flatten(0, 1), of_kv)
+                .view(batch, tokens, 2, heads, -1).permute(2, 0, 3, 1, 4).unbind(0))
         k = turned(k, turns)
         for run in runs(tokens, batch * channels * 8 * dtype.itemsize, scratch):
-            q = product(seen[:, run].flatten(0, 1), of_q).view(batch, -1, heads, channels // heads).transpose(1, 2)
-            q = turned(q, tuple(turn[run] for turn in turns))
+            q = product(seen[:, run].flatten(0, 1), of_q).view(batch, -1, heads, channels // heads)
+            q = turned(q.transpose(1, 2), tuple(turn[run] for turn in turns))
             y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(-1, channels)
             y = linear(self.attn.proj, y).view(batch, -1, channels)
             x[:, run].addcmul_(y, self.gamma_1.to(y.dtype))

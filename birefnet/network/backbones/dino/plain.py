@@ -1,4 +1,4 @@
-"""DINOv3's vision transformers (Siméoni et al. 2025) with the tensor names of BiRefNet's checkpoints, which are timm's."""
+"""DINOv3's vision transformers (Siméoni et al. 2025) with timm's tensor names, which BiRefNet's checkpoints have."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ EPS = 1e-5
 
 
 class VisionTransformer(nn.Module):
-    """Plain self-attention at stride 16; `forward` maps [B,3,H,W] to four maps [B,C,H/16,W/16], taken at depths d1,
-    d1+d2, ... of `Config.depths`, without the final norm."""
+    """Self-attention at stride 16; `forward` maps [B,3,H,W] to four maps [B,C,H/16,W/16], each taken after as many
+    blocks as `Config.depths` says, without a final norm."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class PatchEmbed(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and an MLP, each behind a LayerNorm, scaled per channel and inside a residual, on tokens [B,N,C]."""
+    """Attention and an MLP on [B,N,C], each behind a LayerNorm, scaled per channel and inside a residual."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -120,14 +120,14 @@ class GatedMlp(nn.Module):
         return self.fc2(F.silu(self.fc1_g(x)) * self.fc1_x(x))
 
 
-# Rotary positions ------------------------------------------------------------------------------------------------
+# Rotary positions -------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=8)
 def rotations(height: int, width: int, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Sines and cosines [PREFIX+height·width,channels], float32; prefix tokens are not turned.
 
-    A place is the middle of its token, both axes from −1 to 1; channels/4 periods from 1 to PERIOD, geometrically.
+    A place is the middle of its token, both axes from −1 to 1; channels/4 periods from 1 up to PERIOD, geometrically.
     First all angles of y, then those of x, and the same again for the second half of the channels.
     """
     with torch.inference_mode(False):  # a cached inference tensor could not serve training later
@@ -140,7 +140,7 @@ def rotations(height: int, width: int, channels: int, device: torch.device) -> t
 
 
 def turned(x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
-    """Tokens [...,N,channels], the first half of their channels turned against the second (Su et al. 2021)."""
+    """Tokens [...,N,channels], the halves of their channels turned against each other (Su et al. 2021)."""
     sine, cosine = turns
     first, second = x.chunk(2, -1)
     return (x * cosine + torch.cat([-second, first], -1) * sine).to(x.dtype)

@@ -22,7 +22,8 @@ HEADS = (1, 2, 5, 8)  # of the authors' builds; shapes cannot tell
 
 def build(width: int, depths: tuple[int, ...], ratios: tuple[int, ...] = (8, 8, 4, 4)) -> dict[str, object]:
     widths = (32, 64, 160, 256) if width == 32 else (64, 128, 320, 512)
-    return {"family": PVTFamily.name, "widths": widths, "depths": depths, "heads": HEADS, "mlp_ratios": ratios}
+    return {"family": PVTFamily.name, "widths": widths, "depths": depths, "heads": HEADS,
+            "mlp_ratios": ratios}
 
 
 class PVTFamily(Family):
@@ -41,15 +42,16 @@ class PVTFamily(Family):
         widths = tuple(shapes[f"bb.norm{i}.weight"][0] for i in range(1, 5))
         heads = heads or HEADS
         if len(heads) != 4 or any(width % number for width, number in zip(widths, heads)):
-            raise CheckpointError(f"PVT v2 of widths {widths} cannot have {heads} attention heads, and shapes do not "
-                                  'tell the right ones: pass heads=(…), or write "birefnet.heads" into the file\'s '
-                                  "metadata")
+            raise CheckpointError(f"PVT v2 of widths {widths} cannot have {heads} attention heads, and shapes do "
+                                  'not tell the right ones: pass heads=(…), or write "birefnet.heads" into the '
+                                  "file's metadata")
         return {
             "family": self.name,
             "widths": widths,
             "depths": tuple(count(shapes, rf"bb\.block{i}\.(\d+)\.") for i in range(1, 5)),
             "heads": tuple(heads),
-            "mlp_ratios": tuple(shapes[f"bb.block{i}.0.mlp.fc1.weight"][0] // widths[i - 1] for i in range(1, 5)),
+            "mlp_ratios": tuple(shapes[f"bb.block{i}.0.mlp.fc1.weight"][0] // width
+                                for i, width in enumerate(widths, 1)),
             "reductions": tuple(shapes.get(f"bb.block{i}.0.attn.sr.weight", (1,))[-1] for i in range(1, 5)),
         }
 
@@ -63,7 +65,9 @@ class PVTFamily(Family):
         element = encoder.norm1.weight.element_size()
         return size[0] * size[1] / 16 * element * config.widths[0] * (6 * config.mlp_ratios[0] + 8)
 
-    def inference_bytes(self, encoder: nn.Module, config: Config, size: tuple[int, int]) -> tuple[float, float]:
+    def inference_bytes(
+        self, encoder: nn.Module, config: Config, size: tuple[int, int]
+    ) -> tuple[float, float]:
         positions, width = size[0] * size[1] / 16, config.widths[0]
         first = early_dtype(encoder.norm1.weight.dtype).itemsize
         alive = width * (2 * 4 + 2 + first)  # two float32 residuals, the next stage's beginning, x1

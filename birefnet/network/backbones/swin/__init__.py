@@ -34,7 +34,8 @@ class SwinFamily(Family):
                 "swin_v1_l24": build(192, 24, 12)}  # feyninc/FeyNobg
 
     def recognises(self, shapes: Shapes, encoder: str) -> bool:
-        return not encoder and any(name.startswith("bb.layers.0.") for name in shapes)
+        return not encoder and any(name.startswith("bb.layers.0.") for name in shapes) and not any(
+            name.startswith("bb.patch_embed1.") for name in shapes)
 
     def read(self, shapes: Shapes, encoder: str, heads: tuple[int, ...] | None) -> dict[str, object]:
         tables = [shapes[f"bb.layers.{i}.blocks.0.attn.relative_position_bias_table"] for i in range(4)]
@@ -44,7 +45,8 @@ class SwinFamily(Family):
             "widths": widths,
             "depths": tuple(count(shapes, rf"bb\.layers\.{i}\.blocks\.(\d+)\.") for i in range(4)),
             "heads": tuple(table[1] for table in tables),
-            "mlp_ratios": tuple(shapes[f"bb.layers.{i}.blocks.0.mlp.fc1.weight"][0] // widths[i] for i in range(4)),
+            "mlp_ratios": tuple(shapes[f"bb.layers.{i}.blocks.0.mlp.fc1.weight"][0] // width
+                                for i, width in enumerate(widths)),
             "window": (round(tables[0][0] ** 0.5) + 1) // 2,
         }
 
@@ -58,7 +60,9 @@ class SwinFamily(Family):
         element = encoder.norm0.weight.element_size()
         return size[0] * size[1] / 16 * element * config.widths[0] * (6 * config.mlp_ratios[0] + 8)
 
-    def inference_bytes(self, encoder: nn.Module, config: Config, size: tuple[int, int]) -> tuple[float, float]:
+    def inference_bytes(
+        self, encoder: nn.Module, config: Config, size: tuple[int, int]
+    ) -> tuple[float, float]:
         positions, width = size[0] * size[1] / 16, config.widths[0]
         first = early_dtype(encoder.norm0.weight.dtype).itemsize
         alive = width * (4 + 2 + first)  # the float32 residual, the next stage's beginning, x1

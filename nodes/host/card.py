@@ -1,0 +1,104 @@
+"""The model card on the loader: what web/card.js shows there of the chosen checkpoint, before anything is loaded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from pathlib import Path
+
+import torch
+from aiohttp import web
+from server import PromptServer
+
+from ... import birefnet, weights
+from ...birefnet.network import builds as published
+from ...birefnet.network.fused import fuse
+from . import folders, memory
+from .checkpoints import damage, found
+
+ROUTE, FETCH_ROUTE = "/biref/checkpoints", "/biref/fetch"
+FETCHED = "biref.fetch"  # the event that tells pages how far a download is
+EXAMPLE = (1024, 1024)  # the photograph whose need is told of a checkpoint without a size of its own
+
+
+def register() -> None:
+    """Adds the routes; the host adds all routes to its server once every pack is loaded."""
+
+    @PromptServer.instance.routes.get(ROUTE)
+    async def checkpoints(request: web.Request) -> web.Response:
+        return web.json_response(await asyncio.to_thread(cards))
+
+    @PromptServer.instance.routes.post(FETCH_ROUTE)
+    async def fetch(request: web.Request) -> web.Response:
+        try:
+            name = str((await request.json())["name"])
+        except (ValueError, TypeError, KeyError):
+            return web.Response(status=400, text="expected the name of a checkpoint")
+        try:
+            await asyncio.to_thread(download, name)
+        except (weights.FetchError, OSError) as error:
+            return web.Response(status=502, text=str(error))
+        return web.json_response({"name": name})
+
+
+def download(name: str) -> None:
+    """Fetches a published checkpoint into models/BiRefNet, as Load BiRefNet would. Raises FetchError."""
+
+    def progress(done: int, total: int) -> None:
+        PromptServer.instance.send_sync(FETCHED, {"name": name, "done": done, "total": total})
+
+    weights.fetch(name, folders.checkpoint_folders()[0], progress=progress)
+
+
+def cards() -> dict[str, dict]:
+    """What there is to tell about each name that the loader offers."""
+    told, registered = {}, folders.registered_folders()
+    for name, path in weights.local(folders.checkpoint_folders()).items():
+        with contextlib.suppress(OSError):  # it was taken away meanwhile
+            told[name] = card(weights.match(path, registered), path, path.stat().st_size)
+    for entry in weights.CATALOG:
+        path = here(entry)
+        with contextlib.suppress(OSError):
+            told[entry.name] = card(entry, path, path.stat().st_size if path else entry.megabytes * 10**6)
+    return told
+
+
+def card(entry: weights.Entry | None, path: Path | None, size: int) -> dict:
+    """One checkpoint, whose file is `path` if it is here: `file` and `memory` in bytes; of a file that nobody published,
+    only that it is here."""
+    if entry is None:
+        return {"here": True, "file": size}
+    height_width = entry.size if isinstance(entry.size, tuple) else (entry.size, entry.size)
+    broken = bool(path and entry.repo and damage(path))
+    return {"here": path is not None, "damaged": broken, "file": size, "task": entry.task, "license": entry.license,
+            "nonCommercial": entry.non_commercial, "memory": estimate_memory(entry.repo and entry.backbone, entry.size),
+            "size": None if entry.size == "dynamic" else height_width[::-1], "note": entry.note}
+
+
+def here(entry: weights.Entry) -> Path | None:
+    try:
+        return found(entry.name)
+    except weights.NotFound:
+        return None
+
+
+@functools.cache
+def estimate_memory(backbone: str | None, size: int | tuple[int, int] | str) -> int:
+    """Estimated bytes for one picture at that network size on the host's device: weights and activations. backbone: see
+    `network_of`."""
+    device = memory.device("auto")
+    network = network_of(backbone).to(memory.dtype("auto", device))
+    if size == "dynamic":
+        size = EXAMPLE
+    height_width = size if isinstance(size, tuple) else (size, size)
+    stored = sum(tensor.numel() * tensor.element_size() for tensor in network.parameters())
+    return stored + birefnet.activation_bytes(network, height_width, device=device)
+
+
+def network_of(backbone: str | None) -> birefnet.BiRefNet:
+    """A published build of the same tensors without values; without a backbone's name, the included checkpoint."""
+    if backbone is None:
+        return birefnet.load(weights.NANO)
+    with torch.device("meta"):
+        return fuse(birefnet.BiRefNet(published.config(backbone)))

@@ -1,0 +1,27 @@
+"""What Inpaint Crop hands to Inpaint Paste."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ...birefnet.composite import inpaint
+
+CropSocket = io.Custom("BIREF_CROP")
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Where crops were cut from.
+
+    Attributes:
+        images: The pictures, [1 or B,H,W,C] in 0..1.
+        regions: What is repainted in each picture, [B,H,W] in 0..1.
+        windows: The window of each crop in its picture.
+    """
+
+    images: Tensor
+    regions: Tensor
+    windows: list[inpaint.Window]

@@ -1,0 +1,29 @@
+"""Errors as users read them: the host shows an exception's class with its module unless the class is a builtin one."""
+
+from __future__ import annotations
+
+import functools
+
+from comfy_api.latest import io
+
+OURS = __package__.rpartition(".nodes.")[0]
+
+
+def in_plain_words(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
+    """The node, in place: an exception class of this pack leaves it as the builtin class that it derives from, with the
+    same text. The traceback is not kept: it would hold the node's tensors, and the text says what to do."""
+    plain = node.execute.__func__
+
+    @functools.wraps(plain)
+    def execute(cls, *args, **words):
+        try:
+            return plain(cls, *args, **words)
+        except Exception as error:
+            if not type(error).__module__.startswith(f"{OURS}."):
+                raise
+            builtin = next(base for base in type(error).__mro__ if base.__module__ == "builtins")
+            text = str(error)
+        raise builtin(text)
+
+    node.execute = classmethod(execute)
+    return node

@@ -1,0 +1,30 @@
+"""Points on a picture as text, as KJNodes' point editor and ComfyUI's SAM 3 nodes write them. Knows no ComfyUI."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from ...birefnet.files.errors import one_line
+
+
+def points_of(text: str) -> list[tuple[int, int]]:
+    """The pixels (x, y) that a text such as '[{"x": 120, "y": 80}]' names; none for an empty text.
+
+    Raises:
+        ValueError: The text is something else.
+    """
+    if not text.strip():
+        return []
+    try:
+        return [_pixel(entry) for entry in json.loads(text)]
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        raise ValueError('write points as [{"x": 120, "y": 80}], in pixels of the picture; got '
+                         f"{one_line(text[:100])!r}") from None
+
+
+def _pixel(entry: object) -> tuple[int, int]:
+    x, y = (entry["x"], entry["y"]) if isinstance(entry, dict) else entry
+    if isinstance(x, bool) or isinstance(y, bool) or not math.isfinite(x + y):
+        raise ValueError
+    return math.floor(x), math.floor(y)

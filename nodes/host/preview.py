@@ -1,0 +1,42 @@
+"""Pictures for the page's own views of a node's result: small copies in the host's folder for temporary files."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+import folder_paths
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from . import messages
+
+LONGEST_SIDE = 1024  # pixels
+FOLDER = "biref"
+
+
+def picture(image: Tensor) -> tuple[dict, ...]:
+    """One picture [1,H,W,C] in 0..1, C 3 or 4, saved as PNG for the page that waits for it; () if none does.
+
+    Returns:
+        What a page needs to ask for it, with the `width` and `height` in pixels that it had before it was made small.
+    """
+    if messages.listener() is None or not len(image):
+        return ()
+    shown = to_pil(image)
+    height, width = image.shape[1:3]
+    folder = Path(folder_paths.get_temp_directory(), FOLDER)
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{uuid.uuid4().hex}.png"
+    shown.save(os.path.join(folder, name), compress_level=1)
+    return ({"filename": name, "subfolder": FOLDER, "type": "temp", "width": width, "height": height},)
+
+
+def to_pil(image: Tensor, longest_side: int = LONGEST_SIDE) -> Image.Image:
+    """One picture [1,H,W,C] in 0..1 with 8 bits, its longer side at most `longest_side` pixels."""
+    levels = (image[0].float().clamp(0, 1) * 255).round().byte().cpu().numpy()
+    shown = Image.fromarray(np.squeeze(levels, 2) if levels.shape[2] == 1 else levels)
+    shown.thumbnail((longest_side, longest_side), Image.Resampling.BOX)
+    return shown

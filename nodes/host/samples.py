@@ -1,0 +1,32 @@
+"""The pictures and the clip that the templates open: put into ComfyUI's input folder, where Load Image looks for them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+from pathlib import Path
+
+import folder_paths
+
+log = logging.getLogger(__name__)
+
+SAMPLES = Path(__file__).parents[2] / "example_workflows" / "input"
+PAIRS = "birefnet-pairs"  # the folder of pictures and masks to learn from
+
+
+def put() -> None:
+    """Copies what is missing; what is there under such a name stays as it is. An input folder that cannot be written to
+    leaves the templates without their pictures, and nothing else."""
+    target = Path(folder_paths.get_input_directory())
+    for source in sorted(SAMPLES.rglob("*")):
+        file = target / source.relative_to(SAMPLES)
+        if source.is_dir() or file.exists():
+            continue
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError), file.open("xb") as copy, source.open("rb") as original:
+                shutil.copyfileobj(original, copy)
+        except OSError as error:
+            log.warning("BiRef: the templates' pictures cannot be put into %s (%s)", target, error.strerror)
+            return

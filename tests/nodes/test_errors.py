@@ -1,0 +1,56 @@
+"""What leaves a node: a builtin exception with the pack's own text; anything else as it came."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def in_plain_words(pack):
+    """nodes.host.errors without a host: it needs ComfyUI's `io` for a type's name only."""
+    latest = SimpleNamespace(io=SimpleNamespace(ComfyNode=object))
+    stand_ins = {"comfy_api": SimpleNamespace(latest=latest), "comfy_api.latest": latest}
+    before = {name: sys.modules.get(name) for name in stand_ins}
+    sys.modules.update(stand_ins)
+    try:
+        yield importlib.import_module(f"{pack.__name__}.nodes.host.errors").in_plain_words
+    finally:
+        for name, module in before.items():
+            if module is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = module
+
+
+def node(error: Exception):
+    class Node:
+        @classmethod
+        def execute(cls):
+            raise error
+
+    return Node
+
+
+def raised(node) -> Exception:
+    with pytest.raises(Exception) as caught:
+        node.execute()
+    return caught.value
+
+
+@pytest.mark.parametrize("module, name, builtin", [
+    ("birefnet.files.errors", "UserError", ValueError), ("birefnet.files.errors", "CheckpointError", ValueError),
+    ("weights.find", "NotFound", FileNotFoundError), ("weights.fetch", "FetchError", RuntimeError),
+    ("birefnet.device.passes", "OutOfMemory", RuntimeError)])
+def test_an_exception_of_ours_becomes_the_builtin_one(pack, in_plain_words, module, name, builtin):
+    own = getattr(importlib.import_module(f"{pack.__name__}.{module}"), name)
+    error = raised(in_plain_words(node(own("Connect image."))))
+    assert type(error) is builtin and str(error) == "Connect image."
+
+
+def test_another_exception_is_left_alone(in_plain_words):
+    error = KeyError("x")
+    assert raised(in_plain_words(node(error))) is error
