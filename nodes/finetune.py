@@ -15,6 +15,8 @@ from torch import Tensor
 
 from .. import birefnet, weights
 from ..birefnet import masks
+from ..birefnet.training.curve import draw_curve
+from ..birefnet.training.finetune import finetune
 from .host import convert, folders, memory, messages, preview, progress, recipe, schema, values
 from .host.recipe import Recipe
 
@@ -98,33 +100,21 @@ class BiRefFinetune(io.ComfyNode):
     @values.checked
     def tune(cls, model, image: list, mask: list, what: str, steps: int, rate: float, rank: int, batch: int,
              size: int, seed: int, save_as: str) -> io.NodeOutput:
-        teach, curve = lessons()
         base = recipe.of(model, "fine-tuning")
         pictures, truths = paired(image, mask)
         file = where_to(save_as, what)
         began = time.monotonic()
         with torch.inference_mode(False), torch.enable_grad():
-            tuned = teach(plain_network(base), pictures, truths, what=what, steps=steps, rate=rate or None,
-                          rank=rank, batch=batch, size=size or None, seed=seed, report=reporter(steps, curve),
-                          relieve=mm.soft_empty_cache)
+            tuned = finetune(plain_network(base), pictures, truths, what=what, steps=steps, rate=rate or None,
+                             rank=rank, batch=batch, size=size or None, seed=seed, report=reporter(steps),
+                             relieve=mm.soft_empty_cache)
         made = keep(tuned, base, file)
-        picture = curve(tuned.losses)
+        picture = draw_curve(tuned.losses)
         seconds = time.monotonic() - began
         text = f"loss {tuned.losses[0]:.1f} to {tuned.loss:.1f} in {steps} steps, {seconds:.0f} s"
         text += f"; saved as {file.name}" if file else ""
         return io.NodeOutput(made.model(), tuned.loss, picture,
                              ui=ui.PreviewImage(picture, cls=cls).as_dict() | messages.told(text))
-
-
-def lessons():
-    """What computes; only here, because nothing else in the pack needs kornia."""
-    try:
-        from ..birefnet.training.curve import draw_curve
-        from ..birefnet.training.finetune import finetune
-    except ModuleNotFoundError as error:
-        raise RuntimeError("Install ComfyUI's own requirements again (pip install -r requirements.txt): "
-                           f"fine-tuning needs the package {error.name}.") from None
-    return finetune, draw_curve
 
 
 def paired(images: list, truths: list) -> tuple[list[Tensor], list[Tensor]]:
@@ -160,7 +150,7 @@ def plain_network(base: Recipe) -> birefnet.BiRefNet:
     return birefnet.place(network, base.device, torch.float32)
 
 
-def reporter(steps: int, curve: Callable[[list[float]], Tensor]) -> Callable[[int, float], None]:
+def reporter(steps: int) -> Callable[[int, float], None]:
     """A report(step, loss) that moves the host's bar, draws the loss so far on the node, and stops when the
     user does."""
     bar, losses, drawn_at = comfy.utils.ProgressBar(steps), [], time.monotonic()
@@ -173,7 +163,7 @@ def reporter(steps: int, curve: Callable[[list[float]], Tensor]) -> Callable[[in
         picture = None
         if time.monotonic() - drawn_at >= DRAWN_EVERY and messages.listener() is not None:
             drawn_at = time.monotonic()
-            shown = preview.to_pil(curve(losses))
+            shown = preview.to_pil(draw_curve(losses))
             picture = ("JPEG", shown, max(shown.size))
         bar.update_absolute(step, steps, picture)
 
