@@ -1,4 +1,5 @@
-"""Load Adapter (BiRefNet): what fine-tuning learned, added to a loaded model; a chain of these adds several."""
+"""Load Adapter (BiRefNet): what fine-tuning learned, added to a loaded model; a chain of these adds
+several."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ def stray(checks: list[Check], dtype: str, worst: tuple[str, float]) -> str:
     layer, error = worst
     return (f"not kept: its alpha strays from ours by up to {max(item.largest for item in checks):.1e}, "
             f"{max(item.mean for item in checks):.1e} on average, where {dtype} may by {largest:g} and "
-            f"{mean:g}; the layer that strays most is {layer} ({error:.1e} of its largest value)")
+            f"{mean:g}; the first layer that strays is {layer} ({error:.1e} of its largest value)")
 
 
 def describe(config: Config, contract: Contract, dtype: str, checks: list[Check],
