@@ -1,4 +1,5 @@
-"""Fine-tune (BiRefNet): a loaded network learns from pictures and their masks, by birefnet.training.finetune."""
+"""Fine-tune (BiRefNet): a loaded network learns from pictures and their masks, by
+birefnet.training.finetune."""
 
 from __future__ import annotations
 
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from .. import birefnet, weights
 from ..birefnet import masks
+from ..birefnet.training.curve import draw_curve
+from ..birefnet.training.finetune import finetune
 from .host import convert, folders, memory, messages, preview, progress, recipe, schema, values
 from .host.recipe import Recipe
 
@@ -33,7 +36,7 @@ class BiRefFinetune(io.ComfyNode):
             description="Teaches a network your kind of picture: from some tens of pictures with masks it "
                         "learns what counts as the subject in them. What it learned can be saved as a small "
                         "adapter.",
-            search_aliases=["train matting", "training", "train lora", "learn"],
+            search_aliases=["train", "training", "train lora", "learn"],
             is_output_node=True,
             is_input_list=True,  # pictures of different sizes come as a list, and are one lesson
             inputs=[
@@ -78,12 +81,14 @@ class BiRefFinetune(io.ComfyNode):
             ],
             outputs=[
                 schema.BackgroundRemoval.Output(
-                    "tuned", display_name="model", tooltip="The tuned network, ready for Segment (BiRefNet)."),
+                    "tuned", display_name="model",
+                    tooltip="The tuned network, ready for Segment (BiRefNet)."),
                 io.Float.Output("loss", display_name="loss",
                                 tooltip="The mean loss of the last tenth of the steps. It falls while the "
                                         "network learns; compare it only between runs on the same "
                                         "pictures."),
-                io.Image.Output("curve", display_name="curve", tooltip="The loss over the steps, as a picture."),
+                io.Image.Output("curve", display_name="curve",
+                                tooltip="The loss over the steps, as a picture."),
             ],
         )
 
@@ -93,38 +98,28 @@ class BiRefFinetune(io.ComfyNode):
 
     @classmethod
     @values.checked
-    def tune(cls, model, image: list, mask: list, what: str, steps: int, rate: float, rank: int, batch: int, size: int,
-             seed: int, save_as: str) -> io.NodeOutput:
-        teach, curve = lessons()
+    def tune(cls, model, image: list, mask: list, what: str, steps: int, rate: float, rank: int, batch: int,
+             size: int, seed: int, save_as: str) -> io.NodeOutput:
         base = recipe.of(model, "fine-tuning")
         pictures, truths = paired(image, mask)
         file = where_to(save_as, what)
         began = time.monotonic()
         with torch.inference_mode(False), torch.enable_grad():
-            tuned = teach(plain_network(base), pictures, truths, what=what, steps=steps, rate=rate or None, rank=rank,
-                          batch=batch, size=size or None, seed=seed, report=reporter(steps, curve),
-                          relieve=mm.soft_empty_cache)
+            tuned = finetune(plain_network(base), pictures, truths, what=what, steps=steps, rate=rate or None,
+                             rank=rank, batch=batch, size=size or None, seed=seed, report=reporter(steps),
+                             relieve=mm.soft_empty_cache)
         made = keep(tuned, base, file)
-        picture = curve(tuned.losses)
-        text = f"loss {tuned.losses[0]:.1f} to {tuned.loss:.1f} in {steps} steps, {time.monotonic() - began:.0f} s"
+        picture = draw_curve(tuned.losses)
+        seconds = time.monotonic() - began
+        text = f"loss {tuned.losses[0]:.1f} to {tuned.loss:.1f} in {steps} steps, {seconds:.0f} s"
         text += f"; saved as {file.name}" if file else ""
         return io.NodeOutput(made.model(), tuned.loss, picture,
                              ui=ui.PreviewImage(picture, cls=cls).as_dict() | messages.told(text))
 
 
-def lessons():
-    """What computes; only here, because nothing else in the pack needs kornia."""
-    try:
-        from ..birefnet.training.curve import draw_curve
-        from ..birefnet.training.finetune import finetune
-    except ModuleNotFoundError as error:
-        raise RuntimeError("Install ComfyUI's own requirements again (pip install -r requirements.txt): "
-                           f"fine-tuning needs the package {error.name}.") from None
-    return finetune, draw_curve
-
-
 def paired(images: list, truths: list) -> tuple[list[Tensor], list[Tensor]]:
-    """Pictures [H,W,C] and masks [H,W] from lists of batches; a mask of another size is resized to its picture."""
+    """Pictures [H,W,C] and masks [H,W] from lists of batches; a mask of another size is resized to its
+    picture."""
     clean_image, clean_mask = convert.Cleaner("the image"), convert.Cleaner("the mask")
     pictures = [clean_image(frame) for batch in images for frame in convert.frames(batch)]
     known = [mask[None] for batch in truths for mask in convert.masks(batch)]
@@ -136,7 +131,8 @@ def paired(images: list, truths: list) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def where_to(save_as: str, what: str) -> Path | None:
-    """The file to write, known before the work begins; None for none. Raises ValueError for a name that will not do."""
+    """The file to write, known before the work begins; None for none. Raises ValueError for a name that will
+    not do."""
     if not save_as.strip():
         return None
     folder = folders.checkpoint_folders()[0]
@@ -154,8 +150,9 @@ def plain_network(base: Recipe) -> birefnet.BiRefNet:
     return birefnet.place(network, base.device, torch.float32)
 
 
-def reporter(steps: int, curve: Callable[[list[float]], Tensor]) -> Callable[[int, float], None]:
-    """A report(step, loss) that moves the host's bar, draws the loss so far on the node, and stops when the user does."""
+def reporter(steps: int) -> Callable[[int, float], None]:
+    """A report(step, loss) that moves the host's bar, draws the loss so far on the node, and stops when the
+    user does."""
     bar, losses, drawn_at = comfy.utils.ProgressBar(steps), [], time.monotonic()
 
     def report(step: int, loss: float) -> None:
@@ -166,7 +163,7 @@ def reporter(steps: int, curve: Callable[[list[float]], Tensor]) -> Callable[[in
         picture = None
         if time.monotonic() - drawn_at >= DRAWN_EVERY and messages.listener() is not None:
             drawn_at = time.monotonic()
-            shown = preview.to_pil(curve(losses))
+            shown = preview.to_pil(draw_curve(losses))
             picture = ("JPEG", shown, max(shown.size))
         bar.update_absolute(step, steps, picture)
 
@@ -174,7 +171,8 @@ def reporter(steps: int, curve: Callable[[list[float]], Tensor]) -> Callable[[in
 
 
 def keep(tuned, base: Recipe, file: Path | None) -> Recipe:
-    """What the tuned model is made of: the same base with one adapter more, or tensors of its own. Saved, if wanted."""
+    """What the tuned model is made of: the same base with one adapter more, or tensors of its own. Saved, if
+    wanted."""
     if tuned.adapter is not None:
         if file:
             tuned.adapter.save(file)
@@ -182,8 +180,9 @@ def keep(tuned, base: Recipe, file: Path | None) -> Recipe:
     config, ancestry = tuned.model.config, base.ancestry(tuned.model)
     if file:
         birefnet.save(tuned.model, file, ancestry, dtype=STORED)
-    told = {"patch_order": config.patch_order, "normalize": config.normalize, "size": config.size or "dynamic",
-            "multi_scale": config.multi_scale, "heads": config.heads, "cuda_graphs": base.options["cuda_graphs"]}
+    told = {"patch_order": config.patch_order, "normalize": config.normalize,
+            "size": config.size or "dynamic", "multi_scale": config.multi_scale, "heads": config.heads,
+            "cuda_graphs": base.options["cuda_graphs"]}
     tensors = {name: tensor.to("cpu", STORED) for name, tensor in tuned.model.state_dict().items()
                if tensor.is_floating_point()}
     return Recipe(file or tensors, told, base.device, base.dtype, origin=ancestry)

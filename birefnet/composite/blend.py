@@ -32,7 +32,7 @@ class BlendSettings:
 
     opacity: float = 1.0
     linear_light: bool = False
-    cast_shadow: str = "none"
+    shadow: str = "none"
     shadow_strength: float = 0.5
     shadow_softness: float = 0.05
     shadow_x: float = 0.0

@@ -48,7 +48,8 @@ class Over:
         while self._next is not None and self._next[0] <= time:
             shown, self._next = self._next[1], next(self._pictures, None)
         if shown is not None:
-            self._behind = fit_to_canvas(shown[None].to(colours), tuple(colours.shape[1:3]), self._fit, self._colour)
+            size = tuple(colours.shape[1:3])
+            self._behind = fit_to_canvas(shown[None].to(colours), size, self._fit, self._colour)
         behind = self._colour.to(colours) if self._behind is None else self._behind
         return torch.lerp(behind.expand_as(colours), colours, alpha[..., None])[0]
 

@@ -67,7 +67,7 @@ def test_a_file_of_any_name_that_says_so_is_not_for_commercial_use(host, license
 
 def test_a_tensor_that_is_no_number_is_a_sentence_and_no_empty_mask(host):
     state = load_file(NANO)
-    state["bb.block1.0.attn.proj.weight"][0, 0] = torch.nan
+    state[next(name for name in state if name.startswith("bb.") and name.endswith(".weight"))].view(-1)[0] = torch.nan
     file = host.base / "models" / "BiRefNet" / "damaged.safetensors"
     with safe_open(NANO, "pt") as nano:
         save_file(state, file, nano.metadata())

@@ -16,7 +16,8 @@ needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, re
 
 INTERPRETED = """
 import itertools, torch
-from birefnet import deform, deform_triton
+from birefnet.network.deform import plain as deform
+from birefnet.network.deform import triton as deform_triton
 
 deform_triton.SCRATCH_BYTES = 1 << 14  # many runs of positions, the last one short
 many = []
@@ -73,7 +74,7 @@ import itertools, re
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from birefnet.deform_kernel import gather_columns
+from birefnet.network.deform.kernel import gather_columns
 
 names = gather_columns.arg_names
 for capability, (dtype, block, loads) in itertools.product(

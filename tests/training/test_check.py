@@ -160,7 +160,7 @@ def test_a_second_check_reads_only_what_has_changed(data, tmp_path, monkeypatch)
     put(data, "bad", Image.new("L", (60, 40), 255))
     first = found(data, known)
     assert len(json.loads(known.read_text())) == 2
-    monkeypatch.setattr("birefnet.data.check._judged", lambda pair: pytest.fail(f"{pair.name} is read again"))
+    monkeypatch.setattr("birefnet.data.check._judge", lambda pair: pytest.fail(f"{pair.name} is read again"))
     assert found(data, known) == first
     with pytest.raises(pytest.fail.Exception, match="good is read again"):
         put(data, "good", Image.fromarray(SUBJECT), Image.new("RGB", (60, 40)))

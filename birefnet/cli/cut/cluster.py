@@ -147,7 +147,7 @@ def _connect(address: str | None):
     return ray, ours
 
 
-# The stages, in Ray's processes ------------------------------------------------------------------------------
+# The stages, in Ray's processes -----------------------------------------------------------------------------
 
 
 def _read(table, options: CutOptions):

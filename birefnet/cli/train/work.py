@@ -105,7 +105,8 @@ def from_folder(args: argparse.Namespace, run: RunFolder, processes: Processes) 
     return Setup(beginning.model, plan, source, data.validation, settings, Export(metadata))
 
 
-def make_plan(args: argparse.Namespace, plan: TrainingPlan, processes: Processes, own: Size | None = None) -> TrainingPlan:
+def make_plan(args: argparse.Namespace, plan: TrainingPlan, processes: Processes, own: Size | None = None
+              ) -> TrainingPlan:
     """The plan with the user's options. own: the size if no option sets one; None for the plan's."""
     asked = {entry.name: getattr(args, entry.name, None) for entry in fields(TrainingPlan)}
     told = {name: value for name, value in asked.items() if value is not None and value is not False}
