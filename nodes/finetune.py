@@ -36,7 +36,7 @@ class BiRefFinetune(io.ComfyNode):
             description="Teaches a network your kind of picture: from some tens of pictures with masks it "
                         "learns what counts as the subject in them. What it learned can be saved as a small "
                         "adapter.",
-            search_aliases=["train matting", "training", "train lora", "learn"],
+            search_aliases=["train", "training", "train lora", "learn"],
             is_output_node=True,
             is_input_list=True,  # pictures of different sizes come as a list, and are one lesson
             inputs=[

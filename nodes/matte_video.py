@@ -47,7 +47,7 @@ class BiRefVideo(io.ComfyNode):
                         "folder: over a colour or another background, with transparency, or its mask. Sound, "
                         "frame rate and colours stay as they are. Works frame by frame: memory does not grow "
                         "with the length.",
-            search_aliases=["video matting", "green screen", "chroma key", "video background", "rotoscope",
+            search_aliases=["green screen", "chroma key", "video background", "rotoscope",
                             "prores 4444", "webm alpha", "save video"],
             inputs=[
                 schema.model_input(),

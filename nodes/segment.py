@@ -19,7 +19,7 @@ class BiRefSegment(io.ComfyNode):
             category=schema.CATEGORY,
             description="Finds the subject of each picture: its mask with soft edges, the picture cut out, "
                         "and how much of it the subject covers. Takes batches of any length.",
-            search_aliases=["segment subject", "salient object", "foreground mask", "alpha matte", "matting"],
+            search_aliases=["segment subject", "salient object", "foreground mask", "alpha matte"],
             inputs=[
                 schema.model_input(),
                 schema.image_input(),

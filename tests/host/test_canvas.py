@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from browser import FIT, drop, open_page, outputs, run
+from browser import FIT, drop, has_nodes_2, open_page, outputs, run
 from host import PACK
 from playwright.sync_api import Page
 from workflow import widgets
@@ -29,6 +29,8 @@ LINES = """() => Object.fromEntries(app.graph._nodes.filter(node => node.type.st
 
 @pytest.fixture(scope="module", params=[False, True], ids=["classic", "Nodes 2.0"])
 def opened(request, host):
+    if request.param and not has_nodes_2(host):
+        pytest.skip("Nodes 2.0 of this front end (1.32) is a draft; it came with 1.4x")
     said = []
     with open_page(host.address, said, {"Comfy.VueNodes.Enabled": request.param}) as page:
         yield page, said

@@ -24,7 +24,7 @@ def resident():
 
 config = birefnet.Config(**eval(sys.argv[1]))
 size, budget = int(sys.argv[2]), eval(sys.argv[4])
-model = birefnet.load(random_state(config), form=sys.argv[3])
+model = birefnet.load(random_state(config), form=sys.argv[3], encoder=config.encoder or "auto")
 model.budget_bytes = budget
 
 @torch.inference_mode()
@@ -43,6 +43,12 @@ print(peak - before, birefnet.activation_bytes(model, (size, size), 1, budget))
 MIB = 1 << 20
 SMALL = dict(family="pvt_v2", widths=(32, 64, 160, 256), depths=(1, 1, 1, 1), heads=(1, 2, 5, 8), kernels=(1, 3),
              inner=32, branch=64, patch_inner=32)
+LITE = dict(family="efficientnet_lite", encoder="tf_efficientnet_lite2", widths=(24, 48, 120, 352), multi_scale="none",
+            attention="plain", branch=48, patch_inner=16)
+TIMM = dict(family="timm", encoder="convnext_atto", widths=(40, 80, 160, 320), multi_scale="none", attention="none",
+            patch_inner=16)
+DINO = dict(family="dino_v3", widths=(384,) * 4, depths=(1, 1, 1, 1), heads=(6, 6, 6, 6), neck=(32, 64, 160, 256),
+            kernels=(1, 3), inner=32, branch=64, patch_inner=32)
 SWIN_T = dict(family="swin_v1", widths=(96, 192, 384, 768), depths=(2, 2, 2, 2), heads=(3, 6, 12, 24))
 
 
@@ -65,6 +71,9 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(),
 @pytest.mark.parametrize("config, size, form, budget", [
     (SMALL, 768, "plain", None), (SMALL, 768, "inference", None), (SMALL, 1280, "inference", 16 * MIB),
     (SMALL, 1280, "inference", 1 << 40),
+    (LITE, 768, "plain", None), (LITE, 1024, "inference", None), (LITE, 1280, "inference", 16 * MIB),
+    (TIMM, 768, "plain", None), (TIMM, 768, "inference", None),
+    (DINO, 768, "plain", None), (DINO, 1024, "inference", None), (DINO, 1024, "inference", 16 * MIB),
     (SWIN_T, 384, "plain", None), (SWIN_T, 384, "inference", None), (SWIN_T, 768, "inference", 16 * MIB),
     (SWIN_T, 768, "inference", 1 << 40),
 ], ids=lambda value: value.get("family") if isinstance(value, dict) else str(value))
