@@ -171,7 +171,7 @@ def write_graph(network: BiRefNet, contract: Contract, path: Path) -> ExportedNe
     Returns:
         The PyTorch module that the file was made from.
     """
-    model = ExportedNetwork(network, contract)
+    model = ExportedNetwork(network, contract).eval()  # the exporter sets back the mode that it found
     batch, height, width = TRACED if contract.free_axes else (1, *contract.size)
     options: dict[str, object] = {}
     if contract.free_axes:
