@@ -24,7 +24,8 @@ class BiRefComposite(io.ComfyNode):
             description="Lays the subject over a colour, another picture, its own blurred background, or "
                         "nothing, where and as large as you like, with a shadow and the background's light "
                         "on its edge if wanted. The result is flat RGB, ready for VAE Encode and video.",
-            search_aliases=["replace background", "overlay", "drop shadow", "light wrap", "flatten alpha", "place subject"],
+            search_aliases=["replace background", "overlay", "drop shadow", "light wrap", "flatten alpha",
+                            "place subject"],
             inputs=[
                 schema.image_input("The pictures with the subject, one or many. For edges without a rim of "
                                    "the old background put Estimate Foreground before."),
@@ -59,7 +60,8 @@ class BiRefComposite(io.ComfyNode):
                                     "Moves the subject right by this many pixels of the canvas; fractions "
                                     "count."),
                 schema.number_input("y", 0.0, -16384.0, 16384.0, 1.0,
-                                    "Moves the subject down by this many pixels of the canvas; fractions count."),
+                                    "Moves the subject down by this many pixels of the canvas; fractions "
+                                    "count."),
                 schema.number_input("scale", 1.0, 0.01, 16.0, 0.01,
                                     "Multiplies the size that position gives. With centre and bottom, 0.8 "
                                     "means that the subject takes up 80 % of the canvas."),
@@ -118,10 +120,11 @@ class BiRefComposite(io.ComfyNode):
 
     @classmethod
     @values.checked
-    def execute(cls, image, background: str, colour: str, fit: str, blur: float, canvas: str, position: str, x: float,
-                y: float, scale: float, opacity: float, linear_light: bool, shadow: str, shadow_strength: float,
-                shadow_softness: float, shadow_x: float, shadow_y: float, light_wrap: float, light_wrap_width: float,
-                mask=None, background_image=None) -> io.NodeOutput:
+    def execute(cls, image, background: str, colour: str, fit: str, blur: float, canvas: str, position: str,
+                x: float, y: float, scale: float, opacity: float, linear_light: bool, shadow: str,
+                shadow_strength: float, shadow_softness: float, shadow_x: float, shadow_y: float,
+                light_wrap: float, light_wrap_width: float, mask=None, background_image=None
+                ) -> io.NodeOutput:
         images = convert.frames(image)
         mask = None if mask is None else convert.masks(mask)
         backdrops = None if background_image is None else convert.frames(background_image)
@@ -141,7 +144,8 @@ class BiRefComposite(io.ComfyNode):
                                            light_wrap_width / 100 * max(size))
         result = memory.empty_result(count, *size, 4 if background == "transparent" else 3)
         alpha = memory.empty_result(count, *size)
-        clean_image, clean_mask, clean_backdrop = map(convert.Cleaner, ("the image", "the mask", "the background"))
+        clean_image, clean_mask = convert.Cleaner("the image"), convert.Cleaner("the mask")
+        clean_backdrop = convert.Cleaner("the background")
         empty, placing = [], ()
         for i in progress.each(range(count)):
             picture, matte = composite.split_layers(clean_image(convert.frame(images, i)),
@@ -157,19 +161,23 @@ class BiRefComposite(io.ComfyNode):
                                                                  settings)
             if not i:
                 placing = to_place(position, picture, matte, behind, size, box)
-        resized = "" if mask is None else messages.resized_text(tuple(mask.shape[1:]), tuple(images.shape[1:3]))
+        picture_size = tuple(images.shape[1:3])
+        resized = "" if mask is None else messages.resized_text(tuple(mask.shape[1:]), picture_size)
         text = "; ".join(filter(None, [resized, no_subject(empty, count)]))
-        return io.NodeOutput(result, alpha, ui=messages.remark(text, messages.done(count, size)) | {"biref_place": placing})
+        remark = messages.remark(text, messages.done(count, size))
+        return io.NodeOutput(result, alpha, ui=remark | {"biref_place": placing})
 
 
-def to_place(position: str, picture: Tensor, matte: Tensor, behind: Tensor | None, size: tuple[int, int], box: Box
-             ) -> tuple[dict, ...]:
-    """What web/place.js needs to show the subject where it is dragged: both layers, and where the subject's picture lies
-    on the canvas at scale 1 and how far its corner moves when the scale grows by 1; in pixels of the canvas."""
+def to_place(position: str, picture: Tensor, matte: Tensor, behind: Tensor | None, size: tuple[int, int],
+             box: Box) -> tuple[dict, ...]:
+    """What web/place.js needs to show the subject where it is dragged: both layers, and where the subject's
+    picture lies on the canvas at scale 1 and how far its corner moves when the scale grows by 1; in pixels of
+    the canvas."""
     subject = preview.picture(convert.cutout(picture, matte.to(picture)))
     if not subject:
         return ()
-    one, two = (composite.place_subject(position, tuple(matte.shape[1:]), size, box, scale) for scale in (1, 2))
+    one, two = (composite.place_subject(position, tuple(matte.shape[1:]), size, box, scale)
+                for scale in (1, 2))
     background = None if behind is None else preview.picture(behind)[0]
     return ({"subject": subject[0], "background": background, "width": size[1], "height": size[0],
              "left": one.left, "top": one.top, "zoom": one.scale, "left_per_scale": two.left - one.left,

@@ -1,4 +1,5 @@
-"""Fine-tune (BiRefNet): a loaded network learns from pictures and their masks, by birefnet.training.finetune."""
+"""Fine-tune (BiRefNet): a loaded network learns from pictures and their masks, by
+birefnet.training.finetune."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ class BiRefFinetune(io.ComfyNode):
             description="Teaches a network your kind of picture: from some tens of pictures with masks it "
                         "learns what counts as the subject in them. What it learned can be saved as a small "
                         "adapter.",
-            search_aliases=["train matting", "training", "train lora", "learn"],
+            search_aliases=["train", "training", "train lora", "learn"],
             is_output_node=True,
             is_input_list=True,  # pictures of different sizes come as a list, and are one lesson
             inputs=[
@@ -80,12 +81,14 @@ class BiRefFinetune(io.ComfyNode):
             ],
             outputs=[
                 schema.BackgroundRemoval.Output(
-                    "tuned", display_name="model", tooltip="The tuned network, ready for Segment (BiRefNet)."),
+                    "tuned", display_name="model",
+                    tooltip="The tuned network, ready for Segment (BiRefNet)."),
                 io.Float.Output("loss", display_name="loss",
                                 tooltip="The mean loss of the last tenth of the steps. It falls while the "
                                         "network learns; compare it only between runs on the same "
                                         "pictures."),
-                io.Image.Output("curve", display_name="curve", tooltip="The loss over the steps, as a picture."),
+                io.Image.Output("curve", display_name="curve",
+                                tooltip="The loss over the steps, as a picture."),
             ],
         )
 
@@ -95,8 +98,8 @@ class BiRefFinetune(io.ComfyNode):
 
     @classmethod
     @values.checked
-    def tune(cls, model, image: list, mask: list, what: str, steps: int, rate: float, rank: int, batch: int, size: int,
-             seed: int, save_as: str) -> io.NodeOutput:
+    def tune(cls, model, image: list, mask: list, what: str, steps: int, rate: float, rank: int, batch: int,
+             size: int, seed: int, save_as: str) -> io.NodeOutput:
         base = recipe.of(model, "fine-tuning")
         pictures, truths = paired(image, mask)
         file = where_to(save_as, what)
@@ -107,14 +110,16 @@ class BiRefFinetune(io.ComfyNode):
                              relieve=mm.soft_empty_cache)
         made = keep(tuned, base, file)
         picture = draw_curve(tuned.losses)
-        text = f"loss {tuned.losses[0]:.1f} to {tuned.loss:.1f} in {steps} steps, {time.monotonic() - began:.0f} s"
+        seconds = time.monotonic() - began
+        text = f"loss {tuned.losses[0]:.1f} to {tuned.loss:.1f} in {steps} steps, {seconds:.0f} s"
         text += f"; saved as {file.name}" if file else ""
         return io.NodeOutput(made.model(), tuned.loss, picture,
                              ui=ui.PreviewImage(picture, cls=cls).as_dict() | messages.told(text))
 
 
 def paired(images: list, truths: list) -> tuple[list[Tensor], list[Tensor]]:
-    """Pictures [H,W,C] and masks [H,W] from lists of batches; a mask of another size is resized to its picture."""
+    """Pictures [H,W,C] and masks [H,W] from lists of batches; a mask of another size is resized to its
+    picture."""
     clean_image, clean_mask = convert.Cleaner("the image"), convert.Cleaner("the mask")
     pictures = [clean_image(frame) for batch in images for frame in convert.frames(batch)]
     known = [mask[None] for batch in truths for mask in convert.masks(batch)]
@@ -126,7 +131,8 @@ def paired(images: list, truths: list) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def where_to(save_as: str, what: str) -> Path | None:
-    """The file to write, known before the work begins; None for none. Raises ValueError for a name that will not do."""
+    """The file to write, known before the work begins; None for none. Raises ValueError for a name that will
+    not do."""
     if not save_as.strip():
         return None
     folder = folders.checkpoint_folders()[0]
@@ -145,7 +151,8 @@ def plain_network(base: Recipe) -> birefnet.BiRefNet:
 
 
 def reporter(steps: int) -> Callable[[int, float], None]:
-    """A report(step, loss) that moves the host's bar, draws the loss so far on the node, and stops when the user does."""
+    """A report(step, loss) that moves the host's bar, draws the loss so far on the node, and stops when the
+    user does."""
     bar, losses, drawn_at = comfy.utils.ProgressBar(steps), [], time.monotonic()
 
     def report(step: int, loss: float) -> None:
@@ -164,7 +171,8 @@ def reporter(steps: int) -> Callable[[int, float], None]:
 
 
 def keep(tuned, base: Recipe, file: Path | None) -> Recipe:
-    """What the tuned model is made of: the same base with one adapter more, or tensors of its own. Saved, if wanted."""
+    """What the tuned model is made of: the same base with one adapter more, or tensors of its own. Saved, if
+    wanted."""
     if tuned.adapter is not None:
         if file:
             tuned.adapter.save(file)
@@ -172,8 +180,9 @@ def keep(tuned, base: Recipe, file: Path | None) -> Recipe:
     config, ancestry = tuned.model.config, base.ancestry(tuned.model)
     if file:
         birefnet.save(tuned.model, file, ancestry, dtype=STORED)
-    told = {"patch_order": config.patch_order, "normalize": config.normalize, "size": config.size or "dynamic",
-            "multi_scale": config.multi_scale, "heads": config.heads, "cuda_graphs": base.options["cuda_graphs"]}
+    told = {"patch_order": config.patch_order, "normalize": config.normalize,
+            "size": config.size or "dynamic", "multi_scale": config.multi_scale, "heads": config.heads,
+            "cuda_graphs": base.options["cuda_graphs"]}
     tensors = {name: tensor.to("cpu", STORED) for name, tensor in tuned.model.state_dict().items()
                if tensor.is_floating_point()}
     return Recipe(file or tensors, told, base.device, base.dtype, origin=ancestry)

@@ -85,7 +85,8 @@ class BiRefInpaintCrop(io.ComfyNode):
         if count and not any(boxes):
             raise ValueError("Check the mask, or choose the other region: there is nothing to repaint, the "
                              f"{region} covers no pixel of the mask.")
-        windows, size = inpaint.plan_windows(boxes, picture, context=context / 100, area=megapixels * inpaint.MEGAPIXEL,
+        windows, size = inpaint.plan_windows(boxes, picture, context=context / 100,
+                                             area=megapixels * inpaint.MEGAPIXEL,
                                      multiple=int(multiple), most_aspect=max_aspect)
 
         cropped, repaint = memory.empty_result(count, *size, 3), memory.empty_result(count, *size)
@@ -93,7 +94,8 @@ class BiRefInpaintCrop(io.ComfyNode):
             colours = clean_image(convert.frame(images, i))[..., :3]  # grey is broadcast
             cropped[i:i + 1] = inpaint.cut_window(colours, windows[i], size)
             repaint[i:i + 1] = inpaint.cut_window(regions[i:i + 1, ..., None], windows[i], size)[..., 0]
-        text = "; ".join(filter(None, [messages.resized_text(tuple(mask.shape[1:]), picture), nothing_in(boxes)]))
+        resized = messages.resized_text(tuple(mask.shape[1:]), picture)
+        text = "; ".join(filter(None, [resized, nothing_in(boxes)]))
         remark = messages.remark(text, messages.done(count, size, "crop"))
         return io.NodeOutput(cropped, repaint, Crop(images, regions, windows), ui=remark)
 

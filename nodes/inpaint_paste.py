@@ -27,7 +27,8 @@ class BiRefInpaintPaste(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output("pasted", display_name="image",
-                                tooltip="The whole pictures, at their own size; what was transparent stays so."),
+                                tooltip="The whole pictures, at their own size; what was transparent stays "
+                                        "so."),
             ],
         )
 
@@ -38,9 +39,12 @@ class BiRefInpaintPaste(io.ComfyNode):
             raise ValueError(f"Connect the output crop of Inpaint Crop; got {type(crop).__name__}.")
         painted = convert.frames(image)
         count = convert.common_batch(len(crop.windows), len(painted), ("crops", "repainted pictures"))
-        pictures = crop.images if crop.images.shape[-1] >= 3 else crop.images.expand(*crop.images.shape[:3], 3)
+        pictures = crop.images
+        if pictures.shape[-1] < 3:
+            pictures = pictures.expand(*pictures.shape[:3], 3)
         result = memory.empty_result(count, *pictures.shape[1:])
-        clean_picture, clean_painted = convert.Cleaner("the picture"), convert.Cleaner("the repainted picture")
+        clean_picture = convert.Cleaner("the picture")
+        clean_painted = convert.Cleaner("the repainted picture")
         for i in progress.each(range(count)):
             new = clean_painted(convert.frame(painted, i))[..., :3]
             window = crop.windows[0 if len(crop.windows) == 1 else i]

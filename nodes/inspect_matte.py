@@ -1,4 +1,5 @@
-"""Inspect Matte (BiRefNet): four views of a matte on the node, and where its subject is, by birefnet.matting.views."""
+"""Inspect Matte (BiRefNet): four views of a matte on the node, and where its subject is, by
+birefnet.matting.views."""
 
 from __future__ import annotations
 
@@ -73,10 +74,13 @@ class BiRefInspect(io.ComfyNode):
                 comparison.append(make_views(colours, single, tint, size))
         coverage = total / max(count, 1)
         box = enclosing_box(boxes)
-        text = "; ".join(filter(None, [messages.resized_text(tuple(mask.shape[1:]), picture), words(coverage, box, count)]))
+        resized = messages.resized_text(tuple(mask.shape[1:]), picture)
+        text = "; ".join(filter(None, [resized, words(coverage, box, count)]))
         comparison = torch.cat(comparison) if comparison else memory.empty_result(0, *picture, 3)
         preview = ui.PreviewImage(comparison, cls=cls).as_dict() if len(comparison) else {}
-        x, y, width, height = (box.left, box.top, box.right - box.left, box.bottom - box.top) if box else (0,) * 4
+        x, y, width, height = (0,) * 4
+        if box:
+            x, y, width, height = box.left, box.top, box.right - box.left, box.bottom - box.top
         return io.NodeOutput(comparison, coverage, x, y, width, height,
                              {"x": x, "y": y, "width": width, "height": height},
                              ui=preview | messages.told(text, warning=box is None))

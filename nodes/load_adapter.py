@@ -1,4 +1,5 @@
-"""Load Adapter (BiRefNet): what fine-tuning learned, added to a loaded model; a chain of these adds several."""
+"""Load Adapter (BiRefNet): what fine-tuning learned, added to a loaded model; a chain of these adds
+several."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ class BiRefAdapter(io.ComfyNode):
             category=schema.CATEGORY,
             description="Adds what fine-tuning learned to a loaded network, as Load LoRA does for image "
                         "models. Put several in a row to add several. The network runs as fast as without.",
-            search_aliases=["matting lora", "load fine-tuned adapter"],
+            search_aliases=["adapter", "lora", "load fine-tuned adapter"],
             inputs=[
                 schema.model_input("A network from Load BiRefNet, or from another of these nodes."),
                 io.Combo.Input(

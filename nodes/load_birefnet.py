@@ -29,7 +29,8 @@ class BiRefLoad(io.ComfyNode):
             description="Loads a BiRefNet checkpoint that tells a picture's subject from its background. "
                         "birefnet-nano is included; nothing is downloaded unless download is set to \"when "
                         "missing\".",
-            search_aliases=["load matting model", "load background removal model", "RMBG model", "checkpoint"],
+            search_aliases=["load background removal model", "RMBG model",
+                            "checkpoint"],
             inputs=[
                 schema.checkpoint_input(
                     checkpoints.options(), DEFAULT,
@@ -51,8 +52,8 @@ class BiRefLoad(io.ComfyNode):
                                    "downloaded from the Hugging Face hub (90 to 900 MB) into "
                                    "models/BiRefNet. off: the internet is not contacted."),
                 schema.make(
-                    io.Combo.Input, "patch_order", options=["auto", "colour-slowest", "colour-fastest"], default="auto",
-                    optional=True, advanced=True,
+                    io.Combo.Input, "patch_order", options=["auto", "colour-slowest", "colour-fastest"],
+                    default="auto", optional=True, advanced=True,
                     tooltip="The order in which the checkpoint wants image tiles stacked on channels. auto: "
                             "as the catalog or the file says, else colour-slowest. colour-fastest is for "
                             "files trained by code older than November 2024, RMBG-2.0 for one. The wrong one "
@@ -64,8 +65,8 @@ class BiRefLoad(io.ComfyNode):
                             "the file says, else imagenet. none is for repackaged files that have the "
                             "normalisation folded in."),
                 schema.make(
-                    io.Boolean.Input, "cuda_graphs", default=False, label_on="on", label_off="off", optional=True,
-                    advanced=True,
+                    io.Boolean.Input, "cuda_graphs", default=False, label_on="on", label_off="off",
+                    optional=True, advanced=True,
                     tooltip="NVIDIA GPUs only. On: batches and videos of one picture size are faster, "
                             "because the network's work is recorded once and replayed, for some more GPU "
                             "memory while a batch runs. Falls back by itself where it does not work. The "
@@ -92,7 +93,8 @@ class BiRefLoad(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, checkpoint=None, fetch=None, adapter=None) -> bool | str:
         """Takes names that are not in the lists, where other names lead to a file."""
-        return checkpoints.fault_before_run(checkpoint, fetch) or checkpoints.fault_of_adapter(adapter) or True
+        wrong = checkpoints.fault_before_run(checkpoint, fetch) or checkpoints.fault_of_adapter(adapter)
+        return wrong or True
 
     @classmethod
     def fingerprint_inputs(cls, checkpoint: str = DEFAULT, adapter: str = NONE, **_) -> tuple:
@@ -102,8 +104,8 @@ class BiRefLoad(io.ComfyNode):
     @classmethod
     @values.checked
     def execute(cls, checkpoint: str, dtype: str, device: str, fetch: bool, patch_order: str = "auto",
-                normalize: str = "auto", cuda_graphs: bool = False, adapter: str = NONE, adapter_strength: float = 1.0
-                ) -> io.NodeOutput:
+                normalize: str = "auto", cuda_graphs: bool = False, adapter: str = NONE,
+                adapter_strength: float = 1.0) -> io.NodeOutput:
         path = checkpoints.find_or_fetch(str(checkpoint), fetch)
         where = memory.device(device)
         options = {"patch_order": patch_order, "normalize": normalize, "cuda_graphs": cuda_graphs,
@@ -121,7 +123,8 @@ def report(model: BiRefModel, path: Path) -> str:
     dtype = precision.name(model.dtype)
     license = model.recipe.ancestry(model.network).get("birefnet.license", "")
     licence = f"; licence {license}: not for commercial use" if weights.non_commercial(license) else ""
-    log.info("BiRef: %s is %s; runs on %s in %s%s", path, model.network.config.describe(), model.device, dtype, licence)
+    log.info("BiRef: %s is %s; runs on %s in %s%s", path, model.network.config.describe(), model.device, dtype,
+             licence)
     size = model.network.config.size
     own = f"{size[1]}×{size[0]}" if size else "the photo's size"
     where = str(model.device).upper() if model.device.type == "cpu" else str(model.device)

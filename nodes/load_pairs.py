@@ -68,11 +68,13 @@ class BiRefPairs(io.ComfyNode):
                 raise DataError(f"{pair.truth}: {wrong}")
             images.append(picture[..., :3])
             truths.append(masks.resize(truth[..., :3].mean(-1), size))
-        return io.NodeOutput(images, truths, ui=messages.remark("", f"Done: {len(pairs)} pictures with masks"))
+        done = f"Done: {len(pairs)} pictures with masks"
+        return io.NodeOutput(images, truths, ui=messages.remark("", done))
 
 
 def folder_options() -> list[str]:
-    """Folders in ComfyUI's input folder, those that hold both im and gt first, so that the first is one to load."""
+    """Folders in ComfyUI's input folder, those that hold both im and gt first, so that the first is one to
+    load."""
     parent = Path(folder_paths.get_input_directory())
 
     def lacks_pairs(name: str) -> bool:
@@ -82,8 +84,10 @@ def folder_options() -> list[str]:
 
 
 def fault(size: tuple[int, int], truth: Tensor) -> str | None:
-    """Why a mask as read, [1,H,W,3 or 4], would teach nonsense about a picture of that size (H, W); in `train`'s words."""
-    from ..birefnet.data.check import explain_turned, explain_unusable  # here only: nobody else in the host trains
+    """Why a mask as read, [1,H,W,3 or 4], would teach nonsense about a picture of that size (H, W); in
+    `train`'s words."""
+    # Imported here only: nobody else in the host trains.
+    from ..birefnet.data.check import explain_turned, explain_unusable
 
     return explain_turned(size, tuple(truth.shape[1:3])) or explain_unusable(truth[0].numpy())
 

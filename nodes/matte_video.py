@@ -47,11 +47,12 @@ class BiRefVideo(io.ComfyNode):
                         "folder: over a colour or another background, with transparency, or its mask. Sound, "
                         "frame rate and colours stay as they are. Works frame by frame: memory does not grow "
                         "with the length.",
-            search_aliases=["video matting", "green screen", "chroma key", "video background", "rotoscope",
+            search_aliases=["green screen", "chroma key", "video background", "rotoscope",
                             "prores 4444", "webm alpha", "save video"],
             inputs=[
                 schema.model_input(),
-                io.Video.Input("video", tooltip="The video, from Load Video, Create Video or any other node."),
+                io.Video.Input("video",
+                               tooltip="The video, from Load Video, Create Video or any other node."),
                 io.Combo.Input(
                     "output", options=list(OUTPUTS), default="over a colour",
                     tooltip="over a colour, over a background: an MP4 (H.264) that plays everywhere. "
@@ -80,8 +81,8 @@ class BiRefVideo(io.ComfyNode):
                     tooltip="Calms flickering edges: how much each mask leans on the one before, which is "
                             "moved along with the picture. 0: each frame by itself. 0.5 to 0.8 calms; begins "
                             "anew at every cut."),
-                schema.size_input("the frames",
-                                  "Rounded to a multiple of 32; the result always has the video's own size. "),
+                schema.size_input("the frames", "Rounded to a multiple of 32; the result always has the video's "
+                                                "own size. "),
                 schema.frames_per_pass_input("frames"),
                 io.String.Input(
                     "filename_prefix", default="video/BiRefNet",
@@ -103,7 +104,8 @@ class BiRefVideo(io.ComfyNode):
                     tooltip="The saved video, for further nodes. For a png sequence the input video as it "
                             "came."),
                 io.String.Output("path", display_name="path",
-                                 tooltip="Where the result was saved: the file, or the folder of a png sequence."),
+                                 tooltip="Where the result was saved: the file, or the folder of a png "
+                                         "sequence."),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
@@ -118,18 +120,21 @@ class BiRefVideo(io.ComfyNode):
     @classmethod
     @values.checked
     def execute(cls, model, video, output: str, colour: str, fit: str, quality: str, clean_edges: bool,
-                smoothing: float, size: int, frames_per_pass: int, filename_prefix: str, background_image=None,
-                background_video=None) -> io.NodeOutput:
+                smoothing: float, size: int, frames_per_pass: int, filename_prefix: str,
+                background_image=None, background_video=None) -> io.NodeOutput:
         kind = OUTPUTS[output]
         empty, count = [], 0
         with clip_of(video) as clip:
-            behind = backdrop(background_image, background_video, clip) if output == "over a background" else None
+            behind = None
+            if output == "over a background":
+                behind = backdrop(background_image, background_video, clip)
             matting = videos.matting(
                 clip, partial(matte_stream, model, size=size, per_pass=frames_per_pass),
                 look_of(output, colour, fit, behind),
                 smooth=Smoother(smoothing) if smoothing else None,
                 colours=foreground.estimate if clean_edges and output != "mask" else None)
-            path, place = new_file(filename_prefix, clip, "" if kind == "png" else videos.FORMATS[kind].suffix)
+            suffix = "" if kind == "png" else videos.FORMATS[kind].suffix
+            path, place = new_file(filename_prefix, clip, suffix)
             watcher = Watcher(clip.count)
             with videos.writing(path, clip, kind, quality=quality, notes=workflow_of(cls.hidden)) as writer:
                 for moment, picture, alpha in matting:
@@ -170,7 +175,8 @@ class Watcher:
         self.bar.update_absolute(count, total, picture)
 
 
-def look_of(output: str, colour: str, fit: str, open_background: Callable[[], videos.Clip] | None) -> videos.looks.Look:
+def look_of(output: str, colour: str, fit: str, open_background: Callable[[], videos.Clip] | None
+            ) -> videos.looks.Look:
     """What each frame becomes."""
     if output == "mask":
         return videos.looks.mask

@@ -28,7 +28,8 @@ class BiRefSubject(io.ComfyNode):
             description="Takes one subject of several: the one in a box, under a point, or under a coarse "
                         "mask. The model looks at a crop around it, which also shows it more detail than the "
                         "whole picture does.",
-            search_aliases=["select subject", "point at subject", "click to segment", "crop and segment", "coarse mask"],
+            search_aliases=["select subject", "point at subject", "click to segment", "crop and segment",
+                            "coarse mask"],
             inputs=[
                 schema.model_input(),
                 schema.image_input(),
@@ -87,8 +88,9 @@ class BiRefSubject(io.ComfyNode):
 
     @classmethod
     @values.checked
-    def execute(cls, model, image, pick: str, x: int, y: int, width: int, height: int, context: float, boxes: str,
-                size: int, mask=None, bboxes=None, points: str = "", negative_points: str = "") -> io.NodeOutput:
+    def execute(cls, model, image, pick: str, x: int, y: int, width: int, height: int, context: float,
+                boxes: str, size: int, mask=None, bboxes=None, points: str = "", negative_points: str = ""
+                ) -> io.NodeOutput:
         images = convert.frames(image)
         picture = tuple(images.shape[1:3])
         context, note = context / 100, ""
@@ -129,7 +131,8 @@ class BiRefSubject(io.ComfyNode):
             progress.next_picture()
         text = "; ".join(filter(None, [nothing_there(empty, len(jobs), pick), note]))
         usual = f"The subject covers {result.float().mean() if len(jobs) else 0:.1%} of the picture"
-        return io.NodeOutput(result, cutout, ui=messages.remark(text, usual) | {"biref_seen": seen, "biref_found": found})
+        views = {"biref_seen": seen, "biref_found": found}
+        return io.NodeOutput(result, cutout, ui=messages.remark(text, usual) | views)
 
 
 def by_points(wanted: list[tuple[int, int]], unwanted: list[tuple[int, int]], context: float) -> Look:

@@ -9,7 +9,7 @@ from ..birefnet.matting import edges
 from .host import convert, memory, messages, preview, schema, values
 from .host.alpha import Progress, alpha_of, side_of
 
-PARTS = 4  # windows to a picture's longer side, unless the network's own size is larger: measured, see the help page
+PARTS = 4  # windows to a picture's longer side, if not below the network's own size: see the help page
 
 
 class BiRefEdgeRefine(io.ComfyNode):
@@ -86,11 +86,14 @@ class BiRefEdgeRefine(io.ComfyNode):
                 first, picture, ask, method=method, low=low, high=high, window=window, radius=radius,
                 progress=progress))
             if not i:
-                before, after = (preview.picture(convert.cutout(picture, alpha)) for alpha in (first, result[:1].to(first)))
+                before = preview.picture(convert.cutout(picture, first))
+                after = preview.picture(convert.cutout(picture, result[:1].to(first)))
             progress.next_picture()
-        text = told(uncertain, count, low, high) or messages.resized_text(tuple(mask.shape[1:]), (height, width))
+        resized = messages.resized_text(tuple(mask.shape[1:]), (height, width))
+        text = told(uncertain, count, low, high) or resized
         usual = f"{uncertain:.1%} of the picture was uncertain"
-        return io.NodeOutput(result, ui=messages.remark(text, usual) | {"biref_before": before, "biref_after": after})
+        views = {"biref_before": before, "biref_after": after}
+        return io.NodeOutput(result, ui=messages.remark(text, usual) | views)
 
 
 def told(uncertain: float, count: int, low: float, high: float) -> str:

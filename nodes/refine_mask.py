@@ -71,8 +71,8 @@ class BiRefRefineMask(io.ComfyNode):
 
     @classmethod
     @values.checked
-    def execute(cls, mask, black_point: float, white_point: float, grow: float, feather: float, fill_holes: int,
-                drop_specks: int, keep_largest: int, edge_radius: int, edge_strength: float,
+    def execute(cls, mask, black_point: float, white_point: float, grow: float, feather: float,
+                fill_holes: int, drop_specks: int, keep_largest: int, edge_radius: int, edge_strength: float,
                 image=None) -> io.NodeOutput:
         mask = convert.masks(mask)
         guide = None if image is None else convert.frames(image)
@@ -80,7 +80,8 @@ class BiRefRefineMask(io.ComfyNode):
             raise ValueError("Connect image, or set edge_radius to 0: it needs the picture as a guide.")
         count = len(mask) if guide is None else convert.common_batch(len(mask), len(guide))
         size = tuple(mask.shape[1:] if guide is None else guide.shape[1:3])
-        remark = messages.remark(messages.resized_text(tuple(mask.shape[1:]), size), messages.done(count, size, "mask"))
+        resized = messages.resized_text(tuple(mask.shape[1:]), size)
+        remark = messages.remark(resized, messages.done(count, size, "mask"))
 
         result = memory.empty_result(count, *size)
         clean_mask, clean_image = convert.Cleaner("the mask"), convert.Cleaner("the image")

@@ -27,8 +27,8 @@ class BiRefRemoveBackground(io.ComfyNode):
             description="From a picture to its subject, in one node: loads the checkpoint, segments, cleans "
                         "the colours of soft edges, and lays the subject over a colour if wanted. The other "
                         "nodes of this pack do the same in steps, with all settings.",
-            search_aliases=["remove background", "background removal", "rembg", "remove bg", "matting", "cutout", "cut out",
-                            "RMBG", "transparent background"],
+            search_aliases=["remove background", "background removal", "rembg", "remove bg", "matting",
+                            "cutout", "cut out", "RMBG", "transparent background"],
             enable_expand=True,
             inputs=[
                 schema.image_input(),
@@ -78,7 +78,8 @@ class BiRefRemoveBackground(io.ComfyNode):
                 ) -> io.NodeOutput:
         if background == "colour":  # a wrong one is said here, before the network runs
             composite.opaque_colour(colour, OPAQUE)
-        # As a graph of nodes, so that the host caches the model, and what follows it, as if each stood on the canvas.
+        # As a graph of nodes, so that the host caches the model, and what follows it, as if each stood on the
+        # canvas.
         graph = GraphBuilder()
         model = step(graph, BiRefLoad, checkpoint=checkpoint, fetch=fetch)
         segment = step(graph, BiRefSegment, model=model.out(0), image=image)
@@ -87,13 +88,15 @@ class BiRefRemoveBackground(io.ComfyNode):
             cutout = step(graph, BiRefForeground, image=image, mask=mask).out(1)
         if background == "colour":
             cutout = step(graph, BiRefComposite, image=cutout, colour=colour).out(0)
-        graph.node("PreviewImage", images=graph.node("ImageFromBatch", image=cutout, batch_index=0, length=1).out(0))
+        first = graph.node("ImageFromBatch", image=cutout, batch_index=0, length=1).out(0)
+        graph.node("PreviewImage", images=first)
         picture = graph.node("MaskToImage", mask=mask).out(0)
         return io.NodeOutput(cutout, mask, picture, expand=graph.finalize())
 
 
 def step(graph: GraphBuilder, node: type[io.ComfyNode], **inputs) -> Node:
-    """One of this pack's nodes, its widgets at their defaults but for `inputs`: nothing fills them in inside a graph."""
+    """One of this pack's nodes, its widgets at their defaults but for `inputs`: nothing fills them in inside
+    a graph."""
     described = node.define_schema()
     widgets = {widget.id: widget.default for widget in described.inputs if hasattr(widget, "default")}
     return graph.node(described.node_id, **widgets | inputs)

@@ -19,7 +19,7 @@ class BiRefSegment(io.ComfyNode):
             category=schema.CATEGORY,
             description="Finds the subject of each picture: its mask with soft edges, the picture cut out, "
                         "and how much of it the subject covers. Takes batches of any length.",
-            search_aliases=["segment subject", "salient object", "foreground mask", "alpha matte", "matting"],
+            search_aliases=["segment subject", "salient object", "foreground mask", "alpha matte"],
             inputs=[
                 schema.model_input(),
                 schema.image_input(),
@@ -50,7 +50,8 @@ class BiRefSegment(io.ComfyNode):
         def keep(start: int, stop: int, pictures: Tensor, alpha: Tensor) -> None:
             mask[start:stop] = alpha
             convert.cutout(pictures, mask[start:stop], out=cutout[start:stop])
-            total, peaks = alpha.cpu().double().sum().item(), alpha.amax((1, 2)).tolist()  # MPS has no float64
+            total = alpha.cpu().double().sum().item()  # MPS has no float64
+            peaks = alpha.amax((1, 2)).tolist()
             # Nothing can fail from here on: a pass that runs out of memory is delivered again.
             sums.append(total)
             empty.extend(start + i for i, peak in enumerate(peaks) if peak < messages.PRESENT)
@@ -58,4 +59,5 @@ class BiRefSegment(io.ComfyNode):
         matte_batch(model, images, keep, size=size, per_pass=frames_per_pass)
         coverage = sum(sums) / max(mask.numel(), 1)
         text = messages.nothing_found(empty, len(images))
-        return io.NodeOutput(mask, cutout, coverage, ui=messages.remark(text, f"the subject covers {coverage:.1%}"))
+        usual = f"The subject covers {coverage:.1%} of the picture"
+        return io.NodeOutput(mask, cutout, coverage, ui=messages.remark(text, usual))

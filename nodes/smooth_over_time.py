@@ -22,7 +22,8 @@ class BiRefTemporal(io.ComfyNode):
                         "frames of one video; Matte Video does the same by itself.",
             search_aliases=["temporal smoothing", "flicker", "deflicker", "stabilize mask", "video mask"],
             inputs=[
-                schema.image_input("The frames that the masks belong to, in order: their motion is followed."),
+                schema.image_input("The frames that the masks belong to, in order: their motion is "
+                                   "followed."),
                 schema.mask_input("A mask for each frame, 0 to 1: 1 = subject. A mask of another size is "
                                   "resized to the frame."),
                 io.Float.Input(
@@ -31,7 +32,8 @@ class BiRefTemporal(io.ComfyNode):
                             "0.5 to 0.8 calms; 1 holds on to the past and follows changes late."),
             ],
             outputs=[
-                schema.mask_output("smoothed", "The calmed masks, 0 to 1: 1 = subject. As large as the frames."),
+                schema.mask_output("smoothed", "The calmed masks, 0 to 1: 1 = subject. As large as the "
+                                               "frames."),
             ],
         )
 
@@ -48,4 +50,5 @@ class BiRefTemporal(io.ComfyNode):
             alpha = operators.resize(clean_mask(convert.frame(mask, i)), size)
             result[i:i + 1] = convert.certain(smoother(clean_image(convert.frame(images, i)), alpha))
         shots = f"{smoother.cuts + 1} shots" if smoother.cuts else "one shot"
-        return io.NodeOutput(result, ui=messages.remark("", f"Done: {count} frames, {shots}" if count else "No frames"))
+        done = f"Done: {count} frames, {shots}" if count else "No frames"
+        return io.NodeOutput(result, ui=messages.remark("", done))

@@ -20,7 +20,7 @@ class BiRefTrimap(io.ComfyNode):
             category=schema.CATEGORY,
             description="Divides a mask into sure subject (1), sure background (0) and an unknown band "
                         "around its edge (0.5), as matting nodes want it, with exact widths.",
-            search_aliases=["trimap", "unknown region", "edge band", "matting", "vitmatte"],
+            search_aliases=["trimap", "unknown region", "edge band", "vitmatte"],
             inputs=[
                 schema.mask_input("The masks, 0 to 1, soft or hard: 1 = subject."),
                 io.Float.Input(

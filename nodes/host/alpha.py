@@ -16,9 +16,11 @@ FINE = 100  # steps of the progress bar for each picture
 
 
 class Progress:
-    """The host's progress bar over pictures that each take several windows; also asks whether the user has stopped.
+    """The host's progress bar over pictures that each take several windows; also asks whether the user has
+    stopped.
 
-    Called as progress(done, total) with windows of the picture; `update` is for `matte_batch`, which counts on.
+    Called as progress(done, total) with windows of the picture; `update` is for `matte_batch`, which counts
+    on.
     """
 
     def __init__(self, pictures: int) -> None:

@@ -12,9 +12,10 @@ SIDES = ("x", "y", "width", "height")
 def boxes_per_frame(bboxes: object, frames: int) -> list[list[Box]]:
     """The boxes of each of so many frames.
 
-    As core's nodes have it: one box or a list of boxes is for all frames; a list of lists has one for each frame, or
-    one that serves all. A box is {"x", "y", "width", "height"} in pixels, whole or not; it is widened to whole ones. One of
-    no width or height is left out: so Inspect Matte tells that there is no subject.
+    As core's nodes have it: one box or a list of boxes is for all frames; a list of lists has one for each
+    frame, or one that serves all. A box is {"x", "y", "width", "height"} in pixels, whole or not; it is
+    widened to whole ones. One of no width or height is left out: so Inspect Matte tells that there is no
+    subject.
     """
     if isinstance(bboxes, dict):
         bboxes = [bboxes]
@@ -31,7 +32,9 @@ def boxes_per_frame(bboxes: object, frames: int) -> list[list[Box]]:
 
 def box_of(x: int, y: int, width: int, height: int, picture: tuple[int, int]) -> Box:
     """A box from plain numbers; a width or height of 0 goes to the end of the picture (H, W)."""
-    return Box(y, x, y + height if height else max(picture[0], y + 1), x + width if width else max(picture[1], x + 1))
+    bottom = y + height if height else max(picture[0], y + 1)
+    right = x + width if width else max(picture[1], x + 1)
+    return Box(y, x, bottom, right)
 
 
 def _box(entry: object) -> Box | None:

@@ -1,4 +1,5 @@
-"""The model card on the loader: what web/card.js shows there of the chosen checkpoint, before anything is loaded."""
+"""The model card on the loader: what web/card.js shows there of the chosen checkpoint, before anything is
+loaded."""
 
 from __future__ import annotations
 
@@ -65,14 +66,15 @@ def cards() -> dict[str, dict]:
 
 
 def card(entry: weights.Entry | None, path: Path | None, size: int) -> dict:
-    """One checkpoint, whose file is `path` if it is here: `file` and `memory` in bytes; of a file that nobody published,
-    only that it is here."""
+    """One checkpoint, whose file is `path` if it is here: `file` and `memory` in bytes; of a file that nobody
+    published, only that it is here."""
     if entry is None:
         return {"here": True, "file": size}
     height_width = entry.size if isinstance(entry.size, tuple) else (entry.size, entry.size)
     broken = bool(path and entry.repo and damage(path))
-    return {"here": path is not None, "damaged": broken, "file": size, "task": entry.task, "license": entry.license,
-            "nonCommercial": entry.non_commercial, "memory": estimate_memory(entry.repo and entry.backbone, entry.size),
+    return {"here": path is not None, "damaged": broken, "file": size, "task": entry.task,
+            "license": entry.license, "nonCommercial": entry.non_commercial,
+            "memory": estimate_memory(entry.repo and entry.backbone, entry.size),
             "size": None if entry.size == "dynamic" else height_width[::-1], "note": entry.note}
 
 
@@ -85,8 +87,8 @@ def here(entry: weights.Entry) -> Path | None:
 
 @functools.cache
 def estimate_memory(backbone: str | None, size: int | tuple[int, int] | str) -> int:
-    """Estimated bytes for one picture at that network size on the host's device: weights and activations. backbone: see
-    `network_of`."""
+    """Estimated bytes for one picture at that network size on the host's device: weights and activations.
+    backbone: see `network_of`."""
     device = memory.device("auto")
     network = network_of(backbone).to(memory.dtype("auto", device))
     if size == "dynamic":
@@ -97,7 +99,8 @@ def estimate_memory(backbone: str | None, size: int | tuple[int, int] | str) -> 
 
 
 def network_of(backbone: str | None) -> birefnet.BiRefNet:
-    """A published build of the same tensors without values; without a backbone's name, the included checkpoint."""
+    """A published build of the same tensors without values; without a backbone's name, the included
+    checkpoint."""
     if backbone is None:
         return birefnet.load(weights.NANO)
     with torch.device("meta"):

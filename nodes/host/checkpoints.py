@@ -1,4 +1,5 @@
-"""Checkpoints and adapters by the names that widgets offer and workflows store: found, or fetched where allowed."""
+"""Checkpoints and adapters by the names that widgets offer and workflows store: found, or fetched where
+allowed."""
 
 from __future__ import annotations
 
@@ -20,13 +21,14 @@ NONE = "none"  # the choice of no adapter
 def options() -> list[str]:
     """What the widget offers: the included checkpoint, local files, catalog names. Saved workflows hold these
     strings: whether a catalog name is on this machine must not show in them."""
-    names = [DEFAULT, *weights.local(folders.checkpoint_folders()), *(entry.name for entry in weights.CATALOG)]
+    names = [DEFAULT, *weights.local(folders.checkpoint_folders()),
+             *(entry.name for entry in weights.CATALOG)]
     return list(dict.fromkeys(names))
 
 
 def find_or_fetch(checkpoint: str, fetch: bool) -> Path:
-    """The checkpoint's file, local first; a published one that is cut off counts as missing. weights.NotFound,
-    weights.FetchError or birefnet.CheckpointError say what to do if there is none."""
+    """The checkpoint's file, local first; a published one that is cut off counts as missing.
+    weights.NotFound, weights.FetchError or birefnet.CheckpointError say what to do if there is none."""
     folder, row = folders.checkpoint_folders()[0], weights.entry(checkpoint)
     try:
         path = found(checkpoint)
@@ -39,15 +41,16 @@ def find_or_fetch(checkpoint: str, fetch: bool) -> Path:
         if not broken:
             return path
         if not fetch:
-            raise birefnet.CheckpointError(f"Set download to \"when missing\" to get {row.name} again: {path}: {broken}")
+            raise birefnet.CheckpointError(f"Set download to \"when missing\" to get {row.name} again: {path}: "
+                                           f"{broken}")
     log.info("BiRef: downloading %s into %s", row.name, folder)
     messages.say(f"downloading {row.name}")
     return weights.fetch(row.name, folder, progress=progress.download_progress())
 
 
 def fault_before_run(checkpoint: object, fetch: object) -> str:
-    """For `validate_inputs`: why a checkpoint cannot be loaded, as far as widgets tell before the run; "" if it can, or
-    where another node will say (None)."""
+    """For `validate_inputs`: why a checkpoint cannot be loaded, as far as widgets tell before the run; "" if
+    it can, or where another node will say (None)."""
     if checkpoint is None or fetch is None or fetch and weights.entry(str(checkpoint)):
         return ""
     try:
@@ -74,7 +77,8 @@ def found(checkpoint: str) -> Path:
 
 
 def damage(path: Path) -> str:
-    """What is wrong with a checkpoint's file that is cut off or holds something else; "" for one that can be opened.
+    """What is wrong with a checkpoint's file that is cut off or holds something else; "" for one that can be
+    opened.
 
     What a user converted is whole, however much smaller it is than what was published.
     """

@@ -1,4 +1,5 @@
-"""Between VIDEO sockets and birefnet.video: clips from what arrives, files where the host saves and shows them."""
+"""Between VIDEO sockets and birefnet.video: clips from what arrives, files where the host saves and shows
+them."""
 
 from __future__ import annotations
 
@@ -76,7 +77,8 @@ def workflow_of(hidden) -> dict[str, object]:
 
 
 def shown(path: Path, place: dict[str, str]) -> dict[str, tuple]:
-    """What the node's preview shows: the video, three pictures of a folder, or nothing of what no browser plays."""
+    """What the node's preview shows: the video, three pictures of a folder, or nothing of what no browser
+    plays."""
     if path.is_dir():
         names = sorted(os.listdir(path))
         inside = os.path.join(place["subfolder"], place["filename"])

@@ -1,4 +1,5 @@
-"""Between whatever arrives on an IMAGE or MASK socket and clean float tensors of known shape. Knows no ComfyUI."""
+"""Between whatever arrives on an IMAGE or MASK socket and clean float tensors of known shape. Knows no
+ComfyUI."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ CHANNELS = (1, 3, 4)
 
 
 def frames(image: Tensor) -> Tensor:
-    """View an image as [B,H,W,C] with C 1 (grey), 3 (RGB) or 4 (RGBA). Takes [B,H,W,C] and [H,W,C]; values stay."""
+    """View an image as [B,H,W,C] with C 1 (grey), 3 (RGB) or 4 (RGBA). Takes [B,H,W,C] and [H,W,C]; values
+    stay."""
     _expect_tensor("image", image)
     view = image[None] if image.ndim == 3 and image.shape[-1] in CHANNELS else image
     if view.ndim != 4 or view.shape[-1] not in CHANNELS:
@@ -44,8 +46,8 @@ def masks(mask: Tensor) -> Tensor:
 class Cleaner:
     """Brings values to float32 in 0..1, chunk by chunk, and logs the first time that it had to change some.
 
-    uint8 is divided by 255, bool becomes 0 and 1; NaN and −inf become 0, +inf 1, the rest is clipped. Float32 values
-    that are in range come back as they are, without a copy.
+    uint8 is divided by 255, bool becomes 0 and 1; NaN and −inf become 0, +inf 1, the rest is clipped. Float32
+    values that are in range come back as they are, without a copy.
     """
 
     def __init__(self, name: str) -> None:
@@ -72,13 +74,14 @@ class Cleaner:
 
 
 def certain(alpha: Tensor) -> Tensor:
-    """Alpha that is 1 to the nearest of 8 bits, as 1: a network or a filter is never quite sure, and the host's nodes round
-    down when they save, so that no pixel of a cut-out would be opaque."""
+    """Alpha that is 1 to the nearest of 8 bits, as 1: a network or a filter is never quite sure, and the
+    host's nodes round down when they save, so that no pixel of a cut-out would be opaque."""
     return torch.where(alpha > 1 - 0.5 / 255, 1, alpha)
 
 
 def common_batch(masks: int, images: int, names: tuple[str, str] = ("masks", "images")) -> int:
-    """How many frames come of pairing so many masks and images: equal counts, or one that serves all the others."""
+    """How many frames come of pairing so many masks and images: equal counts, or one that serves all the
+    others."""
     if masks != images and 1 not in (masks, images):
         one, other = names
         raise ValueError(f"expected as many {one} as {other}, or one of either, got {masks} {one} and "
@@ -99,8 +102,8 @@ def frame(batch: Tensor, index: int) -> Tensor:
 
 
 def cutout(images: Tensor, alpha: Tensor, out: Tensor | None = None) -> Tensor:
-    """RGBA [B,H,W,4] with straight alpha: the colours of images [B,H,W,C] as they are, alpha [B,H,W] beside them; in
-    `out`, where it is given."""
+    """RGBA [B,H,W,4] with straight alpha: the colours of images [B,H,W,C] as they are, alpha [B,H,W] beside
+    them; in `out`, where it is given."""
     colours = images[..., :3] if images.shape[-1] >= 3 else images.expand(*images.shape[:3], 3)
     return torch.cat([colours.to(alpha), alpha[..., None]], dim=-1, out=out)
 

@@ -1,4 +1,5 @@
-"""Errors as users read them: the host shows an exception's class with its module unless the class is a builtin one."""
+"""Errors as users read them: the host shows an exception's class with its module unless the class is a
+builtin one."""
 
 from __future__ import annotations
 
@@ -10,8 +11,9 @@ OURS = __package__.rpartition(".nodes.")[0]
 
 
 def in_plain_words(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
-    """The node, in place: an exception class of this pack leaves it as the builtin class that it derives from, with the
-    same text. The traceback is not kept: it would hold the node's tensors, and the text says what to do."""
+    """The node, in place: an exception class of this pack leaves it as the builtin class that it derives
+    from, with the same text. The traceback is not kept: it would hold the node's tensors, and the text says
+    what to do."""
     plain = node.execute.__func__
 
     @functools.wraps(plain)

@@ -26,4 +26,5 @@ def checkpoint_folders() -> list[Path]:
 
 def registered_folders() -> dict[Path, str]:
     """The host's own name for each of these folders; extra_model_paths.yaml may call one anything."""
-    return {Path(folder): name for name in FOLDERS if "/" not in name for folder in folder_paths.get_folder_paths(name)}
+    return {Path(folder): name for name in FOLDERS if "/" not in name
+            for folder in folder_paths.get_folder_paths(name)}

@@ -28,7 +28,8 @@ def say(text: str) -> None:
 
 
 def listener() -> str | None:
-    """The page that queued the running workflow; None outside the host and for a workflow that no page waits for."""
+    """The page that queued the running workflow; None outside the host and for a workflow that no page waits
+    for."""
     if get_executing_context() is None:
         return None
     from server import PromptServer
@@ -37,7 +38,8 @@ def listener() -> str | None:
 
 
 def running_node() -> tuple[str, str] | None:
-    """The prompt, and the node on the page: one that a node has put in its own place (2.0.0.3) is that one (2)."""
+    """The prompt, and the node on the page: one that a node has put in its own place (2.0.0.3) is that one
+    (2)."""
     context = get_executing_context()
     return None if context is None else (context.prompt_id, context.node_id.partition(".")[0])
 
@@ -58,13 +60,14 @@ def remark(warning: str, result: str) -> dict[str, tuple]:
         result: What came out, in a few words.
 
     Returns:
-        For the `ui` of NodeOutput, always with the same keys, as the host wants it of a node that runs on a list;
-        `text` is what an API client reads.
+        For the `ui` of NodeOutput, always with the same keys, as the host wants it of a node that runs on a
+        list; `text` is what an API client reads.
     """
     if warning:
         log.warning("BiRef: %s", warning)
     warning = "; ".join(filter(None, [*_noted.pop(running_node(), []), warning]))
-    return {"text": (warning,) if warning else (), "biref_line": (warning or result,), "biref_warning": (bool(warning),)}
+    return {"text": (warning,) if warning else (), "biref_line": (warning or result,),
+            "biref_warning": (bool(warning),)}
 
 
 def told(text: str, warning: bool = False) -> dict[str, tuple]:

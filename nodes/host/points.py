@@ -1,4 +1,5 @@
-"""Points on a picture as text, as KJNodes' point editor and ComfyUI's SAM 3 nodes write them. Knows no ComfyUI."""
+"""Points on a picture as text, as KJNodes' point editor and ComfyUI's SAM 3 nodes write them. Knows no
+ComfyUI."""
 
 from __future__ import annotations
 

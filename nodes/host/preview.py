@@ -1,4 +1,5 @@
-"""Pictures for the page's own views of a node's result: small copies in the host's folder for temporary files."""
+"""Pictures for the page's own views of a node's result: small copies in the host's folder for temporary
+files."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ def picture(image: Tensor) -> tuple[dict, ...]:
     """One picture [1,H,W,C] in 0..1, C 3 or 4, saved as PNG for the page that waits for it; () if none does.
 
     Returns:
-        What a page needs to ask for it, with the `width` and `height` in pixels that it had before it was made small.
+        What a page needs to ask for it, with the `width` and `height` in pixels that it had before it was
+        made small.
     """
     if messages.listener() is None or not len(image):
         return ()

@@ -12,7 +12,8 @@ Item = TypeVar("Item")
 
 
 def each(items: Sequence[Item], bar: comfy.utils.ProgressBar | None = None) -> Iterator[Item]:
-    """The items one by one, with the host's progress bar (`bar`: one that goes on) and an interrupt check before each."""
+    """The items one by one, with the host's progress bar (`bar`: one that goes on) and an interrupt check
+    before each."""
     bar = bar or comfy.utils.ProgressBar(len(items))
     for item in items:
         check_interrupt()

@@ -1,4 +1,5 @@
-"""What a loaded model was made of, so that it can be made again: with one more adapter, or in the form that learns."""
+"""What a loaded model was made of, so that it can be made again: with one more adapter, or in the form that
+learns."""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ _loaded: weakref.WeakValueDictionary[tuple, BiRefModel] = weakref.WeakValueDicti
 
 @dataclass(frozen=True)
 class Recipe:
-    """`source`: a checkpoint's file, or the tensors of one that is in no file, with the `origin` that its file would tell;
-    `options` are those of birefnet.load."""
+    """`source`: a checkpoint's file, or the tensors of one that is in no file, with the `origin` that its
+    file would tell; `options` are those of birefnet.load."""
 
     source: Path | Mapping[str, Tensor]
     options: Mapping[str, object]
@@ -52,10 +53,12 @@ class Recipe:
             return birefnet.load(self.source, **settled)
 
     def model(self) -> BiRefModel:
-        """The model for a socket; the same one as long as somebody holds it and its files stay as they are."""
+        """The model for a socket; the same one as long as somebody holds it and its files stay as they
+        are."""
         parts = (self.source, *(adapter for adapter, _ in self.adapters))
-        key = (*(identity(part) if isinstance(part, Path) else id(part) for part in parts), self.device, self.dtype,
-               *(strength for _, strength in self.adapters), *(repr(item) for item in sorted(self.options.items())))
+        key = (*(identity(part) if isinstance(part, Path) else id(part) for part in parts),
+               self.device, self.dtype, *(strength for _, strength in self.adapters),
+               *(repr(item) for item in sorted(self.options.items())))
         model = _loaded.get(key)
         if model is None:
             model = _loaded[key] = BiRefModel(self.network(), self.device, self.dtype)

@@ -1,8 +1,8 @@
 """Other packs' nodes in shared workflows, and what of this pack the host may put in their place.
 
-The host (0.14 and newer) offers it only where the other pack is not installed: its page has a button for it, and a
-workflow that comes over the API is changed when it is queued. An API workflow that lacks a mapped input would be
-answered with an error 500, so only inputs that every release of the other pack has are mapped.
+The host (0.14 and newer) offers it only where the other pack is not installed: its page has a button for it,
+and a workflow that comes over the API is changed when it is queued. An API workflow that lacks a mapped input
+would be answered with an error 500, so only inputs that every release of the other pack has are mapped.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ LOADER = {"dtype": "auto", "device": "auto", "fetch": False}  # what the API wan
 SEGMENT = {"size": 0, "frames_per_pass": 0}
 REMOVE = {"background": "transparent", "colour": "white", "clean_edges": True, "fetch": False}
 
-# Widgets in the order of the packs' sources. `width` is the network's side there too: what was chosen for a checkpoint
-# goes along.
+# Widgets in the order of the packs' sources. `width` is the network's side there too: what was chosen for a
+# checkpoint goes along.
 REPLACEMENTS = (
     # lldacing/ComfyUI_BiRefNet_ll. Its names for checkpoints are aliases in the catalog.
     Replacement("AutoDownloadBiRefNetModel", "BiRefLoad", ("model_name", "device", "dtype"),
@@ -56,11 +56,12 @@ REPLACEMENTS = (
                 {"model": "model", "image": "images", "size": "width"}, {"frames_per_pass": 0}, {CUTOUT: 0, MASK: 1}),
     Replacement("GetMaskByBiRefNet", "BiRefSegment", ("width", "height", "upscale_method", "mask_threshold"),
                 {"model": "model", "image": "images", "size": "width"}, {"frames_per_pass": 0}, {MASK: 0}),
-    # 1038lab/ComfyUI-RMBG. Its release of July 2026 put a widget in second place, so that only the first has a place
-    # which is known.
+    # 1038lab/ComfyUI-RMBG. Its release of July 2026 put a widget in second place, so that only the first has
+    # a place which is known.
     Replacement("BiRefNetRMBG", "BiRefRemoveBackground", ("model",), {"image": "image", "checkpoint": "model"},
                 REMOVE, {0: 0, 1: 1, 2: 2}),
-    # Its main node. Of its four models RMBG-2.0 is a BiRefNet; for another the node says which checkpoints there are.
+    # Its main node. Of its four models RMBG-2.0 is a BiRefNet; for another the node says which checkpoints
+    # there are.
     Replacement("RMBG", "BiRefRemoveBackground", ("model",), {"image": "image", "checkpoint": "model"},
                 REMOVE, {0: 0, 1: 1, 2: 2}),
     # ZHO-ZHO-ZHO/ComfyUI-BiRefNet-ZHO: files of models/BiRefNet.
@@ -68,7 +69,8 @@ REPLACEMENTS = (
                 {"checkpoint": "birefnet_model"}, LOADER, {0: 0}),
     Replacement("BiRefNet_Zho", "BiRefSegment", (),
                 {"model": "birefnetmodel", "image": "image"}, SEGMENT, {CUTOUT: 0, MASK: 1}),
-    # chflame163/ComfyUI_LayerStyle_Advance. The V2 loader's names are catalog names, the older one's are files.
+    # chflame163/ComfyUI_LayerStyle_Advance. The V2 loader's names are catalog names, the older one's are
+    # files.
     Replacement("LayerMask: LoadBiRefNetModelV2", "BiRefLoad", ("version",),
                 {"checkpoint": "version"}, LOADER, {0: 0}),
     Replacement("LayerMask: LoadBiRefNetModel", "BiRefLoad", ("model",),

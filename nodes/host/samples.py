@@ -1,4 +1,5 @@
-"""The pictures and the clip that the templates open: put into ComfyUI's input folder, where Load Image looks for them."""
+"""The pictures and the clip that the templates open: put into ComfyUI's input folder, where Load Image looks
+for them."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ PAIRS = "birefnet-pairs"  # the folder of pictures and masks to learn from
 
 
 def put() -> None:
-    """Copies what is missing; what is there under such a name stays as it is. An input folder that cannot be written to
-    leaves the templates without their pictures, and nothing else."""
+    """Copies what is missing; what is there under such a name stays as it is. An input folder that cannot be
+    written to leaves the templates without their pictures, and nothing else."""
     target = Path(folder_paths.get_input_directory())
     for source in sorted(SAMPLES.rglob("*")):
         file = target / source.relative_to(SAMPLES)

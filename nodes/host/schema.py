@@ -1,4 +1,5 @@
-"""Node schemas for every host version: the sockets and widgets that several nodes share, and keywords older hosts lack."""
+"""Node schemas for every host version: the sockets and widgets that several nodes share, and keywords older
+hosts lack."""
 
 from __future__ import annotations
 
@@ -21,12 +22,13 @@ WHITE, CHECKPOINT_SIZE = "#ffffff", "0: the size the checkpoint was made for, wh
 
 
 def make(kind: Callable, *args, **words):
-    """kind(*args, **words) without the keywords that this host's version of it lacks: `advanced`, `search_aliases`."""
+    """kind(*args, **words) without the keywords that this host's version of it lacks: `advanced`,
+    `search_aliases`."""
     known = inspect.signature(kind).parameters
     return kind(*args, **{name: value for name, value in words.items() if name in known})
 
 
-# Inputs ------------------------------------------------------------------------------------------------------------
+# Inputs ---------------------------------------------------------------------------------------------------
 
 
 def model_input(tooltip: str = MODEL, optional: bool = False) -> io.Input:
@@ -61,15 +63,15 @@ def checkpoint_input(options: list[str], default: str, tooltip: str) -> io.Input
 
 def fetch_input(tooltip: str) -> io.Input:
     """Whether a published checkpoint may be downloaded; workflows store it as `fetch`."""
-    return io.Boolean.Input("fetch", display_name="download", default=False, label_on="when missing", label_off="off",
-                            tooltip=tooltip)
+    return io.Boolean.Input("fetch", display_name="download", default=False, label_on="when missing",
+                            label_off="off", tooltip=tooltip)
 
 
 def colour_input(tooltip: str, default: str = WHITE) -> io.Input:
     """A colour as CSS text: a swatch where the host has one, which also takes a text from another node."""
     if hasattr(io, "Color"):
-        return io.MultiType.Input(make(io.Color.Input, "colour", default=default, tooltip=tooltip, socketless=False),
-                                  types=[io.Color, io.String])
+        swatch = make(io.Color.Input, "colour", default=default, tooltip=tooltip, socketless=False)
+        return io.MultiType.Input(swatch, types=[io.Color, io.String])
     return io.String.Input("colour", default=default, tooltip=tooltip)
 
 
@@ -79,7 +81,8 @@ def number_input(id: str, default: float, least: float, most: float, step: float
                 advanced=advanced or None)
 
 
-# Outputs: never "mask" where an input is, because hosts up to 0.3.75 want ids that differ between inputs and outputs --
+# Outputs: never "mask" where an input is, because hosts up to 0.3.75 want ids that differ between inputs and
+# outputs --
 
 
 def mask_output(id: str, tooltip: str) -> io.Output:

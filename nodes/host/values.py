@@ -1,4 +1,5 @@
-"""Widget values as they arrive: the host checks what is typed into a node, but not what another node sends."""
+"""Widget values as they arrive: the host checks what is typed into a node, but not what another node
+sends."""
 
 from __future__ import annotations
 
@@ -12,15 +13,17 @@ from comfy_api.latest import io
 from ...birefnet import composite
 from ...weights import quoted
 
-WIDGETS = (io.Int.Input, io.Float.Input, io.Boolean.Input, io.Combo.Input, io.String.Input, io.MultiType.Input)
+WIDGETS = (io.Int.Input, io.Float.Input, io.Boolean.Input, io.Combo.Input, io.String.Input,
+           io.MultiType.Input)
 
-FILES = {"checkpoint", "adapter", "folder"}  # choices of one machine: `execute` finds others, or says what to do
+FILES = {"checkpoint", "adapter", "folder"}  # of one machine: `execute` finds others, or says what to do
 
 _widgets: dict[str, list] = {}  # of each node, asked for once: the loader looks into folders for its own
 
 
 def checked(execute: Callable) -> Callable:
-    """For a node's `execute`: each widget's value is of its kind and in its range, else a ValueError says which is not.
+    """For a node's `execute`: each widget's value is of its kind and in its range, else a ValueError says
+    which is not.
 
     Names of files need not be in their list.
     """
@@ -39,8 +42,10 @@ def checked(execute: Callable) -> Callable:
 
 
 def settled(widget, value: object) -> object:
-    """The value as the node's code may rely on it. Whole floats are taken for integers, 0 and 1 for switches."""
-    real = value if isinstance(value, numbers.Real) and abs(value) < 2**63 else math.nan  # NaN: is equal to nothing
+    """The value as the node's code may rely on it. Whole floats are taken for integers, 0 and 1 for
+    switches."""
+    # NaN is equal to nothing.
+    real = value if isinstance(value, numbers.Real) and abs(value) < 2**63 else math.nan
     if isinstance(widget, (io.Int.Input, io.Float.Input)):
         kind, words = (int, "a whole number") if isinstance(widget, io.Int.Input) else (float, "a number")
         if widget.min <= real <= widget.max and kind(real) == real:

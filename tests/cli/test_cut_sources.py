@@ -111,7 +111,8 @@ def test_a_glob_in_a_store(tmp_path, cut, photo, store):
     cut("memory://shop/in/**/*.png", "-o", "memory://shop/in/out")
     assert [path for path in store.find("/shop/in/out") if path.endswith("b.png")]
     cut("memory://shop/in/**/*.png", "-o", tmp_path / "out")
-    assert names(tmp_path / "out") == ["a.png", "b.png", "c.png"]
+    assert sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")) == [
+        "a.png", "deeper/b.png", "out/a.png", "out/c.png", "out/deeper/b.png"]
 
 
 def test_a_run_into_a_store_goes_on_too(tmp_path, cut, photo, store):

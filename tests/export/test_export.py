@@ -160,7 +160,7 @@ def test_a_file_that_strays_is_not_kept_and_the_layer_is_named(tmp_path, monkeyp
         graph = finish(*arguments)
         [tensor] = [tensor for tensor in graph.graph.initializer
                     if tensor.name.endswith("decoder.lateral_block2.conv.bias")]
-        values = onnx.numpy_helper.to_array(tensor) + 5
+        values = onnx.numpy_helper.to_array(tensor) + 50
         tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
         return graph
 

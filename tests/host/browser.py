@@ -88,6 +88,11 @@ def open_page(address: str, said: list[str], settings: Mapping[str, object] = NO
         browser.close()
 
 
+def has_nodes_2(host) -> bool:
+    """Whether the host's front end has Nodes 2.0 as it was released: 0.3.75's has a draft of it."""
+    return host.get("/system_stats")["system"]["comfyui_version"] != "0.3.75"
+
+
 def usable(page: Page) -> bool:
     """Waits for the page and its default workflow. False if its start-up overlay stays: on a busy machine the page may
     miss the end of that overlay's animation, and a person would reload."""

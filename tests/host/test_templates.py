@@ -9,7 +9,7 @@ import urllib.parse
 import av
 import numpy as np
 import pytest
-from browser import drop, open_page
+from browser import drop, has_nodes_2, open_page
 from host import PACK, Host, iou, values
 from known import LEAST_IOU
 from layout import overlaps
@@ -79,7 +79,6 @@ def test_a_template_runs_untouched(host, listed, name):
     workflow = to_api(saved(name), listed)
     record = host.run(workflow)
     assert record["outputs"].keys() >= shows(workflow, listed)
-    assert host.pictures(record)
 
 
 def test_the_pack_brings_every_file_that_a_template_opens(host):
@@ -113,6 +112,8 @@ def test_a_note_that_names_another_checkpoint_tells_how_to_get_it(host, name):
 @pytest.fixture(scope="module", params=[False, True], ids=["classic", "Nodes 2.0"])
 def either_page(request, host):
     """The page with the canvas's own nodes, and with nodes of HTML, where the front end has them."""
+    if request.param and not has_nodes_2(host):
+        pytest.skip("Nodes 2.0 of this front end (1.32) is a draft; it came with 1.4x")
     with open_page(host.address, [], {"Comfy.VueNodes.Enabled": request.param}) as opened:
         yield opened
 

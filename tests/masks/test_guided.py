@@ -105,7 +105,7 @@ def test_tiles_meet_without_a_seam(monkeypatch):
     image, matte = scene()
     coarse = masks.feather(matte, 8)
     whole = masks.guided_edges(coarse, image, 5)
-    monkeypatch.setattr("birefnet.masks.common.TILE", 37)
+    monkeypatch.setattr("birefnet.masks.common.TILE_SIDE", 37)
     torch.testing.assert_close(masks.guided_edges(coarse, image, 5), whole, atol=1e-4, rtol=0)
 
 

@@ -11,7 +11,8 @@ import birefnet
 from birefnet import Config
 from birefnet.device.cuda_graphs import Graphs
 from birefnet.device.transfer import BUFFER_BYTES, Transfer
-from birefnet.network.deform import plain as deform
+from birefnet.network import deform
+from birefnet.network.deform import plain as plain_form
 from birefnet.network.deform import triton as deform_triton
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -51,10 +52,10 @@ def test_the_triton_kernel_is_trusted_here_and_equals_the_plain_form(dtype):
     offset[1, :, ::5, ::7] = 1e30
     modulation = 2 * torch.rand(2, 49, 40, 56, device=GPU)
     with torch.inference_mode():
-        assert deform_triton.usable(x)
-        plain = torch.cat(list(deform.deformed_columns(x.float().cpu(), offset.cpu(), modulation.cpu(), 7)))
+        assert deform.usable(x)
+        plain = torch.cat(list(plain_form.deformed_columns(x.float().cpu(), offset.cpu(), modulation.cpu(), 7)))
         columns = torch.cat(list(deform_triton.deformed_columns(x, offset, modulation, 7))).float().cpu()
-    assert torch.allclose(columns, plain, rtol=deform_triton.ROUNDING[dtype], atol=1e-5)
+    assert torch.allclose(columns, plain, rtol=deform.ROUNDING[dtype], atol=1e-5)
 
 
 # The network ----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from birefnet.network import deform
 from birefnet.network.deform import triton as deform_triton
 
 ROOT = Path(__file__).parents[2]
@@ -16,7 +17,9 @@ needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, re
 
 INTERPRETED = """
 import itertools, torch
-from birefnet import deform, deform_triton
+from birefnet.network import deform
+from birefnet.network.deform import plain
+from birefnet.network.deform import triton as deform_triton
 
 deform_triton.SCRATCH_BYTES = 1 << 14  # many runs of positions, the last one short
 many = []
@@ -24,7 +27,7 @@ torch.manual_seed(0)
 
 
 def compare(x, offset, modulation, side, tolerance):
-    expected = torch.cat(list(deform.deformed_columns(x.float(), offset.float(), modulation.float(), side)))
+    expected = torch.cat(list(plain.deformed_columns(x.float(), offset.float(), modulation.float(), side)))
     runs = list(deform_triton.deformed_columns(x, offset, modulation, side))
     assert all(run.dtype == x.dtype for run in runs)
     many.append(len(runs) > 1)
@@ -63,7 +66,7 @@ with torch.inference_mode():
     offset = torch.zeros_like(offset)
     columns = torch.cat(list(deform_triton.deformed_columns(x, offset, modulation, 3))).view(24, 24, -1)
     assert columns[:14].isfinite().all() and columns[16:].isnan().any()
-    assert deform_triton.agrees(torch.device("cpu"), torch.float16, 64)
+    assert deform.agrees(torch.device("cpu"), torch.float16, 64)
 assert sum(many) > 6
 print("done")
 """
@@ -73,7 +76,7 @@ import itertools, re
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from birefnet.deform_kernel import gather_columns
+from birefnet.network.deform.kernel import gather_columns
 
 names = gather_columns.arg_names
 for capability, (dtype, block, loads) in itertools.product(
@@ -115,7 +118,7 @@ def warnings(caplog) -> list[str]:
 @pytest.fixture
 def fresh():
     """Forgets what the process has found out about the kernel, before and after."""
-    caches = (deform_triton.agrees, deform_triton.say)
+    caches = (deform.agrees, deform.say)
     for cache in caches:
         cache.cache_clear()
     yield
@@ -129,7 +132,7 @@ def test_what_goes_wrong_is_one_log_line_and_the_plain_form(fresh, monkeypatch, 
 
     monkeypatch.setattr(deform_triton, "deformed_columns", broken)
     with torch.inference_mode():
-        assert not any(deform_triton.usable(torch.zeros(1, channels, 4, 4)) for channels in (6, 8, 6))
+        assert not any(deform.usable(torch.zeros(1, channels, 4, 4)) for channels in (6, 8, 6))
     assert len(warnings(caplog)) == 1 and "Failed to find C compiler." in warnings(caplog)[0]
     assert "the plain form is slower" in warnings(caplog)[0]
 
@@ -140,13 +143,13 @@ def test_a_kernel_that_gives_other_numbers_is_not_trusted(fresh, monkeypatch, ca
 
     monkeypatch.setattr(deform_triton, "deformed_columns", wrong)
     with torch.inference_mode():
-        assert not deform_triton.usable(torch.zeros(1, 6, 4, 4))
+        assert not deform.usable(torch.zeros(1, 6, 4, 4))
     assert "disagrees with the plain form" in warnings(caplog)[0]
 
 
 def test_it_stays_out_of_training_and_of_other_formats(monkeypatch):
-    monkeypatch.setattr(deform_triton, "agrees", lambda *_: True)
-    assert not deform_triton.usable(torch.zeros(1, 6, 4, 4))
+    monkeypatch.setattr(deform, "agrees", lambda *_: True)
+    assert not deform.usable(torch.zeros(1, 6, 4, 4))
     with torch.inference_mode():
-        assert deform_triton.usable(torch.zeros(1, 6, 4, 4))
-        assert not deform_triton.usable(torch.zeros(1, 6, 4, 4, dtype=torch.float64))
+        assert deform.usable(torch.zeros(1, 6, 4, 4))
+        assert not deform.usable(torch.zeros(1, 6, 4, 4, dtype=torch.float64))

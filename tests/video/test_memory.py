@@ -18,8 +18,9 @@ PROCESS = """
 import resource
 import sys
 import torch
-from birefnet import foreground, video
-from birefnet.temporal import Smoother
+from birefnet import video
+from birefnet.matting import foreground
+from birefnet.matting.temporal import Smoother
 
 torch.set_num_threads(1)
 

@@ -118,9 +118,11 @@ def _expand(text: str, out: str) -> list[Input]:
         # "?" and "[" are common in keys and addresses, so only * makes a URL a glob.
         if "*" not in text:
             return [Input(text.rstrip("/"))]
-        start = text[:text.index("*")].rpartition("/")[0] + "/"
-        return [Input(match, places.parent(match)[len(start):]) for match in places.matches(text)
-                if not match.startswith(f"{out.rstrip('/')}/")]
+        start = _keys(text[:text.index("*")].rpartition("/")[0])
+        results = _keys(out) if places.is_url(out) else None
+        found = [(match, _keys(match)) for match in places.matches(text)]
+        return [Input(match, "/".join(keys[len(start):-1])) for match, keys in found
+                if results is None or keys[:len(results)] != results]
     if text == places.STANDARD or os.path.exists(text) or not glob.has_magic(text):
         return [Input(text if text == places.STANDARD else str(Path(text)))]
     start = Path(*takewhile(lambda part: not glob.has_magic(part), Path(text).parts))
@@ -129,6 +131,11 @@ def _expand(text: str, out: str) -> list[Input]:
     if results is not None and start.resolve() in results.parents:
         matches = [match for match in matches if not _lies_in(match, results)]
     return [Input(str(Path(match)), _below(match, start)) for match in matches]
+
+
+def _keys(url: str) -> list[str]:
+    """The parts of a URL behind its scheme; stores write memory://a and memory:///a for the same place."""
+    return [part for part in url.partition("://")[2].split("/") if part]
 
 
 def _below(match: str, start: Path) -> str:

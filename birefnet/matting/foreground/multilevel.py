@@ -137,7 +137,8 @@ class Field:
                               torch.where(here >= (height - 1) * width, here, here + width),
                               torch.where(x == 0, here, here - 1),
                               torch.where(x == width - 1, here, here + 1)], dim=1)
-        alpha, square, blend, image = (term.reshape(height * width, -1)[here] for term in level)
+        alpha, square, blend, image = (term.reshape(height * width, -1).index_select(0, here)
+                                       for term in level)
         self.weights = EPSILON + OMEGA * (level.alpha.reshape(-1)[around] - alpha).abs()
         self.around = around.int()  # half as much to read
         total = self.weights.sum(1, keepdim=True)

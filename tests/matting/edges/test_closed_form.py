@@ -31,7 +31,7 @@ def laplacian(image: np.ndarray, epsilon: float) -> np.ndarray:
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("prior", [0.02, 0.5])
 def test_it_minimises_what_the_paper_does(channels, prior, monkeypatch):
-    for name, value in (("EPSILON", 1e-2), ("TOLERANCE", 1e-10), ("STEPS", 1000)):
+    for name, value in (("EPSILON", 1e-2), ("TOLERANCE", 1e-10), ("MAX_STEPS", 1000)):
         monkeypatch.setattr(SOLVER, name, value)
     generator = torch.Generator().manual_seed(3)
     image = torch.rand(9, 11, channels, generator=generator).double()
