@@ -17,8 +17,7 @@ from ..files.errors import CheckpointError
 from ..network.backbones.swin.plain import WindowAttention, relative_position_index
 from ..network.backbones.timm import parse_encoder
 from ..network.birefnet import BiRefNet
-from ..network.builds import NANO
-from ..network.builds import of_this_build as is_included_build
+from ..network.builds import NANO, is_nano
 from ..network.config import IMAGENET_MEAN, MULTI_SCALE, NORMALIZATIONS, PATCH_ORDERS, Config
 from . import adapters as stack
 from .assemble import REBUILT, assemble
@@ -106,7 +105,7 @@ def configure(source: Source, told: Mapping[str, object], defaults: Mapping[str,
         config = Config(**found, **settled, task=source.metadata.get("birefnet.task", ""))
     except ValueError as error:
         raise CheckpointError(f"the checkpoint's tensors do not fit together: {error}") from None
-    if "size" not in settled and is_included_build(config):
+    if "size" not in settled and is_nano(config):
         return replace(config, size=NANO.size)
     return config
 
