@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from ..files.errors import CheckpointError
 from ..network.backbones.swin.plain import WindowAttention, relative_position_index
 from ..network.backbones.timm import parse_encoder
 from ..network.birefnet import BiRefNet
+from ..network.builds import NANO, is_nano
 from ..network.config import IMAGENET_MEAN, MULTI_SCALE, NORMALIZATIONS, PATCH_ORDERS, Config
 from . import adapters as stack
 from .assemble import REBUILT, assemble
@@ -97,11 +99,15 @@ def configure(source: Source, told: Mapping[str, object], defaults: Mapping[str,
                 raise CheckpointError(f"in the file's metadata, {error}") from None
         elif key in defaults:
             settled[key] = parse(key, defaults[key])
-    found = detect(source.shapes, settled.pop("multi_scale", None), settled.pop("heads", None), settled.pop("encoder", ""))
+    found = detect(source.shapes, settled.pop("multi_scale", None), settled.pop("heads", None),
+                   settled.pop("encoder", ""))
     try:
-        return Config(**found, **settled, task=source.metadata.get("birefnet.task", ""))
+        config = Config(**found, **settled, task=source.metadata.get("birefnet.task", ""))
     except ValueError as error:
         raise CheckpointError(f"the checkpoint's tensors do not fit together: {error}") from None
+    if "size" not in settled and is_nano(config):
+        return replace(config, size=NANO.size)
+    return config
 
 
 def parse(key: str, value: object) -> object:

@@ -89,10 +89,12 @@ def run(args: argparse.Namespace) -> int:
                 failed.append(pair)
                 tqdm.write(f"{pair.name}: {result}", file=sys.stderr)
             else:
-                means.add(result)
                 scores[pair.name] = result
         if not scores:
             raise CommandError("no picture could be scored")
+        for pair in pairs:  # in the data set's order, as sums depend on theirs in the last digit
+            if pair.name in scores:
+                means.add(scores[pair.name])
         worst = sorted(((pair, scores[pair.name]) for pair in pairs if pair.name in scores),
                        key=lambda scored: scored[1].values["weighted_f"])[:WORST]
         report.write_json(args.json, means.values(), scores, settings)

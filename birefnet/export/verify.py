@@ -195,6 +195,16 @@ def worst_layer(model: nn.Module, graph: onnx.ModelProto, contract: Contract, it
     return name.removeprefix("network."), strays[name]
 
 
+def merged_convolutions(model: nn.Module) -> tuple[str, ...]:
+    """Names of the modules with a batch norm right behind them, which the exporter merges into their convolution."""
+    found = []
+    for parent, module in model.named_modules():
+        children = list(module.named_children())
+        found += [f"{parent}.{name}".lstrip(".") for (name, _), (_, behind) in zip(children, children[1:])
+                  if isinstance(behind, nn.BatchNorm2d)]
+    return tuple(found)
+
+
 def keeping(kept: dict[str, Tensor], name: str) -> Callable[..., None]:
     def keep(module: nn.Module, inputs: tuple, output: Tensor) -> None:
         kept[name] = output
@@ -219,8 +229,9 @@ def outputs_of_layers(model: nn.Module, graph: onnx.ModelProto) -> dict[str, str
     """The tensor that each convolution, linear layer and norm gives when it runs last, by the module's
     name."""
     places = {}
+    merged = merged_convolutions(model)  # what they give in the file is the batch norm's
     layers = {name for name, module in model.named_modules()
-              if isinstance(module, (nn.Conv2d, nn.Linear, nn.LayerNorm))}
+              if isinstance(module, (nn.Conv2d, nn.Linear, nn.LayerNorm)) and not name.startswith(merged)}
     for node in graph.graph.node:
         scope = node.name.rpartition("/")[0].strip("/").replace("/", ".")
         if scope in layers and node.op_type not in ("Cast", "DequantizeLinear"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..files.errors import CheckpointError
-from .birefnet import BiRefNet
 from .config import Config
 from .family import FAMILIES
 
@@ -32,6 +31,6 @@ def config(backbone: str) -> Config:
     return Config(**BACKBONES[backbone].builds[backbone])
 
 
-def of_this_build(model: BiRefNet) -> bool:
-    """Whether a network is NANO's build, whatever size and task it is for."""
-    return replace(model.config, size=None, task="") == replace(NANO, size=None, task="")
+def is_nano(config: Config) -> bool:
+    """Whether a build is NANO's, whatever size and task it is for, with or without what only training uses."""
+    return replace(config, size=None, task="", supervision=True) == replace(NANO, size=None, task="", supervision=True)

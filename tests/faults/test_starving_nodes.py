@@ -15,7 +15,7 @@ from PIL import Image
 from workflow import load, node
 
 TRIES = int(os.environ.get("TRIES", 6))
-SENTENCE = "OutOfMemory: out of memory"
+SENTENCE = "RuntimeError: out of memory"
 
 # Nodes, their widgets, their sockets, and whether a single failure is got over by smaller passes.
 NODES = {

@@ -95,14 +95,19 @@ def open_search(page: Page) -> None:
 
 
 def find(page: Page, name: str) -> None:
-    """Puts a blueprint on the empty canvas, as its user would."""
-    close_windows(page)
-    page.evaluate("() => app.graph.clear()")
-    open_search(page)
-    page.keyboard.type(name.removesuffix(" (BiRefNet)"), delay=20)
-    page.get_by_text(name).first.wait_for()
-    page.keyboard.press("Enter")
-    page.wait_for_function("name => app.graph._nodes.some(node => node.title === name)", arg=name)
+    """Puts a blueprint on the empty canvas, as its user would; a busy page may take Enter before its list is there."""
+    for _ in range(4):
+        close_windows(page)
+        page.evaluate("() => app.graph.clear()")
+        open_search(page)
+        page.keyboard.type(name.removesuffix(" (BiRefNet)"), delay=20)
+        page.get_by_text(name).first.wait_for()
+        page.keyboard.press("Enter")
+        with contextlib.suppress(TimeoutError):
+            page.wait_for_function("name => app.graph._nodes.some(node => node.title === name)", arg=name,
+                                   timeout=8000)
+            return
+    raise AssertionError(f"the search does not put {name} on the canvas")
 
 
 @pytest.mark.parametrize("name", BLUEPRINTS)

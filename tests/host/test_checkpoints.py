@@ -73,7 +73,7 @@ def test_a_tensor_that_is_no_number_is_a_sentence_and_no_empty_mask(host):
         save_file(state, file, nano.metadata())
     workflow = segmented(node("EmptyImage", width=64, height=64, batch_size=2, color=0)) | {
         "model": load(file.name), "shown": node("MaskPreview", mask=["segment", 0])}
-    assert "UserError: Load another copy of the checkpoint" in host.fail(workflow)
+    assert "ValueError: Load another copy of the checkpoint" in host.fail(workflow)
     file.unlink()
 
 

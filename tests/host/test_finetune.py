@@ -186,7 +186,7 @@ def test_a_folder_without_pairs_is_explained(host):
     assert "no pictures with masks found" in host.fail(workflow)
     for name in ("gone", "../models", "/tmp"):
         workflow["pairs"] = node("BiRefPairs", folder=name)
-        assert "expected one in ComfyUI's input folder" in host.fail(workflow)
+        assert "Choose a folder in ComfyUI's input folder" in host.fail(workflow)
 
 
 def put(folder, mask: Image.Image, name: str = "1", picture: Image.Image | None = None) -> None:

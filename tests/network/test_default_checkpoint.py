@@ -1,9 +1,11 @@
 """The checkpoint that ships: half precisions hardly change its mattes of photographs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import birefnet
 import weights
@@ -25,3 +27,9 @@ def test_alpha_in_half_precision_is_close_to_float32(dtype):
         high = difference.kthvalue(round(0.999 * len(difference))).values
         assert difference.mean() < 2e-3 and high < HIGHEST_DIFFERENCE, (
             f"{path.name}: mean {difference.mean():.4f}, 99.9 % {high:.4f}")
+
+
+def test_it_is_known_and_keeps_its_size_without_metadata():
+    """As other programs save it again."""
+    model = birefnet.load(load_file(weights.NANO))
+    assert model.config == replace(birefnet.load(weights.NANO).config, task="")

@@ -1,6 +1,7 @@
 """Encoders other than the authors' usual two: timm's, EfficientNet-Lite without timm, DINOv3."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 import textwrap
@@ -260,3 +261,33 @@ def test_batch_norms_fold_where_nothing_else_reads_the_convolution():
             return [y, self.norm(y)] if self.given else [y.relu() + self.norm(y)]
 
     assert foldable(Both(True).eval()) == foldable(Both(False).eval()) == []
+
+
+def test_tables_that_no_checkpoint_holds_are_computed():
+    """Swin's relative positions and masks, in timm's form."""
+    small = {"img_size": 64, "window_size": 4, "embed_dim": 24, "depths": [2, 1, 1, 1]}
+    config = on(json.dumps({"name": "swin_tiny_patch4_window7_224", **small}), multi_scale="none")
+    state = random_state(config)
+    built = birefnet.BiRefNet(config).eval()
+    built.load_state_dict(state, strict=False)
+    for form in ("plain", "inference"):
+        with torch.inference_mode():
+            logits = birefnet.load(state, form=form, **told(config))(image())
+            assert torch.allclose(logits, built(image()), atol=2e-5)
+
+
+def test_a_model_that_the_meta_device_cannot_build_is_built_on_the_cpu(monkeypatch):
+    timm = pytest.importorskip("timm")
+    state, make = random_state(TIMM), timm.create_model
+    expected = birefnet.load(state, **told(TIMM))
+
+    def refuse(*names: str, **options: object) -> torch.nn.Module:
+        if torch.empty(0).is_meta:
+            raise NotImplementedError("aten::_unique2: no Meta kernel")
+        return make(*names, **options)
+
+    monkeypatch.setattr(timm, "create_model", refuse)
+    for form in ("plain", "inference"):
+        with torch.inference_mode():
+            logits = birefnet.load(state, form=form, **told(TIMM))(image())
+            assert torch.allclose(logits, expected(image()), atol=2e-5)

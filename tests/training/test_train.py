@@ -303,12 +303,12 @@ def test_mistakes_are_one_sentence(pairs, tmp_path, capsys, arguments, message):
     assert message in told[-1] and told[-1].startswith("error: ") and "Traceback" not in told[-1]
 
 
-def test_muon_is_there_for_any_run_where_pytorch_has_it(pairs, tmp_path, capsys, monkeypatch):
+def test_muon_is_there_for_any_run_where_timm_has_it(pairs, tmp_path, capsys, monkeypatch):
     assert train(pairs, tmp_path / "run", "--steps", 2, "--size", 64, "--optimizer", "muon") == 0
     assert json.loads((tmp_path / "run/settings.json").read_text())["optimizer"] == "muon"
-    monkeypatch.delattr(torch.optim, "Muon")
+    monkeypatch.delattr("timm.optim.Muon")
     assert train(pairs, tmp_path / "other", "--steps", 2, "--size", 64, "--optimizer", "muon") == 1
-    assert "error: the optimiser muon needs PyTorch 2.9 or newer" in capsys.readouterr().err
+    assert 'error: the optimiser muon needs the package timm: pip install "timm>=' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["--size", "500"], ["--augment", "flop"], ["--batch", "0"], ["--rate", "-1"],

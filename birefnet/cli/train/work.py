@@ -20,7 +20,7 @@ from ...data.pairs import Pair, is_hidden
 from ...device import dtypes as precision
 from ...files.packages import PackageError
 from ...imaging import pictures
-from ...network.builds import of_this_build
+from ...network.builds import is_nano
 from ...network.config import DYNAMIC_RANGE
 from ...training.engine import Export, Interrupted
 from ...training.engine import train as run_engine
@@ -90,7 +90,7 @@ def from_folder(args: argparse.Namespace, run: RunFolder, processes: Processes) 
     steps = args.steps or max(1, -(-round((args.epochs or DEFAULT_EPOCHS) * len(data.pairs)) // batch))
     usual = TrainingPlan(steps, task, batch, usual_rate(task, batch), augmentations=TASKS[task].augmentations)
     plan = make_plan(args, usual, processes, own_size(beginning))
-    dropout = not (args.no_dropout or of_this_build(beginning.model))
+    dropout = not (args.no_dropout or is_nano(beginning.model.config))
     if not dropout:
         disable_dropout(beginning.model)
     size = plan.phases[-1].size.single

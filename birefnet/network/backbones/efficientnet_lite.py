@@ -6,6 +6,7 @@ built on it, and must run where timm is missing or broken.
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from typing import TYPE_CHECKING, NamedTuple
@@ -246,14 +247,36 @@ def relu6_(x: Tensor) -> Tensor:
 # The family -------------------------------------------------------------------------------------------------
 
 
+def recognise_tensors(shapes: Shapes) -> str | None:
+    """The one of SCALES whose tensors a file without metadata holds, or None.
+
+    timm's models without `tf_` have the same tensors and another padding; of the two, the included checkpoint's
+    is meant.
+    """
+    found = {name.removeprefix("bb."): tuple(shape) for name, shape in shapes.items()
+             if name.startswith("bb.") and not name.endswith("num_batches_tracked")}
+    if found.get("conv_stem.weight") != (STEM, 3, 3, 3):
+        return None
+    return next((name for name in SCALES if tensors_of(name) == found), None)
+
+
+@functools.cache
+def tensors_of(name: str) -> dict[str, tuple[int, ...]]:
+    """Shapes of an encoder's tensors."""
+    with torch.device("meta"):
+        state = EfficientNetLite(name).state_dict()
+    return {key: tuple(tensor.shape) for key, tensor in state.items() if not key.endswith("num_batches_tracked")}
+
+
 class EfficientNetLiteFamily(Family):
     name = "efficientnet_lite"
     blocks = (SeparableConv, InvertedResidual)
 
     def recognises(self, shapes: Shapes, encoder: str) -> bool:
-        return encoder in SCALES
+        return encoder in SCALES or not encoder and recognise_tensors(shapes) is not None
 
     def read(self, shapes: Shapes, encoder: str, heads: tuple[int, ...] | None) -> dict[str, object]:
+        encoder = encoder or recognise_tensors(shapes)
         return {"family": self.name, "encoder": encoder, **self.shape(encoder)}
 
     def shape(self, encoder: str) -> dict[str, object]:

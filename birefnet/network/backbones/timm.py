@@ -11,6 +11,7 @@ import json
 import logging
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -75,17 +76,33 @@ def create(encoder: str, **weights: object) -> nn.Module:
                               f"timm {timm.__version__} has no model {name!r}")
     try:
         with torch.device("meta"):
-            strides = timm.create_model(name, features_only=True, **options).feature_info.reduction()
+            strides = build(timm, name, options).feature_info.reduction()
         if not set(STRIDES) <= set(strides):
             raise CheckpointError(f"choose an encoder with maps at strides {', '.join(map(str, STRIDES))}; timm's "
                                   f"{name} has {', '.join(map(str, strides))}")
         places = tuple(strides.index(stride) for stride in STRIDES)
-        return timm.create_model(name, features_only=True, out_indices=places, **options, **weights)
+        encoder = build(timm, name, {**options, "out_indices": places, **weights})
     except CheckpointError:
         raise
     except Exception as error:  # of some thousand models each has its own
         raise CheckpointError(f"timm {timm.__version__} cannot build the encoder {encoder}: {error}"
                               ) from None
+    if getattr(encoder, "output_fmt", "NCHW") == "NHWC":
+        encoder.register_forward_hook(put_channels_first)
+    return encoder
+
+
+def put_channels_first(encoder: nn.Module, inputs: tuple, maps: list[Tensor]) -> list[Tensor]:
+    return [x.permute(0, 3, 1, 2) for x in maps]
+
+
+def build(timm: ModuleType, name: str, options: dict[str, Any]) -> nn.Module:
+    """A model on the default device, or on the CPU where that is the meta device and some operation lacks it."""
+    try:
+        return timm.create_model(name, features_only=True, **options)
+    except NotImplementedError:
+        with torch.device("cpu"):
+            return timm.create_model(name, features_only=True, **options)
 
 
 def taught_state(encoder: str, file: Path | None = None) -> dict[str, Tensor]:
@@ -179,13 +196,14 @@ class TimmFamily(Family):
 
     def build(self, config: Config) -> nn.Module:
         encoder = create(config.encoder)
-        state = encoder.state_dict()
-        tables = {name for name, _ in encoder.named_buffers()} - state.keys()
-        if tables and any(tensor.is_meta for tensor in state.values()):
-            # No checkpoint holds them, and the meta device does not compute them.
+        if not torch.empty(0).is_meta:
+            return encoder
+        if {name for name, _ in encoder.named_buffers()} - encoder.state_dict().keys():
+            # Tables that no checkpoint holds: the meta device does not compute them.
             with torch.device("cpu"):
                 encoder = create(config.encoder)
-            encoder.load_state_dict(state, assign=True)
+        state = {name: tensor.to("meta") for name, tensor in encoder.state_dict().items()}
+        encoder.load_state_dict(state, assign=True)
         return encoder
 
     def fuse(self, plain: nn.Module, compose: Compose) -> nn.Module:

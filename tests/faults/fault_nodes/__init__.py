@@ -43,11 +43,18 @@ class Starve:
         kind = type(kind.__name__, (kind,), {"hidden": types.SimpleNamespace(extra_pnginfo=None, prompt=None)})
         found = collections.Counter()
         said = collections.Counter()
+        def forget() -> None:
+            """A loader keeps a model as long as the host does."""
+            if not sockets:
+                mm.unload_all_models()
+
         expected = values(kind.execute(**inputs))
+        forget()
         with starving.Starved() as plenty:
             kind.execute(**inputs)
         before = alive()
         for step in starving.steps(plenty.count, tries):
+            forget()
             try:
                 with starving.Starved(step, lasting):
                     result = values(kind.execute(**inputs))
