@@ -37,7 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--any-size", action="store_true",
                         help="images of any size: resizing to the network's size and back is inside the file")
     parser.add_argument("--dtype", choices=("fp32", "fp16", "int8"), default="fp32",
-                        help="fp16: half the size, for GPUs; int8: a quarter of it, weights only (default: "
+                        help="fp16: half the size, for GPUs; int8: a third of it, weights only (default: "
                              "%(default)s)")
     parser.set_defaults(run=run)
 

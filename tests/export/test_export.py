@@ -124,7 +124,7 @@ def test_int8_weights(export):
     kinds = [tensor.data_type for tensor in made.graph().graph.initializer]
     assert onnx.TensorProto.INT8 in kinds
     assert made.exported.float32_bytes == whole.exported.bytes
-    assert made.exported.bytes < 0.5 * whole.exported.bytes
+    assert made.exported.bytes < 0.75 * whole.exported.bytes  # what is small stays float32
     x = images(1, 96, 128)
     assert 0 < np.abs(made.run(x) - whole.run(x)).max() < 0.05
 
