@@ -101,7 +101,7 @@ def test_a_checkpoint_outside_the_models_folders_is_out_of_reach(host, secret, n
 @pytest.mark.parametrize("name", [*NO_NAMES, "~/secret.safetensors"], ids=ascii)
 def test_what_is_no_checkpoints_name(host, secret, name):
     message = host.fail(loading(name))
-    one_sentence(message, "and choose it by its name there: the checkpoint")
+    one_sentence(message, "Put the file")
     assert len(message) < 6000  # the host repeats it for each input that it asks about
 
 
