@@ -81,8 +81,8 @@ def plain_bytes(model: BiRefNet, size: tuple[int, int], frames: int) -> int:
     image = 2 * (config.patch_inner + c1 // 8) + c1 / 2 / 16
     scale = next(model.parameters()).element_size() * size[0] * size[1]
     encoder = model.family.plain_bytes(model.bb, config, size)
-    # Of an encoder without stride 4: its map grown to it, as PyTorch and as oneDNN lay it out.
-    neck = (3 * config.channels[0] + c1) / 16 if config.neck else 0
+    # Of an encoder without stride 4: its map grown to it, as PyTorch and as oneDNN lay it out, and what is made of it.
+    neck = (4 * config.channels[0] + c1) / 16 if config.neck else 0
     most = max(encoder, max(block / 16, image, neck) * scale)
     return int(PLAIN_MARGIN * (alive * scale + most) * frames) + 2 * WORK_SPACE
 
