@@ -219,9 +219,12 @@ def test_efficientnet_lite_cuts_where_timm_is_missing_or_broken(sentence, tmp_pa
 # What a file may say ----------------------------------------------------------------------------------------
 
 
-def test_an_encoder_is_never_guessed():
+def test_an_efficientnet_lite_is_known_by_its_tensors_and_another_encoder_is_never_guessed():
+    state = random_state(LITE)
+    assert birefnet.load(state).config.encoder == LITE.encoder
+    state["bb.conv_stem.weight"] = state["bb.conv_stem.weight"][:16]
     with pytest.raises(CheckpointError, match="name this BiRefNet's encoder: .*birefnet.encoder"):
-        birefnet.load(random_state(LITE))
+        birefnet.load(state)
 
 
 @pytest.mark.parametrize("encoder, message", [
