@@ -112,7 +112,9 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
         return Outcome(job, picture.error)
     try:
         image = pictures.read(job.source, picture.content) if picture.image is None else picture.image
-        alpha = refine(full_alpha(picture.small, image[0]), **options.refine)
+        alpha = full_alpha(picture.small, image[0])
+        if options.refine:
+            alpha = refine(alpha, **options.refine)
         if options.mask:
             result = alpha[..., None]
         else:

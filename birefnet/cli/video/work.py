@@ -84,7 +84,7 @@ def _refined_mattes(
     images: Iterator[Tensor],
 ) -> Iterator[tuple[Tensor, Tensor]]:
     for picture, alpha in runner.mattes(images, size=size):
-        yield picture, refine(alpha, **refinement)
+        yield picture, refine(alpha, **refinement) if refinement else alpha
 
 
 def _look(args: argparse.Namespace, clip: video.Clip) -> video.looks.Look:
