@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..options import CommandError, add_network_options, add_refine_option
+from ..options import CommandError, add_network_options, add_prompt_options, add_refine_option
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -31,6 +31,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
              "URL, for several: each result is <stem>.png there, in the folders that a glob's ** found it in",
     )
     add_network_options(parser)
+    add_prompt_options(parser)
     add_refine_option(parser)
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--mask", action="store_true", help="write the alpha as 8-bit grey, white = subject")
@@ -56,6 +57,10 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError("--engine ray takes no picture of standard input; leave --engine out")
     if args.address is not None and args.engine != "ray":
         raise CommandError("--address names a Ray cluster: add --engine ray")
+    from ..prompts import choice_of
     from .work import cut
+
+    if choice_of(args) is not None and args.engine == "ray":
+        raise CommandError("--engine ray chooses no subject; leave --engine out, or --box, --point and --scribble")
 
     return cut(args)

@@ -6,7 +6,7 @@ at full size), the network's input, alpha at the network's size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -27,6 +27,9 @@ from .manifest import Job
 
 BATCH_PIXELS = 8 * 1024**2  # of all network inputs in a batch
 MAX_BATCH = 16              # pictures
+
+# (pictures → alpha, picture [1,H,W,C]) → alpha [1,H,W] of the subjects that are meant.
+Choose = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Picture:
     image: Tensor | None = None  # [1,H,W,C] in 0..1
     x: Tensor | None = None      # the network's input [1,3,h,w]
     small: Tensor | None = None  # its alpha [1,h,w]
+    alpha: Tensor | None = None  # or, of a chosen subject, alpha [1,H,W]
     error: str = ""              # one sentence; the other steps then pass the picture on
 
 
@@ -105,6 +109,19 @@ def matte(runner: Runner, batch: list[Picture]) -> None:
                 picture.error = _no_memory(picture.job, error)
 
 
+def matte_chosen(runner: Runner, picture: Picture, choose: Choose, options: CutOptions) -> None:
+    """Computes the alpha of the subjects that the options name."""
+    if picture.error:
+        return
+    try:
+        picture.x = None
+        picture.alpha = choose(lambda crops: runner.matte(crops, options.size), picture.image)
+    except (UserError, ValueError) as error:
+        picture.error = f"{picture.job.source}: {error}"
+    except (RuntimeError, MemoryError) as error:
+        picture.error = _no_memory(picture.job, error)
+
+
 def finish(picture: Picture, options: CutOptions) -> Outcome:
     """Writes the result."""
     job = picture.job
@@ -112,7 +129,7 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
         return Outcome(job, picture.error)
     try:
         image = pictures.read(job.source, picture.content) if picture.image is None else picture.image
-        alpha = full_alpha(picture.small, image[0])
+        alpha = full_alpha(picture.small, image[0]) if picture.alpha is None else picture.alpha
         if options.refine:
             alpha = refine(alpha, **options.refine)
         if options.mask:
@@ -132,13 +149,15 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
         return Outcome(job, str(error))
     except (RuntimeError, MemoryError) as error:
         return Outcome(job, _no_memory(job, error))
-    return Outcome(job, remark=_remark(job, alpha, picture.content))
+    return Outcome(job, remark=_remark(job, alpha, picture))
 
 
-def _remark(job: Job, alpha: Tensor, content: bytes) -> str:
+def _remark(job: Job, alpha: Tensor, picture: Picture) -> str:
+    if alpha.amax() < 0.5 and picture.alpha is not None:
+        return f"{job.source}: no subject there, the result is empty; a point in its middle or a box may help"
     if alpha.amax() < 0.5:
         return f"{job.source}: nothing found, the result is empty; another checkpoint or --size may help"
-    if pictures.is_animated(content):
+    if pictures.is_animated(picture.content):
         return (f"{job.source}: an animation; this is its first frame (`python -m birefnet video` takes all "
                 "of them)")
     return ""

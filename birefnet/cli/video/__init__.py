@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..options import add_network_options, add_refine_option
+from ..options import add_network_options, add_prompt_options, add_refine_option, at_least
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -22,6 +22,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
              "becomes a folder of PNG files; with --background or --mask: an .mp4 (H.264)",
     )
     add_network_options(parser)
+    add_prompt_options(parser).add_argument(
+        "--frame", type=at_least(0), default=0, metavar="N",
+        help="the frame that they are meant in, from 0; the subject is followed from there, forwards and "
+             "backwards (default: %(default)s)")
     add_refine_option(parser)
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--mask", action="store_true", help="write the alpha as grey, white = subject")

@@ -17,9 +17,14 @@ from ...imaging import pictures
 from ...masks import refine
 from ...matting import foreground
 from ...matting.runner import Runner
+from ...matting.subject import Follower
 from ...matting.temporal import Smoother
-from ..options import CommandError
+from ..options import CommandError, listing
+from ..prompts import choice_of, open_selector
 from ..runner import find_checkpoint, open_model, say
+
+# Pictures [H,W,C] one by one → (picture [1,H,W,C], alpha [1,H,W]) in order.
+Mattes = Callable[[Iterator[Tensor]], Iterator[tuple[Tensor, Tensor]]]
 
 KINDS = {".mp4": "h264", ".webm": "vp9", ".mov": "prores", "": "png"}
 
@@ -47,7 +52,10 @@ def matte_video(args: argparse.Namespace) -> int:
         with video.File(source) as clip:
             look = _look(args, clip)
             runner = open_model(find_checkpoint(args.model), args.dtype, args.adapters)
-            matting = video.matting(clip, partial(_refined_mattes, runner, args.size, args.refine), look,
+            mattes = following = _following(args, runner)
+            if following is None:
+                mattes = partial(runner.mattes, size=args.size)
+            matting = video.matting(clip, partial(_refined, mattes, args.refine), look,
                                     smooth=Smoother(args.smoothing) if args.smoothing else None,
                                     colours=None if args.mask else foreground.estimate)
             count = 0
@@ -62,6 +70,8 @@ def matte_video(args: argparse.Namespace) -> int:
             raise
         raise CommandError(f"{source}: not enough memory; a smaller --size needs less") from None
     say(f"{count} frames written to {out}")
+    if following is not None and following.lost:
+        say(f"the subject was not found in {len(following.lost)} of them: {_in_words(following.lost)}")
     return 0
 
 
@@ -77,13 +87,37 @@ def _kind(out: Path, flat: bool) -> str:
     return kind
 
 
-def _refined_mattes(
-    runner: Runner,
-    size: int | tuple[int, int] | None,
-    refinement: Mapping[str, float],
-    images: Iterator[Tensor],
+def _following(args: argparse.Namespace, runner: Runner) -> video.Following | None:
+    """Mattes of the subject that is meant; None where all that stands out is."""
+    choice = choice_of(args)
+    if choice is None:
+        return None
+    selector = open_selector()
+
+    def alpha_of(crops: Tensor) -> Tensor:
+        return runner.matte(crops, args.size)
+
+    bar = tqdm(total=args.frame, unit="frame", desc="backwards", disable=None if args.frame else True, leave=False)
+    return video.Following(partial(video.File, args.input), partial(choice.choose, selector, alpha_of),
+                           partial(Follower, alpha_of, selector), args.frame,
+                           lambda done, total: (bar.update(1), done == total and bar.close()))
+
+
+def _in_words(frames: list[int]) -> str:
+    """Runs of numbers in order: "3, 10-14 and 20"; the first few."""
+    runs: list[list[int]] = []
+    for frame in frames:
+        if runs and frame == runs[-1][1] + 1:
+            runs[-1][1] = frame
+        else:
+            runs.append([frame, frame])
+    return listing([str(first) if first == last else f"{first}-{last}" for first, last in runs])
+
+
+def _refined(
+    mattes: Mattes, refinement: Mapping[str, float], images: Iterator[Tensor]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    for picture, alpha in runner.mattes(images, size=size):
+    for picture, alpha in mattes(images):
         yield picture, refine(alpha, **refinement) if refinement else alpha
 
 
