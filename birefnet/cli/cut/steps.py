@@ -112,7 +112,7 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
         return Outcome(job, picture.error)
     try:
         image = pictures.read(job.source, picture.content) if picture.image is None else picture.image
-        alpha = full_alpha(picture.small, image[0])
+        alpha = full_alpha(picture.small, image[0], options.config)
         if options.refine:
             alpha = refine(alpha, **options.refine)
         if options.mask:
