@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..checkpoint import adapters
-from ..checkpoint.adapters import Adapter
+from ..checkpoint.adapters import Adapter, make_metadata
 from ..data.check import LABEL_LEVEL
 from ..device.dtypes import cpu_multiplies_bfloat16
 from ..device.memory import is_out_of_memory
@@ -21,6 +20,7 @@ from ..network.birefnet import BiRefNet
 from ..network.config import network_size
 from .learner import Learner
 from .losses import WEIGHTS
+from .low_rank import extract_differences, extract_low_rank, make_low_rank
 
 # Peak learning rates of AdamW for a backbone whose first stage is RATES_WIDTH channels wide.
 RATES = {"head": 3e-3, "lora": 1e-2, "all": 5e-4}
@@ -100,11 +100,11 @@ def finetune(
         PackageError: kornia is missing.
     """
     check_input(images, masks, what, steps, rank, batch)
-    about = adapters.about(what, model, *((rank, rank) if what == "lora" else ()))
+    metadata = make_metadata(what, model, *((rank, rank) if what == "lora" else ()))
     before = {name: tensor.clone() for name, tensor in model.decoder.state_dict(prefix=HEAD).items()
               if tensor.is_floating_point()}
     learning = {"head": model.decoder.parameters, "all": model.parameters,
-                "lora": lambda: adapters.make_low_rank(model, rank, rank, seed)}[what]()
+                "lora": lambda: make_low_rank(model, rank, rank, seed)}[what]()
     learner = Learner(model.eval(), 0.0, WEIGHTS["general"], parameters=learning, seed=seed,
                       dtype=choose_dtype(next(model.parameters()).device))
     views = draw_batches(images, masks, network_size(model.config, *masks[0].shape, size), batch, seed)
@@ -113,9 +113,9 @@ def finetune(
         learner.rate = (rate or choose_rate(what, model)) * schedule(step, steps)
         losses.append(learn_in_pieces(learner, *next(views), relieve))
         report(step + 1, losses[-1])
-    changes = {"head": lambda: adapters.of_differences(before, model.state_dict()),
-               "lora": lambda: adapters.of_low_rank(model), "all": lambda: None}[what]()
-    return Tuned(model.requires_grad_(False), None if changes is None else Adapter(changes, about), losses)
+    changes = {"head": lambda: extract_differences(before, model.state_dict()),
+               "lora": lambda: extract_low_rank(model), "all": lambda: None}[what]()
+    return Tuned(model.requires_grad_(False), None if changes is None else Adapter(changes, metadata), losses)
 
 
 def check_input(images: Sequence[Tensor], masks: Sequence[Tensor], what: str, *numbers: int) -> None:

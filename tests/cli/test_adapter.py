@@ -16,6 +16,7 @@ from birefnet.__main__ import main
 from birefnet.checkpoint import adapters
 from birefnet.checkpoint.adapters import Adapter
 from birefnet.imaging import pictures
+from birefnet.training import low_rank
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def tuned(network, tmp_path) -> Path:
     path = tmp_path / "tuned" / "opaque:9.safetensors"  # a colon that is the name's own
     path.parent.mkdir()
     tensors = {"decoder.conv_out1.0.bias.diff": torch.tensor([8.0])}
-    Adapter(adapters.stored(tensors), adapters.about("head", network)).save(path)
+    Adapter(low_rank.as_stored(tensors), adapters.make_metadata("head", network)).save(path)
     return path
 
 

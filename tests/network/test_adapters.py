@@ -11,6 +11,7 @@ from tiny_build import TINY, random_state
 import birefnet
 from birefnet import Adapter, CheckpointError, Config
 from birefnet.checkpoint import adapters
+from birefnet.training import low_rank
 
 SWIN = Config(family="swin_v1", widths=(12, 24, 48, 96), depths=(1, 2, 1, 1), heads=(1, 2, 4, 8), window=5,
               mlp_ratios=(3, 3, 3, 3), inner=8, branch=8, patch_inner=8, gate=4, size=(64, 64))
@@ -20,11 +21,11 @@ LAYERS = {"pvt_v2": {"q", "kv", "proj", "fc1", "fc2"}, "swin_v1": {"qkv", "proj"
 def taught(state: dict, seed: int = 0, rank: int = 2, alpha: float = 3.0, **metadata: str) -> Adapter:
     """A low-rank adapter whose pairs are anything but zero."""
     model = birefnet.load(state, size=64, form="plain")
-    about = adapters.about("lora", model, rank, alpha)
+    about = adapters.make_metadata("lora", model, rank, alpha)
     generator = torch.Generator().manual_seed(seed)
-    for pair in adapters.make_low_rank(model, rank, alpha, seed):
+    for pair in low_rank.make_low_rank(model, rank, alpha, seed):
         pair.data = 0.3 * torch.randn(pair.shape, generator=generator).half().float()  # as stored
-    return Adapter(adapters.of_low_rank(model), about | metadata)
+    return Adapter(low_rank.extract_low_rank(model), about | metadata)
 
 
 @pytest.fixture
@@ -45,13 +46,13 @@ def image() -> torch.Tensor:
 def test_merged_at_load_it_computes_what_learned(config, form):
     state = random_state(config)
     learned = birefnet.load(state, form="plain")
-    pairs = adapters.make_low_rank(learned, 2, 3.0, seed=5)
-    names = [name for name, module in learned.bb.named_modules() if isinstance(module, adapters.LowRankLinear)]
+    pairs = low_rank.make_low_rank(learned, 2, 3.0, seed=5)
+    names = [name for name, module in learned.bb.named_modules() if isinstance(module, low_rank.LowRankLinear)]
     assert {name.rsplit(".", 1)[-1] for name in names} == LAYERS[config.family]
     assert torch.equal(learned(image()), birefnet.load(state, form="plain")(image())), "it begins as the checkpoint"
     for pair in pairs:
         pair.data = 0.3 * torch.randn(pair.shape, generator=torch.Generator().manual_seed(len(pair))).half().float()
-    adapter = Adapter(adapters.of_low_rank(learned), {"birefnet.adapter": "lora", "birefnet.alpha": "3.0"})
+    adapter = Adapter(low_rank.extract_low_rank(learned), {"birefnet.adapter": "lora", "birefnet.alpha": "3.0"})
     merged = birefnet.load(state, form=form, adapters=[(adapter, 1)])
     assert (merged(image()) - learned(image())).abs().max() < 2e-3
     assert (merged(image()) - birefnet.load(state, form=form)(image())).abs().max() > 0.05
@@ -102,7 +103,7 @@ def test_a_file_gives_what_is_in_memory(files, tiny_state):
 
 def test_differences_hold_what_changed_and_nothing_else(tiny_state):
     after = tiny_state | {"decoder.conv_out1.0.bias": tiny_state["decoder.conv_out1.0.bias"] + 1}
-    assert list(adapters.of_differences(tiny_state, after)) == ["decoder.conv_out1.0.bias.diff"]
+    assert list(low_rank.extract_differences(tiny_state, after)) == ["decoder.conv_out1.0.bias.diff"]
 
 
 def test_only_another_checkpoint_of_the_same_build_is_warned_of(files, tiny_state, caplog):
@@ -142,7 +143,7 @@ A, B = "bb.block1.0.attn.q.lora_A.weight", "bb.block1.0.attn.q.lora_B.weight"
     (lambda t: {A: t[A], B: t[B][:, :1]}, r"expected lora_A \[rank, in\] and lora_B \[out, rank\]"),
     (lambda t: {A: t[A][:0], B: t[B][:, :0]}, "does not fit together"),
     (lambda t: {A: t[A].flatten(), B: t[B]}, "does not fit together"),
-    (lambda t: {**t, A: torch.full_like(t[A], float("nan"))}, "values that are no numbers"),
+    (lambda t: {**t, A: torch.full_like(t[A], float("nan"))}, "values that are not numbers"),
     (lambda t: {**t, A: t[A].repeat(2, 1), B: t[B].repeat(1, 2)}, r"ranks \[2, 4\]; expected one rank"),
     (lambda t: {**t, A: t[A].int()}, "stored as I32"),
     (lambda t: {"lora_unet_down.weight": t[A]}, "not a BiRefNet adapter: expected .*, found lora_unet_down.weight"),

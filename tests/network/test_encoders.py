@@ -14,11 +14,11 @@ from tiny_build import random_state
 
 import birefnet
 from birefnet import Adapter, CheckpointError, Config, activation_bytes
-from birefnet.checkpoint import adapters
 from birefnet.network import builds
 from birefnet.network.backbones.efficientnet_lite import SCALES, EfficientNetLite, FusedEfficientNetLite
 from birefnet.network.backbones.timm import foldable, parse_encoder
 from birefnet.network.family import FAMILIES
+from birefnet.training import low_rank
 from birefnet.training.recompute import recompute_blocks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,14 +115,14 @@ def test_they_can_be_taught_with_and_without_checkpointing(config):
 def test_low_rank_adapters_merge_into_them(config, form):
     state = random_state(config)
     learned = birefnet.load(state, form="plain", **told(config))
-    pairs = adapters.make_low_rank(learned, 2, 3.0, seed=5)
+    pairs = low_rank.make_low_rank(learned, 2, 3.0, seed=5)
     with torch.inference_mode():
         assert torch.equal(learned(image()), birefnet.load(state, form="plain", **told(config))(image()))
     generator = torch.Generator().manual_seed(1)
     size = 0.1 if config is LITE else 0.3  # of sixty layers on top of each other, and of few
     for pair in pairs:
         pair.data = size * torch.randn(pair.shape, generator=generator).half().float()
-    adapter = Adapter(adapters.of_low_rank(learned), {"birefnet.adapter": "lora", "birefnet.alpha": "3.0"})
+    adapter = Adapter(low_rank.extract_low_rank(learned), {"birefnet.adapter": "lora", "birefnet.alpha": "3.0"})
     merged = birefnet.load(state, form=form, adapters=[(adapter, 1)], **told(config))
     with torch.inference_mode():
         assert (merged(image()) - learned(image())).abs().max() < 2e-3

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 import birefnet
-from birefnet.checkpoint.adapters import LowRankLinear
 from birefnet.device.passes import OutOfMemory
 from birefnet.training import finetune as lessons
 from birefnet.training.curve import draw_curve
 from birefnet.training.finetune import finetune
+from birefnet.training.low_rank import LowRankLinear
 
 TINY = birefnet.Config(family="pvt_v2", widths=(8, 8, 16, 16), depths=(1, 1, 1, 1), heads=(1, 1, 2, 2),
                        multi_scale="none", attention="plain", inner=8, branch=8, patch_inner=4, gate=4, size=(64, 64))
