@@ -66,7 +66,7 @@ with torch.inference_mode():
     offset = torch.zeros_like(offset)
     columns = torch.cat(list(deform_triton.deformed_columns(x, offset, modulation, 3))).view(24, 24, -1)
     assert columns[:14].isfinite().all() and columns[16:].isnan().any()
-    assert deform.agrees(torch.device("cpu"), torch.float16, 64)
+    assert deform.kernel_agrees(torch.device("cpu"), torch.float16, 64)
 assert sum(many) > 6
 print("done")
 """
@@ -118,7 +118,7 @@ def warnings(caplog) -> list[str]:
 @pytest.fixture
 def fresh():
     """Forgets what the process has found out about the kernel, before and after."""
-    caches = (deform.agrees, deform.say)
+    caches = (deform.kernel_agrees, deform.warn_once)
     for cache in caches:
         cache.cache_clear()
     yield
@@ -148,7 +148,7 @@ def test_a_kernel_that_gives_other_numbers_is_not_trusted(fresh, monkeypatch, ca
 
 
 def test_it_stays_out_of_training_and_of_other_formats(monkeypatch):
-    monkeypatch.setattr(deform, "agrees", lambda *_: True)
+    monkeypatch.setattr(deform, "kernel_agrees", lambda *_: True)
     assert not deform.usable(torch.zeros(1, 6, 4, 4))
     with torch.inference_mode():
         assert deform.usable(torch.zeros(1, 6, 4, 4))

@@ -16,7 +16,7 @@ import birefnet
 from birefnet import Adapter, CheckpointError, Config, activation_bytes
 from birefnet.network import builds
 from birefnet.network.backbones.efficientnet_lite import SCALES, EfficientNetLite, FusedEfficientNetLite
-from birefnet.network.backbones.timm import foldable, parse_encoder
+from birefnet.network.backbones.timm import find_foldable, parse_encoder
 from birefnet.network.family import FAMILIES
 from birefnet.training import low_rank
 from birefnet.training.recompute import recompute_blocks
@@ -250,7 +250,7 @@ def test_a_file_cannot_make_timm_load_or_run_anything(encoder, message, tmp_path
 def test_batch_norms_fold_where_nothing_else_reads_the_convolution():
     encoder = birefnet.BiRefNet(TIMM).bb.eval()
     norms = [name for name, module in encoder.named_modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    assert sorted(norm for _, norm in foldable(encoder)) == sorted(norms)
+    assert sorted(norm for _, norm in find_foldable(encoder)) == sorted(norms)
 
     class Both(torch.nn.Module):
         """Reads a convolution before and behind its batch norm, or gives it away as it is."""
@@ -263,7 +263,7 @@ def test_batch_norms_fold_where_nothing_else_reads_the_convolution():
             y = self.conv(x)
             return [y, self.norm(y)] if self.given else [y.relu() + self.norm(y)]
 
-    assert foldable(Both(True).eval()) == foldable(Both(False).eval()) == []
+    assert find_foldable(Both(True).eval()) == find_foldable(Both(False).eval()) == []
 
 
 def test_tables_that_no_checkpoint_holds_are_computed():

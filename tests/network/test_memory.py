@@ -12,7 +12,7 @@ from tiny_build import TINY, random_state
 
 import birefnet
 from birefnet import Config, activation_bytes, plan
-from birefnet.network.cost import LEAST_BUDGET, WORK_SPACE, Plan
+from birefnet.network.cost import MIN_BUDGET_BYTES, WORKSPACE_BYTES, Plan
 
 SCRIPT = """
 import sys, threading, time
@@ -79,7 +79,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(),
 ], ids=lambda value: value.get("family") if isinstance(value, dict) else str(value))
 def test_the_estimate_covers_the_measured_peak_without_wild_excess(config, size, form, budget):
     measured, estimate = peak(config, size, form, budget)
-    assert measured < estimate < 3 * measured + 2 * WORK_SPACE, (
+    assert measured < estimate < 3 * measured + 2 * WORKSPACE_BYTES, (
         f"measured {measured >> 20} MiB, estimated {estimate >> 20} MiB")
 
 
@@ -106,7 +106,7 @@ def test_where_not_one_frame_fits_the_steps_get_smaller(swin):
     cut = plan(swin, size, 4, room)
     assert cut.frames == 1 and cut.budget == room - maps and cut.peak == room
     least = plan(swin, size, 4, 1)
-    assert least == Plan(size, 1, LEAST_BUDGET, activation_bytes(swin, size, 1, LEAST_BUDGET))
+    assert least == Plan(size, 1, MIN_BUDGET_BYTES, activation_bytes(swin, size, 1, MIN_BUDGET_BYTES))
 
 
 def test_without_knowing_what_is_free_all_is_tried(swin):
