@@ -152,8 +152,8 @@ def test_an_interrupt_stops_it_at_once_and_nothing_is_saved(host, pairs):
 
 
 @pytest.mark.parametrize("changes, words", [
-    ({"save_as": "../elsewhere"}, "expected a name such as 'cracks'"),
-    ({"save_as": "/tmp/elsewhere"}, "expected a name such as 'cracks'"),
+    ({"save_as": "../elsewhere"}, "Choose a name such as 'cracks'"),
+    ({"save_as": "/tmp/elsewhere"}, "Choose a name such as 'cracks'"),
     ({"mask": ["empty", 0]}, "the masks are empty"),
     ({"mask": ["labels", 0]}, "the masks' brightest level is 1 of 255: labels?"),
     ({"what": "all", "save_as": "BiRefNet-portrait"}, "asks for the published checkpoint BiRefNet-portrait"),

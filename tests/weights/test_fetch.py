@@ -15,7 +15,8 @@ NAME = "BiRefNet.safetensors"
 
 
 def files(folder: Path) -> set[str]:
-    """All files in the folder, hidden ones too, but for the lock that a failed fetch leaves to the next one."""
+    """All files in the folder, hidden ones too, but for the lock that a failed fetch leaves to the next
+    one."""
     return {path.name for path in folder.iterdir() if path.is_file() and path.suffix != ".lock"}
 
 
@@ -46,7 +47,8 @@ def test_all_bytes_come_from_the_version_whose_hash_was_announced(hub, tmp_path)
 
 def test_the_token_goes_to_the_hub_and_not_to_where_it_redirects(hub, tmp_path):
     assert "path" in hub.fetch(tmp_path, HF_TOKEN="hf_secret")
-    tokens = {path.split("/")[1]: headers.get("authorization") for _, path, headers in hub.asked if "model" in path}
+    tokens = {path.split("/")[1]: headers.get("authorization") for _, path, headers in hub.asked
+              if "model" in path}
     assert tokens == {"ZhengPeng7": "Bearer hf_secret", "cdn": None}
 
 
@@ -197,7 +199,8 @@ def test_a_pickle_is_stored_under_the_catalogs_name(hub, tmp_path):
 
 
 def test_names_that_are_not_on_the_hub(tmp_path):
-    with pytest.raises(weights.FetchError, match="'BiRefNext' is not in the catalog, which has birefnet-nano, BiR"):
+    with pytest.raises(weights.FetchError, match="'BiRefNext' is not in the catalog, which has "
+                                                 "birefnet-nano, BiR"):
         weights.fetch("BiRefNext", tmp_path)
     if weights.NANO.is_file():
         assert weights.fetch("birefnet-nano", tmp_path) == weights.NANO
