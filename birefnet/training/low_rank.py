@@ -90,5 +90,5 @@ def extract_differences(before: Mapping[str, Tensor], after: Mapping[str, Tensor
 
 
 def as_stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors on the CPU, rounded as in a file, so that an adapter gives the same network before and after saving."""
+    """CPU tensors, rounded as in a file: an adapter gives the same network before and after saving."""
     return {name: tensor.detach().to("cpu", STORED_DTYPE) for name, tensor in tensors.items()}
