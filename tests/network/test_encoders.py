@@ -122,7 +122,8 @@ def test_low_rank_adapters_merge_into_them(config, form):
     size = 0.1 if config is LITE else 0.3  # of sixty layers on top of each other, and of few
     for pair in pairs:
         pair.data = size * torch.randn(pair.shape, generator=generator).half().float()
-    adapter = Adapter(low_rank.extract_low_rank(learned), {"birefnet.adapter": "lora", "birefnet.alpha": "3.0"})
+    adapter = Adapter(low_rank.extract_low_rank(learned),
+                      {"birefnet.adapter": "lora", "birefnet.alpha": "3.0"})
     merged = birefnet.load(state, form=form, adapters=[(adapter, 1)], **told(config))
     with torch.inference_mode():
         assert (merged(image()) - learned(image())).abs().max() < 2e-3

@@ -103,7 +103,8 @@ class Hub:
         """A process that fetches from this hub into the folder; `limit`: the largest file it may write, in
         bytes."""
         if limit:
-            prelude += f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))"
+            prelude += "import resource; "
+            prelude += f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))"
         return subprocess.Popen(
             [sys.executable, "-c", PROGRAM, name, str(folder), prelude, stop],
             env=self.environment(**variables), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
