@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers import Mlp
+
 if TYPE_CHECKING:
     from ...config import Config
 
@@ -101,18 +103,6 @@ class Attention(nn.Module):
         q, k, v = self.qkv(x).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         y = F.scaled_dot_product_attention(rotate(q, turns), rotate(k, turns), v)
         return self.proj(y.transpose(1, 2).reshape(batch, tokens, channels))
-
-
-class Mlp(nn.Module):
-    """Two linear layers with exact GELU."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class GatedMlp(nn.Module):
