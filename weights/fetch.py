@@ -55,11 +55,11 @@ def fetch(name: str, folder: str | Path, *, progress: Progress | None = None) ->
     row = catalog.entry(name)
     if row is None:
         names = ", ".join(entry.name for entry in catalog.CATALOG)
-        raise FetchError(f"{quoted(name)} is not in the catalog, which has {names}.")
+        raise FetchError(f"Choose a name of the catalog: {quoted(name)} is none of {names}.")
     if row.repo is None:
         if NANO.is_file():
             return NANO
-        raise FetchError(f"{row.name} is part of this project and not on the hub: restore {NANO} with git.")
+        raise FetchError(f"Restore {NANO} with git: {row.name} is part of this project, and not on the hub.")
     target = Path(folder, row.filename)
     if is_whole(target):
         return target
@@ -88,8 +88,8 @@ class _Hub:
         self.size, self.hash = found.size, found.etag or ""
         if not self.size or not re.fullmatch("[0-9a-f]{64}|[0-9a-f]{40}", self.hash):
             raise FetchError(
-                f"The server's answer for {self.url} names no size and hash, so the file could not be "
-                f"checked: see whether HF_ENDPOINT is a Hugging Face hub, or download the file by hand."
+                "Check whether HF_ENDPOINT is a Hugging Face hub, or download the file by hand: the server's "
+                f"answer for {self.url} names no size and hash, so the file could not be checked."
             )
 
     def download(self, sink: _Sink) -> None:
@@ -128,7 +128,7 @@ class _Hub:
         except _Carried as carried:
             raise carried.error
         except ImportError as error:
-            raise FetchError(f"The package huggingface_hub is missing or unusable ({error}): install it."
+            raise FetchError(f"Install the package huggingface_hub: it is missing or unusable ({error})."
                              ) from error
         except Exception as error:  # their classes depend on the library's release
             raise FetchError(self._explain(error)) from error
@@ -138,30 +138,30 @@ class _Hub:
             return self._refusal(status)
         if type(error).__name__ == "OfflineModeIsEnabled":
             return (
-                f"HF_HUB_OFFLINE is set, so {self.row.name} is not fetched: unset it, or put the file "
-                f"{self.row.filename} into the folder by hand."
+                f"Unset HF_HUB_OFFLINE, or put the file {self.row.filename} into the folder by hand: "
+                f"HF_HUB_OFFLINE is set, so {self.row.name} is not fetched."
             )
         reason = quoted(" ".join(str(error).split()))
         return (
-            f"The connection to {self.url} failed ({type(error).__name__}: {reason}): check the network, the "
-            f"proxy variables and HF_ENDPOINT, then try again, which goes on where this one stopped."
+            "Check the network, the proxy variables and HF_ENDPOINT, then try again, which continues where "
+            f"this one stopped: the connection to {self.url} failed ({type(error).__name__}: {reason})."
         )
 
     def _refusal(self, status: int) -> str:
         if status in (401, 403):
             return (
-                f"The hub does not hand out {self.row.repo} (HTTP {status}): accept its conditions on its "
-                f"page, if it has any, and set HF_TOKEN to a valid token of that account."
+                f"Accept the conditions of {self.row.repo} on its page, if it has any, and set HF_TOKEN to a "
+                f"valid token of that account: the hub refuses the file (HTTP {status})."
             )
         if status == 404:
             return (
-                f"The hub has no such file (HTTP 404), {self.url}: it may have been moved or HF_ENDPOINT may "
-                f"be wrong; look for it by hand."
+                "Look for the file by hand, or check HF_ENDPOINT: the hub has no such file (HTTP 404), "
+                f"{self.url}."
             )
         if status == 416:
-            return f"The file on the server is shorter than it announced ({self.url}): try again later."
-        return (f"The hub answered HTTP {status} for {self.url}: try again later, which goes on where this "
-                "one stopped.")
+            return f"Try again later: the file on the server is shorter than it announced ({self.url})."
+        return (f"Try again later, which continues where this one stopped: the hub answered HTTP {status} "
+                f"for {self.url}.")
 
 
 def _status(error: Exception) -> int | None:
@@ -190,8 +190,8 @@ class _Sink(io.FileIO):
         try:
             if end > self.size:
                 self.truncate(0)
-                raise FetchError(f"The server sends more than the {self.size} bytes it announced: try again "
-                                 "later.")
+                raise FetchError(f"Try again later: the server sends more than the {self.size} bytes it "
+                                 "announced.")
             with _disk(Path(self.name).parent):
                 rest = memoryview(data)
                 while rest:
@@ -226,8 +226,8 @@ def _download(hub: _Hub, target: Path, report: Progress) -> None:
             partial.unlink()
     if not good:
         raise FetchError(
-            f"What arrived as {target.name} is not what the hub announced (wrong hash), so it was deleted: "
-            f"try again, and if it happens again, look for a proxy or mirror that changes files."
+            "Try again, and if it happens again, look for a proxy or mirror that changes files: what "
+            f"arrived as {target.name} is not what the hub announced (wrong hash), and was deleted."
         )
 
 
@@ -237,15 +237,15 @@ def _fill(hub: _Hub, sink: _Sink, target: Path) -> None:
     free = shutil.disk_usage(target.parent).free
     if free < missing:
         raise FetchError(
-            f"{target.name} needs {missing / 1e6:.0f} MB, but {target.parent} has only {free / 1e6:.0f} MB "
-            f"free: make room or choose another folder."
+            f"Make room or choose another folder: {target.name} needs {missing / 1e6:.0f} MB, and "
+            f"{target.parent} has only {free / 1e6:.0f} MB free."
         )
     sink.report(sink.tell(), hub.size)
     hub.download(sink)
     if (arrived := sink.tell()) < hub.size:
         raise FetchError(
-            f"Only {arrived} of {hub.size} bytes of {target.name} arrived: try again, which goes on from "
-            "there."
+            f"Try again, which continues from there: only {arrived} of {hub.size} bytes of {target.name} "
+            "arrived."
         )
     with _disk(target.parent):
         os.fsync(sink.fileno())
@@ -290,11 +290,10 @@ def _disk(folder: Path) -> Iterator[None]:
 def _disk_error(error: OSError, folder: Path) -> FetchError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return FetchError(
-            f"No room left in {folder} ({error.strerror}): make room or choose another folder, then try "
-            f"again, which goes on where this one stopped."
+            f"Make room in {folder} or choose another folder, then try again, which continues where this one "
+            f"stopped: no room is left ({error.strerror})."
         )
-    return FetchError(f"Cannot write into {folder} ({error.strerror or error}): see to it or choose another "
-                      "folder.")
+    return FetchError(f"Allow writing into {folder}, or choose another folder: {error.strerror or error}.")
 
 
 @contextlib.contextmanager
