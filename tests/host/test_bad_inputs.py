@@ -28,7 +28,8 @@ BAD_FILES = {
     "half.safetensors": (lambda: NANO.read_bytes()[:100_000], ["damaged or truncated"]),
     "empty.safetensors": (lambda: b"", ["empty"]),
     "other.safetensors": (
-        lambda: save({"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(4, 4, 3, 3)}), ["BiRefNet"]),
+        lambda: save({"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(4, 4, 3, 3)}),
+        ["BiRefNet"]),
     "text.pth": (lambda: b"just some words", ["neither"]),
 }
 
