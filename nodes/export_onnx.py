@@ -116,7 +116,12 @@ def new_file(prefix: str) -> Path:
     that leads elsewhere, or is no name on some system."""
     if fault := weights.fault(prefix, "ComfyUI's output folder"):
         raise ValueError(f"Choose a filename_prefix such as onnx/BiRefNet: {weights.quoted(prefix)} {fault}.")
-    folder, name, number, _, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
+    try:
+        folder, name, number, _, _ = folder_paths.get_save_image_path(
+            prefix, folder_paths.get_output_directory())
+    except OSError as error:
+        raise ValueError(f"Choose another filename_prefix: the folder of {weights.quoted(prefix)} cannot be made "
+                         f"({error.strerror}).") from None
     return Path(folder, f"{name}_{number:05}_.onnx")
 
 

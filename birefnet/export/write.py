@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,21 +79,22 @@ def export_onnx(
     del network
     network = load("plain")
     refuse_large(network)
-    with atomic_write(path) as part, tempfile.TemporaryDirectory() as scratch:
-        plain = Path(scratch) / "float32.onnx"
+    with atomic_write(path, folder=True) as part:  # where a disk has room for the file
+        plain, finished = part.path / "float32.onnx", part.path / "finished.onnx"
         needs = "" if contract.portable else f": {NATIVE_NEEDS}"
         report(f"writing the graph, opset {contract.opset}{needs}")
         module = write_graph(network, contract, plain)
         float32_bytes = plain.stat().st_size
         graph = finish(plain, dtype, report)
-        part.path.write_bytes(graph.SerializeToString())
+        plain.unlink()
+        finished.write_bytes(graph.SerializeToString())
         report("running it in onnxruntime")
-        checks = check(part.path, contract, trials)
+        checks = check(finished, contract, trials)
         for item in checks:
             report(item.describe())
         if not within(checks, dtype):
             raise UserError(stray(checks, dtype, worst_layer(module, graph, contract, trials[0])))
-        part.keep()
+        part.keep(inner=finished.name)
     sidecar = path.with_suffix(".json")
     written = path.stat().st_size
     told = describe(config, contract, dtype, checks, source or {})
