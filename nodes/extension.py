@@ -8,7 +8,7 @@ from .composite import BiRefComposite
 from .estimate_foreground import BiRefForeground
 from .export_onnx import BiRefExport
 from .finetune import BiRefFinetune
-from .host import card, errors, folders, memory, replacements, samples
+from .host import card, errors, folders, memory, replacements, samples, threads
 from .inpaint_crop import BiRefInpaintCrop
 from .inpaint_paste import BiRefInpaintPaste
 from .inspect_matte import BiRefInspect
@@ -43,4 +43,4 @@ class BiRefExtension(ComfyExtension):
             BiRefFinetune, BiRefAdapter, BiRefPairs,
             BiRefExport,
         ]
-        return [errors.in_plain_words(memory.minding_memory(node)) for node in nodes]
+        return [errors.in_plain_words(memory.minding_memory(threads.with_short_waits(node))) for node in nodes]
