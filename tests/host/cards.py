@@ -30,6 +30,7 @@ QUALITY = 85
 
 # The kinds of nodes whose pictures are the result, where it is not what Save Image saves.
 RESULTS = {"Compare Two Checkpoints": ("MaskPreview",), "Fine-tune on Your Pictures": ("MaskPreview",),
+           "Fine-tune and Export": ("MaskPreview",),
            "Replace the Background by Inpainting": ("PreviewImage", "MaskPreview"),
            "Inpaint the Subject": ("PreviewImage", "MaskPreview")}
 IMAGE_MODEL = "CheckpointLoaderSimple"  # what hangs on one is left out

@@ -305,10 +305,11 @@ ON_THE_PAGE = {
     "BiRefAdapter": [LOADER, ("BiRefAdapter", [370, 0, 270], {"adapter": "cracks.safetensors"}, {"model": 0}),
                      ("BiRefAdapter", [690, 0, 270], {"adapter": "walls/damp.safetensors", "strength": 0.6},
                       {"model": 1})],
+    "BiRefExport": [LOADER, ("BiRefExport", [370, 0, 380], {"portable": True}, {"model": 0})],
     "BiRefVideo": [LOADER, ("LoadVideo", [0, 450, 320], {"file": "clip.mp4"}, {}),
                    ("BiRefVideo", [370, 0, 420], {"smoothing": 0.6}, {"model": 0, "video": 1})],
 }
-WIDTHS = {"BiRefLoad": 420, "BiRefAdapter": 1000, "BiRefVideo": 800}  # of the pictures
+WIDTHS = {"BiRefLoad": 420, "BiRefAdapter": 1000, "BiRefVideo": 800, "BiRefExport": 800}  # of the pictures
 
 BUILD = """nodes => {
     app.graph.clear();
@@ -336,10 +337,11 @@ BOTH_CLIPS = """() => {
 
 
 def on_the_page(page: Page, name: str) -> Image.Image:
-    """The nodes themselves; Matte Video has run."""
+    """The nodes themselves; those that write a file have run."""
     page.evaluate(BUILD, ON_THE_PAGE[name])
+    if nodes := outputs(page):
+        run(page, nodes)
     if name == "BiRefVideo":
-        run(page, outputs(page))
         page.wait_for_function(BOTH_CLIPS)
     with tempfile.TemporaryDirectory() as folder:
         picture(page, Path(folder) / "page.jpg")

@@ -30,6 +30,7 @@ WIDGETS = {
     "BiRefFinetune": ["what", "steps", "rate", "rank", "batch", "size", "seed", "save_as"],
     "BiRefAdapter": ["adapter", "strength"],
     "BiRefPairs": ["folder"],
+    "BiRefExport": ["contract", "portable", "dtype", "size", "filename_prefix"],
 }
 SOCKETS = {
     "BiRefLoad": ([], ["BACKGROUND_REMOVAL"]),
@@ -53,6 +54,7 @@ SOCKETS = {
                       ["BACKGROUND_REMOVAL", "FLOAT", "IMAGE"]),
     "BiRefAdapter": ([("model", "BACKGROUND_REMOVAL")], ["BACKGROUND_REMOVAL"]),
     "BiRefPairs": ([], ["IMAGE", "MASK"]),
+    "BiRefExport": ([("model", "BACKGROUND_REMOVAL")], ["STRING"]),
 }
 
 
