@@ -17,7 +17,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,11 @@ def on_checkerboard(shown: Image.Image) -> Image.Image:
     board = Image.fromarray(np.where((x + y) % 2, 204, 255).astype(np.uint8)).convert("RGB")
     board.paste(shown, mask=shown.getchannel("A"))
     return board
+
+
+def stacked(panels: list[Panel], width: int = 400) -> Image.Image:
+    """Panels below each other, as large as the page's narrow panel for help can show them."""
+    return column([captioned(panel, round(panel[1].height * width / panel[1].width)) for panel in panels])
 
 
 def captioned(panel: Panel, height: int) -> Image.Image:
@@ -155,17 +160,17 @@ def the_cup() -> Workflow:
 
 
 def segment(bench: Bench) -> Image.Image:
-    return row(bench.panels(found("face.png"), {
-        "image": ["photo", 0], "mask": ["segment", 0], "cutout": ["segment", 1]}), 908)
+    return stacked(bench.panels(found("face.png"), {
+        "image": ["photo", 0], "mask": ["segment", 0], "cutout": ["segment", 1]}))
 
 
 def remove_background(bench: Bench) -> Image.Image:
     workflow = {"photo": node("LoadImage", image="cup.png"),
                 "bare": node("BiRefRemoveBackground", image=["photo", 0]),
                 "colour": node("BiRefRemoveBackground", image=["photo", 0], background="colour", colour="#2c6e91")}
-    return row(bench.panels(workflow, {
+    return stacked(bench.panels(workflow, {
         "image": ["photo", 0], "background: transparent": ["bare", 0],
-        "background: colour, #2c6e91": ["colour", 0]}), 908)
+        "background: colour, #2c6e91": ["colour", 0]}))
 
 
 def subject(bench: Bench) -> Image.Image:
@@ -174,21 +179,21 @@ def subject(bench: Bench) -> Image.Image:
     draw, (x, y, width, height) = ImageDraw.Draw(photo), BOX
     draw.rectangle((x, y, x + width, y + height), outline="yellow", width=6)
     draw.circle(POINT, 16, fill="yellow", outline="black", width=4)
-    return row([(asked, photo), box, point], 1400)
+    return stacked([(asked, photo), box, point])
 
 
 def refine_mask(bench: Bench) -> Image.Image:
     workflow = found("dandelion.jpg", black_point=0.6, keep_largest=1, edge_radius=16)
-    return row(bench.panels(workflow, {
+    return stacked(bench.panels(workflow, {
         "image": ["photo", 0], "mask before": ["segment", 0],
-        "black_point, keep_largest, edge_radius": ["mask", 0]}), 850)
+        "black_point, keep_largest, edge_radius": ["mask", 0]}))
 
 
 def trimap(bench: Bench) -> Image.Image:
     workflow = found("face.png") | {
         "trimap": node("BiRefTrimap", mask=["segment", 0], inward=2, outward=2, unit="per cent")}
-    return row(bench.panels(workflow, {
-        "image": ["photo", 0], "mask": ["segment", 0], "trimap": ["trimap", 0]}), 908)
+    return stacked(bench.panels(workflow, {
+        "image": ["photo", 0], "mask": ["segment", 0], "trimap": ["trimap", 0]}))
 
 
 def foreground(bench: Bench) -> Image.Image:
@@ -201,7 +206,7 @@ def foreground(bench: Bench) -> Image.Image:
     panels = bench.panels(workflow, {
         "a part of the image": ["photo", 0], "cut out, the photograph's colours": ["before", 0],
         "cut out, estimated colours": ["after", 0]})
-    return row([(caption, shown.crop((40, 10, 160, 130))) for caption, shown in panels], 1212)
+    return stacked([(caption, shown.crop((40, 10, 160, 130))) for caption, shown in panels])
 
 
 def composite(bench: Bench) -> Image.Image:
@@ -221,7 +226,7 @@ def composite(bench: Bench) -> Image.Image:
              {"background": "blurred image", "light_wrap": 0.5}),
             ("transparent, contact shadow", cup, None, {"background": "transparent", "shadow": "contact"})]
     panels = [(caption, over(bench, *job)) for caption, *job in jobs]
-    return column([row(panels[:3], 780), row(panels[3:], 780)])
+    return stacked(panels, 360)
 
 
 def over(bench: Bench, matted: Workflow, backdrop: str | None, settings: dict) -> Image.Image:
@@ -240,8 +245,8 @@ def around_the_cup() -> Workflow:
 
 
 def inpaint_crop(bench: Bench) -> Image.Image:
-    return row(bench.panels(around_the_cup(), {
-        "the picture": ["photo", 0], "image: the crop": ["crop", 0], "mask: what to repaint": ["crop", 1]}), 1000)
+    return stacked(bench.panels(around_the_cup(), {
+        "the picture": ["photo", 0], "image: the crop": ["crop", 0], "mask: what to repaint": ["crop", 1]}))
 
 
 def inpaint_paste(bench: Bench) -> Image.Image:
@@ -251,8 +256,8 @@ def inpaint_paste(bench: Bench) -> Image.Image:
     Image.merge("RGB", (blue, green, red)).save(bench.input / "repainted.png")
     workflow = around_the_cup() | {"repainted": node("LoadImage", image="repainted.png"),
                                    "pasted": node("BiRefInpaintPaste", crop=["crop", 2], image=["repainted", 0])}
-    return row([crop, *bench.panels(workflow, {
-        "the crop with other colours": ["repainted", 0], "pasted back": ["pasted", 0]})], 1000)
+    return stacked([crop, *bench.panels(workflow, {
+        "the crop with other colours": ["repainted", 0], "pasted back": ["pasted", 0]})])
 
 
 def temporal(bench: Bench, frames: int = 8, noise: float = 8, gain: float = 5) -> Image.Image:
@@ -266,9 +271,9 @@ def temporal(bench: Bench, frames: int = 8, noise: float = 8, gain: float = 5) -
     workflow = found("noisy.png") | {
         "smooth": node("BiRefTemporal", image=["photo", 0], mask=["segment", 0], strength=0.7)}
     masks = bench.batches(workflow, {"before": ["segment", 0], "after": ["smooth", 0]})
-    return row([("a frame of a noisy clip", seen[0]), ("its mask", masks["before"][0]),
-                (f"flicker, {gain:g} times as bright", flicker(masks["before"], gain)),
-                ("the same, smoothed by 0.7", flicker(masks["after"], gain))], 1100)
+    return stacked([("a frame of a noisy clip", seen[0]), ("its mask", masks["before"][0]),
+                    (f"flicker, {gain:g} times as bright", flicker(masks["before"], gain)),
+                    ("the same, smoothed by 0.7", flicker(masks["after"], gain))])
 
 
 def flicker(masks: list[Image.Image], gain: float) -> Image.Image:
@@ -278,10 +283,11 @@ def flicker(masks: list[Image.Image], gain: float) -> Image.Image:
 
 
 def pairs(bench: Bench) -> Image.Image:
-    walls(bench.input / "walls", 6)
+    """A picture and its mask on each line."""
+    walls(bench.input / "walls", 3)
     batches = bench.batches({"pairs": node("BiRefPairs", folder="walls")}, {"im": ["pairs", 0], "gt": ["pairs", 1]})
-    return column([row([(f"{folder}/{i}.png", shown) for i, shown in enumerate(batches[folder])], 1160)
-                   for folder in ("im", "gt")])
+    return column([row([(f"im/wall-{i:02}.jpg", picture), (f"gt/wall-{i:02}.png", mask)], 480)
+                   for i, (picture, mask) in enumerate(zip(batches["im"], batches["gt"]))])
 
 
 def inspect(bench: Bench) -> Image.Image:
@@ -374,20 +380,25 @@ def save(name: str, shown: Image.Image) -> None:
 
 
 def main(comfyui: Path, named: list[str]) -> None:
+    """Makes the pictures of these nodes, or all, on a host of its own."""
     wanted = named or [*PANELS, *ON_THE_PAGE]
     if strange := set(wanted) - set(PANELS) - set(ON_THE_PAGE):
         sys.exit(f"not made here: {', '.join(sorted(strange))}; but {', '.join([*PANELS, *ON_THE_PAGE])} are")
     python = os.environ.get("COMFYUI_PYTHON", sys.executable)
     with tempfile.TemporaryDirectory() as base, Host(comfyui, Path(base), python) as host:
-        put_files(host.base)
-        bench = Bench(host)
-        for name in filter(wanted.__contains__, PANELS):
-            save(name, PANELS[name](bench))
-        # Above the nodes, the pack's name would be cut off at the picture's edge.
-        host.fetch("/settings", json.dumps({"Comfy.NodeBadge.NodeSourceBadgeMode": "None"}).encode())
-        with open_page(host.address, []) as page:
-            for name in filter(wanted.__contains__, ON_THE_PAGE):
-                save(name, on_the_page(page, name))
+        make(host, wanted)
+
+
+def make(host: Host, wanted: Collection[str] = (*PANELS, *ON_THE_PAGE)) -> None:
+    put_files(host.base)
+    bench = Bench(host)
+    for name in filter(wanted.__contains__, PANELS):
+        save(name, PANELS[name](bench))
+    # Above the nodes, the pack's name would be cut off at the picture's edge.
+    host.fetch("/settings", json.dumps({"Comfy.NodeBadge.NodeSourceBadgeMode": "None"}).encode())
+    with open_page(host.address, []) as page:
+        for name in filter(wanted.__contains__, ON_THE_PAGE):
+            save(name, on_the_page(page, name))
 
 
 if __name__ == "__main__":

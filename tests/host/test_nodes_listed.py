@@ -15,7 +15,7 @@ WIDGETS = {
                         "edge_radius", "edge_strength"],
     "BiRefComposite": ["background", "colour", "fit", "blur", "canvas", "position", "x", "y", "scale", "opacity",
                        "linear_light", "shadow", "shadow_strength", "shadow_softness", "shadow_x", "shadow_y",
-                       "light_wrap", "light_wrap_width"],
+                       "light_wrap", "light_wrap_width", "rotation"],
     "BiRefInspect": ["colour", "size", "frames"],
     "BiRefInpaintCrop": ["region", "grow", "feather", "context", "megapixels", "multiple", "max_aspect"],
     "BiRefInpaintPaste": [],
