@@ -94,6 +94,22 @@ def read(path: str | Path, content: bytes | None = None) -> torch.Tensor:
         return _floats(_srgb(image))
 
 
+def read_frames(path: str | Path) -> Iterator[tuple[int, torch.Tensor]]:
+    """Read an animation frame by frame, in constant memory.
+
+    Yields:
+        Each frame's duration in milliseconds, and the frame as `read` gives it, [H,W,C].
+
+    Raises:
+        PictureError: the file is no complete, readable picture.
+    """
+    with open_picture(path) as image:
+        for index in range(getattr(image, "n_frames", 1)):
+            image.seek(index)
+            image.load()  # before the duration is asked for, which WebP knows only then
+            yield round(image.info.get("duration", 0)), _floats(_srgb(image))[0]
+
+
 def is_animated(content: bytes) -> bool:
     """Whether the bytes of a GIF, WebP or PNG file hold more than the frame that `read` gives."""
     try:
