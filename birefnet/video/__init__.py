@@ -11,8 +11,8 @@ from .matting import matting
 from .read import Clip, File, Pictures
 from .write import FORMATS, QUALITIES, writing
 
-__all__ = ["ANIMATIONS", "FORMATS", "QUALITIES", "Animation", "Clip", "File", "Pictures", "VideoError", "looks",
-           "matting", "open_clip", "writing"]
+__all__ = ["ANIMATIONS", "FORMATS", "QUALITIES", "Animation", "Clip", "File", "Pictures", "VideoError",
+           "looks", "matting", "open_clip", "writing"]
 
 
 def open_clip(path: str | Path) -> File | Animation:

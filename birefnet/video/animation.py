@@ -1,4 +1,4 @@
-"""Animated pictures (GIF, WebP, APNG) as clips: read and written frame by frame, with their times and loops."""
+"""Animated pictures (GIF, WebP, APNG) as clips, read and written frame by frame."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ class Animation:
                                  "`python -m birefnet cut`")
             self._gif = image.format == "GIF"
             self.height, self.width = image.height, image.width
-            # A GIF says how often it is repeated, or nothing if it is shown once; the others, how often it is shown.
+            # A GIF says how often it is repeated, or nothing if it is shown once; the others, how often it is
+            # shown.
             loops = image.info.get("loop")
             self.plays = 1 if loops is None else loops + (self._gif and loops > 0)
             durations = []
@@ -101,7 +102,8 @@ def _video_errors() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class AnimationFormat:
-    """A kind of animated picture. container, codec, pixels: FFmpeg's names. tick: its unit of time in seconds."""
+    """A kind of animated picture. container, codec, pixels: FFmpeg's names. tick: its unit of time in
+    seconds."""
 
     container: str
     codec: str
@@ -117,7 +119,8 @@ ANIMATIONS = {
 
 
 class AnimationFile:
-    """An animated picture being written, without loss but for a GIF's 256 colours and its alpha of one bit."""
+    """An animated picture being written, without loss but for a GIF's 256 colours and its alpha of one
+    bit."""
 
     def __init__(self, path: Path, kind: str, clip: Clip) -> None:
         self._path, self._kind, self._form = path, kind, ANIMATIONS[kind]
@@ -132,7 +135,8 @@ class AnimationFile:
             options = {"plays": str(clip.plays), "final_delay": f"{self._last}/1000"}
         self._container = pyav().open(str(path), "w", format=self._form.container, options=options)
         try:
-            self._stream = self._container.add_stream(self._form.codec, rate=clip.rate.limit_denominator(1001))
+            rate = clip.rate.limit_denominator(1001)
+            self._stream = self._container.add_stream(self._form.codec, rate=rate)
             self._stream.height, self._stream.width = clip.height, clip.width
             self._stream.pix_fmt = self._form.pixels
             self._stream.options = {"lossless": "1"} if kind == "webp" else {}
@@ -142,8 +146,8 @@ class AnimationFile:
             raise
 
     def write(self, time: Fraction, picture: Tensor) -> None:
-        """Writes a picture [H,W,3], or [H,W,4] with straight alpha; a GIF leaves out what comes faster than 50 a
-        second."""
+        """Writes a picture [H,W,3], or [H,W,4] with straight alpha; a GIF leaves out what comes faster than
+        50 a second."""
         pts = max(round(time / self._form.tick), self._pts + 1)
         if self._kind == "gif" and 0 <= self._pts and pts < self._pts + GIF_TICKS:
             return
