@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..options import CommandError, add_network_options, add_refine_option
+from ..options import CommandError, add_despill_option, add_network_options, add_refine_option
 
 FORMATS = ("png", "webp", "tif", "exr", "jpg")  # of results in a folder; the first is the usual one
 
@@ -42,6 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                       help="lay the subject over a colour or a picture")
     parser.add_argument("--clean-edges", action="store_true",
                         help="remove the old background's colours from hair and other soft edges")
+    add_despill_option(parser)
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0],
                         help="of results in a folder and on standard output (default: %(default)s)")
     parser.add_argument("--depth", choices=("8", "16", "half", "float"),

@@ -22,7 +22,7 @@ from ...matting import foreground
 from ...matting.predict import full_alpha, network_input
 from ...matting.runner import Runner
 from ...network.config import network_size
-from ..options import CommandError
+from ..options import MEASURED, CommandError
 from . import places
 from .manifest import Job
 
@@ -35,7 +35,8 @@ class CutOptions:
     """What becomes of every picture.
 
     config: of the network. size: as for `birefnet.matte`. mask: write alpha instead of a cut-out. refine:
-    arguments of `masks.refine`. force: as for `places.write`. style: how results are stored.
+    arguments of `masks.refine`. force: as for `places.write`. style: how results are stored. despill: the
+    screen's colour as CSS, MEASURED, or "".
     """
 
     config: Config
@@ -46,6 +47,7 @@ class CutOptions:
     clean_edges: bool
     force: bool
     style: photographs.Style = photographs.USUAL
+    despill: str = ""
 
     def batch(self) -> int:
         """Pictures to a batch: fewer for larger network inputs."""
@@ -123,9 +125,12 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
             result = alpha[..., None]
         else:
             light = photographs.holds_light(name, photograph, style)
-            colours = photographs.working(name, photograph, style) if own or light else image
+            colours = plate = photographs.working(name, photograph, style) if own or light else image
             if options.clean_edges:
                 colours = foreground.estimate(colours, alpha)
+            if options.despill:
+                screen = _screen(options.despill, plate, alpha, light)
+                colours = foreground.despill(colours, screen, linear=light)
             result = pictures.cutout(colours, alpha)
             if options.backdrop is not None:
                 behind = options.backdrop.covering(image)
@@ -145,6 +150,14 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
     except (RuntimeError, MemoryError) as error:
         return Outcome(job, _no_memory(job, error))
     return Outcome(job, remark=_remark(job, alpha, picture.content, photograph.narrow))
+
+
+def _screen(text: str, colours: Tensor, alpha: Tensor, linear: bool) -> Tensor:
+    """The screen's colour [3] for a picture's colours [1,H,W,C]. linear: whether they are linear light."""
+    if text == MEASURED:
+        return foreground.measure_screen(colours[0], alpha[0], linear=linear)
+    colour = torch.tensor(parse_colour(text)[:3])
+    return to_linear(colour.view(1, 1, 3)).view(3) if linear else colour
 
 
 def _result_name(job: Job, options: CutOptions) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..options import add_network_options, add_refine_option
+from ..options import add_despill_option, add_network_options, add_refine_option
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -30,6 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     kind.add_argument(
         "--background", metavar="COLOUR|FILE",
         help="lay the subject over a colour, a picture or another video")
+    add_despill_option(parser)
     parser.add_argument(
         "--smoothing", type=float, default=0.0, metavar="S",
         help="reduce flicker: weight of the mask before in each mask, 0 to 1 (default: %(default)s)")

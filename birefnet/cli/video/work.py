@@ -18,7 +18,7 @@ from ...masks import refine
 from ...matting import foreground
 from ...matting.runner import Runner
 from ...matting.temporal import Smoother
-from ..options import CommandError
+from ..options import MEASURED, CommandError
 from ..runner import find_checkpoint, open_model, say
 
 KINDS = {".mp4": "h264", ".webm": "vp9", ".mov": "prores", "": "png", ".webp": "webp", ".gif": "gif",
@@ -53,7 +53,7 @@ def matte_video(args: argparse.Namespace) -> int:
             matting = video.matting(clip, partial(_refined_mattes, runner, args.size, args.refine), look,
                                     see=video.seen_by_networks(clip),
                                     smooth=Smoother(args.smoothing) if args.smoothing else None,
-                                    colours=None if args.mask else foreground.estimate)
+                                    colours=None if args.mask else Colours(args.despill or ""))
             count = 0
             with video.writing(out, clip, kind) as writer:
                 for time, picture, _ in tqdm(matting, total=clip.count, unit="frame", disable=None):
@@ -98,6 +98,23 @@ def _refined_mattes(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     for picture, alpha in runner.mattes(images, size=size):
         yield picture, refine(alpha, **refinement) if refinement else alpha
+
+
+class Colours:
+    """The subject's own colours of each frame. despill: the screen's colour as CSS, MEASURED, or ""; measured
+    in the first frame that shows it, so that it does not flicker."""
+
+    def __init__(self, despill: str) -> None:
+        self._despill = despill
+        self._screen = torch.tensor(composite.parse_colour(despill)[:3]) if despill not in ("", MEASURED) else None
+
+    def __call__(self, picture: Tensor, alpha: Tensor) -> Tensor:
+        colours = foreground.estimate(picture, alpha)
+        if not self._despill:
+            return colours
+        if self._screen is None:
+            self._screen = foreground.measure_screen(picture[0], alpha[0])
+        return foreground.despill(colours, self._screen)
 
 
 def _look(args: argparse.Namespace, clip: video.Clip) -> video.looks.Look:
