@@ -9,7 +9,13 @@ from __future__ import annotations
 
 import argparse
 
-from ..options import CommandError, add_despill_option, add_network_options, add_refine_option
+from ..options import (
+    CommandError,
+    add_despill_option,
+    add_network_options,
+    add_refine_option,
+    add_storage_options,
+)
 
 FORMATS = ("png", "webp", "tif", "exr", "jpg")  # of results in a folder; the first is the usual one
 
@@ -45,14 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add_despill_option(parser)
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0],
                         help="of results in a folder and on standard output (default: %(default)s)")
-    parser.add_argument("--depth", choices=("8", "16", "half", "float"),
-                        help="bits of a result's samples: 16 in .png and .tif, half or float in .exr and "
-                             ".tif (default: 8; in .exr half, or float as the input)")
-    parser.add_argument("--linear", action="store_true",
-                        help="the inputs are linear light, as .exr always is: the network sees them as "
-                             "sRGB, the result has them as they are")
-    parser.add_argument("--premultiplied", action="store_true",
-                        help="multiply colours with alpha in .exr and .tif, which say so (default: straight)")
+    add_storage_options(parser)
     parser.add_argument("--exif", action="store_true",
                         help="keep a photograph's EXIF data, without place and serial numbers")
     parser.add_argument("--force", action="store_true", help="overwrite results that exist")
