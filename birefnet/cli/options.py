@@ -144,6 +144,42 @@ def add_refine_option(parser: argparse.ArgumentParser) -> None:
              "holes=AREA (square pixels), grow=PIXELS, feather=PIXELS; several with commas between")
 
 
+MEASURED = "measured"
+
+
+def screen(text: str) -> str:
+    """Parses --despill: "measured", or a CSS colour; stays text, as colours are read when the command
+    runs."""
+    if text.strip().lower() == MEASURED:
+        return MEASURED
+    from ..imaging.colour import parse_colour
+
+    try:
+        parse_colour(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected {MEASURED} or a colour (green, #00b140), got {text}") from None
+    return text
+
+
+def add_despill_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--despill", type=screen, metavar=f"COLOUR|{MEASURED}",
+        help="remove the light of a green or blue screen from the subject, in linear light; alpha stays. Give "
+             f"the screen's colour, or {MEASURED} to take it from the picture's border")
+
+
+def add_storage_options(parser: argparse.ArgumentParser) -> None:
+    """--depth, --linear and --premultiplied: how pictures are stored."""
+    parser.add_argument("--depth", choices=("8", "16", "half", "float"),
+                        help="bits of a result's samples: 16 in .png and .tif, half or float in .exr and "
+                             ".tif (default: 8; in .exr half, or float as the input)")
+    parser.add_argument("--linear", action="store_true",
+                        help="the inputs are linear light, as .exr always is: the network sees them as "
+                             "sRGB, the result has them as they are")
+    parser.add_argument("--premultiplied", action="store_true",
+                        help="multiply colours with alpha in .exr and .tif, which say so (default: straight)")
+
+
 def add_adapter_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--adapter", type=adapter, action="append", default=[], dest="adapters", metavar="FILE[:STRENGTH]",

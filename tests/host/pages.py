@@ -206,7 +206,31 @@ def foreground(bench: Bench) -> Image.Image:
     panels = bench.panels(workflow, {
         "a part of the image": ["photo", 0], "cut out, the photograph's colours": ["before", 0],
         "cut out, estimated colours": ["after", 0]})
-    return stacked([(caption, shown.crop((40, 10, 160, 130))) for caption, shown in panels])
+    hair = stacked([(caption, shown.crop((40, 10, 160, 130))) for caption, shown in panels])
+    return column([hair, despilled(bench)])
+
+
+def despilled(bench: Bench) -> Image.Image:
+    """The portrait as before a green screen that lights it: a tenth of the screen's light is added everywhere."""
+    def light(levels: np.ndarray) -> np.ndarray:
+        return np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+
+    green = light(np.array([0, 177, 64]) / 255)
+    photo, mask = (np.asarray(Image.open(DATA / f"astronaut{name}").convert("RGB")) / 255
+                   for name in (".jpg", "_mask.png"))
+    linear = (light(photo) + 0.1 * green) * mask + green * (1 - mask)
+    stored = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055).clip(0, 1)
+    Image.fromarray(np.uint8(np.rint(stored * 255))).save(bench.input / "screen.png")
+    grey = {"background": "colour", "colour": "#808080", "mask": ["mask", 0]}
+    workflow = {"photo": node("LoadImage", image="screen.png"),
+                "mask": node("LoadImageMask", image="astronaut_mask.png", channel="red"),
+                "plain": node("BiRefForeground", image=["photo", 0], mask=["mask", 0]),
+                "clean": node("BiRefForeground", image=["photo", 0], mask=["mask", 0], despill="measured"),
+                "before": node("BiRefComposite", image=["plain", 0], **grey),
+                "after": node("BiRefComposite", image=["clean", 0], **grey)}
+    panels = bench.panels(workflow, {"before a green screen (made)": ["photo", 0], "despill: off": ["before", 0],
+                                     "despill: measured": ["after", 0]})
+    return stacked([(caption, shown.crop((60, 0, 400, 340))) for caption, shown in panels])
 
 
 def composite(bench: Bench) -> Image.Image:
