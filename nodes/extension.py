@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from .composite import BiRefComposite
 from .estimate_foreground import BiRefForeground
 from .finetune import BiRefFinetune
+from .frame_subject import BiRefFrame
 from .host import card, errors, folders, memory, replacements, samples
 from .inpaint_crop import BiRefInpaintCrop
 from .inpaint_paste import BiRefInpaintPaste
@@ -40,5 +41,6 @@ class BiRefExtension(ComfyExtension):
             BiRefVideo, BiRefTemporal,
             BiRefRemoveBackground,
             BiRefFinetune, BiRefAdapter, BiRefPairs,
+            BiRefFrame,
         ]
         return [errors.in_plain_words(memory.minding_memory(node)) for node in nodes]

@@ -25,7 +25,7 @@ from browser import open_page, outputs, picture, run
 from given import clip, walls
 from host import PACK, Host, Workflow
 from known import DATA
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from playwright.sync_api import Page
 from workflow import node, widgets
 
@@ -255,6 +255,32 @@ def inpaint_paste(bench: Bench) -> Image.Image:
         "the crop with other colours": ["repainted", 0], "pasted back": ["pasted", 0]})], 1000)
 
 
+def frame(bench: Bench) -> Image.Image:
+    """Three photographs in three ways. Holes in the masks that were found are filled."""
+    subjects = [found(f"{name}.png", fill_holes=HOLES, black_point=0.3, white_point=0.9, keep_largest=1)
+                for name in ("cup", "figure", "face")]
+    size = {"width": 480, "height": 400}
+    jobs = [("the photographs", None),
+            ("bottom, scale_by: height, share: 60, shadow: contact",
+             size | {"position": "bottom", "scale_by": "height", "share": 60, "shadow": "contact", "colour": "#eee9e2"}),
+            ("background: original, margin: 10", size | {"margin": 10, "background": "original"})]
+    rows = []
+    for caption, settings in jobs:
+        panels = []
+        for i, matted in enumerate(subjects):
+            workflow = matted | {"clean": node("BiRefForeground", image=["photo", 0], mask=["mask", 0])}
+            if settings:
+                source = "photo" if "background" in settings else "clean"
+                workflow["frame"] = node("BiRefFrame", image=[source, 0], mask=["mask", 0], **settings)
+            shown = bench.panels(workflow, {"shown": ["frame" if settings else "photo", 0]})[0][1].convert("RGB")
+            if not settings:
+                shown.thumbnail((480, 400))
+                shown = ImageOps.pad(shown, (480, 400), color=DARK)
+            panels.append((caption if not i else "", shown))
+        rows.append(row(panels, 1000))
+    return column(rows)
+
+
 def temporal(bench: Bench, frames: int = 8, noise: float = 8, gain: float = 5) -> Image.Image:
     """A clip of one photograph under changing noise: whatever changes in its masks is flicker."""
     random = np.random.default_rng(0)
@@ -295,7 +321,7 @@ PANELS: dict[str, Callable[[Bench], Image.Image]] = {
     "BiRefSegment": segment, "BiRefRemoveBackground": remove_background, "BiRefSubject": subject,
     "BiRefRefineMask": refine_mask, "BiRefTrimap": trimap, "BiRefForeground": foreground, "BiRefComposite": composite,
     "BiRefInpaintCrop": inpaint_crop, "BiRefInpaintPaste": inpaint_paste, "BiRefTemporal": temporal,
-    "BiRefPairs": pairs, "BiRefInspect": inspect,
+    "BiRefPairs": pairs, "BiRefInspect": inspect, "BiRefFrame": frame,
 }
 
 # Nodes on the page: kind; left, top, width; widgets; and by input the node of the list that it hangs on.

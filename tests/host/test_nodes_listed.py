@@ -30,6 +30,9 @@ WIDGETS = {
     "BiRefFinetune": ["what", "steps", "rate", "rank", "batch", "size", "seed", "save_as"],
     "BiRefAdapter": ["adapter", "strength"],
     "BiRefPairs": ["folder"],
+    "BiRefFrame": ["width", "height", "margin", "margin_unit", "position", "ground", "scale_by", "share", "aspect",
+                   "multiple", "threshold", "background", "colour", "fit", "blur", "shadow", "shadow_strength",
+                   "shadow_softness", "shadow_x", "shadow_y"],
 }
 SOCKETS = {
     "BiRefLoad": ([], ["BACKGROUND_REMOVAL"]),
@@ -53,6 +56,8 @@ SOCKETS = {
                       ["BACKGROUND_REMOVAL", "FLOAT", "IMAGE"]),
     "BiRefAdapter": ([("model", "BACKGROUND_REMOVAL")], ["BACKGROUND_REMOVAL"]),
     "BiRefPairs": ([], ["IMAGE", "MASK"]),
+    "BiRefFrame": ([("image", "IMAGE"), ("mask", "MASK"), ("background_image", "IMAGE")],
+                   ["IMAGE", "MASK", "BIREF_CROP"]),
 }
 
 
