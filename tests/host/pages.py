@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from browser import open_page, outputs, picture, run
-from given import clip, walls
+from given import THINGS, clip, thing, walls
 from host import PACK, Host, Workflow
 from known import DATA
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -256,27 +256,25 @@ def inpaint_paste(bench: Bench) -> Image.Image:
 
 
 def frame(bench: Bench) -> Image.Image:
-    """Three photographs in three ways. Holes in the masks that were found are filled."""
-    subjects = [found(f"{name}.png", fill_holes=HOLES, black_point=0.3, white_point=0.9, keep_largest=1)
-                for name in ("cup", "figure", "face")]
+    """The pictures of the template Catalogue of Products, and two ways of framing them."""
+    for name in THINGS:
+        thing(name).save(bench.input / f"{name}.png")
     size = {"width": 480, "height": 400}
-    jobs = [("the photographs", None),
-            ("bottom, scale_by: height, share: 60, shadow: contact",
+    jobs = [(("the photographs", "", ""), {}),
+            (("scale_by: height, share: 60", "position: bottom", "shadow: contact"),
              size | {"position": "bottom", "scale_by": "height", "share": 60, "shadow": "contact", "colour": "#eee9e2"}),
-            ("background: original, margin: 10", size | {"margin": 10, "background": "original"})]
+            (("scale_by: fit, margin: 10", "position: centre", "background: original"),
+             size | {"margin": 10, "background": "original"})]
     rows = []
-    for caption, settings in jobs:
+    for captions, settings in jobs:
         panels = []
-        for i, matted in enumerate(subjects):
-            workflow = matted | {"clean": node("BiRefForeground", image=["photo", 0], mask=["mask", 0])}
-            if settings:
-                source = "photo" if "background" in settings else "clean"
-                workflow["frame"] = node("BiRefFrame", image=[source, 0], mask=["mask", 0], **settings)
-            shown = bench.panels(workflow, {"shown": ["frame" if settings else "photo", 0]})[0][1].convert("RGB")
-            if not settings:
-                shown.thumbnail((480, 400))
-                shown = ImageOps.pad(shown, (480, 400), color=DARK)
-            panels.append((caption if not i else "", shown))
+        for caption, name in zip(captions, THINGS):
+            workflow = found(f"{name}.png", black_point=0.3, white_point=0.9, fill_holes=HOLES, keep_largest=1) | {
+                "clean": node("BiRefForeground", image=["photo", 0], mask=["mask", 0])}
+            source = "photo" if "background" in settings else "clean"
+            workflow["frame"] = node("BiRefFrame", image=[source, 0], mask=["mask", 0], **settings)
+            shown = bench.panels(workflow, {caption: ["frame" if settings else "photo", 0]})[0][1].convert("RGB")
+            panels.append((caption, shown if settings else ImageOps.pad(shown, (480, 400), color=DARK)))
         rows.append(row(panels, 1000))
     return column(rows)
 

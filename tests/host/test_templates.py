@@ -75,7 +75,8 @@ def without(workflow: Workflow, kinds: set[str]) -> Workflow:
 def test_there_is_a_template_for_each_task():
     assert set(TEMPLATES) == {
         "Remove Background", "Refine the Matte", "New Background", "Portrait", "Product on a New Background",
-        "Pick One of Several", "Compare Two Checkpoints", "Batch of a Folder", LEARNING, *PAINTING, *VIDEO}
+        "Pick One of Several", "Compare Two Checkpoints", "Batch of a Folder", "Catalogue of Products",
+        LEARNING, *PAINTING, *VIDEO}
 
 
 @pytest.mark.parametrize("name", sorted(TEMPLATES.keys() - PAINTING - {LEARNING}))
@@ -268,6 +269,19 @@ def test_a_folder_gives_a_cut_out_of_each_photo_at_its_own_size(host, listed):
     cutouts, = host.pictures(record).values()
     assert sorted(cutout.size for cutout in cutouts) == SIZES
     assert {cutout.mode for cutout in cutouts} == {"RGBA"}
+
+
+def test_a_catalogue_is_white_and_every_product_stands_on_one_line(host, listed):
+    pictures, = host.pictures(host.run(to_api(saved("Catalogue of Products"), listed))).values()
+    assert len(pictures) == 4
+    for picture in pictures:
+        assert (picture.mode, picture.size) == ("RGB", (2000, 2000))
+        grey = values(picture).min(-1)
+        assert (grey[:80] == 1).all() and (grey[:, :80] > 0.9).all() and (grey[:, -80:] > 0.9).all()
+        coloured = np.ptp(values(picture), axis=-1) > 0.1  # the shadow is grey
+        rows, columns = (np.flatnonzero(coloured.sum(axis) > 20) for axis in (1, 0))
+        assert rows[-1] + 1 == pytest.approx(1840, abs=12)
+        assert max(1840 - rows[0], columns[-1] - columns[0]) > 1700  # as large as the margins allow
 
 
 @pytest.mark.parametrize("name, suffix", [("Video to Green Screen", ".mp4"), ("Video with Transparency", ".webm")])

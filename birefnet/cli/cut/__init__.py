@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..options import CommandError, add_network_options, add_refine_option
+from ..options import CommandError, add_frame_option, add_network_options, add_refine_option
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -36,6 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     kind.add_argument("--mask", action="store_true", help="write the alpha as 8-bit grey, white = subject")
     kind.add_argument("--background", metavar="COLOUR|FILE",
                       help="lay the subject over a colour or a picture")
+    add_frame_option(parser)
     parser.add_argument("--clean-edges", action="store_true",
                         help="remove the old background's colours from hair and other soft edges")
     parser.add_argument("--force", action="store_true", help="overwrite results that exist")

@@ -23,6 +23,7 @@ from ...matting.runner import Runner
 from ...network.config import network_size
 from ..options import CommandError
 from . import places
+from .frame import Frame
 from .manifest import Job
 
 BATCH_PIXELS = 8 * 1024**2  # of all network inputs in a batch
@@ -34,7 +35,7 @@ class CutOptions:
     """What becomes of every picture.
 
     config: of the network. size: as for `birefnet.matte`. mask: write alpha instead of a cut-out. refine:
-    arguments of `masks.refine`. force: as for `places.write`.
+    arguments of `masks.refine`. force: as for `places.write`. frame: the canvas, if not the photograph's.
     """
 
     config: Config
@@ -44,6 +45,7 @@ class CutOptions:
     backdrop: Backdrop | None
     clean_edges: bool
     force: bool
+    frame: Frame | None = None
 
     def batch(self) -> int:
         """Pictures to a batch: fewer for larger network inputs."""
@@ -115,13 +117,15 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
         alpha = full_alpha(picture.small, image[0])
         if options.refine:
             alpha = refine(alpha, **options.refine)
-        if options.mask:
-            result = alpha[..., None]
-        else:
-            colours = foreground.estimate(image, alpha) if options.clean_edges else image
+        colours = foreground.estimate(image, alpha) if options.clean_edges and not options.mask else image
+        result, shown, limited = alpha[..., None], alpha, False
+        if options.frame is not None:
+            framed, shown, limited = options.frame.apply(colours, alpha)
+            result = shown[..., None] if options.mask else pictures.cutout(framed, framed[..., 3])
+        elif not options.mask:
             result = pictures.cutout(colours, alpha)
-            if options.backdrop is not None:
-                result = pictures.over(result, options.backdrop.covering(image))
+        if options.backdrop is not None:
+            result = pictures.over(result, options.backdrop.covering(shown))
         name = "stdout.png" if job.target == places.STANDARD else job.target
         places.write(job.target, pictures.encode(name, result), force=options.force or bool(job.replaces))
     except FileExistsError:
@@ -132,12 +136,14 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
         return Outcome(job, str(error))
     except (RuntimeError, MemoryError) as error:
         return Outcome(job, _no_memory(job, error))
-    return Outcome(job, remark=_remark(job, alpha, picture.content))
+    return Outcome(job, remark=_remark(job, alpha, picture.content, limited))
 
 
-def _remark(job: Job, alpha: Tensor, content: bytes) -> str:
+def _remark(job: Job, alpha: Tensor, content: bytes, limited: bool) -> str:
     if alpha.amax() < 0.5:
         return f"{job.source}: nothing found, the result is empty; another checkpoint or --size may help"
+    if limited:
+        return f"{job.source}: no room for the share that is asked for; the subject fills what the margins leave"
     if pictures.is_animated(content):
         return (f"{job.source}: an animation; this is its first frame (`python -m birefnet video` takes all "
                 "of them)")
@@ -187,9 +193,9 @@ class Backdrop:
         except pictures.PictureError as error:
             raise CommandError(f"--background {error}") from None
 
-    def covering(self, image: Tensor) -> Tensor:
-        """[1,H,W,3 or 4] for `image` [1,H,W,C]; a picture is cropped to fill it."""
-        _, height, width, _ = image.shape
+    def covering(self, shown: Tensor) -> Tensor:
+        """[1,H,W,3 or 4] for a result of the size of `shown` [1,H,W]; a picture is cropped to fill it."""
+        _, height, width = shown.shape
         if self.colour is None:
             return pictures.read_to_cover(self.place, height, width, self.content)
         return self.colour.expand(1, height, width, -1)

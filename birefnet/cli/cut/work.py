@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from ..options import CommandError, listing, reason
 from ..runner import find_checkpoint, identify, say
 from . import places
+from .frame import Frame, parse_frame
 from .manifest import Manifest
 from .plain import Plain
 from .plan import Plan, is_folder, plan_folder, plan_one
@@ -34,6 +35,7 @@ def cut(args: argparse.Namespace) -> int:
         CommandError: nothing can be done at all.
     """
     out = places.parse(args.out)
+    frame = None if args.frame is None else parse_frame(args.frame)
     try:
         backdrop = None if args.background is None else Backdrop(args.background)
         plan, manifest = _make_plan(args, out, backdrop)
@@ -48,7 +50,7 @@ def cut(args: argparse.Namespace) -> int:
             "result to have it made anew")
     if not plan.jobs and not plan.done:
         return 1
-    failed = plan.refusals + (_work(args, plan, manifest, backdrop) if plan.jobs else [])
+    failed = plan.refusals + (_work(args, plan, manifest, backdrop, frame) if plan.jobs else [])
     if manifest is not None:
         try:
             _report(places.join(out, REPORT), failed)
@@ -73,8 +75,8 @@ def _make_plan(args: argparse.Namespace, out: str, backdrop: Backdrop | None) ->
     return plan, manifest
 
 
-def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backdrop: Backdrop | None
-          ) -> list[tuple[str, str]]:
+def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backdrop: Backdrop | None,
+          frame: Frame | None) -> list[tuple[str, str]]:
     """Does the plan's jobs; returns (source, reason) of those that failed."""
     if args.engine == "ray":
         from .cluster import Cluster
@@ -88,7 +90,7 @@ def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backd
         except OSError as error:
             raise CommandError(f"{args.out}: cannot be written ({error.strerror or error})") from None
     options = CutOptions(engine.config, args.size, args.mask, args.refine, backdrop, args.clean_edges,
-                         args.force)
+                         args.force, frame=frame)
     return _report_outcomes(engine.run(plan.jobs, options), len(plan.jobs))
 
 
@@ -113,7 +115,8 @@ def _settings(args: argparse.Namespace, backdrop: Backdrop | None) -> dict[str, 
         behind = f"{backdrop.place} {hashlib.sha256(backdrop.content).hexdigest()}"
     return {**identify(find_checkpoint(args.model), args.adapters), "size": args.size, "dtype": args.dtype,
             "mask": args.mask, "background": behind, "clean edges": args.clean_edges,
-            **({"refine": args.refine} if args.refine else {})}
+            **({"refine": args.refine} if args.refine else {}),
+            **({"frame": args.frame} if args.frame else {})}
 
 
 def _report(place: str, failed: list[tuple[str, str]]) -> None:
