@@ -64,12 +64,13 @@ def size(text: str) -> int | tuple[int, int]:
     return sides[0] if len(sides) == 1 else (sides[1], sides[0])
 
 
-def at_least(least: int) -> Callable[[str], int]:
-    """An option's type: an integer of at least `least`."""
+def at_least(least: int, most: float = math.inf) -> Callable[[str], int]:
+    """An option's type: an integer of at least `least`, and at most `most`."""
     def number(text: str) -> int:
         value = int(text) if text.isdecimal() else least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"expected a number of {least} or more, got {text}")
+        if not least <= value <= most:
+            wanted = f"{least} or more" if most == math.inf else f"{least} to {most}"
+            raise argparse.ArgumentTypeError(f"expected a number of {wanted}, got {text}")
         return value
 
     return number

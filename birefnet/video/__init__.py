@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from . import looks
+from .animation import ANIMATIONS, Animation, is_animation
 from .library import VideoError
 from .matting import matting
 from .read import Clip, File, Pictures
 from .write import FORMATS, QUALITIES, writing
 
-__all__ = ["FORMATS", "QUALITIES", "Clip", "File", "Pictures", "VideoError", "looks", "matting", "writing"]
+__all__ = ["ANIMATIONS", "FORMATS", "QUALITIES", "Animation", "Clip", "File", "Pictures", "VideoError",
+           "looks", "matting", "open_clip", "writing"]
+
+
+def open_clip(path: str | Path) -> File | Animation:
+    """The clip in a video file, or in an animated GIF, WebP or PNG; raises VideoError."""
+    return Animation(path) if is_animation(path) else File(path)

@@ -44,7 +44,8 @@ class Clip(Protocol):
 
     height, width: of the upright pictures. aspect: width of a pixel divided by its height. rate: mean frames
     a second. tick: the unit of its times, in seconds. count: expected number of pictures, by the header,
-    which may be wrong.
+    which may be wrong. last: seconds that the last picture is shown. plays: how often an animation is to be
+    shown, 0 for without end.
     """
 
     height: int
@@ -54,6 +55,8 @@ class Clip(Protocol):
     rate: Fraction
     tick: Fraction
     count: int
+    last: Fraction
+    plays: int
 
     def __enter__(self) -> Clip: ...
 
@@ -78,6 +81,8 @@ class File:
     Raises:
         VideoError: it has no picture, or ends before its header says.
     """
+
+    plays = 0
 
     def __init__(self, source: Source, start: float = 0.0, duration: float = 0.0) -> None:
         self.name = "the video" if isinstance(source, io.BytesIO) else str(source)
@@ -118,6 +123,7 @@ class File:
         self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         self._stream.thread_type = "AUTO"
         self.rate = self._stream.average_rate or self._stream.guessed_rate or DEFAULT_RATE
+        self.last = 1 / self.rate
         self.tick = self._stream.time_base
         start, stop = self._window
         if start:
@@ -227,7 +233,8 @@ class Pictures:
         self.rate = Fraction(self.rate).limit_denominator(1001)
         if self.rate <= 0:
             raise VideoError(f"expected a video with pictures a second, got {float(self.rate):g} of them")
-        self.tick = 1 / self.rate
+        self.tick = self.last = 1 / self.rate
+        self.plays = 0
 
     def __enter__(self) -> Pictures:
         return self

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..files.atomic import atomic_write
 from ..imaging import pictures
+from .animation import ANIMATIONS, AnimationFile
 from .frames import pack, tag
 from .library import VideoError, pyav
 from .read import Clip
@@ -151,13 +152,13 @@ def writing(
     *,
     quality: str = QUALITIES[0],
     notes: Mapping[str, object] | None = None,
-) -> Iterator[VideoFile | PictureFolder]:
+) -> Iterator[VideoFile | AnimationFile | PictureFolder]:
     """A context with a writer, `write(time, picture)`, for a video with a clip's rate, colours and sound.
 
     An error or an interrupt in the body leaves nothing behind.
 
     Args:
-        kind: one of `FORMATS`, or "png" for a folder of pictures without sound.
+        kind: one of `FORMATS`; without sound one of `ANIMATIONS`, or "png" for a folder of pictures.
         quality: one of QUALITIES.
         notes: metadata of the file.
 
@@ -168,8 +169,12 @@ def writing(
     with contextlib.ExitStack() as stack:
         with _explain_errors(path):
             part = stack.enter_context(atomic_write(path, folder=kind == "png"))
-            writer = (PictureFolder(part.path) if kind == "png" else
-                      VideoFile(part.path, FORMATS[kind], clip, quality, notes or {}))
+            if kind == "png":
+                writer = PictureFolder(part.path)
+            elif kind in ANIMATIONS:
+                writer = AnimationFile(part.path, kind, clip)
+            else:
+                writer = VideoFile(part.path, FORMATS[kind], clip, quality, notes or {})
         try:
             yield _Writer(writer, path)
             with _explain_errors(path):
@@ -183,7 +188,7 @@ def writing(
 class _Writer:
     """Converts the writer's errors to VideoError."""
 
-    def __init__(self, writer: VideoFile | PictureFolder, path: Path) -> None:
+    def __init__(self, writer: VideoFile | AnimationFile | PictureFolder, path: Path) -> None:
         self._writer, self._path = writer, path
 
     def write(self, time: Fraction, picture: Tensor) -> None:

@@ -46,6 +46,23 @@ def test_a_folder_of_pictures(clip, video, tmp_path):
     assert [Image.open(file).mode for file in sorted((tmp_path / "out").iterdir())] == ["RGBA"] * 5
 
 
+@pytest.mark.parametrize(("name", "options"), [("out.webp", []), ("out.gif", []), ("out.png", []),
+                                               ("out.gif", ["--background", "red"]), ("out.webp", ["--mask"])])
+def test_an_animation_is_read_and_written(video, tmp_path, name, options):
+    first, *rest = map(Image.fromarray, pictures(3))
+    first.save(tmp_path / "in.webp", save_all=True, append_images=rest, duration=[50, 70, 90], lossless=True)
+    status, said = video(tmp_path / "in.webp", "-o", tmp_path / name, *options)
+    assert status == 0 and "3 frames written" in said
+    assert ("one bit of alpha" in said) == (name == "out.gif" and not options)
+    with Image.open(tmp_path / name) as image:
+        assert image.n_frames == 3 and (image.convert("RGBA").getextrema()[3][0] < 255) == (not options)
+
+
+def test_sound_that_an_animation_cannot_hold_is_told(clip, video, tmp_path):
+    status, said = video(clip, "-o", tmp_path / "out.webp")
+    assert status == 0 and "without the sound" in said
+
+
 @pytest.mark.parametrize("name", ["behind.png", "behind.mp4"])
 def test_a_picture_or_a_video_behind(clip, video, tmp_path, name):
     red = np.zeros((32, 32, 3), np.uint8)

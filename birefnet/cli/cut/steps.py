@@ -15,7 +15,8 @@ from torch import Tensor
 from ... import Config, is_out_of_memory
 from ...composite import parse_colour
 from ...files.errors import UserError, why_not_read
-from ...imaging import pictures
+from ...imaging import photographs, pictures
+from ...imaging.colour import to_linear
 from ...masks import refine
 from ...matting import foreground
 from ...matting.predict import full_alpha, network_input
@@ -35,7 +36,8 @@ class CutOptions:
     """What becomes of every picture.
 
     config: of the network. size: as for `birefnet.matte`. mask: write alpha instead of a cut-out. refine:
-    arguments of `masks.refine`. force: as for `places.write`. frame: the canvas, if not the photograph's.
+    arguments of `masks.refine`. force: as for `places.write`. style: how results are stored. frame: the
+    canvas, if not the photograph's.
     """
 
     config: Config
@@ -45,6 +47,7 @@ class CutOptions:
     backdrop: Backdrop | None
     clean_edges: bool
     force: bool
+    style: photographs.Style = photographs.USUAL
     frame: Frame | None = None
 
     def batch(self) -> int:
@@ -55,11 +58,11 @@ class CutOptions:
 
 @dataclass
 class Picture:
-    """A job in the pipeline; `image` is kept only if the next step is in the same process."""
+    """A job in the pipeline; `photograph` is kept only if the next step is in the same process."""
 
     job: Job
     content: bytes = b""
-    image: Tensor | None = None  # [1,H,W,C] in 0..1
+    photograph: photographs.Photograph | None = None
     x: Tensor | None = None      # the network's input [1,3,h,w]
     small: Tensor | None = None  # its alpha [1,h,w]
     error: str = ""              # one sentence; the other steps then pass the picture on
@@ -79,9 +82,9 @@ def read(job: Job, options: CutOptions, *, keep: bool) -> Picture:
     again."""
     try:
         content = _fetch(job.source)
-        image = pictures.read(job.source, content)
-        x = network_input(image[0], options.config, options.size)
-        return Picture(job, content, image, x) if keep else Picture(job, content, x=x)
+        photograph = photographs.read(job.source, content, options.style, _result_name(job, options))
+        x = network_input(photograph.seen[0], options.config, options.size)
+        return Picture(job, content, photograph, x) if keep else Picture(job, content, x=x)
     except pictures.PictureError as error:
         return Picture(job, error=str(error))
     except (RuntimeError, MemoryError) as error:
@@ -113,33 +116,49 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
     if picture.error:
         return Outcome(job, picture.error)
     try:
-        image = pictures.read(job.source, picture.content) if picture.image is None else picture.image
+        name, style = _result_name(job, options), options.style
+        photograph = picture.photograph or photographs.read(job.source, picture.content, style, name)
+        image, own = photograph.seen, options.backdrop is None
         alpha = full_alpha(picture.small, image[0])
         if options.refine:
             alpha = refine(alpha, **options.refine)
-        colours = foreground.estimate(image, alpha) if options.clean_edges and not options.mask else image
         result, shown, limited = alpha[..., None], alpha, False
+        light = photographs.holds_light(name, photograph, style)
+        colours = image
+        if not options.mask and (own or light):
+            colours = photographs.working(name, photograph, style)
+        if not options.mask and options.clean_edges:
+            colours = foreground.estimate(colours, alpha)
         if options.frame is not None:
             framed, shown, limited = options.frame.apply(colours, alpha)
             result = shown[..., None] if options.mask else pictures.cutout(framed, framed[..., 3])
         elif not options.mask:
             result = pictures.cutout(colours, alpha)
         if options.backdrop is not None:
-            result = pictures.over(result, options.backdrop.covering(shown))
-        name = "stdout.png" if job.target == places.STANDARD else job.target
-        places.write(job.target, pictures.encode(name, result), force=options.force or bool(job.replaces))
+            behind = options.backdrop.covering(shown)
+            if light:
+                behind = torch.cat([to_linear(behind[..., :3]), behind[..., 3:]], dim=-1)
+            result = pictures.over(result, behind)
+        content = photographs.encode(name, result, photograph, style, own=own)
+        places.write(job.target, content, force=options.force or bool(job.replaces))
     except FileExistsError:
         return Outcome(job, f"{job.target}: exists; --force overwrites")
     except OSError as error:
         return Outcome(job, f"{job.target}: cannot be written ({error.strerror or error})")
     except pictures.PictureError as error:
         return Outcome(job, str(error))
+    except UserError as error:  # numbers that are not finite
+        return Outcome(job, f"{job.source}: {error}")
     except (RuntimeError, MemoryError) as error:
         return Outcome(job, _no_memory(job, error))
-    return Outcome(job, remark=_remark(job, alpha, picture.content, limited))
+    return Outcome(job, remark=_remark(job, alpha, picture.content, photograph.narrow, limited))
 
 
-def _remark(job: Job, alpha: Tensor, content: bytes, limited: bool) -> str:
+def _result_name(job: Job, options: CutOptions) -> str:
+    return f"stdout{options.style.suffix}" if job.target == places.STANDARD else job.target
+
+
+def _remark(job: Job, alpha: Tensor, content: bytes, narrow: int, limited: bool) -> str:
     if alpha.amax() < 0.5:
         return f"{job.source}: nothing found, the result is empty; another checkpoint or --size may help"
     if limited:
@@ -147,6 +166,8 @@ def _remark(job: Job, alpha: Tensor, content: bytes, limited: bool) -> str:
     if pictures.is_animated(content):
         return (f"{job.source}: an animation; this is its first frame (`python -m birefnet video` takes all "
                 "of them)")
+    if narrow:
+        return f"{job.source}: its values end below {2**narrow}, so they are taken for {narrow} bits in 16"
     return ""
 
 

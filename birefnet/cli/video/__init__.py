@@ -15,11 +15,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Cuts the subject out of a video, frame by frame; long videos need no more memory. "
                     "Sound, times and colours stay. Needs the package av.",
     )
-    parser.add_argument("input", type=Path, metavar="IN", help="a video file")
+    parser.add_argument("input", type=Path, metavar="IN",
+                        help="a video file, or an animated GIF, WebP or PNG")
     parser.add_argument(
         "-o", "--out", required=True, type=Path, metavar="OUT",
         help="with transparency: a .webm (VP9), a .mov (ProRes 4444), or a name without suffix, which "
-             "becomes a folder of PNG files; with --background or --mask: an .mp4 (H.264)",
+             "becomes a folder of PNG files; with --background or --mask: an .mp4 (H.264); either way an "
+             "animated .webp, .png or .gif",
     )
     add_network_options(parser)
     add_refine_option(parser)

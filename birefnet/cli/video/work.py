@@ -21,7 +21,8 @@ from ...matting.temporal import Smoother
 from ..options import CommandError
 from ..runner import find_checkpoint, open_model, say
 
-KINDS = {".mp4": "h264", ".webm": "vp9", ".mov": "prores", "": "png"}
+KINDS = {".mp4": "h264", ".webm": "vp9", ".mov": "prores", "": "png", ".webp": "webp", ".gif": "gif",
+         ".png": "apng", ".apng": "apng"}
 
 
 def matte_video(args: argparse.Namespace) -> int:
@@ -37,15 +38,16 @@ def matte_video(args: argparse.Namespace) -> int:
         CommandError: it cannot be read, matted or written.
     """
     source, out = args.input, args.out
-    kind = _kind(out, flat=args.mask or args.background is not None)
+    flat = args.mask or args.background is not None
+    kind = _kind(out, flat)
     read = [path.resolve() for path in (source, Path(args.background or source))]
     if out.exists() and (not args.force or out.is_dir() or out.resolve() in read):
         raise CommandError(f"{out}: exists; --force overwrites files, but no folder and nothing that is read")
     if not 0 <= args.smoothing <= 1:
         raise CommandError(f"--smoothing {args.smoothing:g}: expected 0 to 1")
     try:
-        with video.File(source) as clip:
-            look = _look(args, clip)
+        with video.open_clip(source) as clip:
+            look, mute = _look(args, clip), kind in video.ANIMATIONS and clip.sound() is not None
             runner = open_model(find_checkpoint(args.model), args.dtype, args.adapters)
             matting = video.matting(clip, partial(_refined_mattes, runner, args.size, args.refine), look,
                                     smooth=Smoother(args.smoothing) if args.smoothing else None,
@@ -62,6 +64,10 @@ def matte_video(args: argparse.Namespace) -> int:
             raise
         raise CommandError(f"{source}: not enough memory; a smaller --size needs less") from None
     say(f"{count} frames written to {out}")
+    if mute:
+        say(f"{out}: without the sound, which an animated picture cannot hold")
+    if kind == "gif" and not flat:
+        say(f"{out}: a GIF has one bit of alpha, so soft edges are cut hard; .webp and .png keep them")
     return 0
 
 
@@ -69,8 +75,9 @@ def _kind(out: Path, flat: bool) -> str:
     """The kind for `video.writing`, by OUT's suffix. flat: the result has no alpha."""
     kind = KINDS.get(out.suffix.lower())
     if kind is None:
-        raise CommandError(f"{out}: expected a name that ends in .mp4, .webm or .mov, or a folder's")
-    if flat != (kind == "h264"):
+        raise CommandError(f"{out}: expected a name that ends in .mp4, .webm, .mov, .webp, .gif or .png, or a "
+                           "folder's")
+    if kind not in video.ANIMATIONS and flat != (kind == "h264"):
         raise CommandError(f"{out}: " + ("--background and --mask make an .mp4" if flat else
                                          "an .mp4 has no transparency: take .webm or .mov, --background or "
                                          "--mask"))
@@ -111,8 +118,8 @@ def _over(background: str, clip: video.Clip) -> video.looks.Over:
 
 
 def _opener(path: Path, clip: video.Clip) -> Callable[[], video.Clip]:
-    if path.suffix.lower() not in pictures.suffixes():
-        return partial(video.File, path)
+    if path.suffix.lower() not in pictures.suffixes() or pictures.is_animated(path.read_bytes()):
+        return partial(video.open_clip, path)
     try:
         return partial(video.Pictures, pictures.read(path), clip.rate)
     except pictures.PictureError as error:

@@ -1,0 +1,144 @@
+"""`cut` for film and scans: OpenEXR, 16 bits, numbered frames, what is kept of a photograph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import OpenEXR
+import pytest
+import tifffile
+import torch
+from PIL import Image, ImageCms
+
+import birefnet
+from birefnet.cli.cut import sources
+from birefnet.imaging import photographs
+
+LIGHT = (np.random.default_rng(0).random((40, 60, 3)) * 3).astype(np.float16)
+
+
+def write_exr(path: Path, light: np.ndarray = LIGHT) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with OpenEXR.File({"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage},
+                      dict(zip("RGB", np.ascontiguousarray(np.moveaxis(light, -1, 0))))) as file:
+        file.write(str(path))
+    return path
+
+
+def channels(path: Path) -> dict[str, np.ndarray]:
+    with OpenEXR.File(str(path), separate_channels=True) as file:
+        return {name: channel.pixels.copy() for name, channel in file.channels().items()}
+
+
+def test_an_exr_is_cut_out_with_its_colours_bit_for_bit(tmp_path, cut, network):
+    source = write_exr(tmp_path / "a.exr")
+    result = cut(source, "-o", tmp_path / "b.exr")
+    assert result.status == 0, result.messages
+    alpha = birefnet.matte(network, photographs.read(source).seen)[0].numpy()
+    found = channels(tmp_path / "b.exr")
+    assert np.abs(found["A"] - alpha).max() < 1e-3 and found["A"].dtype == np.float16
+    seen = alpha > 0.5 / 255
+    assert seen.any() and all(np.array_equal(found[name][seen], LIGHT[..., i][seen]) for i, name in enumerate("RGB"))
+
+
+def test_an_exr_becomes_srgb_in_other_files_and_a_photograph_light_in_an_exr(tmp_path, cut, photo):
+    grey = write_exr(tmp_path / "a.exr", np.full((40, 60, 3), 0.18, np.float16))
+    assert cut(grey, "-o", tmp_path / "b.png").status == 0
+    levels = np.array(Image.open(tmp_path / "b.png"))
+    assert set(np.unique(levels[levels[..., 3] > 0][:, :3])) <= {117, 118}
+    Image.new("RGB", (60, 40), (118, 118, 118)).save(tmp_path / "c.png")
+    assert cut(tmp_path / "c.png", "-o", tmp_path / "c.exr").status == 0
+    found = channels(tmp_path / "c.exr")
+    assert found["R"][found["A"] > 0.01] == pytest.approx(0.181, abs=0.001)
+
+
+def test_a_matte_and_a_background_in_an_exr(tmp_path, cut):
+    source = write_exr(tmp_path / "a.exr")
+    assert cut(source, "-o", tmp_path / "m.exr", "--mask", "--depth", "float").status == 0
+    matte = channels(tmp_path / "m.exr")
+    assert list(matte) == ["Y"] and matte["Y"].dtype == np.float32
+    assert cut(source, "-o", tmp_path / "o.exr", "--background", "#767676", "--depth", "float").status == 0
+    alpha, over = matte["Y"], channels(tmp_path / "o.exr")
+    behind = ((118 / 255 + 0.055) / 1.055) ** 2.4
+    assert set(over) == {"R", "G", "B"}
+    assert np.abs(over["G"] - (LIGHT[..., 1] * alpha + behind * (1 - alpha))).max() < 1e-2
+
+
+def test_linear_and_sixteen_bits_keep_every_level(tmp_path, cut, network):
+    samples = np.random.default_rng(1).integers(0, 65536, (40, 60, 3), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", samples, photometric="rgb")
+    assert cut(tmp_path / "a.tif", "-o", tmp_path / "b.tif", "--depth", "16", "--linear").status == 0
+    found = tifffile.imread(tmp_path / "b.tif")
+    alpha = found[..., 3] / 65535
+    assert found.dtype == np.uint16 and np.array_equal(found[alpha > 0.002][:, :3], samples[alpha > 0.002])
+    light = torch.from_numpy(samples / 65535).float()[None]
+    srgb = torch.where(light <= 0.0031308, 12.92 * light, 1.055 * light.pow(1 / 2.4) - 0.055)
+    assert np.abs(alpha - birefnet.matte(network, srgb)[0].numpy()).max() < 1e-3
+
+
+def test_clean_edges_of_bright_light(tmp_path, cut):
+    source = write_exr(tmp_path / "a.exr", np.full((40, 60, 3), 3, np.float16))
+    assert cut(source, "-o", tmp_path / "b.exr", "--clean-edges").status == 0
+    found = channels(tmp_path / "b.exr")
+    assert found["R"][found["A"] > 0.01] == pytest.approx(3, abs=0.01)
+
+
+def test_numbered_frames_in_and_out_and_on_again(tmp_path, cut):
+    for number in (8, 9, 10, 11):
+        write_exr(tmp_path / "in" / f"shot.{number:04}.exr", LIGHT * np.float16(number / 8))
+    write_exr(tmp_path / "in" / "shot.12.exr")  # not four digits
+    write_exr(tmp_path / "in" / "other.0001.exr")
+    arguments = tmp_path / "in" / "shot.####.exr", "-o", tmp_path / "out" / "cut_#####.exr"
+    result = cut(*arguments)
+    assert (result.status, result.messages[-1]) == (0, f"4 of 4 written to {tmp_path / 'out'}")
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.exr")) == [f"cut_{i:05}.exr" for i in (8, 9, 10, 11)]
+    (tmp_path / "out" / "cut_00010.exr").unlink()
+    again = cut(*arguments)
+    assert (again.status, again.messages[-1]) == (0, f"4 of 4 written to {tmp_path / 'out'}, 3 of them before")
+
+
+def test_frames_beyond_the_digits_come_last(tmp_path):
+    for number in (9999, 10000, 1):
+        (tmp_path / f"a{number:04}.exr").touch()
+    assert [Path(place).stem for place in sources.frames(str(tmp_path / "a####.exr"))] == ["a0001", "a9999", "a10000"]
+
+
+def test_the_format_of_a_folder(tmp_path, cut, photo):
+    photo("in/a.png"), write_exr(tmp_path / "in" / "b.exr")
+    assert cut(tmp_path / "in", "-o", tmp_path / "out", "--format", "exr").status == 0
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.*")) == [".cut", "a.exr", "b.exr"]
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["a.exr", "-o", "b.png", "--depth", "half"], "take depth 8 or 16"),
+    (["a.exr", "-o", "b.png", "--premultiplied"], "take .tif or .exr"),
+    (["a.exr", "-o", "out", "--format", "jpg"], "JPEG has no transparency"),
+    (["a.exr", "-o", "out.####.exr"], "expected inputs that are numbered"),
+    (["none.####.exr", "-o", "out"], "no file matches")])
+def test_what_cannot_be_is_one_sentence(tmp_path, cut, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    write_exr(tmp_path / "a.exr")
+    result = cut(*arguments)
+    assert result.status == 1 and words in result.messages[-1], result.messages
+
+
+def test_the_profile_of_a_photograph_survives_and_its_colours_with_it(tmp_path, cut, photo):
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = srgb.replace(b"rXYZ", b"?").replace(b"bXYZ", b"rXYZ").replace(b"?", b"bXYZ")
+    source = photo("a.png", icc_profile=swapped, dpi=(300, 300))
+    assert cut(source, "-o", tmp_path / "b.png").status == 0
+    with Image.open(tmp_path / "b.png") as image, Image.open(source) as before:
+        assert image.info["icc_profile"] == swapped and image.info["dpi"] == pytest.approx((300, 300), abs=0.01)
+        found, seen = np.array(image), np.array(image)[..., 3] > 0
+        assert np.array_equal(found[seen][:, :3], np.array(before)[seen])
+    assert cut(source, "-o", tmp_path / "c.png", "--background", "white").status == 0
+    assert "icc_profile" not in Image.open(tmp_path / "c.png").info  # sRGB, as the background is
+
+
+def test_twelve_bits_in_sixteen_are_told_of(tmp_path, cut):
+    ramp = np.linspace(0, 4095, 2400).astype(np.uint16).reshape(40, 60)
+    Image.fromarray(ramp).save(tmp_path / "a.png")
+    result = cut(tmp_path / "a.png", "-o", tmp_path / "b.png", "--background", "white")
+    told = "\n".join(result.messages)
+    assert result.status == 0 and ("taken for 12 bits" in told or "nothing found" in told)
