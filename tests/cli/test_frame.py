@@ -76,3 +76,23 @@ def test_a_folder_is_a_catalogue_of_one_size(tmp_path, cut, photo):
     assert any("2 of them before" in line for line in again.messages)
     other = cut(tmp_path / "in", "-o", tmp_path / "out", *REFINE, "--frame", "90x120")
     assert other.status == 1 and "begun with other settings (frame" in other.messages[-1]
+
+
+def test_one_command_makes_a_catalogue(tmp_path, cut, photo):
+    """2000 × 2000, white, a margin of 5 %, JPEG of quality 90, named after the photographs."""
+    photo("in/one.jpg", (60, 40)), photo("in/deep/two.png", (50, 80))
+    assert cut(f"{tmp_path}/in/**/*", "-o", tmp_path / "out", *REFINE, "--background", "white", "--format", "jpg",
+               "--quality", "90", "--frame", "2000x2000,margin=5%,position=bottom,shadow=contact").status == 0
+    Image.new("RGB", (8, 8)).save(tmp_path / "reference.jpg", quality=90)
+    for name in ("one.jpg", "deep/two.jpg"):
+        with Image.open(tmp_path / "out" / name) as image, Image.open(tmp_path / "reference.jpg") as reference:
+            assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (2000, 2000))
+            assert image.quantization == reference.quantization
+            levels = np.asarray(image)
+        assert (levels[:90] > 250).all() and (levels[:900, :60] > 250).all()  # its shadow is wider
+        assert levels[1000].min() < 250
+
+
+def test_light_beyond_one_is_not_clipped_in_silence(tmp_path, cut, photo):
+    result = cut(photo("a.png"), "-o", tmp_path / "b.exr", "--frame", "200x200")
+    assert result.status == 1 and "--frame: leave out --linear, OpenEXR and float samples" in result.messages[-1]
