@@ -155,6 +155,30 @@ def add_frame_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+MEASURED = "measured"
+
+
+def screen(text: str) -> str:
+    """Parses --despill: "measured", or a CSS colour; stays text, as colours are read when the command
+    runs."""
+    if text.strip().lower() == MEASURED:
+        return MEASURED
+    from ..imaging.colour import parse_colour
+
+    try:
+        parse_colour(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected {MEASURED} or a colour (green, #00b140), got {text}") from None
+    return text
+
+
+def add_despill_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--despill", type=screen, metavar=f"COLOUR|{MEASURED}",
+        help="remove the light of a green or blue screen from the subject, in linear light; alpha stays. Give "
+             f"the screen's colour, or {MEASURED} to take it from the picture's border")
+
+
 def add_adapter_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--adapter", type=adapter, action="append", default=[], dest="adapters", metavar="FILE[:STRENGTH]",

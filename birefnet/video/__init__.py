@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from . import looks
+from .adapt import adapt, seen_by_networks
 from .animation import ANIMATIONS, Animation, is_animation
 from .library import VideoError
 from .matting import matting
@@ -12,7 +13,7 @@ from .read import Clip, File, Pictures
 from .write import FORMATS, QUALITIES, writing
 
 __all__ = ["ANIMATIONS", "FORMATS", "QUALITIES", "Animation", "Clip", "File", "Pictures", "VideoError",
-           "looks", "matting", "open_clip", "writing"]
+           "adapt", "looks", "matting", "open_clip", "seen_by_networks", "writing"]
 
 
 def open_clip(path: str | Path) -> File | Animation:

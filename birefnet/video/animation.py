@@ -45,7 +45,7 @@ class Animation:
         VideoError: it cannot be read, or does not move.
     """
 
-    aspect = Fraction(1)
+    aspect, bits = Fraction(1), 8
     colour = Colour(primaries=1, transfer=1)
     tick = MILLISECOND
 

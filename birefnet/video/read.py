@@ -17,6 +17,7 @@ from torch import Tensor
 from ..files.errors import why_not_read
 from . import sound
 from .colour import Colour
+from .complete import missing_bytes
 from .frames import colour_of, orientation, turn, unpack
 from .library import VideoError, pyav
 
@@ -44,8 +45,8 @@ class Clip(Protocol):
 
     height, width: of the upright pictures. aspect: width of a pixel divided by its height. rate: mean frames
     a second. tick: the unit of its times, in seconds. count: expected number of pictures, by the header,
-    which may be wrong. last: seconds that the last picture is shown. plays: how often an animation is to be
-    shown, 0 for without end.
+    which may be wrong. bits: of its samples. last: seconds that the last picture is shown. plays: how often
+    an animation is to be shown, 0 for without end.
     """
 
     height: int
@@ -55,6 +56,7 @@ class Clip(Protocol):
     rate: Fraction
     tick: Fraction
     count: int
+    bits: int
     last: Fraction
     plays: int
 
@@ -89,6 +91,9 @@ class File:
         begin = Fraction(start).limit_denominator(MICROSECONDS)
         end = begin + Fraction(duration).limit_denominator(MICROSECONDS) if duration else float("inf")
         self._source, self._window = source, (begin, end)
+        if missing := missing_bytes(source):
+            raise VideoError(f"{self.name}: cut off: its last {missing} bytes are missing; copy it again, or "
+                             "save what is there with ffmpeg -i IN -c copy OUT")
         self._container = open_container(source)
         try:
             self._begin()
@@ -137,7 +142,7 @@ class File:
         time, frame = first
         header = self._container.start_time
         self._origin = start or min(time, Fraction(header or 0, pyav().time_base))
-        self.colour = colour_of(frame, self._stream)
+        self.colour, self.bits = colour_of(frame, self._stream), frame.format.components[0].bits
         self.height, self.width = self._stored = frame.height, frame.width
         self.aspect = self._stream.sample_aspect_ratio or Fraction(1)
         self._turn = orientation(frame)
@@ -234,7 +239,7 @@ class Pictures:
         if self.rate <= 0:
             raise VideoError(f"expected a video with pictures a second, got {float(self.rate):g} of them")
         self.tick = self.last = 1 / self.rate
-        self.plays = 0
+        self.plays, self.bits = 0, 8
 
     def __enter__(self) -> Pictures:
         return self

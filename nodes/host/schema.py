@@ -67,12 +67,13 @@ def fetch_input(tooltip: str) -> io.Input:
                             label_off="off", tooltip=tooltip)
 
 
-def colour_input(tooltip: str, default: str = WHITE) -> io.Input:
+def colour_input(tooltip: str, default: str = WHITE, optional: bool = False) -> io.Input:
     """A colour as CSS text: a swatch where the host has one, which also takes a text from another node."""
     if hasattr(io, "Color"):
-        swatch = make(io.Color.Input, "colour", default=default, tooltip=tooltip, socketless=False)
+        swatch = make(io.Color.Input, "colour", default=default, tooltip=tooltip, socketless=False,
+                      optional=optional)
         return io.MultiType.Input(swatch, types=[io.Color, io.String])
-    return io.String.Input("colour", default=default, tooltip=tooltip)
+    return io.String.Input("colour", default=default, tooltip=tooltip, optional=optional)
 
 
 def number_input(id: str, default: float, least: float, most: float, step: float, tooltip: str,

@@ -142,3 +142,26 @@ def test_twelve_bits_in_sixteen_are_told_of(tmp_path, cut):
     result = cut(tmp_path / "a.png", "-o", tmp_path / "b.png", "--background", "white")
     told = "\n".join(result.messages)
     assert result.status == 0 and ("taken for 12 bits" in told or "nothing found" in told)
+
+
+@pytest.mark.parametrize("screen", ["measured", "#00b140"])
+def test_a_green_screens_light_is_removed_and_alpha_stays(tmp_path, cut, screen):
+    grey = np.full((40, 60, 3), 0.3, np.float32)
+    green = np.array([0.0, 0.4397, 0.0513], np.float32)  # #00b140 in linear light
+    light = np.where(np.arange(60)[:, None] < 30, grey + 0.3 * green, green).astype(np.float32)
+    source = write_exr(tmp_path / "a.exr", light)
+    arguments = () if screen != "measured" else ("--refine", "levels=0.999:1")  # nothing is subject: all is screen
+    assert cut(source, "-o", tmp_path / "plain.exr", *arguments).status == 0
+    result = cut(source, "-o", tmp_path / "b.exr", "--despill", screen, *arguments)
+    assert result.status == 0, result.messages
+    plain, found = channels(tmp_path / "plain.exr"), channels(tmp_path / "b.exr")
+    assert np.array_equal(plain["A"], found["A"])
+    if screen != "measured":
+        seen = found["A"][:, :30] > 0.01
+        assert np.abs(found["G"][:, :30][seen] - 0.3).max() < 2e-3
+
+
+def test_a_picture_without_a_screen_says_so(tmp_path, cut, photo):
+    Image.new("RGB", (60, 40), (90, 90, 90)).save(tmp_path / "a.png")
+    result = cut(tmp_path / "a.png", "-o", tmp_path / "b.png", "--despill", "measured", "--refine", "levels=0.999:1")
+    assert result.status == 1 and "set the colour of a green or blue screen" in result.messages[0] + result.messages[1]

@@ -9,7 +9,14 @@ from __future__ import annotations
 
 import argparse
 
-from ..options import CommandError, add_frame_option, add_network_options, add_refine_option, at_least
+from ..options import (
+    CommandError,
+    add_despill_option,
+    add_frame_option,
+    add_network_options,
+    add_refine_option,
+    at_least,
+)
 
 FORMATS = ("png", "webp", "tif", "exr", "jpg")  # of results in a folder; the first is the usual one
 
@@ -43,6 +50,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add_frame_option(parser)
     parser.add_argument("--clean-edges", action="store_true",
                         help="remove the old background's colours from hair and other soft edges")
+    add_despill_option(parser)
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0],
                         help="of results in a folder and on standard output (default: %(default)s)")
     parser.add_argument("--quality", type=at_least(1, 100), default=95, metavar="N",

@@ -22,7 +22,7 @@ from ...matting import foreground
 from ...matting.predict import full_alpha, network_input
 from ...matting.runner import Runner
 from ...network.config import network_size
-from ..options import CommandError
+from ..options import MEASURED, CommandError
 from . import places
 from .frame import Frame
 from .manifest import Job
@@ -36,8 +36,8 @@ class CutOptions:
     """What becomes of every picture.
 
     config: of the network. size: as for `birefnet.matte`. mask: write alpha instead of a cut-out. refine:
-    arguments of `masks.refine`. force: as for `places.write`. style: how results are stored. frame: the
-    canvas, if not the photograph's.
+    arguments of `masks.refine`. force: as for `places.write`. style: how results are stored. despill: the
+    screen's colour as CSS, MEASURED, or "". frame: the canvas, if not the photograph's.
     """
 
     config: Config
@@ -48,6 +48,7 @@ class CutOptions:
     clean_edges: bool
     force: bool
     style: photographs.Style = photographs.USUAL
+    despill: str = ""
     frame: Frame | None = None
 
     def batch(self) -> int:
@@ -122,13 +123,9 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
         alpha = full_alpha(picture.small, image[0])
         if options.refine:
             alpha = refine(alpha, **options.refine)
-        result, shown, limited = alpha[..., None], alpha, False
         light = photographs.holds_light(name, photograph, style)
-        colours = image
-        if not options.mask and (own or light):
-            colours = photographs.working(name, photograph, style)
-        if not options.mask and options.clean_edges:
-            colours = foreground.estimate(colours, alpha)
+        colours = image if options.mask else _colours(options, name, photograph, alpha)
+        result, shown, limited = alpha[..., None], alpha, False
         if options.frame is not None:
             framed, shown, limited = options.frame.apply(colours, alpha)
             result = shown[..., None] if options.mask else pictures.cutout(framed, framed[..., 3])
@@ -152,6 +149,27 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
     except (RuntimeError, MemoryError) as error:
         return Outcome(job, _no_memory(job, error))
     return Outcome(job, remark=_remark(job, alpha, picture.content, photograph.narrow, limited))
+
+
+def _colours(options: CutOptions, name: str, photograph: photographs.Photograph, alpha: Tensor) -> Tensor:
+    """The subject's colours [1,H,W,C] for a result with that name, as the options ask."""
+    light = photographs.holds_light(name, photograph, options.style)
+    own = options.backdrop is None
+    colours = plate = photographs.working(name, photograph, options.style) if own or light else photograph.seen
+    if options.clean_edges:
+        colours = foreground.estimate(colours, alpha)
+    if options.despill:
+        screen = _screen(options.despill, plate, alpha, light)
+        colours = foreground.despill(colours, screen, linear=light)
+    return colours
+
+
+def _screen(text: str, colours: Tensor, alpha: Tensor, linear: bool) -> Tensor:
+    """The screen's colour [3] for a picture's colours [1,H,W,C]. linear: whether they are linear light."""
+    if text == MEASURED:
+        return foreground.measure_screen(colours[0], alpha[0], linear=linear)
+    colour = torch.tensor(parse_colour(text)[:3])
+    return to_linear(colour.view(1, 1, 3)).view(3) if linear else colour
 
 
 def _result_name(job: Job, options: CutOptions) -> str:

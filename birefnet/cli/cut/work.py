@@ -106,7 +106,7 @@ def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backd
         except OSError as error:
             raise CommandError(f"{args.out}: cannot be written ({error.strerror or error})") from None
     options = CutOptions(engine.config, args.size, args.mask, args.refine, backdrop, args.clean_edges,
-                         args.force, style, frame)
+                         args.force, style, args.despill or "", frame)
     return _report_outcomes(engine.run(plan.jobs, options), len(plan.jobs))
 
 
@@ -137,9 +137,10 @@ def _settings(args: argparse.Namespace, backdrop: Backdrop | None) -> dict[str, 
 
 def _stored(args: argparse.Namespace) -> dict[str, object]:
     """The settings of how results are stored, where they are not the usual ones."""
-    given = {"depth": args.depth, "linear": args.linear, "premultiplied": args.premultiplied, "exif": args.exif,
-             "quality": 0 if args.quality == USUAL.quality else args.quality,
-             "format": "" if f".{args.format}" == USUAL.suffix else args.format}
+    names = ("despill", "depth", "linear", "premultiplied", "exif")
+    given = {name: getattr(args, name) for name in names}
+    given["quality"] = 0 if args.quality == USUAL.quality else args.quality
+    given["format"] = "" if f".{args.format}" == USUAL.suffix else args.format
     return {key: value for key, value in given.items() if value}
 
 

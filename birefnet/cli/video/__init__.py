@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..options import add_network_options, add_refine_option
+from ..options import add_despill_option, add_network_options, add_refine_option
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -30,9 +30,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     kind.add_argument(
         "--background", metavar="COLOUR|FILE",
         help="lay the subject over a colour, a picture or another video")
+    add_despill_option(parser)
     parser.add_argument(
         "--smoothing", type=float, default=0.0, metavar="S",
         help="reduce flicker: weight of the mask before in each mask, 0 to 1 (default: %(default)s)")
+    parser.add_argument("--codec", choices=("h264", "h265", "av1"),
+                        help="of an .mp4: h264 plays everywhere, in 8 bits; h265 and av1 are smaller and have 10 "
+                             "bits where the video has them (default: h264)")
     parser.add_argument("--force", action="store_true", help="overwrite a result that exists")
     parser.set_defaults(run=run)
 

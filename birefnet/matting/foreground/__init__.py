@@ -1,6 +1,7 @@
 """Estimate a cut-out subject's true colours, without the fringe of the old background.
 
     colours = foreground.estimate(image, alpha)     # [B,H,W,3], with alpha beside it straight RGBA
+    colours = foreground.despill(colours, foreground.measure_screen(image[0], alpha[0]))
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import math
 import torch
 from torch import Tensor
 
-from ...files.errors import UserError
+from ...imaging.finite import check_finite
 from .blurfusion import WIDTHS, blur_fusion
+from .despill import LIMITS, despill, measure_screen
 from .multilevel import multi_level
 
-__all__ = ["METHODS", "WIDTHS", "estimate"]
+__all__ = ["LIMITS", "METHODS", "WIDTHS", "despill", "estimate", "measure_screen"]
 
 METHODS = ("multi-level", "blur fusion")
 
@@ -61,13 +63,6 @@ def estimate(
                  blur_fusion(frame / scale, matte.float(), widths))
         colours.copy_(torch.where(matte[..., None] >= 1, frame, found * scale))
     return result
-
-
-def check_finite(values: Tensor, name: str) -> None:
-    """Raise UserError if a value is NaN or infinite."""
-    wrong = values.numel() - int(torch.isfinite(values).sum())
-    if wrong:
-        raise UserError(f"check what made the {name}: {wrong} of its {values.numel()} values are NaN or infinite")
 
 
 def _describe(tensor: Tensor) -> str:
