@@ -22,10 +22,10 @@ from pathlib import Path
 
 import numpy as np
 from browser import open_page, outputs, picture, run
-from given import clip, walls
+from given import THINGS, clip, thing, walls
 from host import PACK, Host, Workflow
 from known import DATA
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from playwright.sync_api import Page
 from workflow import node, widgets
 
@@ -284,6 +284,30 @@ def inpaint_paste(bench: Bench) -> Image.Image:
         "the crop with other colours": ["repainted", 0], "pasted back": ["pasted", 0]})])
 
 
+def frame(bench: Bench) -> Image.Image:
+    """The pictures of the template Catalogue of Products, and two ways of framing them."""
+    for name in THINGS:
+        thing(name).save(bench.input / f"{name}.png")
+    size = {"width": 480, "height": 400}
+    jobs = [(("the photographs", "", ""), {}),
+            (("scale_by: height, share: 60", "position: bottom", "shadow: contact"),
+             size | {"position": "bottom", "scale_by": "height", "share": 60, "shadow": "contact", "colour": "#eee9e2"}),
+            (("scale_by: fit, margin: 10", "position: centre", "background: original"),
+             size | {"margin": 10, "background": "original"})]
+    rows = []
+    for captions, settings in jobs:
+        panels = []
+        for caption, name in zip(captions, THINGS):
+            workflow = found(f"{name}.png", black_point=0.3, white_point=0.9, fill_holes=HOLES, keep_largest=1) | {
+                "clean": node("BiRefForeground", image=["photo", 0], mask=["mask", 0])}
+            source = "photo" if "background" in settings else "clean"
+            workflow["frame"] = node("BiRefFrame", image=[source, 0], mask=["mask", 0], **settings)
+            shown = bench.panels(workflow, {caption: ["frame" if settings else "photo", 0]})[0][1].convert("RGB")
+            panels.append((caption, shown if settings else ImageOps.pad(shown, (480, 400), color=DARK)))
+        rows.append(row(panels, 1000))
+    return column(rows)
+
+
 def temporal(bench: Bench, frames: int = 8, noise: float = 8, gain: float = 5) -> Image.Image:
     """A clip of one photograph under changing noise: whatever changes in its masks is flicker."""
     random = np.random.default_rng(0)
@@ -325,7 +349,7 @@ PANELS: dict[str, Callable[[Bench], Image.Image]] = {
     "BiRefSegment": segment, "BiRefRemoveBackground": remove_background, "BiRefSubject": subject,
     "BiRefRefineMask": refine_mask, "BiRefTrimap": trimap, "BiRefForeground": foreground, "BiRefComposite": composite,
     "BiRefInpaintCrop": inpaint_crop, "BiRefInpaintPaste": inpaint_paste, "BiRefTemporal": temporal,
-    "BiRefPairs": pairs, "BiRefInspect": inspect,
+    "BiRefPairs": pairs, "BiRefInspect": inspect, "BiRefFrame": frame,
 }
 
 # Nodes on the page: kind; left, top, width; widgets; and by input the node of the list that it hangs on.

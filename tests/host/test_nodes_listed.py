@@ -31,6 +31,9 @@ WIDGETS = {
     "BiRefAdapter": ["adapter", "strength"],
     "BiRefPairs": ["folder"],
     "BiRefExport": ["contract", "portable", "dtype", "size", "filename_prefix"],
+    "BiRefFrame": ["width", "height", "margin", "margin_unit", "position", "ground", "scale_by", "share", "aspect",
+                   "multiple", "threshold", "background", "colour", "fit", "blur", "shadow", "shadow_strength",
+                   "shadow_softness", "shadow_x", "shadow_y"],
 }
 SOCKETS = {
     "BiRefLoad": ([], ["BACKGROUND_REMOVAL"]),
@@ -55,6 +58,8 @@ SOCKETS = {
     "BiRefAdapter": ([("model", "BACKGROUND_REMOVAL")], ["BACKGROUND_REMOVAL"]),
     "BiRefPairs": ([], ["IMAGE", "MASK"]),
     "BiRefExport": ([("model", "BACKGROUND_REMOVAL")], ["STRING"]),
+    "BiRefFrame": ([("image", "IMAGE"), ("mask", "MASK"), ("background_image", "IMAGE")],
+                   ["IMAGE", "MASK", "BIREF_CROP"]),
 }
 
 
