@@ -65,6 +65,7 @@ class Cleaner:
     def __init__(self, name: str) -> None:
         self.name = name
         self.logged = False
+        self.not_numbers = False  # whether some were NaN
 
     def __call__(self, values: Tensor) -> Tensor:
         if values.dtype == torch.uint8:
@@ -78,6 +79,7 @@ class Cleaner:
         low, high = (bound.item() for bound in values.aminmax())  # both NaN if any value is
         if low >= 0 and high <= 1:
             return values
+        self.not_numbers |= low != low
         if not self.logged:
             self.logged = True
             log.warning("BiRef: %s has values that are not in 0..1 (%s); they were clipped", self.name,

@@ -88,6 +88,13 @@ def resized_text(size: tuple[int, int], wanted: tuple[int, int]) -> str:
     return f"the mask ({size[1]}×{size[0]}) was resized to the picture ({wanted[1]}×{wanted[0]})"
 
 
+def not_numbers(*cleaners: convert.Cleaner) -> str:
+    """A sentence about the inputs that held NaN; "" if none did."""
+    named = " and ".join(cleaner.name for cleaner in cleaners if cleaner.not_numbers)
+    return named and (f"{named} held values that are not numbers (NaN), which count as 0: check what made "
+                      f"{'them' if ' and ' in named else 'it'}")
+
+
 def nothing_found(empty: list[int], total: int) -> str:
     """A message about frames without a subject. empty: their indices; "" if there are none."""
     if not empty:

@@ -66,18 +66,19 @@ def fetch_input(tooltip: str) -> io.Input:
                             label_off="off", tooltip=tooltip)
 
 
-def colour_input(tooltip: str, default: str = WHITE) -> io.Input:
+def colour_input(tooltip: str, default: str = WHITE, optional: bool = False) -> io.Input:
     """A colour as CSS text: a swatch where the host has one, which also takes a text from another node."""
     if hasattr(io, "Color"):
-        swatch = make(io.Color.Input, "colour", default=default, tooltip=tooltip, socketless=False)
+        swatch = make(io.Color.Input, "colour", default=default, tooltip=tooltip, socketless=False,
+                      optional=optional)
         return io.MultiType.Input(swatch, types=[io.Color, io.String])
-    return io.String.Input("colour", default=default, tooltip=tooltip)
+    return io.String.Input("colour", default=default, tooltip=tooltip, optional=optional)
 
 
 def number_input(id: str, default: float, least: float, most: float, step: float, tooltip: str,
-                 advanced: bool = False) -> io.Input:
+                 advanced: bool = False, optional: bool = False) -> io.Input:
     return make(io.Float.Input, id, default=default, min=least, max=most, step=step, tooltip=tooltip,
-                advanced=advanced or None)
+                advanced=advanced or None, optional=optional)
 
 
 # Outputs. Hosts up to 0.3.75 need ids that differ from the inputs': no output "mask" beside an input "mask".

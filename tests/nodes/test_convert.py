@@ -114,6 +114,7 @@ def test_values_out_of_range_are_clipped_and_told_once(convert, caplog):
     assert first.tolist() == [0, 1, 0, 0, 0.25, 1]
     assert second.tolist() == [1, 0.5]
     assert len(messages(caplog)) == 1 and "the image" in messages(caplog)[0]
+    assert clean.not_numbers and not convert.Cleaner("the mask").not_numbers
 
 
 def test_an_empty_batch_is_clean(convert, caplog):
