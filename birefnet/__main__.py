@@ -14,7 +14,8 @@ COMMANDS = ("cut", "eval", "export", "fetch", "train", "video")
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; the exit status: 0 all done, 1 something failed, 2 wrong usage, 130 interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m birefnet", description="BiRefNet: cut subjects out of pictures.")
+    parser = argparse.ArgumentParser(prog="python -m birefnet", description="BiRefNet: cut subjects out of "
+                                                                            "pictures.")
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name in COMMANDS:
