@@ -64,12 +64,13 @@ def size(text: str) -> int | tuple[int, int]:
     return sides[0] if len(sides) == 1 else (sides[1], sides[0])
 
 
-def at_least(least: int) -> Callable[[str], int]:
-    """An option's type: an integer of at least `least`."""
+def at_least(least: int, most: float = math.inf) -> Callable[[str], int]:
+    """An option's type: an integer of at least `least`, and at most `most`."""
     def number(text: str) -> int:
         value = int(text) if text.isdecimal() else least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"expected a number of {least} or more, got {text}")
+        if not least <= value <= most:
+            wanted = f"{least} or more" if most == math.inf else f"{least} to {most}"
+            raise argparse.ArgumentTypeError(f"expected a number of {wanted}, got {text}")
         return value
 
     return number
@@ -142,6 +143,16 @@ def add_refine_option(parser: argparse.ArgumentParser) -> None:
         help="clean the matte at the picture's size, with the operators of Refine Mask: levels=BLACK:WHITE "
              "(clears haze below BLACK, makes opaque above WHITE), largest=N (pieces to keep), specks=AREA, "
              "holes=AREA (square pixels), grow=PIXELS, feather=PIXELS; several with commas between")
+
+
+def add_frame_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--frame", metavar="WxH,NAME=VALUE,...",
+        help="put the subject on a canvas of W x H pixels, with the settings of Frame Subject: margin=5%%|40px, "
+             "position=centre|bottom|keep, ground=PERCENT, scale_by=fit|height|area, share=PERCENT, aspect=W:H, "
+             "multiple=N, threshold=ALPHA, shadow=none|contact|drop, shadow_strength, shadow_softness, shadow_x, "
+             "shadow_y; without a canvas, crop to the subject and its margin",
+    )
 
 
 MEASURED = "measured"

@@ -50,7 +50,8 @@ class Style:
 
     depth: one of deep.DEPTHS, "" for the usual one of the format. linear: the photographs' values are linear
     light, and results hold them as they are. premultiplied: colours are multiplied with alpha. exif: keep it,
-    without the place and serial numbers. suffix: of results whose names are not given.
+    without the place and serial numbers. suffix: of results whose names are not given. quality: of JPEG files,
+    1..100.
     """
 
     depth: str = ""
@@ -58,6 +59,7 @@ class Style:
     premultiplied: bool = False
     exif: bool = False
     suffix: str = ".png"
+    quality: int = 95
 
     def check(self, name: str | Path, alpha: bool) -> None:
         """Check that a result with that name can be written.
@@ -143,7 +145,8 @@ def encode(name: str | Path, picture: Tensor, photograph: Photograph, style: Sty
     depth = style.depth_of(name, photograph)
     icc = photograph.icc if own and picture.shape[-1] > 1 else None
     if depth == "8" and not style.premultiplied:
-        return pictures.encode(name, picture, icc=icc, dpi=photograph.dpi, exif=photograph.exif)
+        return pictures.encode(name, picture, icc=icc, dpi=photograph.dpi, exif=photograph.exif,
+                               quality=style.quality)
     return deep.encode(name, picture[0].float().cpu().numpy(), depth,
                        premultiplied=style.premultiplied, icc=icc, dpi=photograph.dpi,
                        header=photograph.header)

@@ -36,8 +36,8 @@ WRITERS = {
     ".webp": ("WEBP", {"lossless": True, "exact": True}),
     ".tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
     ".tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
-    ".jpg": ("JPEG", {"quality": 95}),
-    ".jpeg": ("JPEG", {"quality": 95}),
+    ".jpg": ("JPEG", {}),
+    ".jpeg": ("JPEG", {}),
     ".exr": ("EXR", {}),  # by `deep`
 }
 
@@ -204,10 +204,11 @@ def write(path: str | Path, picture: torch.Tensor, *, force: bool = False) -> No
 
 
 def encode(path: str | Path, picture: torch.Tensor, *, icc: bytes | None = None,
-           dpi: tuple[float, float] | None = None, exif: bytes | None = None) -> bytes:
+           dpi: tuple[float, float] | None = None, exif: bytes | None = None, quality: int = 95) -> bytes:
     """The bytes of the file that `write` would write. Args and Raises as there.
 
     icc, dpi, exif: kept in the file, where its format can hold them; a TIFF keeps EXIF's first directory.
+    quality: of a JPEG file, 1..100.
     """
     check_writable(path, alpha=picture.shape[-1] == 4)
     name, options = WRITERS[Path(path).suffix.lower()]
@@ -220,8 +221,8 @@ def encode(path: str | Path, picture: torch.Tensor, *, icc: bytes | None = None,
         first.load(exif)
         del first[Base.ExifOffset]
         exif = first
-    options = {**options, **{key: value for key, value in (("icc_profile", icc), ("dpi", dpi), ("exif", exif))
-                             if value}}
+    asked = {"icc_profile": icc, "dpi": dpi, "exif": exif, "quality": quality if name == "JPEG" else 0}
+    options = {**options, **{key: value for key, value in asked.items() if value}}
     levels = (picture[0].float().nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
     image = Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
     # In memory first: Pillow writes some formats without Python, and reports no error when the disk is full.

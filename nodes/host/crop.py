@@ -1,4 +1,4 @@
-"""What Inpaint Crop hands to Inpaint Paste."""
+"""What Inpaint Crop and Frame Subject hand to Inpaint Paste."""
 
 from __future__ import annotations
 

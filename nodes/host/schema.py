@@ -76,9 +76,9 @@ def colour_input(tooltip: str, default: str = WHITE, optional: bool = False) -> 
 
 
 def number_input(id: str, default: float, least: float, most: float, step: float, tooltip: str,
-                 advanced: bool = False) -> io.Input:
+                 advanced: bool = False, optional: bool = False) -> io.Input:
     return make(io.Float.Input, id, default=default, min=least, max=most, step=step, tooltip=tooltip,
-                advanced=advanced or None)
+                advanced=advanced or None, optional=optional)
 
 
 # Outputs. Hosts up to 0.3.75 need ids that differ from the inputs': no output "mask" beside an input "mask".

@@ -32,6 +32,7 @@ NODES = {
     "BiRefTrimap": ({}, ["mask"], False),
     "BiRefInspect": ({}, ["image", "mask"], False),
     "BiRefInpaintCrop": ({}, ["image", "mask"], False),
+    "BiRefFrame": ({"width": 64, "height": 64, "shadow": "contact"}, ["image", "mask"], False),
 }
 
 

@@ -15,7 +15,7 @@ WIDGETS = {
                         "edge_radius", "edge_strength"],
     "BiRefComposite": ["background", "colour", "fit", "blur", "canvas", "position", "x", "y", "scale", "opacity",
                        "linear_light", "shadow", "shadow_strength", "shadow_softness", "shadow_x", "shadow_y",
-                       "light_wrap", "light_wrap_width"],
+                       "light_wrap", "light_wrap_width", "rotation"],
     "BiRefInspect": ["colour", "size", "frames"],
     "BiRefInpaintCrop": ["region", "grow", "feather", "context", "megapixels", "multiple", "max_aspect"],
     "BiRefInpaintPaste": [],
@@ -30,6 +30,10 @@ WIDGETS = {
     "BiRefFinetune": ["what", "steps", "rate", "rank", "batch", "size", "seed", "save_as"],
     "BiRefAdapter": ["adapter", "strength"],
     "BiRefPairs": ["folder"],
+    "BiRefExport": ["contract", "portable", "dtype", "size", "filename_prefix"],
+    "BiRefFrame": ["width", "height", "margin", "margin_unit", "position", "ground", "scale_by", "share", "aspect",
+                   "multiple", "threshold", "background", "colour", "fit", "blur", "shadow", "shadow_strength",
+                   "shadow_softness", "shadow_x", "shadow_y"],
 }
 SOCKETS = {
     "BiRefLoad": ([], ["BACKGROUND_REMOVAL"]),
@@ -53,6 +57,9 @@ SOCKETS = {
                       ["BACKGROUND_REMOVAL", "FLOAT", "IMAGE"]),
     "BiRefAdapter": ([("model", "BACKGROUND_REMOVAL")], ["BACKGROUND_REMOVAL"]),
     "BiRefPairs": ([], ["IMAGE", "MASK"]),
+    "BiRefExport": ([("model", "BACKGROUND_REMOVAL")], ["STRING"]),
+    "BiRefFrame": ([("image", "IMAGE"), ("mask", "MASK"), ("background_image", "IMAGE")],
+                   ["IMAGE", "MASK", "BIREF_CROP"]),
 }
 
 

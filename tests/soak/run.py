@@ -137,6 +137,7 @@ class Soak:
                                                          "size": 64},
             "BiRefSubject": picture | model | {"pick": "point", "x": 30, "y": 30, "size": 64},
             "BiRefInpaintCrop": picture | mask | {"megapixels": 0.05},
+            "BiRefFrame": picture | mask | {"width": 300, "height": 300, "shadow": "contact"},
             "BiRefInspect": picture | mask,
             "BiRefRemoveBackground": picture | {"checkpoint": pick.choice(("birefnet-nano", *TINY))},
         }

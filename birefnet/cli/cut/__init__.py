@@ -12,9 +12,11 @@ import argparse
 from ..options import (
     CommandError,
     add_despill_option,
+    add_frame_option,
     add_network_options,
     add_refine_option,
     add_storage_options,
+    at_least,
 )
 
 FORMATS = ("png", "webp", "tif", "exr", "jpg")  # of results in a folder; the first is the usual one
@@ -46,11 +48,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     kind.add_argument("--mask", action="store_true", help="write the alpha as 8-bit grey, white = subject")
     kind.add_argument("--background", metavar="COLOUR|FILE",
                       help="lay the subject over a colour or a picture")
+    add_frame_option(parser)
     parser.add_argument("--clean-edges", action="store_true",
                         help="remove the old background's colours from hair and other soft edges")
     add_despill_option(parser)
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0],
                         help="of results in a folder and on standard output (default: %(default)s)")
+    parser.add_argument("--quality", type=at_least(1, 100), default=95, metavar="N",
+                        help="of .jpg results, 1 to 100 (default: %(default)s)")
     add_storage_options(parser)
     parser.add_argument("--exif", action="store_true",
                         help="keep a photograph's EXIF data, without place and serial numbers")

@@ -24,6 +24,7 @@ from ...matting.runner import Runner
 from ...network.config import network_size
 from ..options import MEASURED, CommandError
 from . import places
+from .frame import Frame
 from .manifest import Job
 
 BATCH_PIXELS = 8 * 1024**2  # of all network inputs in a batch
@@ -36,7 +37,7 @@ class CutOptions:
 
     config: of the network. size: as for `birefnet.matte`. mask: write alpha instead of a cut-out. refine:
     arguments of `masks.refine`. force: as for `places.write`. style: how results are stored. despill: the
-    screen's colour as CSS, MEASURED, or "".
+    screen's colour as CSS, MEASURED, or "". frame: the canvas, if not the photograph's.
     """
 
     config: Config
@@ -48,6 +49,7 @@ class CutOptions:
     force: bool
     style: photographs.Style = photographs.USUAL
     despill: str = ""
+    frame: Frame | None = None
 
     def batch(self) -> int:
         """Pictures to a batch: fewer for larger network inputs."""
@@ -121,22 +123,19 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
         alpha = full_alpha(picture.small, image[0], options.config)
         if options.refine:
             alpha = refine(alpha, **options.refine)
-        if options.mask:
-            result = alpha[..., None]
-        else:
-            light = photographs.holds_light(name, photograph, style)
-            colours = plate = photographs.working(name, photograph, style) if own or light else image
-            if options.clean_edges:
-                colours = foreground.estimate(colours, alpha)
-            if options.despill:
-                screen = _screen(options.despill, plate, alpha, light)
-                colours = foreground.despill(colours, screen, linear=light)
+        light = photographs.holds_light(name, photograph, style)
+        colours = image if options.mask else _colours(options, name, photograph, alpha)
+        result, shown, limited = alpha[..., None], alpha, False
+        if options.frame is not None:
+            framed, shown, limited = options.frame.apply(colours, alpha)
+            result = shown[..., None] if options.mask else pictures.cutout(framed, framed[..., 3])
+        elif not options.mask:
             result = pictures.cutout(colours, alpha)
-            if options.backdrop is not None:
-                behind = options.backdrop.covering(image)
-                if light:
-                    behind = torch.cat([to_linear(behind[..., :3]), behind[..., 3:]], dim=-1)
-                result = pictures.over(result, behind)
+        if options.backdrop is not None:
+            behind = options.backdrop.covering(shown)
+            if light:
+                behind = torch.cat([to_linear(behind[..., :3]), behind[..., 3:]], dim=-1)
+            result = pictures.over(result, behind)
         content = photographs.encode(name, result, photograph, style, own=own)
         places.write(job.target, content, force=options.force or bool(job.replaces))
     except FileExistsError:
@@ -149,7 +148,20 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
         return Outcome(job, f"{job.source}: {error}")
     except (RuntimeError, MemoryError) as error:
         return Outcome(job, _no_memory(job, error))
-    return Outcome(job, remark=_remark(job, alpha, picture.content, photograph.narrow))
+    return Outcome(job, remark=_remark(job, alpha, picture.content, photograph.narrow, limited))
+
+
+def _colours(options: CutOptions, name: str, photograph: photographs.Photograph, alpha: Tensor) -> Tensor:
+    """The subject's colours [1,H,W,C] for a result with that name, as the options ask."""
+    light = photographs.holds_light(name, photograph, options.style)
+    own = options.backdrop is None
+    colours = plate = photographs.working(name, photograph, options.style) if own or light else photograph.seen
+    if options.clean_edges:
+        colours = foreground.estimate(colours, alpha)
+    if options.despill:
+        screen = _screen(options.despill, plate, alpha, light)
+        colours = foreground.despill(colours, screen, linear=light)
+    return colours
 
 
 def _screen(text: str, colours: Tensor, alpha: Tensor, linear: bool) -> Tensor:
@@ -164,9 +176,11 @@ def _result_name(job: Job, options: CutOptions) -> str:
     return f"stdout{options.style.suffix}" if job.target == places.STANDARD else job.target
 
 
-def _remark(job: Job, alpha: Tensor, content: bytes, narrow: int) -> str:
+def _remark(job: Job, alpha: Tensor, content: bytes, narrow: int, limited: bool) -> str:
     if alpha.amax() < 0.5:
         return f"{job.source}: nothing found, the result is empty; another checkpoint or --size may help"
+    if limited:
+        return f"{job.source}: no room for the share that is asked for; the subject fills what the margins leave"
     if pictures.is_animated(content):
         return (f"{job.source}: an animation; this is its first frame (`python -m birefnet video` takes all "
                 "of them)")
@@ -218,9 +232,9 @@ class Backdrop:
         except pictures.PictureError as error:
             raise CommandError(f"--background {error}") from None
 
-    def covering(self, image: Tensor) -> Tensor:
-        """[1,H,W,3 or 4] for `image` [1,H,W,C]; a picture is cropped to fill it."""
-        _, height, width, _ = image.shape
+    def covering(self, shown: Tensor) -> Tensor:
+        """[1,H,W,3 or 4] for a result of the size of `shown` [1,H,W]; a picture is cropped to fill it."""
+        _, height, width = shown.shape
         if self.colour is None:
             return pictures.read_to_cover(self.place, height, width, self.content)
         return self.colour.expand(1, height, width, -1)

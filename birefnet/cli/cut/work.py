@@ -13,6 +13,7 @@ from ...imaging.photographs import USUAL, Style
 from ..options import CommandError, listing, reason
 from ..runner import find_checkpoint, identify, say
 from . import places
+from .frame import Frame, parse_frame
 from .manifest import Manifest
 from .plain import Plain
 from .plan import Plan, is_folder, plan_folder, plan_one, split_pattern
@@ -37,6 +38,11 @@ def cut(args: argparse.Namespace) -> int:
     """
     out, pattern = split_pattern(places.parse(args.out))
     style = _style(args, pattern)
+    frame = None if args.frame is None else parse_frame(args.frame)
+    if frame is not None and (style.linear or style.depth in ("half", "float") or
+                              ".exr" in (style.suffix, os.path.splitext(out)[1].lower())):
+        raise CommandError("--frame: leave out --linear, OpenEXR and float samples; framing would clip what is "
+                           "brighter than 1")
     try:
         backdrop = None if args.background is None else Backdrop(args.background)
         plan, manifest = _make_plan(args, out, backdrop, style, pattern)
@@ -51,7 +57,7 @@ def cut(args: argparse.Namespace) -> int:
             "result to have it made anew")
     if not plan.jobs and not plan.done:
         return 1
-    failed = plan.refusals + (_work(args, plan, manifest, backdrop, style) if plan.jobs else [])
+    failed = plan.refusals + (_work(args, plan, manifest, backdrop, style, frame) if plan.jobs else [])
     if manifest is not None:
         try:
             _report(places.join(out, REPORT), failed)
@@ -67,7 +73,7 @@ def cut(args: argparse.Namespace) -> int:
 def _style(args: argparse.Namespace, pattern: str) -> Style:
     """How results are stored; a pattern's suffix is theirs."""
     suffix = os.path.splitext(pattern)[1] if pattern else f".{args.format}"
-    return Style(args.depth or "", args.linear, args.premultiplied, args.exif, suffix.lower())
+    return Style(args.depth or "", args.linear, args.premultiplied, args.exif, suffix.lower(), args.quality)
 
 
 def _make_plan(args: argparse.Namespace, out: str, backdrop: Backdrop | None, style: Style, pattern: str
@@ -86,7 +92,7 @@ def _make_plan(args: argparse.Namespace, out: str, backdrop: Backdrop | None, st
 
 
 def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backdrop: Backdrop | None,
-          style: Style) -> list[tuple[str, str]]:
+          style: Style, frame: Frame | None) -> list[tuple[str, str]]:
     """Does the plan's jobs; returns (source, reason) of those that failed."""
     if args.engine == "ray":
         from .cluster import Cluster
@@ -100,7 +106,7 @@ def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backd
         except OSError as error:
             raise CommandError(f"{args.out}: cannot be written ({error.strerror or error})") from None
     options = CutOptions(engine.config, args.size, args.mask, args.refine, backdrop, args.clean_edges,
-                         args.force, style, args.despill or "")
+                         args.force, style, args.despill or "", frame)
     return _report_outcomes(engine.run(plan.jobs, options), len(plan.jobs))
 
 
@@ -125,13 +131,15 @@ def _settings(args: argparse.Namespace, backdrop: Backdrop | None) -> dict[str, 
         behind = f"{backdrop.place} {hashlib.sha256(backdrop.content).hexdigest()}"
     return {**identify(find_checkpoint(args.model), args.adapters), "size": args.size, "dtype": args.dtype,
             "mask": args.mask, "background": behind, "clean edges": args.clean_edges,
-            **({"refine": args.refine} if args.refine else {}), **_stored(args)}
+            **({"refine": args.refine} if args.refine else {}),
+            **({"frame": args.frame} if args.frame else {}), **_stored(args)}
 
 
 def _stored(args: argparse.Namespace) -> dict[str, object]:
     """The settings of how results are stored, where they are not the usual ones."""
     names = ("despill", "depth", "linear", "premultiplied", "exif")
     given = {name: getattr(args, name) for name in names}
+    given["quality"] = 0 if args.quality == USUAL.quality else args.quality
     given["format"] = "" if f".{args.format}" == USUAL.suffix else args.format
     return {key: value for key, value in given.items() if value}
 
