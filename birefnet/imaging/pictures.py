@@ -301,6 +301,8 @@ def _open(file: str | Path | io.BytesIO, path: str | Path, content: bytes | None
         if image.format != "TIFF" or not _deep_planes(image):
             return image
     except UnidentifiedImageError:
+        if why_unreadable(Path(path).suffix.lower()):
+            raise
         with contextlib.nullcontext(file) if content is not None else open(path, "rb") as start:
             start.seek(0)
             if not start.read(4).startswith((deep.EXR_SIGNATURE, *deep.TIFF_SIGNATURES)):
