@@ -179,6 +179,18 @@ def add_despill_option(parser: argparse.ArgumentParser) -> None:
              f"the screen's colour, or {MEASURED} to take it from the picture's border")
 
 
+def add_storage_options(parser: argparse.ArgumentParser) -> None:
+    """--depth, --linear and --premultiplied: how pictures are stored."""
+    parser.add_argument("--depth", choices=("8", "16", "half", "float"),
+                        help="bits of a result's samples: 16 in .png and .tif, half or float in .exr and "
+                             ".tif (default: 8; in .exr half, or float as the input)")
+    parser.add_argument("--linear", action="store_true",
+                        help="the inputs are linear light, as .exr always is: the network sees them as "
+                             "sRGB, the result has them as they are")
+    parser.add_argument("--premultiplied", action="store_true",
+                        help="multiply colours with alpha in .exr and .tif, which say so (default: straight)")
+
+
 def add_adapter_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--adapter", type=adapter, action="append", default=[], dest="adapters", metavar="FILE[:STRENGTH]",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +104,11 @@ def read(path: str | Path, content: bytes | None = None, style: Style = USUAL, n
     Raises:
         PictureError: as `pictures.read`; or full depth needs a package that is missing.
     """
+    start = _start(path, content)
+    if start.startswith(deep.EXR_SIGNATURE):
+        photograph = _of_samples(deep.read(path, _content(path, content)), 1)
+        photograph.seen = _seen(photograph.own)
+        return photograph
     with pictures.open_picture(path, content) as image:
         plain = pictures.eight_bit(image)
         seen = pictures.floats(pictures.srgb(image))
@@ -111,13 +116,14 @@ def read(path: str | Path, content: bytes | None = None, style: Style = USUAL, n
         exif = _exif(image) if style.exif else None
         kept, turned = _own_levels(plain, icc), image.info.get("turned", 1)
         shallow = image.format == "TIFF" and max(image.tag_v2.get(Base.BitsPerSample, (1,))) <= 8
-    start = _start(path, content)
-    photograph = Photograph(seen, seen, dpi=_positive(dpi), exif=exif, narrow=plain.info.get("narrow", 0))
-    is_exr = start.startswith(deep.EXR_SIGNATURE)
-    if is_exr or style.reads_deep(name) and deep.is_deep(start) and not shallow:
-        _take_samples(photograph, deep.read(path, Path(path).read_bytes() if content is None else content), turned)
+    photograph = Photograph(seen, seen)
+    if style.reads_deep(name) and deep.is_deep(start) and not shallow:
+        photograph = replace(_of_samples(deep.read(path, _content(path, content)), turned), seen=seen)
     elif kept is not None:
-        photograph.own, photograph.icc = kept, icc
+        photograph.own = seen if torch.equal(kept, seen) else kept
+    photograph.icc = photograph.icc or (icc if kept is not None else None)
+    photograph.dpi, photograph.exif = _positive(dpi) or photograph.dpi, exif
+    photograph.narrow = plain.info.get("narrow", 0)
     if style.linear:
         photograph.linear = True
         photograph.seen = _seen(photograph.own)
@@ -167,16 +173,14 @@ def holds_light(name: str | Path, photograph: Photograph, style: Style) -> bool:
     return photograph.linear and style.depth in ("half", "float")
 
 
-def _take_samples(photograph: Photograph, samples: deep.Samples, turned: int) -> None:
-    """Puts a file's samples in full depth into the photograph. turned: the EXIF orientation, where Pillow
-    knew it."""
+def _of_samples(samples: deep.Samples, turned: int) -> Photograph:
+    """A photograph of a file's samples in full depth. turned: the EXIF orientation, where Pillow knew it."""
     own = _upright(samples.shares(), samples.orientation if turned == 1 else turned)
     alpha = own[..., -1:] if own.shape[-1] in (2, 4) else own[..., :0]
     colours = own[..., :3] if own.shape[-1] > 2 else own[..., :1].repeat(3, axis=-1)
-    photograph.own = torch.from_numpy(np.concatenate([colours, alpha], axis=-1))[None]
-    photograph.linear, photograph.depth, photograph.header = samples.linear, samples.depth, samples.header
-    photograph.icc = photograph.icc or samples.icc
-    photograph.dpi = photograph.dpi or samples.dpi
+    values = torch.from_numpy(np.concatenate([colours, alpha], axis=-1))[None]
+    return Photograph(values, values, samples.linear, samples.depth, icc=samples.icc, dpi=samples.dpi,
+                      header=samples.header)
 
 
 def _seen(own: Tensor) -> Tensor:
@@ -207,11 +211,19 @@ def _own_levels(image: Image.Image, icc: bytes | None) -> Tensor | None:
     return pictures.floats(image.convert("RGBA" if pictures.has_alpha(image) else "RGB"))
 
 
+def _content(path: str | Path, content: bytes | None) -> bytes:
+    return Path(path).read_bytes() if content is None else content
+
+
 def _start(path: str | Path, content: bytes | None) -> bytes:
+    """The first bytes; none of a file that cannot be read, which `pictures` explains."""
     if content is not None:
         return content[:32]
-    with open(path, "rb") as file:
-        return file.read(32)
+    try:
+        with open(path, "rb") as file:
+            return file.read(32)
+    except OSError:
+        return b""
 
 
 def _positive(dpi: object) -> tuple[float, float] | None:

@@ -10,10 +10,11 @@ from .animation import ANIMATIONS, Animation, is_animation
 from .library import VideoError
 from .matting import matting
 from .read import Clip, File, Pictures
+from .sequence import FrameFiles, Frames
 from .write import FORMATS, QUALITIES, writing
 
-__all__ = ["ANIMATIONS", "FORMATS", "QUALITIES", "Animation", "Clip", "File", "Pictures", "VideoError",
-           "adapt", "looks", "matting", "open_clip", "seen_by_networks", "writing"]
+__all__ = ["ANIMATIONS", "FORMATS", "QUALITIES", "Animation", "Clip", "File", "FrameFiles", "Frames",
+           "Pictures", "VideoError", "adapt", "looks", "matting", "open_clip", "seen_by_networks", "writing"]
 
 
 def open_clip(path: str | Path) -> File | Animation:

@@ -7,8 +7,10 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 
+import torch
 from torch import Tensor
 
+from ..imaging.colour import to_srgb
 from ..imaging.resize import resample
 from . import tone
 from .animation import ANIMATIONS
@@ -95,8 +97,16 @@ def adapt(clip: Clip, kind: str) -> tuple[Clip, list[str]]:
     return clip, said
 
 
+def light_to_srgb(picture: Tensor) -> Tensor:
+    """Linear light [H,W,C], clipped at 1, as sRGB; alpha stays."""
+    colours = picture[..., :3].nan_to_num().clamp(0, 1)
+    return torch.cat([to_srgb(colours), picture[..., 3:]], dim=-1)
+
+
 def seen_by_networks(clip: Clip) -> Callable[[Tensor], Tensor] | None:
     """What turns a clip's pictures into what networks know, SDR; None where they are."""
+    if clip.linear:
+        return light_to_srgb
     if not tone.is_hdr(clip.colour.transfer):
         return None
     return partial(tone.to_sdr, transfer=clip.colour.transfer, primaries=clip.colour.primaries)

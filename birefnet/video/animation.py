@@ -45,7 +45,7 @@ class Animation:
         VideoError: it cannot be read, or does not move.
     """
 
-    aspect, bits = Fraction(1), 8
+    aspect, bits, linear = Fraction(1), 8, False
     colour = Colour(primaries=1, transfer=1)
     tick = MILLISECOND
 

@@ -45,8 +45,8 @@ class Clip(Protocol):
 
     height, width: of the upright pictures. aspect: width of a pixel divided by its height. rate: mean frames
     a second. tick: the unit of its times, in seconds. count: expected number of pictures, by the header,
-    which may be wrong. bits: of its samples. last: seconds that the last picture is shown. plays: how often
-    an animation is to be shown, 0 for without end.
+    which may be wrong. bits: of its samples. linear: whether its values are proportional to light. last:
+    seconds that the last picture is shown. plays: how often an animation is to be shown, 0 for without end.
     """
 
     height: int
@@ -57,6 +57,7 @@ class Clip(Protocol):
     tick: Fraction
     count: int
     bits: int
+    linear: bool
     last: Fraction
     plays: int
 
@@ -84,7 +85,7 @@ class File:
         VideoError: it has no picture, or ends before its header says.
     """
 
-    plays = 0
+    plays, linear = 0, False
 
     def __init__(self, source: Source, start: float = 0.0, duration: float = 0.0) -> None:
         self.name = "the video" if isinstance(source, io.BytesIO) else str(source)
@@ -239,7 +240,7 @@ class Pictures:
         if self.rate <= 0:
             raise VideoError(f"expected a video with pictures a second, got {float(self.rate):g} of them")
         self.tick = self.last = 1 / self.rate
-        self.plays, self.bits = 0, 8
+        self.plays, self.bits, self.linear = 0, 8, False
 
     def __enter__(self) -> Pictures:
         return self

@@ -525,10 +525,10 @@ def test_when_the_checkpoint_does_not_fit_at_all(tmp_path, cut, photo, monkeypat
 
 
 def test_when_memory_is_too_small_the_rest_is_done(tmp_path, cut, photo, monkeypatch):
-    def full_alpha(small, frame):
+    def full_alpha(small, frame, config):
         if frame.shape[0] > 100:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")
-        return inference.full_alpha(small, frame)
+        return inference.full_alpha(small, frame, config)
 
     monkeypatch.setattr(steps, "full_alpha", full_alpha)
     large, small = photo("in/a.png", size=(200, 200)), photo("in/b.png")

@@ -12,6 +12,8 @@ import torch
 from PIL import Image, ImageCms
 
 import birefnet
+from birefnet import video as birefnet_video
+from birefnet.__main__ import main
 from birefnet.cli.cut import sources
 from birefnet.imaging import photographs
 
@@ -165,3 +167,67 @@ def test_a_picture_without_a_screen_says_so(tmp_path, cut, photo):
     Image.new("RGB", (60, 40), (90, 90, 90)).save(tmp_path / "a.png")
     result = cut(tmp_path / "a.png", "-o", tmp_path / "b.png", "--despill", "measured", "--refine", "levels=0.999:1")
     assert result.status == 1 and "set the colour of a green or blue screen" in result.messages[0] + result.messages[1]
+
+
+@pytest.fixture
+def video(tiny, capsys):
+    """A function that runs `video ... --model tiny` and returns its exit status and what it said."""
+    def run(*arguments: object) -> tuple[int, str]:
+        status = main(["video", *map(str, arguments), "--model", str(tiny), "--dtype", "fp32"])
+        return status, capsys.readouterr().err
+
+    return run
+
+
+@pytest.fixture
+def shot(tmp_path) -> Path:
+    """The pattern of three frames in linear light."""
+    for number in (8, 9, 10):
+        write_exr(tmp_path / "in" / f"shot.{number:04}.exr", LIGHT * np.float16(number / 8))
+    return tmp_path / "in" / "shot.####.exr"
+
+
+def test_a_shot_is_matted_over_time_in_linear_light(tmp_path, video, shot):
+    status, said = video(shot, "-o", tmp_path / "out" / "cut.####.exr", "--smoothing", "0.5")
+    assert status == 0 and "3 frames written" in said, said
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"cut.{i:04}.exr" for i in (8, 9, 10)]
+    for number in (8, 10):
+        found, light = channels(tmp_path / "out" / f"cut.{number:04}.exr"), LIGHT * np.float16(number / 8)
+        opaque = found["A"] == 1
+        assert found["R"].dtype == np.float16 and np.isfinite(found["G"]).all() and found["R"].max() > 1
+        assert np.array_equal(found["R"][opaque], light[..., 0][opaque])
+    status, said = video(shot, "-o", tmp_path / "out" / "cut.####.exr")
+    assert status == 1 and "exists; --force overwrites" in said
+    assert video(shot, "-o", tmp_path / "out" / "cut.####.exr", "--force")[0] == 0
+
+
+@pytest.mark.parametrize(("name", "options", "suffixes"), [
+    ("matte.####.exr", ["--mask"], {"Y"}), ("over.##.exr", ["--background", "green", "--depth", "float"], set("RGB"))])
+def test_mattes_and_backgrounds_of_a_shot(tmp_path, video, shot, name, options, suffixes):
+    assert video(shot, "-o", tmp_path / "out" / name, *options)[0] == 0
+    assert set(channels(sorted((tmp_path / "out").iterdir())[0])) == suffixes
+
+
+def test_a_shot_becomes_a_clip_and_a_clip_a_shot(tmp_path, video, shot):
+    assert video(shot, "-o", tmp_path / "a.mp4", "--background", "#808080", "--rate", "24000/1001")[0] == 0
+    with birefnet_video.File(tmp_path / "a.mp4") as clip:
+        assert clip.count == 3 and abs(float(clip.rate) - 23.976) < 0.01
+    assert video(tmp_path / "a.mp4", "-o", tmp_path / "frames" / "b.###.tif", "--depth", "16")[0] == 0
+    assert tifffile.imread(tmp_path / "frames" / "b.002.tif").dtype == np.uint16
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["-o", "out.webm", "--depth", "16"], "are for numbered pictures"),
+    (["-o", "cut.####.jpg"], "JPEG has no transparency"), (["-o", "in/shot.####.exr"], "would replace those"),
+    (["-o", "cut.####.exr", "--background", "in/shot.0008.exr"], "only a colour")])
+def test_shots_that_cannot_be(tmp_path, video, shot, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    status, said = video("in/shot.####.exr", *arguments)
+    assert status == 1 and words in said, said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+
+def test_frames_of_another_size_are_one_sentence(tmp_path, video, shot):
+    write_exr(tmp_path / "in" / "shot.0009.exr", LIGHT[:20])
+    status, said = video(shot, "-o", tmp_path / "out" / "cut.####.exr")
+    assert status == 1 and "expected 60×40 pixels as the first frame has, got 60×20" in said

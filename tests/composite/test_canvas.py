@@ -93,6 +93,18 @@ def test_what_the_canvas_shows_of_the_picture():
     assert (bottom - top, right - left) == (200, 200) and (top, left) == (-50, -25)
 
 
+@pytest.mark.parametrize("position, canvas, changes, pivot", [
+    ("in place", (100, 200), {}, (50, 75)),
+    ("top left", (300, 300), {"scale": 2, "x": 5, "y": 7}, (107, 55)),
+    ("centre", (120, 200), {"x": -4}, (60, 96)),
+    ("bottom", (120, 200), {"scale": 0.5}, (90, 100)),
+])
+def test_a_turn_is_around_the_subjects_middle(position, canvas, changes, pivot):
+    straight = place_subject(position, (100, 100), canvas, BOX, **changes)
+    turned = place_subject(position, (100, 100), canvas, BOX, **changes, rotation=30)
+    assert turned == straight._replace(rotation=30, pivot=pytest.approx(pivot))
+
+
 def test_an_unknown_position():
     with pytest.raises(ValueError, match="expected a position of in place, .*, got 'left'"):
         place_subject("left", (1, 1), (1, 1), (0, 0, 1, 1))

@@ -15,7 +15,8 @@ def system(tmp_path):
     """A root with 8 GiB available; call it with more files."""
 
     def write(**files):
-        for name, text in {"proc/meminfo": f"MemTotal: {16 << 20} kB\nMemAvailable: {8 << 20} kB\n", **files}.items():
+        for name, text in {"proc/meminfo": f"MemTotal: {16 << 20} kB\nMemAvailable: {8 << 20} kB\n",
+                           **files}.items():
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(str(text))
@@ -39,15 +40,18 @@ def test_a_container_of_today(system):
 def test_the_tightest_group_counts_not_only_the_innermost(system):
     root = system(**{"proc/self/cgroup": "0::/outer/inner\n", "sys/fs/cgroup/outer/memory.max": 2 * GIB,
                      "sys/fs/cgroup/outer/memory.current": GIB, "sys/fs/cgroup/outer/memory.stat": "",
-                     "sys/fs/cgroup/outer/inner/memory.max": 6 * GIB, "sys/fs/cgroup/outer/inner/memory.current": 0,
+                     "sys/fs/cgroup/outer/inner/memory.max": 6 * GIB,
+                     "sys/fs/cgroup/outer/inner/memory.current": 0,
                      "sys/fs/cgroup/outer/inner/memory.stat": ""})
     assert of_linux(root) == GIB
 
 
 def test_a_container_of_old(system):
     top = "sys/fs/cgroup/memory"
-    root = system(**{"proc/self/cgroup": "5:cpu,cpuacct:/\n4:memory:/docker/abc\n", f"{top}/memory.limit_in_bytes": 2 * GIB,
-                     f"{top}/memory.usage_in_bytes": GIB, f"{top}/memory.stat": f"total_inactive_file {GIB // 2}\n"})
+    root = system(**{"proc/self/cgroup": "5:cpu,cpuacct:/\n4:memory:/docker/abc\n",
+                     f"{top}/memory.limit_in_bytes": 2 * GIB,
+                     f"{top}/memory.usage_in_bytes": GIB, f"{top}/memory.stat": "total_inactive_file "
+                                                                                f"{GIB // 2}\n"})
     assert of_linux(root) == 3 * GIB // 2
 
 
@@ -58,8 +62,9 @@ def test_a_group_over_its_limit_leaves_nothing(system):
 
 
 def test_a_mac():
-    told = ("Mach Virtual Memory Statistics: (page size of 16384 bytes)\nPages free:      1000.\nPages active:   5000.\n"
-            "Pages inactive:  2000.\nPages speculative: 24.\n\"Translation faults\":  123.\n")
+    told = ("Mach Virtual Memory Statistics: (page size of 16384 bytes)\nPages free:      1000.\nPages "
+            "active:   5000.\nPages inactive:  2000.\nPages speculative: 24.\n\"Translation faults\":  "
+            "123.\n")
     assert macos_free(told) == 16384 * 3024
 
 

@@ -24,6 +24,17 @@ SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Co
 
 NO_SETTINGS: Mapping[str, object] = {}
 
+# Adds to what the console says where it was said: the page warns of what a pack does from within its own files.
+CALLERS = """() => {
+    for (const kind of ['warn', 'error']) {
+        const said = console[kind];
+        console[kind] = (...what) => {
+            const callers = new Error('said').stack.split('\\n').slice(2, 9);
+            said.call(console, ...what, callers.join('\\n'));
+        };
+    }
+}"""
+
 DROP = """([text, name]) => {
     const files = new DataTransfer();
     files.items.add(new File([text], name, {type: 'application/json'}));
@@ -69,7 +80,8 @@ def chromium() -> str:
 
 @contextlib.contextmanager
 def open_page(address: str, said: list[str], settings: Mapping[str, object] = NO_SETTINGS) -> Iterator[Page]:
-    """The host's page with its default workflow gone. Errors and warnings of its console are added to `said`."""
+    """The host's page with its default workflow gone. Errors and warnings of its console are added to `said`, with the
+    scripts that they come from."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         page = browser.new_page(viewport={"width": 1600, "height": 900})
@@ -78,6 +90,7 @@ def open_page(address: str, said: list[str], settings: Mapping[str, object] = NO
                    else route.abort())
         page.on("console", lambda message: said.append(f"{message.type}: {message.text} ({message.location['url']})")
                 if message.type in ("error", "warning") else None)
+        page.add_init_script(f"({CALLERS})()")
         page.on("pageerror", lambda error: said.append(f"uncaught: {error}"))
         page.request.post(f"{address}/api/settings", data={**SETTINGS, **settings})
         page.goto(address, wait_until="domcontentloaded")
@@ -114,6 +127,11 @@ def close_windows(page: Page) -> None:
     except TimeoutError:
         page.reload(wait_until="domcontentloaded")
         assert usable(page), "the page stays covered by its own overlay"
+
+
+def of_ours(said: list[str]) -> list[str]:
+    """What the console says of this pack's scripts."""
+    return [line for line in said if "/extensions/comfyui-biref" in line]
 
 
 def run_button(page: Page) -> Locator:

@@ -67,6 +67,8 @@ class Host:
         command = [self.python, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port),
                    "--disable-auto-launch", "--base-directory", str(self.base), "--database-url", "sqlite:///:memory:",
                    "--extra-model-paths-config", str(paths)]
+        if front_end := os.environ.get("COMFYUI_FRONT_END"):  # another page than the one installed for `python`
+            command += ["--front-end-root", front_end]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(command, cwd=self.comfyui, stdout=log, stderr=subprocess.STDOUT,
                                              stdin=subprocess.DEVNULL, start_new_session=True,

@@ -17,7 +17,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,11 @@ def on_checkerboard(shown: Image.Image) -> Image.Image:
     board = Image.fromarray(np.where((x + y) % 2, 204, 255).astype(np.uint8)).convert("RGB")
     board.paste(shown, mask=shown.getchannel("A"))
     return board
+
+
+def stacked(panels: list[Panel], width: int = 400) -> Image.Image:
+    """Panels below each other, as large as the page's narrow panel for help can show them."""
+    return column([captioned(panel, round(panel[1].height * width / panel[1].width)) for panel in panels])
 
 
 def captioned(panel: Panel, height: int) -> Image.Image:
@@ -155,17 +160,17 @@ def the_cup() -> Workflow:
 
 
 def segment(bench: Bench) -> Image.Image:
-    return row(bench.panels(found("face.png"), {
-        "image": ["photo", 0], "mask": ["segment", 0], "cutout": ["segment", 1]}), 908)
+    return stacked(bench.panels(found("face.png"), {
+        "image": ["photo", 0], "mask": ["segment", 0], "cutout": ["segment", 1]}))
 
 
 def remove_background(bench: Bench) -> Image.Image:
     workflow = {"photo": node("LoadImage", image="cup.png"),
                 "bare": node("BiRefRemoveBackground", image=["photo", 0]),
                 "colour": node("BiRefRemoveBackground", image=["photo", 0], background="colour", colour="#2c6e91")}
-    return row(bench.panels(workflow, {
+    return stacked(bench.panels(workflow, {
         "image": ["photo", 0], "background: transparent": ["bare", 0],
-        "background: colour, #2c6e91": ["colour", 0]}), 908)
+        "background: colour, #2c6e91": ["colour", 0]}))
 
 
 def subject(bench: Bench) -> Image.Image:
@@ -174,21 +179,21 @@ def subject(bench: Bench) -> Image.Image:
     draw, (x, y, width, height) = ImageDraw.Draw(photo), BOX
     draw.rectangle((x, y, x + width, y + height), outline="yellow", width=6)
     draw.circle(POINT, 16, fill="yellow", outline="black", width=4)
-    return row([(asked, photo), box, point], 1400)
+    return stacked([(asked, photo), box, point])
 
 
 def refine_mask(bench: Bench) -> Image.Image:
     workflow = found("dandelion.jpg", black_point=0.6, keep_largest=1, edge_radius=16)
-    return row(bench.panels(workflow, {
+    return stacked(bench.panels(workflow, {
         "image": ["photo", 0], "mask before": ["segment", 0],
-        "black_point, keep_largest, edge_radius": ["mask", 0]}), 850)
+        "black_point, keep_largest, edge_radius": ["mask", 0]}))
 
 
 def trimap(bench: Bench) -> Image.Image:
     workflow = found("face.png") | {
         "trimap": node("BiRefTrimap", mask=["segment", 0], inward=2, outward=2, unit="per cent")}
-    return row(bench.panels(workflow, {
-        "image": ["photo", 0], "mask": ["segment", 0], "trimap": ["trimap", 0]}), 908)
+    return stacked(bench.panels(workflow, {
+        "image": ["photo", 0], "mask": ["segment", 0], "trimap": ["trimap", 0]}))
 
 
 def foreground(bench: Bench) -> Image.Image:
@@ -201,7 +206,31 @@ def foreground(bench: Bench) -> Image.Image:
     panels = bench.panels(workflow, {
         "a part of the image": ["photo", 0], "cut out, the photograph's colours": ["before", 0],
         "cut out, estimated colours": ["after", 0]})
-    return row([(caption, shown.crop((40, 10, 160, 130))) for caption, shown in panels], 1212)
+    hair = stacked([(caption, shown.crop((40, 10, 160, 130))) for caption, shown in panels])
+    return column([hair, despilled(bench)])
+
+
+def despilled(bench: Bench) -> Image.Image:
+    """The portrait as before a green screen that lights it: a tenth of the screen's light is added everywhere."""
+    def light(levels: np.ndarray) -> np.ndarray:
+        return np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+
+    green = light(np.array([0, 177, 64]) / 255)
+    photo, mask = (np.asarray(Image.open(DATA / f"astronaut{name}").convert("RGB")) / 255
+                   for name in (".jpg", "_mask.png"))
+    linear = (light(photo) + 0.1 * green) * mask + green * (1 - mask)
+    stored = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055).clip(0, 1)
+    Image.fromarray(np.uint8(np.rint(stored * 255))).save(bench.input / "screen.png")
+    grey = {"background": "colour", "colour": "#808080", "mask": ["mask", 0]}
+    workflow = {"photo": node("LoadImage", image="screen.png"),
+                "mask": node("LoadImageMask", image="astronaut_mask.png", channel="red"),
+                "plain": node("BiRefForeground", image=["photo", 0], mask=["mask", 0]),
+                "clean": node("BiRefForeground", image=["photo", 0], mask=["mask", 0], despill="measured"),
+                "before": node("BiRefComposite", image=["plain", 0], **grey),
+                "after": node("BiRefComposite", image=["clean", 0], **grey)}
+    panels = bench.panels(workflow, {"before a green screen (made)": ["photo", 0], "despill: off": ["before", 0],
+                                     "despill: measured": ["after", 0]})
+    return stacked([(caption, shown.crop((60, 0, 400, 340))) for caption, shown in panels])
 
 
 def composite(bench: Bench) -> Image.Image:
@@ -221,7 +250,7 @@ def composite(bench: Bench) -> Image.Image:
              {"background": "blurred image", "light_wrap": 0.5}),
             ("transparent, contact shadow", cup, None, {"background": "transparent", "shadow": "contact"})]
     panels = [(caption, over(bench, *job)) for caption, *job in jobs]
-    return column([row(panels[:3], 780), row(panels[3:], 780)])
+    return stacked(panels, 360)
 
 
 def over(bench: Bench, matted: Workflow, backdrop: str | None, settings: dict) -> Image.Image:
@@ -240,8 +269,8 @@ def around_the_cup() -> Workflow:
 
 
 def inpaint_crop(bench: Bench) -> Image.Image:
-    return row(bench.panels(around_the_cup(), {
-        "the picture": ["photo", 0], "image: the crop": ["crop", 0], "mask: what to repaint": ["crop", 1]}), 1000)
+    return stacked(bench.panels(around_the_cup(), {
+        "the picture": ["photo", 0], "image: the crop": ["crop", 0], "mask: what to repaint": ["crop", 1]}))
 
 
 def inpaint_paste(bench: Bench) -> Image.Image:
@@ -251,8 +280,8 @@ def inpaint_paste(bench: Bench) -> Image.Image:
     Image.merge("RGB", (blue, green, red)).save(bench.input / "repainted.png")
     workflow = around_the_cup() | {"repainted": node("LoadImage", image="repainted.png"),
                                    "pasted": node("BiRefInpaintPaste", crop=["crop", 2], image=["repainted", 0])}
-    return row([crop, *bench.panels(workflow, {
-        "the crop with other colours": ["repainted", 0], "pasted back": ["pasted", 0]})], 1000)
+    return stacked([crop, *bench.panels(workflow, {
+        "the crop with other colours": ["repainted", 0], "pasted back": ["pasted", 0]})])
 
 
 def frame(bench: Bench) -> Image.Image:
@@ -290,9 +319,9 @@ def temporal(bench: Bench, frames: int = 8, noise: float = 8, gain: float = 5) -
     workflow = found("noisy.png") | {
         "smooth": node("BiRefTemporal", image=["photo", 0], mask=["segment", 0], strength=0.7)}
     masks = bench.batches(workflow, {"before": ["segment", 0], "after": ["smooth", 0]})
-    return row([("a frame of a noisy clip", seen[0]), ("its mask", masks["before"][0]),
-                (f"flicker, {gain:g} times as bright", flicker(masks["before"], gain)),
-                ("the same, smoothed by 0.7", flicker(masks["after"], gain))], 1100)
+    return stacked([("a frame of a noisy clip", seen[0]), ("its mask", masks["before"][0]),
+                    (f"flicker, {gain:g} times as bright", flicker(masks["before"], gain)),
+                    ("the same, smoothed by 0.7", flicker(masks["after"], gain))])
 
 
 def flicker(masks: list[Image.Image], gain: float) -> Image.Image:
@@ -302,10 +331,11 @@ def flicker(masks: list[Image.Image], gain: float) -> Image.Image:
 
 
 def pairs(bench: Bench) -> Image.Image:
-    walls(bench.input / "walls", 6)
+    """A picture and its mask on each line."""
+    walls(bench.input / "walls", 3)
     batches = bench.batches({"pairs": node("BiRefPairs", folder="walls")}, {"im": ["pairs", 0], "gt": ["pairs", 1]})
-    return column([row([(f"{folder}/{i}.png", shown) for i, shown in enumerate(batches[folder])], 1160)
-                   for folder in ("im", "gt")])
+    return column([row([(f"im/wall-{i:02}.jpg", picture), (f"gt/wall-{i:02}.png", mask)], 480)
+                   for i, (picture, mask) in enumerate(zip(batches["im"], batches["gt"]))])
 
 
 def inspect(bench: Bench) -> Image.Image:
@@ -329,10 +359,11 @@ ON_THE_PAGE = {
     "BiRefAdapter": [LOADER, ("BiRefAdapter", [370, 0, 270], {"adapter": "cracks.safetensors"}, {"model": 0}),
                      ("BiRefAdapter", [690, 0, 270], {"adapter": "walls/damp.safetensors", "strength": 0.6},
                       {"model": 1})],
+    "BiRefExport": [LOADER, ("BiRefExport", [370, 0, 380], {"portable": True}, {"model": 0})],
     "BiRefVideo": [LOADER, ("LoadVideo", [0, 450, 320], {"file": "clip.mp4"}, {}),
                    ("BiRefVideo", [370, 0, 420], {"smoothing": 0.6}, {"model": 0, "video": 1})],
 }
-WIDTHS = {"BiRefLoad": 420, "BiRefAdapter": 1000, "BiRefVideo": 800}  # of the pictures
+WIDTHS = {"BiRefLoad": 420, "BiRefAdapter": 1000, "BiRefVideo": 800, "BiRefExport": 800}  # of the pictures
 
 BUILD = """nodes => {
     app.graph.clear();
@@ -360,10 +391,11 @@ BOTH_CLIPS = """() => {
 
 
 def on_the_page(page: Page, name: str) -> Image.Image:
-    """The nodes themselves; Matte Video has run."""
+    """The nodes themselves; those that write a file have run."""
     page.evaluate(BUILD, ON_THE_PAGE[name])
+    if nodes := outputs(page):
+        run(page, nodes)
     if name == "BiRefVideo":
-        run(page, outputs(page))
         page.wait_for_function(BOTH_CLIPS)
     with tempfile.TemporaryDirectory() as folder:
         picture(page, Path(folder) / "page.jpg")
@@ -396,20 +428,25 @@ def save(name: str, shown: Image.Image) -> None:
 
 
 def main(comfyui: Path, named: list[str]) -> None:
+    """Makes the pictures of these nodes, or all, on a host of its own."""
     wanted = named or [*PANELS, *ON_THE_PAGE]
     if strange := set(wanted) - set(PANELS) - set(ON_THE_PAGE):
         sys.exit(f"not made here: {', '.join(sorted(strange))}; but {', '.join([*PANELS, *ON_THE_PAGE])} are")
     python = os.environ.get("COMFYUI_PYTHON", sys.executable)
     with tempfile.TemporaryDirectory() as base, Host(comfyui, Path(base), python) as host:
-        put_files(host.base)
-        bench = Bench(host)
-        for name in filter(wanted.__contains__, PANELS):
-            save(name, PANELS[name](bench))
-        # Above the nodes, the pack's name would be cut off at the picture's edge.
-        host.fetch("/settings", json.dumps({"Comfy.NodeBadge.NodeSourceBadgeMode": "None"}).encode())
-        with open_page(host.address, []) as page:
-            for name in filter(wanted.__contains__, ON_THE_PAGE):
-                save(name, on_the_page(page, name))
+        make(host, wanted)
+
+
+def make(host: Host, wanted: Collection[str] = (*PANELS, *ON_THE_PAGE)) -> None:
+    put_files(host.base)
+    bench = Bench(host)
+    for name in filter(wanted.__contains__, PANELS):
+        save(name, PANELS[name](bench))
+    # Above the nodes, the pack's name would be cut off at the picture's edge.
+    host.fetch("/settings", json.dumps({"Comfy.NodeBadge.NodeSourceBadgeMode": "None"}).encode())
+    with open_page(host.address, []) as page:
+        for name in filter(wanted.__contains__, ON_THE_PAGE):
+            save(name, on_the_page(page, name))
 
 
 if __name__ == "__main__":

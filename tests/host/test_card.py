@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from browser import drop, open_page
+from browser import drop, of_ours, open_page
 from host import PACK
 from workflow import to_api, widgets
 
@@ -73,4 +73,4 @@ def test_the_page_shows_the_chosen_checkpoints_card_and_saves_nothing_of_it(host
         number: node["inputs"] for number, node in to_api(saved, object_info).items()}
     assert [node.get("widgets_values") for node in again["nodes"]] == [
         node.get("widgets_values") for node in saved["nodes"]]
-    assert [line for line in said if "comfyui-biref" in line] == []
+    assert of_ours(said) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from host import values
+from host import iou, values
 from known import DATA, MASK
 from workflow import node
 
@@ -49,6 +49,18 @@ def test_the_alpha_is_where_the_subject_ended_up(host, sources):
     alpha, = shown(host, workflow, "alpha")
     before, = shown(host, workflow, "mask_image")
     assert np.array_equal(alpha[:, 100:], before[:, :-100])
+
+
+def test_a_turned_subject_keeps_its_middle_and_its_size(host, sources):
+    """Half a turn at half its size: upside down around the middle of its own box."""
+    workflow = sources | {
+        "straight": composited(["photo", 0], mask=["mask", 0], scale=0.5),
+        "turned": composited(["photo", 0], mask=["mask", 0], scale=0.5, rotation=180.0)}
+    alphas = [node("MaskToImage", mask=[name, 1]) for name in ("straight", "turned")]
+    straight, turned = (shown(host, workflow | {"alpha": alpha}, "alpha")[0][..., 0] for alpha in alphas)
+    rows, columns = (np.flatnonzero(straight.max(axis) > 0.5) for axis in (1, 0))
+    box = np.s_[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
+    assert iou(turned[box], straight[box][::-1, ::-1]) > 0.98 > 0.9 > iou(turned[box], straight[box])
 
 
 def test_a_cutout_brings_its_own_mask(host, sources):

@@ -8,12 +8,13 @@ import urllib.parse
 
 import av
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from browser import drop, has_nodes_2, open_page
 from host import PACK, Host, iou, values
 from known import LEAST_IOU
-from layout import overlaps
+from layout import faults
 from PIL import Image
 from workflow import Workflow, to_api
 
@@ -22,7 +23,7 @@ from birefnet.composite import inpaint
 
 TEMPLATES = {path.stem[len("BiRefNet 00 "):]: path for path in sorted((PACK / "example_workflows").glob("*.json"))}
 PAINTING = {"Replace the Background by Inpainting", "Inpaint the Subject"}  # with an image model, which no test has
-LEARNING = "Fine-tune on Your Pictures"  # for minutes, at its own number of steps
+LEARNING = {"Fine-tune on Your Pictures", "Fine-tune and Export"}  # for minutes, at their own number of steps
 VIDEO = {"Video to Green Screen", "Video with Transparency"}
 SIZES = [(280, 260), (560, 490), (600, 520)]  # of the photos in the pack's folder
 BACKGROUND = np.array([0x3A, 0x7C, 0xA5]) / 255  # the colour in the template New Background
@@ -76,10 +77,10 @@ def test_there_is_a_template_for_each_task():
     assert set(TEMPLATES) == {
         "Remove Background", "Refine the Matte", "New Background", "Portrait", "Product on a New Background",
         "Pick One of Several", "Compare Two Checkpoints", "Batch of a Folder", "Catalogue of Products",
-        LEARNING, *PAINTING, *VIDEO}
+        *LEARNING, *PAINTING, *VIDEO}
 
 
-@pytest.mark.parametrize("name", sorted(TEMPLATES.keys() - PAINTING - {LEARNING}))
+@pytest.mark.parametrize("name", sorted(TEMPLATES.keys() - PAINTING - LEARNING))
 def test_a_template_runs_untouched(host, listed, name):
     workflow = to_api(saved(name), listed)
     record = host.run(workflow)
@@ -124,10 +125,10 @@ def either_page(request, host):
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_no_node_covers_another(either_page, name):
+def test_no_node_covers_another_or_a_link(either_page, name):
     either_page.evaluate("() => app.graph.clear()")
     drop(either_page, TEMPLATES[name])
-    assert overlaps(either_page) == []
+    assert faults(either_page, growing=True) == []
 
 
 @pytest.mark.parametrize("name", sorted(PAINTING))
@@ -300,13 +301,33 @@ def test_a_video_comes_out_with_every_frame(host, listed, name, suffix):
         assert alpha == "1"
 
 
-def test_fine_tuning_gives_a_mask_before_and_after_at_fewer_steps(host, listed):
-    workflow = to_api(saved(LEARNING), listed)
-    lesson = next(number for number, node in workflow.items() if node["class_type"] == "BiRefFinetune")
-    workflow[lesson]["inputs"] |= {"steps": 2, "size": 96}
+def learn_a_little(host: Host, object_info: dict, name: str) -> tuple[Workflow, dict]:
+    """The workflow of a template that learns, and its record, at fewer steps and a small size."""
+    workflow = to_api(saved(name), object_info)
+    lesson = next(node for node in workflow.values() if node["class_type"] == "BiRefFinetune")
+    lesson["inputs"] |= {"steps": 2, "size": 96}
     record = host.run(workflow)
-    assert record["outputs"].keys() >= shows(workflow, listed)
+    assert record["outputs"].keys() >= shows(workflow, object_info)
+    return workflow, record
+
+
+def test_fine_tuning_gives_a_mask_before_and_after_at_fewer_steps(host, listed):
+    workflow, record = learn_a_little(host, listed, "Fine-tune on Your Pictures")
     pictures = host.pictures(record)
     masks = [pictures[number][0] for number in sorted(pictures) if workflow[number]["class_type"] == "MaskPreview"]
     assert len(masks) == 2 and {mask.size for mask in masks} == {Image.open(host.base / "input" / "birefnet-wall.jpg").size}
-    assert pictures[lesson][0].size == (512, 256)  # the loss's curve, on the node itself
+    curve, = (pictures[number][0] for number in pictures if workflow[number]["class_type"] == "BiRefFinetune")
+    assert curve.size == (512, 256)  # of the loss, on the node itself
+
+
+def test_what_was_learned_is_in_the_exported_file(host, listed):
+    workflow, record = learn_a_little(host, listed, "Fine-tune and Export")
+    pictures = host.pictures(record)
+    mask = next(values(pictures[number][0], 0) for number in pictures
+                if workflow[number]["class_type"] == "MaskPreview")
+    file, = (host.base / "output" / "onnx").glob("tuned_*.onnx")
+    photo = values(Image.open(host.base / "input" / "birefnet-wall.jpg").convert("RGB"))
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    [alpha] = session.run(["alpha"], {"image": np.ascontiguousarray(photo.transpose(2, 0, 1)[None])})
+    # the host decodes JPEG in its own way, and its network may be in bfloat16
+    assert np.abs(alpha[0, 0] - mask).mean() < 0.01

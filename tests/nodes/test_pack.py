@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,12 @@ def test_each_node_has_a_help_page(pack):
     assert set(NODES) <= set(pages)
     for node in NODES:
         assert pages[node].startswith("# ") and "## Inputs" in pages[node] and "## Outputs" in pages[node]
+
+
+def test_the_pages_scripts_read_no_link_of_an_input(pack):
+    """Front end 1.58 deprecates `input.link`, and warns once a page, which its own scripts use up."""
+    scripts = sorted((ROOT / pack.WEB_DIRECTORY).glob("*.js"))
+    assert scripts and [file.name for file in scripts if re.search(r"\.link\b", file.read_text(encoding="utf-8"))] == []
 
 
 def test_importing_the_pack_loads_nothing_heavy_and_leaves_sys_path_alone():

@@ -10,8 +10,8 @@ def contest_table(found: dict) -> str:
     rates = ", ".join(f"{dtype} {rate / 1e9:,.0f} GFLOP/s" for dtype, rate in found["rates"].items())
     lines = [f"{found['model']} at {width}x{height}: {found['operations'] / 1e12:.3f} TFLOP, "
              f"{found['parameters'] / 1e6:.1f} M parameters; matrix product: {rates}",
-             f"{'form':<12} {'dtype':<5} {'seconds':>9} {'times':>6} {'peak GiB':>9} {'memory':>7} {'floor':>6} "
-             f"{'difference':>11}"]
+             f"{'form':<12} {'dtype':<5} {'seconds':>9} {'times':>6} {'peak GiB':>9} {'memory':>7} "
+             f"{'floor':>6} {'difference':>11}"]
     for row in found["rows"]:
         start = f"{row['form']:<12} {row['dtype']:<5}"
         if "error" in row:
@@ -24,12 +24,13 @@ def contest_table(found: dict) -> str:
 
 
 def film_table(found: list[dict]) -> str:
-    lines = [f"{'model':<16} {'size':<10} {'dtype':<5} {'frames':>6} {'frames/s':>9} {'GiB at 20':>9} {'at end':>7} "
-             f"{'peak':>7}"]
+    lines = [f"{'model':<16} {'size':<10} {'dtype':<5} {'frames':>6} {'frames/s':>9} {'GiB at 20':>9} "
+             f"{'at end':>7} {'peak':>7}"]
     for row in found:
         size = "{1}x{0}".format(*row["size"])
-        lines.append(f"{row['model']:<16} {size:<10} {row['dtype']:<5} {row['frames']:>6} {row['rate']:>9.2f} "
-                     f"{gib(row['settled'], 3):>9} {gib(row['end'], 3):>7} {gib(row['peak'], 3):>7}")
+        lines.append(f"{row['model']:<16} {size:<10} {row['dtype']:<5} {row['frames']:>6} "
+                     f"{row['rate']:>9.2f} {gib(row['settled'], 3):>9} {gib(row['end'], 3):>7} "
+                     f"{gib(row['peak'], 3):>7}")
     return "\n".join(lines)
 
 

@@ -15,6 +15,7 @@ from ..options import (
     add_frame_option,
     add_network_options,
     add_refine_option,
+    add_storage_options,
     at_least,
 )
 
@@ -55,14 +56,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                         help="of results in a folder and on standard output (default: %(default)s)")
     parser.add_argument("--quality", type=at_least(1, 100), default=95, metavar="N",
                         help="of .jpg results, 1 to 100 (default: %(default)s)")
-    parser.add_argument("--depth", choices=("8", "16", "half", "float"),
-                        help="bits of a result's samples: 16 in .png and .tif, half or float in .exr and "
-                             ".tif (default: 8; in .exr half, or float as the input)")
-    parser.add_argument("--linear", action="store_true",
-                        help="the inputs are linear light, as .exr always is: the network sees them as "
-                             "sRGB, the result has them as they are")
-    parser.add_argument("--premultiplied", action="store_true",
-                        help="multiply colours with alpha in .exr and .tif, which say so (default: straight)")
+    add_storage_options(parser)
     parser.add_argument("--exif", action="store_true",
                         help="keep a photograph's EXIF data, without place and serial numbers")
     parser.add_argument("--force", action="store_true", help="overwrite results that exist")

@@ -120,7 +120,7 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
         name, style = _result_name(job, options), options.style
         photograph = picture.photograph or photographs.read(job.source, picture.content, style, name)
         image, own = photograph.seen, options.backdrop is None
-        alpha = full_alpha(picture.small, image[0])
+        alpha = full_alpha(picture.small, image[0], options.config)
         if options.refine:
             alpha = refine(alpha, **options.refine)
         light = photographs.holds_light(name, photograph, style)

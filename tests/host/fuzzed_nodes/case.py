@@ -92,6 +92,8 @@ class Cases:
     def warm(self):
         """Imports and kernels, before memory is limited and files are watched."""
         import av  # noqa: F401
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
 
         self.nano = self.execute(
             "BiRefLoad", {"checkpoint": "birefnet-nano", "dtype": "fp32", "device": "cpu", "fetch": False}
