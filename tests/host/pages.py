@@ -206,7 +206,7 @@ def foreground(bench: Bench) -> Image.Image:
     panels = bench.panels(workflow, {
         "a part of the image": ["photo", 0], "cut out, the photograph's colours": ["before", 0],
         "cut out, estimated colours": ["after", 0]})
-    hair = stacked([(caption, shown.crop((40, 10, 160, 130))) for caption, shown in panels])
+    hair = stacked([(caption, shown.crop((40, 10, 160, 110))) for caption, shown in panels])
     return column([hair, despilled(bench)])
 
 
@@ -228,9 +228,9 @@ def despilled(bench: Bench) -> Image.Image:
                 "clean": node("BiRefForeground", image=["photo", 0], mask=["mask", 0], despill="measured"),
                 "before": node("BiRefComposite", image=["plain", 0], **grey),
                 "after": node("BiRefComposite", image=["clean", 0], **grey)}
-    panels = bench.panels(workflow, {"before a green screen (made)": ["photo", 0], "despill: off": ["before", 0],
+    panels = bench.panels(workflow, {"lit by a green screen, despill: off": ["before", 0],
                                      "despill: measured": ["after", 0]})
-    return stacked([(caption, shown.crop((60, 0, 400, 340))) for caption, shown in panels])
+    return stacked([(caption, shown.crop((60, 0, 400, 240))) for caption, shown in panels])
 
 
 def composite(bench: Bench) -> Image.Image:
