@@ -33,6 +33,7 @@ OUTPUTS = {
     "mask": "h264",
     "png sequence": "png",
 }
+CODECS = ("h264", "h265", "av1")  # of an MP4
 
 
 class BiRefVideo(io.ComfyNode):
@@ -97,6 +98,10 @@ class BiRefVideo(io.ComfyNode):
                     tooltip="For over a background: a video that plays behind the subject at its own speed, "
                             "from the start again when it is over, without its sound. Used instead of "
                             "background_image."),
+                io.Combo.Input(
+                    "codec", options=list(CODECS), default=CODECS[0], optional=True,
+                    tooltip="Of an MP4. h264: plays everywhere, 8 bits. h265, av1: smaller files, 10 bits where "
+                            "the video has them; not every program plays them."),
             ],
             outputs=[
                 io.Video.Output(
@@ -121,16 +126,18 @@ class BiRefVideo(io.ComfyNode):
     @values.checked
     def execute(cls, model, video, output: str, colour: str, fit: str, quality: str, clean_edges: bool,
                 smoothing: float, size: int, frames_per_pass: int, filename_prefix: str,
-                background_image=None, background_video=None) -> io.NodeOutput:
-        kind = OUTPUTS[output]
+                background_image=None, background_video=None, codec: str = CODECS[0]) -> io.NodeOutput:
+        kind = codec if OUTPUTS[output] == CODECS[0] else OUTPUTS[output]
         empty, count = [], 0
-        with clip_of(video) as clip:
+        with clip_of(video) as source:
+            clip, changes = videos.adapt(source, kind)
             behind = None
             if output == "over a background":
                 behind = backdrop(background_image, background_video, clip)
             matting = videos.matting(
                 clip, partial(matte_stream, model, size=size, per_pass=frames_per_pass),
                 look_of(output, colour, fit, behind),
+                see=videos.seen_by_networks(clip),
                 smooth=Smoother(smoothing) if smoothing else None,
                 colours=foreground.estimate if clean_edges and output != "mask" else None)
             suffix = "" if kind == "png" else videos.FORMATS[kind].suffix
@@ -144,7 +151,8 @@ class BiRefVideo(io.ComfyNode):
                     count += 1
                     watcher.show(count, picture)
         text = f"{path.name} saved: {count} frames, {count / max(watcher.seconds(), 1e-3):.1f} frames/s"
-        said = messages.remark(messages.nothing_found(empty, count), text)
+        remarks = "; ".join(filter(None, [messages.nothing_found(empty, count), *changes]))
+        said = messages.remark(remarks, text)
         if path.suffix and path.suffix not in PREVIEWED:
             text = f"saved as {path.name}; browsers cannot play ProRes"
             said = messages.told("; ".join((text, *said["text"])), warning=bool(said["text"]))

@@ -18,8 +18,8 @@ FLOAT32_OPERATORS = ("LayerNormalization", "DeformConv", "GridSample", "Range")
 FLOAT32_NODES = re.compile(r"/(offset_conv|modulator_conv)/|^/network/decoder/(Conv|Add|Resize)[^/]*$"
                            r"|^/[^/]*$")
 KEPT_FLOAT = re.compile(r"offset_conv|modulator_conv")  # an int8 file keeps these: they aim, and are few
-# Smaller weights stay float32: they cost little, and the first layers, which are small, stray most (the included
-# checkpoint's largest error: 0.03 with this, 0.12 with 1024, for 8.0 MB and 7.0 MB).
+# Smaller weights stay float32: they cost little, and the first layers, which are small, stray most (the
+# included checkpoint's largest error: 0.03 with this, 0.12 with 1024, for 8.0 MB and 7.0 MB).
 LEAST_WEIGHTS = 16384
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,8 @@ DTYPES = tuple(BOUNDS)
 NATIVE_RUNTIME = "1.25"    # the first onnxruntime that runs DeformConv
 LARGEST_BYTES = 2_000_000_000  # of one file: what its format, protocol buffers, can hold
 SLOW_HALF = "a float16 file is for GPUs: on most CPUs it is slower than float32"
-NATIVE_NEEDS = ("DeformConv of opset 19: needs onnxruntime 1.25 or TensorRT 10.1 or newer; --portable makes "
-                "a file for others")
+NATIVE_NEEDS = ("DeformConv of opset 19: needs onnxruntime 1.25 or TensorRT 10.1 or newer; a portable file "
+                "runs in others, too")
 
 
 @dataclass(frozen=True)
@@ -80,21 +79,22 @@ def export_onnx(
     del network
     network = load("plain")
     refuse_large(network)
-    with atomic_write(path) as part, tempfile.TemporaryDirectory() as scratch:
-        plain = Path(scratch) / "float32.onnx"
+    with atomic_write(path, folder=True) as part:  # where a disk has room for the file
+        plain, finished = part.path / "float32.onnx", part.path / "finished.onnx"
         needs = "" if contract.portable else f": {NATIVE_NEEDS}"
         report(f"writing the graph, opset {contract.opset}{needs}")
         module = write_graph(network, contract, plain)
         float32_bytes = plain.stat().st_size
         graph = finish(plain, dtype, report)
-        part.path.write_bytes(graph.SerializeToString())
+        plain.unlink()
+        finished.write_bytes(graph.SerializeToString())
         report("running it in onnxruntime")
-        checks = check(part.path, contract, trials)
+        checks = check(finished, contract, trials)
         for item in checks:
             report(item.describe())
         if not within(checks, dtype):
             raise UserError(stray(checks, dtype, worst_layer(module, graph, contract, trials[0])))
-        part.keep()
+        part.keep(inner=finished.name)
     sidecar = path.with_suffix(".json")
     written = path.stat().st_size
     told = describe(config, contract, dtype, checks, source or {})
@@ -117,7 +117,7 @@ def require_packages(contract: Contract) -> None:
     version = onnxruntime.__version__
     if not contract.portable and numbers(version) < numbers(NATIVE_RUNTIME):
         raise UserError(f"pip install -U onnxruntime: {version} is too old to run DeformConv and to verify "
-                        f"the file with, {NATIVE_RUNTIME} or newer is needed; or export with --portable")
+                        f"the file with, {NATIVE_RUNTIME} or newer is needed; or make the file portable")
 
 
 def numbers(version: str) -> tuple[int, ...]:
@@ -137,8 +137,8 @@ def settled(contract: Contract, config: Config) -> Contract:
     if not contract.any_size or contract.size:
         return contract
     if config.size is None:
-        raise UserError("add --size: this checkpoint follows the photograph's size, and --any-size resizes "
-                        "to one size")
+        raise UserError("choose a size: this checkpoint follows the photograph's, and resizing inside the file "
+                        "is to one size")
     return Contract(tuple(config.size), contract.raw, contract.any_size, contract.portable)
 
 

@@ -190,5 +190,5 @@ def test_contracts_that_cannot_be(contract, message):
 
 
 def test_any_size_of_a_checkpoint_without_a_size_needs_one():
-    with pytest.raises(UserError, match="add --size"):
+    with pytest.raises(UserError, match="choose a size"):
         write.settled(Contract(any_size=True), loader(SMALL, size="dynamic")().config)

@@ -31,8 +31,10 @@ QUALITY = 85
 
 # The kinds of nodes whose pictures are the result, where it is not what Save Image saves.
 RESULTS = {"Compare Two Checkpoints": ("MaskPreview",), "Fine-tune on Your Pictures": ("MaskPreview",),
+           "Fine-tune and Export": ("MaskPreview",),
            "Replace the Background by Inpainting": ("PreviewImage", "MaskPreview"),
            "Inpaint the Subject": ("PreviewImage", "MaskPreview")}
+ALL_SHOWN = {"Catalogue of Products"}  # whose card shows every result, not only the first of each node
 IMAGE_MODEL = "CheckpointLoaderSimple"  # what hangs on one is left out
 
 
@@ -77,8 +79,9 @@ def results(host: Host, name: str, workflow: Workflow, record: dict) -> list[Ima
                     if file.get("type") == "output")
         return [middle_frame(host.fetch("/view?" + urllib.parse.urlencode(made)))]
     pictures = host.pictures(record)
-    return [pictures[number][0] for kind in kinds for number in sorted(pictures, key=str)
-            if workflow.get(number, {}).get("class_type") == kind]
+    return [shown for kind in kinds for number in sorted(pictures, key=str)
+            if workflow.get(number, {}).get("class_type") == kind
+            for shown in pictures[number][:None if name in ALL_SHOWN else 1]]
 
 
 def on_checkerboard(shown: Image.Image) -> Image.Image:

@@ -22,10 +22,10 @@ from pathlib import Path
 
 import numpy as np
 from browser import open_page, outputs, picture, run
-from given import clip, walls
+from given import THINGS, clip, thing, walls
 from host import PACK, Host, Workflow
 from known import DATA
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from playwright.sync_api import Page
 from workflow import node, widgets
 
@@ -206,7 +206,31 @@ def foreground(bench: Bench) -> Image.Image:
     panels = bench.panels(workflow, {
         "a part of the image": ["photo", 0], "cut out, the photograph's colours": ["before", 0],
         "cut out, estimated colours": ["after", 0]})
-    return stacked([(caption, shown.crop((40, 10, 160, 130))) for caption, shown in panels])
+    hair = stacked([(caption, shown.crop((40, 10, 160, 130))) for caption, shown in panels])
+    return column([hair, despilled(bench)])
+
+
+def despilled(bench: Bench) -> Image.Image:
+    """The portrait as before a green screen that lights it: a tenth of the screen's light is added everywhere."""
+    def light(levels: np.ndarray) -> np.ndarray:
+        return np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+
+    green = light(np.array([0, 177, 64]) / 255)
+    photo, mask = (np.asarray(Image.open(DATA / f"astronaut{name}").convert("RGB")) / 255
+                   for name in (".jpg", "_mask.png"))
+    linear = (light(photo) + 0.1 * green) * mask + green * (1 - mask)
+    stored = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055).clip(0, 1)
+    Image.fromarray(np.uint8(np.rint(stored * 255))).save(bench.input / "screen.png")
+    grey = {"background": "colour", "colour": "#808080", "mask": ["mask", 0]}
+    workflow = {"photo": node("LoadImage", image="screen.png"),
+                "mask": node("LoadImageMask", image="astronaut_mask.png", channel="red"),
+                "plain": node("BiRefForeground", image=["photo", 0], mask=["mask", 0]),
+                "clean": node("BiRefForeground", image=["photo", 0], mask=["mask", 0], despill="measured"),
+                "before": node("BiRefComposite", image=["plain", 0], **grey),
+                "after": node("BiRefComposite", image=["clean", 0], **grey)}
+    panels = bench.panels(workflow, {"before a green screen (made)": ["photo", 0], "despill: off": ["before", 0],
+                                     "despill: measured": ["after", 0]})
+    return stacked([(caption, shown.crop((60, 0, 400, 340))) for caption, shown in panels])
 
 
 def composite(bench: Bench) -> Image.Image:
@@ -260,6 +284,30 @@ def inpaint_paste(bench: Bench) -> Image.Image:
         "the crop with other colours": ["repainted", 0], "pasted back": ["pasted", 0]})])
 
 
+def frame(bench: Bench) -> Image.Image:
+    """The pictures of the template Catalogue of Products, and two ways of framing them."""
+    for name in THINGS:
+        thing(name).save(bench.input / f"{name}.png")
+    size = {"width": 480, "height": 400}
+    jobs = [(("the photographs", "", ""), {}),
+            (("scale_by: height, share: 60", "position: bottom", "shadow: contact"),
+             size | {"position": "bottom", "scale_by": "height", "share": 60, "shadow": "contact", "colour": "#eee9e2"}),
+            (("scale_by: fit, margin: 10", "position: centre", "background: original"),
+             size | {"margin": 10, "background": "original"})]
+    rows = []
+    for captions, settings in jobs:
+        panels = []
+        for caption, name in zip(captions, THINGS):
+            workflow = found(f"{name}.png", black_point=0.3, white_point=0.9, fill_holes=HOLES, keep_largest=1) | {
+                "clean": node("BiRefForeground", image=["photo", 0], mask=["mask", 0])}
+            source = "photo" if "background" in settings else "clean"
+            workflow["frame"] = node("BiRefFrame", image=[source, 0], mask=["mask", 0], **settings)
+            shown = bench.panels(workflow, {caption: ["frame" if settings else "photo", 0]})[0][1].convert("RGB")
+            panels.append((caption, shown if settings else ImageOps.pad(shown, (480, 400), color=DARK)))
+        rows.append(row(panels, 1000))
+    return column(rows)
+
+
 def temporal(bench: Bench, frames: int = 8, noise: float = 8, gain: float = 5) -> Image.Image:
     """A clip of one photograph under changing noise: whatever changes in its masks is flicker."""
     random = np.random.default_rng(0)
@@ -301,7 +349,7 @@ PANELS: dict[str, Callable[[Bench], Image.Image]] = {
     "BiRefSegment": segment, "BiRefRemoveBackground": remove_background, "BiRefSubject": subject,
     "BiRefRefineMask": refine_mask, "BiRefTrimap": trimap, "BiRefForeground": foreground, "BiRefComposite": composite,
     "BiRefInpaintCrop": inpaint_crop, "BiRefInpaintPaste": inpaint_paste, "BiRefTemporal": temporal,
-    "BiRefPairs": pairs, "BiRefInspect": inspect,
+    "BiRefPairs": pairs, "BiRefInspect": inspect, "BiRefFrame": frame,
 }
 
 # Nodes on the page: kind; left, top, width; widgets; and by input the node of the list that it hangs on.
@@ -311,10 +359,11 @@ ON_THE_PAGE = {
     "BiRefAdapter": [LOADER, ("BiRefAdapter", [370, 0, 270], {"adapter": "cracks.safetensors"}, {"model": 0}),
                      ("BiRefAdapter", [690, 0, 270], {"adapter": "walls/damp.safetensors", "strength": 0.6},
                       {"model": 1})],
+    "BiRefExport": [LOADER, ("BiRefExport", [370, 0, 380], {"portable": True}, {"model": 0})],
     "BiRefVideo": [LOADER, ("LoadVideo", [0, 450, 320], {"file": "clip.mp4"}, {}),
                    ("BiRefVideo", [370, 0, 420], {"smoothing": 0.6}, {"model": 0, "video": 1})],
 }
-WIDTHS = {"BiRefLoad": 420, "BiRefAdapter": 1000, "BiRefVideo": 800}  # of the pictures
+WIDTHS = {"BiRefLoad": 420, "BiRefAdapter": 1000, "BiRefVideo": 800, "BiRefExport": 800}  # of the pictures
 
 BUILD = """nodes => {
     app.graph.clear();
@@ -342,10 +391,11 @@ BOTH_CLIPS = """() => {
 
 
 def on_the_page(page: Page, name: str) -> Image.Image:
-    """The nodes themselves; Matte Video has run."""
+    """The nodes themselves; those that write a file have run."""
     page.evaluate(BUILD, ON_THE_PAGE[name])
+    if nodes := outputs(page):
+        run(page, nodes)
     if name == "BiRefVideo":
-        run(page, outputs(page))
         page.wait_for_function(BOTH_CLIPS, timeout=120_000)
     with tempfile.TemporaryDirectory() as folder:
         picture(page, Path(folder) / "page.jpg")

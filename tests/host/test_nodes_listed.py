@@ -21,15 +21,19 @@ WIDGETS = {
     "BiRefInpaintPaste": [],
     "BiRefEdgeRefine": ["method", "low", "high", "window", "size", "radius"],
     "BiRefSubject": ["pick", "x", "y", "width", "height", "context", "boxes", "size"],
-    "BiRefForeground": ["method", "first_blur", "second_blur"],
+    "BiRefForeground": ["method", "first_blur", "second_blur", "despill", "colour", "spill_limit", "spill_strength"],
     "BiRefTrimap": ["inward", "outward", "unit", "sure_background", "sure_subject"],
     "BiRefVideo": ["output", "colour", "fit", "quality", "clean_edges", "smoothing", "size", "frames_per_pass",
-                   "filename_prefix"],
+                   "filename_prefix", "codec"],
     "BiRefTemporal": ["strength"],
     "BiRefRemoveBackground": ["checkpoint", "background", "colour", "clean_edges", "fetch"],
     "BiRefFinetune": ["what", "steps", "rate", "rank", "batch", "size", "seed", "save_as"],
     "BiRefAdapter": ["adapter", "strength"],
     "BiRefPairs": ["folder"],
+    "BiRefExport": ["contract", "portable", "dtype", "size", "filename_prefix"],
+    "BiRefFrame": ["width", "height", "margin", "margin_unit", "position", "ground", "scale_by", "share", "aspect",
+                   "multiple", "threshold", "background", "colour", "fit", "blur", "shadow", "shadow_strength",
+                   "shadow_softness", "shadow_x", "shadow_y"],
 }
 SOCKETS = {
     "BiRefLoad": ([], ["BACKGROUND_REMOVAL"]),
@@ -53,6 +57,9 @@ SOCKETS = {
                       ["BACKGROUND_REMOVAL", "FLOAT", "IMAGE"]),
     "BiRefAdapter": ([("model", "BACKGROUND_REMOVAL")], ["BACKGROUND_REMOVAL"]),
     "BiRefPairs": ([], ["IMAGE", "MASK"]),
+    "BiRefExport": ([("model", "BACKGROUND_REMOVAL")], ["STRING"]),
+    "BiRefFrame": ([("image", "IMAGE"), ("mask", "MASK"), ("background_image", "IMAGE")],
+                   ["IMAGE", "MASK", "BIREF_CROP"]),
 }
 
 

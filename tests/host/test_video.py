@@ -101,6 +101,16 @@ def test_every_kind_of_file(host, clip, known_mask, photo, output):
     assert not [file for file in files(host) if file.name.startswith(".")]
 
 
+def test_another_codec_and_pixels_that_are_not_square(host, tmp_path):
+    wide = host.upload(write(tmp_path / "wide.mkv", [shrunk(PHOTO)] * 2, codec="libx264", pixels="yuv420p10le",
+                             tags={"sample_aspect_ratio": Fraction(4, 3)}))
+    shown = frames(result(host, matted(node("LoadVideo", file=wide), codec="h265")))
+    assert shown[0].format.name == "yuv420p10le" and (shown[0].width, shown[0].height) == (WIDTH, HEIGHT)
+    record = host.run(matted(node("LoadVideo", file=wide), output="transparent webm"))
+    assert "stretched from 240×288 to 320×288" in record["outputs"]["matted"]["text"][0]
+    assert frames(Path(record["outputs"]["path"]["text"][0]))[0].width == WIDTH * 4 // 3
+
+
 def test_a_png_sequence_is_a_folder(host, clip, known_mask):
     record = host.run(matted(node("LoadVideo", file=clip), output="png sequence"))
     folder = Path(record["outputs"]["path"]["text"][0])

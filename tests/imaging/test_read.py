@@ -194,10 +194,35 @@ def test_sixteen_bit_tiff_colour(tmp_path):
     assert (pictures.read(tmp_path / "a.tif")[0] - torch.from_numpy(samples / 65535)).abs().max() < 1 / 255
 
 
-def test_sixteen_bit_tiff_planes_are_refused_not_garbled(tmp_path):
-    write_tiff(tmp_path / "a.tif", np.stack([RAMP, RAMP.T, RAMP[::-1]], -1), photometric=2, planar=True)
-    with pytest.raises(pictures.PictureError, match="separate colour planes"):
+COLOURS = np.stack([RAMP, RAMP.T, RAMP[::-1]], -1)
+
+
+@pytest.mark.parametrize("samples", [COLOURS, (COLOURS / 65535).astype(np.float32), (COLOURS / 65535).astype(np.float16)])
+@pytest.mark.parametrize("planar", [False, True])
+def test_deep_tiff_colours_in_any_order(tmp_path, samples, planar):
+    """16-bit planes and floats, which Pillow garbles or does not know."""
+    write_tiff(tmp_path / "a.tif", samples, photometric=2, planar=planar)
+    assert (pictures.read(tmp_path / "a.tif")[0] - torch.from_numpy(COLOURS / 65535)).abs().max() < 1 / 255
+
+
+def test_a_float_tiff_in_colours_of_another_scale_is_refused(tmp_path):
+    write_tiff(tmp_path / "a.tif", np.full((4, 4, 3), 200, dtype=np.float32), photometric=2)
+    with pytest.raises(pictures.PictureError, match="floats in 0..1, got values up to 200"):
         pictures.read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("bits", [10, 12])
+def test_ten_and_twelve_bits_in_sixteen_are_not_black(tmp_path, suffix, bits):
+    values = RAMP >> (16 - bits)
+    Image.fromarray(values).save(tmp_path / f"a{suffix}")
+    found = pictures.read(tmp_path / f"a{suffix}")[0, ..., 0]
+    assert (found - torch.from_numpy(values / (2**bits - 1))).abs().max() <= 0.501 / 255
+
+
+def test_a_dark_frame_of_sixteen_bits_stays_dark(tmp_path):
+    Image.fromarray(RAMP // 300).save(tmp_path / "a.png")
+    assert pictures.read(tmp_path / "a.png").max() < 1.5 / 255
 
 
 @pytest.mark.parametrize("samples, photometric", [

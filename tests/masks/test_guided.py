@@ -8,6 +8,7 @@ import torch
 from scipy import ndimage
 
 from birefnet import masks
+from birefnet.files.errors import UserError
 from birefnet.masks.guided import EPSILON
 
 
@@ -113,3 +114,10 @@ def test_tiles_meet_without_a_seam(monkeypatch):
 def test_a_photograph_that_does_not_fit_is_refused(shape):
     with pytest.raises(ValueError, match="resize the mask to the image first"):
         masks.guided_edges(scene()[1].expand(3, -1, -1), torch.zeros(shape), 4)
+
+
+def test_a_guide_with_a_value_that_is_not_finite_is_refused():
+    image = torch.rand(1, 32, 32, 3)
+    image[0, 5, 5, 0] = torch.inf
+    with pytest.raises(UserError, match="check what made the guide: 1 of its 3072 values"):
+        masks.guided_edges(torch.rand(1, 32, 32), image, 4)

@@ -13,7 +13,8 @@ from comfy_api.util import VideoComponents
 CLIPS = Path(__file__).resolve().parents[2] / "fuzz" / "seeds" / "videos"
 
 # Larger values are in range too, but the work itself would take longer than a case may.
-LARGEST = {"size": 256, "megapixels": 0.2, "window": 512, "radius": 64, "frames": 9, "steps": 2, "batch": 2, "rank": 4}
+LARGEST = {"size": 256, "megapixels": 0.2, "window": 512, "radius": 64, "frames": 9, "steps": 2, "batch": 2, "rank": 4,
+           "width": 256, "height": 256, "margin": 64}
 WRONG = [None, "abc", "", [], {}, b"x", 10**400, 2**63, -(2**63), math.nan, math.inf, -math.inf, 1e300, object]
 NAMES = [
     "../x",
@@ -91,6 +92,8 @@ class Cases:
     def warm(self):
         """Imports and kernels, before memory is limited and files are watched."""
         import av  # noqa: F401
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
 
         self.nano = self.execute(
             "BiRefLoad", {"checkpoint": "birefnet-nano", "dtype": "fp32", "device": "cpu", "fetch": False}

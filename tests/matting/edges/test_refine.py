@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from birefnet import masks
+from birefnet.files.errors import UserError
 from birefnet.matting import edges
 
 
@@ -81,3 +82,13 @@ def test_what_cannot_be_is_said(image, coarse, changes, words):
     settings = {"image": image, "alpha_of": knowing, "method": "network"} | changes
     with pytest.raises(ValueError, match=words):
         edges.refine(coarse, settings.pop("image"), settings.pop("alpha_of"), **settings)
+
+
+@pytest.mark.parametrize("method", ["guided", "closed form"])
+@pytest.mark.parametrize("where", ["guide", "mask"])
+def test_a_value_that_is_not_finite_is_found(method, where):
+    """It would spread over every window that holds it."""
+    mask, image = torch.full((1, 40, 40), 0.5), torch.rand(1, 40, 40, 3)
+    (image if where == "guide" else mask)[0, 20, 20] = torch.nan
+    with pytest.raises(UserError, match=f"check what made the {where}: "):
+        edges.refine(mask, image, method=method)
