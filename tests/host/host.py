@@ -74,7 +74,7 @@ class Host:
                                              stdin=subprocess.DEVNULL, start_new_session=True,
                                              env=os.environ | {"PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"})
         try:
-            self._until(self._answers, 180, "answer")
+            self._until(self._answers, 400, "answer")
         except BaseException:
             self.__exit__()
             raise
