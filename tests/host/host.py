@@ -79,7 +79,7 @@ class Host:
                                              env=os.environ
                                              | {"PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"})
         try:
-            self._until(self._answers, 180, "answer")
+            self._until(self._answers, 400, "answer")
         except BaseException:
             self.__exit__()
             raise

@@ -6,12 +6,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from browser import FIT, drop, has_nodes_2, of_ours, open_page, outputs, run
+from browser import FIT, drop, has_nodes_2, of_ours, open_page, outputs, run, run_button
 from host import PACK
 from playwright.sync_api import Page
 from workflow import widgets
 
 PICK = PACK / "example_workflows" / "BiRefNet 06 Pick One of Several.json"
+FILM = PACK / "example_workflows" / "BiRefNet 07 Video to Green Screen.json"
 PLACE = PACK / "example_workflows" / "BiRefNet 03 New Background.json"
 SIZE = (1200, 640)   # of its picture: width, height
 PLACED = (600, 520)  # of the picture in the other template
@@ -25,7 +26,10 @@ VIEW = """([kind, name]) => {
     const {x, y, width, height} = canvas?.getBoundingClientRect() ?? {};
     return width > 20 && height > 20 ? [x, y, width, height] : null;
 }"""
-SUBJECT, COMPOSITE = ("BiRefSubject", "subject"), ("BiRefComposite", "place")
+SUBJECT, COMPOSITE, WORK = ("BiRefSubject", "subject"), ("BiRefComposite", "place"), ("BiRefVideo", "work")
+# Whether the page plays the file whose name begins so.
+MADE = """name => [...document.querySelectorAll('video')].some(
+    clip => (clip.currentSrc || clip.src).includes(name) && clip.readyState >= clip.HAVE_CURRENT_DATA)"""
 VALUES = """kind => Object.fromEntries(
     app.graph._nodes.find(node => node.type === kind).widgets.map(widget => [widget.name, widget.value]))"""
 # The subject's box in its picture, of which the node tells the page.
@@ -135,6 +139,20 @@ def test_the_subject_is_moved_scaled_and_turned_on_the_preview(opened, host):
     stored = page.evaluate("async () => Object.values((await app.graphToPrompt()).output)"
                            ".find(node => node.class_type === 'BiRefComposite').inputs.scale")
     assert stored == scaled["scale"]
+    assert of_ours(said) == []
+
+
+def test_a_running_video_shows_its_frame_and_then_itself(opened, host):
+    page, said = opened
+    said.clear()
+    host.free()  # a node that does not run again shows nothing
+    page.evaluate("() => app.graph.clear()")
+    drop(page, FILM)
+    run_button(page).click()
+    page.wait_for_function(VIEW, arg=list(WORK), timeout=120_000)
+    page.wait_for_function(MADE, arg="green_screen", timeout=120_000)  # a preview of the host's own would be in its place
+    assert page.evaluate(VIEW, list(WORK)) is None
+    assert "12 frames" in page.evaluate(LINES)["BiRefVideo"]
     assert of_ours(said) == []
 
 
