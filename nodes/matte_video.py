@@ -175,12 +175,12 @@ class Watcher:
 
     def show(self, count: int, frame: Tensor) -> None:
         """After the frame [H,W,3 or 4] in 0..1 with that number, counted from 1, was written."""
-        picture, total = None, max(self.frames, count)
+        total = max(self.frames, count)
         if time.monotonic() - self.shown_at >= self.INTERVAL and messages.listener() is not None:
             self.shown_at = time.monotonic()
-            messages.say(f"Frame {count} of {total}, {count / max(self.seconds(), 1e-3):.1f} frames/s")
-            picture = ("JPEG", preview.to_pil(over_grey(frame[None]), FRAME_SIDE), FRAME_SIDE)
-        self.bar.update_absolute(count, total, picture)
+            text = f"Frame {count} of {total}, {count / max(self.seconds(), 1e-3):.1f} frames/s"
+            messages.say(text, preview.inline(over_grey(frame[None]), FRAME_SIDE))
+        self.bar.update_absolute(count, total)
 
 
 def look_of(output: str, colour: str, fit: str, open_background: Callable[[], videos.Clip] | None
