@@ -100,8 +100,8 @@ class BiRefVideo(io.ComfyNode):
                             "background_image."),
                 io.Combo.Input(
                     "codec", options=list(CODECS), default=CODECS[0], optional=True,
-                    tooltip="Of an MP4. h264: plays everywhere, 8 bits. h265, av1: smaller files, 10 bits where "
-                            "the video has them; not every program plays them."),
+                    tooltip="Of an MP4. h264: plays everywhere, 8 bits. h265, av1: smaller files, 10 bits "
+                            "where the video has them; not every program plays them."),
             ],
             outputs=[
                 io.Video.Output(
@@ -175,12 +175,12 @@ class Watcher:
 
     def show(self, count: int, frame: Tensor) -> None:
         """After the frame [H,W,3 or 4] in 0..1 with that number, counted from 1, was written."""
-        picture, total = None, max(self.frames, count)
+        total = max(self.frames, count)
         if time.monotonic() - self.shown_at >= self.INTERVAL and messages.listener() is not None:
             self.shown_at = time.monotonic()
-            messages.say(f"Frame {count} of {total}, {count / max(self.seconds(), 1e-3):.1f} frames/s")
-            picture = ("JPEG", preview.to_pil(over_grey(frame[None]), FRAME_SIDE), FRAME_SIDE)
-        self.bar.update_absolute(count, total, picture)
+            text = f"Frame {count} of {total}, {count / max(self.seconds(), 1e-3):.1f} frames/s"
+            messages.say(text, preview.inline(over_grey(frame[None]), FRAME_SIDE))
+        self.bar.update_absolute(count, total)
 
 
 def look_of(output: str, colour: str, fit: str, open_background: Callable[[], videos.Clip] | None

@@ -17,14 +17,16 @@ EVENT = "biref.line"
 _noted: dict[tuple[str, str], list[str]] = {}  # notes of nodes that still run, by prompt and node
 
 
-def say(text: str) -> None:
-    """Shows a line on the running node, on the page that queued it, until the node's next line."""
+def say(text: str, picture: str = "") -> None:
+    """Shows a line on the running node, on the page that queued it, until the node's next line; and a picture, as a
+    URL, until its next picture or its end. The host's own previews of a running node would stay in the place of what it
+    made."""
     place, client = running_node(), listener()
     if place is None or client is None:  # without a client, the host would send it to all pages
         return
     from server import PromptServer
 
-    PromptServer.instance.send_sync(EVENT, {"node": place[1], "text": text}, client)
+    PromptServer.instance.send_sync(EVENT, {"node": place[1], "text": text, "picture": picture}, client)
 
 
 def listener() -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import uuid
 from pathlib import Path
@@ -14,6 +16,7 @@ from torch import Tensor
 from . import messages
 
 LONGEST_SIDE = 1024  # pixels
+QUALITY = 85  # of JPEG
 FOLDER = "biref"
 
 
@@ -33,6 +36,13 @@ def picture(image: Tensor) -> tuple[dict, ...]:
     name = f"{uuid.uuid4().hex}.png"
     shown.save(os.path.join(folder, name), compress_level=1)
     return ({"filename": name, "subfolder": FOLDER, "type": "temp", "width": width, "height": height},)
+
+
+def inline(image: Tensor, longest_side: int) -> str:
+    """One picture [1,H,W,3] in 0..1, at most so many pixels long, as a URL that holds it, for `messages.say`."""
+    file = io.BytesIO()
+    to_pil(image, longest_side).save(file, "JPEG", quality=QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def to_pil(image: Tensor, longest_side: int = LONGEST_SIDE) -> Image.Image:

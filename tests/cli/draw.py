@@ -25,7 +25,7 @@ from birefnet.imaging import pictures  # noqa: E402
 from birefnet.matting.views import checkerboard  # noqa: E402
 
 DATA = ROOT / "tests" / "data"
-RESULT = "camera"
+RESULT = "figure"
 HARD = ("astronaut", "coffee", "dandelion", "chelsea", "raccoon", "rocket")
 PRODUCTS = ROOT / "example_workflows" / "input" / "birefnet-products"
 CATALOGUE = ("--format", "jpg", "--quality", "90", "--background", "white", "--clean-edges", "--refine",

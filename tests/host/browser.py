@@ -109,8 +109,8 @@ def has_nodes_2(host) -> bool:
 def usable(page: Page) -> bool:
     """Waits for the page and its default workflow. False if its start-up overlay stays: on a busy machine the page may
     miss the end of that overlay's animation, and a person would reload."""
-    run_button(page).wait_for(timeout=60_000)
-    page.wait_for_function("app.graph._nodes.length > 0", timeout=60_000)
+    run_button(page).wait_for(timeout=150_000)
+    page.wait_for_function("app.graph._nodes.length > 0", timeout=150_000)
     try:
         page.wait_for_function("!document.querySelector('.p-blockui-mask')", timeout=15_000)
     except TimeoutError:

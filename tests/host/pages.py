@@ -64,7 +64,7 @@ def on_checkerboard(shown: Image.Image) -> Image.Image:
 
 def stacked(panels: list[Panel], width: int = 400) -> Image.Image:
     """Panels below each other, as large as the page's narrow panel for help can show them."""
-    return column([captioned(panel, round(panel[1].height * width / panel[1].width)) for panel in panels])
+    return column([row([panel], width) for panel in panels])
 
 
 def captioned(panel: Panel, height: int) -> Image.Image:
@@ -183,7 +183,7 @@ def subject(bench: Bench) -> Image.Image:
 
 
 def refine_mask(bench: Bench) -> Image.Image:
-    workflow = found("dandelion.jpg", black_point=0.6, keep_largest=1, edge_radius=16)
+    workflow = found("dandelion.jpg", black_point=0.3, keep_largest=1, edge_radius=16)
     return stacked(bench.panels(workflow, {
         "image": ["photo", 0], "mask before": ["segment", 0],
         "black_point, keep_largest, edge_radius": ["mask", 0]}))
@@ -206,7 +206,7 @@ def foreground(bench: Bench) -> Image.Image:
     panels = bench.panels(workflow, {
         "a part of the image": ["photo", 0], "cut out, the photograph's colours": ["before", 0],
         "cut out, estimated colours": ["after", 0]})
-    hair = stacked([(caption, shown.crop((40, 10, 160, 130))) for caption, shown in panels])
+    hair = stacked([(caption, shown.crop((40, 10, 160, 110))) for caption, shown in panels])
     return column([hair, despilled(bench)])
 
 
@@ -228,9 +228,9 @@ def despilled(bench: Bench) -> Image.Image:
                 "clean": node("BiRefForeground", image=["photo", 0], mask=["mask", 0], despill="measured"),
                 "before": node("BiRefComposite", image=["plain", 0], **grey),
                 "after": node("BiRefComposite", image=["clean", 0], **grey)}
-    panels = bench.panels(workflow, {"before a green screen (made)": ["photo", 0], "despill: off": ["before", 0],
+    panels = bench.panels(workflow, {"lit by a green screen, despill: off": ["before", 0],
                                      "despill: measured": ["after", 0]})
-    return stacked([(caption, shown.crop((60, 0, 400, 340))) for caption, shown in panels])
+    return stacked([(caption, shown.crop((60, 0, 400, 240))) for caption, shown in panels])
 
 
 def composite(bench: Bench) -> Image.Image:
@@ -250,7 +250,7 @@ def composite(bench: Bench) -> Image.Image:
              {"background": "blurred image", "light_wrap": 0.5}),
             ("transparent, contact shadow", cup, None, {"background": "transparent", "shadow": "contact"})]
     panels = [(caption, over(bench, *job)) for caption, *job in jobs]
-    return stacked(panels, 360)
+    return stacked(panels, 290)
 
 
 def over(bench: Bench, matted: Workflow, backdrop: str | None, settings: dict) -> Image.Image:
@@ -396,7 +396,7 @@ def on_the_page(page: Page, name: str) -> Image.Image:
     if nodes := outputs(page):
         run(page, nodes)
     if name == "BiRefVideo":
-        page.wait_for_function(BOTH_CLIPS)
+        page.wait_for_function(BOTH_CLIPS, timeout=120_000)
     with tempfile.TemporaryDirectory() as folder:
         picture(page, Path(folder) / "page.jpg")
         shown = Image.open(Path(folder) / "page.jpg").convert("RGB")

@@ -163,7 +163,7 @@ def test_an_interrupt_stops_it_at_once_and_nothing_is_saved(host, pairs):
     ({"save_as": "../elsewhere"}, "Choose a name such as 'cracks'"),
     ({"save_as": "/tmp/elsewhere"}, "Choose a name such as 'cracks'"),
     ({"mask": ["empty", 0]}, "the masks are empty"),
-    ({"mask": ["labels", 0]}, "the masks' brightest level is 1 of 255: labels?"),
+    ({"mask": ["labels", 0]}, "Make the subject white (1): the masks' brightest level is 1 of 255"),
     ({"what": "all", "save_as": "BiRefNet-portrait"}, "asks for the published checkpoint BiRefNet-portrait"),
     ({"mask": ["two", 0]}, "got 4 pictures and 2 masks"),
     ({"model": ["other", 0]}, "Connect a model from Load BiRefNet: fine-tuning"),

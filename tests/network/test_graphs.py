@@ -39,11 +39,11 @@ def test_off_cuda_every_pass_is_an_ordinary_one(tiny):
 def test_a_recording_of_weights_that_have_moved_is_not_valid(move):
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     recorded = recording(model)
-    assert recorded.valid()
+    assert recorded.is_valid()
     # so that no address is used anew
     kept = [tensor.data for tensor in (*model.parameters(), *model.buffers())]
     move(model)
-    assert not recorded.valid() and kept
+    assert not recorded.is_valid() and kept
 
 
 def test_a_copy_of_a_network_has_nothing_recorded(tiny):

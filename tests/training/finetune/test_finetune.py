@@ -122,12 +122,13 @@ def test_no_room_for_one_picture_is_a_sentence(pairs):
 
 
 @pytest.mark.parametrize("spoil, words", [
-    (lambda i, m: {"what": "neck"}, "expected one of 'head', 'lora', 'all'"),
-    (lambda i, m: {"images": i[:3]}, "got 3 pictures and 4 masks"),
+    (lambda i, m: {"what": "neck"}, "^Set what to one of 'head', 'lora', 'all'"),
+    (lambda i, m: {"images": i[:3]}, "^Connect .*: got 3 pictures and 4 masks"),
     (lambda i, m: {"images": [], "masks": []}, "got 0 pictures"),
-    (lambda i, m: {"masks": [mask[1:] for mask in m]}, r"a picture \[64, 64, 3\] and a mask \[63, 64\]"),
-    (lambda i, m: {"masks": [0 * mask for mask in m]}, "is the mask inverted"),
-    (lambda i, m: {"steps": 0}, "at least one step"),
+    (lambda i, m: {"masks": [mask[1:] for mask in m]}, r"^Resize .* a picture \[64, 64, 3\] and a mask \[63, "
+                                                       r"64\]"),
+    (lambda i, m: {"masks": [0 * mask for mask in m]}, "^Connect masks .* or invert them"),
+    (lambda i, m: {"steps": 0}, "^Set steps, rank and batch to 1 or more"),
 ])
 def test_what_cannot_be_learned_from_is_a_sentence(pairs, spoil, words):
     given = {"images": pairs[0], "masks": pairs[1]} | spoil(*pairs)
