@@ -82,8 +82,8 @@ class BiRefVideo(io.ComfyNode):
                     tooltip="Calms flickering edges: how much each mask leans on the one before, which is "
                             "moved along with the picture. 0: each frame by itself. 0.5 to 0.8 calms; begins "
                             "anew at every cut."),
-                schema.size_input("the frames", "Rounded to a multiple of 32; the result always has the "
-                                                "video's own size. "),
+                schema.size_input("the frames", "Rounded to a multiple of 32; the result always has the video's "
+                                                "own size. "),
                 schema.frames_per_pass_input("frames"),
                 io.String.Input(
                     "filename_prefix", default="video/BiRefNet",

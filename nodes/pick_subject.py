@@ -70,9 +70,9 @@ class BiRefSubject(io.ComfyNode):
                             "numbers. One box or list of boxes for all pictures, or a list for each."),
                 io.String.Input(
                     "points", default="", optional=True,
-                    tooltip="For point: pixels on the subjects, a JSON list of x and y, as a click on the "
-                            "picture writes it and as KJNodes' point editor and SAM 3 nodes exchange it. "
-                            "Empty: the point x, y."),
+                    tooltip="For point: pixels on the subjects, a JSON list of x and y, as a click on the picture "
+                            "writes it and as KJNodes' point editor and SAM 3 nodes exchange it. Empty: the point "
+                            "x, y."),
                 io.String.Input(
                     "negative_points", default="", optional=True,
                     tooltip="For point: pixels on what is not wanted, in the same form; what lies under them "

@@ -148,10 +148,9 @@ def add_refine_option(parser: argparse.ArgumentParser) -> None:
 def add_frame_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frame", metavar="WxH,NAME=VALUE,...",
-        help="put the subject on a canvas of W x H pixels, with the settings of Frame Subject: "
-             "margin=5%%|40px, position=centre|bottom|keep, ground=PERCENT, scale_by=fit|height|area, "
-             "share=PERCENT, aspect=W:H, multiple=N, threshold=ALPHA, shadow=none|contact|drop, "
-             "shadow_strength, shadow_softness, shadow_x, "
+        help="put the subject on a canvas of W x H pixels, with the settings of Frame Subject: margin=5%%|40px, "
+             "position=centre|bottom|keep, ground=PERCENT, scale_by=fit|height|area, share=PERCENT, aspect=W:H, "
+             "multiple=N, threshold=ALPHA, shadow=none|contact|drop, shadow_strength, shadow_softness, shadow_x, "
              "shadow_y; without a canvas, crop to the subject and its margin",
     )
 

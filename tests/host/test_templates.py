@@ -164,7 +164,8 @@ def test_the_right_side_is_painted_and_comes_at_the_models_size(host, listed, ph
     area = given_to_the_model.width * given_to_the_model.height / 2**20
     assert area == pytest.approx(workflow[crop]["inputs"]["megapixels"], rel=0.1)
     if not painted:  # the whole photo is in the crop: what is painted is all but the subject
-        subject = np.asarray(Image.fromarray((known * 255).astype(np.uint8)).resize(given_to_the_model.size)) / 255
+        levels = Image.fromarray((known * 255).astype(np.uint8))
+    subject = np.asarray(levels.resize(given_to_the_model.size)) / 255
         assert iou(1 - white, subject) > LEAST_IOU
     assert 0.15 < white.mean() < 0.9
 
@@ -212,8 +213,8 @@ def test_new_background_hides_nothing_of_the_old_one(host, listed, photo, known)
     workflow["colours"] = {"class_type": "PreviewImage", "inputs": {"images": [estimate, 0]}}
     pictures = host.pictures(host.run(workflow))
     shown = {workflow[number]["class_type"]: found[0] for number, found in pictures.items()}
-    picture, mask, colours = shown["SaveImage"], values(shown["MaskPreview"],
-                                                        0)[..., None], shown["PreviewImage"]
+    picture, colours = shown["SaveImage"], shown["PreviewImage"]
+    mask = values(shown["MaskPreview"], 0)[..., None]
     assert picture.mode == "RGB"
     assert np.abs(values(picture) - (mask * values(colours) + (1 - mask) * BACKGROUND)).max() < 3 / 255
     assert iou(mask[..., 0], known) > LEAST_IOU
@@ -306,7 +307,8 @@ def test_a_video_comes_out_with_every_frame(host, listed, name, suffix):
              for item in items if isinstance(item, dict) and item.get("filename", "").endswith(suffix)]
     with av.open(io.BytesIO(host.fetch("/view?" + urllib.parse.urlencode(shown[0])))) as video:
         frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
-        alpha = video.streams.video[0].metadata.get("alpha_mode") or video.streams.video[0].metadata.get("ALPHA_MODE")
+        tags = video.streams.video[0].metadata
+        alpha = tags.get("alpha_mode") or tags.get("ALPHA_MODE")
     assert len(frames) == 12 and frames[0].shape == (288, 384, 3)
     if suffix == ".mp4":
         green = np.abs(frames[6].astype(int) - (0x00, 0xB1, 0x40)).max(-1) < 40

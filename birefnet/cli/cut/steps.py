@@ -155,8 +155,7 @@ def _colours(options: CutOptions, name: str, photograph: photographs.Photograph,
     """The subject's colours [1,H,W,C] for a result with that name, as the options ask."""
     light = photographs.holds_light(name, photograph, options.style)
     own = options.backdrop is None
-    colours = plate = photographs.working(name, photograph,
-                                          options.style) if own or light else photograph.seen
+    colours = plate = photographs.working(name, photograph, options.style) if own or light else photograph.seen
     if options.clean_edges:
         colours = foreground.estimate(colours, alpha)
     if options.despill:
