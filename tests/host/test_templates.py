@@ -165,7 +165,7 @@ def test_the_right_side_is_painted_and_comes_at_the_models_size(host, listed, ph
     assert area == pytest.approx(workflow[crop]["inputs"]["megapixels"], rel=0.1)
     if not painted:  # the whole photo is in the crop: what is painted is all but the subject
         levels = Image.fromarray((known * 255).astype(np.uint8))
-    subject = np.asarray(levels.resize(given_to_the_model.size)) / 255
+        subject = np.asarray(levels.resize(given_to_the_model.size)) / 255
         assert iou(1 - white, subject) > LEAST_IOU
     assert 0.15 < white.mean() < 0.9
 
