@@ -17,7 +17,7 @@ GRAIN = 32768  # elements below which PyTorch gives a thread no part of an eleme
 def short_waits() -> Iterator[None]:
     """While it is open, threads of this process that wait for the others of their team soon sleep.
 
-    A network is some thousand short parallel regions, and at the end of each all threads wait for the slowest. With
+    A network is many short parallel regions, and at the end of each all threads wait for the slowest. With
     libgomp, PyTorch's OpenMP on Linux, they spin for milliseconds first: where another program has taken a core, they
     keep the core that the slowest waits for. The environment variable OMP_WAIT_POLICY=passive would end that, but is
     read when the library is loaded, which in another program has happened. libgomp spins 100 instead of 300,000 times
