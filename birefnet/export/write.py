@@ -137,8 +137,8 @@ def settled(contract: Contract, config: Config) -> Contract:
     if not contract.any_size or contract.size:
         return contract
     if config.size is None:
-        raise UserError("choose a size: this checkpoint follows the photograph's, and resizing inside the file "
-                        "is to one size")
+        raise UserError("choose a size: this checkpoint follows the photograph's, and resizing inside the "
+                        "file is to one size")
     return Contract(tuple(config.size), contract.raw, contract.any_size, contract.portable)
 
 
