@@ -297,27 +297,28 @@ def frame(bench: Bench) -> Image.Image:
     """The pictures of the template Catalogue of Products, and two ways of framing them."""
     for name in THINGS:
         thing(name).save(bench.input / f"{name}.png")
-    size = {"width": 480, "height": 400}
-    jobs = [(("the photographs", "", ""), {}),
-            (("scale_by: height, share: 60", "position: bottom", "shadow: contact"),
-             size | {"position": "bottom", "scale_by": "height", "share": 60, "shadow": "contact",
-                     "colour": "#eee9e2"}),
-            (("scale_by: fit, margin: 10", "position: centre", "background: original"),
-             size | {"margin": 10, "background": "original"})]
-    rows = []
-    for captions, settings in jobs:
-        panels = []
-        for caption, name in zip(captions, THINGS):
+    width, height = 480, 400
+    jobs = {"the photographs": None,
+            "position: bottom, scale_by: height, share: 60, shadow: contact":
+                {"position": "bottom", "scale_by": "height", "share": 60, "shadow": "contact",
+                 "colour": "#eee9e2"},
+            "background: original, margin: 10, scale_by: fit": {"background": "original", "margin": 10}}
+    panels = []
+    for caption, settings in jobs.items():
+        beside = Image.new("RGB", (width * len(THINGS), height), DARK)
+        for i, name in enumerate(THINGS):
             workflow = found(f"{name}.png", black_point=0.3, white_point=0.9, fill_holes=HOLES,
-                             keep_largest=1) | {
-                "clean": node("BiRefForeground", image=["photo", 0], mask=["mask", 0])}
-            source = "photo" if "background" in settings else "clean"
-            workflow["frame"] = node("BiRefFrame", image=[source, 0], mask=["mask", 0], **settings)
-            shown = bench.panels(workflow,
-                                 {caption: ["frame" if settings else "photo", 0]})[0][1].convert("RGB")
-            panels.append((caption, shown if settings else ImageOps.pad(shown, (480, 400), color=DARK)))
-        rows.append(row(panels, 1000))
-    return column(rows)
+                             keep_largest=1)
+            workflow["clean"] = node("BiRefForeground", image=["photo", 0], mask=["mask", 0])
+            if settings:
+                source = "photo" if "background" in settings else "clean"
+                workflow["frame"] = node("BiRefFrame", image=[source, 0], mask=["mask", 0], width=width,
+                                         height=height, **settings)
+            wanted = {caption: ["frame" if settings else "photo", 0]}
+            shown = bench.panels(workflow, wanted)[0][1].convert("RGB")
+            beside.paste(ImageOps.pad(shown, (width, height), color=DARK), (i * width, 0))
+        panels.append((caption, beside))
+    return stacked(panels, 600)
 
 
 def temporal(bench: Bench, frames: int = 8, noise: float = 8, gain: float = 5) -> Image.Image:
