@@ -1,4 +1,4 @@
-"""BiRef: BiRefNet mattes in ComfyUI. The host imports this file; everything else waits until it asks for the nodes."""
+"""BiRefNet mattes in ComfyUI. The host imports this file; nodes and PyTorch are imported on request."""
 
 from __future__ import annotations
 

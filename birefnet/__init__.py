@@ -6,7 +6,8 @@ import importlib
 
 __version__ = "0.3.0"
 
-# Imported when first asked for: PyTorch takes seconds, which the command line's help and mistakes need not wait for.
+# Imported when first asked for: PyTorch takes seconds, which the command line's help and mistakes need not
+# wait for.
 _HOMES = {
     "Adapter": "checkpoint.adapters",
     "BiRefNet": "network.birefnet",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 
 from . import __version__
@@ -14,7 +15,11 @@ COMMANDS = ("cut", "eval", "export", "fetch", "train", "video")
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; the exit status: 0 all done, 1 something failed, 2 wrong usage, 130 interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m birefnet", description="BiRefNet: cut subjects out of pictures.")
+    # Read when PyTorch is loaded, which is later: beside other programs, threads that wait for each other
+    # must not keep the cores busy (device/threads.py).
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    parser = argparse.ArgumentParser(prog="python -m birefnet",
+                                     description="BiRefNet: cut subjects out of pictures.")
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name in COMMANDS:

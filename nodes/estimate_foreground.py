@@ -11,6 +11,10 @@ from .host import convert, memory, messages, schema, values
 
 MULTI_LEVEL, BLUR_FUSION = foreground.METHODS
 FIRST, SECOND = foreground.WIDTHS
+OFF, MEASURED = "off", "measured"
+DESPILL = (OFF, MEASURED, "colour")
+SCREEN = "#00b140"
+OPAQUE = "a screen has no transparency"
 
 
 class BiRefForeground(io.ComfyNode):
@@ -43,6 +47,23 @@ class BiRefForeground(io.ComfyNode):
                     "second_blur", default=SECOND, min=1, max=1024, step=1,
                     tooltip="Blur fusion only: width of the second window in pixels, which brings back "
                             "detail. The usual value is 6."),
+                io.Combo.Input(
+                    "despill", options=list(DESPILL), default=OFF, optional=True,
+                    tooltip="Removes the light that a green or blue screen throws on the subject, in linear "
+                            "light; the mask stays. measured: the screen's colour is measured along each "
+                            "picture's border. colour: it is the one below."),
+                schema.colour_input(
+                    "Despill by colour only: the screen's colour as in CSS: a word, #00b140 (the green of "
+                    "green screens), rgb(0 71 187).", default=SCREEN, optional=True),
+                io.Combo.Input(
+                    "spill_limit", options=list(foreground.LIMITS), default=foreground.LIMITS[0],
+                    optional=True,
+                    tooltip="Despill only: green (or blue) above this of the other two channels counts as "
+                            "spill. average: removes most. maximum: leaves yellow (at blue screens purple) "
+                            "as it is."),
+                io.Float.Input(
+                    "spill_strength", default=1.0, min=0.0, max=1.0, step=0.05, optional=True,
+                    tooltip="Despill only: share of the spill that is removed."),
             ],
             outputs=[
                 io.Image.Output(
@@ -58,7 +79,9 @@ class BiRefForeground(io.ComfyNode):
 
     @classmethod
     @values.checked
-    def execute(cls, image, mask, method: str, first_blur: int, second_blur: int) -> io.NodeOutput:
+    def execute(cls, image, mask, method: str, first_blur: int, second_blur: int, despill: str = OFF,
+                colour: str = SCREEN, spill_limit: str = foreground.LIMITS[0], spill_strength: float = 1.0
+                ) -> io.NodeOutput:
         images, mask = convert.frames(image), convert.masks(mask)
         count = convert.common_batch(len(mask), len(images))
         size = tuple(images.shape[1:3])
@@ -71,6 +94,10 @@ class BiRefForeground(io.ComfyNode):
             picture, alpha = composite.split_layers(clean_image(convert.frame(images, start)).to(device),
                                              clean_mask(convert.frame(mask, start)))
             found = foreground.estimate(picture, alpha, method, widths=(first_blur, second_blur))
+            if despill != OFF:
+                screen = (foreground.measure_screen(picture[0], alpha[0]) if despill == MEASURED else
+                          composite.opaque_colour(colour, OPAQUE))
+                found = foreground.despill(found, screen, spill_limit, strength=spill_strength)
             colours[start:stop] = found
             cutout[start:stop] = convert.cutout(found, alpha)
 
@@ -83,5 +110,6 @@ class BiRefForeground(io.ComfyNode):
             return True
 
         memory.in_passes(count, 1, run, lower)
-        resized = messages.resized_text(tuple(mask.shape[1:]), size)
-        return io.NodeOutput(colours, cutout, ui=messages.remark(resized, messages.done(count, size)))
+        text = "; ".join(filter(None, [messages.not_numbers(clean_image, clean_mask),
+                                       messages.resized_text(tuple(mask.shape[1:]), size)]))
+        return io.NodeOutput(colours, cutout, ui=messages.remark(text, messages.done(count, size)))

@@ -6,8 +6,10 @@ from comfy_api.latest import ComfyExtension, io
 
 from .composite import BiRefComposite
 from .estimate_foreground import BiRefForeground
+from .export_onnx import BiRefExport
 from .finetune import BiRefFinetune
-from .host import card, errors, folders, memory, replacements, samples
+from .frame_subject import BiRefFrame
+from .host import card, errors, folders, memory, replacements, samples, threads
 from .inpaint_crop import BiRefInpaintCrop
 from .inpaint_paste import BiRefInpaintPaste
 from .inspect_matte import BiRefInspect
@@ -40,5 +42,7 @@ class BiRefExtension(ComfyExtension):
             BiRefVideo, BiRefTemporal,
             BiRefRemoveBackground,
             BiRefFinetune, BiRefAdapter, BiRefPairs,
+            BiRefExport, BiRefFrame,
         ]
-        return [errors.in_plain_words(memory.minding_memory(node)) for node in nodes]
+        return [errors.in_plain_words(memory.minding_memory(threads.with_short_waits(node)))
+                for node in nodes]

@@ -159,13 +159,13 @@ def reporter(steps: int) -> Callable[[int, float], None]:
         nonlocal drawn_at
         progress.check_interrupt()
         losses.append(loss)
-        messages.say(f"Step {step} of {steps}: loss {loss:.1f}")
-        picture = None
+        picture = ""
         if time.monotonic() - drawn_at >= DRAWN_EVERY and messages.listener() is not None:
             drawn_at = time.monotonic()
-            shown = preview.to_pil(draw_curve(losses))
-            picture = ("JPEG", shown, max(shown.size))
-        bar.update_absolute(step, steps, picture)
+            curve = draw_curve(losses)
+            picture = preview.inline(curve, max(curve.shape))
+        messages.say(f"Step {step} of {steps}: loss {loss:.1f}", picture)
+        bar.update_absolute(step, steps)
 
     return report
 

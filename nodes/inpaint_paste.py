@@ -21,7 +21,8 @@ class BiRefInpaintPaste(io.ComfyNode):
                         "every other pixel is unchanged.",
             search_aliases=["inpaint stitch", "uncrop", "crop and stitch"],
             inputs=[
-                CropSocket.Input("crop", tooltip="From Inpaint Crop: where the crops came from."),
+                CropSocket.Input("crop", tooltip="From Inpaint Crop, or transform of Frame Subject: where "
+                                         "the crops came from."),
                 schema.image_input("The repainted crops, from VAE Decode. Crops of another size are resized "
                                    "back; one crop takes many results, as variants."),
             ],
@@ -36,7 +37,8 @@ class BiRefInpaintPaste(io.ComfyNode):
     @values.checked
     def execute(cls, crop: Crop, image) -> io.NodeOutput:
         if not isinstance(crop, Crop):
-            raise ValueError(f"Connect the output crop of Inpaint Crop; got {type(crop).__name__}.")
+            raise ValueError("Connect the output crop of Inpaint Crop, or transform of Frame Subject; got "
+                             f" {type(crop).__name__}.")
         painted = convert.frames(image)
         count = convert.common_batch(len(crop.windows), len(painted), ("crops", "repainted pictures"))
         pictures = crop.images

@@ -123,7 +123,8 @@ def report(model: BiRefModel, path: Path) -> str:
     dtype = precision.name(model.dtype)
     license = model.recipe.ancestry(model.network).get("birefnet.license", "")
     licence = f"; licence {license}: not for commercial use" if weights.non_commercial(license) else ""
-    log.info("BiRef: %s is %s; runs on %s in %s%s", path, model.network.config.describe(), model.device, dtype,
+    log.info("BiRef: %s is %s; runs on %s in %s%s", path, model.network.config.describe(), model.device,
+             dtype,
              licence)
     size = model.network.config.size
     own = f"{size[1]}×{size[0]}" if size else "the photo's size"

@@ -34,6 +34,7 @@ OUTPUTS = {
     "mask": "h264",
     "png sequence": "png",
 }
+CODECS = ("h264", "h265", "av1")  # of an MP4
 
 
 class BiRefVideo(io.ComfyNode):
@@ -98,6 +99,10 @@ class BiRefVideo(io.ComfyNode):
                     tooltip="For over a background: a video that plays behind the subject at its own speed, "
                             "from the start again when it is over, without its sound. Used instead of "
                             "background_image."),
+                io.Combo.Input(
+                    "codec", options=list(CODECS), default=CODECS[0], optional=True,
+                    tooltip="Of an MP4. h264: plays everywhere, 8 bits. h265, av1: smaller files, 10 bits "
+                            "where the video has them; not every program plays them."),
                 io.String.Input(
                     "points", default="", optional=True,
                     tooltip="One subject of several: pixels on it in the frame whose number is below, a JSON list "
@@ -141,11 +146,12 @@ class BiRefVideo(io.ComfyNode):
     @values.checked
     def execute(cls, model, video, output: str, colour: str, fit: str, quality: str, clean_edges: bool,
                 smoothing: float, size: int, frames_per_pass: int, filename_prefix: str,
-                background_image=None, background_video=None, points: str = "", negative_points: str = "",
-                frame: int = 0, bboxes=None, mask=None) -> io.NodeOutput:
-        kind = OUTPUTS[output]
+                background_image=None, background_video=None, codec: str = CODECS[0], points: str = "",
+                negative_points: str = "", frame: int = 0, bboxes=None, mask=None) -> io.NodeOutput:
+        kind = codec if OUTPUTS[output] == CODECS[0] else OUTPUTS[output]
         empty, count = [], 0
-        with clip_of(video) as clip:
+        with clip_of(video) as source:
+            clip, changes = videos.adapt(source, kind)
             behind = None
             if output == "over a background":
                 behind = backdrop(background_image, background_video, clip)
@@ -154,9 +160,11 @@ class BiRefVideo(io.ComfyNode):
             if prompts is None:
                 mattes = partial(matte_stream, model, size=size, per_pass=frames_per_pass)
             else:
-                mattes = following = follow(model, size, partial(clip_of, video), prompts, frame)
+                mattes = following = follow(
+                    model, size, partial(videos.as_seen, partial(clip_of, video), kind), prompts, frame)
             matting = videos.matting(
                 clip, mattes, look_of(output, colour, fit, behind),
+                see=videos.seen_by_networks(clip),
                 smooth=Smoother(smoothing) if smoothing else None,
                 colours=foreground.estimate if clean_edges and output != "mask" else None)
             suffix = "" if kind == "png" else videos.FORMATS[kind].suffix
@@ -170,8 +178,9 @@ class BiRefVideo(io.ComfyNode):
                     count += 1
                     watcher.show(count, picture)
         text = f"{path.name} saved: {count} frames, {count / max(watcher.seconds(), 1e-3):.1f} frames/s"
-        said = messages.remark(messages.nothing_found(empty, count) if following is None else
-                               not_in_view(following.lost, count), text)
+        missing = messages.nothing_found(empty, count) if following is None else not_in_view(
+            following.lost, count)
+        said = messages.remark("; ".join(filter(None, [missing, *changes])), text)
         if path.suffix and path.suffix not in PREVIEWED:
             text = f"saved as {path.name}; browsers cannot play ProRes"
             said = messages.told("; ".join((text, *said["text"])), warning=bool(said["text"]))
@@ -194,12 +203,12 @@ class Watcher:
 
     def show(self, count: int, frame: Tensor) -> None:
         """After the frame [H,W,3 or 4] in 0..1 with that number, counted from 1, was written."""
-        picture, total = None, max(self.frames, count)
+        total = max(self.frames, count)
         if time.monotonic() - self.shown_at >= self.INTERVAL and messages.listener() is not None:
             self.shown_at = time.monotonic()
-            messages.say(f"Frame {count} of {total}, {count / max(self.seconds(), 1e-3):.1f} frames/s")
-            picture = ("JPEG", preview.to_pil(over_grey(frame[None]), FRAME_SIDE), FRAME_SIDE)
-        self.bar.update_absolute(count, total, picture)
+            text = f"Frame {count} of {total}, {count / max(self.seconds(), 1e-3):.1f} frames/s"
+            messages.say(text, preview.inline(over_grey(frame[None]), FRAME_SIDE))
+        self.bar.update_absolute(count, total)
 
 
 def look_of(output: str, colour: str, fit: str, open_background: Callable[[], videos.Clip] | None

@@ -90,7 +90,8 @@ class BiRefEdgeRefine(io.ComfyNode):
                 after = preview.picture(convert.cutout(picture, result[:1].to(first)))
             progress.next_picture()
         resized = messages.resized_text(tuple(mask.shape[1:]), (height, width))
-        text = told(uncertain, count, low, high) or resized
+        text = "; ".join(filter(None, [messages.not_numbers(clean_image, clean_mask),
+                                       told(uncertain, count, low, high) or resized]))
         usual = f"{uncertain:.1%} of the picture was uncertain"
         views = {"biref_before": before, "biref_after": after}
         return io.NodeOutput(result, ui=messages.remark(text, usual) | views)

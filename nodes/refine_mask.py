@@ -81,7 +81,6 @@ class BiRefRefineMask(io.ComfyNode):
         count = len(mask) if guide is None else convert.common_batch(len(mask), len(guide))
         size = tuple(mask.shape[1:] if guide is None else guide.shape[1:3])
         resized = messages.resized_text(tuple(mask.shape[1:]), size)
-        remark = messages.remark(resized, messages.done(count, size, "mask"))
 
         result = memory.empty_result(count, *size)
         clean_mask, clean_image = convert.Cleaner("the mask"), convert.Cleaner("the image")
@@ -89,6 +88,8 @@ class BiRefRefineMask(io.ComfyNode):
             single = clean_mask(convert.frame(mask, i))
             picture = None if guide is None else clean_image(convert.frame(guide, i)).to(single.device)
             result[i:i + 1] = convert.certain(masks.refine(
-                single, picture, black=black_point, white=white_point, grow=grow, feather=feather, fill=fill_holes,
+                single, picture, black=black_point, white=white_point, grow=grow, feather=feather,
+                fill=fill_holes,
                 specks=drop_specks, largest=keep_largest, radius=edge_radius, strength=edge_strength))
-        return io.NodeOutput(result, ui=remark)
+        text = "; ".join(filter(None, [messages.not_numbers(clean_image, clean_mask), resized]))
+        return io.NodeOutput(result, ui=messages.remark(text, messages.done(count, size, "mask")))

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-# Two workers on two cores: PyTorch's threads, here and in the processes that tests start, would wait for each other.
-# Before PyTorch is imported anywhere.
+# Two workers on two cores: PyTorch's threads, here and in the processes that tests start, would wait for each
+# other. Before PyTorch is imported anywhere.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 HERE = Path(__file__).parent
-# Rooms that start hosts, browsers, clusters, videos or training, longest first; in all others a test is quick unless
-# it is marked `slow`.
+# Rooms that start hosts, browsers, clusters, videos or training, longest first; in all others a test is quick
+# unless it is marked `slow`.
 SLOW_ROOMS = ("host", "training", "faults", "scale", "soak", "fuzz", "video", "evaluation", "tools")
 SHARED = "host"  # the room whose files share one ComfyUI and therefore one worker
 
@@ -41,7 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log):
-    """Whole files go to a worker, as with --dist loadfile, and all of `SHARED` to one; in the order of collection."""
+    """Whole files go to a worker, as with --dist loadfile, and all of `SHARED` to one; in the order of
+    collection."""
     from xdist.scheduler import LoadFileScheduling
 
     class ByFile(LoadFileScheduling):
@@ -55,7 +56,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log):
 
 @pytest.fixture(scope="session")
 def reading():
-    """A context manager (pipe, process): while a process, started before, waits for what comes through a pipe."""
+    """A context manager (pipe, process): while a process, started before, waits for what comes through a
+    pipe."""
     @contextlib.contextmanager
     def waiting(pipe: Path, process: subprocess.Popen) -> Iterator[None]:
         writer, deadline = None, time.monotonic() + 300

@@ -1,4 +1,5 @@
-"""docs/dependencies.md names every package of every requirements file, with the licence that the package itself tells."""
+"""docs/dependencies.md names every package of every requirements file, with the licence that the package
+itself tells."""
 
 from __future__ import annotations
 
@@ -20,13 +21,16 @@ def key(name: str) -> str:
 def packages() -> dict[str, str]:
     """Every package that some file asks for → that file's name. Options (-r) and comments are left out."""
     lines = [
-        (line.split("#")[0].strip(), file) for file in FILES for line in file.read_text(encoding="utf-8").splitlines()
+        (line.split("#")[0].strip(), file) for file in FILES
+        for line in file.read_text(encoding="utf-8").splitlines()
     ]
-    block = re.search(r"\[project.optional-dependencies\](.*?)\n\[", (ROOT / "pyproject.toml").read_text(), re.DOTALL)[
+    block = re.search(r"\[project.optional-dependencies\](.*?)\n\[", (ROOT / "pyproject.toml").read_text(),
+                      re.DOTALL)[
         1
     ]
     lines += [(line, ROOT / "pyproject.toml") for line in re.findall(r'"([^"]+)"', block)]
-    return {key(re.match(r"[\w.-]+", line)[0]): file.name for line, file in lines if line and not line.startswith("-")}
+    return {key(re.match(r"[\w.-]+", line)[0]): file.name for line, file in lines if line
+            and not line.startswith("-")}
 
 
 def rows() -> dict[str, tuple[str, str]]:
@@ -51,7 +55,8 @@ def told(name: str) -> str:
     said = " ".join(word for word in words if word and word != "UNKNOWN")  # what setuptools writes for none
     if said:
         return said
-    files = [file for file in package.files or [] if re.search(r"dist-info/(licenses/)?LICEN[CS]E", str(file))]
+    files = [file for file in package.files or []
+             if re.search(r"dist-info/(licenses/)?LICEN[CS]E", str(file))]
     return "".join(file.read_text(encoding="utf-8")[:3000] for file in files[:1])
 
 
@@ -63,7 +68,8 @@ def test_every_package_is_listed_with_its_reason():
 
 def test_no_package_comes_from_elsewhere_than_the_index():
     text = "".join(file.read_text(encoding="utf-8") for file in FILES)
-    assert not re.search(r"://|^\s*(-i|--index-url|--extra-index-url|-f|--find-links|-e)\b", text, re.MULTILINE)
+    assert not re.search(r"://|^\s*(-i|--index-url|--extra-index-url|-f|--find-links|-e)\b", text,
+                         re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", sorted(rows()))

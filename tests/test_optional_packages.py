@@ -1,4 +1,5 @@
-"""Without kornia, SciPy and timm, or with broken ones, the pack imports, loads and mattes; what needs them says so."""
+"""Without kornia, SciPy and timm, or with broken ones, the pack imports, loads and mattes; what needs them
+says so."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from birefnet.files.packages import OLDEST
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# `eval` and the validation of a training run score with SciPy; the command line asks for it before it imports them.
+# `eval` and the validation of a training run score with SciPy; the command line asks for it before it imports
+# them.
 SCORES = ("birefnet/evaluation/", "tools/")
 
 PRELUDE = """
@@ -34,7 +36,8 @@ ERRORS = {"missing": 'ModuleNotFoundError(f"No module named {name!r}", name=pack
 
 def run_without(packages: set[str], state: str, script: str) -> None:
     prelude = PRELUDE.replace("{packages!r}", repr(packages)).replace("{error}", ERRORS[state])
-    done = subprocess.run([sys.executable, "-c", prelude + script], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", prelude + script], cwd=ROOT, capture_output=True, text=True,
+                          timeout=300)
     assert done.returncode == 0, done.stderr
 
 
@@ -58,8 +61,8 @@ import importlib, importlib.machinery, pkgutil, types
 from unittest.mock import MagicMock
 
 class Host(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    NAMES = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "execution", "server", "node_helpers",
-             "app"}
+    NAMES = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "execution", "server",
+             "node_helpers", "app"}
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in self.NAMES:
             return importlib.machinery.ModuleSpec(name, self, is_package=True)

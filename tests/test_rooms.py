@@ -1,6 +1,7 @@
 """Which room may import which, and what never happens at import.
 
-The floors, from the ground up. The two wings, pixels and network, know nothing of each other; they meet in `matting`.
+The floors, from the ground up. The two wings, pixels and network, know nothing of each other; they meet in
+`matting`.
 
     files  device                            the ground: bytes, hardware
     imaging  masks  composite                pixels: know no network
@@ -25,16 +26,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 TREES = ("birefnet", "nodes", "weights", "tools")
-HOST = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "execution", "server", "node_helpers"}
+HOST = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "execution", "server",
+        "node_helpers"}
 SOURCES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
-           for path in [ROOT / "__init__.py", *(path for tree in TREES for path in (ROOT / tree).rglob("*.py"))]}
+           for path in [ROOT / "__init__.py",
+                        *(path for tree in TREES for path in (ROOT / tree).rglob("*.py"))]}
 
 GROUND = {"files", "device"}
 PIXELS = {"imaging", "masks", "composite"}
 NETWORK = {"network", "checkpoint"}
 LIBRARY = GROUND | PIXELS | NETWORK | {"matting", "video", "data", "evaluation", "training",
                                          "export"}
-# room → the rooms that it may import; "birefnet" is the package's own __init__, the names of its public interface.
+# room → the rooms that it may import; "birefnet" is the package's own __init__, the names of its public
+# interface.
 MAY_IMPORT = {
     "files": set(),
     "device": {"files"},
@@ -116,8 +120,8 @@ def file_of(path: tuple[str, ...]) -> str | None:
 
 
 def targets(name: str) -> set[str]:
-    """The files of this repository that a file imports. `from package import word` may mean the package's function as
-    well as its module of that name: from outside the package it counts as both."""
+    """The files of this repository that a file imports. `from package import word` may mean the package's
+    function as well as its module of that name: from outside the package it counts as both."""
     found = set()
     for imported in IMPORTS[name]:
         module, package = file_of(imported.path), file_of(imported.path[:-1])
@@ -139,7 +143,8 @@ def test_each_room_imports_only_rooms_below_it():
 
 
 def test_the_floors_are_in_order():
-    """MAY_IMPORT itself keeps the plan: no circle of rooms, and wings that do not reach each other on any way."""
+    """MAY_IMPORT itself keeps the plan: no circle of rooms, and wings that do not reach each other on any
+    way."""
     def reached(start: str) -> set[str]:
         seen, ahead = set(), [start]
         while ahead:
@@ -147,11 +152,13 @@ def test_the_floors_are_in_order():
             seen |= MAY_IMPORT[here]
         return seen
 
-    rooms = set(MAY_IMPORT) - {"birefnet"}  # its __init__ imports nothing by itself, its __main__ the command line
+    # its __init__ imports nothing by itself, its __main__ the command line
+    rooms = set(MAY_IMPORT) - {"birefnet"}
     assert not [here for here in rooms if here in reached(here) - {"birefnet"} and here != "cli"]
     assert not set().union(*map(reached, PIXELS)) & NETWORK
     assert not set().union(*map(reached, NETWORK)) & PIXELS
-    assert not [here for here in rooms if not here.startswith("tools") and any("tools" in to for to in reached(here))]
+    assert not [here for here in rooms if not here.startswith("tools")
+                and any("tools" in to for to in reached(here))]
 
 
 def test_no_circle_of_imports():
@@ -177,7 +184,8 @@ def test_few_modules_stand_beside_the_rooms():
 
 
 def test_the_public_names_are_where_the_package_says():
-    """`birefnet.load` and the others are looked up on first use, so no import statement of the package names them."""
+    """`birefnet.load` and the others are looked up on first use, so no import statement of the package names
+    them."""
     import birefnet
     homes = [*birefnet._HOMES.values(), *birefnet._MODULES.values()]
     assert not [home for home in homes if file_of(("birefnet", *home.split("."))) is None]
@@ -185,7 +193,8 @@ def test_the_public_names_are_where_the_package_says():
 
 
 def test_rooms_are_imported_relatively():
-    """In the host `birefnet`, `nodes` and `weights` may be another pack's names; only what runs in a clone uses them."""
+    """In the host `birefnet`, `nodes` and `weights` may be another pack's names; only what runs in a clone
+    uses them."""
     wrong = [f"{name} imports {found.package}" for name, imports in IMPORTS.items() for found in imports
              if found.package in TREES and not found.relative and not name.startswith("tools/")
              and not (room(name) in ("cli", "birefnet") and found.package == "weights")]
@@ -262,7 +271,8 @@ OTHERS = ("torch", "PIL.Image", "safetensors.torch", "tqdm", "numpy", "kornia", 
 
 @pytest.mark.parametrize("before", [(), OTHERS], ids=["at first", "every module"])
 def test_importing_installs_downloads_and_starts_nothing(before):
-    subprocess.run([sys.executable, "-B", "-c", IMPORT_UNDER_WATCH, *before], cwd=ROOT, check=True, timeout=120)
+    subprocess.run([sys.executable, "-B", "-c", IMPORT_UNDER_WATCH, *before], cwd=ROOT, check=True,
+                   timeout=120)
 
 
 def requirements(file: Path) -> list[str]:

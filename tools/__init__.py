@@ -1,1 +1,2 @@
-"""The maintainers' workshop: the included checkpoint's recipe and the benchmark. Nothing in the product imports it."""
+"""The maintainers' tools: the included checkpoint's recipe and the benchmark. The product imports none of
+it."""

@@ -3,7 +3,7 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { element, addView, watchWidgets, isLinked } from "./view.js";
+import { addView, button, element, isLinked, watchWidgets } from "./view.js";
 
 const NODES = ["BiRefLoad", "BiRefRemoveBackground"]; // both with the widgets `checkpoint` and `fetch`
 const HEIGHT = 128; // pixels: always, so that the node keeps its size whatever is chosen
@@ -74,10 +74,9 @@ function fill(box, name, mayFetch) {
     }
     line(...state(card, mayFetch));
     if (!card.here || card.damaged) {
-        const button = element("button", { textContent: `Download ${inUnits(card.file)}`, type: "button" },
-            { marginTop: "4px", cursor: "pointer", font: "inherit" });
-        button.addEventListener("click", () => download(name));
-        box.append(button);
+        const fetching = button(`Download ${inUnits(card.file)}`, () => download(name));
+        fetching.style.marginTop = "4px";
+        box.append(fetching);
     }
     line(typeof share === "string" ? share : card.note, typeof share === "string" ? CARE : undefined);
     if (name === INCLUDED && cards[BETTER]) {

@@ -37,8 +37,10 @@ app.registerExtension({
             context.fillRect(0, 0, ...size);
             half(context, before, 0, x);
             half(context, after, x, size[0]);
-            context.fillStyle = "#fff";
-            context.fillRect(x - scale, 0, 2 * scale, size[1]);
+            for (const [colour, width] of [["#000", 4], ["#fff", 2]]) { // seen on light and dark
+                context.fillStyle = colour;
+                context.fillRect(x - width / 2 * scale, 0, width * scale, size[1]);
+            }
             label(context, "before", 5 * scale, "left", scale);
             label(context, "after", size[0] - 5 * scale, "right", scale);
         }

@@ -1,15 +1,18 @@
 // The line on a node: what it does while it runs, and what came of it, or went wrong, when it has run. It stays until
-// the node runs again, and nothing of it is saved.
+// the node runs again; a picture of the work goes when the node has run. Nothing of it is saved.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { addView, element, grow, nodeOf, onExecuted } from "./view.js";
+import { addPicture } from "./picture.js";
 
 const WARNING = "#e0a040";
 const LINE = 18; // pixels, as view.js sets the text
 const MOST_LINES = 6;
 
 const views = new WeakMap(); // node: its line
+const works = new WeakMap(); // node: the view of the picture that it works on
+const working = new Set();   // nodes that show it now
 const cleared = new Set();   // nodes whose last run's line is gone in this run
 
 function viewOf(node) {
@@ -31,6 +34,25 @@ function show(node, text, warning) {
     const lines = Math.min(MOST_LINES, Math.max(1, Math.ceil(view.box.textContent.length / letters)));
     view.height = LINE * lines;
     grow(node);
+}
+
+async function showWork(node, url) {
+    const picture = new Image();
+    picture.src = url;
+    await picture.decode();
+    let work = works.get(node);
+    if (!work) {
+        work = { view: addPicture(node, "work", "", context => context.drawImage(work.picture, 0, 0)) };
+        works.set(node, work);
+    }
+    if (!working.has(node)) return; // it has run meanwhile
+    work.picture = picture;
+    work.view.resize(picture.naturalWidth, picture.naturalHeight);
+}
+
+function endWork(node) {
+    working.delete(node);
+    works.get(node)?.view.resize(0, 0);
 }
 
 function clear(node) {
@@ -55,13 +77,21 @@ app.registerExtension({
         api.addEventListener("executing", ({ detail }) => began(detail?.display_node ?? detail?.node ?? detail));
         api.addEventListener("biref.line", ({ detail }) => {
             const node = nodeOf(detail.node);
-            if (node) show(node, detail.text, false);
+            if (!node) return;
+            show(node, detail.text, false);
+            if (!detail.picture) return;
+            working.add(node);
+            showWork(node, detail.picture);
         });
+        for (const end of ["execution_success", "execution_error", "execution_interrupted"]) {
+            api.addEventListener(end, () => working.forEach(endWork));
+        }
     },
 
     nodeCreated(node) {
         if (!node.comfyClass?.startsWith("BiRef")) return;
         onExecuted(node, output => {
+            endWork(node);
             const text = output.biref_line?.at(-1);
             if (!text) return;
             const warning = output.biref_warning?.at(-1);

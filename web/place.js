@@ -1,11 +1,14 @@
-// Composite: the subject is dragged on the result's preview. The widgets x, y and scale follow; light, shadow and blur
-// are drawn when the node runs again.
+// Composite: the subject is dragged on the result's preview. The widgets x, y, scale and rotation follow; light, shadow
+// and blur are drawn when the node runs again.
 
 import { app } from "../../scripts/app.js";
 import { isLinked, loadPicture, onExecuted, setWidget, valueOf, watchWidgets } from "./view.js";
 import { addPicture, onDrag, squares } from "./picture.js";
 
 const FRAME = "#ffd400";
+const STEM = 22;   // pixels of the node from the frame to the handle that turns it
+const MARGIN = 10; // pixels of the node that keep a handle away from the picture's border
+const SNAP = 15;   // degrees, with the shift key
 
 app.registerExtension({
     name: "biref.place",
@@ -14,9 +17,12 @@ app.registerExtension({
         if (node.comfyClass !== "BiRefComposite") return;
         let view = null, told = null, subject = null, background = null;
 
-        const settings = () => ({ x: Number(valueOf(node, "x")), y: Number(valueOf(node, "y")), scale: Number(valueOf(node, "scale")) });
+        const settings = () => {
+            const [x, y, scale, rotation] = ["x", "y", "scale", "rotation"].map(name => Number(valueOf(node, name) ?? 0));
+            return { x, y, scale, rotation };
+        };
 
-        /** Where the subject's picture is on the canvas, and canvas pixels for one of its pixels. */
+        /** Where the subject's picture is on the canvas before it is turned, and canvas pixels for one of its pixels. */
         function placed({ x, y, scale }) {
             return {
                 left: told.left + (scale - 1) * told.left_per_scale + x, top: told.top + (scale - 1) * told.top_per_scale + y,
@@ -24,50 +30,75 @@ app.registerExtension({
             };
         }
 
-        function box() {
-            const { left, top, zoom } = placed(settings());
-            const [x0, y0, x1, y1] = told.box;
-            return [left + zoom * x0, top + zoom * y0, zoom * (x1 - x0), zoom * (y1 - y0)];
+        /** The subject's frame: its middle, its sides, and where its handles are; `scale` as picture.js gives it. */
+        function frame(scale) {
+            const now = settings(), { left, top, zoom } = placed(now);
+            const [x0, y0, x1, y1] = told.box, width = zoom * (x1 - x0), height = zoom * (y1 - y0);
+            const x = left + zoom * (x0 + x1) / 2, y = top + zoom * (y0 + y1) / 2, angle = now.rotation * Math.PI / 180;
+            const inside = (value, most) => Math.min(Math.max(value, MARGIN * scale), most - MARGIN * scale);
+            // Handles beyond the border could not be taken hold of.
+            const handle = (right, down) => ({
+                x: inside(x + Math.cos(angle) * right - Math.sin(angle) * down, told.width),
+                y: inside(y + Math.sin(angle) * right + Math.cos(angle) * down, told.height),
+            });
+            return {
+                x, y, width, height, angle, corner: handle(width / 2, height / 2), top: handle(0, -height / 2),
+                turner: handle(0, -height / 2 - STEM * scale),
+            };
         }
 
         function paint(context, scale) {
             context.fillStyle = squares(context);
             context.fillRect(0, 0, told.width, told.height);
             if (background) context.drawImage(background, 0, 0, told.width, told.height);
-            const { left, top, zoom } = placed(settings());
+            const { x, y, width, height, angle, corner, top, turner } = frame(scale), { left, top: above, zoom } = placed(settings());
+            context.save();
+            context.translate(x, y);
+            context.rotate(angle);
             context.globalAlpha = Number(valueOf(node, "opacity") ?? 1);
-            context.drawImage(subject, left, top, zoom * told.subject.width, zoom * told.subject.height);
+            context.drawImage(subject, left - x, above - y, zoom * told.subject.width, zoom * told.subject.height);
             context.globalAlpha = 1;
-            const [x, y, width, height] = box();
             context.lineWidth = scale;
             context.strokeStyle = FRAME;
-            context.strokeRect(x, y, width, height);
+            context.strokeRect(-width / 2, -height / 2, width, height);
+            context.restore();
+            context.beginPath();
+            context.moveTo(top.x, top.y);
+            context.lineTo(turner.x, turner.y);
+            context.stroke();
             context.fillStyle = FRAME;
-            context.fillRect(x + width - 5 * scale, y + height - 5 * scale, 10 * scale, 10 * scale);
+            context.beginPath();
+            context.arc(turner.x, turner.y, 6 * scale, 0, 2 * Math.PI);
+            context.fill();
+            context.fillRect(corner.x - 5 * scale, corner.y - 5 * scale, 10 * scale, 10 * scale);
         }
 
-        const free = name => !isLinked(node, name);
-        const set = (name, value, step) => free(name) && setWidget(node, name, Math.round(value / step) * step);
-
-        function rescale(scale) {
-            set("scale", Math.round(100 * Math.min(16, Math.max(0.01, scale))) / 100, 0.01);
-        }
+        const set = (name, value, decimals) => isLinked(node, name) || setWidget(node, name, Number(value.toFixed(decimals)));
+        const rescale = scale => set("scale", Math.min(16, Math.max(0.01, scale)), 2);
 
         function begin(event) {
-            const start = view.at(event), old = settings(), [x, y, width, height] = box();
-            const corner = Math.hypot(x + width - start.x, y + height - start.y) < 1.5 * start.near;
+            const start = view.at(event), old = settings(), { x, y, corner, turner } = frame(start.near / 9);
+            const hits = handle => Math.hypot(handle.x - start.x, handle.y - start.y) < 1.5 * start.near;
+            const reach = at => Math.max(1, Math.hypot(at.x - x, at.y - y));
+            const bearing = at => Math.atan2(at.y - y, at.x - x) * 180 / Math.PI;
+            const kinds = {
+                turn(to, event) {
+                    const turned = old.rotation + bearing(to) - bearing(start);
+                    const snapped = event.shiftKey ? SNAP * Math.round(turned / SNAP) : turned;
+                    set("rotation", snapped - 360 * Math.round(snapped / 360), 1);
+                },
+                scale: to => rescale(old.scale * reach(to) / reach(start)),
+                move(to) {
+                    set("x", old.x + to.x - start.x, 0);
+                    set("y", old.y + to.y - start.y, 0);
+                },
+            };
+            const kind = hits(turner) ? "turn" : hits(corner) ? "scale" : "move";
             app.canvas?.emitBeforeChange?.();
+            view.canvas.focus({ preventScroll: true });
             return {
                 move(moved) {
-                    const to = view.at(moved);
-                    if (corner) {
-                        const anchor = [x + width / 2, y + height / 2];
-                        rescale(old.scale * Math.hypot(to.x - anchor[0], to.y - anchor[1])
-                            / Math.max(1, Math.hypot(start.x - anchor[0], start.y - anchor[1])));
-                    } else {
-                        set("x", old.x + to.x - start.x, 1);
-                        set("y", old.y + to.y - start.y, 1);
-                    }
+                    kinds[kind](view.at(moved), moved);
                     view.draw();
                 },
                 end: () => app.canvas?.emitAfterChange?.(),
@@ -84,15 +115,19 @@ app.registerExtension({
             if (!view) {
                 view = addPicture(node, "place", "", paint);
                 onDrag(view.canvas, begin);
-                view.canvas.style.cursor = "move";
-                view.canvas.title = "Drag the subject; drag its corner, or turn the wheel, to scale it";
+                Object.assign(view.canvas.style, { cursor: "move", outline: "none" });
+                view.canvas.tabIndex = -1;
+                view.canvas.dataset.captureWheel = "true"; // else Nodes 2.0 zooms the graph, also where this has the focus
+                view.canvas.title = "Drag the subject; drag its corner, or turn the mouse wheel after a click, to scale it; "
+                    + "drag the round handle to turn it, with shift in steps of 15 degrees";
                 view.canvas.addEventListener("wheel", event => {
+                    if (document.activeElement !== view.canvas) return; // zooms the graph
                     event.preventDefault();
                     event.stopPropagation();
                     rescale(settings().scale * 1.05 ** -Math.sign(event.deltaY));
                     view.draw();
                 }, { passive: false });
-                watchWidgets(node, ["x", "y", "scale", "opacity"], () => view.draw());
+                watchWidgets(node, ["x", "y", "scale", "rotation", "opacity"], () => view.draw());
             }
             view.resize(told.width, told.height);
         });

@@ -2,7 +2,7 @@
 // texts points and negative_points, so a workflow holds nothing but numbers and text.
 
 import { app } from "../../scripts/app.js";
-import { element, isLinked, loadPicture, onExecuted, setWidget, valueOf, watchWidgets } from "./view.js";
+import { button, isLinked, loadPicture, onExecuted, setWidget, valueOf, watchWidgets } from "./view.js";
 import { addPicture, onDrag } from "./picture.js";
 
 const BOX = "#ffd400", WANTED = "#3ddc5a", UNWANTED = "#ff4d4d";
@@ -181,22 +181,17 @@ app.registerExtension({
             return pick === "box" ? dragBox(event) : pick === "point" ? dragPoint(event) : null;
         });
 
-        const button = (text, title, pressed) => {
-            const made = element("button", { textContent: text, title, type: "button" }, { cursor: "pointer", font: "inherit" });
-            made.addEventListener("pointerdown", event => event.stopPropagation());
-            made.addEventListener("click", pressed);
-            view.tools.append(made);
-        };
-        button("Box", "Draw a box around the subject", () => change(() => setWidget(node, "pick", "box")));
-        button("Point +", "Click on the subject; shift or the right button: on what is not wanted", () => {
+        const tool = (text, title, pressed) => view.tools.append(button(text, pressed, title));
+        tool("Box", "Draw a box around the subject", () => change(() => setWidget(node, "pick", "box")));
+        tool("Point +", "Click on the subject; shift or the right button: on what is not wanted", () => {
             adding = "points";
             change(() => setWidget(node, "pick", "point"));
         });
-        button("Point −", "Click on what is not wanted", () => {
+        tool("Point −", "Click on what is not wanted", () => {
             adding = "negative_points";
             change(() => setWidget(node, "pick", "point"));
         });
-        button("Clear", "Take away the box, or all points", () => change(() => {
+        tool("Clear", "Take away the box, or all points", () => change(() => {
             if (valueOf(node, "pick") === "box") ["x", "y", "width", "height"].forEach(name => setWidget(node, name, 0));
             else ["points", "negative_points"].forEach(name => setWidget(node, name, ""));
         }));

@@ -13,10 +13,20 @@ export function element(kind, properties = {}, style = {}) {
     return made;
 }
 
-/** Adds `box` at the bottom of a node; height(): pixels that it needs now. */
+export function button(text, pressed, title = "") {
+    const made = element("button", { textContent: text, title, type: "button" }, {
+        cursor: "pointer", font: "inherit", color: "inherit", background: "var(--comfy-input-bg, #222)",
+        border: "1px solid var(--border-color, #555)", borderRadius: "4px", padding: "2px 8px",
+    });
+    made.addEventListener("pointerdown", event => event.stopPropagation()); // else the page drags the node
+    made.addEventListener("click", pressed);
+    return made;
+}
+
+/** Adds `box` at the bottom of a node; height(): pixels that it needs now, 0 to be out of sight. */
 export function addView(node, name, box, height) {
     for (const [key, value] of Object.entries(TEXT)) box.style[key] ||= value;
-    const whole = () => height() + MARGINS;
+    const whole = () => height() ? height() + MARGINS : 0;
     const widget = node.addDOMWidget(name, `biref_${name}`, box, {
         serialize: false, hideOnZoom: false, getMinHeight: whole, getMaxHeight: whole, getValue: () => "", setValue() {},
     });

@@ -1,4 +1,4 @@
-"""Checkpoints: which there are (catalog), where they are on this machine (find), how to get them (fetch)."""
+"""Checkpoints: the catalog of published ones, finding them on this machine, downloading them."""
 
 from __future__ import annotations
 

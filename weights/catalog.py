@@ -1,4 +1,4 @@
-"""The catalog: which published checkpoints there are, as data (catalog.json), and which of them a local file is."""
+"""The catalog of published checkpoints (catalog.json), and which of them a local file is."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .names import LONGEST, fault, quoted
 NANO = Path(__file__).with_name("birefnet-nano.safetensors")
 SELECTOR = Path(__file__).with_name("birefnet-selector.safetensors")  # of Pick Subject: no matting checkpoint
 SUFFIXES = (".safetensors", ".pth", ".pt")
-NOTHING: Mapping[Path, str] = MappingProxyType({})  # no folder has another name than it is called
+NOTHING: Mapping[Path, str] = MappingProxyType({})  # no folder has a registered name
 
-# What a row's fields must look like; a name and a file's suffix together become the name of a file.
+# Patterns of fields. A name plus the file's suffix becomes a file's name.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _REPO = re.compile(r"[A-Za-z0-9_.-]{1,96}/[A-Za-z0-9_.-]{1,96}")
 _TEXTS = ("name", "file", "task", "backbone", "license", "normalize", "patch_order", "note")
 
-# Names that say nothing about a file, so that its folder has to.
+# File names for which the folder's name is used instead.
 _PLAIN = {"model", "pytorch-model", "diffusion-pytorch-model"}
-# What is appended to a name without making it another checkpoint: "-epoch_244", "_fp16".
+# Endings that do not distinguish checkpoints: "-epoch_244", "_fp16".
 _ENDING = re.compile(r"-(epoch-\d+|fp16|fp32|bf16|f16|f32|half)$")
 
 
@@ -31,23 +31,23 @@ _ENDING = re.compile(r"-(epoch-\d+|fp16|fp32|bf16|f16|f32|half)$")
 class Entry:
     """One published checkpoint: a row of catalog.json."""
 
-    name: str  # what users pick and workflows store: unique, for ever
-    repo: str | None  # on the Hugging Face hub; None: ships with this project
-    file: str  # inside the repository
+    name: str  # in widgets and workflows: unique, never changed
+    repo: str | None  # on the Hugging Face hub; None for the included checkpoint
+    file: str  # in the repository
     task: str  # what it is for, in a user's words
-    size: int | tuple[int, int] | str  # of the network: a square's side, (height, width), or "dynamic": the photo's own
+    size: int | tuple[int, int] | str  # network size: a square's side, (height, width), or "dynamic"
     backbone: str
     license: str
     non_commercial: bool
     normalize: str  # "imagenet" or "none"
     patch_order: str  # "colour-slowest" or "colour-fastest"
     note: str
-    aliases: tuple[str, ...]  # file names without suffix, or "folder/name", under which others store it
+    aliases: tuple[str, ...]  # other packs' names of the file, without suffix, or "folder/name"
     megabytes: int
 
     @property
     def filename(self) -> str:
-        """The name under which `fetch` stores it."""
+        """The file's name after `fetch`."""
         return self.name + PurePath(self.file).suffix
 
 
@@ -56,7 +56,7 @@ class CatalogError(ValueError):
 
 
 def read(path: Path) -> tuple[Entry, ...]:
-    """All rows of a catalog file, in its order. Raises `CatalogError`."""
+    """Read all rows of a catalog file. Raises CatalogError."""
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -67,19 +67,22 @@ def read(path: Path) -> tuple[Entry, ...]:
 
 
 def _entry(row: object, place: str) -> Entry:
-    """A row whose every field is of the right kind, and whose names are names of files; `place` is for the message."""
+    """A checked row. place: file and number, for messages. Raises CatalogError."""
     if not isinstance(row, dict) or row.keys() != Entry.__annotations__.keys():
-        raise CatalogError(f"{place}: expected the fields {', '.join(Entry.__annotations__)}, got {quoted(row)}")
+        raise CatalogError(f"{place}: expected the fields {', '.join(Entry.__annotations__)}, got "
+                           f"{quoted(row)}")
     size = row["size"]
     good = {
         **{key: isinstance(row[key], str) for key in _TEXTS},
         "name": isinstance(row["name"], str) and _NAME.fullmatch(row["name"]) and not fault(row["name"], ""),
         "repo": row["repo"] is None or isinstance(row["repo"], str) and _REPO.fullmatch(row["repo"]),
-        "file": isinstance(row["file"], str) and not fault(row["file"], "") and row["file"].endswith(SUFFIXES),
+        "file": isinstance(row["file"], str) and not fault(row["file"], "")
+        and row["file"].endswith(SUFFIXES),
         "size": size == "dynamic" or _is_side(size) or (isinstance(size, list) and len(size) == 2
                                                         and all(map(_is_side, size))),
         "non_commercial": isinstance(row["non_commercial"], bool),
-        "aliases": isinstance(row["aliases"], list) and all(isinstance(alias, str) for alias in row["aliases"]),
+        "aliases": isinstance(row["aliases"], list)
+        and all(isinstance(alias, str) for alias in row["aliases"]),
         "megabytes": _is_side(row["megabytes"]),
     }
     for key, is_good in good.items():
@@ -96,20 +99,23 @@ CATALOG = read(Path(__file__).with_name("catalog.json"))
 
 
 def entry(name: str) -> Entry | None:
-    """The row of that name, or of a name that another pack has for it, as workflows made with that pack hold it.
+    """The row of that name, or of another pack's name for it; None if there is none.
 
-    Upper and lower case, "-", "_" and "." are not told apart.
+    Case does not matter, and "-", "_" and "." are equal.
     """
-    if len(name) > LONGEST:  # nobody's, and the comparison takes its time
+    if len(name) > LONGEST:  # no row's, and slow to compare
         return None
     return next((row for row in CATALOG if _key(row.name) == _key(name)), None) or _NAMES.get(_key(name))
 
 
 def match(path: str | Path, registered: Mapping[Path, str] = NOTHING) -> Entry | None:
-    """The row that a file on disk is, judged by its name and its folder's; None for a name nobody published.
+    """The row of a file, by its name and its folder's; None for an unpublished one.
 
-    A name is only a hint, good enough for what tensors cannot tell: size, normalisation, patch order, task.
-    registered: folders that a host knows by another name, which then counts for all that is below them.
+    A name is a hint, for what tensors do not determine: size, normalisation, patch order, task.
+
+    Args:
+        path: the file, which need not exist.
+        registered: folders with other names in a host, which are also used for all folders below them.
     """
     path = PurePath(path)
     if path.suffix.lower() not in SUFFIXES or len(str(path)) > 4 * LONGEST:
@@ -121,15 +127,20 @@ def match(path: str | Path, registered: Mapping[Path, str] = NOTHING) -> Entry |
 
 
 def non_commercial(license: str) -> bool:
-    """Whether checkpoints of this licence, named as in the catalog, are not for commercial use."""
+    """Whether a licence, by its name in the catalog, forbids commercial use."""
     return any(row.non_commercial and row.license == license for row in CATALOG)
 
 
 def settings(source: Entry | str | Path, registered: Mapping[Path, str] = NOTHING) -> dict[str, object]:
-    """Keyword arguments for `birefnet.load` from the row of a file (as `match` judges it), a name or an entry; {} for an
-    unknown file.
+    """Keyword arguments for birefnet.load.
 
-    Also {} for the checkpoint that ships with this project: its own metadata says all this.
+    Args:
+        source: a row, a name, or a file (see `match`).
+        registered: see `match`.
+
+    Returns:
+        patch_order, normalize and size; {} for an unknown file, and for the included one, whose metadata has
+        them.
     """
     row = source if isinstance(source, Entry) else match(source, registered) or entry(str(source))
     if row is None or row.repo is None:
@@ -138,7 +149,7 @@ def settings(source: Entry | str | Path, registered: Mapping[Path, str] = NOTHIN
 
 
 def _key(name: str) -> str:
-    """A name as it is compared: case, separators and endings like "_fp16" do not matter."""
+    """A name for comparison: without case, separators' kinds, and endings like "_fp16"."""
     key = re.sub(r"[-_. ]+", "-", name.casefold())
     while (shorter := _ENDING.sub("", key)) != key:
         key = shorter

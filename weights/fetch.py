@@ -1,8 +1,8 @@
-"""Fetches a checkpoint of the catalog from the Hugging Face hub: checked, resumable, safe to interrupt.
+"""Downloads checkpoints of the catalog from the Hugging Face hub: checked, resumable, safe to interrupt.
 
-Layout: `folder/<catalog name>.<suffix>`, a name that `find` and `match` know. Until the file is checked it is called
-`.<file>.<hash>.partial`, which nobody lists. HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, the hub's timeouts and the usual
-proxy variables apply, as huggingface_hub reads them.
+A file is stored as `folder/<catalog name>.<suffix>`, which `find` and `match` know. Until it is checked it is
+named `.<file>.<hash>.partial`, which is not listed. HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, the hub's timeouts
+and proxy variables apply, as huggingface_hub reads them.
 """
 
 from __future__ import annotations
@@ -23,33 +23,43 @@ from . import catalog
 from .catalog import NANO, Entry
 from .names import quoted
 
-_BLOCK = 8 << 20  # bytes per step where a file is read
-_LONGEST_HEADER = 100_000_000  # bytes; the format's own limit
+_BLOCK = 8 << 20  # bytes that are read at a time
+_MAX_HEADER_BYTES = 100_000_000  # the safetensors format's limit
 
 Progress = Callable[[int, int], object]
 
 
 class FetchError(RuntimeError):
-    """Why a checkpoint could not be fetched and what to do, in one sentence."""
+    """A checkpoint cannot be downloaded; the message is one sentence with the reason and what to do."""
 
 
 def fetch(name: str, folder: str | Path, *, progress: Progress | None = None) -> Path:
-    """The checkpoint of that catalog name as a file in `folder`, fetched from the hub unless it is there and whole.
+    """Download a published checkpoint, unless the folder has it already.
 
-    `progress(done, total)`, in bytes, is called at the start, for every 10 MB that arrive (as the hub's library hands
-    them on) and twice a second while another process is at it. What it raises comes out unchanged and ends the fetch;
-    the bytes so far are kept and the next call goes on from there.
-    Size and hash are those that the hub announces, checked before the file gets its name. Several processes may fetch
-    the same checkpoint at once: one does, the others wait for it. Raises `FetchError` where it cannot be done.
+    Size and hash, as the hub announces them, are checked before the file gets its name. If several processes
+    fetch the same file, one downloads and the others wait. After an interruption, the next call continues.
+
+    Args:
+        name: in the catalog.
+        folder: where to put the file.
+        progress: progress(done, total), in bytes, is called at the start, for each 10 MB (as huggingface_hub
+            passes them on), and twice per second while another process downloads. Its exceptions end the
+            download and are raised unchanged.
+
+    Returns:
+        The file.
+
+    Raises:
+        FetchError: it cannot be downloaded.
     """
     row = catalog.entry(name)
     if row is None:
         names = ", ".join(entry.name for entry in catalog.CATALOG)
-        raise FetchError(f"{quoted(name)} is not in the catalog, which has {names}.")
+        raise FetchError(f"Choose a name of the catalog: {quoted(name)} is none of {names}.")
     if row.repo is None:
         if NANO.is_file():
             return NANO
-        raise FetchError(f"{row.name} is part of this project and not on the hub: restore {NANO} with git.")
+        raise FetchError(f"Restore {NANO} with git: {row.name} is part of this project, and not on the hub.")
     target = Path(folder, row.filename)
     if is_whole(target):
         return target
@@ -64,7 +74,7 @@ def fetch(name: str, folder: str | Path, *, progress: Progress | None = None) ->
 
 
 class _Hub:
-    """One file on the hub: where it is, how long, with which hash. All talking to huggingface_hub is in here."""
+    """One file on the hub: URL, size and hash. Only this class uses huggingface_hub."""
 
     def __init__(self, row: Entry) -> None:
         self.row, self.url = row, f"{row.repo} on the Hugging Face hub"
@@ -73,17 +83,17 @@ class _Hub:
 
             self.url = hf_hub_url(row.repo, row.file)
             found = get_hf_file_metadata(self.url, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-            # Pinned, so that all of it comes from one version even if a newer one appears meanwhile.
+            # Pinned to one version, in case a newer one appears during the download.
             self.source = hf_hub_url(row.repo, row.file, revision=found.commit_hash)
         self.size, self.hash = found.size, found.etag or ""
         if not self.size or not re.fullmatch("[0-9a-f]{64}|[0-9a-f]{40}", self.hash):
             raise FetchError(
-                f"The server's answer for {self.url} names no size and hash, so the file could not be checked: "
-                f"see whether HF_ENDPOINT is a Hugging Face hub, or download the file by hand."
+                "Check whether HF_ENDPOINT is a Hugging Face hub, or download the file by hand: the server's "
+                f"answer for {self.url} names no size and hash, so the file could not be checked."
             )
 
     def download(self, sink: _Sink) -> None:
-        """Appends to the sink what it lacks; goes on after a break as long as every try brings something."""
+        """Download what the sink lacks; continue after errors as long as each try receives something."""
         with self._errors():
             from huggingface_hub.file_download import http_get
             from huggingface_hub.utils import build_hf_headers
@@ -94,16 +104,16 @@ class _Hub:
                 try:
                     with _without_bars():
                         http_get(self.source, sink, resume_size=before, headers=build_hf_headers())
-                except Exception as error:  # a break that older releases of the library do not resume by themselves
-                    if _status(error) == 416:  # nothing follows what is here: the next fetch starts afresh
+                except Exception as error:  # older releases of the library do not resume by themselves
+                    if _status(error) == 416:  # past the end of the file: the next fetch starts again
                         sink.truncate(0)
                     if _status(error) or sink.tell() <= before:
                         raise
-                sink.seek(0, io.SEEK_END)  # where hf_transfer is switched on, it writes past us
+                sink.seek(0, io.SEEK_END)  # hf_transfer, if it is on, does not write through the sink
 
     def knows(self, path: Path) -> bool:
         """Whether the file has the announced hash."""
-        # Large files are known by their SHA-256, others by git's SHA-1, which starts with the length.
+        # Large files have a SHA-256, others git's SHA-1, which includes the length.
         hasher = hashlib.sha256() if len(self.hash) == 64 else hashlib.sha1(b"blob %d\0" % self.size)
         with open(path, "rb") as file:
             while block := file.read(_BLOCK):
@@ -112,14 +122,15 @@ class _Hub:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        """The library's errors as sentences; ours and the caller's as they are."""
+        """Convert the library's errors to FetchError; ours and the caller's are unchanged."""
         try:
             yield
         except _Carried as carried:
             raise carried.error
         except ImportError as error:
-            raise FetchError(f"The package huggingface_hub is missing or unusable ({error}): install it.") from error
-        except Exception as error:  # of which kinds depends on the library's release
+            raise FetchError(f"Install the package huggingface_hub: it is missing or unusable ({error})."
+                             ) from error
+        except Exception as error:  # their classes depend on the library's release
             raise FetchError(self._explain(error)) from error
 
     def _explain(self, error: Exception) -> str:
@@ -127,45 +138,46 @@ class _Hub:
             return self._refusal(status)
         if type(error).__name__ == "OfflineModeIsEnabled":
             return (
-                f"HF_HUB_OFFLINE is set, so {self.row.name} is not fetched: unset it, or put the file "
-                f"{self.row.filename} into the folder by hand."
+                f"Unset HF_HUB_OFFLINE, or put the file {self.row.filename} into the folder by hand: "
+                f"HF_HUB_OFFLINE is set, so {self.row.name} is not fetched."
             )
         reason = quoted(" ".join(str(error).split()))
         return (
-            f"The connection to {self.url} failed ({type(error).__name__}: {reason}): check the network, the proxy "
-            f"variables and HF_ENDPOINT, then try again, which goes on where this one stopped."
+            "Check the network, the proxy variables and HF_ENDPOINT, then try again, which continues where "
+            f"this one stopped: the connection to {self.url} failed ({type(error).__name__}: {reason})."
         )
 
     def _refusal(self, status: int) -> str:
         if status in (401, 403):
             return (
-                f"The hub does not hand out {self.row.repo} (HTTP {status}): accept its conditions on its page, "
-                f"if it has any, and set HF_TOKEN to a valid token of that account."
+                f"Accept the conditions of {self.row.repo} on its page, if it has any, and set HF_TOKEN to a "
+                f"valid token of that account: the hub refuses the file (HTTP {status})."
             )
         if status == 404:
             return (
-                f"The hub has no such file (HTTP 404), {self.url}: it may have been moved or HF_ENDPOINT may be "
-                f"wrong; look for it by hand."
+                "Look for the file by hand, or check HF_ENDPOINT: the hub has no such file (HTTP 404), "
+                f"{self.url}."
             )
         if status == 416:
-            return f"The file on the server is shorter than it announced ({self.url}): try again later."
-        return f"The hub answered HTTP {status} for {self.url}: try again later, which goes on where this one stopped."
+            return f"Try again later: the file on the server is shorter than it announced ({self.url})."
+        return (f"Try again later, which continues where this one stopped: the hub answered HTTP {status} "
+                f"for {self.url}.")
 
 
 def _status(error: Exception) -> int | None:
-    """The HTTP status of an answer that the library made an error of."""
+    """The HTTP status in an error of the library, if it has one."""
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
 class _Carried(BaseException):
-    """Brings an error of ours through the library, which may catch and retry any Exception."""
+    """Carries an error of ours through the library, which may catch and retry any Exception."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
 
 
 class _Sink(io.FileIO):
-    """The partial file as the library writes to it: counts, reports, and refuses more than was announced."""
+    """The partial file that the library writes to; reports progress and refuses more bytes than announced."""
 
     def __init__(self, path: Path, size: int, report: Progress) -> None:
         path.touch()
@@ -178,7 +190,8 @@ class _Sink(io.FileIO):
         try:
             if end > self.size:
                 self.truncate(0)
-                raise FetchError(f"The server sends more than the {self.size} bytes it announced: try again later.")
+                raise FetchError(f"Try again later: the server sends more than the {self.size} bytes it "
+                                 "announced.")
             with _disk(Path(self.name).parent):
                 rest = memoryview(data)
                 while rest:
@@ -190,7 +203,7 @@ class _Sink(io.FileIO):
 
 
 def _download(hub: _Hub, target: Path, report: Progress) -> None:
-    """Fills the partial file, checks it, and gives it its name."""
+    """Download the partial file, check it, and rename it."""
     partial = target.with_name(f".{target.name}.{hub.hash[:12]}.partial")
     with _disk(target.parent):
         for older in target.parent.glob(f".{target.name}.*.partial"):
@@ -213,25 +226,26 @@ def _download(hub: _Hub, target: Path, report: Progress) -> None:
             partial.unlink()
     if not good:
         raise FetchError(
-            f"What arrived as {target.name} is not what the hub announced (wrong hash), so it was deleted: try again, "
-            f"and if it happens again, look for a proxy or mirror that changes files."
+            "Try again, and if it happens again, look for a proxy or mirror that changes files: what "
+            f"arrived as {target.name} is not what the hub announced (wrong hash), and was deleted."
         )
 
 
 def _fill(hub: _Hub, sink: _Sink, target: Path) -> None:
-    """Brings the partial file to the announced length."""
+    """Download the missing part of the partial file. Raises FetchError."""
     missing = hub.size - sink.tell()
     free = shutil.disk_usage(target.parent).free
     if free < missing:
         raise FetchError(
-            f"{target.name} needs {missing / 1e6:.0f} MB, but {target.parent} has only {free / 1e6:.0f} MB free: "
-            f"make room or choose another folder."
+            f"Make room or choose another folder: {target.name} needs {missing / 1e6:.0f} MB, and "
+            f"{target.parent} has only {free / 1e6:.0f} MB free."
         )
     sink.report(sink.tell(), hub.size)
     hub.download(sink)
     if (arrived := sink.tell()) < hub.size:
         raise FetchError(
-            f"Only {arrived} of {hub.size} bytes of {target.name} arrived: try again, which goes on from there."
+            f"Try again, which continues from there: only {arrived} of {hub.size} bytes of {target.name} "
+            "arrived."
         )
     with _disk(target.parent):
         os.fsync(sink.fileno())
@@ -239,7 +253,7 @@ def _fill(hub: _Hub, sink: _Sink, target: Path) -> None:
 
 @contextlib.contextmanager
 def _lock(target: Path, waiting: Callable[[], object]) -> Iterator[None]:
-    """Only one process at a time fetches a file; `waiting` is called every half second until it is our turn."""
+    """Hold a file's lock, so that one process at a time downloads it. waiting: called every half second."""
     from filelock import FileLock, Timeout
 
     path = target.with_name(f".{target.name}.lock")
@@ -249,14 +263,15 @@ def _lock(target: Path, waiting: Callable[[], object]) -> Iterator[None]:
             lock.acquire(timeout=0.5)
         except Timeout:
             waiting()
-        except NotImplementedError:  # a file system without locks; the hash still keeps a mixed-up file out
+        # a file system without locks; the hash still detects a file that two processes wrote
+        except NotImplementedError:
             break
         except OSError as error:
             raise _disk_error(error, target.parent) from error
     try:
         yield
-        # After a success alone: who waits for it gets it all the same, and finds the file whole. After a failure the
-        # next one must find this very lock, or two would write one partial file.
+        # Only after a success: processes that wait still get this lock and find the file complete. After a
+        # failure, the next process has to find the same lock, or two would write to one partial file.
         with contextlib.suppress(OSError):
             path.unlink()
     finally:
@@ -265,7 +280,7 @@ def _lock(target: Path, waiting: Callable[[], object]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _disk(folder: Path) -> Iterator[None]:
-    """Errors of the file system as sentences."""
+    """Convert errors of the file system to FetchError."""
     try:
         yield
     except OSError as error:
@@ -275,15 +290,15 @@ def _disk(folder: Path) -> Iterator[None]:
 def _disk_error(error: OSError, folder: Path) -> FetchError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return FetchError(
-            f"No room left in {folder} ({error.strerror}): make room or choose another folder, then try again, "
-            f"which goes on where this one stopped."
+            f"Make room in {folder} or choose another folder, then try again, which continues where this one "
+            f"stopped: no room is left ({error.strerror})."
         )
-    return FetchError(f"Cannot write into {folder} ({error.strerror or error}): see to it or choose another folder.")
+    return FetchError(f"Allow writing into {folder}, or choose another folder: {error.strerror or error}.")
 
 
 @contextlib.contextmanager
 def _without_bars() -> Iterator[None]:
-    """The library's own progress bar stays away: the caller's shows the same."""
+    """Disable the library's progress bar; the caller shows its own."""
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     if are_progress_bars_disabled():
@@ -297,13 +312,13 @@ def _without_bars() -> Iterator[None]:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a file is there and not cut off, as far as its own structure tells; no network needed."""
+    """Whether a file exists and is not truncated, as far as its structure shows."""
     try:
         if path.suffix != ".safetensors":
-            return zipfile.is_zipfile(path)  # its directory is at the end
+            return zipfile.is_zipfile(path)  # the archive's directory is at its end
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, _LONGEST_HEADER)))
+            header = json.loads(file.read(min(length, _MAX_HEADER_BYTES)))
         ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
         return path.stat().st_size == 8 + length + max(ends)
     except (OSError, ValueError, TypeError, AttributeError, LookupError):

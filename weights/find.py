@@ -1,4 +1,4 @@
-"""Finds checkpoints on this machine, under whatever name and in whichever folder they are."""
+"""Finds checkpoints on this machine, also under other packs' names and in their folders."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from pathlib import Path
 from . import catalog, names
 from .catalog import NANO, NOTHING, SUFFIXES
 
-# The folders under ComfyUI's models/ that this and other packs fill; the first is where this one puts what it fetches.
+# Folders under ComfyUI's models/ of this and other packs; downloads go into the first.
 FOLDERS = ("BiRefNet", "birefnet", "background_removal", "RMBG/BiRefNet", "RMBG/RMBG-2.0")
-ADAPTERS = "adapters"  # the folder inside any of those that holds adapters, which are no checkpoints
+ADAPTERS = "adapters"  # subfolder of any of them, for adapters
 
 
 class NotFound(FileNotFoundError):
-    """No checkpoint of that name; the message lists the folders that were scanned and what to do."""
+    """There is no checkpoint of that name; the message says what to do and which folders were scanned."""
 
 
 def folders() -> tuple[Path, ...]:
-    """Where the command line looks, best first: the models of the ComfyUI around this clone, else the clone's `models`.
+    """Folders for the command line: those of the ComfyUI around this clone, else the clone's `models`.
 
-    The first is where `fetch` puts a file. Inside ComfyUI the host's own list is used instead: it knows
-    extra_model_paths.yaml.
+    Downloads go into the first. Nodes use the host's list instead, which includes extra_model_paths.yaml.
     """
     clone = Path(__file__).absolute().parent.parent
     if clone.parent.name == "custom_nodes":
@@ -32,11 +31,16 @@ def folders() -> tuple[Path, ...]:
 
 
 def local(folders: Iterable[str | Path]) -> dict[str, Path]:
-    """All checkpoint files under the folders: name relative to its folder (with "/") → file, sorted by name.
+    """All checkpoint files in the folders, sorted by name.
 
-    Symbolic links are followed. Where two folders have the same relative name, the first folder's file is meant.
-    Hidden files and folders (".cache") are left out, and so is what is below a folder "adapters"; folders that are
-    missing or cannot be read count as empty.
+    Symbolic links are followed. Hidden files and folders, folders "adapters", and folders that are missing or
+    not readable are skipped.
+
+    Args:
+        folders: searched with their subfolders.
+
+    Returns:
+        Name relative to the folder, with "/" → file. The first folder with a name takes precedence.
     """
     found: dict[str, Path] = {}
     for folder in folders:
@@ -47,13 +51,18 @@ def local(folders: Iterable[str | Path]) -> dict[str, Path]:
 
 def find(name: str, folders: Iterable[str | Path], *, registered: Mapping[Path, str] = NOTHING,
          allow_paths: bool = False) -> Path:
-    """The file of a checkpoint, by its relative name under one of the folders or by its name in the catalog.
+    """The file of a checkpoint.
 
-    A catalog name finds the file under any name that other packs give it, as `match` knows it, also by the names under
-    which folders are `registered`; and "birefnet-nano" the one that ships here.
-    `allow_paths=True` (the command line) also takes the path of any file. Without it (a workflow, which may come from
-    anybody) nothing outside the folders is reachable: a name that `names.fault` finds fault with raises `NotFound`.
-    Also raises `NotFound` for a name that is nowhere; the message says where it was looked for and what to do.
+    Args:
+        name: a name of `local`, or of the catalog, which also finds files under other packs' names (see
+            `match`); "birefnet-nano" is the included one.
+        folders: where to search.
+        registered: see `match`.
+        allow_paths: whether name may also be the path of any file, as on the command line. Workflows are not
+            trusted, so nodes reach only files in the folders.
+
+    Raises:
+        NotFound: there is none; the message says what to do and which folders were scanned.
     """
     if allow_paths and "\0" not in name and os.path.isfile(file := os.path.expanduser(name)):
         return Path(file)
@@ -74,7 +83,7 @@ def find(name: str, folders: Iterable[str | Path], *, registered: Mapping[Path, 
     if path := files.get(wanted) or by_case.get(wanted.casefold()):
         return path
     if row is not None:
-        # The folders in their order, and a safetensors file rather than a pickle.
+        # In the folders' order; a safetensors file is preferred to a pickle.
         for folder in folders:
             copies = [path for _, path in _scan(folder) if catalog.match(path, registered) is row]
             if copies:
@@ -83,19 +92,20 @@ def find(name: str, folders: Iterable[str | Path], *, registered: Mapping[Path, 
 
 
 def _scan(folder: Path) -> Iterator[tuple[str, Path]]:
-    """(relative name, file) of every checkpoint below a folder."""
+    """(relative name, file) of each checkpoint in a folder and its subfolders."""
     for path in _walk(folder, frozenset()):
         relative = path.relative_to(folder).as_posix()
-        if not any("\ud800" <= letter <= "\udfff" for letter in relative):  # bytes that no workflow could store
+        # bytes that workflows cannot store
+        if not any("\ud800" <= letter <= "\udfff" for letter in relative):
             yield relative, path
 
 
 def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:
-    """Checkpoint files, depth first; `above`: the real folders we are in, where a link may lead back to."""
+    """Checkpoint files, depth first. above: real paths of the parent folders, against loops of links."""
     real = os.path.realpath(folder)
     try:
         children = [] if real in above else sorted(os.scandir(folder), key=lambda child: child.name)
-    except OSError:  # missing or unreadable; `_state` tells the user where it matters
+    except OSError:  # missing or not readable, which `_state` reports
         return
     for child in children:
         if child.name.startswith("."):
@@ -109,27 +119,27 @@ def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:
 
 
 def _advice(name: str, row: catalog.Entry | None, folders: list[Path], files: dict[str, Path]) -> str:
-    """What `NotFound` says: what was looked for, where, and what to do."""
+    """The message of NotFound."""
     scanned = "; ".join(f"{folder}{_state(folder)}" for folder in folders) or "none"
     if row is not None:
         return (
-            f"Set 'download' in the loader to 'when missing', or run `python -m birefnet fetch {row.name}`: the "
-            f"checkpoint {row.name} ({row.megabytes} MB, {row.license}) is not on this machine. Or download {row.file} "
-            f"from {row.repo} on the Hugging Face hub and put it into {_target(folders)} as {row.filename}. Folders "
-            f"scanned: {scanned}."
+            f"Set 'download' in the loader to 'when missing', or run `python -m birefnet fetch {row.name}`: "
+            f"the checkpoint {row.name} ({row.megabytes} MB, {row.license}) is not on this machine. Or "
+            f"download {row.file} from {row.repo} on the Hugging Face hub and put it into {_target(folders)} "
+            f"as {row.filename}. Folders scanned: {scanned}."
         )
     known = [*files, *(entry.name for entry in catalog.CATALOG)]
     close = difflib.get_close_matches(name, known, n=3)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     return (
-        f"Put the file ({', '.join(SUFFIXES)}) into {_target(folders)}, or choose birefnet-nano, which needs no "
-        f"download. No checkpoint {names.quoted(name)} is a file in the folders or a name of the catalog.{hint} "
-        f"Folders scanned: {scanned}."
+        f"Put the file ({', '.join(SUFFIXES)}) into {_target(folders)}, or choose birefnet-nano, which needs "
+        f"no download. No checkpoint {names.quoted(name)} is a file in the folders or a name of the "
+        f"catalog.{hint} Folders scanned: {scanned}."
     )
 
 
 def _state(folder: Path) -> str:
-    """What is wrong with a folder, for the list in a message."""
+    """What is wrong with a folder, for the message's list."""
     if not folder.is_dir():
         return " (does not exist)"
     try:

@@ -1,4 +1,4 @@
-"""Names that come with a workflow, and so from anybody: what such a name may not be, and how it is quoted."""
+"""Checks and quotes names from workflows, which are not trusted."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ import re
 import reprlib
 from pathlib import PurePosixPath, PureWindowsPath
 
-LONGEST_PART, LONGEST = 240, 1000  # characters of a file's name (with room for a suffix) and of all of it
-DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\..*)?", re.IGNORECASE)  # Windows' own
-TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # show a name as another one
+# characters of each part of a name (with room for a suffix), and of all of it
+LONGEST_PART, LONGEST = 240, 1000
+# of Windows
+DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
+DIRECTION_MARKS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # reorder the displayed name
 
 _quoted = reprlib.Repr()
 _quoted.maxstring = _quoted.maxother = 120
 
 
 def fault(name: str, folders: str) -> str:
-    """Why a name is none of a file below `folders` (how a sentence calls them), on any system; "" where it is.
+    """What is wrong with a relative name of a file below some folders, on any system; "" if nothing is.
 
-    Such a name is relative and goes down only. What lies there is the user's own business: a link that leads elsewhere
-    is followed, because only somebody who may write into the folder can have put it there.
+    Symbolic links in the folders are allowed: only someone with access to the folder can create them.
+
+    Args:
+        name: with "/" or a backslash between parts.
+        folders: what the message calls them.
     """
     parts = name.replace("\\", "/").split("/")
     if not name.strip():
@@ -27,7 +32,7 @@ def fault(name: str, folders: str) -> str:
         return f"is too long for a file's name ({len(name)} characters)"
     if PurePosixPath(name.replace("\\", "/")).is_absolute() or PureWindowsPath(name).drive or ".." in parts:
         return f"leads out of {folders}"
-    if not name.replace(" ", "").isprintable() or TURNS.search(name):
+    if not name.replace(" ", "").isprintable() or DIRECTION_MARKS.search(name):
         return "has characters that cannot be printed"
     if any(DEVICE.fullmatch(part) for part in parts):
         return "has the name of a device of Windows in it"
@@ -37,5 +42,5 @@ def fault(name: str, folders: str) -> str:
 
 
 def quoted(value: object) -> str:
-    """Any value as it may stand in a message: on one line, printable, and short."""
+    """Any value as a short printable line for a message."""
     return _quoted.repr(value)

@@ -1,4 +1,4 @@
-"""From the tensors of a checkpoint to the network that they are: part by part, in no more memory than it takes."""
+"""Builds a network from a checkpoint's tensors, part by part: memory peaks at about the network's size."""
 
 from __future__ import annotations
 
@@ -13,23 +13,36 @@ from ..files.errors import CheckpointError
 from ..network.birefnet import BiRefNet
 from ..network.config import Config
 from ..network.fused import fuse
-from .tensorfile import Source
+from .tensorfile import TensorSource
 
 log = logging.getLogger(__name__)
 
-LISTED = 6  # names in a message; of more, their number
-REBUILT = ("relative_position_index", "num_batches_tracked")  # integer buffers that files may hold or lack
+MAX_LISTED = 6  # names in a message
+REBUILT = ("relative_position_index", "num_batches_tracked")  # integer buffers, which files may hold or lack
 
 
-def assemble(source: Source, config: Config, device: str | torch.device, dtype: torch.dtype, form: str) -> BiRefNet:
-    """The network of that build in eval mode, its tensors read straight into memory of `device` in `dtype`.
+def assemble(
+    source: TensorSource, config: Config, device: str | torch.device, dtype: torch.dtype, form: str
+) -> BiRefNet:
+    """Build a network in eval mode and read its tensors.
 
-    What the inference form composes is read as float32 on the CPU first, so that a half precision rounds once: part by
-    part, and before all else, so that memory never holds much more than the network that comes out.
+    Layers that the inference form merges are read as float32 on the CPU, so that values are rounded to half
+    precision once. They are read and merged one part at a time, before all other tensors, so that memory
+    never holds much more than the resulting network.
+
+    Args:
+        source: the checkpoint's tensors.
+        config: its build.
+        device: where the network's tensors are stored.
+        dtype: of the network's tensors.
+        form: "inference" or "plain".
+
+    Raises:
+        CheckpointError: a tensor is missing, has another shape or cannot be read.
     """
     with torch.device("meta"):
         model = BiRefNet(config).eval()
-    compare(source, model)
+    check_tensors(source, model)
     if form == "inference":
         prefixes = {module: f"{name}." for name, module in model.named_modules()}
 
@@ -49,30 +62,33 @@ def assemble(source: Source, config: Config, device: str | torch.device, dtype: 
     return place(model, device, dtype)
 
 
-def fill(module: Module, source: Source, prefix: str, device: str | torch.device, dtype: torch.dtype) -> None:
-    """Read what a module lacks; `prefix` leads from its tensors' names to the network's."""
+def fill(module: Module, source: TensorSource, prefix: str, device: str | torch.device,
+         dtype: torch.dtype) -> None:
+    """Read a module's tensors that are still on the meta device. prefix: of their names in the network."""
     state = {name: source.tensor(prefix + name, device, dtype) for name, tensor in module.state_dict().items()
              if tensor.is_meta and not name.endswith(REBUILT)}
     module.load_state_dict(state, strict=False, assign=True)
 
 
-def compare(source: Source, model: BiRefNet) -> None:
-    """Every tensor the network needs is there in the right shape; what is left over is said."""
-    needed = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if not name.endswith(REBUILT)}
+def check_tensors(source: TensorSource, model: BiRefNet) -> None:
+    """Raise CheckpointError for missing tensors and wrong shapes; warn of unknown tensors."""
+    needed = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()
+              if not name.endswith(REBUILT)}
     missing = sorted(needed.keys() - source.shapes.keys())
     if missing:
         raise CheckpointError(f"the checkpoint is incomplete: detected {model.config.describe()}, but "
-                              f"the file lacks {listing(missing)}")
-    wrong = [f"{name} is {list(source.shapes[name])}, expected {list(shape)}" for name, shape in needed.items()
-             if source.shapes[name] != shape]
+                              f"the file lacks {join_names(missing)}")
+    wrong = [f"{name} is {list(source.shapes[name])}, expected {list(shape)}"
+             for name, shape in needed.items() if source.shapes[name] != shape]
     if wrong:
-        raise CheckpointError(f"the checkpoint does not fit together: detected {model.config.describe()}, but "
-                              f"{listing(wrong, '; ')}")
+        raise CheckpointError(f"the checkpoint does not fit together: detected {model.config.describe()}, "
+                              f"but {join_names(wrong, '; ')}")
     extra = sorted(name for name in source.shapes.keys() - needed.keys() if not name.endswith(REBUILT))
     if extra:
-        log.warning("ignored tensors that this network does not have: %s", listing(extra))
+        log.warning("ignored tensors that this network does not have: %s", join_names(extra))
 
 
-def listing(items: list[str], separator: str = ", ") -> str:
-    shown = separator.join(items[:LISTED])
-    return shown if len(items) <= LISTED else f"{shown} and {len(items) - LISTED} more"
+def join_names(items: list[str], separator: str = ", ") -> str:
+    """The first MAX_LISTED items, and the number of the others."""
+    shown = separator.join(items[:MAX_LISTED])
+    return shown if len(items) <= MAX_LISTED else f"{shown} and {len(items) - MAX_LISTED} more"

@@ -1,4 +1,4 @@
-"""Read a build's `Config` off the names and shapes of its tensors; say what a foreign file is instead."""
+"""Detects a build's `Config` by names and shapes of tensors, and what kind a file is that is no BiRefNet."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from ..files.errors import CheckpointError
 from ..network.family import FAMILIES, Shapes, count
 
-# Tensor names that give other files away, most telling first.
+# Tensor names of other kinds of files, the most specific first.
 FOREIGN = (
     (r"lora_(up|down|A|B|unet|te)|hada_w1|lokr_w", "a LoRA"),
     (r"^control_model\.|^controlnet_", "a ControlNet"),
@@ -22,7 +22,7 @@ FOREIGN = (
     (r"^(layer1\.0\.conv1|conv1\.weight)", "a ResNet"),
 )
 
-# Encoders that BiRefNet's code can be built with and this project cannot.
+# Encoders that the authors' code supports and this project does not.
 UNSUPPORTED = (
     (r"^bb\.conv1\.4\.0\.conv1\.", "torchvision's ResNet-50"),
     (r"^bb\.conv1\.\d+\.", "torchvision's VGG-16"),
@@ -32,24 +32,27 @@ UNSUPPORTED = (
 def detect(
     shapes: Shapes, multi_scale: str | None = None, heads: tuple[int, ...] | None = None, encoder: str = ""
 ) -> dict:
-    """The fields of `Config` that determine the network.
+    """Detect the fields of `Config` that determine the network.
 
     Args:
-        shapes: of a state dict, by its names without prefixes.
-        multi_scale: decides between "add" and "none"; ignored where the tensors speak for themselves.
-        heads: attention heads of PVT v2's stages; ignored by other encoders.
-        encoder: what the file's metadata says of one that tensors do not tell, such as "convnext_femto".
+        shapes: of a state dict, by names without prefixes.
+        multi_scale: decides between "add" and "none", which tensors do not; "cat" is detected.
+        heads: attention heads of each stage for PVT v2; other encoders ignore it.
+        encoder: the encoder's name where tensors do not determine it, such as "convnext_femto"; else "".
+
+    Returns:
+        Keyword arguments for `Config`.
 
     Raises:
-        CheckpointError: for anything that is not a BiRefNet on an encoder of birefnet.network.family.FAMILIES.
+        CheckpointError: this is not a BiRefNet with an encoder of birefnet.network.family.FAMILIES.
     """
     refuse_foreign(shapes)
     family = next((family for family in FAMILIES.values() if family.recognises(shapes, encoder)), None)
     if family is None:
-        found = seen_as(shapes, UNSUPPORTED)
-        if found:
-            raise CheckpointError(f"this BiRefNet was built on {found}; supported encoders are Swin v1, PVT v2, "
-                                  "DINOv3 and those of timm")
+        unsupported = find_label(shapes, UNSUPPORTED)
+        if unsupported:
+            raise CheckpointError(f"this BiRefNet was built on {unsupported}; supported encoders are Swin "
+                                  "v1, PVT v2, DINOv3 and those of timm")
         raise CheckpointError("name this BiRefNet's encoder: tensors do not tell which it is, and the file's "
                               "metadata has no entry birefnet.encoder (for one of timm's: "
                               'load(…, encoder="convnext_femto"))')
@@ -57,35 +60,43 @@ def detect(
         found = family.read(shapes, encoder, heads)
         return {**found, **detect_decoder(shapes, found["widths"], multi_scale)}
     except KeyError as missing:
-        raise CheckpointError(f"this file seems to be a BiRefNet, but lacks the tensor {missing}: it was saved "
-                              "incompletely; get it again") from None
-    except (IndexError, ValueError, ZeroDivisionError) as error:  # tensors with fewer sides, or empty ones
+        raise CheckpointError(f"this file seems to be a BiRefNet, but lacks the tensor {missing}: it was "
+                              "saved incompletely; get it again") from None
+    except (IndexError, ValueError, ZeroDivisionError) as error:  # tensors with fewer axes, or empty ones
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"the checkpoint's tensors do not fit together: {error}") from None
 
 
 def refuse_foreign(shapes: Shapes) -> None:
+    """Raise CheckpointError for tensors that are not a BiRefNet's; the message guesses what they are."""
     if any(name.startswith("decoder.decoder_block4.") for name in shapes):
         return
-    found = seen_as(shapes, FOREIGN)
+    found = find_label(shapes, FOREIGN)
     names = ", ".join(sorted(shapes)[:3]) or "none"
     guess = f"it seems to be {found}" if found else f"its {len(shapes)} tensors begin with: {names}"
-    raise CheckpointError(f"not a BiRefNet checkpoint: {guess}; expected tensors named bb.*, squeeze_module.*, decoder.*")
+    raise CheckpointError(f"not a BiRefNet checkpoint: {guess}; expected tensors named bb.*, "
+                          "squeeze_module.*, decoder.*")
 
 
-def seen_as(shapes: Shapes, table: tuple[tuple[str, str], ...]) -> str | None:
+def find_label(shapes: Shapes, table: tuple[tuple[str, str], ...]) -> str | None:
+    """The label of the first pattern in the table that some tensor's name matches, or None."""
     return next((label for pattern, label in table if any(re.search(pattern, name) for name in shapes)), None)
 
 
 def detect_decoder(shapes: Shapes, widths: tuple[int, ...], multi_scale: str | None) -> dict:
+    """The fields of `Config` that determine the decoder. widths: channels of the encoder's four maps.
+
+    Raises KeyError for a missing tensor, and CheckpointError where decoder and encoder do not fit together.
+    """
     squeeze, backbone_channels = "squeeze_module.0.", sum(widths)
     inner, channels = shapes[squeeze + "conv_in.weight"][:2]
     if channels == 2 * backbone_channels:
         multi_scale = "cat"
     elif channels != backbone_channels:
-        raise CheckpointError(f"the squeeze block reads {channels} channels; expected {backbone_channels} (one look at "
-                              f"the image) or {2 * backbone_channels} (a second look at half size)")
+        raise CheckpointError(f"the squeeze block reads {channels} channels; expected {backbone_channels} "
+                              f"(one look at the image) or {2 * backbone_channels} (a second look at half "
+                              "size)")
     elif multi_scale != "add":
         multi_scale = "none"
     necks = [shapes[name][0] for i in range(1, 5)
@@ -98,7 +109,8 @@ def detect_decoder(shapes: Shapes, widths: tuple[int, ...], multi_scale: str | N
         "gate": shapes["decoder.gdt_convs_4.0.weight"][0],
         "residual": "decoder.decoder_block4.conv_resi.weight" in shapes,
         "batch_norm": squeeze + "bn_in.weight" in shapes,
-        "supervision": "decoder.conv_ms_spvn_4.weight" in shapes and "decoder.gdt_convs_pred_4.0.weight" in shapes,
+        "supervision": {"decoder.conv_ms_spvn_4.weight",
+                        "decoder.gdt_convs_pred_4.0.weight"} <= shapes.keys(),
     }
     deformable = squeeze + "dec_att.aspp1.atrous_conv.regular_conv.weight"
     plain = squeeze + "dec_att.aspp1.atrous_conv.weight"

@@ -1,6 +1,6 @@
-"""The layout that Hugging Face's Swin gives a BiRefNet (feyninc/FeyNobg), read under the authors' names.
+"""Renames the tensors of BiRefNets saved with Hugging Face's Swin (feyninc/FeyNobg) to the authors' names.
 
-The same network: other names, and queries, keys and values as three tensors instead of one.
+The network is the same; tensors have other names, and queries, keys and values are three instead of one.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from torch import Tensor
 from ..network.family import Shapes
 
 if TYPE_CHECKING:
-    from .tensorfile import Source
+    from .tensorfile import TensorSource
 
-MARK = "bb.swin.embeddings.patch_embeddings.projection.weight"
+LAYOUT_TENSOR = "bb.swin.embeddings.patch_embeddings.projection.weight"
 LAYER = r"^bb\.swin\.encoder\.layers\.(\d+)"
 RENAMES = (
     (r"^bb\.swin\.embeddings\.patch_embeddings\.projection\.", r"bb.patch_embed.proj."),
@@ -31,7 +31,8 @@ RENAMES = (
     (LAYER + r"\.blocks\.(\d+)\.mlp\.", r"bb.layers.\1.blocks.\2.mlp."),
 )
 PARTS = re.compile(LAYER + r"\.blocks\.(\d+)\.attention\.([qkv])_proj\.(weight|bias)$")
-# Lists count from the deepest stage, the authors' numbers down to the image: name, and its first number.
+# Module lists start at the deepest stage, where the authors' numbers are highest: list → authors' prefix and
+# number of its first item.
 LISTS = {"decoder_blocks": ("decoder_block", 4), "lateral_blocks": ("lateral_block", 4),
          "ipt_blks": ("ipt_blk", 5), "conv_ms_spvn": ("conv_ms_spvn_", 4), "gdt_convs": ("gdt_convs_", 4),
          "gdt_convs_pred": ("gdt_convs_pred_", 4), "gdt_convs_attn": ("gdt_convs_attn_", 4)}
@@ -40,7 +41,7 @@ LISTED = re.compile(rf"^decoder\.({'|'.join(LISTS)})\.(\d+)\.")
 
 
 def authors_name(name: str) -> str:
-    """The authors' name of a tensor of that layout; of parts of qkv, the whole's."""
+    """The authors' name of a tensor of that layout; `qkv` for queries, keys and values."""
     if parts := PARTS.match(name):
         layer, block, _, kind = parts.groups()
         return f"bb.layers.{layer}.blocks.{block}.attn.qkv.{kind}"
@@ -55,9 +56,9 @@ def authors_name(name: str) -> str:
     return name
 
 
-def renamed(source: Source) -> Source:
-    """The source under the authors' names, if it is of that layout; else itself."""
-    if MARK not in source.names:
+def rename_tensors(source: TensorSource) -> TensorSource:
+    """A source under the authors' names if it has that layout; any other source is returned unchanged."""
+    if LAYOUT_TENSOR not in source.names:
         return source
     groups: dict[str, list[str]] = {}
     for name in sorted(source.names, key=part_order):
@@ -71,16 +72,17 @@ def renamed(source: Source) -> Source:
             return source.read(name, device, dtype)
         return torch.cat([source.read(part, device, dtype) for part in stacked[name]])
 
-    return replace(source, names=own, shapes=joined_shapes(source.shapes, groups), read=read)
+    return replace(source, names=own, shapes=join_shapes(source.shapes, groups), read=read)
 
 
 def part_order(name: str) -> tuple[int, str]:
-    """Queries before keys before values."""
+    """Sort key: queries, keys, values."""
     parts = PARTS.match(name)
     return "qkv".index(parts[3]) if parts else 0, name
 
 
-def joined_shapes(shapes: Shapes, groups: Mapping[str, list[str]]) -> Shapes:
+def join_shapes(shapes: Shapes, groups: Mapping[str, list[str]]) -> Shapes:
+    """Shapes of each group's tensors concatenated along the first axis."""
     found = {}
     for name, parts in groups.items():
         first = shapes[parts[0]]

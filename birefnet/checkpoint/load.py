@@ -1,4 +1,4 @@
-"""From checkpoint files to networks and back: `load` builds what the tensors say, `save` writes what `load` reads."""
+"""From checkpoint files to networks (`load`) and back (`save`)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ from ..network.backbones.timm import parse_encoder
 from ..network.birefnet import BiRefNet
 from ..network.builds import NANO, is_nano
 from ..network.config import IMAGENET_MEAN, MULTI_SCALE, NORMALIZATIONS, PATCH_ORDERS, Config
-from . import adapters as stack
+from .adapters import KIND_ENTRY, Adapter, add_adapters
+from .adapters import read as read_adapter
 from .assemble import REBUILT, assemble
 from .detect import detect
-from .tensorfile import Source, from_mapping, open_file, write_safetensors
+from .tensorfile import TensorSource, from_mapping, open_file, write_safetensors
 
 log = logging.getLogger(__name__)
 
-FOLDED_CORRELATION = 0.95  # 1 where the whole bias comes from folding, about 0 in a file that is as trained
+# Of the first convolution's bias with the one that folding the normalisation gives: 1 if all of it comes from
+# folding, about 0 in a checkpoint as it was trained.
+FOLDED_CORRELATION = 0.95
 
 
 def load(
@@ -42,39 +45,58 @@ def load(
     encoder: str = "auto",
     form: str = "inference",
     cuda_graphs: bool = False,
-    adapters: Sequence[tuple[str | os.PathLike | stack.Adapter, float]] = (),
+    adapters: Sequence[tuple[str | os.PathLike | Adapter, float]] = (),
     defaults: Mapping[str, object] | None = None,
 ) -> BiRefNet:
     """Build the network that a checkpoint holds, in eval mode.
 
-    source: path of a .safetensors, .pth or .pt file, or a state dict. Which network it is, is read off the tensors;
-    prefixes and nesting of training scripts are removed, and any float storage is converted to `dtype` on `device`
-    (a torch.dtype, "fp32", "fp16", "bf16", or "auto": what this device computes fastest in, see birefnet.best_dtype).
-    What tensors cannot tell is taken from the arguments, else ("auto") from the file's metadata, else from `defaults`
-    (what a catalog says of it, under the same names), else: patch_order "colour-slowest", normalize "imagenet", size
-    1024 (an int, (height, width), or "dynamic"), multi_scale "none" for a backbone of single width, PVT v2 heads
-    (1, 2, 5, 8). encoder: the name of one of timm's models, or JSON with its options, for encoders that come from there.
-    form: "inference" gives the same logits with less arithmetic and memory (see birefnet.network.fused); "plain" is
-    what can be trained and saved. cuda_graphs: replay a shape's passes from the second on, see
-    birefnet.device.cuda_graphs. adapters: what fine-tuning learned on top, as (file or Adapter, strength), see
-    birefnet.checkpoint.adapters.
+    The architecture is detected from the tensors' names and shapes. Prefixes and nesting that training
+    scripts add are removed. Settings that tensors do not determine ("auto") come from the file's metadata,
+    else from `defaults`, else the values below.
 
-    Raises FileNotFoundError, and CheckpointError (one sentence: what came, what was expected) for everything else
-    that is wrong with the file.
+    Args:
+        source: path of a .safetensors, .pth or .pt file, or a state dict.
+        device: where the network's tensors are stored.
+        dtype: of the network's tensors: a torch.dtype, "fp32", "fp16", "bf16", or "auto" for the device's
+            fastest (see birefnet.best_dtype). Any float storage is converted.
+        patch_order: channel order of stacked image tiles, "colour-slowest" (default) or "colour-fastest".
+        normalize: what birefnet.matte does to the image first, "imagenet" (default) or "none".
+        size: network size, an int, (height, width), "HxW", or "dynamic" to follow the photograph; default
+            1024.
+        multi_scale: "add" or "none" (default); "cat" is detected.
+        heads: attention heads of each stage for PVT v2, default (1, 2, 5, 8); other encoders ignore it.
+        encoder: for encoders of timm, the model's name, or JSON with its name and options.
+        form: "inference" gives the same logits with less arithmetic and memory (see birefnet.network.fused);
+            "plain" can be trained and saved.
+        cuda_graphs: whether passes of one shape are replayed from the second on, see
+            birefnet.device.cuda_graphs.
+        adapters: (file or Adapter, strength) pairs, see birefnet.checkpoint.adapters.
+        defaults: settings from a catalog, by these arguments' names.
+
+    Returns:
+        The network; its `config` is the detected build, its `metadata` the file's.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: the file cannot be used; the message is one sentence: what was found, what was
+            expected.
+        ValueError: an argument is wrong.
     """
-    told = {"patch_order": patch_order, "normalize": normalize, "size": size, "multi_scale": multi_scale,
+    arguments = {"patch_order": patch_order, "normalize": normalize, "size": size, "multi_scale": multi_scale,
             "heads": heads, "encoder": encoder}
     if form not in ("inference", "plain"):
         raise ValueError(f'form must be "inference" or "plain", got {form!r}')
     from_file, kind = isinstance(source, (str, os.PathLike)), resolve_dtype(dtype, device)
-    stacked = [(item if isinstance(item, stack.Adapter) else stack.read(item), strength) for item, strength in adapters]
+    added = [(item if isinstance(item, Adapter) else read_adapter(item), strength)
+             for item, strength in adapters]
     try:
         opened = open_file(Path(source)) if from_file else from_mapping(source, copy=True)
-        if stack.MARK in opened.metadata:
-            raise CheckpointError("this is an adapter, not a checkpoint: load the checkpoint that it was made on "
-                                  f"({opened.metadata.get('birefnet.base', 'unknown')}), and this as its adapter")
-        config = configure(opened, told, defaults or {})
-        model = assemble(stack.adapted(opened, config, stacked), config, device, kind, form)
+        if KIND_ENTRY in opened.metadata:
+            raise CheckpointError("this is an adapter, not a checkpoint: load the checkpoint that it was "
+                                  f"made on ({opened.metadata.get('birefnet.base', 'unknown')}), and this as "
+                                  "its adapter")
+        config = configure(opened, arguments, defaults or {})
+        model = assemble(add_adapters(opened, config, added), config, device, kind, form)
     except CheckpointError as error:
         if not from_file:
             raise
@@ -86,32 +108,46 @@ def load(
     return model
 
 
-def configure(source: Source, told: Mapping[str, object], defaults: Mapping[str, object]) -> Config:
-    settled = {}
-    for key, value in told.items():
+def configure(
+    source: TensorSource, arguments: Mapping[str, object], defaults: Mapping[str, object]
+) -> Config:
+    """Detect a checkpoint's build and settle what its tensors do not determine.
+
+    Args:
+        source: the checkpoint's tensors and metadata.
+        arguments: settings of the caller, of `load`'s names; "auto" leaves one to the metadata, then
+            `defaults`.
+        defaults: settings from a catalog.
+
+    Raises:
+        CheckpointError: it is not a BiRefNet, or its metadata is wrong.
+        ValueError: a setting of the caller is wrong.
+    """
+    settings = {}
+    for key, value in arguments.items():
         text = source.metadata.get(f"birefnet.{key}")
         if value != "auto":
-            settled[key] = parse(key, value)
+            settings[key] = parse(key, value)
         elif text is not None:
             try:
-                settled[key] = parse(key, text)
+                settings[key] = parse(key, text)
             except ValueError as error:
                 raise CheckpointError(f"in the file's metadata, {error}") from None
         elif key in defaults:
-            settled[key] = parse(key, defaults[key])
-    found = detect(source.shapes, settled.pop("multi_scale", None), settled.pop("heads", None),
-                   settled.pop("encoder", ""))
+            settings[key] = parse(key, defaults[key])
+    found = detect(source.shapes, settings.pop("multi_scale", None), settings.pop("heads", None),
+                   settings.pop("encoder", ""))
     try:
-        config = Config(**found, **settled, task=source.metadata.get("birefnet.task", ""))
+        config = Config(**found, **settings, task=source.metadata.get("birefnet.task", ""))
     except ValueError as error:
         raise CheckpointError(f"the checkpoint's tensors do not fit together: {error}") from None
-    if "size" not in settled and is_nano(config):
+    if "size" not in settings and is_nano(config):
         return replace(config, size=NANO.size)
     return config
 
 
 def parse(key: str, value: object) -> object:
-    """A setting as `Config` holds it, from an argument, a catalog's row, or metadata's text. Raises ValueError."""
+    """A setting as `Config` holds it, from an argument, a catalog's row or metadata. Raises ValueError."""
     if key == "size":
         return parse_size(value)
     if key == "heads":
@@ -152,40 +188,57 @@ def parse_size(size: object) -> tuple[int, int] | None:
 
 def save(model: BiRefNet, path: str | os.PathLike, metadata: Mapping[str, str] | None = None,
          dtype: torch.dtype = torch.float32) -> None:
-    """Write a .safetensors file that `load` reads without help; the old file stays until the new one is whole.
+    """Write a .safetensors file atomically, with the settings that `load` needs in its metadata.
 
-    metadata: extra entries, for instance {"birefnet.license": "GPL-3.0"}. dtype: storage of the weights. Raises OSError
-    where the disk refuses.
+    Args:
+        model: form "plain".
+        path: the file; an existing one is replaced once the new one is complete.
+        metadata: extra entries, for instance {"birefnet.license": "GPL-3.0"}.
+        dtype: of the stored tensors.
+
+    Raises:
+        ValueError: the model is in the inference form.
+        OSError: the file cannot be written.
     """
     if model.form != "plain":
         raise ValueError('the inference form cannot be saved: load with form="plain"')
     config, path = model.config, Path(path)
     size = "x".join(map(str, config.size)) if config.size else "dynamic"
-    entries = {"task": config.task, "size": size, "normalize": config.normalize, "patch_order": config.patch_order,
+    entries = {"task": config.task, "size": size, "normalize": config.normalize,
+               "patch_order": config.patch_order,
                "multi_scale": config.multi_scale, "heads": ",".join(map(str, config.heads))}
     if config.encoder:
         entries["encoder"] = config.encoder
-    entries = {"format": "pt", **{f"birefnet.{key}": value for key, value in entries.items()}, **(metadata or {})}
-    state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in model.state_dict().items()
+    entries = {"format": "pt", **{f"birefnet.{key}": value for key, value in entries.items()},
+               **(metadata or {})}
+    state = {name: tensor.detach().to("cpu", dtype).contiguous()
+             for name, tensor in model.state_dict().items()
              if not name.endswith(REBUILT)}
     for name, module in model.named_modules():
-        if isinstance(module, WindowAttention):  # ComfyUI's own loader knows a Swin file by these
-            state[f"{name}.relative_position_index"] = relative_position_index(module.window, torch.device("cpu")).clone()
+        if isinstance(module, WindowAttention):  # ComfyUI's own loader recognises Swin checkpoints by these
+            index = relative_position_index(module.window, torch.device("cpu"))
+            state[f"{name}.relative_position_index"] = index.clone()
     write_safetensors(path, state, entries)
 
 
 def ancestry(model: BiRefNet, name: str, license: str | None = None) -> dict[str, str]:
-    """Metadata for a checkpoint made from this loaded one: its name, and the licence that its file says, else `license`."""
+    """Metadata for a checkpoint made from a loaded one.
+
+    Args:
+        model: the loaded network.
+        name: of the checkpoint that it was loaded from.
+        license: of that checkpoint, if its file does not name one.
+    """
     license = model.metadata.get("birefnet.license") or license
     return {"birefnet.base": name} | ({"birefnet.license": license} if license else {})
 
 
 def warn_if_folded(model: BiRefNet) -> None:
-    """Some repackaged files carry the ImageNet normalisation inside the first convolution; feeding those normalised
-    images spoils the matte.
+    """Warn of a checkpoint whose first convolution seems to include the ImageNet normalisation.
 
-    Folding x → (x − mean)/std makes the bias b − Σ mean·W, so it follows the weights' own sum per colour; in an
-    ordinary file the two are unrelated.
+    Some repackaged files do; with normalised images they give poor mattes. Folding x → (x − mean)/std changes
+    the bias b to b − Σ mean·W, which correlates with the weights' sum per colour; otherwise the two are
+    unrelated.
     """
     first = model.family.first_convolution(model.bb)
     if first is None or model.config.normalize == "none":
@@ -194,5 +247,7 @@ def warn_if_folded(model: BiRefNet) -> None:
     folded = -(weight.sum((2, 3)) * torch.tensor(IMAGENET_MEAN)).sum(1)
     correlation = torch.corrcoef(torch.stack([bias, folded]))[0, 1].item()
     if correlation > FOLDED_CORRELATION:
-        log.warning("the first convolution looks as if the ImageNet normalisation were folded into it (its bias follows "
-                    "its weights, correlation %.2f); if mattes are poor, load with normalize=\"none\"", correlation)
+        log.warning("the first convolution looks as if the ImageNet normalisation were folded into it (its "
+                    "bias follows its weights, correlation %.2f); if mattes are poor, load with "
+                    "normalize=\"none\"",
+                    correlation)

@@ -1,4 +1,4 @@
-"""Checkpoint files: what is in them is read tensor by tensor, nothing in them is executed; and how one is written."""
+"""Checkpoint files: opened without executing anything in them, read tensor by tensor, and written."""
 
 from __future__ import annotations
 
@@ -20,50 +20,66 @@ from torch import Tensor
 from ..device.memory import is_out_of_memory
 from ..files.atomic import atomic_write
 from ..files.errors import CheckpointError
-from .layouts import renamed
+from .layouts import rename_tensors
 
-STORED = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
-PIECE = 1 << 20                     # bytes that are read at a time where they have to be converted
-SERIAL = (1 << 15) - 1              # numbers that PyTorch converts in one thread: waking the others so often costs more,
-                                    # and on a busy machine each time waits for the scheduler
-WRAPPERS = ("module", "_orig_mod")  # DataParallel and torch.compile
-NESTS = ("state_dict", "model")     # where training scripts put the weights
-DEEPEST = 8                         # such nests inside each other that are looked into
-LONGEST_HEADER = 10 << 20           # bytes of a safetensors header; a large BiRefNet's has 0.2 MB
-UNPACKED = 2                        # times its own size that a PyTorch file may hold: text in it may be compressed
-SHARED = 2                          # times that a file may list what it holds once, as module.x and as x
+DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
+PIECE_BYTES = 1 << 20               # read at a time when values have to be converted
+# Converted at a time: up to this many, PyTorch stays in one thread. Waking its other threads for each piece
+# takes longer than the conversion, and on a busy machine they wait for the scheduler.
+SERIAL_ELEMENTS = (1 << 15) - 1
+WRAPPERS = ("module", "_orig_mod")  # name parts that DataParallel and torch.compile add
+NESTS = ("state_dict", "model")     # keys under which training scripts store the weights
+MAX_NESTS = 8                       # levels of such keys
+MAX_HEADER_BYTES = 10 << 20         # of a safetensors file; a large BiRefNet's header has 0.2 MB
+MAX_UNPACKED_RATIO = 2              # contents of a PyTorch file over its size: text in it may be compressed
+MAX_SHARED_RATIO = 2                # listed over stored bytes: a file may list a tensor as module.x and as x
 
 
 @dataclass(frozen=True)
-class Source:
-    """Tensors that can be read one by one: `names` maps this network's names to the file's own."""
+class TensorSource:
+    """Tensors that can be read one by one, from a file or from memory.
+
+    Args:
+        names: the network's name of each tensor → the file's own name.
+        shapes: by the network's names.
+        read: read(own name, device, dtype) returns a tensor.
+        metadata: the file's text entries.
+    """
 
     names: dict[str, str]
     shapes: dict[str, tuple[int, ...]]
-    read: Callable[[str, torch.device, torch.dtype], Tensor]  # by the file's own name
+    read: Callable[[str, torch.device, torch.dtype], Tensor]
     metadata: Mapping[str, str]
 
     def tensor(self, name: str, device: str | torch.device, dtype: torch.dtype) -> Tensor:
-        """The tensor of this network's name, in memory that is the caller's; no second copy exists meanwhile."""
+        """Read a tensor by its name in the network, without a second copy in memory. Raises
+        CheckpointError."""
         try:
             return self.read(self.names[name], torch.device(device), dtype)
         except OSError as error:
-            raise CheckpointError(f"the tensor {name} cannot be read ({error}): the file is damaged; get it again"
+            raise CheckpointError(f"the tensor {name} cannot be read ({error}): the file is damaged; get it "
+                                  "again"
                                   ) from None
-        except NoFloat as error:
-            raise CheckpointError(f"{name} is stored as {error}; expected float32, float16 or bfloat16") from None
+        except UnsupportedDtype as error:
+            raise CheckpointError(f"{name} is stored as {error}; expected float32, float16 or bfloat16"
+                                  ) from None
 
 
-class NoFloat(Exception):
-    """A tensor's storage is none that weights come in; the message names it."""
+class UnsupportedDtype(Exception):
+    """A tensor is not stored as floats; the message is the dtype's name."""
 
 
-def open_file(path: Path) -> Source:
-    """Tell the format by content, not by suffix. The caller adds the path to what goes wrong."""
+def open_file(path: Path) -> TensorSource:
+    """Open a checkpoint file; its format is recognised by content, not by suffix.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: it cannot be used; the caller adds the path to the message.
+    """
     kind = path.stat().st_mode
     if stat.S_ISDIR(kind):
         raise CheckpointError("this is a folder; expected a .safetensors, .pth or .pt file")
-    if not stat.S_ISREG(kind):  # opening a pipe would wait for ever
+    if not stat.S_ISREG(kind):  # opening a pipe would block
         raise CheckpointError("this is a device or a pipe; expected a .safetensors, .pth or .pt file")
     with path.open("rb") as file:
         head = file.read(512)
@@ -82,27 +98,31 @@ def open_file(path: Path) -> Source:
     raise CheckpointError("this is neither a safetensors nor a PyTorch file; expected a BiRefNet checkpoint")
 
 
-def open_safetensors(path: Path) -> Source:
+def open_safetensors(path: Path) -> TensorSource:
+    """Open a .safetensors file. Raises CheckpointError."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-    if length > LONGEST_HEADER:  # else it is read as a whole, into many times as much memory
-        raise CheckpointError(f"this is a damaged or truncated safetensors file (its header would have {length} bytes)"
-                              "; get it again")
+    if length > MAX_HEADER_BYTES:  # parsing the header takes many times its size in memory
+        raise CheckpointError("this is a damaged or truncated safetensors file (its header would have "
+                              f"{length} bytes); get it again")
     try:
-        with safe_open(path, "pt") as file:  # checks the header, and that the file is as long as it says
+        with safe_open(path, "pt") as file:  # checks the header and the file's length
             metadata = file.metadata() or {}
         reader = SafetensorsReader(path)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"this is a damaged or truncated safetensors file ({error}); get it again") from None
+        raise CheckpointError(f"this is a damaged or truncated safetensors file ({error}); get it again"
+                              ) from None
     shapes = {name: tuple(entry["shape"]) for name, entry in reader.entries.items()}
     names = clean_names(shapes)
-    return renamed(Source(names, {name: shapes[own] for name, own in names.items()}, reader.read, metadata))
+    shapes = {name: shapes[own] for name, own in names.items()}
+    return rename_tensors(TensorSource(names, shapes, reader.read, metadata))
 
 
 class SafetensorsReader:
-    """Reads tensors out of a .safetensors file into memory of their own, on any device, in any dtype.
+    """Reads tensors of a .safetensors file into new memory, on any device and in any dtype.
 
-    A mapped file would stand in memory beside what is made of it, and change under a network that was loaded from it.
+    Not memory-mapped: a mapped file would take memory beside the converted tensors, and overwriting the file
+    would change a loaded network.
     """
 
     def __init__(self, path: Path) -> None:
@@ -111,13 +131,15 @@ class SafetensorsReader:
         self.entries = json.loads(self.file.read(length))
         self.entries.pop("__metadata__", None)
         self.start = 8 + length
-        self.piece = torch.empty(PIECE, dtype=torch.uint8)
+        self.piece = torch.empty(PIECE_BYTES, dtype=torch.uint8)
 
     def read(self, name: str, device: torch.device, dtype: torch.dtype) -> Tensor:
+        """Read a tensor by its name in the file. Raises UnsupportedDtype, and OSError for a truncated
+        file."""
         entry = self.entries[name]
-        if entry["dtype"] not in STORED:
-            raise NoFloat(entry["dtype"])
-        stored = STORED[entry["dtype"]]
+        if entry["dtype"] not in DTYPES:
+            raise UnsupportedDtype(entry["dtype"])
+        stored = DTYPES[entry["dtype"]]
         tensor = torch.empty(entry["shape"], device=device, dtype=dtype)
         self.file.seek(self.start + entry["data_offsets"][0])
         if tensor.device.type == "cpu" and dtype == stored:
@@ -127,12 +149,12 @@ class SafetensorsReader:
             for part in tensor.view(-1).split(len(piece)):
                 values = piece[:len(part)]
                 self.fill(values)
-                for some, converted in zip(values.split(SERIAL), part.split(SERIAL)):
+                for some, converted in zip(values.split(SERIAL_ELEMENTS), part.split(SERIAL_ELEMENTS)):
                     converted.copy_(some)
         return tensor
 
     def fill(self, values: Tensor) -> None:
-        """Read on into contiguous memory of the CPU."""
+        """Fill a contiguous CPU tensor from the file's current position."""
         rest = memoryview(values.view(torch.uint8).numpy())
         while rest:
             count = self.file.readinto(rest)
@@ -141,20 +163,27 @@ class SafetensorsReader:
             rest = rest[count:]
 
 
-def open_pickle(path: Path) -> Source:
-    """Only plain tensors are unpickled (`weights_only`); anything that would run code is refused."""
+def open_pickle(path: Path) -> TensorSource:
+    """Open a PyTorch file. Only plain tensors are unpickled; a file that would run code is refused.
+
+    Raises:
+        CheckpointError: the file is refused, damaged or something else.
+    """
     refuse_bomb(path)
     try:
-        with Bounded(path) as file:
-            content = torch.load(path if zipfile.is_zipfile(path) else file, map_location="cpu", weights_only=True)
+        with BoundedFile(path) as file:
+            content = torch.load(path if zipfile.is_zipfile(path) else file, map_location="cpu",
+                                 weights_only=True)
     except pickle.UnpicklingError:
-        raise CheckpointError("the file holds more than plain tensors, or is damaged, and was refused, because reading on "
-                              "could run code; save it again as a plain state dict or as .safetensors") from None
-    except Exception as error:  # damaged bytes fail in whatever way they happen to
+        raise CheckpointError("the file holds more than plain tensors, or is damaged, and was refused, "
+                              "because reading on could run code; save it again as a plain state dict or as "
+                              ".safetensors") from None
+    except Exception as error:  # damaged files raise exceptions of many kinds
         if is_out_of_memory(error):
             raise
         if "TorchScript" in str(error):
-            raise CheckpointError("this is a TorchScript program; save the state dict of its model instead") from None
+            raise CheckpointError("this is a TorchScript program; save the state dict of its model instead"
+                                  ) from None
         raise CheckpointError(f"this is a damaged or truncated PyTorch file ({type(error).__name__}); "
                               "get it again") from None
     if not isinstance(content, Mapping):
@@ -162,8 +191,8 @@ def open_pickle(path: Path) -> Source:
     return from_mapping(content, copy=False)
 
 
-class Bounded(io.FileIO):
-    """A file in which a text that claims gigabytes ends where the file does: Python would allocate what is asked for."""
+class BoundedFile(io.FileIO):
+    """A file that never reads more than is left: Python allocates whatever size a damaged pickle claims."""
 
     def read(self, size: int = -1) -> bytes:
         rest = os.fstat(self.fileno()).st_size - self.tell()
@@ -171,54 +200,71 @@ class Bounded(io.FileIO):
 
 
 def refuse_bomb(path: Path) -> None:
-    """PyTorch stores tensors as they are; parts that are compressed or overlap unpack to any amount of memory."""
+    """Raise CheckpointError for a file that unpacks to many times its size.
+
+    PyTorch stores tensors uncompressed; compressed or overlapping parts may unpack to any amount of memory.
+    """
     if not zipfile.is_zipfile(path):
         return
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(part.file_size for part in archive.infolist())
-    except Exception:  # a directory is damaged in many ways; torch.load says so
+    except Exception:  # a damaged directory, which torch.load reports
         return
-    if unpacked > UNPACKED * path.stat().st_size + PIECE:
-        raise CheckpointError(f"this file unpacks to {unpacked} bytes, many times its own size, which tensors saved by "
-                              "PyTorch do not; save it again as a plain state dict or as .safetensors")
+    if unpacked > MAX_UNPACKED_RATIO * path.stat().st_size + PIECE_BYTES:
+        raise CheckpointError(f"this file unpacks to {unpacked} bytes, many times its own size, which "
+                              "tensors saved by PyTorch do not; save it again as a plain state dict or as "
+                              ".safetensors")
 
 
 def refuse_claims(tensors: Mapping[str, Tensor]) -> None:
-    """A pickle may hold tensors of every kind, and of any size whatever is stored: one number seen as a million."""
+    """Raise CheckpointError for tensors that are not plain, or that claim far more bytes than are stored.
+
+    A pickled tensor may expand one stored number to any shape.
+    """
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested or tensor.is_meta:
-            raise CheckpointError(f"{name} is no plain tensor (sparse, quantised, nested or without values); save the "
-                                  "network's own state dict")
+            raise CheckpointError(f"{name} is no plain tensor (sparse, quantised, nested or without values); "
+                                  "save the network's own state dict")
     claimed = sum(tensor.nbytes for tensor in tensors.values())
     storages = map(Tensor.untyped_storage, tensors.values())
     held = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
-    if claimed > SHARED * held:
-        raise CheckpointError(f"its tensors claim {claimed} bytes, but only {held} are stored; the file is damaged or "
-                              "was made to fill the memory")
+    if claimed > MAX_SHARED_RATIO * held:
+        raise CheckpointError(f"its tensors claim {claimed} bytes, but only {held} are stored; the file is "
+                              "damaged or was made to fill the memory")
 
 
-def from_mapping(content: Mapping, *, copy: bool) -> Source:
-    """A state dict, wherever it is nested. copy: the tensors are somebody else's, who may change them."""
-    for _ in range(DEEPEST):
+def from_mapping(content: Mapping, *, copy: bool) -> TensorSource:
+    """A source of a state dict's tensors.
+
+    Args:
+        content: a state dict, or mappings that hold one under the keys NESTS.
+        copy: whether reading always copies, because the tensors belong to a caller who may change them.
+
+    Raises:
+        CheckpointError: there are no tensors, or they are refused.
+    """
+    for _ in range(MAX_NESTS):
         content = next((content[nest] for nest in NESTS if isinstance(content.get(nest), Mapping)), content)
-    tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    tensors = {name: value for name, value in content.items()
+               if isinstance(name, str) and isinstance(value, Tensor)}
     if not tensors:
-        raise CheckpointError(f"no tensors found; expected a state dict, or one under {' or '.join(map(repr, NESTS))}")
-
+        raise CheckpointError("no tensors found; expected a state dict, or one under "
+                              f"{' or '.join(map(repr, NESTS))}")
     refuse_claims(tensors)
 
     def read(name: str, device: torch.device, dtype: torch.dtype) -> Tensor:
-        if tensors[name].dtype not in STORED.values():
-            raise NoFloat(str(tensors[name].dtype).removeprefix("torch."))
+        if tensors[name].dtype not in DTYPES.values():
+            raise UnsupportedDtype(str(tensors[name].dtype).removeprefix("torch."))
         return tensors[name].to(device, dtype, copy=copy)
 
     names = clean_names(tensors)
-    return renamed(Source(names, {name: tuple(tensors[own].shape) for name, own in names.items()}, read, {}))
+    shapes = {name: tuple(tensors[own].shape) for name, own in names.items()}
+    return rename_tensors(TensorSource(names, shapes, read, {}))
 
 
 def clean_names(names: Mapping[str, object]) -> dict[str, str]:
-    """This network's name → the file's own, without what wrappers put in front of or between."""
+    """The network's name → the file's own, which may have parts and prefixes added by wrappers."""
     cleaned = {".".join(part for part in name.split(".") if part not in WRAPPERS): name for name in names}
     anchor = "squeeze_module.0.conv_in.weight"
     prefix = next((name.removesuffix(anchor) for name in cleaned if name.endswith(anchor)), "")
@@ -226,8 +272,17 @@ def clean_names(names: Mapping[str, object]) -> dict[str, str]:
 
 
 def write_safetensors(path: Path, state: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Contiguous tensors of the CPU as a file; the old file stays until the new one is whole. Raises OSError."""
-    with atomic_write(path, folder=True) as part:  # the library has a hidden file of its own beside what it writes
+    """Write a .safetensors file atomically.
+
+    Args:
+        path: the file; an existing one is replaced once the new one is complete.
+        state: contiguous CPU tensors.
+        metadata: text entries.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with atomic_write(path, folder=True) as part:  # the library writes a temporary file beside its output
         try:
             save_file(state, part.path / path.name, metadata)
         except SafetensorError as error:  # a full disk, for one

@@ -64,12 +64,13 @@ def size(text: str) -> int | tuple[int, int]:
     return sides[0] if len(sides) == 1 else (sides[1], sides[0])
 
 
-def at_least(least: int) -> Callable[[str], int]:
-    """An option's type: an integer of at least `least`."""
+def at_least(least: int, most: float = math.inf) -> Callable[[str], int]:
+    """An option's type: an integer of at least `least`, and at most `most`."""
     def number(text: str) -> int:
         value = int(text) if text.isdecimal() else least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"expected a number of {least} or more, got {text}")
+        if not least <= value <= most:
+            wanted = f"{least} or more" if most == math.inf else f"{least} to {most}"
+            raise argparse.ArgumentTypeError(f"expected a number of {wanted}, got {text}")
         return value
 
     return number
@@ -142,6 +143,53 @@ def add_refine_option(parser: argparse.ArgumentParser) -> None:
         help="clean the matte at the picture's size, with the operators of Refine Mask: levels=BLACK:WHITE "
              "(clears haze below BLACK, makes opaque above WHITE), largest=N (pieces to keep), specks=AREA, "
              "holes=AREA (square pixels), grow=PIXELS, feather=PIXELS; several with commas between")
+
+
+def add_frame_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--frame", metavar="WxH,NAME=VALUE,...",
+        help="put the subject on a canvas of W x H pixels, with the settings of Frame Subject: margin=5%%|40px, "
+             "position=centre|bottom|keep, ground=PERCENT, scale_by=fit|height|area, share=PERCENT, aspect=W:H, "
+             "multiple=N, threshold=ALPHA, shadow=none|contact|drop, shadow_strength, shadow_softness, shadow_x, "
+             "shadow_y; without a canvas, crop to the subject and its margin",
+    )
+
+
+MEASURED = "measured"
+
+
+def screen(text: str) -> str:
+    """Parses --despill: "measured", or a CSS colour; stays text, as colours are read when the command
+    runs."""
+    if text.strip().lower() == MEASURED:
+        return MEASURED
+    from ..imaging.colour import parse_colour
+
+    try:
+        parse_colour(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected {MEASURED} or a colour (green, #00b140), got {text}"
+                                         ) from None
+    return text
+
+
+def add_despill_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--despill", type=screen, metavar=f"COLOUR|{MEASURED}",
+        help="remove the light of a green or blue screen from the subject, in linear light; alpha stays. "
+             f"Give the screen's colour, or {MEASURED} to take it from the picture's border")
+
+
+def add_storage_options(parser: argparse.ArgumentParser) -> None:
+    """--depth, --linear and --premultiplied: how pictures are stored."""
+    parser.add_argument("--depth", choices=("8", "16", "half", "float"),
+                        help="bits of a result's samples: 16 in .png and .tif, half or float in .exr and "
+                             ".tif (default: 8; in .exr half, or float as the input)")
+    parser.add_argument("--linear", action="store_true",
+                        help="the inputs are linear light, as .exr always is: the network sees them as "
+                             "sRGB, the result has them as they are")
+    parser.add_argument("--premultiplied", action="store_true",
+                        help="multiply colours with alpha in .exr and .tif, which say so (default: straight)")
 
 
 def box(text: str) -> tuple[int, int, int, int]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..imaging.colour import to_linear, to_srgb
-from ..imaging.resample import Size, coverage, resample_box, to_planar
+from ..imaging.resample import Size, coverage, resample_box, to_planar, turn, turned_bounds
 from ..masks import resize
 from .canvas import Placement
 from .light import wrap_light
@@ -113,15 +114,37 @@ def compose(
 def _move(colour: Tensor, alpha: Tensor, where: Placement, canvas: Size) -> tuple[Tensor, Tensor]:
     """Premultiplied colour [1,h,w,3] and alpha [1,h,w,1] on the canvas, [1,*canvas,·]; 0 outside their
     picture."""
+    if not where.rotation % 360:
+        return _straight(colour, alpha, where, canvas)
+    # First all that the turned canvas shows, straight, in pixels of the canvas's size; then the turn.
+    height, width = (side * where.scale for side in alpha.shape[1:3])
+    seen = turned_bounds(canvas, where.rotation, where.pivot)
+    top, left = (math.floor(max(a, b)) for a, b in zip(seen[:2], (where.top, where.left)))
+    bottom, right = (math.ceil(min(a, b)) for a, b in
+                     zip(seen[2:], (where.top + height, where.left + width)))
+    if bottom <= top or right <= left:
+        return alpha.new_zeros(1, *canvas, 3), alpha.new_zeros(1, *canvas, 1)
+    shifted = Placement(where.top - top, where.left - left, where.scale)
+    layers = torch.cat(_straight(colour, alpha, shifted, (bottom - top, right - left)), dim=-1)
+    pivot = where.pivot[0] - top, where.pivot[1] - left
+    layers = turn(layers, where.rotation, pivot, (-top, -left), canvas)
+    return _within(layers[..., :3], layers[..., 3:])
+
+
+def _straight(colour: Tensor, alpha: Tensor, where: Placement, canvas: Size) -> tuple[Tensor, Tensor]:
+    """`_move` without a turn."""
     picture, box = tuple(alpha.shape[1:3]), where.seen(canvas)
     if (picture, box) == (canvas, (0, 0, *canvas)):
         return colour, alpha
-    colour, loose = resample_box(colour, box, canvas), resample_box(alpha, box, canvas)
-    alpha = loose.clamp(0, 1)
-    # Undo the overshoot of both.
-    colour = torch.minimum((colour * (alpha / loose.clamp(min=1e-6))).clamp(min=0), alpha)
+    colour, alpha = _within(resample_box(colour, box, canvas), resample_box(alpha, box, canvas))
     covered = coverage(picture, box, canvas)[..., None].to(alpha)
     return colour * covered, alpha * covered
+
+
+def _within(colour: Tensor, loose: Tensor) -> tuple[Tensor, Tensor]:
+    """Resampled premultiplied colour and alpha without the overshoot of either."""
+    alpha = loose.clamp(0, 1)
+    return torch.minimum((colour * (alpha / loose.clamp(min=1e-6))).clamp(min=0), alpha), alpha
 
 
 def _keep(values: Tensor) -> Tensor:

@@ -61,15 +61,17 @@ def _around(centre: tuple[float, float], size: tuple[float, float], whole: bool)
 
 class Placement(NamedTuple):
     """Where a picture lies on a canvas: its top left corner in canvas pixels, and canvas pixels per picture
-    pixel."""
+    pixel; then turned clockwise by `rotation` degrees around `pivot` (row, column), in canvas pixels."""
 
     top: float
     left: float
     scale: float
+    rotation: float = 0.0
+    pivot: tuple[float, float] = (0.0, 0.0)
 
     def seen(self, canvas: Size) -> Rectangle:
-        """The part of the picture that the canvas shows, in the picture's pixels; may reach beyond the
-        picture."""
+        """The part of the picture that the canvas shows before the turn, in the picture's pixels; may reach
+        beyond the picture."""
         top, left = -self.top / self.scale, -self.left / self.scale
         return top, left, top + canvas[0] / self.scale, left + canvas[1] / self.scale
 
@@ -82,6 +84,7 @@ def place_subject(
     scale: float = 1.0,
     x: float = 0.0,
     y: float = 0.0,
+    rotation: float = 0.0,
 ) -> Placement:
     """Place a picture on a canvas by its subject.
 
@@ -93,6 +96,7 @@ def place_subject(
         box: the subject's box in the picture's pixels.
         scale: multiplies that size.
         x, y: canvas pixels to move right and down.
+        rotation: degrees by which the subject is turned clockwise around its box's centre, wherever that is.
 
     Returns:
         The placement.
@@ -101,6 +105,10 @@ def place_subject(
         ValueError: there is no such position.
     """
     top, left, bottom, right = box
+    if rotation:
+        where = place_subject(position, picture, canvas, box, scale, x, y)
+        centre = where.top + where.scale * (top + bottom) / 2, where.left + where.scale * (left + right) / 2
+        return where._replace(rotation=rotation, pivot=centre)
     if position == "top left":
         return Placement(y, x, scale)
     if position == "in place":

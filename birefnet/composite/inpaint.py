@@ -18,6 +18,7 @@ from ..imaging.boxes import Box, enclosing_box
 from ..imaging.resample import mirror_indices, resample_box
 
 CERTAIN_MARGIN = 0.02  # alpha this close to 0 or 1 counts as 0 or 1
+ROUNDING = 1e-6  # pixels: fractions of a window's sides that are whole in exact arithmetic
 VISIBLE_DIFFERENCE = 0.5 / 255  # smaller differences vanish in 8 bits
 MEGAPIXEL = 1024 * 1024  # as diffusion models count: SDXL's 1024×1024 is one
 
@@ -161,19 +162,27 @@ def paste_window(image: Tensor, mask: Tensor, window: Window, painted: Tensor) -
     Args:
         image: float [1,H,W,C] in 0..1, C 3 or 4.
         mask: float [1,H,W] in 0..1, 1 = repainted.
-        window: the part.
+        window: the part; may have fractions, of which the picture's whole pixels are repainted.
         painted: float [1,h,w,3] in 0..1, of any size.
 
     Returns:
         float [1,H,W,C]. Where the mask is 0, and in a fourth channel, the picture is unchanged, bit for bit;
         also everywhere if the window comes back unchanged at its own size.
     """
-    painted = resample_box(painted, (0, 0, *painted.shape[1:3]), (window.height, window.width))
-    painted = painted.clamp(0, 1).to(image)
-    top, left = max(-window.top, 0), max(-window.left, 0)  # how much of the window is beyond the picture
-    rows, columns = (slice(max(start, 0), start + side) for start, side in zip(window[:2], window[2:]))
+    picture = image.shape[1:3]
+    # the picture's rows and columns that the window holds whole, and where they are in it
+    spans, seen = [], []
+    for start, side, whole, count in zip(window[:2], window[2:], picture, painted.shape[1:3]):
+        first = max(math.ceil(start - ROUNDING), 0)
+        last = max(min(math.floor(start + side + ROUNDING), whole), first)
+        spans.append(slice(first, last))
+        seen.append([(place - start) * count / side for place in (first, last)])
+    rows, columns = spans
     old, share = image[:, rows, columns, :3], mask[:, rows, columns, None].to(image)
-    new = painted[:, top:top + old.shape[1], left:left + old.shape[2]]
+    if not old.numel():
+        return image.clone()
+    (top, bottom), (left, right) = seen
+    new = resample_box(painted, (top, left, bottom, right), tuple(old.shape[1:3])).clamp(0, 1).to(image)
     result = image.clone()
     result[:, rows, columns, :3] = torch.where(share == 1, new, old + share * (new - old))
     return result

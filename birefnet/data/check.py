@@ -160,8 +160,8 @@ def explain_turned(picture: tuple[int, int], mask: tuple[int, int]) -> str | Non
     else None."""
     if picture != mask[::-1] or picture == mask:
         return None
-    return (f"the mask is {mask[1]}×{mask[0]}, the picture {picture[1]}×{picture[0]} after its EXIF orientation "
-            "turned it: turn the mask too")
+    return (f"the mask is {mask[1]}×{mask[0]}, the picture {picture[1]}×{picture[0]} after its EXIF "
+            "orientation turned it: turn the mask too")
 
 
 def explain_unusable(mask: np.ndarray) -> str | None:

@@ -47,8 +47,8 @@ def find_pairs(data: Path) -> list[Pair]:
         shown = ", ".join(lonely[:5]) + (f" and {len(lonely) - 5} more" if len(lonely) > 5 else "")
         raise DataError(f"{found.lonely_pictures[0].parent.parent}: no mask of the same name for {shown}")
     if not found.pairs:
-        raise DataError(f"{data}: no pictures with masks found; expected folders im/ and gt/ with files of the "
-                        "same name")
+        raise DataError(f"{data}: no pictures with masks found; expected folders im/ and gt/ with files of "
+                        "the same name")
     by_name = {}
     for pair in found.pairs:
         twin = by_name.setdefault(pair.name, pair)

@@ -30,12 +30,13 @@ class Recording:
     image: Tensor
     logits: Tensor
 
-    def valid(self) -> bool:
+    def is_valid(self) -> bool:
         """Whether the network's tensors are still at the recorded addresses."""
         return all((tensor := holder.get(name)) is not None and tensor.data_ptr() == address
                    for holder, name, address in self.weights)
 
     def replay(self, x: Tensor) -> Tensor:
+        """The recorded pass on another input of the same shape."""
         self.image.copy_(x)
         self.graph.replay()
         return self.logits.clone()
@@ -60,10 +61,11 @@ class Graphs:
         if self.failed or not x.is_cuda or not torch.is_inference_mode_enabled():
             return model(x)
         with self.lock:
-            return self.recorded(model, x)
+            return self.run_recorded(model, x)
 
-    def recorded(self, model: nn.Module, x: Tensor) -> Tensor:
-        if self.recording is not None and not self.recording.valid():
+    def run_recorded(self, model: nn.Module, x: Tensor) -> Tensor:
+        """Replay the recording if it fits, else record the second pass of a shape in a row."""
+        if self.recording is not None and not self.recording.is_valid():
             self.drop()
         key = (x.shape, x.dtype, x.device, x.stride(), model.budget_bytes)
         if self.recording is not None and self.recording.key == key:
@@ -92,7 +94,7 @@ class Graphs:
         return Graphs()  # a recording reads the weights of its own network
 
     def drop(self) -> None:
-        """Give a recording's memory back."""
+        """Free the recording's memory."""
         with self.lock:
             if self.recording is not None:
                 torch.cuda.synchronize(self.recording.image.device)  # it may still be running
@@ -117,6 +119,7 @@ class Reads(TorchDispatchMode):
 
 
 def address(tensor: Tensor) -> int:
+    """The address of a tensor's storage."""
     return tensor.untyped_storage().data_ptr()
 
 
@@ -147,6 +150,7 @@ def revive_random_numbers(device: torch.device) -> None:
 
 
 def record(model: nn.Module, x: Tensor, key: tuple) -> Recording:
+    """Record a pass; key: what the recording depends on. Raises RuntimeError."""
     image = x.clone()
     stream = torch.cuda.Stream(x.device)
     stream.wait_stream(torch.cuda.current_stream(x.device))

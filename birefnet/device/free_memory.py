@@ -12,9 +12,9 @@ import torch
 
 
 def free_memory(device: torch.device | str = "cpu") -> int | None:
-    """Bytes that a computation on the device can still allocate; None where the system does not tell.
+    """Bytes that a computation on the device can still allocate; None if the system does not say.
 
-    Memory that PyTorch's allocator has reserved and not allocated counts as free.
+    Memory that PyTorch's allocator has reserved but not allocated counts as free.
     """
     device = torch.device(device)
     if device.type == "cuda":
@@ -24,27 +24,28 @@ def free_memory(device: torch.device | str = "cpu") -> int | None:
         return max(0, torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
     if device.type not in ("cpu", "mps"):
         return None
-    reader = {"linux": lambda: of_linux(Path("/")), "win32": of_windows, "darwin": of_macos}.get(sys.platform)
+    reader = {"linux": lambda: read_linux(Path("/")), "win32": read_windows,
+              "darwin": read_macos}.get(sys.platform)
     try:
         return reader() if reader else None
     except (OSError, ValueError, KeyError, subprocess.SubprocessError):
         return None
 
 
-def of_linux(root: Path) -> int:
-    """The kernel's MemAvailable, or less where a control group around this process allows less.
+def read_linux(root: Path) -> int:
+    """The kernel's MemAvailable, or less if a control group of this process allows less.
 
-    root: where the system's files begin; another folder in tests.
+    root: of the system's files; tests use another folder.
     """
-    machine = 1024 * int(fields(root / "proc/meminfo", ":")["MemAvailable"].split()[0])
+    machine = 1024 * int(read_fields(root / "proc/meminfo", ":")["MemAvailable"].split()[0])
     return max(0, min([machine, *control_groups(root)]))
 
 
 def control_groups(root: Path) -> Iterator[int]:
-    """Limit minus usage of each control group, from this process's own to the outermost.
+    """Limit minus usage, in bytes, of each control group, from this process's own to the outermost.
 
-    File pages that the kernel can drop at once count as free, as container tools count them. Version 2 has
-    one hierarchy, version 1 one for memory; inside a container the outermost is the container's own.
+    File pages that the kernel can drop count as free, as in container tools. Version 2 has one hierarchy,
+    version 1 one for memory; in a container the outermost group is the container's.
     """
     for line in (root / "proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
@@ -58,8 +59,8 @@ def control_groups(root: Path) -> Iterator[int]:
         group = top / path.lstrip("/")
         for folder in (group, *group.parents):
             try:
-                bound = int((folder / limit).read_text())  # "max" is no number
-                droppable = int(fields(folder / "memory.stat", " ").get(idle, 0))
+                bound = int((folder / limit).read_text())  # "max" is not a number
+                droppable = int(read_fields(folder / "memory.stat", " ").get(idle, 0))
                 taken = int((folder / used).read_text()) - droppable
                 yield bound - taken
             except (OSError, ValueError):
@@ -68,13 +69,15 @@ def control_groups(root: Path) -> Iterator[int]:
                 break
 
 
-def fields(file: Path, separator: str) -> dict[str, str]:
-    """Lines of a name, the separator and a value."""
+def read_fields(file: Path, separator: str) -> dict[str, str]:
+    """Name → value, from lines of a name, the separator and a value."""
     lines = (line.partition(separator) for line in file.read_text().splitlines())
     return {name.strip(): value.strip() for name, _, value in lines}
 
 
-def of_windows() -> int:
+def read_windows() -> int:
+    """Free bytes of memory and page file, whichever is less. Raises OSError."""
+
     class Status(ctypes.Structure):
         _fields_ = [("length", ctypes.c_ulong), ("load", ctypes.c_ulong),
                     *((name, ctypes.c_ulonglong) for name in (
@@ -87,14 +90,15 @@ def of_windows() -> int:
     return min(status.available, status.available_page)
 
 
-def of_macos() -> int:
-    told = subprocess.run(["vm_stat"], capture_output=True, text=True, check=True, timeout=5).stdout
-    return macos_free(told)
+def read_macos() -> int:
+    """Free bytes according to `vm_stat`."""
+    output = subprocess.run(["vm_stat"], capture_output=True, text=True, check=True, timeout=5).stdout
+    return parse_vm_stat(output)
 
 
-def macos_free(told: str) -> int:
-    """Bytes from the output of `vm_stat`: pages that are free, or that can be read again from disk."""
-    heading, *lines = told.splitlines()
+def parse_vm_stat(output: str) -> int:
+    """Bytes of pages that are free, or that can be read again from disk."""
+    heading, *lines = output.splitlines()
     page = int(heading.split("page size of")[1].split()[0])
     entries = (line.partition(":") for line in lines)
     pages = {name: int(value.strip(" .")) for name, _, value in entries if value.strip()}

@@ -11,8 +11,11 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def place(model: Network, device: torch.device | str, dtype: torch.dtype) -> Network:
-    """Move a network, in place. On CUDA the weights of its convolutions become channels-last: tensor cores
-    compute in that order, and the whole network keeps its maps in it."""
+    """Move a network, in place, and return it.
+
+    On CUDA the weights of its convolutions become channels-last, the order in which tensor cores compute; all
+    maps of the network follow it.
+    """
     model.to(device, dtype)
     if torch.device(device).type == "cuda":
         for module in model.modules():

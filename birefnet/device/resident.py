@@ -6,12 +6,12 @@ import sys
 
 
 def resident_now() -> int | None:
-    """Bytes resident at present; None where the system does not say."""
+    """Resident bytes at present; None if the system does not say."""
     return _status("VmRSS")
 
 
 def resident_peak() -> int | None:
-    """The highest number of resident bytes so far; None where the system does not say."""
+    """The peak of resident bytes so far; None if the system does not say."""
     peak = _status("VmHWM")  # getrusage's would include the parent's peak before the fork
     if peak is not None:
         return peak
@@ -23,6 +23,7 @@ def resident_peak() -> int | None:
 
 
 def _status(key: str) -> int | None:
+    """An entry of /proc/self/status, in bytes."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:
             return next((int(line.split()[1]) * 1024 for line in file if line.startswith(key)), None)

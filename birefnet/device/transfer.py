@@ -87,7 +87,7 @@ class Transfer:
 
 
 def settle(target: Tensor, arriving: tuple[slice, Tensor, torch.cuda.Event] | None) -> None:
-    """Copies a part out of its buffer once it has arrived."""
+    """Waits for a part to arrive in its buffer, and copies it to the target."""
     if arriving is not None:
         part, staged, arrived = arriving
         arrived.synchronize()
@@ -95,9 +95,10 @@ def settle(target: Tensor, arriving: tuple[slice, Tensor, torch.cuda.Event] | No
 
 
 def parts(total: int) -> list[slice]:
-    """0..total in slices that fit a buffer."""
+    """Slices of 0..total that fit into a buffer."""
     return [slice(start, min(start + BUFFER_BYTES, total)) for start in range(0, total, BUFFER_BYTES)]
 
 
 def as_bytes(tensor: Tensor) -> Tensor:
+    """The tensor's contents as uint8 [bytes]."""
     return tensor.contiguous().flatten().view(torch.uint8)

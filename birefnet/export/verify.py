@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from ..device.resident import resident_now
 from ..files.errors import UserError
 from ..imaging import pictures
-from ..matting.predict import matte, network_alpha, normalize, resize_to_network
+from ..matting.predict import (
+    explain_not_finite,
+    is_finite,
+    matte,
+    network_alpha,
+    normalize,
+    resize_to_network,
+)
 from ..network.birefnet import BiRefNet
 from ..network.config import STRIDE, network_size
 from .graph import Contract
@@ -69,6 +76,9 @@ def make_trials(model: BiRefNet, contract: Contract) -> list[Trial]:
 
     Args:
         model: either form, on the CPU.
+
+    Raises:
+        UserError: the network gives numbers that are not finite.
     """
     photographs = [read(name) for name in NAMES]
     own = contract.size or network_size(model.config, LARGEST_CHECKED, LARGEST_CHECKED)
@@ -109,6 +119,8 @@ def trial(model: BiRefNet, contract: Contract, photographs: Sequence[Tensor], si
     seen = torch.cat([resize_to_network(photograph, size) for photograph in photographs])
     given = normalize(seen, model.config)
     alpha = torch.cat([network_alpha(model, image[None]) for image in given])
+    if not is_finite(alpha):
+        raise explain_not_finite(model, given)
     return Trial((given if contract.raw else seen).contiguous().numpy(), alpha.numpy())
 
 
@@ -196,7 +208,8 @@ def worst_layer(model: nn.Module, graph: onnx.ModelProto, contract: Contract, it
 
 
 def merged_convolutions(model: nn.Module) -> tuple[str, ...]:
-    """Names of the modules with a batch norm right behind them, which the exporter merges into their convolution."""
+    """Names of the modules with a batch norm right behind them, which the exporter merges into their
+    convolution."""
     found = []
     for parent, module in model.named_modules():
         children = list(module.named_children())
@@ -213,8 +226,8 @@ def keeping(kept: dict[str, Tensor], name: str) -> Callable[..., None]:
 
 
 def folding(kept: dict[str, Tensor]) -> Callable[..., None]:
-    """A hook of batch norms: PyTorch's exporter folds one into the convolution before it, whose output in the file
-    is then the norm's. Norms that bring an activation along (timm's) are left out."""
+    """A hook of batch norms: PyTorch's exporter folds one into the convolution before it, whose output in the
+    file is then the norm's. Norms that bring an activation along (timm's) are left out."""
     def fold(norm: nn.Module, inputs: tuple, output: Tensor) -> None:
         for name in [name for name, values in kept.items() if values is inputs[0]]:
             if type(norm) is nn.BatchNorm2d:

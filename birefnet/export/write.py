@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from ..files.atomic import atomic_write, write_whole
 from ..files.errors import UserError
 from ..network.birefnet import BiRefNet
+from ..network.builds import is_nano
 from ..network.config import IMAGENET_MEAN, IMAGENET_STD, STRIDE, Config, snap
 from .graph import Contract, write_graph
 from .precision import to_float16, to_int8_weights
@@ -22,8 +22,8 @@ DTYPES = tuple(BOUNDS)
 NATIVE_RUNTIME = "1.25"    # the first onnxruntime that runs DeformConv
 LARGEST_BYTES = 2_000_000_000  # of one file: what its format, protocol buffers, can hold
 SLOW_HALF = "a float16 file is for GPUs: on most CPUs it is slower than float32"
-NATIVE_NEEDS = ("DeformConv of opset 19: needs onnxruntime 1.25 or TensorRT 10.1 or newer; --portable makes "
-                "a file for others")
+NATIVE_NEEDS = ("DeformConv of opset 19: needs onnxruntime 1.25 or TensorRT 10.1 or newer; a portable file "
+                "runs in others, too")
 
 
 @dataclass(frozen=True)
@@ -80,21 +80,22 @@ def export_onnx(
     del network
     network = load("plain")
     refuse_large(network)
-    with atomic_write(path) as part, tempfile.TemporaryDirectory() as scratch:
-        plain = Path(scratch) / "float32.onnx"
+    with atomic_write(path, folder=True) as part:  # where a disk has room for the file
+        plain, finished = part.path / "float32.onnx", part.path / "finished.onnx"
         needs = "" if contract.portable else f": {NATIVE_NEEDS}"
         report(f"writing the graph, opset {contract.opset}{needs}")
         module = write_graph(network, contract, plain)
         float32_bytes = plain.stat().st_size
         graph = finish(plain, dtype, report)
-        part.path.write_bytes(graph.SerializeToString())
+        plain.unlink()
+        finished.write_bytes(graph.SerializeToString())
         report("running it in onnxruntime")
-        checks = check(part.path, contract, trials)
+        checks = check(finished, contract, trials)
         for item in checks:
             report(item.describe())
         if not within(checks, dtype):
             raise UserError(stray(checks, dtype, worst_layer(module, graph, contract, trials[0])))
-        part.keep()
+        part.keep(inner=finished.name)
     sidecar = path.with_suffix(".json")
     written = path.stat().st_size
     told = describe(config, contract, dtype, checks, source or {})
@@ -117,7 +118,7 @@ def require_packages(contract: Contract) -> None:
     version = onnxruntime.__version__
     if not contract.portable and numbers(version) < numbers(NATIVE_RUNTIME):
         raise UserError(f"pip install -U onnxruntime: {version} is too old to run DeformConv and to verify "
-                        f"the file with, {NATIVE_RUNTIME} or newer is needed; or export with --portable")
+                        f"the file with, {NATIVE_RUNTIME} or newer is needed; or make the file portable")
 
 
 def numbers(version: str) -> tuple[int, ...]:
@@ -137,8 +138,8 @@ def settled(contract: Contract, config: Config) -> Contract:
     if not contract.any_size or contract.size:
         return contract
     if config.size is None:
-        raise UserError("add --size: this checkpoint follows the photograph's size, and --any-size resizes "
-                        "to one size")
+        raise UserError("choose a size: this checkpoint follows the photograph's, and resizing inside the "
+                        "file is to one size")
     return Contract(tuple(config.size), contract.raw, contract.any_size, contract.portable)
 
 
@@ -183,8 +184,7 @@ def describe(config: Config, contract: Contract, dtype: str, checks: list[Check]
         "output": {"name": contract.output_name, "values": alpha, "dtype": "float32",
                    "shape": shape(contract, 1)},
         "size": {"height": size[0], "width": size[1]} if size else "the photograph's, as multiples of 32",
-        "resize": "inside, to size and back" if contract.any_size else
-                  "outside: stretch the photograph to size, bilinear with antialiasing, and alpha back",
+        "resize": describe_resize(contract, config),
         "normalisation": {"inside": normalize and not contract.raw, **(colours or {})},
         "opset": contract.opset, "portable": contract.portable, "dtype": dtype,
         "needs": "" if contract.portable else NATIVE_NEEDS,
@@ -193,6 +193,15 @@ def describe(config: Config, contract: Contract, dtype: str, checks: list[Check]
                      for name in ("torch", "onnx", "onnxruntime")},
         "verified": [item.as_dict() for item in checks],
     }
+
+
+def describe_resize(contract: Contract, config: Config) -> str:
+    if contract.any_size:
+        return "inside, to size and back" + (", along the photograph's edges" if is_nano(config) else "")
+    back = "and alpha back"
+    if is_nano(config):
+        back += " (BiRef itself does that along the photograph's edges, birefnet/matting/upsample.py)"
+    return f"outside: stretch the photograph to size, bilinear with antialiasing, {back}"
 
 
 def shape(contract: Contract, channels: int) -> list[int | str]:

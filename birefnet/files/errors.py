@@ -37,3 +37,8 @@ def one_line(text: str) -> str:
 
 class CheckpointError(UserError):
     """A file or state dict is no usable BiRefNet checkpoint; the message says why and what was expected."""
+
+
+class PictureError(UserError):
+    """A file that cannot be read as a picture, or a picture that cannot be written; the message is one
+    sentence."""

@@ -40,5 +40,6 @@ def require(module: str, purpose: str, name: str = "") -> ModuleType:
     except Exception as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name == package
         why = "" if missing else f"; the installed one fails with {type(error).__name__}: {error}"
-        raise PackageError(f'{purpose} needs the package {package}: pip install "{package}>={OLDEST[package]}"{why}'
+        raise PackageError(f'{purpose} needs the package {package}: pip install '
+                           f'"{package}>={OLDEST[package]}"{why}'
                            ) from None

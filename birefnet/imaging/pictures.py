@@ -16,7 +16,9 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
 
 from ..files.atomic import atomic_write
-from ..files.errors import UserError, why_not_read
+from ..files.errors import PictureError, why_not_read
+from . import deep
+from .colour import to_linear
 
 # Formats that are read. Not among them: what is no picture, and what Pillow passes to other programs (EPS to
 # Ghostscript).
@@ -34,14 +36,10 @@ WRITERS = {
     ".webp": ("WEBP", {"lossless": True, "exact": True}),
     ".tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
     ".tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
-    ".jpg": ("JPEG", {"quality": 95}),
-    ".jpeg": ("JPEG", {"quality": 95}),
+    ".jpg": ("JPEG", {}),
+    ".jpeg": ("JPEG", {}),
+    ".exr": ("EXR", {}),  # by `deep`
 }
-
-
-class PictureError(UserError):
-    """A file that cannot be read as a picture, or a picture that cannot be written; the message is one
-    sentence."""
 
 
 @functools.cache
@@ -56,7 +54,8 @@ def register_plugins() -> None:
 
 
 def why_unreadable(suffix: str) -> str:
-    """What to do about pictures with this lower-case suffix, in a few words; "" for what is read or is no picture."""
+    """What to do about pictures with this lower-case suffix, in a few words; "" for what is read or is no
+    picture."""
     if suffix in suffixes():
         return ""
     for _, package, endings in PLUGINS.values():
@@ -66,19 +65,21 @@ def why_unreadable(suffix: str) -> str:
         return "update Pillow to 11.3 or newer to read AVIF files"
     if suffix in RAW_SUFFIXES:
         return "develop this camera's raw file to TIFF or JPEG first"
-    return "save it as 16-bit PNG or TIFF first; OpenEXR is not read" if suffix == ".exr" else ""
+    return "pip install OpenEXR to read EXR files" if suffix == ".exr" else ""
 
 
 def suffixes() -> frozenset[str]:
     """The lower-case suffixes (".jpg") of the files that `read` can be expected to read."""
     register_plugins()
-    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
+    found = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
+    return frozenset(found | {".exr"} if deep.can_read_exr() else found)
 
 
 def read(path: str | Path, content: bytes | None = None) -> torch.Tensor:
     """Read the first frame of a picture file.
 
-    EXIF orientation and an embedded ICC profile are applied; samples deeper than 8 bits are scaled to 8.
+    EXIF orientation and an embedded ICC profile are applied; samples deeper than 8 bits are scaled to 8, and
+    OpenEXR's linear light is converted to sRGB.
 
     Args:
         path: the file, or only its name where `content` is given.
@@ -91,7 +92,23 @@ def read(path: str | Path, content: bytes | None = None) -> torch.Tensor:
         PictureError: the file is no complete, readable picture.
     """
     with open_picture(path, content) as image:
-        return _floats(_srgb(image))
+        return floats(srgb(image))
+
+
+def read_frames(path: str | Path) -> Iterator[tuple[int, torch.Tensor]]:
+    """Read an animation frame by frame, in constant memory.
+
+    Yields:
+        Each frame's duration in milliseconds, and the frame as `read` gives it, [H,W,C].
+
+    Raises:
+        PictureError: the file is no complete, readable picture.
+    """
+    with open_picture(path) as image:
+        for index in range(getattr(image, "n_frames", 1)):
+            image.seek(index)
+            image.load()  # before the duration is asked for, which WebP knows only then
+            yield round(image.info.get("duration", 0)), floats(srgb(image))[0]
 
 
 def is_animated(content: bytes) -> bool:
@@ -113,7 +130,7 @@ def read_to_cover(path: str | Path, height: int, width: int, content: bytes | No
         PictureError: the file is no complete, readable picture.
     """
     with open_picture(path, content) as image:
-        return _floats(ImageOps.fit(_srgb(image), (width, height), Image.Resampling.LANCZOS))
+        return floats(ImageOps.fit(srgb(image), (width, height), Image.Resampling.LANCZOS))
 
 
 def cutout(image: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
@@ -128,7 +145,7 @@ def cutout(image: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
         what was removed cannot be recovered from the file.
     """
     alpha = alpha[..., None].to(image)
-    return torch.cat([image[..., :3] * (alpha > 0.5 / 255), alpha], dim=-1)
+    return torch.cat([torch.where(alpha > 0.5 / 255, image[..., :3], 0.0), alpha], dim=-1)
 
 
 def over(front: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
@@ -186,10 +203,26 @@ def write(path: str | Path, picture: torch.Tensor, *, force: bool = False) -> No
     write_file(path, encode(path, picture), force=force)
 
 
-def encode(path: str | Path, picture: torch.Tensor) -> bytes:
-    """The bytes of the file that `write` would write. Args and Raises as there."""
+def encode(path: str | Path, picture: torch.Tensor, *, icc: bytes | None = None,
+           dpi: tuple[float, float] | None = None, exif: bytes | None = None, quality: int = 95) -> bytes:
+    """The bytes of the file that `write` would write. Args and Raises as there.
+
+    icc, dpi, exif: kept in the file, where its format can hold them; a TIFF keeps EXIF's first directory.
+    quality: of a JPEG file, 1..100.
+    """
     check_writable(path, alpha=picture.shape[-1] == 4)
     name, options = WRITERS[Path(path).suffix.lower()]
+    if name == "EXR":
+        colours = to_linear(picture[..., :3]) if picture.shape[-1] > 1 else picture
+        light = torch.cat([colours, picture[..., 3:]], dim=-1)
+        return deep.encode(path, light[0].float().cpu().numpy(), "half")
+    if exif and name == "TIFF":  # libtiff writes no second directory
+        first = Image.Exif()
+        first.load(exif)
+        del first[Base.ExifOffset]
+        exif = first
+    asked = {"icc_profile": icc, "dpi": dpi, "exif": exif, "quality": quality if name == "JPEG" else 0}
+    options = {**options, **{key: value for key, value in asked.items() if value}}
     levels = (picture[0].float().nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
     image = Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
     # In memory first: Pillow writes some formats without Python, and reports no error when the disk is full.
@@ -210,7 +243,7 @@ def write_file(path: str | Path, content: bytes, *, force: bool = False) -> None
         part.keep(new=not force)
 
 
-def _floats(image: Image.Image) -> torch.Tensor:
+def floats(image: Image.Image) -> torch.Tensor:
     """An RGB or RGBA picture as float32 [1,H,W,C] in 0..1."""
     values = np.array(image, dtype=np.float32)
     values /= 255
@@ -236,7 +269,7 @@ def open_picture(path: str | Path, content: bytes | None = None) -> Iterator[Ima
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd metadata
             register_plugins()
-            with Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
+            with _open(file, path, content) as image:
                 image.load()
                 _turn_upright(image)
                 image.filename = path  # for error messages
@@ -260,18 +293,61 @@ def open_picture(path: str | Path, content: bytes | None = None) -> Iterator[Ima
         raise PictureError(f"{path}: damaged or not supported ({error})") from None
 
 
+def _open(file: str | Path | io.BytesIO, path: str | Path, content: bytes | None) -> Image.Image:
+    """The file by Pillow, or by another library what Pillow does not read: OpenEXR, TIFF of several float
+    samples, deep TIFF in planes."""
+    try:
+        image = Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
+        if image.format != "TIFF" or not _deep_planes(image):
+            return image
+    except UnidentifiedImageError:
+        if why_unreadable(Path(path).suffix.lower()):
+            raise
+        with contextlib.nullcontext(file) if content is not None else open(path, "rb") as start:
+            start.seek(0)
+            if not start.read(4).startswith((deep.EXR_SIGNATURE, *deep.TIFF_SIGNATURES)):
+                raise
+    samples = deep.read(path, Path(path).read_bytes() if content is None else content)
+    image = samples.eight_bit(path)
+    turn = TURNS.get(samples.orientation)
+    return image if turn is None else _with_info(image.transpose(turn), image.info)
+
+
+# EXIF's orientation → what makes the picture upright.
+TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+         4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270,
+         7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
+
+
+def _with_info(image: Image.Image, info: dict) -> Image.Image:
+    image.info = dict(info)
+    return image
+
+
+def _deep_planes(image: Image.Image) -> bool:
+    """Whether a TIFF has separate planes of more than 8 bits, which Pillow garbles."""
+    bits = max(image.tag_v2.get(Base.BitsPerSample, (1,)))
+    return bits > 8 and image.tag_v2.get(Base.PlanarConfiguration) == 2 and len(image.getbands()) > 1
+
+
 def _turn_upright(image: Image.Image) -> None:
     """Turn a picture as its EXIF orientation asks; damaged EXIF data is never a reason to refuse it."""
     if image.format != "TIFF":  # Pillow has turned it while loading, and some versions leave the tag standing
         with contextlib.suppress(Exception):
+            turned = image.getexif().get(Base.Orientation, 1)
             ImageOps.exif_transpose(image, in_place=True)
+            image.info["turned"] = turned
 
 
-def _srgb(image: Image.Image) -> Image.Image:
+def has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+
+
+def srgb(image: Image.Image) -> Image.Image:
     """Convert any mode that Pillow decodes to RGB or RGBA in sRGB."""
     profile = image.info.get("icc_profile")
-    image = _eight_bit(image)
-    if image.mode not in ("RGBA", "LA", "PA") and "transparency" not in image.info:
+    image = eight_bit(image)
+    if not has_alpha(image):
         return _colours(image, profile)
     layers = image.convert("RGBA")
     grey = image.mode in ("L", "LA")
@@ -280,17 +356,14 @@ def _srgb(image: Image.Image) -> Image.Image:
     return colours
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
+def eight_bit(image: Image.Image) -> Image.Image:
     """Scale deep grey to 8 bits, where Pillow's own conversion clips at 255; other pictures are returned
     unchanged.
 
     Deep colour needs nothing: Pillow keeps the upper 8 of its 16 bits when it decodes.
     """
     tags = image.tag_v2 if image.format == "TIFF" else {}
-    bits = max(tags.get(Base.BitsPerSample, (16,)))
-    if bits > 8 and tags.get(Base.PlanarConfiguration) == 2 and len(image.getbands()) > 1:
-        raise PictureError(f"{image.filename}: 16-bit TIFF with separate colour planes; save it interleaved or "
-                           "as PNG")
+    bits, narrow = max(tags.get(Base.BitsPerSample, (16,))), 0
     if image.mode == "F":
         values = np.asarray(image)
         if np.median(values) > 1:
@@ -299,12 +372,15 @@ def _eight_bit(image: Image.Image) -> Image.Image:
         shares = np.nan_to_num(values)
     elif image.mode.startswith("I"):
         values = np.asarray(image)
-        shares = (values.view(np.uint32) if bits == 32 else values) / (2.0**bits - 1)
+        used = deep.used_bits(values, bits)
+        shares = (values.view(np.uint32) if bits == 32 else values) / (2.0**used - 1)
+        narrow = used if used != bits else 0
     else:
         return image
     if tags.get(Base.PhotometricInterpretation) == 0:  # white is zero
         shares = 1 - shares
     grey = Image.fromarray(np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8))
+    grey.info["narrow"] = narrow  # bits that the samples really use
     key = image.info.get("transparency")
     if key is not None:
         grey.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
@@ -314,17 +390,17 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 def _colours(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Convert a picture without alpha to sRGB; a damaged profile, or one for another kind of colour, is
     ignored."""
-    srgb = ImageCms.createProfile("sRGB")
+    target = ImageCms.createProfile("sRGB")
     try:
         if image.mode == "LAB":
-            return ImageCms.profileToProfile(image, ImageCms.createProfile("LAB"), srgb, outputMode="RGB")
+            return ImageCms.profileToProfile(image, ImageCms.createProfile("LAB"), target, outputMode="RGB")
         if profile:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             space = source.profile.xcolor_space.strip()
             if space == "RGB" and image.mode != "CMYK":
                 image = image.convert("RGB")
             if (space, image.mode) in (("RGB", "RGB"), ("GRAY", "L"), ("CMYK", "CMYK")):
-                return ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
+                return ImageCms.profileToProfile(image, source, target, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError):
         pass
     return image.convert("RGB")

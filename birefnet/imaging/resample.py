@@ -1,10 +1,11 @@
-"""Resample any part of a picture at any size, and wide Gaussian blurs."""
+"""Resample any part of a picture at any size, turn it, and wide Gaussian blurs."""
 
 from __future__ import annotations
 
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .resize import convolve, resample
@@ -66,6 +67,46 @@ def coverage(picture: Size, box: Rectangle, size: Size) -> Tensor:
         ends = (start + torch.arange(count + 1, dtype=torch.float64) * step).clamp(0, whole)
         sides.append(ends.diff() / step)
     return (sides[0][:, None] * sides[1]).float()
+
+
+def turn(
+    image: Tensor, degrees: float, pivot: tuple[float, float], origin: tuple[float, float], size: Size
+) -> Tensor:
+    """Turn a picture clockwise; its size in pixels stays.
+
+    Bicubic (`torch.nn.functional.grid_sample`), 0 outside the picture.
+
+    Args:
+        image: float [B,H,W,C].
+        degrees: clockwise, any number.
+        pivot: row and column, in pixels of the picture, around which it turns; may have fractions and lie
+            outside.
+        origin: row and column, in pixels of the picture, of the result's top left corner.
+        size: height and width of the result in pixels.
+
+    Returns:
+        float [B,*size,C]. It overshoots the input's range at hard edges.
+    """
+    angle = math.radians(degrees)
+    rows, columns = (torch.arange(count, dtype=torch.float64, device=image.device) + 0.5 + start - middle
+                     for count, start, middle in zip(size, origin, pivot))
+    y = pivot[0] + math.cos(angle) * rows[:, None] - math.sin(angle) * columns
+    x = pivot[1] + math.sin(angle) * rows[:, None] + math.cos(angle) * columns
+    places = torch.stack([2 * x / image.shape[2] - 1, 2 * y / image.shape[1] - 1], -1).to(image.dtype)
+    turned = F.grid_sample(image.movedim(-1, 1), places.expand(len(image), -1, -1, -1), "bicubic", "zeros",
+                           align_corners=False)
+    return turned.movedim(1, -1)
+
+
+def turned_bounds(size: Size, degrees: float, pivot: tuple[float, float]) -> Rectangle:
+    """The smallest upright rectangle that holds all of a picture that `turn` needs for a result of `size`
+    whose top left corner is the picture's."""
+    angle = math.radians(degrees)
+    corners = [(row - pivot[0], column - pivot[1]) for row in (0, size[0]) for column in (0, size[1])]
+    rows = [pivot[0] + math.cos(angle) * row - math.sin(angle) * column for row, column in corners]
+    columns = [pivot[1] + math.sin(angle) * row + math.cos(angle) * column for row, column in corners]
+    return (min(rows) - CUBIC_REACH, min(columns) - CUBIC_REACH,
+            max(rows) + CUBIC_REACH, max(columns) + CUBIC_REACH)
 
 
 def _columns(x: Tensor, start: float, stop: float, count: int) -> Tensor:

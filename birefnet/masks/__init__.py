@@ -14,7 +14,8 @@ from .regions import drop_specks, fill_holes, keep_largest
 from .shape import feather, grow, levels, resize
 from .trimaps import UNKNOWN, trimap
 
-__all__ = ["UNKNOWN", "drop_specks", "feather", "fill_holes", "grow", "guided_edges", "keep_largest", "levels",
+__all__ = ["UNKNOWN", "drop_specks", "feather", "fill_holes", "grow", "guided_edges", "keep_largest",
+           "levels",
            "refine", "resize", "trimap"]
 
 

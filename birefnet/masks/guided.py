@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 
+from ..imaging.finite import check_finite
 from .common import in_full_precision, over_tiles
 
 # Colour variance below which the photograph counts as flat. Measured best of 1e-2 .. 1e-5 on mattes of fur
@@ -32,6 +35,7 @@ def guided_edges(mask: torch.Tensor, image: torch.Tensor, radius: int, strength:
 
     Raises:
         ValueError: the mask is not float [B,H,W], or the image has another size.
+        UserError: a value of the mask or the guide is not finite.
     """
     frames, height, width = mask.shape
     if image.ndim != 4 or image.shape[1:3] != (height, width) or len(image) not in (1, frames):
@@ -42,6 +46,8 @@ def guided_edges(mask: torch.Tensor, image: torch.Tensor, radius: int, strength:
     if radius <= 0 or strength <= 0:
         return mask
     guide = image[..., :3] if image.shape[-1] >= 3 else image[..., :1]
+    check_finite(mask, "mask")
+    check_finite(guide, "guide")
 
     def snap(alpha: torch.Tensor, colours: torch.Tensor) -> torch.Tensor:
         colours = colours.movedim(-1, 0)
@@ -57,18 +63,42 @@ def _guided_filter(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """alpha [h + 4r,w + 4r] and colours [C,h + 4r,w + 4r] -> the filtered and the mean alpha, both [h,w]."""
     colours = colours - colours.mean((1, 2), keepdim=True)  # for the rounding of the variances
-    mean = _box(alpha, radius)
-    mean_colours = _box(colours, radius)
-    shared = list(_box(colours * alpha, radius) - mean_colours * mean)
-    matrix = [list(_box(colours * colour, radius) - mean_colours * at)
+    *slope, offset, mean = fit_windows(alpha, colours, radius)
+    inside = slice(2 * radius, -2 * radius)
+    filtered = (torch.stack(slope) * colours[:, inside, inside]).sum(0) + offset
+    return filtered.clamp(0, 1), mean
+
+
+def fit_windows(
+    alpha: torch.Tensor,
+    colours: torch.Tensor,
+    radius: int,
+    box_mean: Callable[[torch.Tensor, int], torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """The guided filter's linear models: alpha is about slope · colour + offset in every window, and a pixel
+    gets the mean of the models of all windows that hold it (He, Sun and Tang 2010, equations 14 to 16).
+
+    Args:
+        alpha: float [...,h + 4r,w + 4r] in 0..1.
+        colours: float [C,...,h + 4r,w + 4r], C 1 or 3, about 0 in the mean for exact variances.
+        radius: r, pixels of a window to every side.
+        box_mean: another way to compute what `_box` does.
+
+    Returns:
+        float [C + 2,...,h,w]: slope per colour, offset, mean alpha of the window around each pixel.
+    """
+    box = box_mean or _box
+    mean = box(alpha, radius)
+    mean_colours = box(colours, radius)
+    shared = list(box(colours * alpha, radius) - mean_colours * mean)
+    matrix = [list(box(colours * colour, radius) - mean_colours * at)
               for colour, at in zip(colours, mean_colours)]
     for i, row in enumerate(matrix):
         row[i] = row[i] + EPSILON
     slope = torch.stack(_solve(matrix, shared))
     offset = mean - (slope * mean_colours).sum(0)
-    inside = slice(2 * radius, -2 * radius)
-    filtered = (_box(slope, radius) * colours[:, inside, inside]).sum(0) + _box(offset, radius)
-    return filtered.clamp(0, 1), mean[radius:-radius, radius:-radius]
+    inside = slice(radius, -radius)
+    return torch.cat([box(slope, radius), box(offset, radius)[None], mean[None, ..., inside, inside]])
 
 
 def _box(image: torch.Tensor, radius: int) -> torch.Tensor:

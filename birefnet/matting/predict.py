@@ -12,7 +12,9 @@ from ..device.placement import place
 from ..files.errors import UserError
 from ..imaging.resize import GREY, _from_grey, from_pil, resample
 from ..network.birefnet import BiRefNet
+from ..network.builds import is_nano
 from ..network.config import IMAGENET_MEAN, IMAGENET_STD, Config, network_size
+from .upsample import upsample_guided
 
 STRIP_PIXELS = 1 << 18  # whose colours are worked out at a time, where they cannot be taken as they are
 
@@ -62,7 +64,8 @@ def compute_alpha(model: BiRefNet, frames: Tensor, size: int | tuple[int, int] |
         return frames.new_zeros((batch, height, width), dtype=torch.float32)
     frames = frames.to(next(model.parameters()).device)
     x = torch.cat([network_input(frame, model.config, size).to(model.input_dtype) for frame in frames])
-    alphas = [full_alpha(small, frame) for small, frame in zip(network_alpha(model, x), frames)]
+    alphas = [full_alpha(small, frame, model.config)
+              for small, frame in zip(network_alpha(model, x), frames)]
     return torch.cat(alphas) if batch > 1 else alphas[0]
 
 
@@ -112,9 +115,16 @@ def network_alpha(model: BiRefNet, x: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def full_alpha(small: Tensor, frame: Tensor) -> Tensor:
-    """Alpha [1,H,W] of a frame [H,W,C] from the network's [1,h,w]; a frame's own alpha multiplies it."""
-    alpha = resample(small[None], tuple(frame.shape[:2]))[0].clamp_(0, 1)
+def full_alpha(small: Tensor, frame: Tensor, config: Config) -> Tensor:
+    """Alpha [1,H,W] of a frame [H,W,C] from the network's [1,h,w]; a frame's own alpha multiplies it.
+
+    The authors' networks are enlarged bilinearly, as their own code does; the small included one along the
+    picture's edges.
+    """
+    if is_nano(config):
+        alpha = upsample_guided(small, frame)
+    else:
+        alpha = resample(small[None], tuple(frame.shape[:2]))[0].clamp_(0, 1)
     if frame.shape[2] == 4:
         alpha.mul_(frame[..., 3])
     return alpha

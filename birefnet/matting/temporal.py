@@ -13,7 +13,8 @@ SAME_LUMA = 0.05          # luma difference at which trust in the motion falls t
 ROUND_TRIP_ERROR = 1.0    # pixels at that size between start and way back at which trust falls to 1/e
 MEMORY_SHARE = 0.6        # share of the past in the running means of alpha's changes
 LEAST_CHANGE = 0.01       # mean change of alpha below which its direction means nothing
-CUT_TRUST = 0.1           # mean trust below which two frames are of different shots; within one it is 0.5 or more
+# mean trust below which two frames are of different shots; within one it is 0.5 or more
+CUT_TRUST = 0.1
 
 
 class Smoother:

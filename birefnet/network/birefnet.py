@@ -1,48 +1,59 @@
-"""BiRefNet (Zheng et al., "Bilateral Reference for High-Resolution Dichotomous Image Segmentation", CAAI AIR 2024).
+"""BiRefNet (Zheng et al., "Bilateral Reference for High-Resolution Dichotomous Image Segmentation", 2024).
 
     image ─ encoder ─ x1..x4 (strides 4 8 16 32) ─ squeeze ─ decoder stages 4 3 2 1 ─ logits
                                                                 │
         inward reference: each stage also reads the full-resolution image, cut into tiles stacked on channels
-        outward reference: stages 4 3 2 are gated by a map that was taught to find the image's gradients
+        outward reference: stages 4 3 2 are gated by a map that is trained to predict the image's gradients
 
-Channel widths c1..c4 are `Config.channels`; H and W are multiples of 32. Encoders are families, see .family.
+Channel widths c1..c4 are `Config.channels`; H and W are multiples of 32. Encoder families: see .family.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..device.cuda_graphs import Graphs
-from .blocks import DecoderBlock, PatchBlock, norm, resize
+from .blocks import DecoderBlock, PatchBlock, make_norm, resize
 from .config import STRIDE, Config
 from .family import FAMILIES, Family
 
 
 class TrainOutputs(NamedTuple):
-    """What the losses need; `side` and `gradient` in the order of stages 4, 3, 2, each at its stage's own size."""
+    """What the losses need; `side` and `gradient` are those of stages 4, 3, 2, each in its stage's size."""
 
-    logits: Tensor
-    side: list[Tensor]
-    gradient: list[Tensor]
+    logits: Tensor           # [B,1,H,W]
+    side: list[Tensor]       # logits [B,1,h,w] of each stage
+    gradient: list[Tensor]   # logits [B,1,h,w] of predicted gradients
+
+
+class Replay(Protocol):
+    """Runs a network's pass in another way, such as birefnet.device.cuda_graphs.Graphs."""
+
+    def __call__(self, model: nn.Module, x: Tensor) -> Tensor:
+        """What model(x) returns."""
+
+    def drop(self) -> None:
+        """Free what it keeps of earlier passes."""
 
 
 class BiRefNet(nn.Module):
-    """`model(x)`: [B,3,H,W] → logits [B,1,H,W]; alpha is their sigmoid. The image must already be normalised.
+    """`model(x)`: normalised images [B,3,H,W] → logits [B,1,H,W]; alpha is their sigmoid.
 
-    `form` is "plain" as built here, and "inference" after birefnet.network.fused.fuse. `graphs`: a Graphs of
-    birefnet.device.cuda_graphs that birefnet.matte runs the network through, or None. `budget_bytes`: what the
-    temporaries of one step of the inference form may take beyond the maps that have to be alive (see
-    birefnet.network.cost); None: what is fastest. `metadata`: what the file that it was loaded from says.
+    Attributes:
+        form: "plain" as built here, "inference" after birefnet.network.fused.fuse.
+        graphs: what birefnet.matte runs the network through, or None to call it.
+        budget_bytes: of temporaries in one step of the inference form, beyond the maps that later steps read
+            (see birefnet.network.cost); None for the fastest.
+        metadata: of the file that the network was loaded from.
     """
 
     form = "plain"
-    graphs: Graphs | None = None
+    graphs: Replay | None = None
     budget_bytes: int | None = None
     metadata: Mapping[str, str] = MappingProxyType({})
 
@@ -60,7 +71,7 @@ class BiRefNet(nn.Module):
 
     @property
     def input_dtype(self) -> torch.dtype:
-        """What the image is best given in: the inference form wants it unrounded."""
+        """The best dtype for the image; the inference form takes it unrounded."""
         return torch.float32 if self.form == "inference" else next(self.parameters()).dtype
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,7 +79,7 @@ class BiRefNet(nn.Module):
         return self.decoder(x, *self.encode(x)).logits
 
     def forward_train(self, x: Tensor) -> TrainOutputs:
-        """Logits with the side predictions and predicted gradients that only training needs."""
+        """Logits, and the side predictions and predicted gradients that only training needs."""
         if self.form != "plain":
             raise ValueError('the inference form cannot be trained: load with form="plain"')
         if not self.config.supervision:
@@ -84,7 +95,7 @@ class BiRefNet(nn.Module):
         return x1, x2, x3, self.squeeze_module(torch.cat([*context, x4], 1))
 
     def backbone_features(self, x: Tensor) -> list[Tensor]:
-        """x1..x4, the half-size look concatenated or added as the build wants."""
+        """x1..x4, with the maps of the half-size image concatenated or added if the build does so."""
         features = self.bb(x)
         if self.config.multi_scale == "none":
             return features
@@ -95,10 +106,12 @@ class BiRefNet(nn.Module):
         return [torch.cat([large, small], 1) for small, large in zip(half, features)]
 
     def check(self, x: Tensor) -> None:
+        """Raise ValueError for an input of the wrong shape."""
         smallest = STRIDE if self.config.multi_scale == "none" else 2 * STRIDE
-        if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % STRIDE or x.shape[3] % STRIDE or min(x.shape[2:]) < smallest:
-            raise ValueError(f"expected [batch, 3, H, W] with H and W multiples of {STRIDE} from {smallest} up, got "
-                             f"{list(x.shape)}; birefnet.matte takes any size")
+        fits = x.ndim == 4 and x.shape[1] == 3 and not any(side % STRIDE for side in x.shape[2:])
+        if not fits or min(x.shape[2:]) < smallest:
+            raise ValueError(f"expected [batch, 3, H, W] with H and W multiples of {STRIDE} from {smallest} "
+                             f"up, got {list(x.shape)}; birefnet.matte takes any size")
 
     def initialize(self) -> BiRefNet:
         """Draw fresh weights for training from scratch; deformable branches start undeformed."""
@@ -110,7 +123,7 @@ class BiRefNet(nn.Module):
                 nn.init.zeros_(module.weight)
                 nn.init.zeros_(module.bias)
             elif isinstance(module, nn.Conv2d):
-                # By fan-in: nothing follows the patch blocks' convolutions that would tame thousands of inputs.
+                # Scaled by fan-in: patch blocks have thousands of inputs and no normalisation.
                 nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
@@ -126,7 +139,8 @@ class BiRefNet(nn.Module):
 class Decoder(nn.Module):
     """Four stages from stride 32 to stride 4, then the full-resolution head.
 
-    An encoder whose maps lack these strides has a neck: each map is resized to its stage and brought to its width.
+    For an encoder without maps of strides 4, 8, 16, 32 there is a neck, which resizes each map to its stage's
+    size and maps it to its width.
     """
 
     def __init__(self, config: Config) -> None:
@@ -137,9 +151,9 @@ class Decoder(nn.Module):
             if config.neck:
                 self.add_module(f"pyramid_neck_x{i}", Lateral(channels, out))
         self.neck = config.neck is not None
-        # Patch channels, output channels, and channels joined with the stage's map, from stride 32 to full size.
-        for n, (tiles, out) in zip((5, 4, 3, 2, 1), ((32, e4 // 8), (16, e4 // 8), (8, e3 // 8), (4, e2 // 8),
-                                                      (1, e1 // 8))):
+        # Tiles per side and output channels, from stride 32 to full size.
+        patches = ((32, e4 // 8), (16, e4 // 8), (8, e3 // 8), (4, e2 // 8), (1, e1 // 8))
+        for n, (tiles, out) in zip((5, 4, 3, 2, 1), patches):
             self.add_module(f"ipt_blk{n}", PatchBlock(config, 3 * tiles**2, out))
         for n, channels, out in ((4, c4 + e4 // 8, c3), (3, c3 + e4 // 8, c2), (2, c2 + e3 // 8, c1),
                                  (1, c1 + e2 // 8, c1 // 2)):
@@ -148,7 +162,7 @@ class Decoder(nn.Module):
         for n, channels in ((4, c3), (3, c2), (2, c1)):
             self.add_module(f"lateral_block{n}", Lateral(channels, channels))
             self.add_module(f"gdt_convs_{n}", nn.Sequential(
-                nn.Conv2d(channels, config.gate, 3, padding=1), norm(config, config.gate), nn.ReLU()))
+                nn.Conv2d(channels, config.gate, 3, padding=1), make_norm(config, config.gate), nn.ReLU()))
             self.add_module(f"gdt_convs_attn_{n}", nn.Sequential(nn.Conv2d(config.gate, 1, 1)))
             if config.supervision:
                 self.add_module(f"conv_ms_spvn_{n}", nn.Conv2d(channels, 1, 1))
@@ -173,7 +187,7 @@ class Decoder(nn.Module):
         return TrainOutputs(self.head(self.block(1, p, image), image), side, gradient)
 
     def block(self, n: int, p: Tensor, image: Tensor) -> Tensor:
-        """Stage n on its map and the image tiles of its size."""
+        """The decoder block of stage n, applied to the stage's map p and the image tiles of its size."""
         patches = image_patches(image, p.shape[2:], self.patch_order)
         tiles = getattr(self, f"ipt_blk{n + 1}")(patches)
         return getattr(self, f"decoder_block{n}")(torch.cat([p, tiles], 1))
@@ -181,11 +195,13 @@ class Decoder(nn.Module):
     def head(self, p1: Tensor, image: Tensor) -> Tensor:
         """`conv_out1` of [resized p1, ipt_blk1(image)].
 
-        It is linear and 1×1, so it acts on p1 before the resize: one channel grows to full size instead of c1/2.
+        A 1×1 convolution commutes with resizing, so it is applied to p1 first: one channel is resized to full
+        size instead of c1/2.
         """
         conv = self.conv_out1[0]
         of_p1, of_image = conv.weight.split([p1.shape[1], conv.in_channels - p1.shape[1]], 1)
-        return resize(F.conv2d(p1, of_p1), image.shape[2:]) + F.conv2d(self.ipt_blk1(image), of_image, conv.bias)
+        return resize(F.conv2d(p1, of_p1), image.shape[2:]) + F.conv2d(self.ipt_blk1(image), of_image,
+                                                                       conv.bias)
 
 
 class Lateral(nn.Module):
@@ -205,14 +221,20 @@ def stage_size(image: Tensor, stage: int) -> tuple[int, int]:
 
 
 def image_patches(image: Tensor, size: torch.Size | tuple[int, int], order: str = "colour-slowest") -> Tensor:
-    """Cut [B,C,H,W] into a grid of contiguous h×w tiles and stack them on channels: [B,C·(H/h)·(W/w),h,w].
+    """Cut an image into a grid of tiles and stack them on channels.
 
-    Channel order is (c, gy, gx), or (gx, gy, c) for "colour-fastest", the order of checkpoints trained by code older
-    than November 2024.
+    Args:
+        image: [B,C,H,W].
+        size: (h, w) of a tile; they divide H and W.
+        order: of the channels, (c, gy, gx) for "colour-slowest", (gx, gy, c) for "colour-fastest", which is
+            that of checkpoints trained with code older than November 2024.
+
+    Returns:
+        [B,C·(H/h)·(W/w),h,w].
     """
     batch, channels, height, width = image.shape
     h, w = size
-    if order == "colour-slowest":  # five dimensions: some runtimes of exported files have no more
+    if order == "colour-slowest":  # in five dimensions, the most that some ONNX runtimes support
         tiles = image.reshape(batch * channels, height // h, h, width // w, w)
         return tiles.transpose(2, 3).reshape(batch, -1, h, w)
     tiles = image.view(batch, channels, height // h, h, width // w, w)

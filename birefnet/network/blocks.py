@@ -1,4 +1,4 @@
-"""The decoder's building blocks: atrous spatial pyramids, the decoder block, and the block that reads image patches."""
+"""The decoder's parts: atrous spatial pyramids (ASPP), the decoder block, and the block for image patches."""
 
 from __future__ import annotations
 
@@ -13,25 +13,27 @@ PLAIN_ASPP = ((1, 1), (3, 6), (3, 12), (3, 18))  # kernel and dilation of `aspp1
 
 
 def resize(x: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
-    """Bilinear with aligned corners, as everywhere inside the network."""
+    """Resize [B,C,H,W] bilinearly to (h, w), corners aligned, as everywhere inside the network."""
     return x if x.shape[2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=True)
 
 
-def norm(config: Config, channels: int) -> nn.Module:
+def make_norm(config: Config, channels: int) -> nn.Module:
+    """A batch norm, or nothing in builds without."""
     return nn.BatchNorm2d(channels) if config.batch_norm else nn.Identity()
 
 
 class DecoderBlock(nn.Module):
-    """conv 3×3 → BN → ReLU → ASPP → conv 3×3 → BN, without an activation at the end; [B,C,H,W] → [B,out,H,W]."""
+    """conv 3×3 → BN → ReLU → ASPP → conv 3×3 → BN, without an activation at the end; [B,C,H,W] →
+    [B,out,H,W]."""
 
     def __init__(self, config: Config, channels: int, out: int, residual: bool = False) -> None:
         super().__init__()
         self.conv_in = nn.Conv2d(channels, config.inner, 3, padding=1)
-        self.bn_in = norm(config, config.inner)
+        self.bn_in = make_norm(config, config.inner)
         self.dec_att = {"deformable": DeformableASPP, "plain": PlainASPP, "none": lambda _: nn.Identity()}[
             config.attention](config)
         self.conv_out = nn.Conv2d(config.inner, out, 3, padding=1)
-        self.bn_out = norm(config, out)
+        self.bn_out = make_norm(config, out)
         self.conv_resi = nn.Conv2d(channels, out, 1) if residual else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,21 +43,24 @@ class DecoderBlock(nn.Module):
 
 
 class ASPP(nn.Module):
-    """Parallel views of one map, and its global mean, concatenated and mixed; [B,inner,H,W] → the same shape.
+    """Atrous spatial pyramid pooling (Chen et al. 2017): [B,inner,H,W] → the same shape.
 
-    A subclass calls `add_tail` after its branches, so that tensors keep the published order, and names the branches.
+    Parallel convolutions of one map and its global mean are concatenated and mixed by a 1×1 convolution. A
+    subclass creates its branches, then calls `add_tail`, so that tensors have the published order.
     """
 
     def add_tail(self, config: Config, branches: int) -> None:
+        """Create the global mean's branch and the mixing convolution for that many branches."""
         self.global_avg_pool = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Conv2d(config.inner, config.branch, 1, bias=False),
-            norm(config, config.branch), nn.ReLU())
+            make_norm(config, config.branch), nn.ReLU())
         self.conv1 = nn.Conv2d((branches + 1) * config.branch, config.inner, 1, bias=False)
-        self.bn1 = norm(config, config.inner)
+        self.bn1 = make_norm(config, config.inner)
         self.dropout = nn.Dropout(0.5)
 
     def branches(self) -> list[nn.Module]:
-        raise TypeError(f"{type(self).__name__} names no branches")
+        """The parallel convolutions, in the order of their concatenation."""
+        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         views = [branch(x) for branch in self.branches()]
@@ -63,7 +68,10 @@ class ASPP(nn.Module):
         return self.dropout(F.relu(self.bn1(self.conv1(torch.cat(views, 1)))))
 
     def pooled(self, x: Tensor) -> Tensor:
-        """[B,branch,1,1]. In training a batch of one has a single value per channel, which BN cannot normalise."""
+        """The global mean's branch, [B,branch,1,1].
+
+        In training, a batch of one is normalised by running statistics: it has one value per channel.
+        """
         pool, conv, bn, relu = self.global_avg_pool
         y = conv(pool(x))
         if self.training and len(x) == 1 and isinstance(bn, nn.BatchNorm2d):
@@ -86,12 +94,13 @@ class DeformableASPP(ASPP):
 
 
 class PlainASPP(ASPP):
-    """Four atrous branches."""
+    """Four atrous convolutions of increasing dilation."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         for i, (kernel, dilation) in enumerate(PLAIN_ASPP, 1):
-            conv = nn.Conv2d(config.inner, config.branch, kernel, padding=dilation * (kernel // 2), dilation=dilation,
+            conv = nn.Conv2d(config.inner, config.branch, kernel, padding=dilation * (kernel // 2),
+                             dilation=dilation,
                              bias=False)
             self.add_module(f"aspp{i}", Branch(config, conv))
         self.add_tail(config, len(PLAIN_ASPP))
@@ -101,12 +110,12 @@ class PlainASPP(ASPP):
 
 
 class Branch(nn.Module):
-    """A convolution of the pyramid with its BN and ReLU."""
+    """A convolution of the pyramid, batch norm and ReLU."""
 
     def __init__(self, config: Config, conv: nn.Module) -> None:
         super().__init__()
         self.atrous_conv = conv
-        self.bn = norm(config, config.branch)
+        self.bn = make_norm(config, config.branch)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.bn(self.atrous_conv(x)))
@@ -118,7 +127,7 @@ class DeformableBranch(Branch):
 
 
 class DeformableConv(nn.Module):
-    """Deformable convolution whose offsets (pixels) and modulation (0..2) are convolutions of its own input."""
+    """Deformable convolution; its offsets (pixels) and modulation (0..2) are convolutions of its input."""
 
     def __init__(self, channels: int, out: int, kernel: int) -> None:
         super().__init__()
@@ -132,7 +141,7 @@ class DeformableConv(nn.Module):
 
 
 class PatchBlock(nn.Module):
-    """Reads stacked image tiles for the inward reference: two 3×3 convolutions with nothing between."""
+    """Two 3×3 convolutions of stacked image tiles (the inward reference), with nothing between them."""
 
     def __init__(self, config: Config, channels: int, out: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Builds by their encoders' names."""
+"""Builds of the authors' decoder by encoder name, and the included checkpoint's."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ NANO = Config(family="efficientnet_lite", encoder="tf_efficientnet_lite2", width
               residual=True, size=(320, 320), task="Anything: quick cut-outs")
 
 BACKBONES = {name: family for family in FAMILIES.values() for name in family.builds}
-TIMM = "timm:"  # before the name of one of timm's models, or before JSON, see birefnet.network.backbones.timm
+TIMM = "timm:"  # prefix of a timm model's name or JSON, see birefnet.network.backbones.timm
 
 
 def config(backbone: str) -> Config:
-    """The authors' decoder on an encoder: one of BACKBONES, or "timm:NAME".
+    """The build with the authors' decoder and an encoder: one of BACKBONES, or "timm:NAME".
 
-    Raises CheckpointError where timm is missing or has no such encoder.
+    Raises:
+        CheckpointError: timm is missing, or has no such encoder.
     """
     if backbone.startswith(TIMM):
         encoder = backbone.removeprefix(TIMM)
         family = next((family for family in FAMILIES.values() if family.recognises({}, encoder)), None)
         if family is None:
-            raise CheckpointError(f"name one of timm's models behind {TIMM}, for instance {TIMM}convnext_femto")
+            raise CheckpointError(f"name one of timm's models after {TIMM}, for instance "
+                                  f"{TIMM}convnext_femto")
         return Config(**family.read({}, encoder, None))
     return Config(**BACKBONES[backbone].builds[backbone])
 
 
 def is_nano(config: Config) -> bool:
-    """Whether a build is NANO's, whatever size and task it is for, with or without what only training uses."""
-    return replace(config, size=None, task="", supervision=True) == replace(NANO, size=None, task="", supervision=True)
+    """Whether a build is NANO's; its size, task and supervision may differ."""
+    same = {"size": None, "task": "", "supervision": True}
+    return replace(config, **same) == replace(NANO, **same)

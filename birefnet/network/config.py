@@ -1,4 +1,4 @@
-"""What a BiRefNet build looks like: every number that shapes the network or says how to feed it."""
+"""The configuration of a BiRefNet build: the network's shape, and how images are prepared for it."""
 
 from __future__ import annotations
 
@@ -6,30 +6,34 @@ from dataclasses import dataclass
 
 from .family import FAMILIES
 
-STRIDE = 32                  # network sides are multiples of it
-SMALLEST = 2 * STRIDE
-DYNAMIC_RANGE = (256, 2304)  # sides the dynamic checkpoints were trained on
+STRIDE = 32                  # pixels; network sides are multiples of it
+MIN_SIDE = 2 * STRIDE        # pixels
+DYNAMIC_RANGE = (256, 2304)  # sides in pixels that dynamic checkpoints were trained on
 
 MULTI_SCALE = ("cat", "add", "none")
 ATTENTION = ("deformable", "plain", "none")
 PATCH_ORDERS = ("colour-slowest", "colour-fastest")
 NORMALIZATIONS = ("imagenet", "none")
-# More than any network has: a file that asks for more asks for memory and time, not for a network.
-MOST = {"widths": 8192, "neck": 8192, "depths": 256, "heads": 256, "mlp_ratios": 32, "window": 64, "reductions": 64,
+# Far above any real build: a damaged or hostile file must not claim unlimited memory and time.
+MAX_VALUES = {"widths": 8192, "neck": 8192, "depths": 256, "heads": 256, "mlp_ratios": 32, "window": 64,
+              "reductions": 64,
         "kernels": 31, "inner": 4096, "branch": 4096, "patch_inner": 4096, "gate": 4096, "size": 16384}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
 class Config:
-    """One BiRefNet build. Defaults are the authors' decoder; the backbone has none and must be given.
+    """One BiRefNet build. Defaults are those of the authors' decoder; an encoder has to be given.
 
-    The first group can be read off a checkpoint's tensors (`birefnet.checkpoint.detect`), except `encoder`, `heads` of
-    PVT v2 and `multi_scale` "add" against "none". The second group says what a checkpoint was made for; only its catalog
-    row or its file's metadata can tell.
+    The first group is detected from a checkpoint's tensors (`birefnet.checkpoint.detect`), except for
+    `encoder`, `heads` of PVT v2, and `multi_scale` "add" or "none". The second group says what a checkpoint
+    was made for; it comes from the file's metadata or the catalog.
+
+    Raises:
+        ValueError: a value is impossible.
     """
 
-    family: str                                 # of encoders, a name of `FAMILIES`
+    family: str                                 # encoder family, a key of `FAMILIES`
     widths: tuple[int, ...]                     # channels of the encoder's four maps
     depths: tuple[int, ...] = (1, 1, 1, 1)      # blocks per stage, or before each map
     heads: tuple[int, ...] = (1, 1, 1, 1)       # attention heads per stage
@@ -37,23 +41,27 @@ class Config:
     window: int = 7                             # side of Swin's attention windows, in tokens
     reductions: tuple[int, ...] = (8, 4, 2, 1)  # PVT v2's spatial reduction of keys and values
     gated_mlp: bool = False                     # SwiGLU in DINOv3's MLPs
-    encoder: str = ""                           # which model it is, and its options, where tensors do not tell
-    neck: tuple[int, ...] | None = None         # widths to which the decoder brings maps that lack strides 4 8 16 32
-    multi_scale: str = "cat"                    # second look at half size: concatenated, added, or none
+    # the encoder's name and options where tensors do not determine it
+    encoder: str = ""
+    # channels after the neck, for encoders without strides 4 8 16 32
+    neck: tuple[int, ...] | None = None
+    multi_scale: str = "cat"                    # maps of the half-size image: concatenated, added, or none
     attention: str = "deformable"               # the decoder blocks' ASPP: deformable, plain, or none
-    kernels: tuple[int, ...] = (1, 3, 7)        # kernel sizes of the deformable ASPP's branches after the first
+    # kernel sizes of the deformable ASPP's branches after the first
+    kernels: tuple[int, ...] = (1, 3, 7)
     inner: int = 64                             # channels inside a decoder block
     branch: int = 256                           # channels of each ASPP branch
     patch_inner: int = 64                       # channels inside the blocks that read image patches
     gate: int = 16                              # channels of the outward reference's feature
     residual: bool = False                      # 1×1 shortcut in the decoder's four blocks
     batch_norm: bool = True                     # False in checkpoints trained at batch size 1
-    supervision: bool = True                    # the heads that only training uses are there
+    supervision: bool = True                    # whether there are heads that only training uses
 
-    patch_order: str = "colour-slowest"         # channel order of stacked image tiles: (c, gy, gx) or (gx, gy, c)
+    # channel order of stacked image tiles: (c, gy, gx) or (gx, gy, c)
+    patch_order: str = "colour-slowest"
     normalize: str = "imagenet"                 # what `matte` does to the image first
     size: tuple[int, int] | None = (1024, 1024)  # network height and width; None follows the photograph
-    task: str = ""                              # what the checkpoint was made for, in a user's words
+    task: str = ""                              # what the checkpoint is for, in a user's words
 
     def __post_init__(self) -> None:
         for field, allowed in (("family", FAMILIES), ("multi_scale", MULTI_SCALE), ("attention", ATTENTION),
@@ -63,12 +71,12 @@ class Config:
         for field in ("widths", "depths", "heads", "mlp_ratios", "reductions", "neck"):
             if getattr(self, field) is not None and len(getattr(self, field)) != 4:
                 raise ValueError(f"{field} needs four numbers, one per stage; got {getattr(self, field)!r}")
-        for field, most in MOST.items():
+        for field, most in MAX_VALUES.items():
             numbers = getattr(self, field) or ()  # a size of None, no kernels
             for number in numbers if isinstance(numbers, tuple) else (numbers,):
                 if not 1 <= number <= most:
                     raise ValueError(f"{field} holds {number}; expected whole numbers of 1 to {most}")
-        if len(self.kernels) > MOST["kernels"] or not all(kernel % 2 for kernel in self.kernels):
+        if len(self.kernels) > MAX_VALUES["kernels"] or not all(kernel % 2 for kernel in self.kernels):
             raise ValueError(f"kernels are {self.kernels[:9]}; expected a few odd numbers")
         FAMILIES[self.family].check(self)
 
@@ -79,17 +87,17 @@ class Config:
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Channels of x1..x4 as the squeeze block sees them: doubled when the half-size look is concatenated."""
+        """Channels of x1..x4 for the squeeze block; doubled by concatenated maps of the half-size image."""
         return tuple(self.looks * width for width in self.widths)
 
     @property
     def decoder_channels(self) -> tuple[int, ...]:
-        """Channels of x1..x4 in the decoder, behind its neck if it has one."""
+        """Channels of x1..x4 in the decoder, after its neck if it has one."""
         return tuple(self.looks * width for width in self.neck or self.widths)
 
     @property
     def looks(self) -> int:
-        """How many maps of the encoder stand beside each other in each of x1..x4."""
+        """How many maps of the encoder are concatenated in each of x1..x4."""
         return 2 if self.multi_scale == "cat" else 1
 
     def describe(self) -> str:
@@ -102,12 +110,21 @@ class Config:
         return ", ".join([*parts, size])
 
 
-def network_size(config: Config, height: int, width: int, size: int | tuple[int, int] | None = None) -> tuple[int, int]:
-    """(H, W) at which the network will see a photograph: multiples of 32, 64 at least.
+def network_size(
+    config: Config, height: int, width: int, size: int | tuple[int, int] | None = None
+) -> tuple[int, int]:
+    """The size in pixels to which a photograph is resized for the network.
 
-    size None or 0: the checkpoint's own; a dynamic checkpoint follows the photograph, within the range it was trained
-    on. An int: the longer side, with the checkpoint's own aspect (square for nearly all), or the photograph's for a
-    dynamic one. A pair: height and width themselves.
+    Args:
+        config: the checkpoint's build.
+        height: of the photograph.
+        width: of the photograph.
+        size: None or 0 for the checkpoint's own size, or for a dynamic checkpoint the photograph's, limited
+            to DYNAMIC_RANGE; an int for the longer side, with the checkpoint's aspect ratio, or the
+            photograph's for a dynamic one; a pair for (H, W).
+
+    Returns:
+        (H, W), multiples of 32 from 64 up.
     """
     if isinstance(size, tuple):
         return snap(size[0]), snap(size[1])
@@ -124,4 +141,5 @@ def network_size(config: Config, height: int, width: int, size: int | tuple[int,
 
 
 def snap(side: float) -> int:
-    return max(SMALLEST, round(side / STRIDE) * STRIDE)
+    """The side in pixels rounded to a multiple of STRIDE, at least MIN_SIDE."""
+    return max(MIN_SIDE, round(side / STRIDE) * STRIDE)

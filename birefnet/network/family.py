@@ -1,7 +1,8 @@
-"""An encoder family is one object: how its checkpoints are recognised, how it is built, run and counted.
+"""An encoder family is one object: how its checkpoints are recognised, how it is built, fused, and what it
+costs.
 
-The idea is spandrel's Architecture. A family stands in one file of `birefnet.network.backbones` and in one
-line of that package's list; everything else asks `FAMILIES`.
+The idea is that of spandrel's Architecture. A family is one file or folder of `birefnet.network.backbones`
+and one line of that package's list; all other code uses `FAMILIES`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .config import Config
 
 Shapes = Mapping[str, tuple[int, ...]]
+"""Shapes of a checkpoint's tensors by name."""
 Compose = Callable[[Sequence[nn.Module], Callable[[], nn.Module]], nn.Module]
 
 
@@ -32,34 +34,39 @@ class Family(ABC):
     name: ClassVar[str]
     builds: Mapping[str, Mapping[str, object]] = MappingProxyType({})
     """Fields of `Config` by the backbone's name, for builds that have one."""
-    told: tuple[str, ...] = ("widths", "depths")
-    """Fields by which `builds` are told apart."""
+    label_fields: tuple[str, ...] = ("widths", "depths")
+    """Fields that tell `builds` apart."""
     blocks: tuple[type[nn.Module], ...] = ()
-    """Modules that gradient checkpointing computes again."""
+    """Modules that gradient checkpointing recomputes."""
 
     @abstractmethod
     def recognises(self, shapes: Shapes, encoder: str) -> bool:
-        """Whether a checkpoint is of this family, by its tensors and the encoder that its metadata names ("" for
-        none)."""
+        """Whether a checkpoint is of this family. encoder: the one that its metadata names, or ""."""
 
     @abstractmethod
     def read(self, shapes: Shapes, encoder: str, heads: tuple[int, ...] | None) -> dict[str, object]:
-        """Fields of `Config` that determine the encoder.
+        """Detect the fields of `Config` that determine the encoder.
 
-        encoder, heads: what the caller or the file's metadata says, where tensors do not. Raises KeyError for
-        a missing tensor, CheckpointError for a file that cannot be run.
+        Args:
+            shapes: of the checkpoint's tensors.
+            encoder: its name from the caller or the metadata, or "".
+            heads: attention heads of each stage from the caller or the metadata, or None.
+
+        Raises:
+            KeyError: a tensor is missing.
+            CheckpointError: the encoder is not supported.
         """
 
     def check(self, config: Config) -> None:
-        """Raise ValueError for a build that cannot be."""
+        """Raise ValueError for an impossible build."""
         for width, heads in zip(config.widths, config.heads):
             if width % heads:
                 raise ValueError(f"stage width {width} is not divisible by its {heads} attention heads")
 
     def label(self, config: Config) -> str:
-        """A name of the encoder for people."""
+        """The encoder's name in messages."""
         known = (name for name, build in self.builds.items()
-                 if all(getattr(config, field) == build[field] for field in self.told))
+                 if all(getattr(config, field) == build[field] for field in self.label_fields))
         return next(known, f"{self.name} {'-'.join(map(str, config.widths))}")
 
     @abstractmethod
@@ -68,36 +75,40 @@ class Family(ABC):
 
     @abstractmethod
     def fuse(self, plain: nn.Module, compose: Compose) -> nn.Module:
-        """The inference form: `forward(image, scratch)` → x1..x4 in channels-last memory, in the weights'
-        dtype, with temporaries of about `scratch` bytes in each step. For `compose` see
-        birefnet.network.fused.fuse."""
+        """The inference form: `forward(image, scratch)` → x1..x4, channels-last, in the weights' dtype.
+
+        Temporaries of each step take about `scratch` bytes. For `compose` see birefnet.network.fused.fuse.
+        """
 
     @abstractmethod
     def plain_bytes(self, encoder: nn.Module, config: Config, size: tuple[int, int]) -> float:
-        """Temporaries of the plain form for one image of network size (H, W), at their peak."""
+        """Peak bytes of the plain form's temporaries for one image of network size (H, W)."""
 
     @abstractmethod
     def inference_bytes(
         self, encoder: nn.Module, config: Config, size: tuple[int, int]
     ) -> tuple[float, float]:
-        """Of the inference form, for one image of network size (H, W): bytes that are alive from step to
-        step, and the largest step's temporaries if nothing bounds them."""
+        """The inference form's bytes for one image of network size (H, W).
+
+        Returns:
+            Those of maps that later steps read, and those of the largest step's temporaries without a limit.
+        """
 
     def blocks_of(self, encoder: nn.Module) -> list[nn.Module]:
-        """What gradient checkpointing computes again: modules of tensors, not inside each other."""
+        """Modules that gradient checkpointing recomputes; none contains another."""
         return [module for module in encoder.modules() if isinstance(module, self.blocks)]
 
     def first_convolution(self, encoder: nn.Module) -> nn.Conv2d | None:
-        """What reads the image, if a folded normalisation would show in its bias."""
+        """The convolution that reads the image, if a folded normalisation would change its bias."""
         return None
 
     def initialize(self, encoder: nn.Module) -> bool:
-        """Draw fresh weights and return True; False leaves it to `BiRefNet.initialize`."""
+        """Draw random weights and return True, or return False to leave it to `BiRefNet.initialize`."""
         return False
 
 
 FAMILIES: dict[str, Family] = {}
-"""Every family by its name, in the order in which checkpoints are tried; birefnet.network.backbones fills it."""
+"""Every family by name, in the order in which they are tried; filled by birefnet.network.backbones."""
 
 
 def count(shapes: Shapes, pattern: str) -> int:

@@ -1,4 +1,4 @@
-"""Draw the curve of a loss."""
+"""Draws a loss curve as a picture."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 SIZE = (512, 256)  # width and height in pixels
-BORDER = 24  # pixels
+BORDER = 36   # pixels
+LETTERS = 24  # pixels: readable on a node that shows the picture at half its size
+# RGB colours of 8 bits: background, frame, each step's loss, means, text.
 PAPER, FRAME, EACH, SMOOTH, INK = (24, 26, 30), (70, 74, 82), (70, 100, 130), (90, 170, 240), (210, 214, 220)
-SMOOTHED_POINTS = 20  # at most
+MAX_MEANS = 20
 
 
 def draw_curve(losses: Sequence[float]) -> Tensor:
-    """Draw the loss of every step, and above it the means of neighbouring steps; 0 is at the bottom.
+    """Draw the loss of each step and, on top, the means of neighbouring steps; 0 is at the bottom.
 
     Args:
         losses: one per step.
@@ -36,10 +38,11 @@ def draw_curve(losses: Sequence[float]) -> Tensor:
                 for step, value in zip(steps, values)]
 
     pen.line(points(range(len(losses)), losses), EACH)
-    parts = np.array_split(np.asarray(losses), min(SMOOTHED_POINTS, len(losses)))
+    parts = np.array_split(np.asarray(losses), min(MAX_MEANS, len(losses)))
     ends = np.cumsum([len(part) for part in parts])
     middles = [end - (len(part) + 1) / 2 for end, part in zip(ends, parts)]
     pen.line(points(middles, [part.mean() for part in parts]), SMOOTH, 3)
-    pen.text((BORDER, 6), f"loss {losses[0]:.1f} to {parts[-1].mean():.1f}", INK)
-    pen.text((BORDER + width, SIZE[1] - 18), f"{len(losses)} steps", INK, anchor="ra")
+    font, middle = ImageFont.load_default(LETTERS), BORDER // 2
+    pen.text((BORDER, middle), f"loss {losses[0]:.1f} to {parts[-1].mean():.1f}", INK, font, anchor="lm")
+    pen.text((BORDER + width, SIZE[1] - middle), f"{len(losses)} steps", INK, font, anchor="rm")
     return torch.from_numpy(np.asarray(picture, np.float32) / 255)[None]

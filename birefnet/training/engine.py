@@ -1,8 +1,8 @@
 """The training loop: learn, log, validate, save.
 
-What a run computes depends on its plan, its source, its first network and the batch size of all processes
-together. So a run that was stopped continues with the same numbers (up to rounding with another number of
-threads, and on GPUs, some of whose kernels add in any order).
+A run's result depends on its plan, its source, its first network, and the batch size of all processes
+together. So a run that was stopped continues with the same numbers, up to rounding with another number of
+threads, and on GPUs, where some kernels add in varying order.
 """
 
 from __future__ import annotations
@@ -34,18 +34,25 @@ from .run_folder import RunFolder
 from .validate import make_truth_tiles, score_pairs, stack_tiles
 
 CURVE_POINTS = 400  # of a loss curve, about
+MEASUREMENTS = 10   # of the validation during a run
 
 
 @dataclass(frozen=True)
 class Export:
-    """How the checkpoint is written: metadata beside what `checkpoint.save` adds, dtype, and a last change of
-    the network."""
+    """How the checkpoint is written.
+
+    Args:
+        metadata: beside what `checkpoint.save` adds.
+        dtype: of the stored tensors.
+        change: applied to the network before it is saved.
+    """
 
     metadata: dict[str, str] = field(default_factory=dict)
     dtype: torch.dtype = torch.float32
     change: Callable[[BiRefNet], BiRefNet] = lambda model: model
 
     def write(self, run: RunFolder, learner: Learner) -> None:
+        """Save the learner's network as the run's checkpoint."""
         metadata = {**self.metadata, "birefnet.step": str(learner.step)}
         checkpoint.save(self.change(learner.result), run.checkpoint, metadata, self.dtype)
 
@@ -76,7 +83,7 @@ def train(
         source: where batches come from.
         processes: this process among those that train together.
         workers: processes that prefetch batches.
-        validation: pairs that are scored before the first step, ten times on the way, and at the end.
+        validation: pairs that are scored before the first step, then MEASUREMENTS times, the last at the end.
         recompute: save memory by gradient checkpointing.
         save_every: steps between saved states.
         export: how the checkpoint is written.
@@ -119,20 +126,20 @@ def train(
                 log.close()
                 raise Interrupted
     if processes.first:
-        export.write(run, learner)  # a kill may have come between the last state and its checkpoint
+        export.write(run, learner)  # the process may have been killed after the last state was saved
         log.close()
     processes.wait()
 
 
 class Log:
-    """What a run reports: history, TensorBoard's events, tiles of mattes, and the page made of them."""
+    """What a run reports: history, TensorBoard's events, tiles of mattes, and the HTML page."""
 
     def __init__(self, run: RunFolder, plan: TrainingPlan, learner: Learner, validation: Sequence[Pair],
                  processes: Processes) -> None:
         self.run, self.plan, self.learner = run, plan, learner
         self.validation, self.processes = validation, processes
         self.every = max(1, plan.steps // CURVE_POINTS)
-        self.measure_every = max(1, round(plan.steps / 10))
+        self.measure_every = max(1, round(plan.steps / MEASUREMENTS))
         self.recent: list[dict[str, float]] = []
         self.began, self.began_at = time.monotonic(), learner.step
         self.events = None
@@ -145,7 +152,7 @@ class Log:
                     self.write_tiles(name, tiles)
 
     def note(self, size: tuple[int, int], bar: tqdm) -> None:
-        """Add a point to the curves after a step, where it is time for one."""
+        """Record a step's loss; add a point to the curves every few steps. size: of the batch, (H, W)."""
         self.recent.append(self.learner.parts)
         step = self.learner.step
         if step % self.every and step != self.plan.steps:
@@ -163,6 +170,7 @@ class Log:
             self.events.losses(row)
 
     def measure(self) -> None:
+        """Score the validation pairs, and update the page."""
         if not self.validation:
             return
         measures, tiles = score_pairs(self.learner.result, self.validation, self.processes)
@@ -174,6 +182,7 @@ class Log:
             write_page(self.run)
 
     def write_tiles(self, name: str, tiles: list) -> None:
+        """Write a strip of tiles as JPEG."""
         held = io.BytesIO()
         stack_tiles(tiles).save(held, "JPEG", quality=85)
         write_whole(self.run.mattes / f"{name}.jpg", held.getvalue())
@@ -182,6 +191,7 @@ class Log:
         return (time.monotonic() - self.began) / max(1, self.learner.step - self.began_at)
 
     def close(self) -> None:
+        """Write the page a last time, and close TensorBoard's events."""
         if self.events:
             write_page(self.run)
             self.events.close()
@@ -189,8 +199,7 @@ class Log:
 
 @contextmanager
 def catch_interrupt() -> Iterator[threading.Event]:
-    """An event that is set at the first Ctrl-C, after which the step may end; the second one interrupts at
-    once."""
+    """An event that is set at the first Ctrl-C, so that the step can end; a second one interrupts at once."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked

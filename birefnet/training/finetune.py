@@ -1,4 +1,4 @@
-"""Fine-tune on a few pictures: a checkpoint's head, low-rank adapters in its backbone, or everything."""
+"""Fine-tuning on a few pictures: a checkpoint's head, low-rank adapters in its backbone, or everything."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..checkpoint import adapters
-from ..checkpoint.adapters import Adapter
+from ..checkpoint.adapters import Adapter, make_metadata
 from ..data.check import LABEL_LEVEL
 from ..device.dtypes import cpu_multiplies_bfloat16
 from ..device.memory import is_out_of_memory
@@ -21,11 +20,12 @@ from ..network.birefnet import BiRefNet
 from ..network.config import network_size
 from .learner import Learner
 from .losses import WEIGHTS
+from .low_rank import extract_differences, extract_low_rank, make_low_rank
 
 # Peak learning rates of AdamW for a backbone whose first stage is RATES_WIDTH channels wide.
 RATES = {"head": 3e-3, "lora": 1e-2, "all": 5e-4}
 RATES_WIDTH = 32
-HEAD = "decoder."            # prefix of the tensors that "head" trains
+HEAD_PREFIX = "decoder."     # of the tensors that "head" trains
 WARM_UP_SHARE = 0.05         # of the steps
 LEAST_CROP = 0.6             # of each side
 RECENT_SHARE = 0.1           # of the steps, the last ones, over which the loss is averaged
@@ -100,11 +100,11 @@ def finetune(
         PackageError: kornia is missing.
     """
     check_input(images, masks, what, steps, rank, batch)
-    about = adapters.about(what, model, *((rank, rank) if what == "lora" else ()))
-    before = {name: tensor.clone() for name, tensor in model.decoder.state_dict(prefix=HEAD).items()
+    metadata = make_metadata(what, model, *((rank, rank) if what == "lora" else ()))
+    before = {name: tensor.clone() for name, tensor in model.decoder.state_dict(prefix=HEAD_PREFIX).items()
               if tensor.is_floating_point()}
     learning = {"head": model.decoder.parameters, "all": model.parameters,
-                "lora": lambda: adapters.make_low_rank(model, rank, rank, seed)}[what]()
+                "lora": lambda: make_low_rank(model, rank, rank, seed)}[what]()
     learner = Learner(model.eval(), 0.0, WEIGHTS["general"], parameters=learning, seed=seed,
                       dtype=choose_dtype(next(model.parameters()).device))
     views = draw_batches(images, masks, network_size(model.config, *masks[0].shape, size), batch, seed)
@@ -113,42 +113,40 @@ def finetune(
         learner.rate = (rate or choose_rate(what, model)) * schedule(step, steps)
         losses.append(learn_in_pieces(learner, *next(views), relieve))
         report(step + 1, losses[-1])
-    changes = {"head": lambda: adapters.of_differences(before, model.state_dict()),
-               "lora": lambda: adapters.of_low_rank(model), "all": lambda: None}[what]()
-    return Tuned(model.requires_grad_(False), None if changes is None else Adapter(changes, about), losses)
+    changes = {"head": lambda: extract_differences(before, model.state_dict()),
+               "lora": lambda: extract_low_rank(model), "all": lambda: None}[what]()
+    return Tuned(model.requires_grad_(False), None if changes is None else Adapter(changes, metadata), losses)
 
 
 def check_input(images: Sequence[Tensor], masks: Sequence[Tensor], what: str, *numbers: int) -> None:
     """Raise ValueError for pictures, masks or numbers that cannot be learned from."""
     if what not in RATES:
-        raise ValueError(f"what is to learn is {what!r}; expected one of {', '.join(map(repr, RATES))}")
+        raise ValueError(f"Set what to one of {', '.join(map(repr, RATES))}: it is {what!r}.")
     if not len(images) or len(images) != len(masks):
-        raise ValueError(f"expected pictures and a mask for each, got {len(images)} pictures and "
-                         f"{len(masks)} masks")
+        raise ValueError(f"Connect pictures and a mask for each: got {len(images)} pictures and {len(masks)} "
+                         "masks.")
     for image, mask in zip(images, masks):
         if image.ndim != 3 or mask.shape != image.shape[:2]:
-            raise ValueError(f"expected each mask as large as its picture, got a picture {list(image.shape)} and "
-                             f"a mask {list(mask.shape)}")
+            raise ValueError(f"Resize each mask to its picture [H,W,C]: got a picture {list(image.shape)} "
+                             f"and a mask {list(mask.shape)}.")
     if min(numbers) < 1:
-        raise ValueError("expected at least one step, rank 1 and one picture per step, got "
-                         f"{', '.join(map(str, numbers))}")
+        raise ValueError("Set steps, rank and batch to 1 or more: got "
+                         f"{', '.join(map(str, numbers))}.")
     brightest = max(float(mask.amax()) for mask in masks)
     if 0 < brightest < LABEL_LEVEL:
-        raise ValueError(f"the masks' brightest level is {brightest * 255:.3g} of 255: labels? make the "
-                         "subject white (1)")
+        raise ValueError(f"Make the subject white (1): the masks' brightest level is {brightest * 255:.3g} "
+                         "of 255, as in masks of labels.")
     if brightest < 0.5:
-        raise ValueError("the masks are empty: there is no subject to learn (1 = subject; is the mask "
-                         "inverted?)")
+        raise ValueError("Connect masks with a subject (1 = subject), or invert them: the masks are empty.")
 
 
 def choose_rate(what: str, model: BiRefNet) -> float:
-    """A rate for `what`; the wider the layers, the lower, in proportion (Yang et al. 2022, for Adam)."""
+    """The default peak rate; inversely proportional to the layers' width (Yang et al. 2022, for Adam)."""
     return RATES[what] * RATES_WIDTH / model.config.widths[0]
 
 
 def choose_dtype(device: torch.device) -> torch.dtype:
-    """The fastest dtype on the device that does no harm: bfloat16 where it is native, float16 on older
-    GPUs."""
+    """The fastest dtype for training on the device: bfloat16 if it is native, float16 on older GPUs."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return torch.bfloat16 if device.type == "cpu" and cpu_multiplies_bfloat16() else torch.float32
@@ -163,7 +161,18 @@ def schedule(step: int, steps: int) -> float:
 
 
 def learn_in_pieces(learner: Learner, images: Tensor, alphas: Tensor, relieve: Callable[[], None]) -> float:
-    """Do one step in as many pieces as memory makes necessary, now and later; the loss."""
+    """Do one step; whenever memory runs out, this and later batches are split into smaller pieces.
+
+    Args:
+        learner: see `Learner.learn`, as for images and alphas.
+        relieve: called before the step is repeated.
+
+    Returns:
+        The loss.
+
+    Raises:
+        OutOfMemory: one picture at a time is too much.
+    """
     while True:
         try:
             return learner.learn(images, alphas)
@@ -172,16 +181,16 @@ def learn_in_pieces(learner: Learner, images: Tensor, alphas: Tensor, relieve: C
                 raise
         relieve()  # outside `except`: the error's traceback held the failed step's tensors
         if learner.accumulate >= len(images):
-            raise OutOfMemory("out of memory with one picture at a time: choose a smaller size, low-rank adapters "
-                              "or the head instead of everything, or a lighter checkpoint")
+            raise OutOfMemory("out of memory with one picture at a time: choose a smaller size, low-rank "
+                              "adapters or the head instead of everything, or a lighter checkpoint")
         learner.accumulate *= 2
 
 
 def draw_batches(
     images: Sequence[Tensor], masks: Sequence[Tensor], size: tuple[int, int], batch: int, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless batches, images [batch,3,h,w] and alphas [batch,1,h,w]; every picture once before any
-    repeats."""
+    """Endless batches, images [batch,3,h,w] and alphas [batch,1,h,w]; no picture repeats before all are
+    seen."""
     random = torch.Generator().manual_seed(seed)
     order: list[int] = []
     while True:
@@ -195,8 +204,7 @@ def draw_batches(
 def draw_view(
     image: Tensor, mask: Tensor, size: tuple[int, int], random: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """A random view of a picture [H,W,C] and its mask [H,W], cropped, mirrored and recoloured: [1,3,h,w] and
-    [1,1,h,w]."""
+    """A random crop of a picture [H,W,C] and mask [H,W], mirrored and recoloured: [1,3,h,w] and [1,1,h,w]."""
     draws = torch.rand(4, generator=random).tolist()
     window = []
     for side, share, place in zip(mask.shape, draws[:2], draws[2:]):
@@ -204,7 +212,8 @@ def draw_view(
         start = round((side - length) * place)
         window.append(slice(start, start + length))
     rows, columns = window
-    seen, alpha = resize_to_network(image[rows, columns], size), resample(mask[rows, columns].float()[None, None], size)
+    seen = resize_to_network(image[rows, columns], size)
+    alpha = resample(mask[rows, columns].float()[None, None], size)
     if torch.rand((), generator=random) < 0.5:
         seen, alpha = seen.flip(3), alpha.flip(3)
     return vary_colours(seen, random), alpha.clamp(0, 1)

@@ -1,4 +1,4 @@
-"""The source of a run that learns from a folder of pairs."""
+"""Batches from a folder of pictures and masks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,17 @@ from .plan import TrainingPlan
 
 
 class Folder:
-    """Batches of pairs of files, each pair once per epoch, in an order and with augmentations drawn from the
-    plan's seed.
+    """Batches of pairs of files: each pair once per epoch, in random order, with random augmentations.
 
-    Epochs follow each other without a gap: a batch that ends one begins the next. Of a batch, process `rank`
-    of `processes` gets its part, so that all of them together see what a single process would.
+    A batch may contain the end of one epoch and the beginning of the next. Each process gets its part of a
+    batch, so that all together see what a single process would.
+
+    Args:
+        pairs: pictures and masks.
+        plan: of the run; its seed decides all random numbers.
+        backgrounds: pictures that may replace backgrounds.
+        rank: of this process.
+        processes: number of processes.
     """
 
     def __init__(self, pairs: Sequence[Pair], plan: TrainingPlan, backgrounds: Sequence[Path] = (),
@@ -41,6 +47,7 @@ class Folder:
         samples = []
         for epoch, index in self.places(step):
             rng = np.random.default_rng([self.plan.seed, 1, epoch, index])
-            samples.append(make_sample(self.pairs[index], size, rng, self.plan.augmentations, self.backgrounds))
+            samples.append(make_sample(self.pairs[index], size, rng, self.plan.augmentations,
+                                       self.backgrounds))
         images, alphas = zip(*samples)
         return torch.stack(images), torch.stack(alphas)

@@ -1,4 +1,4 @@
-"""Teach one network: losses, optimiser, averaged weights and their state."""
+"""Trains one network: losses, optimiser, averaged weights, and the state to continue from."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ MAX_GRADIENT_NORM = 20.0
 
 
 class Learner:
-    """Teaches `model`, on the device where it is and in the train or eval mode that its modules have.
+    """Trains a network on its device; its modules keep their train or eval mode.
 
     Args:
         model: form "plain".
-        rate: learning rate. It and `weights` may be set before any step.
+        rate: learning rate. It and `weights` may be changed between steps.
         weights: of the loss's terms, see `losses.WEIGHTS`.
-        parameters: the tensors that learn, by default all of the model's; the others get no gradient.
+        parameters: the tensors to train, by default all of the model's; others get no gradient.
         optimizer: "adamw" or "muon", see `Optimizer`.
-        average: share of the averaged weights that stays at each step, for instance 0.998; None keeps no
-            average.
-        dtype: of autocast; torch.float32 goes without. float16 scales its loss.
-        accumulate: pieces of a batch that are computed one after the other, to save memory; batch norm sees
-            the pieces.
-        seed: of dropout, which depends on it and the step only.
+        average: decay of the averaged weights, for instance 0.998; None for no average.
+        dtype: of autocast; torch.float32 for none. With float16 the loss is scaled.
+        accumulate: number of pieces in which a batch is computed, to save memory; batch norm uses statistics
+            of each piece.
+        seed: of dropout, which depends only on it and the step.
         wrap: spreads the network over several processes, such as DistributedDataParallel.
         processes: how many there are.
 
@@ -76,10 +75,10 @@ class Learner:
             alphas: float [B,1,H,W] in 0..1.
 
         Returns:
-            The loss. Accumulated pieces, and the mean over processes, give that of the whole batch.
+            The loss of the batch. The mean over processes is that of the whole batch.
 
         Raises:
-            FloatingPointError: the loss is not finite; the weights are then as before.
+            FloatingPointError: the loss is not finite; the weights are unchanged.
             PackageError: kornia is missing.
         """
         device = self.learning[0].device
@@ -88,9 +87,9 @@ class Learner:
         self.optimizer.begin(self.rate)
         pieces = list(zip(images.chunk(self.accumulate), alphas.chunk(self.accumulate)))
         totals: dict[str, Tensor] = {}
-        with self.own_randomness(device):
+        with self.seed_dropout(device):
             for n, piece in enumerate(pieces, 1):
-                with self.gradients_stay_here() if n < len(pieces) else contextlib.nullcontext():
+                with self.skip_gradient_exchange() if n < len(pieces) else contextlib.nullcontext():
                     parts = self.losses(*piece, share=len(piece[0]) / len(images))
                     self.scaler.scale(sum(parts.values())).backward()
                 totals = {name: totals.get(name, 0) + part.detach() for name, part in parts.items()}
@@ -101,13 +100,11 @@ class Learner:
             raise FloatingPointError(f"the loss is {loss} at step {self.step + 1}; lower the learning rate")
         self.optimizer.step(self.scaler, MAX_GRADIENT_NORM)
         self.step += 1
-        self.follow()
+        self.update_average()
         return loss
 
     def losses(self, images: Tensor, alphas: Tensor, share: float) -> dict[str, Tensor]:
-        """Weighted terms of a piece that is `share` of this process's batch, such that pieces add up to the
-        batch.
-        """
+        """Weighted terms of a piece; share: of this process's batch. Pieces add up."""
         images = normalize(images, self.model.config)
         with torch.autocast(images.device.type, self.dtype, enabled=self.dtype != torch.float32):
             outputs = self.network(images)
@@ -118,23 +115,23 @@ class Learner:
         return {name: part * (self.processes if name == "iou" else share) for name, part in parts.items()}
 
     @contextlib.contextmanager
-    def own_randomness(self, device: torch.device) -> Iterator[None]:
-        """Draw this step's dropout independently of other random numbers, which are not affected either."""
+    def seed_dropout(self, device: torch.device) -> Iterator[None]:
+        """Seed PyTorch's random numbers for this step; afterwards they continue as before."""
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(self.seed * 1_000_003 + self.step)
             yield
 
-    def gradients_stay_here(self) -> contextlib.AbstractContextManager:
-        """While pieces accumulate, processes need not exchange gradients."""
+    def skip_gradient_exchange(self) -> contextlib.AbstractContextManager:
+        """Do not exchange gradients between processes, for all pieces of a batch but the last."""
         no_sync = getattr(self.network, "no_sync", None)
         return no_sync() if no_sync else contextlib.nullcontext()
 
     @torch.no_grad()
-    def follow(self) -> None:
-        """Move the averaged weights towards the present ones, faster at the start.
+    def update_average(self) -> None:
+        """Update the averaged weights, with a decay that grows from 2/11 to `average`.
 
-        `torch.optim.swa_utils` and timm's ModelEmaV3 warm up differently, which would change the numbers of
-        runs.
+        Not by `torch.optim.swa_utils` or timm's ModelEmaV3, whose warm-up differs: runs would end with other
+        numbers.
         """
         if self.average is None:
             return
@@ -143,13 +140,13 @@ class Learner:
             mean.lerp_(now, 1 - keep) if mean.is_floating_point() else mean.copy_(now)
 
     def state_dict(self) -> dict[str, object]:
-        """Everything that `load_state_dict` needs to continue with the same numbers; plain tensors and
-        numbers."""
+        """The state to continue from with the same numbers, as tensors and numbers."""
         return {"step": self.step, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
                 "average": self.average.state_dict() if self.average else None,
                 "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Continue from a state of `state_dict`."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
@@ -159,12 +156,12 @@ class Learner:
 
     @property
     def result(self) -> BiRefNet:
-        """The network to keep: with averaged weights where there are any."""
+        """The trained network, with averaged weights if there are any."""
         return self.average if self.average is not None else self.model
 
 
 class Supervised(nn.Module):
-    """`forward_train` as a module, which wrappers can call."""
+    """`forward_train` as a module's forward, for wrappers such as DistributedDataParallel."""
 
     def __init__(self, model: BiRefNet) -> None:
         super().__init__()

@@ -1,8 +1,6 @@
-"""The losses that BiRefNet is trained with: pixel losses of every output, and gradient supervision of the
-outward reference.
+"""The training losses: pixel losses of every output, and gradient supervision of the outward reference.
 
-Weights and terms follow the authors (Zheng et al. 2024, and the configuration that they published with their
-code).
+Weights and terms are the authors' (Zheng et al. 2024, and the configuration published with their code).
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from ..network.birefnet import TrainOutputs
 SSIM_WINDOW, SSIM_SIGMA = 11, 1.5  # pixels
 
 _SEGMENTATION = {"bce": 30.0, "iou": 0.5, "ssim": 10.0}
-# Weight of each term of the pixel loss, by what the checkpoint is for.
+# Weight of each term of the pixel loss, by task.
 WEIGHTS = {
     "general": {"bce": 30.0, "iou": 0.5, "l1": 100.0, "ssim": 10.0},
     "dis": _SEGMENTATION,
@@ -59,7 +57,7 @@ def compute_losses(
 
 
 def compute_pixel_losses(logits: Tensor, alpha: Tensor, weights: Mapping[str, float]) -> dict[str, Tensor]:
-    """The named terms between sigmoid(logits) and alpha, both [B,1,H,W], times their weights."""
+    """The terms that `weights` names, between sigmoid(logits) and alpha, [B,1,H,W], times their weights."""
     predicted = logits.sigmoid()
     terms = {"bce": lambda: F.binary_cross_entropy_with_logits(logits, alpha),
              "iou": lambda: iou_loss(predicted, alpha),
@@ -76,8 +74,7 @@ def iou_loss(predicted: Tensor, alpha: Tensor) -> Tensor:
 
 
 def ssim_loss(predicted: Tensor, alpha: Tensor) -> Tensor:
-    """1 - (1 + SSIM) / 2 of masks [B,1,H,W] in 0..1 (Wang et al. 2004), with a Gaussian window and zeros
-    outside the picture."""
+    """1 - (1 + SSIM) / 2 of masks [B,1,H,W] in 0..1 (Wang et al. 2004); Gaussian window, zero padding."""
     maps = torch.cat([predicted, alpha, predicted**2, alpha**2, predicted * alpha], dim=1)
     rows = gaussian_window().to(maps).expand(5, 1, 1, -1)
     blurred = F.conv2d(maps, rows, padding=(0, SSIM_WINDOW // 2), groups=5)
@@ -93,15 +90,15 @@ def ssim_loss(predicted: Tensor, alpha: Tensor) -> Tensor:
 
 @functools.cache
 def gaussian_window() -> Tensor:
-    """Weights [SSIM_WINDOW] of the Gaussian, which sum to 1."""
+    """The Gaussian's weights [SSIM_WINDOW], which sum to 1."""
     return require("kornia.filters", "training").get_gaussian_kernel1d(SSIM_WINDOW, SSIM_SIGMA)[0]
 
 
 def gradient_loss(outputs: TrainOutputs, image: Tensor) -> Tensor:
-    """Cross-entropy between the predicted gradient and the image's Laplacian times the side logits, over
-    stages 4 3 2.
+    """Gradient supervision: teaches the outward reference where details of the subject are.
 
-    It teaches the outward reference where detail lies inside the subject.
+    Cross-entropy between each stage's predicted gradient and the sigmoid of the image's Laplacian times the
+    side logits, summed over stages 4 3 2.
     """
     laplacian = require("kornia.filters", "training").laplacian
     edges = laplacian(image.mean(1, keepdim=True), 5)

@@ -1,4 +1,4 @@
-"""The optimisers: AdamW for all weights, or Muon for matrices and AdamW for the rest."""
+"""Optimisers: AdamW for all weights, or Muon for matrices and AdamW for the others."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ from torch import Tensor, nn
 from ..files.packages import require
 from .plan import OPTIMIZERS
 
-WEIGHT_DECAY = 0.01     # not of biases and norms
-LEAST_MATRIX_SIDE = 8   # inputs and outputs: depth-wise kernels leave Muon nothing to equalise
+WEIGHT_DECAY = 0.01    # of weights; none for biases and norms
+MIN_MATRIX_SIDE = 8    # inputs and outputs, for Muon: depth-wise kernels have too few
 
 
 class Optimizer:
     """Updates parameters by their gradients.
 
     Args:
-        kind: "adamw", or "muon" (Jordan et al. 2024), which makes the step of a matrix equally long in all
-            directions; a convolution's kernels are the matrix [out, in × height × width]. Its step is as
-            large as AdamW's would be at the same rate (Liu et al. 2025). timm's, which equals PyTorch's but
-            also takes convolutions, and PyTorch before 2.9.
-        parameters: all that learn.
+        kind: "adamw", or "muon" (Jordan et al. 2024), which orthogonalises a matrix's step; a convolution is
+            the matrix [out, in × height × width]. The step is scaled to AdamW's at the same rate (Liu et al.
+            2025). timm's Muon equals PyTorch's, supports convolutions, and runs on PyTorch before 2.9.
+        parameters: all that are trained.
         rate: learning rate.
 
     Raises:
-        ValueError: there is no such kind.
+        ValueError: the kind is unknown.
         PackageError: timm is missing or older than 1.0.21, for "muon".
     """
 
@@ -57,25 +56,25 @@ class Optimizer:
             for group in part.param_groups:
                 group["lr"] = rate
 
-    def step(self, scaler: torch.amp.GradScaler, longest: float) -> None:
-        """Do one step by the gradients, which `scaler` has scaled, after clipping them to a norm of
-        `longest`."""
+    def step(self, scaler: torch.amp.GradScaler, max_norm: float) -> None:
+        """Do one step. scaler: has scaled the gradients. max_norm: to which they are clipped."""
         for part in self.parts:
             scaler.unscale_(part)
-        nn.utils.clip_grad_norm_(self.parameters, longest)
+        nn.utils.clip_grad_norm_(self.parameters, max_norm)
         for part in self.parts:
             scaler.step(part)
         scaler.update()
 
     def state_dict(self) -> list[dict[str, object]]:
+        """The states of PyTorch's optimisers."""
         return [part.state_dict() for part in self.parts]
 
     def load_state_dict(self, states: Sequence[dict[str, object]]) -> None:
-        """Continue from a state, also from that of a run begun with torch.optim.Muon."""
+        """Continue from a state, which may be that of a run with torch.optim.Muon."""
         for part, state in zip(self.parts, states):
             saved = state["param_groups"][0]
             if "momentum" in saved and "conv_mode" not in saved:
-                # torch.optim.Muon's: the same momentum, but of matrices, and other settings.
+                # torch.optim.Muon's: the same momentum in another shape, and other settings.
                 weights = part.param_groups[0]["params"]
                 momenta = {i: shape_like(entry["momentum_buffer"], weights[i])
                            for i, entry in state["state"].items()}
@@ -86,11 +85,11 @@ class Optimizer:
 
 def is_matrix(parameter: Tensor) -> bool:
     """Whether Muon updates a parameter."""
-    return parameter.ndim in (2, 4) and min(parameter.shape[:2]) >= LEAST_MATRIX_SIDE
+    return parameter.ndim in (2, 4) and min(parameter.shape[:2]) >= MIN_MATRIX_SIDE
 
 
 def shape_like(matrix: Tensor, weight: Tensor) -> Tensor:
-    """A matrix [out, rest], whose values lie in memory as the weight's do, in the weight's shape."""
+    """A matrix [out, rest] in the weight's shape; its values are in the weight's memory order."""
     if weight.ndim == 4 and not weight.is_contiguous():  # channels last
         out, channels, height, width = weight.shape
         return matrix.view(out, height, width, channels).permute(0, 3, 1, 2)

@@ -1,6 +1,6 @@
-"""What decides a run's numbers, beside its pictures and first network: tasks, sizes, rates, phases.
+"""The settings that determine a run's numbers, beside pictures and first network: task, sizes, rates, phases.
 
-Without PyTorch, so that the command line can read it quickly.
+Does not import PyTorch, so that the command line starts quickly.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 AUGMENTATIONS = ("flip", "enhance", "rotate", "pepper", "crop")  # the authors' names; see data/augment.py
 OPTIMIZERS = ("adamw", "muon")
-STRIDE = 32           # network sides are multiples of it
+STRIDE = 32           # pixels; network sides are multiples of it
 FINAL = 0.1           # share of the steps, at the end, without cross-entropy
-AVERAGE = 0.998       # share of the averaged weights that stays at each step
-LAST_RATE = 0.01      # of a cosine, as a share of its peak
+AVERAGE = 0.998       # decay of the averaged weights
+LAST_RATE = 0.01      # at the end of a cosine, as a share of the peak
 
 
 class Task(NamedTuple):
-    """What a checkpoint is for, in a user's words, and how the authors train for it."""
+    """What a checkpoint is for, and how the authors train it."""
 
-    words: str
+    words: str                         # its purpose for users
     rate: float                        # of AdamW at a batch of 4
     augmentations: tuple[str, ...] = ("flip", "enhance", "rotate", "pepper")
 
 
-# Pepper noise suits binary masks only: in mattes, single pixels of 0 and 1 are errors.
+# Pepper noise is for binary masks only: in mattes, single pixels of 0 or 1 are errors.
 TASKS = {
     "general": Task("Anything", 1e-5),
     "dis": Task("Fine structure: grids, holes, cracks, wires", 1e-4),
@@ -45,15 +45,14 @@ def usual_rate(task: str, batch: int) -> float:
 
 
 class Size(NamedTuple):
-    """Network sides in pixels, multiples of 32: fixed where lowest and highest are equal, else drawn for each
-    batch, height and width separately.
-    """
+    """Network sides in pixels, multiples of 32; drawn for each batch unless lowest equals highest."""
 
     lowest: tuple[int, int]   # height, width
     highest: tuple[int, int]
 
     @classmethod
     def fixed(cls, height: int, width: int) -> Size:
+        """One size for all batches."""
         return cls((height, width), (height, width))
 
     @classmethod
@@ -63,8 +62,8 @@ class Size(NamedTuple):
         first, joint, second = found.groups() if found else (None, None, None)
         sides = [int(side) for side in (first, second) if side]
         if not sides or any(side % STRIDE or not 64 <= side <= 8192 for side in sides):
-            raise ValueError(f"expected N, WIDTHxHEIGHT or LOWEST-HIGHEST in multiples of {STRIDE} from 64 to "
-                             f"8192, got {text}")
+            raise ValueError(f"expected N, WIDTHxHEIGHT or LOWEST-HIGHEST in multiples of {STRIDE} from 64 "
+                             f"to 8192, got {text}")
         low, high = sides[0], sides[-1]
         if joint != "-":
             return cls.fixed(high, low)
@@ -78,6 +77,7 @@ class Size(NamedTuple):
         return self.highest if self.lowest == self.highest else None
 
     def draw(self, rng: np.random.Generator) -> tuple[int, int]:
+        """A random (height, width); the sides are independent."""
         height, width = (int(rng.integers(low // STRIDE, high // STRIDE + 1)) * STRIDE
                          for low, high in zip(self.lowest, self.highest))
         return height, width
@@ -98,21 +98,21 @@ class Phase(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """All numbers of a run. Two runs with equal plans, pictures and first networks end in equal numbers."""
+    """The settings of a run. Runs with equal plans, pictures and first networks give equal results."""
 
     steps: int
     task: str = "general"
     batch: int = 4                                 # pictures per step, of all processes together
-    rate: float = 1e-5                             # learning rate, at its peak
-    warm_up: int = 0                               # steps in which the rate rises to it
-    cosine: bool = False                           # falls along a cosine then; else it stays
+    rate: float = 1e-5                             # learning rate at its peak
+    warm_up: int = 0                               # steps in which the rate rises to the peak
+    cosine: bool = False                           # whether it then falls along a cosine; else it is constant
     optimizer: str = "adamw"                       # or "muon", see optimizers.py
     phases: tuple[Phase, ...] = (Phase(1.0, Size.fixed(1024, 1024)),)
-    final: float = FINAL
-    augmentations: tuple[str, ...] = ()
-    average: float | None = AVERAGE
+    final: float = FINAL                           # share of the steps without cross-entropy
+    augmentations: tuple[str, ...] = ()            # of AUGMENTATIONS
+    average: float | None = AVERAGE                # decay of the averaged weights; None for no average
     dtype: str = "fp32"                            # of autocast
-    accumulate: int = 1
+    accumulate: int = 1                            # pieces in which a batch is computed
     seed: int = 0
 
     def phase_at(self, step: int) -> Phase:

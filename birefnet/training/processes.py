@@ -1,4 +1,4 @@
-"""One process or several, as torchrun or `accelerate launch` started them, through accelerate."""
+"""One training process or several, started by torchrun or `accelerate launch`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from torch import nn
 
 
 class Processes:
-    """This process among those that train together, and what they do together. A single one needs no
-    package."""
+    """A single process, and what several do together."""
 
     def __init__(self) -> None:
         self.rank, self.count = 0, 1
@@ -19,11 +18,11 @@ class Processes:
         self.wrap: Callable[[nn.Module], nn.Module] | None = None
 
     def everyone(self, values: list) -> list:
-        """The lists of all processes, concatenated, in each of them."""
+        """The concatenated lists of all processes, in each of them."""
         return values
 
     def wait(self) -> None:
-        """Wait until all processes are here."""
+        """Wait for all processes."""
 
     @property
     def first(self) -> bool:
@@ -32,14 +31,14 @@ class Processes:
 
 
 class Accelerated(Processes):
-    """Several processes. Raises ModuleNotFoundError where accelerate is missing."""
+    """Several processes, through accelerate. Raises ModuleNotFoundError if that is missing."""
 
     def __init__(self) -> None:
         from accelerate import Accelerator
 
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
         self.rank, self.count = self.accelerator.process_index, self.accelerator.num_processes
-        self.device, self.wrap = self.accelerator.device, self._spread
+        self.device, self.wrap = self.accelerator.device, self._wrap
         self.wait = self.accelerator.wait_for_everyone
 
     def everyone(self, values: list) -> list:
@@ -47,12 +46,12 @@ class Accelerated(Processes):
 
         return gather_object(values)
 
-    def _spread(self, network: nn.Module) -> nn.Module:
-        if self.device.type == "cuda":  # a GPU's part of a batch is too small for statistics of its own
+    def _wrap(self, network: nn.Module) -> nn.Module:
+        if self.device.type == "cuda":  # a GPU's part of a batch is too small for its own statistics
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         return self.accelerator.prepare(network)
 
 
 def start_processes() -> Processes:
-    """One of several processes where the environment says so, as torchrun and `accelerate launch` set it."""
+    """This process, one of several if the environment variables of torchrun or `accelerate launch` say so."""
     return Accelerated() if int(os.environ.get("WORLD_SIZE", "1")) > 1 else Processes()

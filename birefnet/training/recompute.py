@@ -1,4 +1,4 @@
-"""Gradient checkpointing: blocks drop their intermediate results and compute them again for the gradients."""
+"""Gradient checkpointing: blocks drop intermediate results and recompute them for the gradients."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ BLOCKS = (DecoderBlock, PatchBlock)
 
 
 def recompute_blocks(model: BiRefNet) -> None:
-    """Let the backbone's and the decoder's blocks keep only their inputs; gradients stay the same.
+    """Make the blocks of backbone and decoder keep only their inputs; gradients are the same.
 
-    The forward of these modules is replaced: the model can no longer be copied, but trained, used and saved.
+    Replaces these modules' forward: the model can be trained, used and saved, but not copied.
     """
     decoder = [module for module in model.modules() if isinstance(module, BLOCKS)]
     for module in [*model.family.blocks_of(model.bb), *decoder]:
-        module.forward = _recomputed(module)
+        module.forward = _make_recomputing(module)
 
 
-def _recomputed(module: nn.Module):
+def _make_recomputing(module: nn.Module):
+    """A forward of the module that keeps only its inputs."""
     forward = module.forward
 
     def run(*inputs):
         return checkpoint(forward, *inputs, use_reentrant=False,
-                          context_fn=lambda: (contextlib.nullcontext(), _statistics_kept(module)))
+                          context_fn=lambda: (contextlib.nullcontext(), _freeze_statistics(module)))
 
     return run
 
 
 @contextlib.contextmanager
-def _statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Keep batch norms from counting a batch again: running means do not move, and no batch is counted."""
+def _freeze_statistics(module: nn.Module) -> Iterator[None]:
+    """Keep batch norms from counting the recomputed batch: running statistics and counters do not change."""
     counting = [(norm, norm.momentum, norm.num_batches_tracked) for norm in module.modules()
                 if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.training]
     for norm, _, _ in counting:

@@ -1,12 +1,12 @@
-"""The folder of a run, from which it can continue; every file in it is complete at any time.
+"""The folder of a run, from which it can continue. All files are written atomically.
 
     trained.safetensors    the checkpoint, for birefnet.load and the nodes
     state.pt               weights, averaged weights and the optimiser's state
     settings.json          what the run's numbers depend on
     history.jsonl          losses and measures by step
     checked.json           the result of the data's check
-    mattes/                pictures of the validation, by step
-    report.html            all of it to look at; events.out.tfevents.* are TensorBoard's
+    mattes/                mattes of the validation pictures, by step
+    report.html            the report; events.out.tfevents.* are TensorBoard's
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .plan import TrainingPlan
 
 
 class OtherRun(ValueError):
-    """The folder holds a run with other settings; the message is one sentence."""
+    """The folder has a run with other settings; the message is one sentence."""
 
 
 class Damaged(ValueError):
@@ -32,6 +32,8 @@ class Damaged(ValueError):
 
 
 class RunFolder:
+    """Reads and writes the files of a run, see above. folder: need not exist."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.checkpoint, self.state = folder / "trained.safetensors", folder / "state.pt"
@@ -40,28 +42,29 @@ class RunFolder:
         self.report = folder / "report.html"
 
     def begin(self, settings: dict[str, object]) -> None:
-        """Write the settings, and clean up after a kill.
+        """Write the settings, and remove files that a killed run left.
 
         Raises:
-            OtherRun: there is a state made with other settings.
-            Damaged: the settings of the state there cannot be read.
+            OtherRun: the folder has a state of a run with other settings.
+            Damaged: that state's settings cannot be read.
         """
         settings = json.loads(json.dumps(settings))
         if self.state.exists() and self.settings.exists():
-            # a setting that an older version did not have yet is as if at its default
-            earlier = TrainingPlan(steps=1).describe() | self._settings()
-            earlier.pop("echo", None)  # only the included checkpoint's recipe had it
+            # Settings that an older version did not have are at their defaults.
+            earlier = TrainingPlan(steps=1).describe() | self._read_settings()
+            earlier.pop("echo", None)  # a setting of older versions without effect here
             changed = [key for key in {**earlier, **settings} if earlier.get(key) != settings.get(key)]
             if changed:
-                told = "; ".join(f"{key} was {earlier.get(key)}, now {settings.get(key)}" for key in changed)
-                raise OtherRun(f"{self.folder} holds a run with other settings ({told}): give the same to go on, "
-                               "or another folder to begin anew")
+                differences = "; ".join(f"{key} was {earlier.get(key)}, now {settings.get(key)}"
+                                        for key in changed)
+                raise OtherRun(f"{self.folder} holds a run with other settings ({differences}): give the "
+                               "same to go on, or another folder to begin anew")
         self.folder.mkdir(parents=True, exist_ok=True)
         for part in self.folder.rglob(".*.part"):
             shutil.rmtree(part) if part.is_dir() else part.unlink()
         write_whole(self.settings, json.dumps(settings, indent=1).encode())
 
-    def _settings(self) -> dict[str, object]:
+    def _read_settings(self) -> dict[str, object]:
         try:
             return dict(json.loads(self.settings.read_text(encoding="utf-8")))
         except (ValueError, TypeError):
@@ -69,19 +72,22 @@ class RunFolder:
                           "begin anew") from None
 
     def store(self, state: dict[str, object]) -> None:
-        """Save a state; the old one stays until the new one is complete on the disk. Raises OSError where
-        that refuses."""
+        """Save a state atomically. Raises OSError if it cannot be written."""
         with atomic_write(self.state) as part:
             try:
                 torch.save(state, part.path)
-            except RuntimeError as error:  # PyTorch's own writing has no better one for a full disk
+            except RuntimeError as error:  # PyTorch's error for a full disk
                 if is_out_of_memory(error):
                     raise
                 raise OSError(f"{self.state}: cannot be written ({str(error).splitlines()[0]})") from None
             part.keep()
 
     def stored(self) -> dict[str, object] | None:
-        """The saved state, on the CPU, or None; nothing in the file is executed. Raises Damaged."""
+        """Load the saved state, on the CPU, without executing anything in the file; None if there is none.
+
+        Raises:
+            Damaged: the file cannot be read.
+        """
         if not self.state.exists():
             return None
         try:
@@ -93,7 +99,7 @@ class RunFolder:
                           ) from None
 
     def rows(self) -> list[dict]:
-        """The history, without a line that a kill cut short."""
+        """The history's rows, without a last line that was not written completely."""
         rows = []
         for line in self.history.read_text(encoding="utf-8").splitlines() if self.history.exists() else ():
             try:
@@ -103,7 +109,7 @@ class RunFolder:
         return rows
 
     def forget_after(self, step: int) -> None:
-        """Remove from the history what a run that continues from `step` will do again."""
+        """Remove rows after `step` from the history; a run that continues from there writes them again."""
         kept = [row for row in self.rows() if row["step"] <= step]
         write_whole(self.history, "".join(f"{json.dumps(row)}\n" for row in kept).encode())
 

@@ -1,4 +1,4 @@
-"""Score a network between two steps: the field's measures on held-out pictures, and their mattes."""
+"""Scores a network during training: measures on held-out pictures, and tiles of their mattes."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from ..matting.predict import matte
 from ..network.birefnet import BiRefNet
 from .processes import Processes
 
-SHOWN_PICTURES = 6   # whose mattes are kept
-TILE_PIXELS = 192    # side of the square in which a picture stands on the strip
+SHOWN_PICTURES = 6   # whose mattes are shown
+TILE_PIXELS = 192    # side of a tile
 
 
-def score_pairs(model: BiRefNet, pairs: Sequence[Pair], processes: Processes
-             ) -> tuple[dict[str, float], list[Image.Image]]:
-    """Score a network; its train or eval mode is restored.
+def score_pairs(
+    model: BiRefNet, pairs: Sequence[Pair], processes: Processes
+) -> tuple[dict[str, float], list[Image.Image]]:
+    """Score a network; its train or eval mode is restored afterwards.
 
     Args:
         model: the network.
-        pairs: pictures and true masks, shared out among the processes.
+        pairs: pictures and true masks, divided among the processes.
         processes: this process among those that train together.
 
     Returns:
@@ -50,14 +51,14 @@ def score_pairs(model: BiRefNet, pairs: Sequence[Pair], processes: Processes
 
 
 def make_truth_tiles(pairs: Sequence[Pair]) -> tuple[list[Image.Image], list[Image.Image]]:
-    """Tiles of the pictures, and of the masks, whose mattes `score_pairs` keeps."""
+    """Tiles of the pictures whose mattes are shown, and of their true masks."""
     shown = pairs[:SHOWN_PICTURES]
     return ([make_tile(Image.fromarray(to_levels(pictures.read(pair.picture)[..., :3]))) for pair in shown],
             [make_tile(Image.fromarray(to_levels(read_mask(pair.truth)))) for pair in shown])
 
 
 def make_tile(picture: Image.Image) -> Image.Image:
-    """The picture in the middle of a grey square."""
+    """The picture in the centre of a grey square."""
     picture = picture.convert("RGB")
     picture.thumbnail((TILE_PIXELS, TILE_PIXELS))
     square = Image.new("RGB", (TILE_PIXELS, TILE_PIXELS), (128, 128, 128))
@@ -66,7 +67,7 @@ def make_tile(picture: Image.Image) -> Image.Image:
 
 
 def stack_tiles(tiles: Sequence[Image.Image]) -> Image.Image:
-    """The tiles one below the other."""
+    """The tiles in one column."""
     strip = Image.new("RGB", (TILE_PIXELS, TILE_PIXELS * len(tiles)))
     for place, picture in enumerate(tiles):
         strip.paste(picture, (0, place * TILE_PIXELS))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from itertools import islice
 
 import numpy as np
@@ -44,7 +45,7 @@ class Following:
 
     def __init__(
         self,
-        open_clip: Callable[[], Clip],
+        open_clip: Callable[[], AbstractContextManager[Clip]],
         choose: Choose,
         new_follower: Callable[[], Follower],
         frame: int = 0,

@@ -27,7 +27,7 @@ def cutout(time: Fraction, colours: Tensor, alpha: Tensor) -> Tensor:
     """RGBA; black beyond HALO from the subject, so that the removed background is neither visible nor
     encoded."""
     near = F.max_pool2d(alpha, 2 * HALO + 1, stride=1, padding=HALO)[..., None] > 0.5 / 255
-    return torch.cat([colours * near, alpha[..., None]], dim=-1)[0]
+    return torch.cat([torch.where(near, colours, 0.0), alpha[..., None]], dim=-1)[0]
 
 
 class Over:

@@ -20,6 +20,7 @@ def matting(
     mattes: Mattes,
     look: Look,
     *,
+    see: Callable[[Tensor], Tensor] | None = None,
     smooth: Callable[[Tensor, Tensor], Tensor] | None = None,
     colours: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Iterator[tuple[Fraction, Tensor, Tensor]]:
@@ -28,23 +29,26 @@ def matting(
     Args:
         mattes: pairs pictures with alpha. The opacity of RGBA pictures is part of alpha.
         look: what is made of each picture.
+        see: picture [H,W,C] -> what networks and `smooth` see of it.
         smooth: (picture [1,H,W,C], alpha) -> alpha, smoothed over time.
         colours: (picture [1,H,W,3], alpha) -> picture in the subject's own colours.
 
     Yields:
         Each picture's time in seconds, what `look` makes of it, and its alpha [1,H,W].
     """
-    times = deque()
+    ahead = deque()
 
     def pictures() -> Iterator[Tensor]:
         for time, picture in clip:
-            times.append(time)
-            yield picture
+            ahead.append((time, picture if see else None))
+            yield see(picture) if see else picture
 
     for picture, alpha in mattes(pictures()):
-        time = times.popleft()
+        time, own = ahead.popleft()
         if smooth is not None:
             alpha = smooth(picture, alpha)
+        if own is not None:
+            picture = own[None].to(picture)
         picture = picture[..., :3].expand(-1, -1, -1, 3)
         if colours is not None:
             picture = colours(picture, alpha)

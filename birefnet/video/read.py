@@ -17,6 +17,7 @@ from torch import Tensor
 from ..files.errors import why_not_read
 from . import sound
 from .colour import Colour
+from .complete import missing_bytes
 from .frames import colour_of, orientation, turn, unpack
 from .library import VideoError, pyav
 
@@ -44,7 +45,8 @@ class Clip(Protocol):
 
     height, width: of the upright pictures. aspect: width of a pixel divided by its height. rate: mean frames
     a second. tick: the unit of its times, in seconds. count: expected number of pictures, by the header,
-    which may be wrong.
+    which may be wrong. bits: of its samples. linear: whether its values are proportional to light. last:
+    seconds that the last picture is shown. plays: how often an animation is to be shown, 0 for without end.
     """
 
     height: int
@@ -54,6 +56,10 @@ class Clip(Protocol):
     rate: Fraction
     tick: Fraction
     count: int
+    bits: int
+    linear: bool
+    last: Fraction
+    plays: int
 
     def __enter__(self) -> Clip: ...
 
@@ -79,11 +85,16 @@ class File:
         VideoError: it has no picture, or ends before its header says.
     """
 
+    plays, linear = 0, False
+
     def __init__(self, source: Source, start: float = 0.0, duration: float = 0.0) -> None:
         self.name = "the video" if isinstance(source, io.BytesIO) else str(source)
         begin = Fraction(start).limit_denominator(MICROSECONDS)
         end = begin + Fraction(duration).limit_denominator(MICROSECONDS) if duration else float("inf")
         self._source, self._window = source, (begin, end)
+        if missing := missing_bytes(source):
+            raise VideoError(f"{self.name}: cut off: its last {missing} bytes are missing; copy it again, or "
+                             "save what is there with ffmpeg -i IN -c copy OUT")
         self._container = open_container(source)
         try:
             self._begin()
@@ -118,6 +129,7 @@ class File:
         self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         self._stream.thread_type = "AUTO"
         self.rate = self._stream.average_rate or self._stream.guessed_rate or DEFAULT_RATE
+        self.last = 1 / self.rate
         self.tick = self._stream.time_base
         start, stop = self._window
         if start:
@@ -131,7 +143,7 @@ class File:
         time, frame = first
         header = self._container.start_time
         self._origin = start or min(time, Fraction(header or 0, pyav().time_base))
-        self.colour = colour_of(frame, self._stream)
+        self.colour, self.bits = colour_of(frame, self._stream), frame.format.components[0].bits
         self.height, self.width = self._stored = frame.height, frame.width
         self.aspect = self._stream.sample_aspect_ratio or Fraction(1)
         self._turn = orientation(frame)
@@ -227,7 +239,8 @@ class Pictures:
         self.rate = Fraction(self.rate).limit_denominator(1001)
         if self.rate <= 0:
             raise VideoError(f"expected a video with pictures a second, got {float(self.rate):g} of them")
-        self.tick = 1 / self.rate
+        self.tick = self.last = 1 / self.rate
+        self.plays, self.bits, self.linear = 0, 8, False
 
     def __enter__(self) -> Pictures:
         return self

@@ -15,12 +15,15 @@ from torch import Tensor
 
 from ..files.atomic import atomic_write
 from ..imaging import pictures
+from .animation import ANIMATIONS, AnimationFile
 from .frames import pack, tag
 from .library import VideoError, pyav
 from .read import Clip
 from .sound import Kinds, Track
 
 QUALITIES = ("high", "medium", "small")
+# Of shorter clips x265 takes the times of decoding from memory that it has not set; all are then in order.
+ORDERED_FRAMES = 3
 MAX_RATE_DENOMINATOR = 1001  # of a mean rate, such as 30000/1001
 
 
@@ -28,8 +31,9 @@ MAX_RATE_DENOMINATOR = 1001  # of a mean rate, such as 30000/1001
 class Format:
     """A kind of video file.
 
-    options: the encoder's, by quality. even: whether height and width must be even. tick: the container's
-    unit of time in seconds, if it has one.
+    pixels, deep: FFmpeg's names for 8 and for 10 bits; one of them may be "". options: the encoder's, by
+    quality. even: whether height and width must be even. tick: the container's unit of time in seconds, if it
+    has one. tag: the codec's four letters in the file, where the usual ones are not those that players know.
     """
 
     suffix: str
@@ -40,10 +44,20 @@ class Format:
     options: Mapping[str, dict[str, str]]
     even: bool = False
     tick: Fraction | None = None
+    deep: str = ""
+    tag: str = ""
 
     @property
     def alpha(self) -> bool:
-        return "yuva" in self.pixels
+        return "yuva" in self.pixels + self.deep
+
+    def bits(self, source: int) -> int:
+        """Bits of the samples for a source of so many."""
+        return 10 if self.deep and (source > 8 or not self.pixels) else 8
+
+    def pixels_for(self, source: int) -> str:
+        """FFmpeg's name of the samples for a source of so many bits."""
+        return self.deep if self.bits(source) > 8 else self.pixels
 
 
 def _each(values: tuple[str, str, str], **common: str) -> dict[str, dict[str, str]]:
@@ -55,16 +69,23 @@ FORMATS = {
     "h264": Format(".mp4", "mp4", "libx264", "yuv420p",
                    Kinds(frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"}), "aac"),
                    _each(("16", "21", "27"), preset="medium"), even=True),
+    "h265": Format(".mp4", "mp4", "libx265", "yuv420p",
+                   Kinds(frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"}), "aac"),
+                   _each(("18", "23", "29"), preset="medium", **{"x265-params": "log-level=error"}),
+                   even=True, deep="yuv420p10le", tag="hvc1"),
+    "av1": Format(".mp4", "mp4", "libsvtav1", "yuv420p",
+                  Kinds(frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"}), "aac"),
+                  _each(("20", "30", "42"), preset="8"), even=True, deep="yuv420p10le"),
     "vp9": Format(".webm", "webm", "libvpx-vp9", "yuva420p",
                   Kinds(frozenset({"opus", "vorbis"}), "libopus"),
                   # b 0: quality alone decides. libvpx refuses alternate references beside alpha.
                   _each(("18", "28", "38"), **{"b": "0", "auto-alt-ref": "0", "row-mt": "1",
                                                "deadline": "good", "cpu-used": "3"}), tick=Fraction(1, 1000)),
-    "prores": Format(".mov", "mov", "prores_ks", "yuva444p10le",
+    "prores": Format(".mov", "mov", "prores_ks", "",
                      Kinds(frozenset({"aac", "mp3", "ac3", "alac", "pcm_s16le", "pcm_s24le", "pcm_s16be",
                                       "pcm_s24be"}), "aac"),
                      {quality: {"profile": "4444", "vendor": "apl0", "alpha_bits": bits}
-                      for quality, bits in zip(QUALITIES, ("16", "16", "8"))}),
+                      for quality, bits in zip(QUALITIES, ("16", "16", "8"))}, deep="yuva444p10le"),
 }
 
 
@@ -76,6 +97,7 @@ class VideoFile:
         self.shape, self.tick = shape, shape.tick or clip.tick
         # Apple's ProRes has limited range only.
         self.colour = replace(clip.colour, full=False) if shape.codec == "prores_ks" else clip.colour
+        self.pixels = shape.pixels_for(clip.bits)
         flags = {"movflags": "use_metadata_tags+faststart"} if shape.container in ("mp4", "mov") else {}
         self._container = pyav().open(str(path), "w", format=shape.container, options=flags)
         try:
@@ -87,18 +109,20 @@ class VideoFile:
         except BaseException:
             self.abandon()
             raise
-        self._last = -1
+        self._last, self._count = -1, 0
 
     def _video_stream(self, clip: Clip, quality: str):
         rate = clip.rate.limit_denominator(MAX_RATE_DENOMINATOR)
         stream = self._container.add_stream(self.shape.codec, rate=rate)
         pad = 2 if self.shape.even else 1
         stream.height, stream.width = (math.ceil(side / pad) * pad for side in (clip.height, clip.width))
-        stream.pix_fmt = self.shape.pixels
+        stream.pix_fmt = self.pixels
         stream.options = self.shape.options[quality]
         stream.thread_type = "AUTO"
         stream.time_base = stream.codec_context.time_base = self.tick
         stream.codec_context.sample_aspect_ratio = clip.aspect
+        if self.shape.tag:
+            stream.codec_context.codec_tag = self.shape.tag
         tag(stream.codec_context, self.colour)
         return stream
 
@@ -109,15 +133,19 @@ class VideoFile:
             padding = (0, width % 2, 0, height % 2)
             if any(padding):
                 picture = F.pad(picture.movedim(-1, 0)[None], padding, mode="replicate")[0].movedim(0, -1)
-        frame = pack(picture, self.shape.pixels, self.colour)
+        frame = pack(picture, self.pixels, self.colour)
         frame.time_base = self.tick
         frame.pts = self._last = max(round(time / self.tick), self._last + 1)
+        self._count += 1
         self._container.mux(self._stream.encode(frame))
         if self._sound:
             self._sound.until(float(time))
 
     def finish(self) -> None:
-        self._container.mux(self._stream.encode(None))
+        for packet in self._stream.encode(None):
+            if self._count < ORDERED_FRAMES and packet.size:
+                packet.dts = packet.pts
+            self._container.mux(packet)
         if self._sound:
             self._sound.until(math.inf)
         self._container.close()
@@ -151,13 +179,13 @@ def writing(
     *,
     quality: str = QUALITIES[0],
     notes: Mapping[str, object] | None = None,
-) -> Iterator[VideoFile | PictureFolder]:
+) -> Iterator[VideoFile | AnimationFile | PictureFolder]:
     """A context with a writer, `write(time, picture)`, for a video with a clip's rate, colours and sound.
 
     An error or an interrupt in the body leaves nothing behind.
 
     Args:
-        kind: one of `FORMATS`, or "png" for a folder of pictures without sound.
+        kind: one of `FORMATS`; without sound one of `ANIMATIONS`, or "png" for a folder of pictures.
         quality: one of QUALITIES.
         notes: metadata of the file.
 
@@ -168,8 +196,12 @@ def writing(
     with contextlib.ExitStack() as stack:
         with _explain_errors(path):
             part = stack.enter_context(atomic_write(path, folder=kind == "png"))
-            writer = (PictureFolder(part.path) if kind == "png" else
-                      VideoFile(part.path, FORMATS[kind], clip, quality, notes or {}))
+            if kind == "png":
+                writer = PictureFolder(part.path)
+            elif kind in ANIMATIONS:
+                writer = AnimationFile(part.path, kind, clip)
+            else:
+                writer = VideoFile(part.path, FORMATS[kind], clip, quality, notes or {})
         try:
             yield _Writer(writer, path)
             with _explain_errors(path):
@@ -183,7 +215,7 @@ def writing(
 class _Writer:
     """Converts the writer's errors to VideoError."""
 
-    def __init__(self, writer: VideoFile | PictureFolder, path: Path) -> None:
+    def __init__(self, writer: VideoFile | AnimationFile | PictureFolder, path: Path) -> None:
         self._writer, self._path = writer, path
 
     def write(self, time: Fraction, picture: Tensor) -> None:

@@ -11,26 +11,24 @@ from torch import Tensor
 from . import progress
 from .model import BiRefModel, matte_batch
 
-USUAL_SIDE = 1024  # of models that do not tell
-FINE = 100  # steps of the progress bar for each picture
+DEFAULT_SIDE = 1024      # pixels, for models that do not name a size
+STEPS_PER_PICTURE = 100  # of the progress bar
 
 
 class Progress:
-    """The host's progress bar over pictures that each take several windows; also asks whether the user has
-    stopped.
+    """The host's progress bar for pictures of several windows each; also checks for interrupts.
 
-    Called as progress(done, total) with windows of the picture; `update` is for `matte_batch`, which counts
-    on.
+    Called as progress(done, total), in windows of the picture; `update` adds to done, for `matte_batch`.
     """
 
     def __init__(self, pictures: int) -> None:
-        self.bar = comfy.utils.ProgressBar(pictures * FINE)
+        self.bar = comfy.utils.ProgressBar(pictures * STEPS_PER_PICTURE)
         self.picture, self.done, self.total = 0, 0, 1
 
     def __call__(self, done: int, total: int) -> None:
         progress.check_interrupt()
         self.done, self.total = done, max(total, 1)
-        self.bar.update_absolute(int(FINE * (self.picture + self.done / self.total)))
+        self.bar.update_absolute(int(STEPS_PER_PICTURE * (self.picture + self.done / self.total)))
 
     def update(self, windows: int) -> None:
         self(min(self.done + windows, self.total), self.total)
@@ -41,7 +39,7 @@ class Progress:
 
 
 def alpha_of(model: object, size: int, progress: Progress) -> Callable[[Tensor], Tensor]:
-    """pictures [b,H,W,C] → alpha [b,H,W] in 0..1, float32, on the pictures' device; by `matte_batch`."""
+    """A function pictures [b,H,W,C] → alpha float32 [b,H,W] in 0..1, on the pictures' device."""
 
     def ask(pictures: Tensor) -> Tensor:
         alpha = torch.empty(pictures.shape[:3], device=pictures.device)
@@ -56,6 +54,6 @@ def alpha_of(model: object, size: int, progress: Progress) -> Callable[[Tensor],
 
 
 def side_of(model: object, size: int) -> int:
-    """The longer side at which the model sees a picture: `size`, or its own where that is 0."""
+    """The longer side in pixels at which the model sees a picture: `size`, or its own if that is 0."""
     own = model.network.config.size if isinstance(model, BiRefModel) else None
-    return size or max(own or (USUAL_SIDE,))
+    return size or max(own or (DEFAULT_SIDE,))

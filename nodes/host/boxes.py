@@ -1,21 +1,29 @@
-"""Between whatever arrives on a BOUNDING_BOX socket and boxes of whole pixels. Knows no ComfyUI."""
+"""Converts what arrives on a BOUNDING_BOX socket to boxes of whole pixels. Knows no ComfyUI."""
 
 from __future__ import annotations
 
 import math
 
+from ...birefnet.files.errors import one_line
 from ...birefnet.imaging.boxes import Box
 
 SIDES = ("x", "y", "width", "height")
 
 
 def boxes_per_frame(bboxes: object, frames: int) -> list[list[Box]]:
-    """The boxes of each of so many frames.
+    """The boxes of each frame.
 
-    As core's nodes have it: one box or a list of boxes is for all frames; a list of lists has one for each
-    frame, or one that serves all. A box is {"x", "y", "width", "height"} in pixels, whole or not; it is
-    widened to whole ones. One of no width or height is left out: so Inspect Matte tells that there is no
-    subject.
+    Args:
+        bboxes: as in core's nodes: one box or a list of boxes for all frames, or a list of lists, one for
+            each frame or one for all. A box is {"x", "y", "width", "height"} in pixels; fractions are
+            extended to
+            whole pixels. Boxes without width or height are left out: Inspect Matte gives one for a frame
+                without
+            a subject.
+        frames: how many there are.
+
+    Raises:
+        ValueError: they are something else, or do not match the frames.
     """
     if isinstance(bboxes, dict):
         bboxes = [bboxes]
@@ -24,14 +32,14 @@ def boxes_per_frame(bboxes: object, frames: int) -> list[list[Box]]:
     if not any(isinstance(entry, (list, tuple)) for entry in bboxes):
         bboxes = [bboxes]
     if len(bboxes) not in (1, frames):
-        raise ValueError(f"expected boxes for each of the {frames} pictures, or for all of them together, "
-                         f"got boxes for {len(bboxes)} pictures")
+        raise ValueError(f"Connect boxes for each of the {frames} pictures, or for all of them together: got "
+                         f"boxes for {len(bboxes)} pictures.")
     each = [[box for entry in listed if (box := _box(entry))] for listed in bboxes]
     return each if len(each) == frames else each * frames
 
 
 def box_of(x: int, y: int, width: int, height: int, picture: tuple[int, int]) -> Box:
-    """A box from plain numbers; a width or height of 0 goes to the end of the picture (H, W)."""
+    """A box from numbers in pixels; a width or height of 0 reaches to the picture's end. picture: (H, W)."""
     bottom = y + height if height else max(picture[0], y + 1)
     right = x + width if width else max(picture[1], x + 1)
     return Box(y, x, bottom, right)
@@ -43,7 +51,8 @@ def _box(entry: object) -> Box | None:
         if not (width >= 0 and height >= 0 and math.isfinite(x + y + width + height)):
             raise ValueError
     except (TypeError, KeyError, ValueError):
-        raise ValueError(f"expected a box with x, y, width and height in pixels, got {entry!r}") from None
+        raise ValueError("Connect boxes with x, y, width and height in pixels: got "
+                         f"{one_line(repr(entry))}.") from None
     if not width or not height:
         return None
     return Box(math.floor(y), math.floor(x), math.ceil(y + height), math.ceil(x + width))

@@ -1,5 +1,4 @@
-"""The model card on the loader: what web/card.js shows there of the chosen checkpoint, before anything is
-loaded."""
+"""The model card on the loader: what web/card.js shows of the chosen checkpoint before it is loaded."""
 
 from __future__ import annotations
 
@@ -19,12 +18,12 @@ from . import folders, memory
 from .checkpoints import damage, found
 
 ROUTE, FETCH_ROUTE = "/biref/checkpoints", "/biref/fetch"
-FETCHED = "biref.fetch"  # the event that tells pages how far a download is
-EXAMPLE = (1024, 1024)  # the photograph whose need is told of a checkpoint without a size of its own
+FETCHED = "biref.fetch"  # event with a download's progress
+EXAMPLE_SIZE = (1024, 1024)  # (H, W) for the memory estimate of checkpoints without a size of their own
 
 
 def register() -> None:
-    """Adds the routes; the host adds all routes to its server once every pack is loaded."""
+    """Adds the routes; the host starts its server after loading all packs."""
 
     @PromptServer.instance.routes.get(ROUTE)
     async def checkpoints(request: web.Request) -> web.Response:
@@ -53,10 +52,10 @@ def download(name: str) -> None:
 
 
 def cards() -> dict[str, dict]:
-    """What there is to tell about each name that the loader offers."""
+    """The card of each name that the loader offers."""
     told, registered = {}, folders.registered_folders()
     for name, path in weights.local(folders.checkpoint_folders()).items():
-        with contextlib.suppress(OSError):  # it was taken away meanwhile
+        with contextlib.suppress(OSError):  # it has been removed meanwhile
             told[name] = card(weights.match(path, registered), path, path.stat().st_size)
     for entry in weights.CATALOG:
         path = here(entry)
@@ -66,8 +65,16 @@ def cards() -> dict[str, dict]:
 
 
 def card(entry: weights.Entry | None, path: Path | None, size: int) -> dict:
-    """One checkpoint, whose file is `path` if it is here: `file` and `memory` in bytes; of a file that nobody
-    published, only that it is here."""
+    """The card of a checkpoint.
+
+    Args:
+        entry: its row of the catalog; None for an unpublished file.
+        path: its file, if it is on this machine.
+        size: of the file, in bytes.
+
+    Returns:
+        A JSON object; `file` and `memory` are in bytes. For an unpublished file, only `here` and `file`.
+    """
     if entry is None:
         return {"here": True, "file": size}
     height_width = entry.size if isinstance(entry.size, tuple) else (entry.size, entry.size)
@@ -87,20 +94,21 @@ def here(entry: weights.Entry) -> Path | None:
 
 @functools.cache
 def estimate_memory(backbone: str | None, size: int | tuple[int, int] | str) -> int:
-    """Estimated bytes for one picture at that network size on the host's device: weights and activations.
-    backbone: see `network_of`."""
+    """Estimate the bytes of weights and activations for one picture on the host's device.
+
+    backbone: see `network_of`. size: of the network, as in the catalog.
+    """
     device = memory.device("auto")
     network = network_of(backbone).to(memory.dtype("auto", device))
     if size == "dynamic":
-        size = EXAMPLE
+        size = EXAMPLE_SIZE
     height_width = size if isinstance(size, tuple) else (size, size)
     stored = sum(tensor.numel() * tensor.element_size() for tensor in network.parameters())
     return stored + birefnet.activation_bytes(network, height_width, device=device)
 
 
 def network_of(backbone: str | None) -> birefnet.BiRefNet:
-    """A published build of the same tensors without values; without a backbone's name, the included
-    checkpoint."""
+    """A published build without values, on the meta device; for None the included checkpoint's network."""
     if backbone is None:
         return birefnet.load(weights.NANO)
     with torch.device("meta"):

@@ -1,5 +1,4 @@
-"""Checkpoints and adapters by the names that widgets offer and workflows store: found, or fetched where
-allowed."""
+"""Finds checkpoints and adapters by the names in widgets and workflows, and downloads them if allowed."""
 
 from __future__ import annotations
 
@@ -19,16 +18,26 @@ NONE = "none"  # the choice of no adapter
 
 
 def options() -> list[str]:
-    """What the widget offers: the included checkpoint, local files, catalog names. Saved workflows hold these
-    strings: whether a catalog name is on this machine must not show in them."""
+    """The widget's options: the included checkpoint, local files, names of the catalog.
+
+    Workflows store these strings, so they must not depend on which published checkpoints are on this machine.
+    """
     names = [DEFAULT, *weights.local(folders.checkpoint_folders()),
              *(entry.name for entry in weights.CATALOG)]
     return list(dict.fromkeys(names))
 
 
 def find_or_fetch(checkpoint: str, fetch: bool) -> Path:
-    """The checkpoint's file, local first; a published one that is cut off counts as missing.
-    weights.NotFound, weights.FetchError or birefnet.CheckpointError say what to do if there is none."""
+    """The checkpoint's file on this machine, or downloaded; a truncated published one counts as missing.
+
+    Args:
+        checkpoint: name.
+        fetch: whether it may be downloaded.
+
+    Raises:
+        weights.NotFound, weights.FetchError, birefnet.CheckpointError: there is none; the message says what
+            to do.
+    """
     folder, row = folders.checkpoint_folders()[0], weights.entry(checkpoint)
     try:
         path = found(checkpoint)
@@ -41,16 +50,16 @@ def find_or_fetch(checkpoint: str, fetch: bool) -> Path:
         if not broken:
             return path
         if not fetch:
-            raise birefnet.CheckpointError(f"Set download to \"when missing\" to get {row.name} again: {path}: "
-                                           f"{broken}")
+            raise birefnet.CheckpointError(f"Set download to \"when missing\" to get {row.name} again: "
+                                           f"{path}: {broken}")
     log.info("BiRef: downloading %s into %s", row.name, folder)
     messages.say(f"downloading {row.name}")
     return weights.fetch(row.name, folder, progress=progress.download_progress())
 
 
 def fault_before_run(checkpoint: object, fetch: object) -> str:
-    """For `validate_inputs`: why a checkpoint cannot be loaded, as far as widgets tell before the run; "" if
-    it can, or where another node will say (None)."""
+    """For `validate_inputs`: why a checkpoint cannot be loaded; "" if it can, or if another node gives it
+    (None)."""
     if checkpoint is None or fetch is None or fetch and weights.entry(str(checkpoint)):
         return ""
     try:
@@ -61,7 +70,7 @@ def fault_before_run(checkpoint: object, fetch: object) -> str:
 
 
 def fault_of_adapter(adapter: object) -> str:
-    """The same of an adapter."""
+    """For `validate_inputs`: why an adapter cannot be loaded; "" if it can."""
     if adapter in (None, NONE):
         return ""
     try:
@@ -72,22 +81,21 @@ def fault_of_adapter(adapter: object) -> str:
 
 
 def found(checkpoint: str) -> Path:
-    """The file of that name on this machine, or weights.NotFound."""
+    """The file of that name on this machine. Raises weights.NotFound."""
     return weights.find(checkpoint, folders.checkpoint_folders(), registered=folders.registered_folders())
 
 
 def damage(path: Path) -> str:
-    """What is wrong with a checkpoint's file that is cut off or holds something else; "" for one that can be
-    opened.
+    """What is wrong with a checkpoint's file that is truncated or of another kind; "" if it can be opened.
 
-    What a user converted is whole, however much smaller it is than what was published.
+    The published size is not compared: a file that a user converted may be smaller.
     """
-    if not weights.is_whole(path):  # which does not know all formats that can be opened
+    if not weights.is_whole(path):  # does not know all formats that can be opened
         try:
             open_file(path)
         except birefnet.CheckpointError as error:
             return str(error)
-        except OSError:  # it may not be read, which is no damage, and is said when it is loaded
+        except OSError:  # not readable, which loading reports
             pass
     return ""
 
@@ -98,7 +106,7 @@ def checkpoint_state(checkpoint: str) -> tuple:
 
 
 def adapter_options() -> list[str]:
-    """What a widget for adapters offers."""
+    """The options of a widget for adapters."""
     return [NONE, *weights.local_adapters(folders.checkpoint_folders())]
 
 
@@ -110,7 +118,7 @@ def adapter_state(adapter: str) -> tuple:
 
 
 def state(find: Callable[[], Path]) -> tuple:
-    """The identity of the file that is found, if there is one."""
+    """The identity of the file that `find` returns; ("missing",) if there is none."""
     try:
         return identity(find())
     except OSError:

@@ -1,5 +1,4 @@
-"""Between VIDEO sockets and birefnet.video: clips from what arrives, files where the host saves and shows
-them."""
+"""VIDEO sockets as clips of birefnet.video, and files where the host saves and shows them."""
 
 from __future__ import annotations
 
@@ -18,11 +17,11 @@ from ... import weights
 from ...birefnet import video as videos
 from . import convert
 
-PREVIEWED = (".mp4", ".webm")  # what browsers play
+PREVIEWED = (".mp4", ".webm")  # suffixes that browsers play
 
 
 def clip_of(video: VideoInput) -> videos.Clip:
-    """A VIDEO as a clip: straight from its file where it has one, else from its pictures in memory."""
+    """A VIDEO as a clip: read from its file if it has one, else from its pictures in memory."""
     if not isinstance(video, VideoInput):
         raise ValueError(f"Connect a VIDEO: expected a video, got {type(video).__name__}.")
     if type(video).get_stream_source is not VideoInput.get_stream_source:
@@ -32,7 +31,7 @@ def clip_of(video: VideoInput) -> videos.Clip:
         clip = videos.File(source)
         if not hasattr(video, "as_trimmed") or abs(video.get_duration() - clip.duration) < 1 / clip.rate:
             return clip
-        clip.close()  # a host that trims videos, but does not say where
+        clip.close()  # trimmed, by a host that does not say where
     parts = video.get_components()
     images, alpha, audio = convert.frames(parts.images), getattr(parts, "alpha", None), parts.audio or {}
     if not len(images):
@@ -43,7 +42,7 @@ def clip_of(video: VideoInput) -> videos.Clip:
 
 
 def backdrop(image: Tensor | None, video: VideoInput | None, clip: videos.Clip) -> Callable[[], videos.Clip]:
-    """Opens what plays behind a clip: the video, else the images at the clip's own rate."""
+    """A function that opens a clip's background: the video, else the images at the clip's rate."""
     if video is not None:
         return partial(clip_of, video)
     if image is None:
@@ -53,9 +52,11 @@ def backdrop(image: Tensor | None, video: VideoInput | None, clip: videos.Clip) 
 
 
 def new_file(prefix: str, clip: videos.Clip, suffix: str) -> tuple[Path, dict[str, str]]:
-    """The next free name in the output folder, numbered as Save Video does, and how the page asks for it.
+    """The next free name in the output folder, numbered as by Save Video, and what a page needs to ask for
+    it.
 
-    Raises VideoError for a prefix that leads elsewhere, or is no name on some system.
+    Raises:
+        VideoError: the prefix leads out of the folder, or is not a file's name on every system.
     """
     if fault := weights.fault(prefix, "ComfyUI's output folder"):
         raise videos.VideoError(f"Choose a filename_prefix such as video/BiRefNet: {weights.quoted(prefix)} "
@@ -64,21 +65,21 @@ def new_file(prefix: str, clip: videos.Clip, suffix: str) -> tuple[Path, dict[st
         folder, name, number, subfolder, _ = folder_paths.get_save_image_path(
             prefix, folder_paths.get_output_directory(), clip.width, clip.height)
     except OSError as error:
-        raise videos.VideoError(f"{prefix}: its folder cannot be made ({error.strerror})") from None
+        raise videos.VideoError("Choose another filename_prefix, or allow writing there: the folder of "
+                                f"{weights.quoted(prefix)} cannot be made ({error.strerror}).") from None
     file = f"{name}_{number:05}_{suffix}"
     return Path(folder, file), {"filename": file, "subfolder": subfolder, "type": "output"}
 
 
 def workflow_of(hidden) -> dict[str, object]:
-    """The workflow, for the file's metadata, from which ComfyUI can open it again."""
+    """The workflow, for the file's metadata, from which ComfyUI can load it."""
     if args.disable_metadata:
         return {}
     return {**(hidden.extra_pnginfo or {}), **({"prompt": hidden.prompt} if hidden.prompt else {})}
 
 
 def shown(path: Path, place: dict[str, str]) -> dict[str, tuple]:
-    """What the node's preview shows: the video, three pictures of a folder, or nothing of what no browser
-    plays."""
+    """The node's preview: the video, three pictures of a folder, or nothing if browsers cannot play it."""
     if path.is_dir():
         names = sorted(os.listdir(path))
         inside = os.path.join(place["subfolder"], place["filename"])

@@ -1,5 +1,4 @@
-"""Between whatever arrives on an IMAGE or MASK socket and clean float tensors of known shape. Knows no
-ComfyUI."""
+"""Converts what arrives on an IMAGE or MASK socket to float tensors of known shape. Knows no ComfyUI."""
 
 from __future__ import annotations
 
@@ -14,21 +13,28 @@ CHANNELS = (1, 3, 4)
 
 
 def frames(image: Tensor) -> Tensor:
-    """View an image as [B,H,W,C] with C 1 (grey), 3 (RGB) or 4 (RGBA). Takes [B,H,W,C] and [H,W,C]; values
-    stay."""
-    _expect_tensor("image", image)
+    """View an image [B,H,W,C] or [H,W,C] as [B,H,W,C], with C 1 (grey), 3 (RGB) or 4 (RGBA); values are kept.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    _expect_tensor("an IMAGE", image)
     view = image[None] if image.ndim == 3 and image.shape[-1] in CHANNELS else image
     if view.ndim != 4 or view.shape[-1] not in CHANNELS:
-        raise ValueError(f"expected an image [batch, height, width, channels] with 1, 3 or 4 channels, "
-                         f"got {list(image.shape)}: connect an IMAGE")
+        raise ValueError("Connect an IMAGE [batch, height, width, channels] with 1, 3 or 4 channels: got "
+                         f"{list(image.shape)}.")
     if not (view.shape[1] and view.shape[2]):
-        raise ValueError(f"expected an image of at least 1×1 pixel, got {list(image.shape)}")
+        raise ValueError(f"Connect an image of at least 1×1 pixel: got {list(image.shape)}.")
     return view
 
 
 def masks(mask: Tensor) -> Tensor:
-    """View a mask as [B,H,W]. Takes [H,W], [B,H,W], [B,1,H,W] and [B,H,W,1]; values stay."""
-    _expect_tensor("mask", mask)
+    """View a mask [H,W], [B,H,W], [B,1,H,W] or [B,H,W,1] as [B,H,W]; values are kept.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    _expect_tensor("a MASK", mask)
     view = mask
     if mask.ndim == 2:
         view = mask[None]
@@ -37,35 +43,43 @@ def masks(mask: Tensor) -> Tensor:
     elif mask.ndim == 4 and mask.shape[3] == 1:
         view = mask[..., 0]
     if view.ndim != 3:
-        raise ValueError(f"expected a mask [batch, height, width], got {list(mask.shape)}: connect a MASK")
+        raise ValueError(f"Connect a MASK [batch, height, width]: got {list(mask.shape)}.")
     if not (view.shape[1] and view.shape[2]):
-        raise ValueError(f"expected a mask of at least 1×1 pixel, got {list(mask.shape)}")
+        raise ValueError(f"Connect a mask of at least 1×1 pixel: got {list(mask.shape)}.")
     return view
 
 
 class Cleaner:
-    """Brings values to float32 in 0..1, chunk by chunk, and logs the first time that it had to change some.
+    """Converts tensors to float32 in 0..1; logs the first time that values had to be clipped.
 
-    uint8 is divided by 255, bool becomes 0 and 1; NaN and −inf become 0, +inf 1, the rest is clipped. Float32
-    values that are in range come back as they are, without a copy.
+    uint8 is divided by 255, bool becomes 0 and 1. NaN and −inf become 0, +inf 1, other values are clipped. A
+    float32 tensor in range is returned without a copy.
+
+    Args:
+        name: of the input, in messages: "the image".
+
+    Raises:
+        ValueError: the tensor has another integer dtype.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.logged = False
+        self.not_numbers = False  # whether some were NaN
 
     def __call__(self, values: Tensor) -> Tensor:
         if values.dtype == torch.uint8:
             return values.float() / 255
         if values.dtype != torch.bool and not values.is_floating_point():
-            raise ValueError(f"expected {self.name} in floats 0..1, got "
-                             f"{str(values.dtype).removeprefix('torch.')}")
+            raise ValueError(f"Convert {self.name} to floats in 0..1: it is "
+                             f"{str(values.dtype).removeprefix('torch.')}.")
         values = values.float()
         if not values.numel():
             return values
         low, high = (bound.item() for bound in values.aminmax())  # both NaN if any value is
         if low >= 0 and high <= 1:
             return values
+        self.not_numbers |= low != low
         if not self.logged:
             self.logged = True
             log.warning("BiRef: %s has values that are not in 0..1 (%s); they were clipped", self.name,
@@ -74,43 +88,50 @@ class Cleaner:
 
 
 def certain(alpha: Tensor) -> Tensor:
-    """Alpha that is 1 to the nearest of 8 bits, as 1: a network or a filter is never quite sure, and the
-    host's nodes round down when they save, so that no pixel of a cut-out would be opaque."""
+    """Alpha with values that 8 bits round to 1 set to 1.
+
+    Networks and filters hardly ever give exactly 1, and the host's nodes round down when they save: no pixel
+    of a cut-out would be opaque.
+    """
     return torch.where(alpha > 1 - 0.5 / 255, 1, alpha)
 
 
 def common_batch(masks: int, images: int, names: tuple[str, str] = ("masks", "images")) -> int:
-    """How many frames come of pairing so many masks and images: equal counts, or one that serves all the
-    others."""
+    """The number of frames when masks and images are paired: their common number, or that of the other if one
+    is 1.
+
+    Raises:
+        ValueError: they do not pair up. names: what the message calls them.
+    """
     if masks != images and 1 not in (masks, images):
         one, other = names
-        raise ValueError(f"expected as many {one} as {other}, or one of either, got {masks} {one} and "
-                         f"{images} {other}")
+        raise ValueError(f"Connect as many {one} as {other}, or one of either: got {masks} {one} and "
+                         f"{images} {other}.")
     return images if masks == 1 else masks
 
 
 def in_some(indices: list[int], total: int, what: str) -> str:
-    """Which of all frames, to tell of: "in 3 of 9 pictures (index 0, 3, 7)"; the first ten by index."""
+    """Text such as "in 3 of 9 pictures (index 0, 3, 7)"; it lists up to ten indices."""
     listed = ", ".join(map(str, indices[:10])) + (", …" if len(indices) > 10 else "")
     return f"in {len(indices)} of {total} {what} (index {listed})"
 
 
 def frame(batch: Tensor, index: int) -> Tensor:
-    """Frame `index` of a batch [B,...] as a batch of one; a batch of one serves every index."""
+    """Frame `index` of a batch [B,...] as a batch of one; a batch of one gives its one frame."""
     index = 0 if len(batch) == 1 else index
     return batch[index:index + 1]
 
 
 def cutout(images: Tensor, alpha: Tensor, out: Tensor | None = None) -> Tensor:
-    """RGBA [B,H,W,4] with straight alpha: the colours of images [B,H,W,C] as they are, alpha [B,H,W] beside
-    them; in `out`, where it is given."""
+    """RGBA [B,H,W,4] with straight alpha, from images [B,H,W,C] and alpha [B,H,W], in `out` if given."""
     colours = images[..., :3] if images.shape[-1] >= 3 else images.expand(*images.shape[:3], 3)
     return torch.cat([colours.to(alpha), alpha[..., None]], dim=-1, out=out)
 
 
-def _expect_tensor(name: str, value: object) -> None:
+def _expect_tensor(kind: str, value: object) -> None:
+    """Raise ValueError for anything but a plain tensor. kind: "an IMAGE"."""
     if not isinstance(value, Tensor):
-        raise ValueError(f"expected {name} as a tensor, got {type(value).__name__}: is something connected?")
+        raise ValueError(f"Connect {kind}: expected a tensor, got {type(value).__name__}.")
     if value.layout != torch.strided or value.is_quantized or value.is_nested or value.is_meta:
-        raise ValueError(f"expected {name} as a plain tensor with values, got a sparse, quantised, nested or "
-                         "empty one")
+        raise ValueError(f"Connect {kind} that is a plain tensor with values: got a sparse, quantised, "
+                         "nested or meta tensor.")

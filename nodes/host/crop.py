@@ -1,4 +1,4 @@
-"""What Inpaint Crop hands to Inpaint Paste."""
+"""What Inpaint Crop and Frame Subject hand to Inpaint Paste."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ CropSocket = io.Custom("BIREF_CROP")
 class Crop:
     """Where crops were cut from.
 
-    Attributes:
-        images: The pictures, [1 or B,H,W,C] in 0..1.
-        regions: What is repainted in each picture, [B,H,W] in 0..1.
-        windows: The window of each crop in its picture.
+    Args:
+        images: pictures [1 or B,H,W,C] in 0..1.
+        regions: what is repainted in each picture, [B,H,W] in 0..1.
+        windows: of each crop in its picture.
     """
 
     images: Tensor

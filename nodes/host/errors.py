@@ -1,5 +1,4 @@
-"""Errors as users read them: the host shows an exception's class with its module unless the class is a
-builtin one."""
+"""Errors as users read them: the host shows the module of an exception's class unless it is a builtin one."""
 
 from __future__ import annotations
 
@@ -11,9 +10,11 @@ OURS = __package__.rpartition(".nodes.")[0]
 
 
 def in_plain_words(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
-    """The node, in place: an exception class of this pack leaves it as the builtin class that it derives
-    from, with the same text. The traceback is not kept: it would hold the node's tensors, and the text says
-    what to do."""
+    """Makes a node raise this pack's exceptions as the builtin classes that they derive from, with the same
+    text.
+
+    The traceback is dropped: it would keep the node's tensors in memory.
+    """
     plain = node.execute.__func__
 
     @functools.wraps(plain)

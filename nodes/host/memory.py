@@ -1,4 +1,4 @@
-"""The host's devices, dtypes and memory, and what nodes do when memory runs out."""
+"""The host's devices, dtypes and memory, and handling of out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -21,22 +21,21 @@ from .progress import check_interrupt
 
 log = logging.getLogger(__name__)
 
-STALE_SECONDS = 15.0  # unloading all models takes less
-TRIM_SECONDS = 10.0   # between two trims of the heap: allocating trimmed memory again takes time
+STALE_SECONDS = 15.0  # longer than the host takes to unload all models
+TRIM_SECONDS = 10.0   # between trims of the heap: memory that was returned takes time to allocate again
 
 trimmed_at = -math.inf  # seconds of time.monotonic
 
 
 def device(choice: str) -> torch.device:
-    """The device of a widget's choice: for "auto" the host's own, for "cpu" the processor."""
+    """The device for a widget's choice: "auto" is the host's, "cpu" the processor."""
     return torch.device("cpu") if choice == "cpu" else mm.get_torch_device()
 
 
 def dtype(choice: str, device: torch.device) -> torch.dtype:
-    """The dtype of a widget's choice.
+    """The dtype for a widget's choice.
 
-    "auto": on a processor its best; on a GPU float16 where the host recommends it, else bfloat16, else
-    float32.
+    "auto" is the processor's best; on a GPU the first of float16, bfloat16, float32 that the host recommends.
     """
     if choice == "fp16" and mm.is_device_cpu(device):
         log.warning("BiRef: computing in fp32: processors have no fast half precision (fp16)")
@@ -57,24 +56,25 @@ def empty_result(*shape: int) -> torch.Tensor:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocator gave up, as the host or PyTorch tells it."""
+    """Whether an error means that memory ran out, according to the host or PyTorch."""
     if hasattr(mm, "is_oom") and mm.is_oom(error):  # also clears CUDA's pending error
         return True
     return birefnet.is_out_of_memory(error)
 
 
 def despite_unloading(change: Callable[[], None]) -> None:
-    """Changes the host's list of loaded models; tries again while another thread is unloading some.
+    """Changes the host's list of loaded models, and tries again while another thread is unloading some.
 
-    The list is not thread-safe. From the moment a model is unloaded until all models of that call are, which
-    takes a GPU a second or more, its entry is half removed, and code that meets it fails in various ways. If
-    two threads interfered, such an entry may stay for good and end the host at the next prompt; so it is
-    removed after STALE_SECONDS.
+    The list is not thread-safe. While the host unloads models, which may take seconds, entries are half
+    removed, and code that reads them fails in various ways. After two threads interfered, such an entry may
+    stay and crash the host at the next prompt; it is removed after STALE_SECONDS.
+
+    Args:
+        change: what to do; may be called several times.
 
     Raises:
-        The host's exception if the user stops the queue; after a second, what `change` raises if no entry is
-            half
-        removed.
+        Exception: the host's, if the user stops the queue; that of `change`, after a second without half
+            removed entries.
     """
     start = time.monotonic()
     said = False
@@ -88,7 +88,7 @@ def despite_unloading(change: Callable[[], None]) -> None:
                 raise
         if waited > STALE_SECONDS:
             log.warning("BiRef: another node or extension left %d half unloaded in the host's list of loaded "
-                        "models; taken out", len(half_gone))
+                        "models; removed", len(half_gone))
             mm.current_loaded_models[:] = [entry for entry in mm.current_loaded_models
                                            if entry.real_model is not None]
         elif half_gone and not said:
@@ -99,10 +99,9 @@ def despite_unloading(change: Callable[[], None]) -> None:
 
 
 def minding_memory(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
-    """Changes a node so that running out of memory is one sentence, and freed memory is returned to the
-    system.
+    """Makes a node raise OutOfMemory with a sentence that says what to do, and trim the heap at its end.
 
-    Where passes can be smaller, that has been tried before the sentence is raised.
+    Smaller passes, where they are possible, have been tried before.
     """
     plain = node.execute.__func__
 
@@ -133,7 +132,7 @@ def trim_heap_at_times() -> None:
 
 
 def in_passes(total: int, per_pass: int, run: Callable[[int, int], None], lower: Callable[[], bool]) -> int:
-    """passes.in_passes with the host's progress bar, and an interrupt check before each pass."""
+    """`passes.in_passes` with the host's progress bar, and an interrupt check before each pass."""
     bar = comfy.utils.ProgressBar(total)
 
     def watched(start: int, stop: int) -> None:

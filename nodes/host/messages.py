@@ -1,4 +1,4 @@
-"""What a node has to say: lines while it works, and the line that stays on it (web/lines.js shows both)."""
+"""Messages on a node: lines while it runs, and the line that stays (web/lines.js shows both)."""
 
 from __future__ import annotations
 
@@ -11,25 +11,28 @@ from . import convert
 
 log = logging.getLogger(__name__)
 
-PRESENT = 0.5  # alpha that some pixel of a frame must reach for its subject to count as found
+PRESENT = 0.5  # alpha; a frame without a pixel of this has no subject
 EVENT = "biref.line"
 
 _noted: dict[tuple[str, str], list[str]] = {}  # notes of nodes that still run, by prompt and node
 
 
-def say(text: str) -> None:
-    """Shows a line on the running node, on the page that queued it, until the node's next line."""
+def say(text: str, picture: str = "") -> None:
+    """Shows a line on the running node, on the page that queued it, until the node's next line.
+
+    picture: a URL, shown until the next picture or the node's end. The host's own previews of a running node
+    would stay in place of its result.
+    """
     place, client = running_node(), listener()
-    if place is None or client is None:  # without a client, every page would be told, of its own nodes
+    if place is None or client is None:  # without a client, the host would send it to all pages
         return
     from server import PromptServer
 
-    PromptServer.instance.send_sync(EVENT, {"node": place[1], "text": text}, client)
+    PromptServer.instance.send_sync(EVENT, {"node": place[1], "text": text, "picture": picture}, client)
 
 
 def listener() -> str | None:
-    """The page that queued the running workflow; None outside the host and for a workflow that no page waits
-    for."""
+    """The page that queued the running workflow; None if there is none, and outside the host."""
     if get_executing_context() is None:
         return None
     from server import PromptServer
@@ -38,14 +41,14 @@ def listener() -> str | None:
 
 
 def running_node() -> tuple[str, str] | None:
-    """The prompt, and the node on the page: one that a node has put in its own place (2.0.0.3) is that one
+    """(prompt, node on the page); a node of an expanded graph (2.0.0.3) counts as the node on the page
     (2)."""
     context = get_executing_context()
     return None if context is None else (context.prompt_id, context.node_id.partition(".")[0])
 
 
 def note(text: str) -> None:
-    """A warning while the node runs, which its last line will repeat."""
+    """Shows a warning while the node runs; its last line repeats it."""
     say(text)
     place = running_node()
     if place is not None:
@@ -53,15 +56,15 @@ def note(text: str) -> None:
 
 
 def remark(warning: str, result: str) -> dict[str, tuple]:
-    """The line that stays on the node: the warnings, which are logged, too, or else the result.
+    """The line that stays on the node: warnings, which are also logged, or else the result.
 
     Args:
-        warning: What the user should look at; "" if there is nothing.
-        result: What came out, in a few words.
+        warning: what the user should check; "" for nothing.
+        result: a few words, such as those of `done`.
 
     Returns:
-        For the `ui` of NodeOutput, always with the same keys, as the host wants it of a node that runs on a
-        list; `text` is what an API client reads.
+        The `ui` of NodeOutput, always with the same keys, as the host requires for nodes that run on lists.
+        API clients read `text`.
     """
     if warning:
         log.warning("BiRef: %s", warning)
@@ -71,24 +74,33 @@ def remark(warning: str, result: str) -> dict[str, tuple]:
 
 
 def told(text: str, warning: bool = False) -> dict[str, tuple]:
-    """As `remark`, of a result that API clients read, too."""
+    """As `remark`, for a result that API clients read, too."""
     return {"text": (text,), "biref_line": (text,), "biref_warning": (warning,)}
 
 
 def say_cpu_takes_over(device: torch.device) -> None:
+    """Warns that the device ran out of memory and the CPU continues."""
     log.warning("BiRef: out of memory on %s; going on with the CPU, which is slow", device)
     note("out of GPU memory: continued on the CPU (slow)")
 
 
 def resized_text(size: tuple[int, int], wanted: tuple[int, int]) -> str:
-    """What to tell about a mask of (H,W) `size` for a picture of size `wanted`; "" if they agree."""
+    """A message about a mask of (H, W) `size` that was resized to a picture's `wanted`; "" if they are
+    equal."""
     if size == wanted:
         return ""
     return f"the mask ({size[1]}×{size[0]}) was resized to the picture ({wanted[1]}×{wanted[0]})"
 
 
+def not_numbers(*cleaners: convert.Cleaner) -> str:
+    """A sentence about the inputs that held NaN; "" if none did."""
+    named = " and ".join(cleaner.name for cleaner in cleaners if cleaner.not_numbers)
+    return named and (f"{named} held values that are not numbers (NaN), which count as 0: check what made "
+                      f"{'them' if ' and ' in named else 'it'}")
+
+
 def nothing_found(empty: list[int], total: int) -> str:
-    """A sentence about the frames without a subject, by index; "" if there are none."""
+    """A message about frames without a subject. empty: their indices; "" if there are none."""
     if not empty:
         return ""
     advice = "the mask is empty there. Try another checkpoint, or crop closer to the subject"

@@ -1,5 +1,4 @@
-"""Models on BACKGROUND_REMOVAL sockets: this pack's networks in the host's memory management, and core's
-models."""
+"""Models on BACKGROUND_REMOVAL sockets: this pack's, in the host's memory management, and core's."""
 
 from __future__ import annotations
 
@@ -23,20 +22,18 @@ log = logging.getLogger(__name__)
 
 
 class BiRefModel:
-    """A network with its device and dtype. Has core's `encode_image`, so that core's Remove Background runs
-    it too."""
+    """A network with its device and dtype; core's Remove Background can run it by `encode_image`."""
 
     def __init__(self, network: birefnet.BiRefNet, device: torch.device, dtype: torch.dtype) -> None:
         self.network = network
         self.device = device
         self.dtype = dtype
         self.patchers = {}
-        self.announced = ""  # the last announcement of size and memory
-        self.recipe = None   # what it was made from, see recipe.Recipe
+        self.announced = ""  # the last text that was announced
+        self.recipe = None   # the recipe.Recipe that it was made from
 
     def encode_image(self, image: Tensor, image_size: int | None = None) -> Tensor:
-        """Core's method: image [B,H,W,C] in 0..1 → mask [B,H,W] in 0..1 (1 = subject), on the intermediate
-        device."""
+        """Core's method: image [B,H,W,C] in 0..1 → mask [B,H,W] in 0..1, 1 = subject."""
         images = convert.frames(image)
         mask = memory.empty_result(*images.shape[:3])
 
@@ -47,25 +44,25 @@ class BiRefModel:
         return mask
 
     def load_to(self, device: torch.device, memory_bytes: int) -> None:
-        """Loads the whole network; the host unloads others for it and for `memory_bytes` of activations."""
+        """Loads the whole network; the host unloads others to make room for it and `memory_bytes` more."""
         if device not in self.patchers:
             self.patchers[device] = self._patcher(device)
         patcher = self.patchers[device]
         memory.despite_unloading(
             lambda: mm.load_models_gpu([patcher], memory_required=memory_bytes, force_full_load=True))
-        # The host may leave bare parameters (position-bias tables) or buffers behind; and half precision is
-        # for the device that it was chosen for.
+        # The host may not move parameters outside layers (position-bias tables) or buffers. Half precision is
+        # used only on the device for which it was chosen.
         birefnet.place(self.network, device, self.dtype if device == self.device else torch.float32)
         self._stay_loaded(patcher)
 
     def _stay_loaded(self, patcher: comfy.model_patcher.ModelPatcher) -> None:
-        """Keeps this model alive until the host unloads it, by a reference from the host's list of loaded
+        """Keeps this model alive until the host unloads it, by a reference in the host's list of loaded
         models.
 
-        That list has weak references only, as the host relies on its cache of node outputs. ComfyUI 0.25's
-        cache drops the outputs of an expanded graph's nodes (Remove Background) when the prompt is over, so
-        that each picture would load the checkpoint from its file again. Only on the host's own device: on
-        others it unloads no model that is still referenced.
+        That list has only weak references, as the host's cache of node outputs keeps models alive. But
+        ComfyUI 0.25 drops outputs of an expanded graph's nodes (Remove Background) after the prompt, and each
+        picture would load the checkpoint from its file again. Only on the host's own device: on others, the
+        host does not unload models that are referenced.
         """
         if patcher.load_device == mm.get_torch_device():
             for entry in list(mm.current_loaded_models):
@@ -73,7 +70,7 @@ class BiRefModel:
                     entry.birefnet_model = self
 
     def is_on(self, device: torch.device) -> bool:
-        """Whether all of the network is where `load_to` put it; other threads of the host may unload it."""
+        """Whether the whole network is still where `load_to` put it; other threads may unload it."""
         dtype = self.dtype if device == self.device else torch.float32
         return all(weight.dtype == dtype and weight.device.type == device.type
                    and device.index in (None, weight.device.index) for weight in self.network.parameters())
@@ -83,14 +80,14 @@ class BiRefModel:
         patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
         patcher = patcher_class(self.network, load_device=device, offload_device=offload)
         if not getattr(patcher, "is_dynamic", bool)():
-            # These layers do not fetch their weights when they run, so a partly unloaded network cannot run.
-            # Freeing nothing in part makes the host unload all of it.
+            # These layers do not load their weights on demand, so a partly unloaded network cannot run. If a
+            # partial unload frees nothing, the host unloads the whole network.
             patcher.partially_unload = lambda *args, **kwargs: 0
         return patcher
 
 
 class ComfyHost(runner.Host):
-    """ComfyUI's memory management, messages and interrupts. model: None for models that load themselves."""
+    """ComfyUI's memory management, messages and interrupts. model: None if the model loads itself."""
 
     def __init__(self, model: BiRefModel | None = None) -> None:
         self.model = model
@@ -128,14 +125,18 @@ class ComfyHost(runner.Host):
 
 
 class CoreWorker:
-    """Runs any other object that has core's `encode_image`, in passes small enough for its device."""
+    """Runs any other object with core's `encode_image`.
+
+    Raises:
+        ValueError: it has none, or returns masks of another size.
+    """
 
     overlaps = False
 
     def __init__(self, model: object, size: int, frames: int) -> None:
         if not callable(getattr(model, "encode_image", None)):
-            raise ValueError(f"expected a model from Load BiRefNet or Load Background Removal Model, got "
-                             f"{type(model).__name__}")
+            raise ValueError("Connect a model from Load BiRefNet or Load Background Removal Model: got "
+                             f"{type(model).__name__}.")
         self.model, self.host = model, ComfyHost()
         self.frames = frames or 1
         self.clean = convert.Cleaner("the model's mask")
@@ -152,12 +153,12 @@ class CoreWorker:
                             "gives values that are not numbers (NaN)")
         alpha = convert.certain(self.clean(found))
         if alpha.shape != pictures.shape[:3]:
-            raise ValueError(f"expected masks {list(pictures.shape[:3])} from {type(self.model).__name__}, "
-                             f"as large as the pictures, got {list(alpha.shape)}")
+            raise ValueError(f"Connect another model: {type(self.model).__name__} gives masks "
+                             f"{list(alpha.shape)}, expected the pictures' size {list(pictures.shape[:3])}.")
         return lambda: alpha if pictures.shape[-1] < 4 else alpha * pictures[..., 3].to(alpha)
 
     def lower(self) -> bool:
-        return False  # it chooses its device itself
+        return False  # the model chooses its device
 
     def close(self) -> None:
         pass
@@ -191,10 +192,12 @@ def matte_batch(
     """Mattes images [B,H,W,C] pass by pass, see `runner.run_batch`.
 
     Args:
+        model: from a socket.
+        images: in 0..1.
         deliver: called as deliver(start, stop, pictures, alpha) with the cleaned pictures [b,H,W,C] of each
             pass and their alpha [b,H,W].
         size, per_pass: as for `worker_for`.
-        bar: a progress bar of the caller's that goes on.
+        bar: a progress bar to continue.
     """
     if not len(images):
         return

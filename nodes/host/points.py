@@ -1,4 +1,4 @@
-"""Points on a picture as text, as KJNodes' point editor and ComfyUI's SAM 3 nodes write them. Knows no
+"""Points on a picture as text, as KJNodes' point editor and ComfyUI's SAM 3 nodes write them. Without
 ComfyUI."""
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from ...birefnet.files.errors import one_line
 
 
 def points_of(text: str) -> list[tuple[int, int]]:
-    """The pixels (x, y) that a text such as '[{"x": 120, "y": 80}]' names; none for an empty text.
+    """The pixels (x, y) in a text such as '[{"x": 120, "y": 80}]'; [] for an empty text.
 
     Raises:
-        ValueError: The text is something else.
+        ValueError: the text is something else.
     """
     if not text.strip():
         return []

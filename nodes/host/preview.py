@@ -1,8 +1,9 @@
-"""Pictures for the page's own views of a node's result: small copies in the host's folder for temporary
-files."""
+"""Small copies of a node's result for the page, in the host's folder for temporary files."""
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import uuid
 from pathlib import Path
@@ -15,15 +16,16 @@ from torch import Tensor
 from . import messages
 
 LONGEST_SIDE = 1024  # pixels
+QUALITY = 85  # of JPEG
 FOLDER = "biref"
 
 
 def picture(image: Tensor) -> tuple[dict, ...]:
-    """One picture [1,H,W,C] in 0..1, C 3 or 4, saved as PNG for the page that waits for it; () if none does.
+    """Saves a picture [1,H,W,C] in 0..1, C 3 or 4, as PNG for the page that waits for it, if one does.
 
     Returns:
-        What a page needs to ask for it, with the `width` and `height` in pixels that it had before it was
-        made small.
+        What a page needs to ask for it, with `width` and `height` in pixels before it was made smaller; or
+        ().
     """
     if messages.listener() is None or not len(image):
         return ()
@@ -36,8 +38,15 @@ def picture(image: Tensor) -> tuple[dict, ...]:
     return ({"filename": name, "subfolder": FOLDER, "type": "temp", "width": width, "height": height},)
 
 
+def inline(image: Tensor, longest_side: int) -> str:
+    """A data URL of a picture [1,H,W,3] in 0..1, made smaller if it is large, for `messages.say`."""
+    file = io.BytesIO()
+    to_pil(image, longest_side).save(file, "JPEG", quality=QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+
+
 def to_pil(image: Tensor, longest_side: int = LONGEST_SIDE) -> Image.Image:
-    """One picture [1,H,W,C] in 0..1 with 8 bits, its longer side at most `longest_side` pixels."""
+    """A picture [1,H,W,C] in 0..1 with 8 bits; its longer side is at most `longest_side` pixels."""
     levels = (image[0].float().clamp(0, 1) * 255).round().byte().cpu().numpy()
     shown = Image.fromarray(np.squeeze(levels, 2) if levels.shape[2] == 1 else levels)
     shown.thumbnail((longest_side, longest_side), Image.Resampling.BOX)

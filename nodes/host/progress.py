@@ -12,8 +12,7 @@ Item = TypeVar("Item")
 
 
 def each(items: Sequence[Item], bar: comfy.utils.ProgressBar | None = None) -> Iterator[Item]:
-    """The items one by one, with the host's progress bar (`bar`: one that goes on) and an interrupt check
-    before each."""
+    """Yields items with the host's progress bar, or one to continue, and an interrupt check before each."""
     bar = bar or comfy.utils.ProgressBar(len(items))
     for item in items:
         check_interrupt()
@@ -22,12 +21,12 @@ def each(items: Sequence[Item], bar: comfy.utils.ProgressBar | None = None) -> I
 
 
 def check_interrupt() -> None:
-    """Raise the host's own exception if the user has stopped the queue."""
+    """Raises the host's exception if the user has stopped the queue."""
     mm.throw_exception_if_processing_interrupted()
 
 
 def download_progress() -> Callable[[int, int], None]:
-    """A progress(done, total) in bytes that moves the host's bar and stops when the user does."""
+    """A function progress(done, total), in bytes, with the host's progress bar and an interrupt check."""
     bar = comfy.utils.ProgressBar(1)
 
     def progress(done: int, total: int) -> None:

@@ -1,5 +1,4 @@
-"""What a loaded model was made of, so that it can be made again: with one more adapter, or in the form that
-learns."""
+"""What a loaded model was made of, to make it again with an adapter or in the form that can be trained."""
 
 from __future__ import annotations
 
@@ -19,14 +18,22 @@ from .model import BiRefModel
 
 Stack = tuple[tuple["Path | birefnet.Adapter", float], ...]
 
-# Models that some node or cache still holds, by what they were made of.
+# Models that a node or cache still references, by what they were made of.
 _loaded: weakref.WeakValueDictionary[tuple, BiRefModel] = weakref.WeakValueDictionary()
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """`source`: a checkpoint's file, or the tensors of one that is in no file, with the `origin` that its
-    file would tell; `options` are those of birefnet.load."""
+    """What a model is made of.
+
+    Args:
+        source: a checkpoint's file, or its tensors if it is in no file.
+        options: of birefnet.load.
+        device: where the model computes.
+        dtype: on that device.
+        adapters: (file or Adapter, strength) pairs.
+        origin: for tensors, the metadata that a file would have.
+    """
 
     source: Path | Mapping[str, Tensor]
     options: Mapping[str, object]
@@ -36,7 +43,7 @@ class Recipe:
     origin: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def ancestry(self, network: birefnet.BiRefNet) -> Mapping[str, str]:
-        """Metadata for a checkpoint made from this recipe's network: what it comes from, and the licence."""
+        """Metadata for a checkpoint made from this recipe's network: its origin and licence."""
         if not isinstance(self.source, Path):
             return self.origin
         row = weights.match(self.source, folders.registered_folders())
@@ -46,15 +53,14 @@ class Recipe:
         return dataclasses.replace(self, adapters=(*self.adapters, (adapter, strength)))
 
     def network(self, **changes) -> birefnet.BiRefNet:
-        """The network on the CPU, with other options where told."""
-        # Outside inference mode, or the host could not move the weights once the workflow is over.
+        """The network on the CPU. changes: options that differ from the recipe's."""
+        # Outside inference mode: the host could not move the weights after the workflow.
         with torch.inference_mode(False):
-            settled = {"dtype": self.dtype, "adapters": self.adapters} | self.options | changes
-            return birefnet.load(self.source, **settled)
+            options = {"dtype": self.dtype, "adapters": self.adapters} | self.options | changes
+            return birefnet.load(self.source, **options)
 
     def model(self) -> BiRefModel:
-        """The model for a socket; the same one as long as somebody holds it and its files stay as they
-        are."""
+        """The model for a socket; the same object while it is referenced and its files do not change."""
         parts = (self.source, *(adapter for adapter, _ in self.adapters))
         key = (*(identity(part) if isinstance(part, Path) else id(part) for part in parts),
                self.device, self.dtype, *(strength for _, strength in self.adapters),
@@ -67,7 +73,7 @@ class Recipe:
 
 
 def of(model: object, what_for: str) -> Recipe:
-    """A model's recipe. Raises ValueError for a model that is none of this pack's."""
+    """A model's recipe. Raises ValueError for a model that is not of this pack."""
     if not isinstance(model, BiRefModel):
         raise ValueError(f"Connect a model from Load BiRefNet: {what_for} cannot use {type(model).__name__}, "
                          "which is not of this pack.")
@@ -75,6 +81,6 @@ def of(model: object, what_for: str) -> Recipe:
 
 
 def identity(path: Path) -> tuple[str, int, int]:
-    """What tells one state of a file from another: path, time of change, size in bytes."""
+    """Path, modification time and size in bytes, which change when a file is replaced."""
     state = path.stat()
     return str(path), state.st_mtime_ns, state.st_size

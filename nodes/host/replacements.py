@@ -1,8 +1,8 @@
-"""Other packs' nodes in shared workflows, and what of this pack the host may put in their place.
+"""Replacements for other packs' nodes in shared workflows.
 
-The host (0.14 and newer) offers it only where the other pack is not installed: its page has a button for it,
-and a workflow that comes over the API is changed when it is queued. An API workflow that lacks a mapped input
-would be answered with an error 500, so only inputs that every release of the other pack has are mapped.
+The host (0.14 and newer) offers them if the other pack is not installed: its page has a button, and a
+workflow queued over the API is changed. The host fails (error 500) if a workflow lacks a mapped input, so
+only inputs that every release of the other pack has are mapped.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from comfy_api.latest import io
 
 @dataclass(frozen=True)
 class Replacement:
-    """Node `old`, by its widgets in the order in which workflows store their values, becomes `new`."""
+    """Node `old` becomes `new`. widgets: of `old`, in the order in which workflows store their values."""
 
     old: str
     new: str
     widgets: tuple[str, ...] = ()
     inputs: dict[str, str] = field(default_factory=dict)       # new name: old name
-    values: dict[str, object] = field(default_factory=dict)    # new name: what it is set to
+    values: dict[str, object] = field(default_factory=dict)    # new name: value
     outputs: dict[int, int] = field(default_factory=dict)      # new number: old number
 
     def for_host(self):
@@ -36,12 +36,11 @@ class Replacement:
 
 
 MASK, CUTOUT = 0, 1  # outputs of Segment
-LOADER = {"dtype": "auto", "device": "auto", "fetch": False}  # what the API wants set
+LOADER = {"dtype": "auto", "device": "auto", "fetch": False}  # required in API workflows
 SEGMENT = {"size": 0, "frames_per_pass": 0}
 REMOVE = {"background": "transparent", "colour": "white", "clean_edges": True, "fetch": False}
 
-# Widgets in the order of the packs' sources. `width` is the network's side there too: what was chosen for a
-# checkpoint goes along.
+# Widgets in the order of the packs' sources. Their `width` is the network's side, too, and is kept.
 REPLACEMENTS = (
     # lldacing/ComfyUI_BiRefNet_ll. Its names for checkpoints are aliases in the catalog.
     Replacement("AutoDownloadBiRefNetModel", "BiRefLoad", ("model_name", "device", "dtype"),
@@ -53,15 +52,16 @@ REPLACEMENTS = (
     Replacement("RembgByBiRefNetAdvanced", "BiRefSegment",
                 ("width", "height", "upscale_method", "blur_size", "blur_size_two", "fill_color", "color",
                  "mask_threshold"),
-                {"model": "model", "image": "images", "size": "width"}, {"frames_per_pass": 0}, {CUTOUT: 0, MASK: 1}),
+                {"model": "model", "image": "images", "size": "width"}, {"frames_per_pass": 0},
+                {CUTOUT: 0, MASK: 1}),
     Replacement("GetMaskByBiRefNet", "BiRefSegment", ("width", "height", "upscale_method", "mask_threshold"),
                 {"model": "model", "image": "images", "size": "width"}, {"frames_per_pass": 0}, {MASK: 0}),
-    # 1038lab/ComfyUI-RMBG. Its release of July 2026 put a widget in second place, so that only the first has
-    # a place which is known.
-    Replacement("BiRefNetRMBG", "BiRefRemoveBackground", ("model",), {"image": "image", "checkpoint": "model"},
+    # 1038lab/ComfyUI-RMBG. Its release of July 2026 inserted a widget in second place, so only the first
+    # one's place is known.
+    Replacement("BiRefNetRMBG", "BiRefRemoveBackground", ("model",),
+                {"image": "image", "checkpoint": "model"},
                 REMOVE, {0: 0, 1: 1, 2: 2}),
-    # Its main node. Of its four models RMBG-2.0 is a BiRefNet; for another the node says which checkpoints
-    # there are.
+    # Its main node. Of its four models RMBG-2.0 is a BiRefNet; for the others our node lists the checkpoints.
     Replacement("RMBG", "BiRefRemoveBackground", ("model",), {"image": "image", "checkpoint": "model"},
                 REMOVE, {0: 0, 1: 1, 2: 2}),
     # ZHO-ZHO-ZHO/ComfyUI-BiRefNet-ZHO: files of models/BiRefNet.
@@ -76,7 +76,8 @@ REPLACEMENTS = (
     Replacement("LayerMask: LoadBiRefNetModel", "BiRefLoad", ("model",),
                 {"checkpoint": "model"}, LOADER, {0: 0}),
     Replacement("LayerMask: BiRefNetUltraV2", "BiRefSegment",
-                ("detail_method", "detail_erode", "detail_dilate", "black_point", "white_point", "process_detail",
+                ("detail_method", "detail_erode", "detail_dilate", "black_point", "white_point",
+                 "process_detail",
                  "device", "max_megapixels"),
                 {"model": "birefnet_model", "image": "image"}, SEGMENT, {CUTOUT: 0, MASK: 1}),
     # ComfyUI's own, on hosts too old to have them.
@@ -88,7 +89,7 @@ REPLACEMENTS = (
 
 
 async def register() -> None:
-    """Tells the host of all replacements; hosts before 0.14 know of none."""
+    """Registers all replacements with the host; hosts before 0.14 have none."""
     if not hasattr(io, "NodeReplace"):
         return
     api = comfy_api.latest.ComfyAPI()

@@ -1,5 +1,4 @@
-"""The pictures and the clip that the templates open: put into ComfyUI's input folder, where Load Image looks
-for them."""
+"""Copies the templates' pictures and clip into ComfyUI's input folder, where Load Image finds them."""
 
 from __future__ import annotations
 
@@ -13,12 +12,11 @@ import folder_paths
 log = logging.getLogger(__name__)
 
 SAMPLES = Path(__file__).parents[2] / "example_workflows" / "input"
-PAIRS = "birefnet-pairs"  # the folder of pictures and masks to learn from
+PAIRS = "birefnet-pairs"  # the folder of pictures and masks for Fine-tune
 
 
 def put() -> None:
-    """Copies what is missing; what is there under such a name stays as it is. An input folder that cannot be
-    written to leaves the templates without their pictures, and nothing else."""
+    """Copies missing files; existing ones are kept. Warns if the folder is read-only."""
     target = Path(folder_paths.get_input_directory())
     for source in sorted(SAMPLES.rglob("*")):
         file = target / source.relative_to(SAMPLES)

@@ -1,5 +1,4 @@
-"""Node schemas for every host version: the sockets and widgets that several nodes share, and keywords older
-hosts lack."""
+"""Sockets and widgets that several nodes share, for every version of the host."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ from collections.abc import Callable
 from comfy_api.latest import io
 
 CATEGORY = "image/BiRefNet"
-# Core's own socket types; hosts older than they are get some of the same name.
+# Core's socket types; older hosts get custom ones of the same names.
 BackgroundRemoval = getattr(io, "BackgroundRemoval", None) or io.Custom("BACKGROUND_REMOVAL")
 BoundingBox = getattr(io, "BoundingBox", None) or io.Custom("BOUNDING_BOX")
 
@@ -22,7 +21,7 @@ WHITE, CHECKPOINT_SIZE = "#ffffff", "0: the size the checkpoint was made for, wh
 
 
 def make(kind: Callable, *args, **words):
-    """kind(*args, **words) without the keywords that this host's version of it lacks: `advanced`,
+    """kind(*args, **words) without keywords that older hosts lack, such as `advanced` and
     `search_aliases`."""
     known = inspect.signature(kind).parameters
     return kind(*args, **{name: value for name, value in words.items() if name in known})
@@ -67,22 +66,22 @@ def fetch_input(tooltip: str) -> io.Input:
                             label_off="off", tooltip=tooltip)
 
 
-def colour_input(tooltip: str, default: str = WHITE) -> io.Input:
+def colour_input(tooltip: str, default: str = WHITE, optional: bool = False) -> io.Input:
     """A colour as CSS text: a swatch where the host has one, which also takes a text from another node."""
     if hasattr(io, "Color"):
-        swatch = make(io.Color.Input, "colour", default=default, tooltip=tooltip, socketless=False)
+        swatch = make(io.Color.Input, "colour", default=default, tooltip=tooltip, socketless=False,
+                      optional=optional)
         return io.MultiType.Input(swatch, types=[io.Color, io.String])
-    return io.String.Input("colour", default=default, tooltip=tooltip)
+    return io.String.Input("colour", default=default, tooltip=tooltip, optional=optional)
 
 
 def number_input(id: str, default: float, least: float, most: float, step: float, tooltip: str,
-                 advanced: bool = False) -> io.Input:
+                 advanced: bool = False, optional: bool = False) -> io.Input:
     return make(io.Float.Input, id, default=default, min=least, max=most, step=step, tooltip=tooltip,
-                advanced=advanced or None)
+                advanced=advanced or None, optional=optional)
 
 
-# Outputs: never "mask" where an input is, because hosts up to 0.3.75 want ids that differ between inputs and
-# outputs --
+# Outputs. Hosts up to 0.3.75 need ids that differ from the inputs': no output "mask" beside an input "mask".
 
 
 def mask_output(id: str, tooltip: str) -> io.Output:

@@ -1,4 +1,4 @@
-"""Matting pictures that come one by one: a clip of any length, of which only two passes are in memory."""
+"""Mattes a clip of any length, with at most two passes in memory."""
 
 from __future__ import annotations
 

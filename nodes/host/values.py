@@ -1,5 +1,4 @@
-"""Widget values as they arrive: the host checks what is typed into a node, but not what another node
-sends."""
+"""Checks widget values: the host checks those typed into a node, not those from another node."""
 
 from __future__ import annotations
 
@@ -16,16 +15,16 @@ from ...weights import quoted
 WIDGETS = (io.Int.Input, io.Float.Input, io.Boolean.Input, io.Combo.Input, io.String.Input,
            io.MultiType.Input)
 
-FILES = {"checkpoint", "adapter", "folder"}  # of one machine: `execute` finds others, or says what to do
+# not checked: lists differ between machines, `execute` finds files
+FILES = {"checkpoint", "adapter", "folder"}
 
-_widgets: dict[str, list] = {}  # of each node, asked for once: the loader looks into folders for its own
+_widgets: dict[str, list] = {}  # by node; cached, as the loader's schema scans folders
 
 
 def checked(execute: Callable) -> Callable:
-    """For a node's `execute`: each widget's value is of its kind and in its range, else a ValueError says
-    which is not.
+    """Decorates a node's `execute`: raises ValueError for a widget's value of the wrong kind or out of range.
 
-    Names of files need not be in their list.
+    Names of FILES need not be in the widget's list.
     """
 
     @functools.wraps(execute)
@@ -35,16 +34,15 @@ def checked(execute: Callable) -> Callable:
                                           if isinstance(widget, WIDGETS) and widget.id not in FILES]
         for widget in _widgets[cls.__qualname__]:
             if widget.id in values:
-                values[widget.id] = settled(widget, values[widget.id])
+                values[widget.id] = check_value(widget, values[widget.id])
         return execute(cls, **values)
 
     return run
 
 
-def settled(widget, value: object) -> object:
-    """The value as the node's code may rely on it. Whole floats are taken for integers, 0 and 1 for
-    switches."""
-    # NaN is equal to nothing.
+def check_value(widget, value: object) -> object:
+    """A value as its widget's type. Whole floats are accepted as integers, 0 and 1 as booleans."""
+    # NaN for anything else: it fails all comparisons.
     real = value if isinstance(value, numbers.Real) and abs(value) < 2**63 else math.nan
     if isinstance(widget, (io.Int.Input, io.Float.Input)):
         kind, words = (int, "a whole number") if isinstance(widget, io.Int.Input) else (float, "a number")
@@ -67,7 +65,7 @@ def settled(widget, value: object) -> object:
 
 
 def fault_of_colour(text: object, advice: str) -> bool | str:
-    """For `validate_inputs`: what is wrong with a colour that is known before the run, or True."""
+    """For `validate_inputs`: what is wrong with a colour that is known before the run, else True."""
     try:
         if isinstance(text, str):
             composite.opaque_colour(text, advice)

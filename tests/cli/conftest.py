@@ -1,4 +1,5 @@
-"""Tiny checkpoints of random weights (what they find means nothing), and the command line called in-process."""
+"""Tiny checkpoints of random weights (what they find means nothing), and the command line called
+in-process."""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ def cut(tiny, capsys):
 
 @pytest.fixture
 def photo(tmp_path):
-    """A function (name, size=(60, 40), **save options) that makes a picture of blobs of colour below tmp_path."""
+    """A function (name, size=(60, 40), **save options) that makes a picture of blobs of colour below
+    tmp_path."""
     def make(name: str, size: tuple[int, int] = (60, 40), **options) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)

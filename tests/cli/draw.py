@@ -2,12 +2,14 @@
 
     python tests/cli/draw.py
 
-Photographs above, mattes below in web/nano.jpg; photograph, matte and cut-out in web/result.jpg.
+Photographs above, mattes below in web/nano.jpg; photograph, matte and cut-out in web/result.jpg; photographs
+above, their catalogue below in web/catalogue.jpg.
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +20,17 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 import birefnet  # noqa: E402
+from birefnet.__main__ import main as main_command  # noqa: E402
 from birefnet.imaging import pictures  # noqa: E402
 from birefnet.matting.views import checkerboard  # noqa: E402
 
 DATA = ROOT / "tests" / "data"
-RESULT = "camera"
+RESULT = "figure"
 HARD = ("astronaut", "coffee", "dandelion", "chelsea", "raccoon", "rocket")
+PRODUCTS = ROOT / "example_workflows" / "input" / "birefnet-products"
+CATALOGUE = ("--format", "jpg", "--quality", "90", "--background", "white", "--clean-edges", "--refine",
+             "levels=0.3:0.9,largest=1,holes=2000", "--frame",
+             "2000x2000,margin=5%,position=bottom,shadow=contact")
 SIDE, GAP = 420, 5  # pixels: a panel's height, between panels
 
 
@@ -53,13 +60,30 @@ def main() -> None:
     model = birefnet.load(ROOT / "weights" / "birefnet-nano.safetensors")
     photo, matte = (ImageOps.contain(panel, (SIDE, SIDE)) for panel in matted(model, RESULT))
     board = grey(checkerboard(photo.height, photo.width)[..., 0]).convert("RGB")
-    row([photo, matte, Image.composite(photo, board, matte)], SIDE).save(ROOT / "web" / "result.jpg", quality=88)
+    row([photo, matte, Image.composite(photo, board, matte)],
+        SIDE).save(ROOT / "web" / "result.jpg", quality=88)
 
     upper, lower = (row(list(panels), SIDE // 2) for panels in zip(*(matted(model, name) for name in HARD)))
-    whole = Image.new("RGB", (upper.width, 2 * upper.height + GAP), "white")
+    above(upper, lower).save(ROOT / "web" / "nano.jpg", quality=88)
+    catalogue()
+
+
+def above(upper: Image.Image, lower: Image.Image) -> Image.Image:
+    whole = Image.new("RGB", (upper.width, upper.height + GAP + lower.height), "white")
     whole.paste(upper, (0, 0))
     whole.paste(lower, (0, upper.height + GAP))
-    whole.save(ROOT / "web" / "nano.jpg", quality=88)
+    return whole
+
+
+def catalogue() -> None:
+    """By the command that docs/command-line.md names."""
+    with tempfile.TemporaryDirectory() as folder:
+        main_command(["cut", str(PRODUCTS), "-o", folder, *CATALOGUE])
+        photos = sorted(PRODUCTS.glob("*.jpg"))
+        shown = [ImageOps.pad(Image.open(photo), (SIDE // 2, SIDE // 2), color="white") for photo in photos]
+        made = [Image.open(Path(folder) / photo.name).resize((SIDE // 2, SIDE // 2), Image.Resampling.LANCZOS)
+                for photo in photos]
+        above(row(shown, SIDE // 2), row(made, SIDE // 2)).save(ROOT / "web" / "catalogue.jpg", quality=88)
 
 
 if __name__ == "__main__":

@@ -61,14 +61,16 @@ def test_from_another_folder_it_is_the_same_command(tmp_path, cut, photo, passes
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(tmp_path, tiny, photo, reading):
-    """It is killed while the fourth of six pictures, a pipe, is being read: three results are written, two to come."""
+    """It is killed while the fourth of six pictures, a pipe, is being read: three results are written, two to
+    come."""
     sources = [photo(f"in/{number}.png", size=(600, 600)) for number in range(6)]
     late, out = sources[3], tmp_path / "out"
     content = late.read_bytes()
     late.unlink()
     os.mkfifo(late)
     (tmp_path / "list.txt").write_text("".join(f"{source}\n" for source in sources))
-    command = [sys.executable, "-m", "birefnet", "cut", "--list", str(tmp_path / "list.txt"), "-o", str(out), "--model",
+    command = [sys.executable, "-m", "birefnet", "cut", "--list", str(tmp_path / "list.txt"), "-o", str(out),
+               "--model",
                str(tiny)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as process, reading(late, process):
         process.send_signal(signal.SIGKILL)
@@ -88,8 +90,8 @@ def test_other_settings_are_refused_unless_forced(tmp_path, cut, photo, passes):
     cut(tmp_path / "in", "-o", tmp_path / "out")
     before = (tmp_path / "out" / "a.png").read_bytes()
     refused = cut(tmp_path / "in", "-o", tmp_path / "out", "--mask", "--size", "96")
-    assert refused == (1, [f"error: {tmp_path / 'out'}: was begun with other settings (size None, now 96, mask False, "
-                           "now True); take another OUT, or --force to do all of it anew"])
+    assert refused == (1, [f"error: {tmp_path / 'out'}: was begun with other settings (size None, now 96, "
+                           "mask False, now True); take another OUT, or --force to do all of it anew"])
     assert (tmp_path / "out" / "a.png").read_bytes() == before
     assert cut(tmp_path / "in", "-o", tmp_path / "out", "--mask", "--size", "96", "--force").status == 0
     assert (tmp_path / "out" / "a.png").read_bytes() != before and len(passes) == 2
@@ -98,10 +100,12 @@ def test_other_settings_are_refused_unless_forced(tmp_path, cut, photo, passes):
 def test_another_checkpoint_under_the_same_name_is_another_setting(tmp_path, cut, photo):
     photo("in/a.png")
     cut(tmp_path / "in", "-o", tmp_path / "out", model="birefnet-nano")
-    assert "model birefnet-nano.safetensors, now tiny" in cut(tmp_path / "in", "-o", tmp_path / "out").messages[0]
+    assert "model birefnet-nano.safetensors, now tiny" in cut(tmp_path / "in", "-o",
+                                                              tmp_path / "out").messages[0]
 
 
-def test_a_forced_run_that_was_stopped_goes_on_and_does_not_begin_anew(tmp_path, cut, photo, passes, monkeypatch):
+def test_a_forced_run_that_was_stopped_goes_on_and_does_not_begin_anew(tmp_path, cut, photo, passes,
+                                                                       monkeypatch):
     """Results that an earlier run left are replaced once, and each of them."""
     for name in "abc":
         photo(f"in/{name}.png")
@@ -144,7 +148,7 @@ def test_what_failed_is_reported_and_tried_again(tmp_path, cut, photo, passes):
     assert not (tmp_path / "out" / "_failed.csv").exists() and len(passes) == 2
 
 
-def test_what_was_changed_since_is_said_and_made_anew_once_its_result_is_removed(tmp_path, cut, photo, passes):
+def test_what_was_changed_since_is_said_and_made_anew_once_its_result_is_gone(tmp_path, cut, photo, passes):
     for name in "abc":
         photo(f"in/{name}.png")
     cut(tmp_path / "in", "-o", tmp_path / "out")
@@ -153,8 +157,9 @@ def test_what_was_changed_since_is_said_and_made_anew_once_its_result_is_removed
         photo(f"in/{name}.png", size=(64, 48))
         os.utime(tmp_path / "in" / f"{name}.png", (1e9, 1e9))  # an older photograph may take a name, too
     result = cut(tmp_path / "in", "-o", tmp_path / "out")
-    assert result == (0, [f"2 changed since the result was made, such as {tmp_path}/in/a.png; remove a result to have it "
-                          "made anew", f"3 of 3 written to {tmp_path / 'out'}, 3 of them before"])
+    assert result == (0, [f"2 changed since the result was made, such as {tmp_path}/in/a.png; remove a "
+                          "result to have it made anew", f"3 of 3 written to {tmp_path / 'out'}, 3 of them "
+                                                         "before"])
     assert (tmp_path / "out" / "a.png").read_bytes() == before and len(passes) == 3
     (tmp_path / "out" / "a.png").unlink(), (tmp_path / "out" / "b.png").unlink()
     cut(tmp_path / "in", "-o", tmp_path / "out")
@@ -169,12 +174,14 @@ def test_a_run_of_an_older_version_goes_on(tmp_path, cut, photo, passes):
     cut(tmp_path / "in", "-o", tmp_path / "out")
     (plan,) = (tmp_path / "out" / ".cut").glob("*.jsonl")
     lines = [json.loads(line)[:3] for line in plan.read_text().splitlines()]
-    plan.with_name(f"{plan.name.partition('-')[0]}-ffffffff.jsonl").write_text("".join(f"{json.dumps(x)}\n" for x in lines))
+    older = plan.with_name(f"{plan.name.partition('-')[0]}-ffffffff.jsonl")
+    older.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     plan.unlink()
     (tmp_path / "out" / "b.png").unlink()
     photo("in/c.png")
     assert cut(tmp_path / "in", "-o", tmp_path / "out").messages[-1].startswith("3 of 3 written")
-    assert cut(tmp_path / "in", "-o", tmp_path / "out").messages[-1].endswith("3 of them before") and len(passes) == 4
+    assert cut(tmp_path / "in", "-o", tmp_path / "out").messages[-1].endswith("3 of them before")
+    assert len(passes) == 4
 
 
 def test_a_folder_whose_results_lie_in_it_goes_on(tmp_path, cut, photo, passes):
@@ -183,7 +190,8 @@ def test_a_folder_whose_results_lie_in_it_goes_on(tmp_path, cut, photo, passes):
         assert cut(tmp_path / "in", "-o", tmp_path / "in").status == 0
     photo("in/b.jpg")
     result = cut(tmp_path / "in", "-o", tmp_path / "in")
-    assert result.messages[-1] == f"2 of 2 written to {tmp_path / 'in'}, 1 of them before" and len(passes) == 2
+    assert result.messages[-1] == f"2 of 2 written to {tmp_path / 'in'}, 1 of them before"
+    assert len(passes) == 2
     result = cut(tmp_path / "in" / "a.png", "-o", tmp_path / "in")  # named as an input, it is no result
     assert result.status == 1 and "is the result of" in result.messages[0]
 
@@ -192,8 +200,8 @@ def test_a_name_that_another_source_was_planned_for_is_refused(tmp_path, cut, ph
     photo("one/a.png"), photo("two/a.png")
     cut(tmp_path / "one", "-o", tmp_path / "out")
     result = cut(tmp_path / "two", "-o", tmp_path / "out")
-    assert result == (1, [f"{tmp_path}/two/a.png: {tmp_path}/out/a.png is the result of {tmp_path}/one/a.png; rename "
-                          "one of them"])
+    assert result == (1, [f"{tmp_path}/two/a.png: {tmp_path}/out/a.png is the result of "
+                          f"{tmp_path}/one/a.png; rename one of them"])
 
 
 def test_a_damaged_manifest_is_one_sentence(tmp_path, cut, photo):
@@ -201,7 +209,8 @@ def test_a_damaged_manifest_is_one_sentence(tmp_path, cut, photo):
     cut(tmp_path / "in", "-o", tmp_path / "out")
     (tmp_path / "out" / ".cut" / "state.json").write_text("{")
     result = cut(tmp_path / "in", "-o", tmp_path / "out")
-    assert result.status == 1 and len(result.messages) == 1 and "remove the folder to begin anew" in result.messages[0]
+    assert result.status == 1 and len(result.messages) == 1
+    assert "remove the folder to begin anew" in result.messages[0]
 
 
 def test_the_manifest_says_what_was_planned(tmp_path, cut, photo):

@@ -1,4 +1,5 @@
-"""What `cut` takes: lists, URLs and places that are no folders of this machine (tests/scale has an S3 server)."""
+"""What `cut` takes: lists, URLs and places that are no folders of this machine (tests/scale has an S3
+server)."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ def store():
     files.rm("/", recursive=True)
 
 
-# Lists ---------------------------------------------------------------------------------------------------------------
+# Lists ------------------------------------------------------------------------------------------------------
 
 
 def test_a_text_list_has_a_picture_on_each_line(tmp_path, cut, photo):
@@ -37,7 +38,8 @@ def test_lists_and_inputs_together(tmp_path, cut, photo):
     first, second = photo("a.png"), photo("in/b.png")
     for number in (1, 2):
         (tmp_path / f"{number}.txt").write_text(str(photo(f"x/{number}.png")))
-    cut(first, second.parent, "--list", tmp_path / "1.txt", "--list", tmp_path / "2.txt", "-o", tmp_path / "out")
+    cut(first, second.parent, "--list", tmp_path / "1.txt", "--list", tmp_path / "2.txt", "-o",
+        tmp_path / "out")
     assert names(tmp_path / "out") == ["1.png", "2.png", "a.png", "b.png"]
 
 
@@ -68,7 +70,8 @@ def parquet(path, columns: dict[str, list]):
 @pytest.mark.parametrize("columns", [["path", "title"], ["photo"]])
 def test_a_parquet_list_has_a_column_of_paths(tmp_path, cut, photo, columns):
     paths = [str(photo("x/a.png")), str(photo("x/b.png")), None]
-    table = parquet(tmp_path / "list.parquet", {columns[0]: paths, **{name: ["x"] * 3 for name in columns[1:]},
+    table = parquet(tmp_path / "list.parquet",
+                    {columns[0]: paths, **{name: ["x"] * 3 for name in columns[1:]},
                                                 "price": [1, 2, 3]})
     assert cut("--list", table, "-o", tmp_path / "out").status == 0
     assert names(tmp_path / "out") == ["a.png", "b.png"]
@@ -90,7 +93,7 @@ def test_names_that_are_no_text(tmp_path, cut, photo):
     assert cut(tmp_path / "in", "-o", tmp_path / "out").messages[-1].endswith("1 of them before")
 
 
-# Other file systems --------------------------------------------------------------------------------------------------
+# Other file systems -----------------------------------------------------------------------------------------
 
 
 def test_from_one_file_system_to_another(tmp_path, cut, photo, store):
@@ -98,7 +101,8 @@ def test_from_one_file_system_to_another(tmp_path, cut, photo, store):
         store.pipe_file(f"/shop/in/{name}.png", photo(f"in/{name}.png").read_bytes())
     store.pipe_file("/shop/in/notes.txt", b"no picture")
     store.pipe_file("/shop/in/deeper/c.png", photo("c.png").read_bytes())
-    assert cut("memory://shop/in", "-o", "memory://shop/out").messages[-1] == "2 of 2 written to memory://shop/out"
+    assert cut("memory://shop/in", "-o",
+               "memory://shop/out").messages[-1] == "2 of 2 written to memory://shop/out"
     cut(tmp_path / "in", "-o", tmp_path / "out")
     assert {name: store.cat_file(f"/shop/out/{name}") for name in ("a.png", "b.png")} == {
         path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.png")}
@@ -111,7 +115,8 @@ def test_a_glob_in_a_store(tmp_path, cut, photo, store):
     cut("memory://shop/in/**/*.png", "-o", "memory://shop/in/out")
     assert [path for path in store.find("/shop/in/out") if path.endswith("b.png")]
     cut("memory://shop/in/**/*.png", "-o", tmp_path / "out")
-    assert sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png")) == [
+    assert sorted(path.relative_to(tmp_path / "out").as_posix()
+                  for path in (tmp_path / "out").rglob("*.png")) == [
         "a.png", "deeper/b.png", "out/a.png", "out/c.png", "out/deeper/b.png"]
 
 
@@ -162,7 +167,7 @@ def test_urls_that_lead_nowhere(tmp_path, cut, store, source, message):
     assert result.status == 1 and message in result.messages[0 if len(result.messages) == 1 else 1]
 
 
-# Engines -------------------------------------------------------------------------------------------------------------
+# Engines ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("arguments, message", [

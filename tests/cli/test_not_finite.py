@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import birefnet
 from birefnet.__main__ import main
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "video"))  # clips
@@ -45,4 +46,20 @@ def test_eval(damaged, photo, tmp_path, capsys):
     photo("data/im/a.png"), photo("data/gt/a.png")
     status = main(["eval", str(tmp_path / "data"), "--model", str(damaged), "--size", "64", "--json",
                    str(tmp_path / "report.json")])
-    assert status == 1 and f"a: {SENTENCE}" in capsys.readouterr().err and not (tmp_path / "report.json").exists()
+    assert status == 1 and f"a: {SENTENCE}" in capsys.readouterr().err
+    assert not (tmp_path / "report.json").exists()
+
+
+def test_export(tmp_path, capsys):
+    """The file would be as empty as the network, and so agree with it."""
+    config = birefnet.Config(family="pvt_v2", widths=(8, 16, 40, 64), depths=(1, 1, 1, 1), heads=(1, 2, 5, 8),
+                             mlp_ratios=(2, 2, 2, 2), multi_scale="none", attention="none", inner=8, branch=8,
+                             patch_inner=8, size=(64, 64))
+    network = birefnet.BiRefNet(config).initialize().eval()
+    with torch.no_grad():
+        next(network.bb.parameters()).view(-1)[0] = torch.nan
+    birefnet.save(network, tmp_path / "damaged.safetensors")
+    out = tmp_path / "a.onnx"
+    assert main(["export", str(tmp_path / "damaged.safetensors"), "-o", str(out), "--size", "96",
+                 "--portable"]) == 1
+    assert f"error: {SENTENCE}" in capsys.readouterr().err and not out.exists()

@@ -17,7 +17,8 @@ DATA = Path(__file__).parents[1] / "data"
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "dandelion"])
 def test_the_subject_is_kept_and_the_background_removed(tmp_path, name):
-    """The bar is low enough for any checkpoint worth shipping, and out of reach for an inverted or shifted matte."""
+    """The bar is low enough for any checkpoint worth shipping, and out of reach for an inverted or shifted
+    matte."""
     assert main(["cut", str(DATA / f"{name}.jpg"), "-o", str(tmp_path / "cutout.png")]) == 0
     alpha = pictures.read(tmp_path / "cutout.png")[0, ..., 3]
     subject = pictures.read(DATA / f"{name}_mask.png")[0, ..., 0] > 0.5
@@ -37,7 +38,7 @@ def test_the_mask_is_the_cutouts_alpha(tmp_path):
 
 def test_a_grey_photograph(tmp_path):
     assert main(["cut", str(DATA / "camera.jpg"), "-o", str(tmp_path / "cutout.png")]) == 0
-    cutout, grey = np.asarray(Image.open(tmp_path / "cutout.png")), np.asarray(Image.open(DATA / "camera.jpg"))
+    cutout, grey = (np.asarray(Image.open(file)) for file in (tmp_path / "cutout.png", DATA / "camera.jpg"))
     visible = cutout[..., 3] > 0
     assert (cutout[visible, :3] == grey[visible, None]).all()
     assert 0.1 < visible.mean() < 1 and cutout[..., 3].max() > 250

@@ -12,7 +12,8 @@ GREEN = torch.tensor([0.0, 1.0, 0.0])
 
 
 def background(kind: str, **changes) -> Background:
-    return Background(**{"kind": kind, "colour": GREEN, "fit": "fill", "blur": 0.1, "linear_light": False} | changes)
+    return Background(**{"kind": kind, "colour": GREEN, "fit": "fill", "blur": 0.1,
+                         "linear_light": False} | changes)
 
 
 @pytest.fixture
@@ -55,7 +56,8 @@ def test_what_is_missing_or_unknown_is_told(picture, alpha):
 
 
 def test_the_blurred_original_knows_nothing_of_the_subject():
-    """A red subject before a blue wall: all blue, also where it stood; a plain blur would glow red around it."""
+    """A red subject before a blue wall: all blue, also where it stood; a plain blur would glow red around
+    it."""
     alpha = torch.zeros(1, 200, 300)
     alpha[:, 50:150, 80:200] = 1
     image = torch.lerp(torch.tensor([0.0, 0.0, 1.0]), torch.tensor([1.0, 0.0, 0.0]), alpha[..., None])

@@ -27,7 +27,8 @@ def test_fill_covers_and_cuts_both_sides_alike():
 
 def test_fit_shows_all_with_colour_beside_it():
     result = fit_to_canvas(ramp(100, 300), (100, 100), "fit", GREEN)[0]
-    assert torch.equal(result[:32], GREEN.expand(32, 100, 3)) and torch.equal(result[-32:], GREEN.expand(32, 100, 3))
+    assert torch.equal(result[:32], GREEN.expand(32, 100, 3))
+    assert torch.equal(result[-32:], GREEN.expand(32, 100, 3))
     middle = result[40:60]
     assert not middle[..., 1].any() and middle[:, 0, 0].mean() < 0.02 and middle[:, -1, 0].mean() > 0.98
 
@@ -51,7 +52,8 @@ def test_its_own_size_is_an_exact_copy(fit):
 @pytest.mark.parametrize("fit", FITS)
 def test_colour_shows_through_what_is_transparent(fit):
     half = torch.cat([torch.ones(1, 20, 20, 3), torch.full((1, 20, 20, 1), 0.25)], -1)
-    torch.testing.assert_close(fit_to_canvas(half, (20, 20), fit, GREEN)[0, 10, 10], torch.tensor([0.25, 1.0, 0.25]))
+    torch.testing.assert_close(fit_to_canvas(half, (20, 20), fit, GREEN)[0, 10, 10],
+                               torch.tensor([0.25, 1.0, 0.25]))
 
 
 def test_an_unknown_fit():
@@ -91,6 +93,18 @@ def test_what_the_canvas_shows_of_the_picture():
     where = place_subject("in place", (100, 100), (100, 100), BOX, 0.5)
     top, left, bottom, right = where.seen((100, 100))
     assert (bottom - top, right - left) == (200, 200) and (top, left) == (-50, -25)
+
+
+@pytest.mark.parametrize("position, canvas, changes, pivot", [
+    ("in place", (100, 200), {}, (50, 75)),
+    ("top left", (300, 300), {"scale": 2, "x": 5, "y": 7}, (107, 55)),
+    ("centre", (120, 200), {"x": -4}, (60, 96)),
+    ("bottom", (120, 200), {"scale": 0.5}, (90, 100)),
+])
+def test_a_turn_is_around_the_subjects_middle(position, canvas, changes, pivot):
+    straight = place_subject(position, (100, 100), canvas, BOX, **changes)
+    turned = place_subject(position, (100, 100), canvas, BOX, **changes, rotation=30)
+    assert turned == straight._replace(rotation=30, pivot=pytest.approx(pivot))
 
 
 def test_an_unknown_position():

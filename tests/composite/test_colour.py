@@ -28,7 +28,8 @@ def test_css_colours(text, expected):
     assert parse_colour(text) == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("text", ["", "whitish", "#12", "#xyzxyz", "rgb(1, 2)", "rgb(a, b, c)", "hsl(1, 2, 3, 4, 5)",
+@pytest.mark.parametrize("text",
+                         ["", "whitish", "#12", "#xyzxyz", "rgb(1, 2)", "rgb(a, b, c)", "hsl(1, 2, 3, 4, 5)",
                                   "255, 255, 255"])
 def test_what_is_no_colour(text):
     with pytest.raises(ValueError, match="expected a colour, got"):
@@ -49,7 +50,8 @@ def pixels(values: torch.Tensor) -> torch.Tensor:
 def test_the_transfer_function_of_the_standard():
     """IEC 61966-2-1: the linear toe below 0.04045, the power above; mid-grey by hand."""
     srgb = torch.tensor([0.0, 0.02, 0.04045, 0.5, 1.0], dtype=torch.float64)
-    expected = torch.tensor([0.0, 0.02 / 12.92, 0.04045 / 12.92, (0.555 / 1.055) ** 2.4, 1.0], dtype=torch.float64)
+    expected = torch.tensor([0.0, 0.02 / 12.92, 0.04045 / 12.92, (0.555 / 1.055) ** 2.4, 1.0],
+                            dtype=torch.float64)
     torch.testing.assert_close(to_linear(pixels(srgb)), pixels(expected))
 
 

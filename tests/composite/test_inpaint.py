@@ -1,4 +1,5 @@
-"""Cutting a part out and pasting it back: what must stay to the bit, and windows that a diffusion model likes."""
+"""Cutting a part out and pasting it back: what must stay to the bit, and windows that a diffusion model
+likes."""
 
 from __future__ import annotations
 
@@ -30,21 +31,25 @@ def cases(count: int) -> list[tuple]:
     for _ in range(count):
         height, width = draw.randint(20, 900), draw.randint(20, 900)
         top, left = draw.choice([0, draw.randrange(height - 9)]), draw.choice([0, draw.randrange(width - 9)])
-        box = Box(top, left, draw.choice([height, draw.randint(top + 1, height)]), draw.randint(left + 1, width))
-        found.append((height, width, box, draw.choice([0.0, 0.25, 1.0]), draw.choice([8, 16, 64]), draw.uniform(1, 4)))
+        box = Box(top, left, draw.choice([height, draw.randint(top + 1, height)]),
+                  draw.randint(left + 1, width))
+        found.append((height, width, box, draw.choice([0.0, 0.25, 1.0]), draw.choice([8, 16, 64]),
+                      draw.uniform(1, 4)))
     return found
 
 
 @pytest.mark.parametrize("height, width, box, context, multiple, aspect", cases(40))
 @pytest.mark.parametrize("area", [0, MEGAPIXEL // 16])
 def test_windows(height, width, box, context, multiple, aspect, area):
-    (window,), size = inpaint.plan_windows([box], (height, width), context=context, area=area, multiple=multiple,
+    (window,), size = inpaint.plan_windows([box], (height, width), context=context, area=area,
+                                           multiple=multiple,
                                    most_aspect=aspect)
     assert size[0] % multiple == size[1] % multiple == 0
     assert window.top <= box.top and window.top + window.height >= box.bottom  # all of the box is in it
     assert window.left <= box.left and window.left + window.width >= box.right
     for start, side, whole in ((window.top, window.height, height), (window.left, window.width, width)):
-        assert side > whole or 0 <= start and start + side <= whole  # out of the picture only where larger than it
+        # out of the picture only where larger than it
+        assert side > whole or 0 <= start and start + side <= whole
     if area:
         assert 0.5 < size[0] * size[1] / area < 2
         distortion = window.width / window.height / (size[1] / size[0])
@@ -54,12 +59,14 @@ def test_windows(height, width, box, context, multiple, aspect, area):
 
 
 def test_context_is_a_share_of_the_longer_side():
-    (window,), _ = inpaint.plan_windows([Box(400, 400, 500, 600)], (1000, 1000), context=0.25, area=0, multiple=1)
+    (window,), _ = inpaint.plan_windows([Box(400, 400, 500, 600)], (1000, 1000), context=0.25, area=0,
+                                        multiple=1)
     assert window == Window(350, 350, 200, 300)
 
 
 def test_a_narrow_region_is_widened_to_the_aspect():
-    (window,), size = inpaint.plan_windows([Box(0, 500, 800, 510)], (800, 1000), context=0, area=0, multiple=1,
+    (window,), size = inpaint.plan_windows([Box(0, 500, 800, 510)], (800, 1000), context=0, area=0,
+                                           multiple=1,
                                            most_aspect=2)
     assert size == (800, 400) and window == Window(0, 305, 800, 400)
 
@@ -85,9 +92,11 @@ def test_there_and_back_is_the_identity(height, width, box, context, multiple, a
     region = inpaint.select_region(mask, which, grow=3, feather=5)
     for area in (0, MEGAPIXEL // 32):
         boxes = [bounding_box(region[0], inpaint.VISIBLE_DIFFERENCE)]
-        (window,), size = inpaint.plan_windows(boxes, (height, width), context=context, area=area, multiple=multiple,
+        (window,), size = inpaint.plan_windows(boxes, (height, width), context=context, area=area,
+                                               multiple=multiple,
                                        most_aspect=aspect)
-        pasted = inpaint.paste_window(picture, region, window, inpaint.cut_window(picture[..., :3], window, size))
+        pasted = inpaint.paste_window(picture, region, window,
+                                      inpaint.cut_window(picture[..., :3], window, size))
         stays = region == 0 if area else torch.ones_like(region, dtype=torch.bool)
         assert torch.equal(pasted[stays], picture[stays]) and torch.equal(pasted[..., 3], picture[..., 3])
 
@@ -95,7 +104,8 @@ def test_there_and_back_is_the_identity(height, width, box, context, multiple, a
 def test_what_is_repainted_is_new_inside_and_blended_at_the_edge():
     mask = blob(100, 100, Box(30, 30, 70, 70))
     region = inpaint.select_region(mask, "subject", grow=0, feather=6)
-    pasted = inpaint.paste_window(torch.zeros(1, 100, 100, 3), region, Window(10, 10, 80, 80), torch.ones(1, 80, 80, 3))
+    pasted = inpaint.paste_window(torch.zeros(1, 100, 100, 3), region, Window(10, 10, 80, 80),
+                                  torch.ones(1, 80, 80, 3))
     torch.testing.assert_close(pasted[..., 0], region)
     assert (pasted[0, 45:55, 45:55] == 1).all()
     rise = pasted[0, 50, 15:50, 0]
@@ -126,4 +136,5 @@ def test_near_certain_is_certain():
 def test_grow_moves_the_repainted_edge_outwards():
     mask = blob(60, 60, Box(20, 20, 40, 40))
     assert bounding_box(inpaint.select_region(mask, "subject", grow=5)[0]) == Box(15, 15, 45, 45)
-    assert inpaint.select_region(mask, "background", grow=5)[0, 30].nonzero()[:, 0].tolist() == [*range(25), *range(35, 60)]
+    assert inpaint.select_region(mask, "background",
+                                 grow=5)[0, 30].nonzero()[:, 0].tolist() == [*range(25), *range(35, 60)]

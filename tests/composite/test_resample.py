@@ -27,7 +27,8 @@ def test_equal_to_pillow_s_bicubic(noise, box, size):
     top, left, bottom, right = box
     pillow = Image.fromarray(noise[0, ..., 0].numpy()).resize(size[::-1], Image.Resampling.BICUBIC,
                                                               (left, top, right, bottom))
-    np.testing.assert_allclose(resample_box(noise, box, size)[0, ..., 0].numpy(), np.asarray(pillow), atol=2e-6)
+    np.testing.assert_allclose(resample_box(noise, box, size)[0, ..., 0].numpy(), np.asarray(pillow),
+                               atol=2e-6)
 
 
 def test_whole_pixels_are_copied(noise):
@@ -41,7 +42,8 @@ def test_beyond_the_picture_its_rim_goes_on(noise):
 
 
 def test_coverage_is_the_area_of_each_pixel_in_the_picture():
-    """Moved right by half a pixel, two pixels cover half of the first, all of the next, half of the one after."""
+    """Moved right by half a pixel, two pixels cover half of the first, all of the next, half of the one
+    after."""
     covered = coverage((1, 2), (0, -0.5, 1, 3.5), (1, 4))
     assert covered.tolist() == [[0.5, 1, 0.5, 0]]
     halved = coverage((3, 8), (0, 0, 4, 8), (2, 4))
@@ -53,10 +55,12 @@ def test_coverage_is_the_area_of_each_pixel_in_the_picture():
 def test_blur_is_a_gaussian(sigma, tolerance):
     image = torch.rand(1, 160, 210, 2, generator=torch.Generator().manual_seed(1)).round()
     image[:, 40:110, 60:130] = 1
-    expected = ndimage.gaussian_filter(image[0].double().numpy(), (sigma, sigma, 0), mode="reflect", truncate=6)
+    expected = ndimage.gaussian_filter(image[0].double().numpy(), (sigma, sigma, 0), mode="reflect",
+                                       truncate=6)
     np.testing.assert_allclose(blur(image, sigma)[0].numpy(), expected, atol=tolerance)
 
 
 @pytest.mark.parametrize("sigma", [1.0, 50.0, 5000.0])
 def test_flat_pictures_stay(sigma):
-    torch.testing.assert_close(blur(torch.full((1, 13, 700, 3), 0.3), sigma), torch.full((1, 13, 700, 3), 0.3))
+    torch.testing.assert_close(blur(torch.full((1, 13, 700, 3), 0.3), sigma),
+                               torch.full((1, 13, 700, 3), 0.3))

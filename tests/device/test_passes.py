@@ -10,7 +10,8 @@ from birefnet.device import passes
 
 
 class Device:
-    """Fails passes of more than `room` frames, like a device of that size; the CPU below it has room for one."""
+    """Fails passes of more than `room` frames, like a device of that size; the CPU below it has room for
+    one."""
 
     def __init__(self, room: int, cpu_room: int = 1) -> None:
         self.room, self.cpu_room = room, cpu_room
@@ -108,7 +109,8 @@ class InterruptedHarder(BaseException):
     """The newer host's is not."""
 
 
-@pytest.mark.parametrize("error", [Interrupted(), InterruptedHarder(), ValueError("bad input"), KeyError("x")])
+@pytest.mark.parametrize("error",
+                         [Interrupted(), InterruptedHarder(), ValueError("bad input"), KeyError("x")])
 def test_other_errors_and_interrupts_pass_through_at_once(error):
     device = Device(room=100)
 
@@ -146,7 +148,8 @@ def test_memory_is_relieved_after_the_failed_pass_has_let_go():
     (MemoryError(), True),
     (RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: "
                   "you tried to allocate 4000000000000 bytes. Error code 12 (Cannot allocate memory)"), True),
-    (RuntimeError("[enforce fail] data. DefaultCPUAllocator: not enough memory: you tried to allocate 4 bytes."), True),
+    (RuntimeError("[enforce fail] data. DefaultCPUAllocator: not enough memory: you tried to allocate 4 "
+                  "bytes."), True),
     (RuntimeError("MPS backend out of memory (MPS allocated: 9.05 GB)"), True),
     (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
     (RuntimeError("expected scalar type Float but found Half"), False),

@@ -1,4 +1,5 @@
-"""Predictions and truths that are the same on every machine: blobs of smoothed noise, and degenerate pictures."""
+"""Predictions and truths that are the same on every machine: blobs of smoothed noise, and degenerate
+pictures."""
 
 from __future__ import annotations
 

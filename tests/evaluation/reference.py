@@ -3,7 +3,8 @@
     pip install pysodmetrics==1.4.2 opencv-python-headless scikit-image
     python tests/evaluation/reference.py BIREFNET
 
-pysodmetrics gives the saliency measures; BIREFNET, a checkout of the network's authors' repository, gives HCE.
+pysodmetrics gives the saliency measures; BIREFNET, a checkout of the network's authors' repository, gives
+HCE.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def main(authors: Path) -> None:
     found = {}
     for name, (prediction, truth) in CASES.items():
         measures = {"s_measure": py_sod_metrics.Smeasure(), "weighted_f": py_sod_metrics.WeightedFmeasure(),
-                    "e": py_sod_metrics.Emeasure(), "f": py_sod_metrics.Fmeasure(), "mae": py_sod_metrics.MAE()}
+                    "e": py_sod_metrics.Emeasure(), "f": py_sod_metrics.Fmeasure(),
+                    "mae": py_sod_metrics.MAE()}
         for measure in measures.values():
             measure.step(prediction, truth)
         results = {key: measure.get_results() for key, measure in measures.items()}
@@ -33,7 +35,8 @@ def main(authors: Path) -> None:
         efforts.step(prediction.copy(), truth.copy(), skeletonize(truth > 128))
         f, e = results["f"]["fm"]["curve"], results["e"]["em"]["curve"]
         found[name] = {"s_measure": results["s_measure"]["sm"], "weighted_f": results["weighted_f"]["wfm"],
-                       "mae": results["mae"]["mae"], "e_measure": e.mean(), "mean_f": f.mean(), "max_f": f.max(),
+                       "mae": results["mae"]["mae"], "e_measure": e.mean(), "mean_f": f.mean(),
+                       "max_f": f.max(),
                        "e_at_100": e[155], "f_at_100": f[155], "hce": efforts.get_results()["hce"]}
     target = Path(__file__).with_name("reference.json")
     text = {name: {key: float(value) for key, value in values.items()} for name, values in found.items()}

@@ -1,4 +1,5 @@
-"""The measures of soft truths, against values worked out by hand and against the formulas written out as loops."""
+"""The measures of soft truths, against values worked out by hand and against the formulas written out as
+loops."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ def test_only_the_region_counts():
 
 
 def test_gradient_of_a_ramp_by_hand():
-    """On a ramp, a derivative of a Gaussian of unit energy gives slope · Σ −x·g'(x) · Σ g / norm everywhere inside."""
+    """On a ramp, a derivative of a Gaussian of unit energy gives slope · Σ −x·g'(x) · Σ g / norm everywhere
+    inside."""
     sigma, offset = 1.4, np.arange(-4, 5)
     bell = np.exp(-offset**2 / (2 * sigma**2)) / (sigma * np.sqrt(2 * np.pi))
     slope = -offset * bell / sigma**2
@@ -87,7 +89,8 @@ def test_connectivity_against_a_flood_fill(mattes):
             while edge:
                 y, x = edge.pop()
                 for near in ((y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)):
-                    if near not in region and 0 <= near[0] < mask.shape[0] and 0 <= near[1] < mask.shape[1] and mask[near]:
+                    inside = 0 <= near[0] < mask.shape[0] and 0 <= near[1] < mask.shape[1]
+                if near not in region and inside and mask[near]:
                         region.add(near)
                         edge.append(near)
             seen |= region

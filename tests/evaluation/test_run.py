@@ -107,7 +107,7 @@ def test_truths_and_trimaps_with_transparency_are_named(data, tmp_path, capsys, 
     assert f"{part}/1.png: expected grey levels, got transparency" in capsys.readouterr().err
 
 
-def test_saved_mattes_of_a_damaged_photograph_are_scored_and_its_place_on_the_sheet_is_grey(data, tmp_path, capsys):
+def test_mattes_of_a_damaged_photograph_are_scored_and_its_place_on_the_sheet_is_grey(data, tmp_path, capsys):
     for path in (data / "im").iterdir():
         path.write_bytes(path.read_bytes()[:300])
     report = tmp_path / "scores.json"
@@ -129,7 +129,8 @@ def test_names_that_are_not_utf_8_are_written_as_they_are(data, tmp_path):
     command = [sys.executable, "-m", "birefnet", "eval", data, "--pred", tmp_path / "pred", "--workers", "1",
                "--json", tmp_path / f"{name}.json"]
     for _ in range(2):
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C.UTF-8"})
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True,
+                              env={**os.environ, "LC_ALL": "C.UTF-8"})
         assert done.returncode == 1 and "Traceback" not in done.stderr
         assert "caf\\udce9.json" in done.stdout.splitlines()[-1]
         rows = (tmp_path / f"{name}.csv").read_bytes().splitlines()
@@ -143,7 +144,8 @@ def test_names_that_are_not_utf_8_are_written_as_they_are(data, tmp_path):
     ("folder.json", "expected a name for files, and folder.json is a folder"),
     ("beside.json", "expected a name for files, and beside.jpg is a folder"),
 ])
-def test_a_report_that_could_not_be_written_is_refused_at_the_start(tmp_path, monkeypatch, capsys, name, message):
+def test_a_report_that_could_not_be_written_is_refused_at_the_start(tmp_path, monkeypatch, capsys, name,
+                                                                    message):
     monkeypatch.chdir(tmp_path)
     for folder in ("folder.json", "beside.jpg"):
         (tmp_path / folder).mkdir()
@@ -187,7 +189,8 @@ def test_only_pictures_whose_files_have_changed_are_scored_anew(data, tmp_path, 
     (tmp_path / "pred/1.png").unlink()
     write(data / "trimap/3.png", np.full(blob(3)[1].shape, 128, np.uint8))
     report, scores, read = tmp_path / "scores.json", [], []
-    monkeypatch.setattr("birefnet.data.read.read_matte", lambda path: read.append(path.stem) or read_grey(path))
+    monkeypatch.setattr("birefnet.data.read.read_matte",
+                        lambda path: read.append(path.stem) or read_grey(path))
     for _ in range(2):
         assert evaluate(data, "--pred", tmp_path / "pred", "--json", report) == 1
         scores.append(json.loads(report.read_text())["each"])
@@ -240,8 +243,8 @@ def test_the_sheet_shows_photographs_upright(data, tmp_path):
 
 
 def test_a_killed_run_goes_on_where_it_was(data, tmp_path, reading):
-    """The journal of a killed run is taken up: pictures in it are not predicted again. It is killed while it reads a
-    matte, a pipe, in the middle."""
+    """The journal of a killed run is taken up: pictures in it are not predicted again. It is killed while it
+    reads a matte, a pipe, in the middle."""
     for number in range(40):
         prediction, truth = blob(number % len(BLOBS))
         write(data / f"im/many{number:02}.png", prediction)
@@ -252,7 +255,8 @@ def test_a_killed_run_goes_on_where_it_was(data, tmp_path, reading):
     late.unlink()
     os.mkfifo(late)
     report = tmp_path / "scores.json"
-    command = [sys.executable, "-m", "birefnet", "eval", str(data), "--pred", str(tmp_path / "pred"), "--json",
+    command = [sys.executable, "-m", "birefnet", "eval", str(data), "--pred", str(tmp_path / "pred"),
+               "--json",
                str(report), "--workers", "1"]
     running = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True)
     journal = report.with_suffix(".journal")
@@ -276,12 +280,14 @@ def test_a_killed_run_goes_on_where_it_was(data, tmp_path, reading):
         with Image.open(tmp_path / f"pred/{pair.name}.png") as matte:
             return np.asarray(matte) / 255
 
-    results = dict((pair.name, result) for pair, result in run(find_pairs(data), predict, journal, settings, 1))
+    results = dict((pair.name, result)
+                   for pair, result in run(find_pairs(data), predict, journal, settings, 1))
     assert len(results) == 45 and not [result for result in results.values() if isinstance(result, Exception)]
     assert set(asked) == set(results) - set(kept)
 
 
-@pytest.mark.parametrize("folders", [("im", "gt"), ("original_image", "mask"), ("Image", "GT_Object"), ("imgs", "GT")])
+@pytest.mark.parametrize("folders",
+                         [("im", "gt"), ("original_image", "mask"), ("Image", "GT_Object"), ("imgs", "GT")])
 def test_published_layouts_are_known(tmp_path, folders):
     for part in folders:
         write(tmp_path / f"P3M-500-NP/{part}/p_1.png", np.zeros((4, 4), np.uint8))

@@ -97,7 +97,8 @@ def square(*box: int) -> np.ndarray:
     (square(42, 42, 158, 158), 0),                                    # within the forgiven 5 pixels
     (square(40, 40, 160, 160) + square(170, 170, 190, 190), 1),       # one stray region: a click removes it
     (square(40, 40, 160, 160) - square(80, 80, 110, 110), 1),         # a hole: a click fills it
-    (square(40, 40, 160, 160) - square(40, 80, 100, 120), 2),         # a notch: its open side is a line of two corners
+    # a notch: its open side is a line of two corners
+    (square(40, 40, 160, 160) - square(40, 80, 100, 120), 2),
 ])
 def test_hce_of_hand_worked_cases(prediction, clicks):
     truth = square(40, 40, 160, 160) > 0

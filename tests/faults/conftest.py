@@ -18,9 +18,11 @@ import birefnet
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "host")]  # starving, killing, disk; host, floor, workflow
 
-TINY = dict(family="pvt_v2", widths=(8, 8, 16, 16), depths=(1, 1, 1, 1), heads=(1, 1, 2, 2), multi_scale="none",
+TINY = dict(family="pvt_v2", widths=(8, 8, 16, 16), depths=(1, 1, 1, 1), heads=(1, 1, 2, 2),
+            multi_scale="none",
             kernels=(3,), inner=8, branch=8, patch_inner=4, gate=4, size=(64, 64))
-TINY_SWIN = dict(family="swin_v1", widths=(16, 32, 64, 128), depths=(1, 1, 1, 1), heads=(1, 2, 4, 8), kernels=(1, 3),
+TINY_SWIN = dict(family="swin_v1", widths=(16, 32, 64, 128), depths=(1, 1, 1, 1), heads=(1, 2, 4, 8),
+                 kernels=(1, 3),
                  inner=8, branch=8, patch_inner=8, size=(64, 64))
 
 
@@ -94,6 +96,7 @@ def faulty_host(tiny, tiny_swin, tmp_path_factory):
     for file in (tiny, tiny_swin):
         (base / "models" / "BiRefNet" / file.name).write_bytes(file.read_bytes())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")  # two threads that wait for each other are slow on a busy machine
+        # two threads that wait for each other are slow on a busy machine
+        patch.setenv("OMP_NUM_THREADS", "1")
         with Host(home, base, python) as running:
             yield running

@@ -1,4 +1,5 @@
-"""Disks without room: a limit to the byte on the files of this process, and a real file system of a given size."""
+"""Disks without room: a limit to the byte on the files of this process, and a real file system of a given
+size."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""A process that has imported everything and forks for each command line, so that kills land in the work itself.
+"""A process that has imported everything and forks for each command line, so that kills land in the work
+itself.
 
-Reads lines of JSON: {"run": [arguments of python -m birefnet], "log": FILE} answers {"pid": N}; {"wait": N} answers
-{"status": CODE}, negative for a signal. {"save": FILE, "of": CHECKPOINT} runs birefnet.save over and over;
-{"fetch": NAME, "to": FOLDER} fetches and loads.
+Reads lines of JSON: {"run": [arguments of python -m birefnet], "log": FILE} answers {"pid": N}; {"wait": N}
+answers {"status": CODE}, negative for a signal. {"save": FILE, "of": CHECKPOINT} runs birefnet.save over and
+over; {"fetch": NAME, "to": FOLDER} fetches and loads.
 """
 
 from __future__ import annotations

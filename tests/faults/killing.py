@@ -1,4 +1,5 @@
-"""Command lines killed at random moments: whatever is left is whole or absent, and the next run goes on and finishes."""
+"""Command lines killed at random moments: whatever is left is whole or absent, and the next run goes on and
+finishes."""
 
 from __future__ import annotations
 
@@ -28,8 +29,10 @@ class Server:
         self.log = log
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "kill_server.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            cwd=ROOT, env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"} | environment)
+            [sys.executable, str(HERE / "kill_server.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"} | environment)
         self._answer()
 
     def __enter__(self) -> Server:
@@ -56,7 +59,8 @@ class Server:
 
 @dataclass
 class Killed:
-    """What killing a command came to: kills that hit it while it ran, runs that finished first, and where they hit."""
+    """What killing a command came to: kills that hit it while it ran, runs that finished first, and where
+    they hit."""
 
     hits: int = 0
     missed: int = 0
@@ -74,11 +78,12 @@ def kill_again_and_again(
     each: int = 5,
     seed: int = 0,
 ) -> Killed:
-    """Kill a command `kills` times, at moments drawn evenly over the time that it takes when it is left alone.
+    """Kill a command `kills` times, at moments drawn evenly over the time that it takes when it is left
+    alone.
 
-    After every kill everything visible in `folder` must be whole; after every `each` kills the command runs to its end,
-    with an exit code of `codes`, `finished()` checks the results, and nothing hidden may be left; then `folder` is
-    emptied and all begins anew, as it does where a kill came too late.
+    After every kill everything visible in `folder` must be whole; after every `each` kills the command runs
+    to its end, with an exit code of `codes`, `finished()` checks the results, and nothing hidden may be left;
+    then `folder` is emptied and all begins anew, as it does where a kill came too late.
     """
     draw, told, usual = random.Random(seed), Killed(), float("inf")
 
@@ -105,7 +110,8 @@ def kill_again_and_again(
         assert not orphans, f"left running: {orphans}"
         if status == -signal.SIGKILL:
             told.hits += 1
-            told.states.add(tuple(f"{path.relative_to(folder)} {bool(path.stat().st_size)}" for path in listed(folder)))
+            told.states.add(tuple(f"{path.relative_to(folder)} {bool(path.stat().st_size)}"
+                                  for path in listed(folder)))
         else:
             told.missed += 1
             assert status in codes, f"exit code {status}:\n{server.log.read_text()}"

@@ -10,15 +10,17 @@ from torch.utils._pytree import tree_leaves
 # What allocators raise: of a device, of PyTorch on the processor, of oneDNN, of Python and NumPy.
 ERRORS = (
     lambda: torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
-    lambda: RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you "
-                         "tried to allocate 4915200 bytes. Error code 12 (Cannot allocate memory)"),
+    lambda: RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate "
+                         "memory: you tried to allocate 4915200 bytes. Error code 12 (Cannot allocate "
+                         "memory)"),
     lambda: RuntimeError("could not create a primitive"),
     MemoryError,
 )
 
 
 class Starved(TorchDispatchMode):
-    """Counts the operators that allocate; the `at`-th fails, and all that follow it where `lasting`. at 0: none."""
+    """Counts the operators that allocate; the `at`-th fails, and all that follow it where `lasting`. at 0:
+    none."""
 
     def __init__(self, at: int = 0, lasting: bool = False) -> None:
         super().__init__()

@@ -1,4 +1,5 @@
-"""`birefnet.files.atomic`: what a killed process leaves is taken away by the next, and nobody's work is taken from him."""
+"""`birefnet.files.atomic`: what a killed process leaves is taken away by the next, and nobody's work is taken
+from him."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A real host with more than one thing going on: prompts, models, interrupts, unloading, and a second host."""
+"""A real host with more than one thing going on: prompts, models, interrupts, unloading, and a second
+host."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ AGAIN = "the network was unloaded during the run; loading it again"
 
 
 def cut(loaded: dict, frames: int = BATCH, **more: dict) -> dict:
-    """A batch of one picture through a model, a frame at a time; `more`: nodes, "model" and "image" among them."""
+    """A batch of one picture through a model, a frame at a time; `more`: nodes, "model" and "image" among
+    them."""
     return {
         "one": node("EmptyImage", width=96, height=72, batch_size=frames, color=0x3070C0),
         "two": node("EmptyImage", width=40, height=30, batch_size=frames, color=0xF0C010),
@@ -59,13 +61,15 @@ def test_an_interrupt_stops_one_prompt_and_the_next_is_right(faulty_host, alone)
             faulty_host.interrupt()
 
     assert error_of(faulty_host.watch(first, stop)) == "interrupted"
-    assert np.array_equal(masks(faulty_host, faulty_host.succeed(second[0])), alone["swin.safetensors"][:BATCH - 4])
+    assert np.array_equal(masks(faulty_host, faulty_host.succeed(second[0])),
+                          alone["swin.safetensors"][:BATCH - 4])
 
 
 @pytest.mark.parametrize("between", [True, False], ids=["between passes", "in the middle of a pass"])
 @pytest.mark.parametrize("name", ["tiny.safetensors", "swin.safetensors"])
 def test_a_model_that_is_unloaded_while_it_runs_is_loaded_again(faulty_host, alone, name, between):
-    unload, before = node("Unload", model=["loaded", 0], times=2, between=between), faulty_host.log().count(AGAIN)
+    unload, before = node("Unload", model=["loaded", 0], times=2,
+                          between=between), faulty_host.log().count(AGAIN)
     record = faulty_host.run(cut(load(name, dtype="fp32"), model=unload))
     assert np.array_equal(masks(faulty_host, record), alone[name])
     assert faulty_host.log().count(AGAIN) == before + 2
@@ -94,11 +98,13 @@ WAITS = "another thread unloads models; waiting for it"
 
 def half_gone(seconds: float) -> dict:
     """A workflow that comes upon an entry in the host's list of models which is half gone for so long."""
-    return cut(load("tiny.safetensors", dtype="fp32"), picture=node("HalfGone", image=["image", 0], seconds=seconds))
+    return cut(load("tiny.safetensors", dtype="fp32"),
+               picture=node("HalfGone", image=["image", 0], seconds=seconds))
 
 
 def test_an_entry_that_another_thread_leaves_half_gone_in_the_hosts_list_is_waited_out(faulty_host, alone):
-    """Seen in runs of all tests: the host's own 'NoneType' object is not callable, while it loaded the network."""
+    """Seen in runs of all tests: the host's own 'NoneType' object is not callable, while it loaded the
+    network."""
     before = faulty_host.log().count(WAITS)
     assert np.array_equal(masks(faulty_host, faulty_host.run(half_gone(0.7))), alone["tiny.safetensors"])
     assert faulty_host.log().count(WAITS) == before + 1
@@ -130,7 +136,8 @@ def test_two_hosts_on_one_model_folder_while_a_checkpoint_is_replaced(faulty_hos
             birefnet.save(states[turn % 2], shared)
 
     def use(host: Host) -> set[bytes]:
-        return {masks(host, host.run(cut(load("shared.safetensors", dtype="fp32"), frames=1 + number % 2)))[0].tobytes()
+        return {masks(host, host.run(cut(load("shared.safetensors", dtype="fp32"),
+                                         frames=1 + number % 2)))[0].tobytes()
                 for number in range(4)}
 
     with Host(faulty_host.comfyui, tmp_path, faulty_host.python) as second:
@@ -144,5 +151,6 @@ def test_two_hosts_on_one_model_folder_while_a_checkpoint_is_replaced(faulty_hos
         known = set()
         for state in states:
             birefnet.save(state, shared)
-            known.add(masks(second, second.run(cut(load("shared.safetensors", dtype="fp32"), frames=1)))[0].tobytes())
+            known.add(masks(second,
+                            second.run(cut(load("shared.safetensors", dtype="fp32"), frames=1)))[0].tobytes())
     assert len(known) == 2 and found <= known

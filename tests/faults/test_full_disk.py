@@ -1,4 +1,5 @@
-"""A disk that is full at any byte of a file: a sentence, no half a file, nothing left over, and the next try works."""
+"""A disk that is full at any byte of a file: a sentence, no half a file, nothing left over, and the next try
+works."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ SOUND = 0.2 * torch.sin(torch.arange(44100 // 5) / 16).expand(1, 2, -1)
 
 def limits(length: int) -> list[int]:
     """Where a file of that length may be cut: its beginning, its middle, and every kind of end."""
-    return sorted({0, 1, length // 3, length // 2, *(length - n for n in (4097, 1000, 64, 9, 2, 1) if n < length)})
+    return sorted({0, 1, length // 3, length // 2,
+                   *(length - n for n in (4097, 1000, 64, 9, 2, 1) if n < length)})
 
 
 def picture(path: Path) -> None:
@@ -46,7 +48,8 @@ def film(path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif", ".jpg"])
 @pytest.mark.parametrize("before", [None, b"the old file"])
 def test_a_picture_is_whole_or_what_was_there_before(tmp_path, suffix, before):
-    """JPEG and TIFF are encoded by libraries that write by themselves: Pillow called a file cut short a success."""
+    """JPEG and TIFF are encoded by libraries that write by themselves: Pillow called a file cut short a
+    success."""
     path = tmp_path / f"a{suffix}"
     picture(path)
     length = path.stat().st_size
@@ -54,7 +57,8 @@ def test_a_picture_is_whole_or_what_was_there_before(tmp_path, suffix, before):
         path.unlink(missing_ok=True) if before is None else path.write_bytes(before)
         with longest_file(limit), pytest.raises(OSError, match="File too large"):
             picture(path)
-        assert names(tmp_path) == ([path.name] if before else []) and (before is None or path.read_bytes() == before)
+        assert names(tmp_path) == ([path.name] if before else [])
+        assert before is None or path.read_bytes() == before
     with longest_file(length):
         picture(path)
     with Image.open(path) as image:
@@ -106,12 +110,14 @@ def test_a_checkpoint_is_whole_or_what_was_there_before(tmp_path, tiny):
     birefnet.save(network, path)
     whole = path.read_bytes()
     for limit in limits(len(whole)):
-        with longest_file(limit), pytest.raises(OSError, match="a.safetensors cannot be written .*File too large"):
+        refused = pytest.raises(OSError, match="a.safetensors cannot be written .*File too large")
+        with longest_file(limit), refused:
             birefnet.save(network, path)
         assert names(tmp_path) == [path.name] and path.read_bytes() == whole
 
 
-# The commands, on a disk that is full in earnest ---------------------------------------------------------------------
+# The commands, on a disk that is full in earnest
+# ---------------------------------------------------------------------
 
 
 def pairs(folder: Path) -> Path:
@@ -137,7 +143,8 @@ def test_cut_says_which_pictures_have_no_room(tmp_path, tiny, capsys, kib):
     big.mkdir()
     for number in range(4):
         pictures.write(big / f"{number}.png", PICTURE.roll(number, 2)[..., :3])
-    arguments = ["cut", str(big), "-o", str(tmp_path / "disk"), "--model", str(tiny), "--dtype", "fp32", "--mask"]
+    arguments = ["cut", str(big), "-o", str(tmp_path / "disk"), "--model", str(tiny), "--dtype", "fp32",
+                 "--mask"]
     with small_disk(tmp_path / "disk", kib) as full:
         lines = told(lambda: main(arguments), capsys)
         assert any("No space left on device" in line for line in lines)
@@ -161,7 +168,8 @@ def test_a_video_on_a_full_disk_is_one_sentence(tmp_path, tiny, capsys, suffix, 
 
 @pytest.mark.parametrize("kib", [0, 4, 8, 12])
 def test_eval_on_a_full_disk_is_one_sentence_and_goes_on_later(tmp_path, capsys, kib):
-    """The disk is full from the start, after the journal, or among the reports: each is a file system page or more."""
+    """The disk is full from the start, after the journal, or among the reports: each is a file system page or
+    more."""
     folder = pairs(tmp_path)
     report = ["eval", str(folder / "data"), "--pred", str(folder / "pred"), "--workers", "1", "--json"]
     with small_disk(tmp_path / "disk", max(kib, 4)) as full:

@@ -1,6 +1,7 @@
 """Fetching, cutting, matting a video, saving, evaluating and training, killed at random moments.
 
-The usual run kills each a few times; `KILLS=200 python -m pytest tests/faults/test_killed.py -s` each 200 times.
+The usual run kills each a few times; `KILLS=200 python -m pytest tests/faults/test_killed.py -s` each 200
+times.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ HERE = Path(__file__).resolve().parent
 
 
 def told(what: str, killed) -> None:
-    print(f"{what}: {killed.hits} kills hit, {killed.missed} came too late, {len(killed.states)} different folders left")
+    print(f"{what}: {killed.hits} kills hit, {killed.missed} came too late, {len(killed.states)} different "
+          "folders left")
     assert killed.hits
 
 
@@ -33,7 +35,8 @@ def test_fetch(server, hub, tmp_path):
         assert (tmp_path / "BiRefNet.safetensors").read_bytes() == hub.content
 
     hub.seconds_per_mb = 0.01  # a third of a second for the file
-    told("fetch", kill_again_and_again(server, {"run": ["fetch", "BiRefNet", "--to", str(tmp_path)]}, tmp_path, KILLS,
+    told("fetch",
+         kill_again_and_again(server, {"run": ["fetch", "BiRefNet", "--to", str(tmp_path)]}, tmp_path, KILLS,
                                        finished=finished))
 
 
@@ -44,7 +47,8 @@ def test_cut(server, tiny, photos, tmp_path):
 
     def finished() -> None:
         assert [path.name for path in listed(out) if path.suffix == ".png"] == ["0.png", "1.png", "2.png"]
-        said = [line for line in server.log.read_text().splitlines() if "exists" not in line and "written" not in line]
+        said = [line for line in server.log.read_text().splitlines() if "exists" not in line
+                and "written" not in line]
         assert not any("Traceback" in line or "cannot" in line for line in said), said
 
     order = {"run": ["cut", str(photos), "-o", str(out), "--model", str(tiny), "--dtype", "fp32"]}
@@ -58,7 +62,8 @@ def test_video(server, tiny, tmp_path, name):
     with Image.open(HERE.parent / "data" / "chelsea.jpg") as photo:
         clip(tmp_path / "in.mp4", photo.convert("RGB"), frames=6, size=(96, 72))
     look = ["--background", "green"] if name == "a.mp4" else []
-    order = {"run": ["video", str(tmp_path / "in.mp4"), "-o", str(out / name), "--model", str(tiny), "--dtype", "fp32",
+    order = {"run": ["video", str(tmp_path / "in.mp4"), "-o", str(out / name), "--model", str(tiny),
+                     "--dtype", "fp32",
                      *look]}
 
     def finished() -> None:
@@ -92,7 +97,8 @@ def test_eval(server, tmp_path):
             Image.fromarray(square).save(tmp_path / part / f"{number}.png")
     out = tmp_path / "out"
     out.mkdir()
-    order = {"run": ["eval", str(tmp_path / "data"), "--pred", str(tmp_path / "pred"), "--workers", "1", "--json",
+    order = {"run": ["eval", str(tmp_path / "data"), "--pred", str(tmp_path / "pred"), "--workers", "1",
+                     "--json",
                      str(out / "scores.json")]}
 
     def finished() -> None:
@@ -112,12 +118,14 @@ def test_train(server, tiny, tmp_path):
                 tmp_path / "data" / part / f"{number}.png")
     out, alone = tmp_path / "out", []
     out.mkdir()
-    order = {"run": ["train", str(tmp_path / "data"), "-o", str(out), "--init", str(tiny), "--size", "64", "--steps", "8",
+    order = {"run": ["train", str(tmp_path / "data"), "-o", str(out), "--init", str(tiny), "--size", "64",
+                     "--steps", "8",
                      "--batch", "2", "--workers", "0", "--save-every", "2", "--dtype", "fp32"]}
 
     def finished() -> None:
         found = load_file(out / "trained.safetensors")  # its header's order varies
         alone.append(found)
-        assert found.keys() == alone[0].keys() and all(torch.equal(found[name], alone[0][name]) for name in found)
+        assert found.keys() == alone[0].keys() and all(torch.equal(found[name], alone[0][name])
+                                                       for name in found)
 
     told("train", kill_again_and_again(server, order, out, KILLS, finished=finished, each=3))

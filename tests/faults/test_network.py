@@ -1,4 +1,5 @@
-"""A hub that lies about what it sends or dies in the middle, and processes that share one folder of checkpoints."""
+"""A hub that lies about what it sends or dies in the middle, and processes that share one folder of
+checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Out of memory at every allocation of a pass and of loading: the error says so, and the network is as it was.
+"""Out of memory at every allocation of a pass and of loading: the error says so, and the network is as it
+was.
 
 The usual run takes some of them; `TRIES=99999 python -m pytest tests/faults/test_starving.py` takes all.
 """
@@ -77,7 +78,8 @@ def test_a_step_of_onednn_that_finds_no_memory_is_known_and_one_it_cannot_do_is_
     assert not memory.is_out_of_memory(ValueError("out of memory"))
 
 
-# In earnest: a process with so much address space and no more. -------------------------------------------------------
+# In earnest: a process with so much address space and no more.
+# -------------------------------------------------------
 
 LIMITED = """
 import os, resource, sys

@@ -1,6 +1,7 @@
 """Out of memory at every allocation of every node, in the real host: the result is right or one sentence.
 
-The usual run takes some of them; `TRIES=99999 python -m pytest tests/faults/test_starving_nodes.py` takes all.
+The usual run takes some of them; `TRIES=99999 python -m pytest tests/faults/test_starving_nodes.py` takes
+all.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ NODES = {
     "BiRefLoad": ({"checkpoint": "swin.safetensors", "dtype": "fp32"}, [], False),
     "BiRefSegment": ({"frames_per_pass": 2}, ["model", "image"], True),
     "BiRefForeground": ({}, ["image", "mask"], False),
-    "BiRefRefineMask": ({"grow": 2.0, "feather": 2.0, "fill_holes": 10, "edge_radius": 4}, ["image", "mask"], False),
+    "BiRefRefineMask": ({"grow": 2.0, "feather": 2.0, "fill_holes": 10, "edge_radius": 4}, ["image", "mask"],
+                        False),
     "BiRefComposite": ({"shadow": "drop", "light_wrap": 0.5}, ["image", "mask"], False),
     "BiRefEdgeRefine": ({"method": "network"}, ["model", "image", "mask"], False),
     "BiRefSubject": ({"pick": "box", "x": 4, "y": 4, "width": 40, "height": 30}, ["model", "image"], False),
@@ -30,6 +32,7 @@ NODES = {
     "BiRefTrimap": ({}, ["mask"], False),
     "BiRefInspect": ({}, ["image", "mask"], False),
     "BiRefInpaintCrop": ({}, ["image", "mask"], False),
+    "BiRefFrame": ({"width": 64, "height": 64, "shadow": "contact"}, ["image", "mask"], False),
 }
 
 
@@ -40,9 +43,11 @@ def starved(host, kind: str, widgets: dict, sockets: list[str], lasting: bool = 
         "two": node("EmptyImage", width=24, height=20, batch_size=3, color=0xF0C010),
         "image": node("ImageCompositeMasked", destination=["one", 0], source=["two", 0], x=16, y=12,
                       resize_source=False),
-        "disc": node("SolidMask", value=0.9, width=24, height=20), "ground": node("SolidMask", value=0.02, width=64,
+        "disc": node("SolidMask", value=0.9, width=24, height=20),
+        "ground": node("SolidMask", value=0.02, width=64,
                                                                                   height=48),
-        "mask": node("MaskComposite", destination=["ground", 0], source=["disc", 0], x=16, y=12, operation="add"),
+        "mask": node("MaskComposite", destination=["ground", 0], source=["disc", 0], x=16, y=12,
+                     operation="add"),
         "model": load("tiny.safetensors", dtype="fp32"),
         "video": node("LoadVideo", file="clip.mp4"),
         "starve": node("Starve", node=kind, widgets=json.dumps(widgets), tries=TRIES, lasting=lasting,
@@ -75,12 +80,14 @@ def test_memory_that_never_comes_back_is_one_sentence_after_every_way_was_tried(
 
 def test_a_video_for_which_memory_runs_out_is_whole_or_absent(faulty_host):
     clip(faulty_host.base / "input" / "clip.mp4", Image.radial_gradient("L"), frames=4, size=(64, 48))
-    told = starved(faulty_host, "BiRefVideo", {"frames_per_pass": 2, "smoothing": 0.5, "filename_prefix": "starved/v"},
+    told = starved(faulty_host, "BiRefVideo",
+                   {"frames_per_pass": 2, "smoothing": 0.5, "filename_prefix": "starved/v"},
                    ["model", "video"])
     assert not told["found"].get("wrong") and told["next"] and told["leaked"] <= 0, told
     assert all(said.startswith(SENTENCE) and "\n" not in said for said in told["said"]), told
     made = list((faulty_host.base / "output" / "starved").iterdir())
-    assert len(made) == told["found"].get("right", 0) + 3  # with plenty of memory: twice before, once afterwards
+    # with plenty of memory: twice before, once afterwards
+    assert len(made) == told["found"].get("right", 0) + 3
     for file in made:
         with av.open(str(file)) as container:
             assert len(list(container.decode(video=0))) == 4

@@ -56,5 +56,6 @@ def test_a_position_bias_that_another_thread_has_emptied_is_still_used(tiny_swin
     expected = birefnet.matte(network, photo)
     for module in network.modules():
         vars(module).pop("bias", None) if isinstance(module, FusedAttention) else None
-    monkeypatch.setattr(FusedAttention, "bias", property(lambda self: None, lambda self, value: None), raising=False)
+    monkeypatch.setattr(FusedAttention, "bias", property(lambda self: None, lambda self, value: None),
+                        raising=False)
     assert torch.equal(birefnet.matte(network, photo), expected)

@@ -1,12 +1,13 @@
-"""`python tests/fuzz/run.py`: tries many damaged, hostile and odd inputs, each in a watched process, and counts.
+"""`python tests/fuzz/run.py`: tries many damaged, hostile and odd inputs, each in a watched process, and
+counts.
 
     python tests/fuzz/run.py                      # about 2,000 cases of all kinds
     python tests/fuzz/run.py --cases 150000       # the long run
     python tests/fuzz/run.py pictures videos      # some kinds only
     python tests/fuzz/run.py --list
 
-A case that crashes, hangs, runs code, writes elsewhere or is refused in anything but a sentence ends its kind, with the
-case in the folder --found and exit status 1.
+A case that crashes, hangs, runs code, writes elsewhere or is refused in anything but a sentence ends its
+kind, with the case in the folder --found and exit status 1.
 """
 
 from __future__ import annotations
@@ -44,17 +45,20 @@ def main() -> int:
         return 0
     share = sum(kind.share for kind in chosen)
     total, failed, begin = 0, 0, time.monotonic()
-    print(f"seed {arguments.seed}\n{'kind':22} {'cases':>8} {'taken':>8} {'refused':>8} {'seconds':>8}", flush=True)
+    print(f"seed {arguments.seed}\n{'kind':22} {'cases':>8} {'taken':>8} {'refused':>8} {'seconds':>8}",
+          flush=True)
     for kind in chosen:
         if isinstance(kind, Bytes) and not importlib.util.find_spec("atheris"):
-            print(f"{kind.name:22} left out: it needs atheris, which this Python and system have no package of")
+            print(f"{kind.name:22} left out: it needs atheris, which this Python and system have no package "
+                  "of")
             continue
         cases = max(1, round(arguments.cases * kind.share / share))
         found = kind.run(cases, arguments.seed) if hasattr(kind, "run") else watched(kind, cases, arguments)
         total += found["cases"]
         failed += bool(found["fault"])
         print(
-            f"{kind.name:22} {found['cases']:8} {found['taken']:8} {found['refused']:8} {found['seconds']:8.1f}",
+            f"{kind.name:22} {found['cases']:8} {found['taken']:8} {found['refused']:8} "
+            f"{found['seconds']:8.1f}",
             flush=True,
         )
         for part, (taken, refused) in sorted(found.get("counts", {}).items()):
@@ -67,10 +71,13 @@ def main() -> int:
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    made.add_argument("kinds", nargs="*", choices=[*KINDS, []], metavar="KIND", help="see --list (default: all)")
+    made.add_argument("kinds", nargs="*", choices=[*KINDS, []], metavar="KIND",
+                      help="see --list (default: all)")
     made.add_argument("--cases", type=int, default=2000, help="in all kinds together (default: %(default)s)")
-    made.add_argument("--seed", type=int, default=random.randrange(2**31), help="of the first run; others differ")
-    made.add_argument("--found", type=Path, default=Path("found"), help="where failing cases go (default: %(default)s)")
+    made.add_argument("--seed", type=int, default=random.randrange(2**31), help="of the first run; others "
+                                                                                "differ")
+    made.add_argument("--found", type=Path, default=Path("found"), help="where failing cases go (default: "
+                                                                        "%(default)s)")
     made.add_argument("--list", action="store_true", help="say which kinds there are")
     return made
 
@@ -109,7 +116,7 @@ def watched(kind: Kind, cases: int, arguments: argparse.Namespace) -> dict:
     return {**found, "seconds": time.monotonic() - begin}
 
 
-# In the child ------------------------------------------------------------------------------------------------------
+# In the child -----------------------------------------------------------------------------------------------
 
 
 class Session:
@@ -136,7 +143,8 @@ class Session:
 
     def end(self, fault: str = "") -> None:
         """Writes down what came of it."""
-        result = {"cases": self.count, "taken": self.watch.taken, "refused": self.watch.refused, "fault": fault}
+        result = {"cases": self.count, "taken": self.watch.taken, "refused": self.watch.refused,
+                  "fault": fault}
         (self.scratch / "result.json").write_text(json.dumps(result))
 
 

@@ -58,7 +58,8 @@ class Failure(BaseException):
 
 
 class Watch:
-    """Runs cases. `writable`: where they may write. `loopback`: whether they may talk to a server on this machine."""
+    """Runs cases. `writable`: where they may write. `loopback`: whether they may talk to a server on this
+    machine."""
 
     def __init__(self, *writable: Path, loopback: bool = False, memory: int = MEMORY) -> None:
         self.writable = tuple(os.path.realpath(folder) + os.sep for folder in writable)

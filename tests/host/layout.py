@@ -1,9 +1,11 @@
-"""Which nodes of a workflow cover each other on the real page, where each is as large as the page makes it."""
+"""Whether a workflow is tidy on the real page, where each node is as large as the page makes it: no node
+covers another, and no link runs behind a node."""
 
 from __future__ import annotations
 
 from itertools import combinations
 
+from browser import FIT
 from playwright.sync_api import Page
 
 # What a run adds at the bottom of a node.
@@ -11,24 +13,67 @@ LINE = 42      # in pixels: the line with its result, on every node of this pack
 PREVIEW = 224  # the least that a page gives to a picture, on nodes that show one
 VIEWS = {"BiRefComposite": "place", "BiRefEdgeRefine": "compare"}  # widgets that come with the first run
 
-# Every node's title, and its rectangle on the canvas, with its title's bar and all that a run will have added.
-MEASURE = """([line, preview, views]) => app.graph._nodes.map(node => {
-    const [x, y, width, height] = node.getBounding();
-    const has = name => node.widgets?.some(widget => widget.name === name);
-    let needed = node.computeSize()[1] + height - node.size[1];
-    if (node.type.startsWith('BiRef') && !has('line')) needed += line;
-    if (views[node.type] && !has(views[node.type])) needed += preview;
-    if (node.constructor.nodeData?.output_node && !has('$$canvas-image-preview')) needed += preview;
-    return [node.title, x, y, width, Math.max(height, needed)];
-})"""
+EDGE = 14    # pixels of a node's border that a link may touch: it begins and ends there
+STEPS = 100  # of a link's curve
+
+# Every node's title and its rectangle on the canvas, with its title's bar; where a run is still to come, with
+# all that it will have added. And of every link the nodes it joins, and its curve as the page draws it: it is
+# listened to.
+MEASURE = """async ([line, preview, views, growing]) => {
+    const curves = new WeakMap(), drawn = {};
+    for (const kind of ['moveTo', 'bezierCurveTo']) {
+        drawn[kind] = Path2D.prototype[kind];
+        Path2D.prototype[kind] = function (...to) {
+            curves.set(this, [...(curves.get(this) ?? []), ...to].slice(0, 8));
+            return drawn[kind].apply(this, to);
+        };
+    }
+    app.canvas.setDirty(true, true);
+    app.canvas.draw(true, true);
+    await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+    Object.assign(Path2D.prototype, drawn);
+    const nodes = app.graph._nodes.map(node => {
+        const [x, y, width, height] = node.getBounding();
+        const has = name => node.widgets?.some(widget => widget.name === name);
+        let needed = node.computeSize()[1] + height - node.size[1];
+        if (node.type.startsWith('BiRef') && !has('line')) needed += line;
+        if (views[node.type] && !has(views[node.type])) needed += preview;
+        if (node.constructor.nodeData?.output_node && !has('$$canvas-image-preview')) needed += preview;
+        return [node.title, x, y, width, growing ? Math.max(height, needed) : height];
+    });
+    const title = id => app.graph.getNodeById(id).title;
+    const links = [...app.graph.links.values()].map(
+        link => [title(link.origin_id), title(link.target_id), curves.get(link.path)]);
+    return [nodes, links];
+}"""
 
 
-def overlaps(page: Page) -> list[tuple[str, str]]:
-    """The pairs of nodes, by title, that cover each other: none in a tidy workflow."""
-    nodes = page.evaluate(MEASURE, [LINE, PREVIEW, VIEWS])
-    return [(one[0], other[0]) for one, other in combinations(nodes, 2) if _meet(one[1:], other[1:])]
+def faults(page: Page, growing: bool) -> list[str]:
+    """What is untidy, as sentences. growing: as it will be after a run that is still to come."""
+    page.evaluate(FIT)  # what is not seen is not drawn
+    page.wait_for_timeout(500)
+    nodes, links = page.evaluate(MEASURE, [LINE, PREVIEW, VIEWS, growing])
+    found = [f"{one[0]} covers {other[0]}" for one, other in combinations(nodes, 2)
+             if _meet(one[1:], other[1:])]
+    for origin, target, curve in links:
+        assert curve and len(curve) == 8, f"the page draws no link from {origin} to {target}"
+        found += [f"the link from {origin} to {target} runs behind {title}" for title, *box in nodes
+                  if any(_inside(place, box) for place in _places(curve))]
+    return found
 
 
 def _meet(one: list[float], other: list[float]) -> bool:
     """Whether two rectangles (x, y, width, height) have an area in common."""
     return all(one[i] < other[i] + other[i + 2] and other[i] < one[i] + one[i + 2] for i in (0, 1))
+
+
+def _inside(place: tuple[float, float], box: list[float]) -> bool:
+    return all(box[i] + EDGE < place[i] < box[i] + box[i + 2] - EDGE for i in (0, 1))
+
+
+def _places(curve: list[float]) -> list[tuple[float, float]]:
+    """Points of a cubic Bézier curve, given by its four points' x and y."""
+    shares = [step / STEPS for step in range(STEPS + 1)]
+    weights = [((1 - t)**3, 3 * t * (1 - t)**2, 3 * t**2 * (1 - t), t**3) for t in shares]
+    return [(sum(map(float.__mul__, weight, map(float, curve[::2]))),
+             sum(map(float.__mul__, weight, map(float, curve[1::2])))) for weight in weights]

@@ -19,14 +19,16 @@ FILE = PACK / "locales" / "en" / "nodeDefs.json"
 
 
 def english(object_info: dict[str, dict]) -> dict[str, dict]:
-    """Display name and description of each of this pack's nodes, name and tooltip of each input and output."""
+    """Display name and description of each of this pack's nodes, name and tooltip of each input and
+    output."""
     ours = {name: info for name, info in object_info.items() if "comfyui-biref" in info["python_module"]}
     return {name: {"display_name": info["display_name"], "description": info["description"],
                    "inputs": inputs(info), "outputs": outputs(info)} for name, info in sorted(ours.items())}
 
 
 def inputs(info: dict) -> dict[str, dict]:
-    specs = {name: spec for group in ("required", "optional") for name, spec in info["input"].get(group, {}).items()}
+    specs = {name: spec for group in ("required", "optional")
+             for name, spec in info["input"].get(group, {}).items()}
     return {name: {"name": spec[1].get("display_name", name), "tooltip": spec[1]["tooltip"]}
             for name, spec in specs.items()}
 

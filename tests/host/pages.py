@@ -1,10 +1,11 @@
-"""Makes the pictures of the nodes' help pages: what the nodes return in a real ComfyUI, or the nodes on its real page.
+"""Makes the pictures of the nodes' help pages: what the nodes return in a real ComfyUI, or the nodes on its
+real page.
 
     python tests/host/pages.py COMFYUI [NODE...]
 
-COMFYUI_PYTHON names the interpreter that has the packages of that ComfyUI, if not this one. All pictures, or only those
-of the nodes that are named, such as BiRefSegment. Masks are found by the included checkpoint, unless a caption says
-that a mask is a known one.
+COMFYUI_PYTHON names the interpreter that has the packages of that ComfyUI, if not this one. All pictures, or
+only those of the nodes that are named, such as BiRefSegment. Masks are found by the included checkpoint,
+unless a caption says that a mask is a known one.
 
 Two are not made here: BiRefEdgeRefine's shows a photograph of 5312 pixels that is not in the repository
 (tests/data/SOURCES.md names it), and BiRefFinetune's comes from tests/training/finetune/prove.py.
@@ -17,15 +18,15 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
 from browser import open_page, outputs, picture, run
-from given import clip, walls
+from given import THINGS, clip, thing, walls
 from host import PACK, Host, Workflow
 from known import DATA
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from playwright.sync_api import Page
 from workflow import node, widgets
 
@@ -49,7 +50,7 @@ Output = list  # [id of a node, number of its output], as in workflows
 Panel = tuple[str, Image.Image]  # its caption and what it shows
 
 
-# Panels -------------------------------------------------------------------------------------------------------------
+# Panels -----------------------------------------------------------------------------------------------------
 
 
 def on_checkerboard(shown: Image.Image) -> Image.Image:
@@ -60,6 +61,11 @@ def on_checkerboard(shown: Image.Image) -> Image.Image:
     board = Image.fromarray(np.where((x + y) % 2, 204, 255).astype(np.uint8)).convert("RGB")
     board.paste(shown, mask=shown.getchannel("A"))
     return board
+
+
+def stacked(panels: list[Panel], width: int = 400) -> Image.Image:
+    """Panels below each other, as large as the page's narrow panel for help can show them."""
+    return column([row([panel], width) for panel in panels])
 
 
 def captioned(panel: Panel, height: int) -> Image.Image:
@@ -96,7 +102,7 @@ def column(rows: list[Image.Image]) -> Image.Image:
     return whole
 
 
-# A host to try nodes in ---------------------------------------------------------------------------------------------
+# A host to try nodes in -------------------------------------------------------------------------------------
 
 
 class Bench:
@@ -124,13 +130,15 @@ class Bench:
         return node("PreviewImage", images=output)
 
     def filled(self, made: dict) -> dict:
-        defaults = {name: default(kind, options) for name, kind, options in widgets(self.info[made["class_type"]])}
+        defaults = {name: default(kind, options)
+                    for name, kind, options in widgets(self.info[made["class_type"]])}
         return made | {"inputs": defaults | made["inputs"]}
 
 
 def default(kind: object, options: dict) -> object:
     """What a widget says on a new node: without a default of its own, a list says its first entry."""
-    return options["default"] if "default" in options else (kind if isinstance(kind, list) else options["options"])[0]
+    return options["default"] if "default" in options else (kind if isinstance(kind, list)
+                                                            else options["options"])[0]
 
 
 def found(photo: str, **refining) -> Workflow:
@@ -151,44 +159,46 @@ def the_cup() -> Workflow:
     return picked(pick="box", x=x, y=y, width=width, height=height)
 
 
-# The pictures -------------------------------------------------------------------------------------------------------
+# The pictures -----------------------------------------------------------------------------------------------
 
 
 def segment(bench: Bench) -> Image.Image:
-    return row(bench.panels(found("face.png"), {
-        "image": ["photo", 0], "mask": ["segment", 0], "cutout": ["segment", 1]}), 908)
+    return stacked(bench.panels(found("face.png"), {
+        "image": ["photo", 0], "mask": ["segment", 0], "cutout": ["segment", 1]}))
 
 
 def remove_background(bench: Bench) -> Image.Image:
     workflow = {"photo": node("LoadImage", image="cup.png"),
                 "bare": node("BiRefRemoveBackground", image=["photo", 0]),
-                "colour": node("BiRefRemoveBackground", image=["photo", 0], background="colour", colour="#2c6e91")}
-    return row(bench.panels(workflow, {
+                "colour": node("BiRefRemoveBackground", image=["photo", 0], background="colour",
+                               colour="#2c6e91")}
+    return stacked(bench.panels(workflow, {
         "image": ["photo", 0], "background: transparent": ["bare", 0],
-        "background: colour, #2c6e91": ["colour", 0]}), 908)
+        "background: colour, #2c6e91": ["colour", 0]}))
 
 
 def subject(bench: Bench) -> Image.Image:
-    (asked, photo), box = bench.panels(the_cup(), {"a box, and a point": ["photo", 0], "pick: box": ["pick", 1]})
+    (asked, photo), box = bench.panels(the_cup(),
+                                       {"a box, and a point": ["photo", 0], "pick: box": ["pick", 1]})
     point, = bench.panels(picked(pick="point", x=POINT[0], y=POINT[1]), {"pick: point": ["pick", 1]})
     draw, (x, y, width, height) = ImageDraw.Draw(photo), BOX
     draw.rectangle((x, y, x + width, y + height), outline="yellow", width=6)
     draw.circle(POINT, 16, fill="yellow", outline="black", width=4)
-    return row([(asked, photo), box, point], 1400)
+    return stacked([(asked, photo), box, point])
 
 
 def refine_mask(bench: Bench) -> Image.Image:
-    workflow = found("dandelion.jpg", black_point=0.6, keep_largest=1, edge_radius=16)
-    return row(bench.panels(workflow, {
+    workflow = found("dandelion.jpg", black_point=0.3, keep_largest=1, edge_radius=16)
+    return stacked(bench.panels(workflow, {
         "image": ["photo", 0], "mask before": ["segment", 0],
-        "black_point, keep_largest, edge_radius": ["mask", 0]}), 850)
+        "black_point, keep_largest, edge_radius": ["mask", 0]}))
 
 
 def trimap(bench: Bench) -> Image.Image:
     workflow = found("face.png") | {
         "trimap": node("BiRefTrimap", mask=["segment", 0], inward=2, outward=2, unit="per cent")}
-    return row(bench.panels(workflow, {
-        "image": ["photo", 0], "mask": ["segment", 0], "trimap": ["trimap", 0]}), 908)
+    return stacked(bench.panels(workflow, {
+        "image": ["photo", 0], "mask": ["segment", 0], "trimap": ["trimap", 0]}))
 
 
 def foreground(bench: Bench) -> Image.Image:
@@ -201,7 +211,32 @@ def foreground(bench: Bench) -> Image.Image:
     panels = bench.panels(workflow, {
         "a part of the image": ["photo", 0], "cut out, the photograph's colours": ["before", 0],
         "cut out, estimated colours": ["after", 0]})
-    return row([(caption, shown.crop((40, 10, 160, 130))) for caption, shown in panels], 1212)
+    hair = stacked([(caption, shown.crop((40, 10, 160, 110))) for caption, shown in panels])
+    return column([hair, despilled(bench)])
+
+
+def despilled(bench: Bench) -> Image.Image:
+    """The portrait as before a green screen that lights it: a tenth of the screen's light is added
+    everywhere."""
+    def light(levels: np.ndarray) -> np.ndarray:
+        return np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+
+    green = light(np.array([0, 177, 64]) / 255)
+    photo, mask = (np.asarray(Image.open(DATA / f"astronaut{name}").convert("RGB")) / 255
+                   for name in (".jpg", "_mask.png"))
+    linear = (light(photo) + 0.1 * green) * mask + green * (1 - mask)
+    stored = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055).clip(0, 1)
+    Image.fromarray(np.uint8(np.rint(stored * 255))).save(bench.input / "screen.png")
+    grey = {"background": "colour", "colour": "#808080", "mask": ["mask", 0]}
+    workflow = {"photo": node("LoadImage", image="screen.png"),
+                "mask": node("LoadImageMask", image="astronaut_mask.png", channel="red"),
+                "plain": node("BiRefForeground", image=["photo", 0], mask=["mask", 0]),
+                "clean": node("BiRefForeground", image=["photo", 0], mask=["mask", 0], despill="measured"),
+                "before": node("BiRefComposite", image=["plain", 0], **grey),
+                "after": node("BiRefComposite", image=["clean", 0], **grey)}
+    panels = bench.panels(workflow, {"lit by a green screen, despill: off": ["before", 0],
+                                     "despill: measured": ["after", 0]})
+    return stacked([(caption, shown.crop((60, 0, 400, 240))) for caption, shown in panels])
 
 
 def composite(bench: Bench) -> Image.Image:
@@ -216,12 +251,13 @@ def composite(bench: Bench) -> Image.Image:
             ("blurred original (known mask)", known, None,
              {"image": ["photo", 0], "background": "blurred original", "blur": 2, "linear_light": True}),
             ("canvas: background image, bottom", figure, "rocket.jpg",
-             {"background": "image", "canvas": "background image", "position": "bottom", "scale": 0.85, "x": -130}),
+             {"background": "image", "canvas": "background image", "position": "bottom", "scale": 0.85,
+              "x": -130}),
             ("blurred image, light_wrap: 0.5", face, "raccoon.jpg",
              {"background": "blurred image", "light_wrap": 0.5}),
             ("transparent, contact shadow", cup, None, {"background": "transparent", "shadow": "contact"})]
     panels = [(caption, over(bench, *job)) for caption, *job in jobs]
-    return column([row(panels[:3], 780), row(panels[3:], 780)])
+    return stacked(panels, 290)
 
 
 def over(bench: Bench, matted: Workflow, backdrop: str | None, settings: dict) -> Image.Image:
@@ -236,12 +272,13 @@ def over(bench: Bench, matted: Workflow, backdrop: str | None, settings: dict) -
 
 
 def around_the_cup() -> Workflow:
-    return the_cup() | {"crop": node("BiRefInpaintCrop", image=["photo", 0], mask=["pick", 0], megapixels=0.25)}
+    return the_cup() | {"crop": node("BiRefInpaintCrop", image=["photo", 0], mask=["pick", 0],
+                                     megapixels=0.25)}
 
 
 def inpaint_crop(bench: Bench) -> Image.Image:
-    return row(bench.panels(around_the_cup(), {
-        "the picture": ["photo", 0], "image: the crop": ["crop", 0], "mask: what to repaint": ["crop", 1]}), 1000)
+    return stacked(bench.panels(around_the_cup(), {
+        "the picture": ["photo", 0], "image: the crop": ["crop", 0], "mask: what to repaint": ["crop", 1]}))
 
 
 def inpaint_paste(bench: Bench) -> Image.Image:
@@ -250,9 +287,38 @@ def inpaint_paste(bench: Bench) -> Image.Image:
     red, green, blue = crop[1].convert("RGB").split()
     Image.merge("RGB", (blue, green, red)).save(bench.input / "repainted.png")
     workflow = around_the_cup() | {"repainted": node("LoadImage", image="repainted.png"),
-                                   "pasted": node("BiRefInpaintPaste", crop=["crop", 2], image=["repainted", 0])}
-    return row([crop, *bench.panels(workflow, {
-        "the crop with other colours": ["repainted", 0], "pasted back": ["pasted", 0]})], 1000)
+                                   "pasted": node("BiRefInpaintPaste", crop=["crop", 2],
+                                                  image=["repainted", 0])}
+    return stacked([crop, *bench.panels(workflow, {
+        "the crop with other colours": ["repainted", 0], "pasted back": ["pasted", 0]})])
+
+
+def frame(bench: Bench) -> Image.Image:
+    """The pictures of the template Catalogue of Products, and two ways of framing them."""
+    for name in THINGS:
+        thing(name).save(bench.input / f"{name}.png")
+    width, height = 480, 400
+    jobs = {"the photographs": None,
+            "position: bottom, scale_by: height, share: 60, shadow: contact":
+                {"position": "bottom", "scale_by": "height", "share": 60, "shadow": "contact",
+                 "colour": "#eee9e2"},
+            "background: original, margin: 10, scale_by: fit": {"background": "original", "margin": 10}}
+    panels = []
+    for caption, settings in jobs.items():
+        beside = Image.new("RGB", (width * len(THINGS), height), DARK)
+        for i, name in enumerate(THINGS):
+            workflow = found(f"{name}.png", black_point=0.3, white_point=0.9, fill_holes=HOLES,
+                             keep_largest=1)
+            workflow["clean"] = node("BiRefForeground", image=["photo", 0], mask=["mask", 0])
+            if settings:
+                source = "photo" if "background" in settings else "clean"
+                workflow["frame"] = node("BiRefFrame", image=[source, 0], mask=["mask", 0], width=width,
+                                         height=height, **settings)
+            wanted = {caption: ["frame" if settings else "photo", 0]}
+            shown = bench.panels(workflow, wanted)[0][1].convert("RGB")
+            beside.paste(ImageOps.pad(shown, (width, height), color=DARK), (i * width, 0))
+        panels.append((caption, beside))
+    return stacked(panels, 600)
 
 
 def temporal(bench: Bench, frames: int = 8, noise: float = 8, gain: float = 5) -> Image.Image:
@@ -262,13 +328,14 @@ def temporal(bench: Bench, frames: int = 8, noise: float = 8, gain: float = 5) -
         photo = np.asarray(whole.reduce(2), dtype=np.float32)
     seen = [Image.fromarray((photo + random.normal(0, noise, photo.shape)).clip(0, 255).astype(np.uint8))
             for _ in range(frames)]
-    seen[0].save(bench.input / "noisy.png", save_all=True, append_images=seen[1:])  # Load Image gives all frames
+    # Load Image gives all frames
+    seen[0].save(bench.input / "noisy.png", save_all=True, append_images=seen[1:])
     workflow = found("noisy.png") | {
         "smooth": node("BiRefTemporal", image=["photo", 0], mask=["segment", 0], strength=0.7)}
     masks = bench.batches(workflow, {"before": ["segment", 0], "after": ["smooth", 0]})
-    return row([("a frame of a noisy clip", seen[0]), ("its mask", masks["before"][0]),
-                (f"flicker, {gain:g} times as bright", flicker(masks["before"], gain)),
-                ("the same, smoothed by 0.7", flicker(masks["after"], gain))], 1100)
+    return stacked([("a frame of a noisy clip", seen[0]), ("its mask", masks["before"][0]),
+                    (f"flicker, {gain:g} times as bright", flicker(masks["before"], gain)),
+                    ("the same, smoothed by 0.7", flicker(masks["after"], gain))])
 
 
 def flicker(masks: list[Image.Image], gain: float) -> Image.Image:
@@ -278,10 +345,12 @@ def flicker(masks: list[Image.Image], gain: float) -> Image.Image:
 
 
 def pairs(bench: Bench) -> Image.Image:
-    walls(bench.input / "walls", 6)
-    batches = bench.batches({"pairs": node("BiRefPairs", folder="walls")}, {"im": ["pairs", 0], "gt": ["pairs", 1]})
-    return column([row([(f"{folder}/{i}.png", shown) for i, shown in enumerate(batches[folder])], 1160)
-                   for folder in ("im", "gt")])
+    """A picture and its mask on each line."""
+    walls(bench.input / "walls", 3)
+    batches = bench.batches({"pairs": node("BiRefPairs", folder="walls")},
+                            {"im": ["pairs", 0], "gt": ["pairs", 1]})
+    return column([row([(f"im/wall-{i:02}.jpg", picture), (f"gt/wall-{i:02}.png", mask)], 480)
+                   for i, (picture, mask) in enumerate(zip(batches["im"], batches["gt"]))])
 
 
 def inspect(bench: Bench) -> Image.Image:
@@ -293,9 +362,10 @@ def inspect(bench: Bench) -> Image.Image:
 
 PANELS: dict[str, Callable[[Bench], Image.Image]] = {
     "BiRefSegment": segment, "BiRefRemoveBackground": remove_background, "BiRefSubject": subject,
-    "BiRefRefineMask": refine_mask, "BiRefTrimap": trimap, "BiRefForeground": foreground, "BiRefComposite": composite,
+    "BiRefRefineMask": refine_mask, "BiRefTrimap": trimap, "BiRefForeground": foreground,
+    "BiRefComposite": composite,
     "BiRefInpaintCrop": inpaint_crop, "BiRefInpaintPaste": inpaint_paste, "BiRefTemporal": temporal,
-    "BiRefPairs": pairs, "BiRefInspect": inspect,
+    "BiRefPairs": pairs, "BiRefInspect": inspect, "BiRefFrame": frame,
 }
 
 # Nodes on the page: kind; left, top, width; widgets; and by input the node of the list that it hangs on.
@@ -305,10 +375,11 @@ ON_THE_PAGE = {
     "BiRefAdapter": [LOADER, ("BiRefAdapter", [370, 0, 270], {"adapter": "cracks.safetensors"}, {"model": 0}),
                      ("BiRefAdapter", [690, 0, 270], {"adapter": "walls/damp.safetensors", "strength": 0.6},
                       {"model": 1})],
+    "BiRefExport": [LOADER, ("BiRefExport", [370, 0, 380], {"portable": True}, {"model": 0})],
     "BiRefVideo": [LOADER, ("LoadVideo", [0, 450, 320], {"file": "clip.mp4"}, {}),
                    ("BiRefVideo", [370, 0, 420], {"smoothing": 0.6}, {"model": 0, "video": 1})],
 }
-WIDTHS = {"BiRefLoad": 420, "BiRefAdapter": 1000, "BiRefVideo": 800}  # of the pictures
+WIDTHS = {"BiRefLoad": 420, "BiRefAdapter": 1000, "BiRefVideo": 800, "BiRefExport": 800}  # of the pictures
 
 BUILD = """nodes => {
     app.graph.clear();
@@ -336,11 +407,12 @@ BOTH_CLIPS = """() => {
 
 
 def on_the_page(page: Page, name: str) -> Image.Image:
-    """The nodes themselves; Matte Video has run."""
+    """The nodes themselves; those that write a file have run."""
     page.evaluate(BUILD, ON_THE_PAGE[name])
+    if nodes := outputs(page):
+        run(page, nodes)
     if name == "BiRefVideo":
-        run(page, outputs(page))
-        page.wait_for_function(BOTH_CLIPS)
+        page.wait_for_function(BOTH_CLIPS, timeout=120_000)
     with tempfile.TemporaryDirectory() as folder:
         picture(page, Path(folder) / "page.jpg")
         shown = Image.open(Path(folder) / "page.jpg").convert("RGB")
@@ -348,12 +420,12 @@ def on_the_page(page: Page, name: str) -> Image.Image:
     return shown.resize((width, round(shown.height * width / shown.width)), Image.Resampling.LANCZOS)
 
 
-# All of them --------------------------------------------------------------------------------------------------------
+# All of them ------------------------------------------------------------------------------------------------
 
 
 def put_files(base: Path) -> None:
-    """What the pictures are made of, before the page lists what there is. Adapters are empty files: they are only
-    chosen, never loaded."""
+    """What the pictures are made of, before the page lists what there is. Adapters are empty files: they are
+    only chosen, never loaded."""
     for photo in (*DATA.glob("*.jpg"), *DATA.glob("*_mask.png")):
         shutil.copy(photo, base / "input")
     for name, (photo, box) in CROPPED.items():
@@ -372,20 +444,25 @@ def save(name: str, shown: Image.Image) -> None:
 
 
 def main(comfyui: Path, named: list[str]) -> None:
+    """Makes the pictures of these nodes, or all, on a host of its own."""
     wanted = named or [*PANELS, *ON_THE_PAGE]
     if strange := set(wanted) - set(PANELS) - set(ON_THE_PAGE):
         sys.exit(f"not made here: {', '.join(sorted(strange))}; but {', '.join([*PANELS, *ON_THE_PAGE])} are")
     python = os.environ.get("COMFYUI_PYTHON", sys.executable)
     with tempfile.TemporaryDirectory() as base, Host(comfyui, Path(base), python) as host:
-        put_files(host.base)
-        bench = Bench(host)
-        for name in filter(wanted.__contains__, PANELS):
-            save(name, PANELS[name](bench))
-        # Above the nodes, the pack's name would be cut off at the picture's edge.
-        host.fetch("/settings", json.dumps({"Comfy.NodeBadge.NodeSourceBadgeMode": "None"}).encode())
-        with open_page(host.address, []) as page:
-            for name in filter(wanted.__contains__, ON_THE_PAGE):
-                save(name, on_the_page(page, name))
+        make(host, wanted)
+
+
+def make(host: Host, wanted: Collection[str] = (*PANELS, *ON_THE_PAGE)) -> None:
+    put_files(host.base)
+    bench = Bench(host)
+    for name in filter(wanted.__contains__, PANELS):
+        save(name, PANELS[name](bench))
+    # Above the nodes, the pack's name would be cut off at the picture's edge.
+    host.fetch("/settings", json.dumps({"Comfy.NodeBadge.NodeSourceBadgeMode": "None"}).encode())
+    with open_page(host.address, []) as page:
+        for name in filter(wanted.__contains__, ON_THE_PAGE):
+            save(name, on_the_page(page, name))
 
 
 if __name__ == "__main__":

@@ -27,8 +27,9 @@ BAD_FILES = {
     "page.safetensors": (lambda: b"<!DOCTYPE html><html>Not found</html>", ["web page"]),
     "half.safetensors": (lambda: NANO.read_bytes()[:100_000], ["damaged or truncated"]),
     "empty.safetensors": (lambda: b"", ["empty"]),
-    "other.safetensors": (lambda: save({"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(4, 4, 3, 3)}),
-                          ["BiRefNet"]),
+    "other.safetensors": (
+        lambda: save({"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(4, 4, 3, 3)}),
+        ["BiRefNet"]),
     "text.pth": (lambda: b"just some words", ["neither"]),
 }
 
@@ -118,7 +119,8 @@ def test_a_value_from_another_node_that_cannot_be(host, case):
     assert words in message and len(message) < 500, message
 
 
-@pytest.mark.parametrize("workflow", [segmented(picture(frames=0)), refined(mask(frames=0))], ids=["picture", "mask"])
+@pytest.mark.parametrize("workflow", [segmented(picture(frames=0)), refined(mask(frames=0))],
+                         ids=["picture", "mask"])
 def test_an_empty_batch_is_no_error(host, workflow):
     output = ["segment", 0] if "segment" in workflow else ["refine", 0]
     host.run({key: value for key, value in workflow.items() if key != "shown"}

@@ -1,4 +1,5 @@
-"""The blueprints: listed by the host, found by the page's search, and run from there like a node of one's own."""
+"""The blueprints: listed by the host, found by the page's search, and run from there like a node of one's
+own."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from workflow import WIDGETS
 
 BLUEPRINTS = {path.stem: path for path in sorted((PACK / "subgraphs").glob("*.json"))}
 
-# Wires the blueprint's node, alone on the canvas: a picture to each input, every output to a node that shows it.
+# Wires the blueprint's node, alone on the canvas: a picture to each input, every output to a node that shows
+# it.
 WIRE = """() => {
     const [box] = app.graph._nodes;
     const add = kind => { const node = LiteGraph.createNode(kind); app.graph.add(node); return node; };
@@ -26,8 +28,8 @@ WIRE = """() => {
 }"""
 
 
-# Sets the blueprint's own `fetch` on, and tells what the loader in it is asked for: before, then, and once the workflow
-# was saved and opened again.
+# Sets the blueprint's own `fetch` on, and tells what the loader in it is asked for: before, then, and once
+# the workflow was saved and opened again.
 FETCH = """async () => {
     const asked = async () => Object.values((await app.graphToPrompt()).output)
         .find(node => node.class_type === 'BiRefLoad').inputs;
@@ -48,7 +50,8 @@ def page(host):
 def test_the_host_lists_the_blueprints(host):
     listed = {entry["name"]: (number, entry["info"]["node_pack"])
               for number, entry in host.get("/global_subgraphs").items()}
-    assert set(BLUEPRINTS) == {"Clean Cut-out (BiRefNet)", "New Background (BiRefNet)", "Refined Cut-out (BiRefNet)"}
+    assert set(BLUEPRINTS) == {"Clean Cut-out (BiRefNet)", "New Background (BiRefNet)",
+                               "Refined Cut-out (BiRefNet)"}
     for name, path in BLUEPRINTS.items():
         number, pack = listed[name]
         assert pack == "custom_nodes.comfyui-biref"
@@ -75,7 +78,8 @@ def test_what_is_chosen_outside_is_linked_to_the_widgets_inside(name):
     names = [widget for _, widget in box["properties"]["proxyWidgets"]]
     assert names[:2] == ["checkpoint", "fetch"]
     assert [entry["name"] for entry in box["inputs"]] == [entry["name"] for entry in inside["inputs"]]
-    links, nodes = {link["id"]: link for link in inside["links"]}, {node["id"]: node for node in inside["nodes"]}
+    links, nodes = {link["id"]: link for link in inside["links"]}, {node["id"]: node
+                                                                    for node in inside["nodes"]}
     for slot, entry in enumerate(inside["inputs"]):
         for number in entry["linkIds"]:
             link = links[number]
@@ -95,7 +99,8 @@ def open_search(page: Page) -> None:
 
 
 def find(page: Page, name: str) -> None:
-    """Puts a blueprint on the empty canvas, as its user would; a busy page may take Enter before its list is there."""
+    """Puts a blueprint on the empty canvas, as its user would; a busy page may take Enter before its list is
+    there."""
     for _ in range(4):
         close_windows(page)
         page.evaluate("() => app.graph.clear()")
@@ -114,7 +119,8 @@ def find(page: Page, name: str) -> None:
 def test_a_blueprint_is_found_by_the_search_and_runs(page, name):
     find(page, name)
     widgets = page.evaluate("() => app.graph._nodes[0].widgets.map(widget => widget.name)")
-    assert widgets[0].endswith("checkpoint") and widgets[1].endswith("fetch")  # what one wants to choose is outside
+    # what one wants to choose is outside
+    assert widgets[0].endswith("checkpoint") and widgets[1].endswith("fetch")
     ends = page.evaluate(WIRE)
     run(page, ends)
     shown = page.evaluate("nodes => nodes.map(node => app.nodeOutputs[node].images.length)", ends)

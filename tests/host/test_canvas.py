@@ -1,28 +1,45 @@
-"""Nodes on the page, on the classic canvas and in Nodes 2.0: what is drawn on a picture, and the line that stays."""
+"""Nodes on the page, on the classic canvas and in Nodes 2.0: what is drawn on a picture, and the line that
+stays."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-from browser import FIT, drop, has_nodes_2, open_page, outputs, run
+from browser import FIT, drop, has_nodes_2, of_ours, open_page, outputs, run, run_button
 from host import PACK
 from playwright.sync_api import Page
 from workflow import widgets
 
 PICK = PACK / "example_workflows" / "BiRefNet 06 Pick One of Several.json"
-SIZE = (1200, 640)  # of its picture: width, height
+FILM = PACK / "example_workflows" / "BiRefNet 07 Video to Green Screen.json"
+PLACE = PACK / "example_workflows" / "BiRefNet 03 New Background.json"
+SIZE = (1200, 640)   # of its picture: width, height
+PLACED = (600, 520)  # of the picture in the other template
+STEM = 22           # pixels of the node from the subject's frame to the handle that turns it: web/place.js
 NEAR = 0.02         # of the picture: what a small view on a zoomed-out canvas resolves
 
-# Where the view of Pick Subject shows its picture on the page: left, top, width, height; null until it does.
-VIEW = """() => {
-    const node = app.graph._nodes.find(node => node.type === 'BiRefSubject');
-    const canvas = node.widgets.find(widget => widget.name === 'subject').element.querySelector('canvas');
-    const {x, y, width, height} = canvas.getBoundingClientRect();
+# Where the view of a node shows its picture on the page: left, top, width, height; null until it does.
+VIEW = """([kind, name]) => {
+    const widgets = app.graph._nodes.find(node => node.type === kind).widgets;
+    const canvas = widgets.find(widget => widget.name === name)?.element.querySelector('canvas');
+    const {x, y, width, height} = canvas?.getBoundingClientRect() ?? {};
     return width > 20 && height > 20 ? [x, y, width, height] : null;
 }"""
-VALUES = """() => Object.fromEntries(
-    app.graph._nodes.find(node => node.type === 'BiRefSubject').widgets.map(widget => [widget.name, widget.value]))"""
+SUBJECT, COMPOSITE, WORK = ("BiRefSubject", "subject"), ("BiRefComposite", "place"), ("BiRefVideo", "work")
+# Whether the page plays the file whose name begins so.
+MADE = """name => [...document.querySelectorAll('video')].some(
+    clip => (clip.currentSrc || clip.src).includes(name) && clip.readyState >= clip.HAVE_CURRENT_DATA)"""
+VALUES = """kind => Object.fromEntries(
+    app.graph._nodes.find(node => node.type === kind).widgets.map(widget => [widget.name, widget.value]))"""
+# The subject's box in its picture, of which the node tells the page.
+BOX = """() => app.nodeOutputs[app.graph._nodes.find(
+    node => node.type === 'BiRefComposite').id].biref_place[0].box"""
+SET = """([kind, values]) => app.graph._nodes.find(node => node.type === kind).widgets.forEach(widget => {
+    if (!(widget.name in values)) return;
+    widget.value = values[widget.name];
+    widget.callback?.(widget.value);
+})"""
 LINES = """() => Object.fromEntries(app.graph._nodes.filter(node => node.type.startsWith('BiRef')).map(
     node => [node.type, node.widgets.find(widget => widget.name === 'line')?.element.textContent]))"""
 
@@ -36,25 +53,35 @@ def opened(request, host):
         yield page, said
 
 
+def look_at(page: Page, view: tuple[str, str]) -> tuple[float, float, float, float]:
+    """Where the view of a node is, once it shows a picture and the whole graph is seen."""
+    page.wait_for_function(VIEW, arg=list(view))
+    page.evaluate(FIT)
+    page.wait_for_timeout(1000)
+    return page.evaluate(VIEW, list(view))
+
+
 def open_view(page: Page) -> tuple[float, float, float, float]:
     page.evaluate("() => app.graph.clear()")
     drop(page, PICK)
-    page.wait_for_function(VIEW)
-    page.evaluate(FIT)
-    page.wait_for_timeout(1000)
-    return page.evaluate(VIEW)
+    return look_at(page, SUBJECT)
+
+
+def drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(*((a + b) / 2 for a, b in zip(start, end)), steps=3)
+    page.mouse.move(*end, steps=3)
+    page.mouse.up()
 
 
 def test_a_box_is_drawn_on_the_picture(opened):
     page, _ = opened
     left, top, width, height = open_view(page)
-    page.mouse.move(left + 0.05 * width, top + 0.1 * height)
-    page.mouse.down()
-    page.mouse.move(left + 0.3 * width, top + 0.5 * height, steps=3)
-    page.mouse.move(left + 0.45 * width, top + 0.9 * height, steps=3)
-    page.mouse.up()
-    values = page.evaluate(VALUES)
-    drawn = [values["x"] / SIZE[0], values["y"] / SIZE[1], values["width"] / SIZE[0], values["height"] / SIZE[1]]
+    drag(page, (left + 0.05 * width, top + 0.1 * height), (left + 0.45 * width, top + 0.9 * height))
+    values = page.evaluate(VALUES, "BiRefSubject")
+    drawn = [values["x"] / SIZE[0], values["y"] / SIZE[1], values["width"] / SIZE[0],
+             values["height"] / SIZE[1]]
     assert drawn == pytest.approx([0.05, 0.1, 0.4, 0.8], abs=NEAR)
     assert values["pick"] == "box"
 
@@ -67,7 +94,7 @@ def test_points_are_clicked_saved_as_text_and_taken_away(opened):
     page.keyboard.down("Shift")
     page.mouse.click(left + 0.7 * width, top + 0.5 * height)
     page.keyboard.up("Shift")
-    values = page.evaluate(VALUES)
+    values = page.evaluate(VALUES, "BiRefSubject")
     assert values["pick"] == "point"
     for name, x, y in (("points", 0.2, 0.6), ("negative_points", 0.7, 0.5)):
         point, = json.loads(values[name])
@@ -76,7 +103,58 @@ def test_points_are_clicked_saved_as_text_and_taken_away(opened):
     node = next(node for node in saved["nodes"] if node["type"] == "BiRefSubject")
     assert node["widgets_values"][-2:] == [values["points"], values["negative_points"]]
     page.mouse.click(left + 0.2 * width, top + 0.6 * height)
-    assert page.evaluate(VALUES)["points"] == ""
+    assert page.evaluate(VALUES, "BiRefSubject")["points"] == ""
+
+
+def test_the_subject_is_moved_scaled_and_turned_on_the_preview(opened, host):
+    page, said = opened
+    said.clear()
+    host.free()  # a node that does not run again shows nothing
+    page.evaluate("() => app.graph.clear()")
+    drop(page, PLACE)
+    page.evaluate(SET, ["BiRefComposite", {"position": "centre", "scale": 0.5}])  # as high as half the canvas
+    run(page, outputs(page))
+    left, top, width, height = look_at(page, COMPOSITE)
+    middle = left + width / 2, top + height / 2
+    handle = middle[0], middle[1] - height / 4 - STEM * page.evaluate("app.canvas.ds.scale")
+    # from above the middle to the right of it
+    drag(page, handle, (handle[0] + (middle[1] - handle[1]), middle[1]))
+    turned = page.evaluate(VALUES, "BiRefComposite")
+    assert turned["rotation"] == pytest.approx(90, abs=1)
+    assert (turned["x"], turned["y"], turned["scale"]) == (0, 0, 0.5)
+    drag(page, middle, (middle[0] + 0.1 * width, middle[1] - 0.2 * height))
+    moved = page.evaluate(VALUES, "BiRefComposite")
+    assert [moved["x"] / PLACED[0], moved["y"] / PLACED[1]] == pytest.approx([0.1, -0.2], abs=NEAR)
+    assert (moved["scale"], moved["rotation"]) == (0.5, turned["rotation"])
+    page.mouse.wheel(0, -100)
+    assert page.evaluate(VALUES, "BiRefComposite")["scale"] == pytest.approx(0.525, abs=0.011)
+    page.evaluate(SET, ["BiRefComposite", {"scale": 0.5, "rotation": 0, "x": 0, "y": 0}])
+    x0, y0, x1, y1 = page.evaluate(BOX)
+    high, wide = height / 4, height / 4 * (x1 - x0) / (y1 - y0)
+    corner = middle[0] + wide, middle[1] + high
+    drag(page, corner, (middle[0] + 1.5 * wide, middle[1] + 1.5 * high))
+    scaled = page.evaluate(VALUES, "BiRefComposite")
+    assert scaled["scale"] == pytest.approx(0.75, abs=0.03) and (scaled["x"], scaled["y"]) == (0, 0)
+    run(page, outputs(page))
+    stored = page.evaluate("async () => Object.values((await app.graphToPrompt()).output)"
+                           ".find(node => node.class_type === 'BiRefComposite').inputs.scale")
+    assert stored == scaled["scale"]
+    assert of_ours(said) == []
+
+
+def test_a_running_video_shows_its_frame_and_then_itself(opened, host):
+    page, said = opened
+    said.clear()
+    host.free()  # a node that does not run again shows nothing
+    page.evaluate("() => app.graph.clear()")
+    drop(page, FILM)
+    run_button(page).click()
+    page.wait_for_function(VIEW, arg=list(WORK), timeout=120_000)
+    # a preview of the host's own would be in its place
+    page.wait_for_function(MADE, arg="green_screen", timeout=120_000)
+    assert page.evaluate(VIEW, list(WORK)) is None
+    assert "12 frames" in page.evaluate(LINES)["BiRefVideo"]
+    assert of_ours(said) == []
 
 
 def test_a_line_stays_on_each_node_and_is_not_saved(opened, host, object_info):
@@ -91,4 +169,4 @@ def test_a_line_stays_on_each_node_and_is_not_saved(opened, host, object_info):
     for node in saved["nodes"]:
         if node["type"].startswith("BiRef"):
             assert len(node["widgets_values"]) == len(widgets(object_info[node["type"]]))
-    assert [line for line in said if "/extensions/comfyui-biref" in line] == []
+    assert of_ours(said) == []

@@ -1,4 +1,5 @@
-"""A checkpoint that the user put into any of the folders is offered, runs, and is read anew when it is replaced."""
+"""A checkpoint that the user put into any of the folders is offered, runs, and is read anew when it is
+replaced."""
 
 from __future__ import annotations
 
@@ -17,12 +18,14 @@ NANO = PACK / "weights" / "birefnet-nano.safetensors"
 
 def mask(host, checkpoint: str) -> np.ndarray:
     grey = node("EmptyImage", width=320, height=240, batch_size=1, color=0x808080)
-    workflow = segmented(grey) | {"model": load(checkpoint), "shown": node("MaskPreview", mask=["segment", 0])}
+    workflow = segmented(grey) | {"model": load(checkpoint),
+                                  "shown": node("MaskPreview", mask=["segment", 0])}
     return values(host.pictures(host.run(workflow))["shown"][0], 0)
 
 
 def save_flat(path, value: float, dtype: torch.dtype = torch.float16) -> None:
-    """A checkpoint that gives the same logit everywhere, whatever the picture. An old file is overwritten in place."""
+    """A checkpoint that gives the same logit everywhere, whatever the picture. An old file is overwritten in
+    place."""
     state = {name: tensor.to(dtype) for name, tensor in load_file(NANO).items()}
     state["decoder.conv_out1.0.weight"] = torch.zeros_like(state["decoder.conv_out1.0.weight"])
     state["decoder.conv_out1.0.bias"] = torch.full_like(state["decoder.conv_out1.0.bias"], value)
@@ -56,7 +59,8 @@ def test_a_file_overwritten_while_it_is_loaded_is_read_again(host, dtype):
 @pytest.mark.parametrize("license, told", [("CC BY-NC 4.0", True), ("GPL-3.0", False)])
 def test_a_file_of_any_name_that_says_so_is_not_for_commercial_use(host, license, told):
     model = birefnet.load(NANO, form="plain")
-    birefnet.save(model, host.base / "models" / "BiRefNet" / "descendant.safetensors", {"birefnet.license": license})
+    birefnet.save(model, host.base / "models" / "BiRefNet" / "descendant.safetensors",
+                  {"birefnet.license": license})
     workflow = segmented(node("EmptyImage", width=64, height=64, batch_size=1, color=0)) | {
         "model": load("descendant.safetensors"), "shown": node("MaskPreview", mask=["segment", 0])}
     before = len(host.log())
@@ -67,7 +71,8 @@ def test_a_file_of_any_name_that_says_so_is_not_for_commercial_use(host, license
 
 def test_a_tensor_that_is_no_number_is_a_sentence_and_no_empty_mask(host):
     state = load_file(NANO)
-    state[next(name for name in state if name.startswith("bb.") and name.endswith(".weight"))].view(-1)[0] = torch.nan
+    state[next(name for name in state if name.startswith("bb.")
+               and name.endswith(".weight"))].view(-1)[0] = torch.nan
     file = host.base / "models" / "BiRefNet" / "damaged.safetensors"
     with safe_open(NANO, "pt") as nano:
         save_file(state, file, nano.metadata())
@@ -118,7 +123,8 @@ def lite(host):
     file.unlink()
 
 
-@pytest.mark.parametrize("content", [NANO.read_bytes()[:5_000_000], b"", b"version https://git-lfs.github.com/spec/v1"],
+@pytest.mark.parametrize("content",
+                         [NANO.read_bytes()[:5_000_000], b"", b"version https://git-lfs.github.com/spec/v1"],
                          ids=["cut off", "empty", "pointer"])
 @pytest.mark.parametrize("chosen", ["BiRefNet_lite", "BiRefNet_lite.safetensors"])
 def test_a_published_file_that_is_cut_off_counts_as_missing(host, lite, content, chosen):
@@ -132,7 +138,8 @@ def test_a_published_file_that_is_cut_off_counts_as_missing(host, lite, content,
     assert host.get("/biref/checkpoints")["BiRefNet_lite"]["damaged"]
 
 
-@pytest.mark.parametrize("convert", [lambda file: save_flat(file, 20), lambda file: torch.save(load_file(NANO), file)],
+@pytest.mark.parametrize("convert",
+                         [lambda file: save_flat(file, 20), lambda file: torch.save(load_file(NANO), file)],
                          ids=["re-saved", "a pickle of that name"])
 def test_what_a_user_converted_is_not_fetched_again(host, lite, convert):
     convert(lite)

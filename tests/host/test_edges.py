@@ -15,7 +15,8 @@ def refined(picture: dict, alpha: dict | None = None, **changes) -> dict:
     """Segment, or `alpha`, and Refine Edges after it; "first" shows the mask before, "shown" after."""
     inputs = {"image": ["picture", 0], "mask": ["alpha", 0], **SETTINGS} | changes
     segment = node("BiRefSegment", model=["model", 0], image=["picture", 0], size=0, frames_per_pass=0)
-    return {"model": load(), "picture": picture, "alpha": alpha or segment, "edges": node("BiRefEdgeRefine", **inputs),
+    return {"model": load(), "picture": picture, "alpha": alpha or segment,
+            "edges": node("BiRefEdgeRefine", **inputs),
             "first": node("MaskPreview", mask=["alpha", 0]), "shown": node("MaskPreview", mask=["edges", 0])}
 
 

@@ -10,7 +10,8 @@ from safetensors import safe_open
 from workflow import load, node
 
 SIDE = 96
-LESSON = {"what": "lora", "steps": 40, "rate": 0.003, "rank": 4, "batch": 2, "size": 96, "seed": 1, "save_as": ""}
+LESSON = {"what": "lora", "steps": 40, "rate": 0.003, "rank": 4, "batch": 2, "size": 96, "seed": 1,
+          "save_as": ""}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,8 @@ def pairs(host) -> str:
     return folder.name
 
 
-def stripes(rng: np.random.Generator, height: int = SIDE, width: int = SIDE) -> tuple[Image.Image, Image.Image]:
+def stripes(rng: np.random.Generator, height: int = SIDE,
+            width: int = SIDE) -> tuple[Image.Image, Image.Image]:
     """A red disc, which any network takes for the subject, before a wall with one dark stripe."""
     y, x = np.mgrid[:height, :width]
     at, thick = rng.integers(10, width - 24), rng.integers(8, 14)
@@ -35,7 +37,8 @@ def stripes(rng: np.random.Generator, height: int = SIDE, width: int = SIDE) -> 
     mask = (x >= at) & (x < at + thick)
     picture[np.hypot(y - height / 2, x - (at + width / 2) % width) < 20] = (200, 40, 40)
     picture[mask] = 60
-    return Image.fromarray(picture.clip(0, 255).astype(np.uint8)), Image.fromarray(mask.astype(np.uint8) * 255)
+    return Image.fromarray(picture.clip(0,
+                                        255).astype(np.uint8)), Image.fromarray(mask.astype(np.uint8) * 255)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,8 @@ def unseen(host, tmp_path_factory):
 
 def taught(pairs: str, **changes) -> dict:
     inputs = {"model": ["model", 0], "image": ["pairs", 0], "mask": ["pairs", 1]} | LESSON | changes
-    return {"model": load(), "pairs": node("BiRefPairs", folder=pairs), "tune": node("BiRefFinetune", **inputs)}
+    return {"model": load(), "pairs": node("BiRefPairs", folder=pairs),
+            "tune": node("BiRefFinetune", **inputs)}
 
 
 def shown(model: str, photo: str) -> dict:
@@ -73,7 +77,8 @@ def tuned(host, pairs, unseen):
     workflow |= {"loss": node("PreviewAny", source=["tune", 1])}
     record = host.run(workflow)
     pictures = host.pictures(record)
-    return record, {name: values(pictures[f"mask {name}"][0], 0) for name in ("model", "tune")}, pictures["tune"][0]
+    return record, {name: values(pictures[f"mask {name}"][0], 0)
+                    for name in ("model", "tune")}, pictures["tune"][0]
 
 
 def test_it_finds_what_it_was_taught_and_the_given_model_stays_as_it_was(host, pairs, unseen, tuned):
@@ -100,7 +105,8 @@ def test_the_saved_adapter_gives_the_same_mask_again(host, unseen, tuned):
     loader = host.object_info()["BiRefLoad"]["input"]
     assert name in loader["optional"]["adapter"][1].get("options", loader["optional"]["adapter"][0])
     assert name not in loader["required"]["checkpoint"][1].get("options", loader["required"]["checkpoint"][0])
-    workflow = {"whole": load(adapter=name), "none": load(adapter=name, adapter_strength=0.0), "model": load(),
+    workflow = {"whole": load(adapter=name), "none": load(adapter=name, adapter_strength=0.0),
+                "model": load(),
                 "chained": node("BiRefAdapter", model=["model", 0], adapter=name, strength=1.0),
                 "taken off": node("BiRefAdapter", model=["chained", 0], adapter=name, strength=-1.0)}
     for model in list(workflow):
@@ -118,7 +124,9 @@ def test_everything_may_learn_and_is_saved_as_a_checkpoint(host, pairs, unseen):
     workflow = taught(pairs, what="all", steps=3, save_as="mine") | shown("tune", unseen[0])
     first = masks(host, workflow)["tune"]
     assert (host.elsewhere / "mine.safetensors").is_file()
-    assert np.array_equal(masks(host, {"model": load("mine.safetensors")} | shown("model", unseen[0]))["model"], first)
+    assert np.array_equal(masks(host,
+                                {"model": load("mine.safetensors")} | shown("model", unseen[0]))["model"],
+                          first)
     host.run(taught(pairs, what="head", steps=2, save_as="mine", seed=2))
     host.run(taught(pairs, what="all", steps=2, save_as="mine", seed=2) | {"more": node(
         "BiRefFinetune", model=["tune", 0], image=["pairs", 0], mask=["pairs", 1], **LESSON | {"steps": 1})})
@@ -152,10 +160,10 @@ def test_an_interrupt_stops_it_at_once_and_nothing_is_saved(host, pairs):
 
 
 @pytest.mark.parametrize("changes, words", [
-    ({"save_as": "../elsewhere"}, "expected a name such as 'cracks'"),
-    ({"save_as": "/tmp/elsewhere"}, "expected a name such as 'cracks'"),
+    ({"save_as": "../elsewhere"}, "Choose a name such as 'cracks'"),
+    ({"save_as": "/tmp/elsewhere"}, "Choose a name such as 'cracks'"),
     ({"mask": ["empty", 0]}, "the masks are empty"),
-    ({"mask": ["labels", 0]}, "the masks' brightest level is 1 of 255: labels?"),
+    ({"mask": ["labels", 0]}, "Make the subject white (1): the masks' brightest level is 1 of 255"),
     ({"what": "all", "save_as": "BiRefNet-portrait"}, "asks for the published checkpoint BiRefNet-portrait"),
     ({"mask": ["two", 0]}, "got 4 pictures and 2 masks"),
     ({"model": ["other", 0]}, "Connect a model from Load BiRefNet: fine-tuning"),
@@ -182,7 +190,8 @@ def test_an_adapter_that_is_missing_or_of_another_build_is_explained(host, unsee
 
 def test_a_folder_without_pairs_is_explained(host):
     (host.base / "input" / "nothing here").mkdir(exist_ok=True)
-    workflow = {"pairs": node("BiRefPairs", folder="nothing here"), "shown": node("PreviewImage", images=["pairs", 0])}
+    workflow = {"pairs": node("BiRefPairs", folder="nothing here"),
+                "shown": node("PreviewImage", images=["pairs", 0])}
     assert "no pictures with masks found" in host.fail(workflow)
     for name in ("gone", "../models", "/tmp"):
         workflow["pairs"] = node("BiRefPairs", folder=name)
@@ -236,7 +245,8 @@ def test_a_photograph_that_its_file_turns_wants_its_mask_turned(host):
     mask = Image.fromarray(SUBJECT * 255)
     put(folder, mask, picture=photograph)
     assert "the mask is 90×60, the picture 60×90 after its EXIF" in host.fail(loaded(folder))
-    put(folder, mask.transpose(Image.Transpose.ROTATE_270).resize((30, 45)), picture=photograph)  # half as large
+    # half as large
+    put(folder, mask.transpose(Image.Transpose.ROTATE_270).resize((30, 45)), picture=photograph)
     assert host.pictures(host.run(loaded(folder)))["shown"][0].size == (60, 90)
 
 

@@ -50,7 +50,8 @@ def test_the_blue_fringe_is_gone_and_opacity_is_the_mask(host, sources, alpha, m
 
 
 def odd(frames: int = 1, height: int = 64, width: int = 64, channels: int = 3, mask_frames: int = 1) -> dict:
-    return {"image": node("OddImage", frames=frames, height=height, width=width, channels=channels, value=0.5),
+    return {"image": node("OddImage", frames=frames, height=height, width=width, channels=channels,
+                          value=0.5),
             "mask": node("OddMask", frames=mask_frames, height=64, width=64, value=0.5)}
 
 
@@ -66,7 +67,8 @@ def test_counts_that_do_not_match_are_told(host):
 
 def test_an_empty_batch_gives_empty_batches(host):
     workflow = estimated(odd(frames=0))
-    counts = {name: node("PreviewAny", source=["estimate", i]) for i, name in enumerate(("foreground", "cutout"))}
+    counts = {name: node("PreviewAny", source=["estimate", i])
+              for i, name in enumerate(("foreground", "cutout"))}
     host.run(workflow | counts)
 
 
@@ -79,6 +81,36 @@ def test_any_size_and_number_of_channels(host, height, width, channels):
 
 def test_what_is_transparent_in_the_picture_stays_so(host):
     """OddImage's fourth channel is 0.25 here, the mask 0.5."""
-    sources = odd(channels=4) | {"image": node("OddImage", frames=1, height=64, width=64, channels=4, value=0.25)}
+    sources = odd(channels=4) | {"image": node("OddImage", frames=1, height=64, width=64, channels=4,
+                                               value=0.25)}
     cutout = values(host.pictures(host.run(estimated(sources)))["cutout"][0])
     assert np.abs(cutout[..., 3] - 0.25).max() < 1.5 / 255
+
+
+@pytest.mark.parametrize("settings", [{"despill": "measured"}, {"despill": "colour", "colour": "#00b140"}])
+def test_a_green_screens_light_is_taken_off_the_subject(host, tmp_path, settings):
+    """A grey square, lit by the screen behind it by a third."""
+    def light(levels: np.ndarray) -> np.ndarray:
+        return np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+
+    green, grey = light(np.array([0, 177, 64]) / 255), light(np.full(3, 128 / 255))
+    mask = np.zeros((96, 128), np.uint8)
+    mask[24:, 40:90] = 255
+    lit = np.where(mask[..., None] > 0, grey + 0.3 * green, green)
+    stored = np.where(lit <= 0.0031308, 12.92 * lit, 1.055 * lit ** (1 / 2.4) - 0.055)
+    Image.fromarray(np.uint8(np.rint(stored * 255))).save(tmp_path / "screen.png")
+    Image.fromarray(mask).convert("RGB").save(tmp_path / "screen_mask.png")
+    workflow = estimated({"image": node("LoadImage", image=host.upload(tmp_path / "screen.png")),
+                          "mask": node("LoadImageMask", image=host.upload(tmp_path / "screen_mask.png"),
+                                       channel="red")}, **settings)
+    cutout = np.array(host.pictures(host.run(workflow))["cutout"][0])
+    assert np.array_equal(cutout[..., 3], mask)
+    assert np.abs(cutout[mask > 0][:, :3].astype(int) - 128).max() <= 1
+    plain = workflow | {"estimate": node("BiRefForeground", image=["image", 0], mask=["mask", 0], **SETTINGS)}
+    assert np.array(host.pictures(host.run(plain))["cutout"][0])[mask > 0][:, 1].min() > 150
+
+
+def test_a_picture_before_no_screen_asks_for_its_colour(host, sources):
+    workflow = estimated(odd(), despill="measured")
+    workflow["mask"]["inputs"]["value"] = 0.0
+    assert "set the colour of a green or blue screen" in host.fail(workflow)

@@ -1,8 +1,10 @@
-"""A workflow saved by any released version keeps loading: tests/workflows/<version>/ holds what that version saved.
+"""A workflow saved by any released version keeps loading: tests/workflows/<version>/ holds what that version
+saved.
 
-The folder only grows: add one for each release, never change or delete a file in it. Beside each `<name>.json`,
-`<name>.prompt.json` has what the page asked of this pack's nodes for it when it was saved. A test that fails here means
-that somebody's workflow breaks: widgets may be appended but not moved, renamed or dropped, nor may their options.
+The folder only grows: add one for each release, never change or delete a file in it. Beside each
+`<name>.json`, `<name>.prompt.json` has what the page asked of this pack's nodes for it when it was saved. A
+test that fails here means that somebody's workflow breaks: widgets may be appended but not moved, renamed or
+dropped, nor may their options.
 """
 
 from __future__ import annotations
@@ -60,7 +62,8 @@ def test_every_option_is_still_offered(object_info, path):
                 assert node["inputs"][widget] in offered
 
 
-@pytest.mark.parametrize("path", [path for path in SAVED if "SaveImage" in path.read_text(encoding="utf-8")], ids=name)
+@pytest.mark.parametrize("path", [path for path in SAVED if "SaveImage" in path.read_text(encoding="utf-8")],
+                         ids=name)
 def test_it_runs(host, object_info, path):
     workflow = loaded(path, object_info)
     shown = {node for node, content in workflow.items() if object_info[content["class_type"]]["output_node"]}

@@ -16,7 +16,8 @@ CASES = 80
 
 
 def test_no_input_breaks_a_node(host):
-    """Fixed seed: a failure here is one of this change, and not of chance. The long run is tests/fuzz/run.py."""
+    """Fixed seed: a failure here is one of this change, and not of chance. The long run is
+    tests/fuzz/run.py."""
     result = fuzzed(host, CASES, seed=6)
     assert not result["fault"], result["fault"]
     assert sum(map(sum, result["counts"].values())) >= 0.8 * CASES

@@ -1,4 +1,5 @@
-"""Inpaint Crop and Paste inside the host: there and back, with a stand-in (Invert Image) for the diffusion model."""
+"""Inpaint Crop and Paste inside the host: there and back, with a stand-in (Invert Image) for the diffusion
+model."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from PIL import Image
 from scipy import ndimage
 from workflow import node
 
-SETTINGS = {"region": "subject", "grow": 4.0, "feather": 4.0, "context": 25.0, "megapixels": 0.0, "multiple": "8",
+SETTINGS = {"region": "subject", "grow": 4.0, "feather": 4.0, "context": 25.0, "megapixels": 0.0,
+            "multiple": "8",
             "max_aspect": 2.0}
 
 
@@ -24,7 +26,8 @@ def there_and_back(sources: dict, repainted: dict | None = None, **changes) -> d
     """Crop, whatever `repainted` makes of it, and paste; "pasted" is the result."""
     return sources | {
         "crop": node("BiRefInpaintCrop", image=["photo", 0], mask=["mask", 0], **SETTINGS | changes),
-        "repainted": repainted or node("ImageScaleBy", image=["crop", 0], upscale_method="bilinear", scale_by=1.0),
+        "repainted": repainted
+        or node("ImageScaleBy", image=["crop", 0], upscale_method="bilinear", scale_by=1.0),
         "pasted": node("BiRefInpaintPaste", crop=["crop", 2], image=["repainted", 0])}
 
 
@@ -49,7 +52,8 @@ def test_nothing_repainted_is_nothing_changed(host, sources, photo):
 @pytest.mark.parametrize("region", ["subject", "background"])
 @pytest.mark.parametrize("megapixels", [0.0, 0.1, 1.0])
 def test_outside_the_region_every_pixel_stays(host, sources, photo, region, megapixels):
-    """Of a repainted part whose edge was grown by 4 and feathered over 4 pixels; well inside, everything is new."""
+    """Of a repainted part whose edge was grown by 4 and feathered over 4 pixels; well inside, everything is
+    new."""
     pasted, = shown(host, there_and_back(sources, INVERT, region=region, megapixels=megapixels), "pasted")
     mask = values(Image.open(DATA / "coffee_mask.png").convert("L"))
     wide, narrow = ndimage.grey_dilation(mask, 25), ndimage.grey_erosion(mask, 25)
@@ -62,11 +66,13 @@ def test_outside_the_region_every_pixel_stays(host, sources, photo, region, mega
 def test_a_size_that_the_model_likes(host, sources):
     workflow = there_and_back(sources, megapixels=0.25, multiple="64")
     crop, = shown(host, workflow, "crop")
-    assert crop.shape[0] % 64 == crop.shape[1] % 64 == 0 and 0.7 < crop.shape[0] * crop.shape[1] / 512**2 < 1.3
+    assert crop.shape[0] % 64 == crop.shape[1] % 64 == 0
+    assert 0.7 < crop.shape[0] * crop.shape[1] / 512**2 < 1.3
 
 
 def test_a_result_of_another_size_is_resized(host, sources, photo):
-    smaller = node("ImageScale", image=["crop", 0], upscale_method="bicubic", width=256, height=192, crop="disabled")
+    smaller = node("ImageScale", image=["crop", 0], upscale_method="bicubic", width=256, height=192,
+                   crop="disabled")
     pasted, = shown(host, there_and_back(sources, smaller), "pasted")
     assert pasted.shape == photo.shape and np.abs(pasted - photo).mean() < 0.02
 

@@ -15,7 +15,8 @@ def box_of_a_bar(**changes) -> dict:
     return {"picture": node("OddImage", frames=1, height=120, width=160, channels=3, value=0.5),
             "nothing": node("SolidMask", value=0.0, width=160, height=120),
             "solid": node("SolidMask", value=1.0, width=60, height=100),
-            "bar": node("MaskComposite", destination=["nothing", 0], source=["solid", 0], x=40, y=20, operation="add"),
+            "bar": node("MaskComposite", destination=["nothing", 0], source=["solid", 0], x=40, y=20,
+                        operation="add"),
             "inspect": node("BiRefInspect", **inputs)}
 
 
@@ -60,10 +61,12 @@ def test_no_subject_and_no_pictures_are_no_errors(host, mask, frames):
 
 
 def test_the_known_matte_looks_right(host, photo):
-    """Views of 400×480 or so: the overlay red outside, the checkerboard light outside, alpha black outside."""
+    """Views of 400×480 or so: the overlay red outside, the checkerboard light outside, alpha black
+    outside."""
     workflow = {"photo": node("LoadImage", image=photo),
                 "mask": node("LoadImageMask", image=host.upload(MASK), channel="red"),
-                "inspect": node("BiRefInspect", image=["photo", 0], mask=["mask", 0], colour="#ff0000", size=480,
+                "inspect": node("BiRefInspect", image=["photo", 0], mask=["mask", 0], colour="#ff0000",
+                                size=480,
                                 frames=1)}
     picture = values(host.pictures(host.run(workflow))["inspect"][0])
     height, width = picture.shape[0] // 2, picture.shape[1] // 2

@@ -11,7 +11,8 @@ MIB = 2**20
 
 def video(host, frames: int) -> dict:
     return {"photo": node("LoadImage", image=host.upload(PHOTO)),
-            "scaled": node("ImageScale", image=["photo", 0], upscale_method="bilinear", width=WIDTH, height=HEIGHT,
+            "scaled": node("ImageScale", image=["photo", 0], upscale_method="bilinear", width=WIDTH,
+                           height=HEIGHT,
                            crop="center"),
             } | segmented(node("RepeatImageBatch", image=["scaled", 0], amount=frames)) | {
             "coverage": node("PreviewAny", source=["segment", 2])}

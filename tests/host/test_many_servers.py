@@ -1,4 +1,5 @@
-"""`example_workflows/api`: one photograph through one server by its HTTP API, as a job runner calls it for many."""
+"""`example_workflows/api`: one photograph through one server by its HTTP API, as a job runner calls it for
+many."""
 
 from __future__ import annotations
 

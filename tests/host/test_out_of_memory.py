@@ -1,4 +1,5 @@
-"""A device that is too small makes passes smaller, then moves the work to the processor; it never stops the queue."""
+"""A device that is too small makes passes smaller, then moves the work to the processor; it never stops the
+queue."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ def batch(host, frames: int, **changes) -> dict:
     photo = {"photo": node("LoadImage", image=host.upload(PHOTO)),
              "small": node("ImageScale", image=["photo", 0], upscale_method="bilinear", width=256, height=192,
                            crop="center")}
-    workflow = photo | segmented(node("RepeatImageBatch", image=["small", 0], amount=6), model=["tight", 0], **changes)
+    workflow = photo | segmented(node("RepeatImageBatch", image=["small", 0], amount=6), model=["tight", 0],
+                                 **changes)
     return workflow | {"tight": node("LittleMemory", model=["model", 0], frames=frames),
                        "shown": node("MaskPreview", mask=["segment", 0])}
 
@@ -38,7 +40,8 @@ def other(value: float, room: int) -> dict:
     """Core's kind of model, which has no second device to go to."""
     picture = node("OddImage", frames=3, height=64, width=64, channels=4, value=1.0)
     return segmented(picture, model=["other", 0], frames_per_pass=3) | {
-        "other": node("OtherModel", value=value, frames=room), "shown": node("MaskPreview", mask=["segment", 0])}
+        "other": node("OtherModel", value=value, frames=room),
+        "shown": node("MaskPreview", mask=["segment", 0])}
 
 
 def test_a_model_of_another_pack_gets_smaller_passes(host):

@@ -1,4 +1,5 @@
-"""The pictures of the help pages: every node has one, and pages.py makes it or says who does. No host is started."""
+"""The pictures of the help pages: every node has one, and pages.py makes it or says who does. No host is
+started."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Names that come with a workflow: nothing outside the models folders is read, nothing outside the output written."""
+"""Names that come with a workflow: nothing outside the models folders is read, nothing outside the output
+written."""
 
 from __future__ import annotations
 
@@ -123,7 +124,8 @@ def test_the_one_node_cut_out_is_no_way_round(host, secret):
 
 
 def test_a_link_that_the_user_made_is_followed(host, secret):
-    """Models on another disk are linked into ComfyUI's folders: that is the user's own decision, and no name's."""
+    """Models on another disk are linked into ComfyUI's folders: that is the user's own decision, and no
+    name's."""
     link = host.base / "models" / "BiRefNet" / "linked.safetensors"
     link.symlink_to(secret)
     try:

@@ -11,10 +11,12 @@ from workflow import load, node
 
 
 def remove(photo: str, **changes) -> dict:
-    inputs = {"image": ["photo", 0], "checkpoint": "birefnet-nano", "background": "transparent", "colour": "white",
+    inputs = {"image": ["photo", 0], "checkpoint": "birefnet-nano", "background": "transparent",
+              "colour": "white",
               "clean_edges": True, "fetch": False} | changes
     return {"photo": node("LoadImage", image=photo), "remove": node("BiRefRemoveBackground", **inputs),
-            "image": node("PreviewImage", images=["remove", 0]), "mask": node("MaskPreview", mask=["remove", 1]),
+            "image": node("PreviewImage", images=["remove", 0]),
+            "mask": node("MaskPreview", mask=["remove", 1]),
             "mask image": node("PreviewImage", images=["remove", 2])}
 
 
@@ -34,8 +36,10 @@ def test_one_node_cuts_the_subject_out(host, photo, known):
 
 def test_clean_edges_are_estimate_foregrounds(host, photo):
     chain = {"photo": node("LoadImage", image=photo), "model": load(),
-             "segment": node("BiRefSegment", model=["model", 0], image=["photo", 0], size=0, frames_per_pass=0),
-             "foreground": node("BiRefForeground", image=["photo", 0], mask=["segment", 0], method="multi-level",
+             "segment": node("BiRefSegment", model=["model", 0], image=["photo", 0], size=0,
+                             frames_per_pass=0),
+             "foreground": node("BiRefForeground", image=["photo", 0], mask=["segment", 0],
+                                method="multi-level",
                                 first_blur=90, second_blur=6),
              "image": node("PreviewImage", images=["foreground", 1])}
     expected = values(host.pictures(host.run(chain))["image"][0])
@@ -65,7 +69,8 @@ def test_the_next_picture_finds_the_model_loaded(host, photo):
 def test_one_load_serves_picture_after_picture_until_the_host_frees_its_models(host, photo):
     """The host forgets what the nodes inside this one have made as soon as the prompt is over."""
     def loads() -> int:
-        return host.log().count("Requested to load FusedBiRefNet")  # the host's line for a model that is new to it
+        # the host's line for a model that is new to it
+        return host.log().count("Requested to load FusedBiRefNet")
 
     host.free()
     host.run(remove(photo))

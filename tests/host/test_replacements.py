@@ -1,6 +1,8 @@
-"""Workflows made with other packs open here: queued over the API, and on the page with its button for missing nodes.
+"""Workflows made with other packs open here: queued over the API, and on the page with its button for missing
+nodes.
 
-other_packs/ holds saved workflows written by hand from those packs' sources. Hosts before 0.14 replace nothing.
+other_packs/ holds saved workflows written by hand from those packs' sources. Hosts before 0.14 replace
+nothing.
 """
 
 from __future__ import annotations
@@ -54,17 +56,20 @@ def from_api(workflow: Workflow, photo: str) -> Workflow:
 ADVANCED = {"width": 512, "height": 512, "upscale_method": "bilinear", "blur_size": 91, "blur_size_two": 7,
             "fill_color": False, "color": 0, "mask_threshold": 0.0}
 FETCHED = node("AutoDownloadBiRefNetModel", model_name="General", device="AUTO", dtype="float32")
-LOADED = node("LoadRembgByBiRefNetModel", model="General.safetensors", device="AUTO", use_weight=False, dtype="float32")
+LOADED = node("LoadRembgByBiRefNetModel", model="General.safetensors", device="AUTO", use_weight=False,
+              dtype="float32")
 WIRED = {"model": ["model", 0], "images": ["photo", 0]}
 WORKFLOWS = {
     "advanced": shown(node("RembgByBiRefNetAdvanced", **WIRED, **ADVANCED), model=FETCHED),
     "an older release's loader": shown(node("RembgByBiRefNet", **WIRED), model=node(
         "AutoDownloadBiRefNetModel", model_name="General", device="AUTO")),
     "simple": shown(node("RembgByBiRefNet", **WIRED), model=LOADED),
-    "one node": shown(node("BiRefNetRMBG", image=["photo", 0], model="BiRefNet-general", sensitivity=1.0, mask_blur=0,
+    "one node": shown(node("BiRefNetRMBG", image=["photo", 0], model="BiRefNet-general", sensitivity=1.0,
+                           mask_blur=0,
                            mask_offset=0, invert_output=False, refine_foreground=False, background="Alpha",
                            background_color="#222222")),
-    "main node": shown(node("RMBG", image=["photo", 0], model="BiRefNet-general", sensitivity=1.0, process_res=1024,
+    "main node": shown(node("RMBG", image=["photo", 0], model="BiRefNet-general", sensitivity=1.0,
+                            process_res=1024,
                             mask_blur=0, mask_offset=0, invert_output=False, refine_foreground=False,
                             background="Alpha", background_color="#222222")),
     "zho": shown(node("BiRefNet_Zho", birefnetmodel=["model", 0], image=["photo", 0]),
@@ -73,15 +78,18 @@ WORKFLOWS = {
                               detail_method="VITMatte", detail_erode=4, detail_dilate=2, black_point=0.01,
                               white_point=0.99, process_detail=False, device="cuda", max_megapixels=2.0),
                          model=node("LayerMask: LoadBiRefNetModelV2", version="BiRefNet-General")),
-    "mask only": {"photo": node("LoadImage", image=""), "model": LOADED, "mask": node("MaskPreview", mask=["rembg", 0]),
-                  "rembg": node("GetMaskByBiRefNet", **WIRED, width=512, height=512, upscale_method="bilinear",
+    "mask only": {"photo": node("LoadImage", image=""), "model": LOADED,
+                  "mask": node("MaskPreview", mask=["rembg", 0]),
+                  "rembg": node("GetMaskByBiRefNet", **WIRED, width=512, height=512,
+                                upscale_method="bilinear",
                                 mask_threshold=0.0)},
 }
 
 
 def test_every_replacement_names_inputs_and_outputs_that_exist(host, offered, object_info):
     ours = {old: found[0] for old, found in offered.items() if found[0]["new_node_id"].startswith("BiRef")}
-    assert {"AutoDownloadBiRefNetModel", "LoadRembgByBiRefNetModel", "RembgByBiRefNet", "RembgByBiRefNetAdvanced",
+    assert {"AutoDownloadBiRefNetModel", "LoadRembgByBiRefNetModel", "RembgByBiRefNet",
+            "RembgByBiRefNetAdvanced",
             "GetMaskByBiRefNet", "BiRefNetRMBG", "RMBG", "BiRefNet_ModelLoader_Zho", "BiRefNet_Zho",
             "LayerMask: LoadBiRefNetModel", "LayerMask: LoadBiRefNetModelV2", "LayerMask: BiRefNetUltraV2",
             "LoadBackgroundRemovalModel", "RemoveBackground"} <= set(ours)
@@ -114,7 +122,8 @@ def test_what_was_chosen_in_the_other_pack_is_what_runs(host, offered, photo):
 @pytest.mark.parametrize("name, wanted", [
     ("advanced", {"BiRefLoad": {"checkpoint": "General", "dtype": "auto", "device": "auto", "fetch": True},
                   "BiRefSegment": {"size": 512, "frames_per_pass": 0}}),
-    ("simple", {"BiRefLoad": {"checkpoint": "General.safetensors", "dtype": "auto", "device": "auto", "fetch": False},
+    ("simple",
+     {"BiRefLoad": {"checkpoint": "General.safetensors", "dtype": "auto", "device": "auto", "fetch": False},
                 "BiRefSegment": {"size": 0, "frames_per_pass": 0}}),
     ("one node", {"BiRefRemoveBackground": {"checkpoint": "BiRefNet-general", "background": "transparent",
                                             "clean_edges": True, "fetch": False}}),
@@ -124,13 +133,15 @@ def test_the_page_replaces_and_runs(host: Host, offered, name, wanted):
         drop(page, OTHERS / f"{name}.json")
         page.get_by_role("button", name="Show swap nodes").click()
         page.get_by_role("button", name="Replace All", exact=True).click()
-        page.wait_for_function("kinds => kinds.every(kind => app.graph._nodes.some(node => node.type === kind))",
+        page.wait_for_function("kinds => kinds.every(kind => app.graph._nodes.some(node => node.type === "
+                               "kind))",
                                arg=list(wanted))
         asked = page.evaluate("async () => (await app.graphToPrompt()).output")
         values_of = {node["class_type"]: node["inputs"] for node in reversed(asked.values())}
         for kind, inputs in wanted.items():
             assert values_of[kind].items() >= inputs.items()
-        run(page, [number for number, node in asked.items() if node["class_type"] in ("SaveImage", "MaskPreview")])
+        run(page,
+            [number for number, node in asked.items() if node["class_type"] in ("SaveImage", "MaskPreview")])
         assert page.evaluate("() => app.graph._nodes.filter(node => node.has_errors).length") == 0
     saved = json.loads((OTHERS / f"{name}.json").read_text(encoding="utf-8"))
     assert len(asked) == len(saved["nodes"])

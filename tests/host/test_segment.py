@@ -1,4 +1,5 @@
-"""Segment inside the host: polarity, coverage, other sizes and channels, batches, core's nodes around ours."""
+"""Segment inside the host: polarity, coverage, other sizes and channels, batches, core's nodes around
+ours."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ def test_alpha_and_mask_survive_the_way_through_core_s_nodes(host, photo, direct
 
 
 def test_the_cutout_carries_the_same_mask_the_other_way_round(host, photo, direct):
-    workflow = segmented(node("LoadImage", image=photo)) | {"split": node("SplitImageWithAlpha", image=["segment", 1])}
+    workflow = segmented(node("LoadImage", image=photo)) | {"split": node("SplitImageWithAlpha",
+                                                                          image=["segment", 1])}
     transparent = masks(host, show_mask(workflow, ["split", 1]))[0]
     assert np.abs(1 - transparent - direct).max() < 2 / 255
 
@@ -52,7 +54,8 @@ def test_what_is_surely_subject_is_opaque_in_the_files_that_save_image_writes(ho
     """The host rounds down: 0.9999 would be 254."""
     source = segmented(node("LoadImage", image=photo))
     cutout = source | {"saved": node("SaveImage", images=["segment", 1], filename_prefix="opaque")}
-    shown = source | {"refine": node("BiRefRefineMask", mask=["segment", 0], **UNCHANGED | {"feather": feather})}
+    shown = source | {"refine": node("BiRefRefineMask", mask=["segment", 0],
+                                     **UNCHANGED | {"feather": feather})}
     record = host.run(cutout | shown | {"shown": node("MaskPreview", mask=["refine", 0])})
     pictures = host.pictures(record)
     for alpha in (np.asarray(pictures["saved"][0])[..., 3], np.asarray(pictures["shown"][0])[..., 0]):
@@ -60,9 +63,11 @@ def test_what_is_surely_subject_is_opaque_in_the_files_that_save_image_writes(ho
 
 
 def test_lines_and_preview_come_to_the_page_s_own_node_of_whoever_queued_it(host):
-    """Remove Background is done by nodes in its place, whose ids no page knows; other pages have other nodes there."""
+    """Remove Background is done by nodes in its place, whose ids no page knows; other pages have other nodes
+    there."""
     grey = {"source": node("EmptyImage", width=64, height=64, batch_size=1, color=0x808080),
-            "7": node("BiRefRemoveBackground", image=["source", 0], checkpoint="birefnet-nano", background="transparent",
+            "7": node("BiRefRemoveBackground", image=["source", 0], checkpoint="birefnet-nano",
+                      background="transparent",
                       colour="white", clean_edges=True, fetch=False),
             "shown": node("PreviewImage", images=["7", 0])}
     with host.listening("mine") as mine, host.listening("another's") as others:
@@ -109,7 +114,8 @@ def test_frames_of_a_batch_keep_their_order(host, photo, direct, per_pass):
            "cup": node("ImageScale", image=["coffee", 0], upscale_method="bilinear", width=800, height=960,
                        crop="center")}
     pair = segmented(node("ImageBatch", image1=["first", 0], image2=["cup", 0]), frames_per_pass=per_pass)
-    first, second = masks(host, show_mask(pair | cup | {"first": node("LoadImage", image=photo)}, ["segment", 0]))
+    first, second = masks(host,
+                          show_mask(pair | cup | {"first": node("LoadImage", image=photo)}, ["segment", 0]))
     alone, = masks(host, show_mask(segmented(cup["coffee"], image=["cup", 0]) | cup, ["segment", 0]))
     assert np.abs(first - direct).max() < 2 / 255
     assert np.abs(second - alone).max() < 2 / 255

@@ -28,7 +28,8 @@ def masks() -> dict[str, np.ndarray]:
 
 
 def picked(image: dict, **changes) -> dict:
-    inputs = {"model": ["model", 0], "image": ["image", 0], "pick": "box", **WHOLE, "context": 25.0, "boxes": "union",
+    inputs = {"model": ["model", 0], "image": ["image", 0], "pick": "box", **WHOLE, "context": 25.0,
+              "boxes": "union",
               "size": 0} | changes
     return {"model": load(), "image": image, "subject": node("BiRefSubject", **inputs),
             "shown": node("MaskPreview", mask=["subject", 0])}
@@ -47,7 +48,8 @@ def shown(host, workflow: dict) -> list[np.ndarray]:
 def test_each_is_picked_by_box_point_and_mask(host, pair, masks, name, other):
     box = BOXES[name]
     point = {"pick": "point", "x": box["x"] + box["width"] // 2, "y": box["y"] + box["height"] // 2}
-    coarse = {"coarse": node("LoadImageMask", image=host.upload(DATA / f"pair_{name}_mask.png"), channel="red"),
+    coarse = {"coarse": node("LoadImageMask", image=host.upload(DATA / f"pair_{name}_mask.png"),
+                             channel="red"),
               "rough": node("GrowMask", mask=["coarse", 0], expand=25, tapered_corners=True)}
     image = node("LoadImage", image=pair)
     for workflow in (picked(image, **box), picked(image, **point),
@@ -114,7 +116,8 @@ def test_nothing_found_is_said(host, changes, words):
 @pytest.mark.parametrize("boxes", ["union", "batch"])
 def test_inspect_mattes_box_of_an_empty_mask_holds_nothing(host, boxes):
     empty = {"empty": node("OddMask", frames=1, height=64, width=64, value=0.0),
-             "inspect": node("BiRefInspect", image=["image", 0], mask=["empty", 0], colour="red", size=64, frames=1)}
+             "inspect": node("BiRefInspect", image=["image", 0], mask=["empty", 0], colour="red", size=64,
+                             frames=1)}
     workflow = picked(odd(1), bboxes=["inspect", 6], boxes=boxes) | empty
     if boxes == "batch":  # no box, no mask, and so nothing to show
         workflow["shown"] = node("PreviewAny", source=["subject", 0])

@@ -8,7 +8,8 @@ from workflow import node
 
 
 def picture(frames: int, **changes) -> dict:
-    return node("OddImage", **{"frames": frames, "height": 64, "width": 96, "channels": 3, "value": 0.5} | changes)
+    return node("OddImage",
+                **{"frames": frames, "height": 64, "width": 96, "channels": 3, "value": 0.5} | changes)
 
 
 def mask(frames: int, value: float, **changes) -> dict:

@@ -24,7 +24,8 @@ def half(host, tmp_path_factory) -> dict:
 
 def divided(mask: dict, **changes) -> dict:
     return {"mask": mask, "divide": node("BiRefTrimap", mask=["mask", 0], **SETTINGS | changes),
-            "trimap": node("MaskPreview", mask=["divide", 0]), "unknown": node("MaskPreview", mask=["divide", 1])}
+            "trimap": node("MaskPreview", mask=["divide", 0]),
+            "unknown": node("MaskPreview", mask=["divide", 1])}
 
 
 @pytest.mark.parametrize("unit, inward, outward", [("pixels", 6, 20), ("per cent", 3, 10)])
@@ -51,4 +52,5 @@ def test_thresholds_the_wrong_way_round_are_told(host, half):
 
 def test_an_empty_batch_is_no_error(host):
     workflow = divided(node("OddMask", frames=0, height=64, width=64, value=1.0))
-    host.run({name: workflow[name] for name in ("mask", "divide")} | {"count": node("PreviewAny", source=["divide", 1])})
+    host.run({name: workflow[name]
+              for name in ("mask", "divide")} | {"count": node("PreviewAny", source=["divide", 1])})

@@ -15,29 +15,34 @@ def node(kind: str, **inputs) -> dict:
 
 
 def load(checkpoint: str = "birefnet-nano", **changes) -> dict:
-    return node("BiRefLoad", **{"checkpoint": checkpoint, "dtype": "auto", "device": "auto", "fetch": False} | changes)
+    return node("BiRefLoad",
+                **{"checkpoint": checkpoint, "dtype": "auto", "device": "auto", "fetch": False} | changes)
 
 
 def segmented(source: dict, **changes) -> Workflow:
-    """Our loader and Segment at work on the first output of `source`; "segment" gives mask, cutout and coverage."""
+    """Our loader and Segment at work on the first output of `source`; "segment" gives mask, cutout and
+    coverage."""
     inputs = {"model": ["model", 0], "image": ["source", 0], "size": 0, "frames_per_pass": 0} | changes
     return {"model": load(), "source": source, "segment": node("BiRefSegment", **inputs)}
 
 
-UNCHANGED = {"black_point": 0.0, "white_point": 1.0, "grow": 0.0, "feather": 0.0, "fill_holes": 0, "drop_specks": 0,
+UNCHANGED = {"black_point": 0.0, "white_point": 1.0, "grow": 0.0, "feather": 0.0, "fill_holes": 0,
+             "drop_specks": 0,
              "keep_largest": 0, "edge_radius": 0, "edge_strength": 1.0}
 
 
 def refined(mask: dict, image: dict | None = None, **changes) -> Workflow:
     """Refine Mask on the first outputs of `mask` and `image`, shown by "shown"."""
     guide = {"image": ["image", 0]} if image else {}
-    workflow = {"mask": mask, "refine": node("BiRefRefineMask", mask=["mask", 0], **guide, **UNCHANGED | changes),
+    workflow = {"mask": mask,
+                "refine": node("BiRefRefineMask", mask=["mask", 0], **guide, **UNCHANGED | changes),
                 "shown": node("MaskPreview", mask=["refine", 0])}
     return workflow | ({"image": image} if image else {})
 
 
 def to_api(saved: dict, object_info: dict[str, dict]) -> Workflow:
-    """The API form of a saved workflow. Every widget value must have its widget: a shift by one is an error here."""
+    """The API form of a saved workflow. Every widget value must have its widget: a shift by one is an error
+    here."""
     links = {link[0]: [str(link[1]), link[2]] for link in saved["links"]}
     api = {}
     for node in saved["nodes"]:
@@ -62,8 +67,10 @@ def widget_values(node: dict, info: dict) -> dict:
 
 
 def widgets(info: dict) -> list[tuple[str, object, dict]]:
-    """Name, type and options of a node's widgets, in the order in which a saved workflow holds their values."""
-    inputs = {name: spec for group in ("required", "optional") for name, spec in info["input"].get(group, {}).items()}
+    """Name, type and options of a node's widgets, in the order in which a saved workflow holds their
+    values."""
+    inputs = {name: spec for group in ("required", "optional")
+              for name, spec in info["input"].get(group, {}).items()}
     listed = [(name, spec[0], spec[1] if len(spec) > 1 else {}) for name, spec in inputs.items()]
     return [(name, kind, options) for name, kind, options in listed
             if isinstance(kind, list) or kind in WIDGETS]

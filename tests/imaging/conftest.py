@@ -1,4 +1,5 @@
-"""Colour profiles made by hand, each with an effect that cannot be missed, and 16-bit PNG, which Pillow cannot write."""
+"""Colour profiles made by hand, each with an effect that cannot be missed, and 16-bit PNG, which Pillow
+cannot write."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ def green_ink_profile() -> bytes:
     """CMYK in which every ink is paper white, save cyan, which is green (L 88, a -79, b 81)."""
     ramp = bytes(range(256))
     corners = b"".join(
-        bytes((224, 49, 209)) if cyan else bytes((255, 128, 128)) for cyan, *_ in itertools.product((0, 1), repeat=4)
+        bytes((224, 49, 209)) if cyan else bytes((255, 128, 128))
+        for cyan, *_ in itertools.product((0, 1), repeat=4)
     )
     unity = struct.pack(">9i", *(65536 * (i % 4 == 0) for i in range(9)))
     table = b"mft1" + bytes(4) + bytes((4, 3, 2, 0)) + unity + 4 * ramp + corners + 3 * ramp
@@ -52,7 +54,8 @@ def green_ink_profile() -> bytes:
 
 @pytest.fixture(scope="session")
 def png16():
-    """A function (path, samples uint16 [H, W, C], transparent=None) that writes a PNG of 16 bits per sample."""
+    """A function (path, samples uint16 [H, W, C], transparent=None) that writes a PNG of 16 bits per
+    sample."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -62,7 +65,8 @@ def png16():
         head = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
         rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
         key = b"" if transparent is None else chunk(b"tRNS", struct.pack(">H", transparent))
-        path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + key + chunk(b"IDAT", zlib.compress(rows))
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + key
+                         + chunk(b"IDAT", zlib.compress(rows))
                          + chunk(b"IEND", b""))
 
     return write

@@ -45,10 +45,12 @@ def heif() -> None:
 
 def test_a_phones_picture_is_upright_and_in_srgb(tmp_path, heif):
     colours = np.array([[0.5, 0.4, 0.35], [0.3, 0.45, 0.6]])
-    pixels = np.repeat(np.repeat(np.rint(colours * 255).astype(np.uint8)[:, None], 64, 0), 64, 1)  # two colours, 128×64
+    # two colours, 128×64
+    pixels = np.repeat(np.repeat(np.rint(colours * 255).astype(np.uint8)[:, None], 64, 0), 64, 1)
     exif = Image.Exif()
     exif[ORIENTATION] = 6  # stored on its side: turn clockwise to see it
-    Image.fromarray(pixels).save(tmp_path / "a.heic", quality=100, exif=exif.tobytes(), icc_profile=wide_profile())
+    Image.fromarray(pixels).save(tmp_path / "a.heic", quality=100, exif=exif.tobytes(),
+                                 icc_profile=wide_profile())
     read = pictures.read(tmp_path / "a.heic")[0].numpy()
     assert read.shape == (64, 128, 3)
     expected = encoded(linear(colours) @ P3.T @ np.linalg.inv(SRGB).T)

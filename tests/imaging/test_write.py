@@ -1,4 +1,5 @@
-"""`birefnet.imaging.pictures.write` and what is written: rounding, formats, and nothing half-written or lost."""
+"""`birefnet.imaging.pictures.write` and what is written: rounding, formats, and nothing half-written or
+lost."""
 
 from __future__ import annotations
 
@@ -73,7 +74,8 @@ def test_nothing_is_overwritten_unless_forced(tmp_path):
 def test_missing_folders_are_made_and_permissions_are_the_usual(tmp_path):
     (tmp_path / "usual").touch()
     pictures.write(tmp_path / "b" / "c" / "a.png", noise(3))
-    modes = {stat.S_IMODE(os.stat(path).st_mode) for path in (tmp_path / "usual", tmp_path / "b" / "c" / "a.png")}
+    modes = {stat.S_IMODE(os.stat(path).st_mode)
+             for path in (tmp_path / "usual", tmp_path / "b" / "c" / "a.png")}
     assert len(modes) == 1
 
 
@@ -84,7 +86,8 @@ def test_a_folder_that_is_a_file(tmp_path):
 
 
 @pytest.mark.parametrize("force", [False, True])
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left on device")])
+@pytest.mark.parametrize("interruption",
+                         [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left on device")])
 def test_an_interruption_while_writing_leaves_nothing(tmp_path, monkeypatch, interruption, force):
     """The encoder has written half of its bytes when Ctrl-C comes, or the disk is full."""
     def half(self, file, **options):
@@ -97,12 +100,14 @@ def test_an_interruption_while_writing_leaves_nothing(tmp_path, monkeypatch, int
     monkeypatch.setattr(Image.Image, "save", half)
     with pytest.raises((KeyboardInterrupt, OSError)):
         pictures.write(path, noise(3), force=force)
-    assert [(entry.name, entry.read_text()) for entry in tmp_path.iterdir()] == ([("a.png", "mine")] if force else [])
+    assert [(entry.name, entry.read_text())
+            for entry in tmp_path.iterdir()] == ([("a.png", "mine")] if force else [])
 
 
 @pytest.mark.parametrize("links", [True, False])
 def test_one_of_several_racing_writers_wins(tmp_path, monkeypatch, links):
-    """Also on a file system without hard links. The file is whole, and it is that of the writer who was told so."""
+    """Also on a file system without hard links. The file is whole, and it is that of the writer who was told
+    so."""
     def no_links(*_):
         raise OSError(errno.EPERM, "Operation not permitted")
 
@@ -129,7 +134,8 @@ def test_one_of_several_racing_writers_wins(tmp_path, monkeypatch, links):
 def test_cutout_is_straight_and_hides_what_was_removed():
     image = torch.full((1, 1, 3, 3), 0.6)
     found = pictures.cutout(image, torch.tensor([[[1.0, 0.25, 0.001]]]))
-    assert torch.allclose(found[0, 0], torch.tensor([[0.6, 0.6, 0.6, 1], [0.6, 0.6, 0.6, 0.25], [0, 0, 0, 0.001]]))
+    assert torch.allclose(found[0, 0],
+                          torch.tensor([[0.6, 0.6, 0.6, 1], [0.6, 0.6, 0.6, 0.25], [0, 0, 0, 0.001]]))
 
 
 def test_over_an_opaque_background():
@@ -139,14 +145,16 @@ def test_over_an_opaque_background():
 
 
 @pytest.mark.parametrize("alpha, behind, expected", [
-    (0.5, 0.5, [2 / 3, 0, 1 / 3, 0.75]), (1.0, 0.5, [1, 0, 0, 1]), (0.0, 0.5, [0, 0, 1, 0.5]), (0.0, 0.0, [0, 0, 0, 0]),
+    (0.5, 0.5, [2 / 3, 0, 1 / 3, 0.75]), (1.0, 0.5, [1, 0, 0, 1]), (0.0, 0.5, [0, 0, 1, 0.5]),
+    (0.0, 0.0, [0, 0, 0, 0]),
 ])
 def test_over_a_translucent_background(alpha, behind, expected):
     """Red over blue; Pillow's alpha_composite agrees within its 8 bits."""
     front, back = torch.tensor([1.0, 0, 0, alpha]), torch.tensor([0, 0, 1.0, behind])
     found = pictures.over(front.reshape(1, 1, 1, 4), back.reshape(1, 1, 1, 4)).flatten()
     assert found.tolist() == pytest.approx(expected)
-    layers = [Image.new("RGBA", (1, 1), tuple((layer * 255).round().int().tolist())) for layer in (back, front)]
+    layers = [Image.new("RGBA", (1, 1), tuple((layer * 255).round().int().tolist()))
+              for layer in (back, front)]
     if expected[3]:
         assert [level / 255 for level in Image.alpha_composite(*layers).getpixel((0, 0))] == pytest.approx(
             expected, abs=1.5 / 255)

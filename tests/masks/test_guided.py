@@ -8,14 +8,17 @@ import torch
 from scipy import ndimage
 
 from birefnet import masks
+from birefnet.files.errors import UserError
 from birefnet.masks.guided import EPSILON
 
 
 def reference(alpha: np.ndarray, image: np.ndarray, radius: int) -> np.ndarray:
-    """The guided filter as in the paper, in float64, one pixel's system after the other, then the blend by 4m(1-m)."""
+    """The guided filter as in the paper, in float64, one pixel's system after the other, then the blend by
+    4m(1-m)."""
 
     def box(picture: np.ndarray) -> np.ndarray:
-        return ndimage.uniform_filter(picture, (2 * radius + 1,) * 2 + (0,) * (picture.ndim - 2), mode="nearest")
+        return ndimage.uniform_filter(picture, (2 * radius + 1,) * 2 + (0,) * (picture.ndim - 2),
+                                      mode="nearest")
 
     # The filter's second mean looks past the frame too: pad once, by enough, as the operator does.
     pad = 2 * radius
@@ -45,16 +48,19 @@ def test_it_is_the_guided_filter(channels, radius):
     expected = reference(mask[0].numpy(), image[0].numpy(), radius)
     np.testing.assert_allclose(masks.guided_edges(mask, image, radius)[0].numpy(), expected, atol=1e-3)
     exact = masks.guided_edges(mask.double(), image.double(), radius)[0].numpy()
-    np.testing.assert_allclose(exact, reference(mask[0].double().numpy(), image[0].double().numpy(), radius), atol=1e-9)
+    np.testing.assert_allclose(exact, reference(mask[0].double().numpy(), image[0].double().numpy(), radius),
+                               atol=1e-9)
 
 
 def scene() -> tuple[torch.Tensor, torch.Tensor]:
-    """A photograph [1,H,W,3] of a disc with spikes before a background of other colour, and its matte [1,H,W]."""
+    """A photograph [1,H,W,3] of a disc with spikes before a background of other colour, and its matte
+    [1,H,W]."""
     y, x = torch.meshgrid(torch.arange(300.0) - 150, torch.arange(300.0) - 150, indexing="ij")
     spikes = 90 + 12 * torch.cos(24 * torch.atan2(y, x))
     matte = masks.feather((torch.hypot(x, y) < spikes).float()[None], 2)
     shade = photograph(300, 300, 3) * 0.3
-    colours = torch.tensor([0.6, 0.3, 0.1]) * matte[..., None] + torch.tensor([0.1, 0.4, 0.5]) * (1 - matte[..., None])
+    subject, background = torch.tensor([0.6, 0.3, 0.1]), torch.tensor([0.1, 0.4, 0.5])
+    colours = subject * matte[..., None] + background * (1 - matte[..., None])
     return colours + shade, matte
 
 
@@ -113,3 +119,10 @@ def test_tiles_meet_without_a_seam(monkeypatch):
 def test_a_photograph_that_does_not_fit_is_refused(shape):
     with pytest.raises(ValueError, match="resize the mask to the image first"):
         masks.guided_edges(scene()[1].expand(3, -1, -1), torch.zeros(shape), 4)
+
+
+def test_a_guide_with_a_value_that_is_not_finite_is_refused():
+    image = torch.rand(1, 32, 32, 3)
+    image[0, 5, 5, 0] = torch.inf
+    with pytest.raises(UserError, match="check what made the guide: 1 of its 3072 values"):
+        masks.guided_edges(torch.rand(1, 32, 32), image, 4)

@@ -94,7 +94,8 @@ def test_a_gpu_agrees(operator):
     assert ((result.cpu() - operator(mask)).abs() > 1e-3).float().mean() < 1e-3
 
 
-@pytest.mark.parametrize("mask", [torch.ones(4, 4), torch.ones(1, 1, 4, 4), torch.ones(1, 4, 4, dtype=torch.uint8)])
+@pytest.mark.parametrize("mask",
+                         [torch.ones(4, 4), torch.ones(1, 1, 4, 4), torch.ones(1, 4, 4, dtype=torch.uint8)])
 def test_what_is_no_mask_is_refused(mask):
     with pytest.raises(ValueError, match=r"expected a float mask \[B,H,W\].*convert it"):
         masks.refine(mask)
@@ -116,7 +117,8 @@ def test_the_order():
     step = masks.guided_edges(step, image, 5, 0.7)
     step = masks.grow(step, -1.5)
     step = masks.feather(step, 3)
-    refined = masks.refine(mask, image, black=0.2, white=0.9, largest=2, specks=30, fill=30, radius=5, strength=0.7,
+    refined = masks.refine(mask, image, black=0.2, white=0.9, largest=2, specks=30, fill=30, radius=5,
+                           strength=0.7,
                            grow=-1.5, feather=3)
     assert torch.equal(refined, step)
 

@@ -9,7 +9,8 @@ from birefnet import masks
 
 
 def draw(*rows: str) -> torch.Tensor:
-    """A mask [1,H,W]: '.' is 0, '#' is 1, a digit is tenths; '-' is 0.05, too faint for a region of its own."""
+    """A mask [1,H,W]: '.' is 0, '#' is 1, a digit is tenths; '-' is 0.05, too faint for a region of its
+    own."""
     alpha = {".": 0.0, "#": 1.0, "-": 0.05} | {str(digit): digit / 10 for digit in range(1, 10)}
     return torch.tensor([[[alpha[character] for character in row] for row in rows]])
 
@@ -150,7 +151,8 @@ def test_a_flat_mask_has_nothing_to_remove(value):
         assert torch.equal(operator(mask, 1), mask)
 
 
-@pytest.mark.parametrize("operator, amount", [(masks.keep_largest, 3), (masks.drop_specks, 4), (masks.fill_holes, 4)])
+@pytest.mark.parametrize("operator, amount",
+                         [(masks.keep_largest, 3), (masks.drop_specks, 4), (masks.fill_holes, 4)])
 def test_a_second_time_changes_nothing(operator, amount):
     mask = masks.feather(torch.rand(2, 100, 100, generator=torch.Generator().manual_seed(3)).round(), 3)
     mask = masks.levels(mask, 0.4, 0.6)

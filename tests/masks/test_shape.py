@@ -32,7 +32,8 @@ def test_levels_wants_black_below_white(black, white):
         masks.levels(step(), black, white)
 
 
-@pytest.mark.parametrize("pixels, edge", [(1, [1, 0, 0]), (2, [1, 1, 0]), (0.5, [0.5, 0, 0]), (1.25, [1, 0.25, 0])])
+@pytest.mark.parametrize("pixels, edge",
+                         [(1, [1, 0, 0]), (2, [1, 1, 0]), (0.5, [0.5, 0, 0]), (1.25, [1, 0.25, 0])])
 def test_a_straight_edge_moves_by_so_many_pixels(pixels, edge):
     assert masks.grow(step(), pixels)[0, 2, 6:9].tolist() == edge
     assert masks.grow(1 - step(), -pixels)[0, 2, 6:9].tolist() == [1 - alpha for alpha in edge]
@@ -110,10 +111,12 @@ def test_resize_keeps_range_and_mean(size):
     assert resized.shape == (2, *size)
     assert 0 <= resized.min() and resized.max() <= 1
     torch.testing.assert_close(resized.mean(), mask.mean(), atol=0.01, rtol=0)
-    torch.testing.assert_close(masks.resize(torch.ones(1, 40, 57), size), torch.ones(1, *size), atol=1e-6, rtol=0)
+    torch.testing.assert_close(masks.resize(torch.ones(1, 40, 57), size), torch.ones(1, *size), atol=1e-6,
+                               rtol=0)
 
 
 def test_shrinking_averages_and_enlarging_interpolates():
     stripes = torch.tensor([1.0, 0.0] * 32).repeat(1, 64, 1)
-    torch.testing.assert_close(masks.resize(stripes, (8, 8))[:, :, 1:-1], torch.full((1, 8, 6), 0.5), atol=0.01, rtol=0)
+    torch.testing.assert_close(masks.resize(stripes, (8, 8))[:, :, 1:-1], torch.full((1, 8, 6), 0.5),
+                               atol=0.01, rtol=0)
     assert masks.resize(torch.tensor([[[0.0, 1.0]]]), (1, 4)).tolist() == [[[0.0, 0.25, 0.75, 1.0]]]

@@ -21,7 +21,8 @@ def test_widening_is_by_exact_euclidean_distance(pixels, shape, share):
     every_pixel = torch.ones(shape).nonzero().double()
     beyond = torch.full((1, 2), -1e6).double()  # as far away as nothing is
     set_pixels = torch.cat([region.nonzero().double(), beyond])
-    distance = torch.cdist(every_pixel, set_pixels, compute_mode="donot_use_mm_for_euclid_dist").amin(1).view(shape)
+    distance = torch.cdist(every_pixel, set_pixels,
+                           compute_mode="donot_use_mm_for_euclid_dist").amin(1).view(shape)
     assert torch.equal(dilate(region, pixels), distance < pixels + 0.5)
 
 

@@ -25,7 +25,8 @@ class Stop(BaseException):
 
 
 class Meter(Host):
-    """A GPU that does not exist: room for passes of so many frames, once their steps are as small as `budget`."""
+    """A GPU that does not exist: room for passes of so many frames, once their steps are as small as
+    `budget`."""
 
     def __init__(self, room: int = 99, budget: int | None = None, cpu_room: int = 99) -> None:
         self.room, self.budget, self.cpu_room = room, budget, cpu_room
@@ -61,7 +62,8 @@ class Meter(Host):
         if self.device.type == "cpu":
             fits = len(pictures) <= self.cpu_room
         else:
-            fits = len(pictures) <= self.room and (self.budget is None or (network.budget_bytes or 1 << 62) <= self.budget)
+            fits = len(pictures) <= self.room and (self.budget is None
+                                                   or (network.budget_bytes or 1 << 62) <= self.budget)
         if not fits:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return pictures[..., 0].clone()
@@ -94,14 +96,16 @@ def run(work: NetworkWorker, images: torch.Tensor) -> torch.Tensor:
     return torch.cat([alpha for _, alpha in runner.run_passes(work, runner.slices(images))])
 
 
-# The ladder -----------------------------------------------------------------------------------------------------------
+# The ladder -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("total", [1, 5, 40])
 def test_every_frame_once_and_in_order_in_passes_of_what_the_plan_says(network, total):
     meter = Meter()
     assert torch.equal(run(worker(network, meter, total), frames(total)), frames(total)[..., 0])
-    assert [size for _, size, _ in meter.tried] == [min(16, total)] * (total // 16) + [total % 16] * (total % 16 > 0)
+    assert [size
+            for _, size, _ in meter.tried] == [min(16,
+                                                   total)] * (total // 16) + [total % 16] * (total % 16 > 0)
     assert meter.checks == len(meter.tried)
 
 
@@ -118,7 +122,8 @@ def test_then_steps_get_smaller_then_the_cpu_takes_over_in_float32(network):
     assert torch.equal(run(work, frames(3)), frames(3)[..., 0])
     assert meter.tried == [("cuda", 2, None), *(("cuda", 1, budget) for budget in (None, *FALLBACK_BUDGETS)),
                            *[("cpu", 1, None)] * 3]
-    assert [(device, dtype) for device, dtype, _ in meter.loads] == [("cuda", torch.float16), ("cpu", torch.float32)]
+    assert [(device, dtype) for device, dtype, _ in meter.loads] == [("cuda", torch.float16),
+                                                                     ("cpu", torch.float32)]
     assert meter.loads[0][2] > 0 and meter.said.count("cpu instead of cuda") == 1
 
 
@@ -211,7 +216,7 @@ def test_where_delivering_runs_out_of_memory_the_same_frames_are_delivered_again
     assert torch.equal(got, frames(5)[..., 0]) and failed == [(0, 3), (3, 5)]
 
 
-# Order and laziness ---------------------------------------------------------------------------------------------------
+# Order and laziness -----------------------------------------------------------------------------------------
 
 
 class Beside:
@@ -245,7 +250,8 @@ def test_the_next_pass_is_begun_before_the_former_is_handed_out():
     for picture, alpha in runner.run_stream(lambda first: beside, numbered(read, 5)):
         beside.events.append(f"got {int(alpha[0, 0, 0])}")
         assert torch.equal(picture[..., 0], alpha)
-    assert beside.events == ["start 0", "start 2", "wait 0", "got 0", "got 1", "start 4", "wait 2", "got 2", "got 3",
+    assert beside.events == ["start 0", "start 2", "wait 0", "got 0", "got 1", "start 4", "wait 2", "got 2",
+                             "got 3",
                              "wait 4", "got 4"]
     assert beside.closed == 1
 
@@ -280,7 +286,8 @@ def test_an_empty_stream_asks_for_no_worker():
     assert list(runner.run_stream(lambda first: pytest.fail("asked"), iter([]))) == []
 
 
-@pytest.mark.parametrize("error", [Stop(), KeyboardInterrupt(), ValueError("bad input"), OSError("the clip ends here")])
+@pytest.mark.parametrize("error", [Stop(), KeyboardInterrupt(), ValueError("bad input"),
+                                   OSError("the clip ends here")])
 def test_interrupts_and_other_errors_pass_through_and_close_the_worker(error):
     beside, read = Beside(), []
 
@@ -295,7 +302,7 @@ def test_interrupts_and_other_errors_pass_through_and_close_the_worker(error):
     assert beside.closed == 1 and len(read) < 10
 
 
-# A network that another thread unloads --------------------------------------------------------------------------------
+# A network that another thread unloads ----------------------------------------------------------------------
 
 
 def test_a_network_that_was_unloaded_meanwhile_is_loaded_again(network):
@@ -319,7 +326,7 @@ def test_a_network_that_is_unloaded_in_every_pass_is_a_sentence(network):
         run(work, frames(1))
 
 
-# Numbers that are none ------------------------------------------------------------------------------------------------
+# Numbers that are none --------------------------------------------------------------------------------------
 
 
 def broken(state, value: float = float("nan")) -> dict[str, torch.Tensor]:
@@ -338,7 +345,8 @@ def test_a_damaged_checkpoint_is_a_sentence_and_no_empty_mask(state, form, value
     for matte in (lambda: birefnet.matte(network, picture), lambda: Runner(network).matte(picture),
                   lambda: Runner(network).network_alpha(torch.rand(1, 3, 64, 64)),
                   lambda: list(Runner(network).mattes(iter(picture)))):
-        with pytest.raises(UserError, match="^Load another copy of the checkpoint.* holds NaN or infinite values"):
+        with pytest.raises(UserError, match="^Load another copy of the checkpoint.* holds NaN or infinite "
+                                            "values"):
             matte()
 
 
@@ -358,7 +366,8 @@ def test_a_picture_that_is_not_finite_is_told_from_a_damaged_checkpoint(network)
 def test_what_a_half_precision_cannot_hold_is_computed_in_float32(state, monkeypatch):
     network = birefnet.load(state, size=64, dtype=torch.bfloat16)
     pictures = torch.rand(3, 40, 60, 3)
-    expected = birefnet.matte(birefnet.place(birefnet.load(state, size=64, dtype=torch.bfloat16), "cpu", torch.float32),
+    expected = birefnet.matte(birefnet.place(birefnet.load(state, size=64, dtype=torch.bfloat16), "cpu",
+                                             torch.float32),
                               pictures)
 
     def overflow(module, inputs, logits):

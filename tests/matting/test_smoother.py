@@ -26,7 +26,8 @@ def read(name: str, mode: str) -> Tensor:
 
 
 def handheld(picture: Tensor, shift: float = 1.0) -> list[Tensor]:
-    """A clip [H,W,C] each: a window of the picture [H,W,C] that moves up to 7 pixels a frame, breathes and turns."""
+    """A clip [H,W,C] each: a window of the picture [H,W,C] that moves up to 7 pixels a frame, breathes and
+    turns."""
     clip = []
     for i in range(FRAMES):
         zoom, turn = 1 + 0.04 * math.sin(0.7 * i), 0.03 * math.sin(0.5 * i)
@@ -63,7 +64,8 @@ def noisy(truth: list[Tensor], kind: str) -> list[Tensor]:
 
 
 def flicker(alphas: list[Tensor], truth: list[Tensor]) -> float:
-    """dtSSD (Erofeev et al., "Perceptually motivated benchmark for video matting", BMVC 2015), mean over frames."""
+    """dtSSD (Erofeev et al., "Perceptually motivated benchmark for video matting", BMVC 2015), mean over
+    frames."""
     return float(np.mean([((a - b) - (c - d)).square().mean().sqrt()
                           for a, b, c, d in zip(alphas[1:], alphas, truth[1:], truth)]))
 
@@ -99,7 +101,8 @@ def test_what_is_right_stays_right_while_it_moves(scene):
 @pytest.fixture()
 def still() -> Tensor:
     """A picture that does not move, so that the past can be trusted everywhere."""
-    return masks.feather(torch.rand(1, 40, 60, generator=torch.Generator().manual_seed(0)), 2)[..., None].expand(
+    return masks.feather(torch.rand(1, 40, 60, generator=torch.Generator().manual_seed(0)),
+                         2)[..., None].expand(
         1, 40, 60, 3)
 
 
@@ -202,7 +205,8 @@ def test_where_nothing_can_be_told_nothing_moves():
 
 def test_what_was_hidden_is_not_trusted():
     """A block moves by 12 pixels: the strip that it uncovers has no past."""
-    ground, block = (small_luma(handheld(read(name, "RGB"))[0][None]) for name in ("chelsea.jpg", "raccoon.jpg"))
+    ground, block = (small_luma(handheld(read(name, "RGB"))[0][None])
+                     for name in ("chelsea.jpg", "raccoon.jpg"))
     frames = []
     for x in (70, 82):
         frame = ground.clone()

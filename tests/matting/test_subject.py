@@ -1,4 +1,5 @@
-"""One of two subjects, by box, point and coarse mask: with the included checkpoint, and with networks made up here."""
+"""One of two subjects, by box, point and coarse mask: with the included checkpoint, and with networks made up
+here."""
 
 from __future__ import annotations
 
@@ -148,7 +149,8 @@ def test_where_nothing_is_found_the_mask_is_empty(pick):
 
 
 @pytest.mark.parametrize("pick, words", [
-    (lambda image: subject.in_box(all_there_is, image, Box(100, 0, 120, 40)), "holds nothing of the picture of 90×80"),
+    (lambda image: subject.in_box(all_there_is, image, Box(100, 0, 120, 40)), "holds nothing of the picture "
+                                                                              "of 90×80"),
     (lambda image: subject.at_point(all_there_is, image, 90, 10), "x goes from 0 to 89"),
     (lambda image: subject.at_point(all_there_is, image, 10, -1), "y from 0 to 79"),
 ])

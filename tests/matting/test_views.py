@@ -38,7 +38,8 @@ def cells(picture: torch.Tensor) -> list[torch.Tensor]:
     """Overlay, cut-out, alpha and edge band of `views`, without labels and lines."""
     height, width = picture.shape[1] // 2, picture.shape[2] // 2
     label = label_height(width - 2)
-    return [picture[0, y + 1 + label:y + height - 1, x + 1:x + width - 1] for y in (0, height) for x in (0, width)]
+    return [picture[0, y + 1 + label:y + height - 1, x + 1:x + width - 1] for y in (0, height)
+            for x in (0, width)]
 
 
 @pytest.mark.parametrize("size, zoom", [(0, 1), (600, 1), (150, 0.25), (1200, 2)])
@@ -46,7 +47,8 @@ def test_each_view_shows_its_part(matte, size, zoom):
     image = torch.tensor([0.2, 0.6, 0.4]).expand(1, 400, 600, 3)
     overlay, cutout, alpha, band = cells(make_views(image, matte, RED, size))
     assert all(view.shape == (400 * zoom, 600 * zoom, 3) for view in (overlay, cutout, alpha, band))
-    inside, outside, hair = (tuple(round(at * zoom) for at in place) for place in ((200, 200), (350, 50), (200, 500)))
+    inside, outside, hair = (tuple(round(at * zoom) for at in place)
+                             for place in ((200, 200), (350, 50), (200, 500)))
     for view in (overlay, cutout):
         torch.testing.assert_close(view[inside], image[0, 0, 0])
     assert overlay[outside][0] > 0.7 and overlay[outside][1] < 0.2
@@ -55,7 +57,8 @@ def test_each_view_shows_its_part(matte, size, zoom):
     assert band[inside][0] < 0.2 and band[outside][0] < 0.2
     at_edge, above = (round(100 * zoom), round(200 * zoom)), (round(100 * zoom) - 6, round(200 * zoom))
     assert band[at_edge][0] > 0.9 and band[above][0] < 0.2  # a hard edge shows, too
-    torch.testing.assert_close(band[hair], RED, atol=0.3 if zoom > 1 else 1e-6, rtol=0)  # however small the view
+    # however small the view
+    torch.testing.assert_close(band[hair], RED, atol=0.3 if zoom > 1 else 1e-6, rtol=0)
 
 
 def test_every_view_is_named(matte):

@@ -1,4 +1,5 @@
-"""The reference cases: deterministic weights and images (recipe.py), and the logits the authors' network gives on them."""
+"""The reference cases: deterministic weights and images (recipe.py), and the logits the authors' network
+gives on them."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ class Case:
         return json.loads((HERE / "golden" / f"manifest_{self.backbone}{option}.json").read_text())
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {name: torch.from_numpy(recipe.tensor(name, shape, self.seed)) for name, shape in self.manifest.items()
+        return {name: torch.from_numpy(recipe.tensor(name, shape, self.seed))
+                for name, shape in self.manifest.items()
                 if not name.endswith(("relative_position_index", "num_batches_tracked"))}
 
     def image(self) -> Tensor:

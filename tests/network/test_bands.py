@@ -1,4 +1,5 @@
-"""The inference form in pieces: any budget, batch and size gives the same logits, and memory follows the budget."""
+"""The inference form in pieces: any budget, batch and size gives the same logits, and memory follows the
+budget."""
 
 import pytest
 import torch
@@ -22,7 +23,8 @@ BUILDS = [SWIN, TINY, *(Config(**{**SWIN.__dict__, **change}) for change in (
 @pytest.mark.parametrize("config", BUILDS, ids=Config.describe)
 @pytest.mark.parametrize("shape", [(1, 3, 64, 64), (2, 3, 224, 96), (3, 3, 96, 160)])
 def test_pieces_of_every_size_give_the_plain_forms_logits(config, shape):
-    """Maps of odd numbers of windows, padded ones and ones smaller than a window; bands of as few rows as there are."""
+    """Maps of odd numbers of windows, padded ones and ones smaller than a window; bands of as few rows as
+    there are."""
     state = random_state(config)
     plain, inference = (birefnet.load(state, form=form, multi_scale=config.multi_scale)
                         for form in ("plain", "inference"))
@@ -37,7 +39,8 @@ def test_pieces_of_every_size_give_the_plain_forms_logits(config, shape):
 @pytest.mark.parametrize("start, stop", [(0, 1), (0, 24), (7, 15), (23, 24)])
 def test_rows_of_a_resized_map(start, stop):
     x = torch.randn(2, 5, 12, 10).contiguous(memory_format=torch.channels_last)
-    assert torch.allclose(resize_rows(x, (24, 20), start, stop), resize(x, (24, 20))[:, :, start:stop], atol=1e-5)
+    assert torch.allclose(resize_rows(x, (24, 20), start, stop), resize(x, (24, 20))[:, :, start:stop],
+                          atol=1e-5)
 
 
 def test_resizing_twice_at_once():
@@ -46,7 +49,8 @@ def test_resizing_twice_at_once():
 
 
 class Live(TorchDispatchMode):
-    """Counts the bytes alive on the meta device after every operation: memory of a pass that is not computed."""
+    """Counts the bytes alive on the meta device after every operation: memory of a pass that is not
+    computed."""
 
     def __init__(self) -> None:
         super().__init__()

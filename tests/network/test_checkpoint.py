@@ -23,7 +23,8 @@ from birefnet.network.config import IMAGENET_MEAN, IMAGENET_STD
 
 BUILDS = {
     "pvt": TINY,
-    "swin": Config(family="swin_v1", widths=(12, 24, 48, 96), depths=(1, 2, 1, 1), heads=(1, 2, 4, 8), window=5,
+    "swin": Config(family="swin_v1", widths=(12, 24, 48, 96), depths=(1, 2, 1, 1), heads=(1, 2, 4, 8),
+                   window=5,
                    mlp_ratios=(3, 3, 3, 3), inner=8, branch=8, patch_inner=8, gate=4),
     "nocat": Config(**{**TINY.__dict__, "multi_scale": "none"}),
     "one kernel": Config(**{**TINY.__dict__, "kernels": (5,)}),
@@ -65,7 +66,8 @@ def test_the_manifests_are_covered_completely():
         assert {name: tuple(tensor.shape) for name, tensor in ours.items()} == theirs
 
 
-# What training scripts do to a state dict --------------------------------------------------------------------------
+# What training scripts do to a state dict
+# --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dress", [
@@ -103,7 +105,8 @@ def test_metadata_tells_what_tensors_cannot_and_arguments_override_it(tmp_path):
                        "patch_order": "colour-fastest", "size": (64, 128), "task": "cracks"})
     birefnet.save(birefnet.BiRefNet(config), tmp_path / "a.safetensors", dtype=torch.float16)
     assert birefnet.load(tmp_path / "a.safetensors").config == config
-    told = birefnet.load(tmp_path / "a.safetensors", size="dynamic", normalize="imagenet", heads=(1, 2, 5, 8)).config
+    told = birefnet.load(tmp_path / "a.safetensors", size="dynamic", normalize="imagenet",
+                         heads=(1, 2, 5, 8)).config
     assert (told.size, told.normalize, told.heads) == (None, "imagenet", (1, 2, 5, 8))
 
 
@@ -144,7 +147,8 @@ def test_saving_is_whole_or_not_at_all(tmp_path, tiny, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"] and path.read_bytes() == before
 
 
-# Files that are something else -------------------------------------------------------------------------------------
+# Files that are something else
+# -------------------------------------------------------------------------------------
 
 
 class RunsCode:
@@ -198,15 +202,18 @@ def zipped(content) -> bytes:
     (lambda state: zipped({"some.weight": torch.zeros(1)}), "its 1 tensors begin with: some.weight"),
     (lambda state: zipped({k: v for k, v in state.items() if "lateral_block3" not in k}),
      "incomplete: detected pvt_v2 8-16-40-64.*lacks decoder.lateral_block3.conv.bias"),
-    (lambda state: zipped({k: v for k, v in state.items() if "ipt_blk5" not in k}), "lacks the tensor.*ipt_blk5"),
+    (lambda state: zipped({k: v for k, v in state.items() if "ipt_blk5" not in k}), "lacks the "
+                                                                                    "tensor.*ipt_blk5"),
     (lambda state: zipped({k: v.to(torch.int8) for k, v in state.items()}), "stored as int8"),
-    (lambda state: zipped({**state, "decoder.conv_out1.0.weight": torch.zeros(1, 7, 1, 1)}), r"expected \[1, 10, 1, 1\]"),
+    (lambda state: zipped({**state, "decoder.conv_out1.0.weight": torch.zeros(1, 7, 1, 1)}),
+     r"expected \[1, 10, 1, 1\]"),
     (lambda state: zipped({**state, "bb.norm1.weight": torch.zeros(())}), "do not fit together"),
     (lambda state: zipped({k.replace("bb.", "bb.model.blocks.0."): v for k, v in state.items()}),
      "name this BiRefNet's encoder: .*birefnet.encoder"),
     (lambda state: zipped({k.replace("bb.", "bb.conv1.4.0.conv1."): v for k, v in state.items()}),
      "built on torchvision's ResNet-50"),
-    (lambda state: zipped({k.replace("bb.", "bb.conv1.0."): v for k, v in state.items()}), "built on torchvision's VGG-16"),
+    (lambda state: zipped({k.replace("bb.", "bb.conv1.0."): v for k, v in state.items()}),
+     "built on torchvision's VGG-16"),
 ])
 def test_a_wrong_file_is_one_clear_sentence(tmp_path, monkeypatch, tiny_state, content, sentence):
     monkeypatch.chdir(tmp_path)
@@ -218,7 +225,8 @@ def test_a_wrong_file_is_one_clear_sentence(tmp_path, monkeypatch, tiny_state, c
     assert not (tmp_path / "executed").exists()
 
 
-@pytest.mark.parametrize("wrong", [{"normalize": "foo"}, {"size": "abc"}, {"size": (1, 2, 3)}, {"heads": (0, 1, 1, 1)},
+@pytest.mark.parametrize("wrong",
+                         [{"normalize": "foo"}, {"size": "abc"}, {"size": (1, 2, 3)}, {"heads": (0, 1, 1, 1)},
                                    {"multi_scale": "foo"}, {"patch_order": "gx"}])
 def test_a_wrong_argument_and_wrong_metadata_are_named(tmp_path, tiny_state, wrong):
     key, value = next(iter(wrong.items()))
@@ -233,11 +241,13 @@ def test_a_wrong_argument_and_wrong_metadata_are_named(tmp_path, tiny_state, wro
 
 @pytest.mark.parametrize("form", ["plain", "inference"])
 def test_a_loaded_network_owns_its_weights(tmp_path, tiny_state, form):
-    """The file may be overwritten in place, the state dict trained on: a network that is loaded stays as it is."""
+    """The file may be overwritten in place, the state dict trained on: a network that is loaded stays as it
+    is."""
     x = torch.zeros(1, 3, 64, 64)
     state = {name: tensor.clone() for name, tensor in tiny_state.items()}
     save_file(state, tmp_path / "a.safetensors")
-    from_file, from_state = birefnet.load(tmp_path / "a.safetensors", form=form), birefnet.load(state, form=form)
+    from_file, from_state = birefnet.load(tmp_path / "a.safetensors",
+                                          form=form), birefnet.load(state, form=form)
     with torch.inference_mode():
         expected = from_file(x)
         with (tmp_path / "a.safetensors").open("r+b") as file:
@@ -294,13 +304,17 @@ print((memory("VmHWM") - before) / sum(tensor.nbytes for tensor in model.state_d
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="only Linux tells and resets the peak")
-@pytest.mark.parametrize("stored, dtype", [("float32", "float32"), ("float16", "float32"), ("float32", "bfloat16")])
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="only Linux tells and resets the "
+                                                                            "peak")
+@pytest.mark.parametrize("stored, dtype",
+                         [("float32", "float32"), ("float16", "float32"), ("float32", "bfloat16")])
 def test_loading_takes_hardly_more_memory_than_the_model(tmp_path, tiny, stored, dtype):
-    """Wherever the file's copy or the composed parts' plain ones stayed beside it, the peak would be 1.5 or more."""
+    """Wherever the file's copy or the composed parts' plain ones stayed beside it, the peak would be 1.5 or
+    more."""
     build = Config("swin_v1", (128, 256, 512, 1024), (2, 2, 18, 2), (4, 8, 16, 32), window=12)
     birefnet.save(birefnet.BiRefNet(build), tmp_path / "large.safetensors", dtype=getattr(torch, stored))
     birefnet.save(tiny, tmp_path / "tiny.safetensors", dtype=getattr(torch, stored))
-    done = subprocess.run([sys.executable, "-c", PEAK, tmp_path / "tiny.safetensors", tmp_path / "large.safetensors",
+    done = subprocess.run([sys.executable, "-c", PEAK, tmp_path / "tiny.safetensors",
+                           tmp_path / "large.safetensors",
                            dtype], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     assert float(done.stdout) < 1.1

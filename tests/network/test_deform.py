@@ -37,7 +37,8 @@ def test_without_offsets_it_is_an_ordinary_convolution():
 def test_runs_of_positions_do_not_change_the_result(monkeypatch):
     args = problem(3)
     whole = deform_conv2d(*args)
-    monkeypatch.setattr(deform, "SCRATCH_BYTES", 9 * (6 * 4 + 100) * 50)  # 50 positions at a time, across both images
+    # 50 positions at a time, across both images
+    monkeypatch.setattr(deform, "SCRATCH_BYTES", 9 * (6 * 4 + 100) * 50)
     assert torch.allclose(deform_conv2d(*args), whole, atol=1e-6)
 
 

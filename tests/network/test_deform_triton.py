@@ -40,13 +40,13 @@ def compare(x, offset, modulation, side, tolerance):
 
 with torch.inference_mode():
     for (dtype, tolerance), (side, spread), channels in itertools.product(
-            [(torch.float32, 1e-5), (torch.float16, 2**-11), (torch.bfloat16, 2**-7)],  # interpreted bf16 truncates
+            [(torch.float32, 1e-5), (torch.float16, 2**-11), (torch.bfloat16, 2**-7)],  # bf16 is truncated
             [(1, .4), (3, 100), (7, 4)], (6, 64)):
         x = torch.randn(2, channels, 3, 11).to(dtype)
         offset = spread * torch.randn(2, 2 * side**2, 3, 11)
         modulation = 2 * torch.rand(2, side**2, 3, 11)
         compare(x, offset, modulation, side, tolerance)
-    # As the network hands them over: channels-last, offsets and modulation slices of one map, in its own precision.
+    # As in the network: channels-last; offsets and modulation are slices of one map, in its own precision.
     x = torch.randn(2, 64, 8, 12).half().to(memory_format=torch.channels_last)
     places = (3 * torch.randn(2, 27, 8, 12)).half().to(memory_format=torch.channels_last)
     compare(x, places[:, :18], places[:, 18:], 3, 2**-11)
@@ -66,7 +66,7 @@ with torch.inference_mode():
     offset = torch.zeros_like(offset)
     columns = torch.cat(list(deform_triton.deformed_columns(x, offset, modulation, 3))).view(24, 24, -1)
     assert columns[:14].isfinite().all() and columns[16:].isnan().any()
-    assert deform.agrees(torch.device("cpu"), torch.float16, 64)
+    assert deform.kernel_agrees(torch.device("cpu"), torch.float16, 64)
 assert sum(many) > 6
 print("done")
 """
@@ -84,9 +84,11 @@ for capability, (dtype, block, loads) in itertools.product(
     constants = dict(CHANNELS=64, PADDED=64, BLOCK=block, modulation_column=1, offset_column=1)
     pointers = dict(rows="*" + dtype, columns="*" + dtype, offset="*fp32", modulation="*fp32")
     signature = {name: pointers.get(name, "constexpr" if name in constants else "i32") for name in names}
-    source = ASTSource(gather_columns, signature, {(names.index(name),): value for name, value in constants.items()},
+    constants = {(names.index(name),): value for name, value in constants.items()}
+    source = ASTSource(gather_columns, signature, constants,
                        {(names.index(name),): [["tt.divisibility", 16]] for name in pointers})
-    ptx = triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": 4}).asm["ptx"]
+    target = GPUTarget("cuda", capability, 32)
+    ptx = triton.compile(source, target=target, options={"num_warps": 4}).asm["ptx"]
     assert len(re.findall("ld[.]global[^ ;]*v4[.]b32", ptx)) == loads, (capability, dtype, ptx)
     assert all("v4" in store for store in re.findall("st[.]global[^ ;]*", ptx)), (capability, dtype, ptx)
 print("done")
@@ -118,7 +120,7 @@ def warnings(caplog) -> list[str]:
 @pytest.fixture
 def fresh():
     """Forgets what the process has found out about the kernel, before and after."""
-    caches = (deform.agrees, deform.say)
+    caches = (deform.kernel_agrees, deform.warn_once)
     for cache in caches:
         cache.cache_clear()
     yield
@@ -148,7 +150,7 @@ def test_a_kernel_that_gives_other_numbers_is_not_trusted(fresh, monkeypatch, ca
 
 
 def test_it_stays_out_of_training_and_of_other_formats(monkeypatch):
-    monkeypatch.setattr(deform, "agrees", lambda *_: True)
+    monkeypatch.setattr(deform, "kernel_agrees", lambda *_: True)
     assert not deform.usable(torch.zeros(1, 6, 4, 4))
     with torch.inference_mode():
         assert deform.usable(torch.zeros(1, 6, 4, 4))

@@ -14,11 +14,11 @@ from tiny_build import random_state
 
 import birefnet
 from birefnet import Adapter, CheckpointError, Config, activation_bytes
-from birefnet.checkpoint import adapters
 from birefnet.network import builds
 from birefnet.network.backbones.efficientnet_lite import SCALES, EfficientNetLite, FusedEfficientNetLite
-from birefnet.network.backbones.timm import foldable, parse_encoder
+from birefnet.network.backbones.timm import find_foldable, parse_encoder
 from birefnet.network.family import FAMILIES
+from birefnet.training import low_rank
 from birefnet.training.recompute import recompute_blocks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,14 +115,15 @@ def test_they_can_be_taught_with_and_without_checkpointing(config):
 def test_low_rank_adapters_merge_into_them(config, form):
     state = random_state(config)
     learned = birefnet.load(state, form="plain", **told(config))
-    pairs = adapters.make_low_rank(learned, 2, 3.0, seed=5)
+    pairs = low_rank.make_low_rank(learned, 2, 3.0, seed=5)
     with torch.inference_mode():
         assert torch.equal(learned(image()), birefnet.load(state, form="plain", **told(config))(image()))
     generator = torch.Generator().manual_seed(1)
     size = 0.1 if config is LITE else 0.3  # of sixty layers on top of each other, and of few
     for pair in pairs:
         pair.data = size * torch.randn(pair.shape, generator=generator).half().float()
-    adapter = Adapter(adapters.of_low_rank(learned), {"birefnet.adapter": "lora", "birefnet.alpha": "3.0"})
+    adapter = Adapter(low_rank.extract_low_rank(learned),
+                      {"birefnet.adapter": "lora", "birefnet.alpha": "3.0"})
     merged = birefnet.load(state, form=form, adapters=[(adapter, 1)], **told(config))
     with torch.inference_mode():
         assert (merged(image()) - learned(image())).abs().max() < 2e-3
@@ -250,7 +251,7 @@ def test_a_file_cannot_make_timm_load_or_run_anything(encoder, message, tmp_path
 def test_batch_norms_fold_where_nothing_else_reads_the_convolution():
     encoder = birefnet.BiRefNet(TIMM).bb.eval()
     norms = [name for name, module in encoder.named_modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    assert sorted(norm for _, norm in foldable(encoder)) == sorted(norms)
+    assert sorted(norm for _, norm in find_foldable(encoder)) == sorted(norms)
 
     class Both(torch.nn.Module):
         """Reads a convolution before and behind its batch norm, or gives it away as it is."""
@@ -263,7 +264,7 @@ def test_batch_norms_fold_where_nothing_else_reads_the_convolution():
             y = self.conv(x)
             return [y, self.norm(y)] if self.given else [y.relu() + self.norm(y)]
 
-    assert foldable(Both(True).eval()) == foldable(Both(False).eval()) == []
+    assert find_foldable(Both(True).eval()) == find_foldable(Both(False).eval()) == []
 
 
 def test_tables_that_no_checkpoint_holds_are_computed():

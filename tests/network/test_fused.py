@@ -1,4 +1,5 @@
-"""The inference form is the same function, and says what it cannot do. (Parity on every golden case: test_parity.)"""
+"""The inference form is the same function, and says what it cannot do. (Parity on every golden case:
+test_parity.)"""
 
 import pytest
 import torch
@@ -44,8 +45,10 @@ def test_it_holds_no_batch_norms_and_no_training_heads(tiny_state):
 
 
 def test_tables_of_windows_do_not_outlive_a_network_on_its_device():
-    model = birefnet.load(random_state(Config(**{**TINY.__dict__, "family": "swin_v1", "widths": (16, 32, 64, 128),
-                                                 "depths": (1, 1, 1, 1), "heads": (1, 2, 4, 8), "window": 4})))
+    model = birefnet.load(random_state(Config(**{**TINY.__dict__, "family": "swin_v1",
+                                                 "widths": (16, 32, 64, 128),
+                                                 "depths": (1, 1, 1, 1), "heads": (1, 2, 4, 8),
+                                                 "window": 4})))
     x = torch.zeros(1, 3, 64, 64)
     with torch.inference_mode():
         logits = model(x)

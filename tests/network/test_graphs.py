@@ -1,4 +1,5 @@
-"""Recorded passes: what can be known of them without CUDA, where nothing is recorded. (With CUDA: test_cuda.py.)"""
+"""Recorded passes: what can be known of them without CUDA, where nothing is recorded. (With CUDA:
+test_cuda.py.)"""
 
 import copy
 
@@ -38,10 +39,11 @@ def test_off_cuda_every_pass_is_an_ordinary_one(tiny):
 def test_a_recording_of_weights_that_have_moved_is_not_valid(move):
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     recorded = recording(model)
-    assert recorded.valid()
-    kept = [tensor.data for tensor in (*model.parameters(), *model.buffers())]  # so that no address is used anew
+    assert recorded.is_valid()
+    # so that no address is used anew
+    kept = [tensor.data for tensor in (*model.parameters(), *model.buffers())]
     move(model)
-    assert not recorded.valid() and kept
+    assert not recorded.is_valid() and kept
 
 
 def test_a_copy_of_a_network_has_nothing_recorded(tiny):
@@ -51,7 +53,8 @@ def test_a_copy_of_a_network_has_nothing_recorded(tiny):
     assert isinstance(twin.graphs, Graphs) and twin.graphs.recording is None
 
 
-SWIN = Config(family="swin_v1", widths=(24, 48, 96, 192), depths=(1, 2, 1, 1), heads=(1, 2, 4, 8), kernels=(1, 3),
+SWIN = Config(family="swin_v1", widths=(24, 48, 96, 192), depths=(1, 2, 1, 1), heads=(1, 2, 4, 8),
+              kernels=(1, 3),
               inner=8, branch=8, patch_inner=8, gate=4)
 
 

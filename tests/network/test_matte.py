@@ -26,7 +26,8 @@ def test_any_size_and_channel_count(tiny, shape, channels):
 def test_the_steps_are_resize_normalise_network_sigmoid_resize(tiny):
     image = picture(100, 150)
     x = resample(image.permute(0, 3, 1, 2), (64, 64))
-    x = (x - torch.tensor([.485, .456, .406]).view(1, 3, 1, 1)) / torch.tensor([.229, .224, .225]).view(1, 3, 1, 1)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in ([.485, .456, .406], [.229, .224, .225]))
+    x = (x - mean) / std
     with torch.inference_mode():
         expected = resample(tiny(x).sigmoid(), (100, 150))[:, 0]
     assert torch.allclose(matte(tiny, image), expected, atol=1e-6)
@@ -92,7 +93,8 @@ def test_a_wrong_image_is_a_clear_error(tiny, image, sentence):
 
 
 @pytest.mark.parametrize("own, photo, size, expected", [
-    ((1024, 1024), (3000, 2000), None, (1024, 1024)),     # stretched to the checkpoint's square, as in training
+    # stretched to the checkpoint's square, as in training
+    ((1024, 1024), (3000, 2000), None, (1024, 1024)),
     ((1024, 1024), (3000, 2000), 500, (512, 512)),        # snapped to 32
     ((1024, 1024), (3000, 2000), 1, (64, 64)),
     ((1024, 1024), (3000, 2000), (300, 700), (288, 704)),

@@ -12,7 +12,7 @@ from tiny_build import TINY, random_state
 
 import birefnet
 from birefnet import Config, activation_bytes, plan
-from birefnet.network.cost import LEAST_BUDGET, WORK_SPACE, Plan
+from birefnet.network.cost import MIN_BUDGET_BYTES, WORKSPACE_BYTES, Plan
 
 SCRIPT = """
 import sys, threading, time
@@ -41,13 +41,17 @@ while thread.is_alive():
 print(peak - before, birefnet.activation_bytes(model, (size, size), 1, budget))
 """
 MIB = 1 << 20
-SMALL = dict(family="pvt_v2", widths=(32, 64, 160, 256), depths=(1, 1, 1, 1), heads=(1, 2, 5, 8), kernels=(1, 3),
+SMALL = dict(family="pvt_v2", widths=(32, 64, 160, 256), depths=(1, 1, 1, 1), heads=(1, 2, 5, 8),
+             kernels=(1, 3),
              inner=32, branch=64, patch_inner=32)
-LITE = dict(family="efficientnet_lite", encoder="tf_efficientnet_lite2", widths=(24, 48, 120, 352), multi_scale="none",
+LITE = dict(family="efficientnet_lite", encoder="tf_efficientnet_lite2", widths=(24, 48, 120, 352),
+            multi_scale="none",
             attention="plain", branch=48, patch_inner=16)
-TIMM = dict(family="timm", encoder="convnext_atto", widths=(40, 80, 160, 320), multi_scale="none", attention="none",
+TIMM = dict(family="timm", encoder="convnext_atto", widths=(40, 80, 160, 320), multi_scale="none",
+            attention="none",
             patch_inner=16)
-DINO = dict(family="dino_v3", widths=(384,) * 4, depths=(1, 1, 1, 1), heads=(6, 6, 6, 6), neck=(32, 64, 160, 256),
+DINO = dict(family="dino_v3", widths=(384,) * 4, depths=(1, 1, 1, 1), heads=(6, 6, 6, 6),
+            neck=(32, 64, 160, 256),
             kernels=(1, 3), inner=32, branch=64, patch_inner=32)
 SWIN_T = dict(family="swin_v1", widths=(96, 192, 384, 768), depths=(2, 2, 2, 2), heads=(3, 6, 12, 24))
 
@@ -79,13 +83,14 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(),
 ], ids=lambda value: value.get("family") if isinstance(value, dict) else str(value))
 def test_the_estimate_covers_the_measured_peak_without_wild_excess(config, size, form, budget):
     measured, estimate = peak(config, size, form, budget)
-    assert measured < estimate < 3 * measured + 2 * WORK_SPACE, (
+    assert measured < estimate < 3 * measured + 2 * WORKSPACE_BYTES, (
         f"measured {measured >> 20} MiB, estimated {estimate >> 20} MiB")
 
 
 @pytest.fixture
 def swin():
-    return birefnet.load(random_state(Config(**{**SWIN_T, "widths": (24, 48, 96, 192), "heads": (1, 2, 4, 8)})))
+    return birefnet.load(random_state(Config(**{**SWIN_T, "widths": (24, 48, 96, 192),
+                                                "heads": (1, 2, 4, 8)})))
 
 
 def test_a_plan_takes_as_many_frames_as_fit(swin):
@@ -106,7 +111,7 @@ def test_where_not_one_frame_fits_the_steps_get_smaller(swin):
     cut = plan(swin, size, 4, room)
     assert cut.frames == 1 and cut.budget == room - maps and cut.peak == room
     least = plan(swin, size, 4, 1)
-    assert least == Plan(size, 1, LEAST_BUDGET, activation_bytes(swin, size, 1, LEAST_BUDGET))
+    assert least == Plan(size, 1, MIN_BUDGET_BYTES, activation_bytes(swin, size, 1, MIN_BUDGET_BYTES))
 
 
 def test_without_knowing_what_is_free_all_is_tried(swin):

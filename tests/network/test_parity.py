@@ -14,7 +14,8 @@ HALVES = [case for case in CASES if case.name in ("swin_v1_t_1x256x256_s0", "pvt
 
 @pytest.mark.parametrize("form", ["plain", "inference"])
 @pytest.mark.parametrize("case", [
-    pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.name in LARGE else []) for case in CASES])
+    pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.name in LARGE else [])
+    for case in CASES])
 def test_logits_and_features_equal_the_reference(case: Case, form):
     model = birefnet.load(case.state_dict(), form=form, **case.overrides)
     reference = case.reference()
@@ -76,7 +77,8 @@ def test_image_patches_are_contiguous_tiles_with_the_colour_slowest():
 
 
 def test_the_older_patch_order_is_a_permutation_of_the_patch_weights(tiny_state):
-    """Checkpoints trained by code older than November 2024: same tensors, other order of `ipt_blk*.conv1`'s inputs."""
+    """Checkpoints trained by code older than November 2024: same tensors, other order of `ipt_blk*.conv1`'s
+    inputs."""
     older = dict(tiny_state)
     for name, tensor in tiny_state.items():
         if "ipt_blk" in name and name.endswith("conv1.weight"):

@@ -15,7 +15,8 @@ NEW = {"_is_avx512_bf16_supported": False, "_is_amx_tile_supported": False}
 
 @pytest.fixture
 def processor(monkeypatch):
-    """A function that makes this machine another: its architecture, PyTorch's queries, and what Linux says."""
+    """A function that makes this machine another: its architecture, PyTorch's queries, and what Linux
+    says."""
     def become(machine: str, queries: dict[str, bool], flags: str = "") -> None:
         monkeypatch.setattr(platform, "machine", lambda: machine)
         monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
@@ -48,7 +49,8 @@ def test_without_the_library_that_uses_them_instructions_are_no_help(processor, 
 
 @pytest.mark.skipif(not precision.processor_flags(), reason="only Linux on x86 lists the processor's flags")
 def test_this_machine_is_told_right():
-    native = {"avx512_bf16", "amx_bf16"} & precision.processor_flags() and torch.backends.mkldnn.is_available()
+    native = {"avx512_bf16",
+              "amx_bf16"} & precision.processor_flags() and torch.backends.mkldnn.is_available()
     assert precision.cpu_multiplies_bfloat16() == bool(native)
 
 
@@ -63,4 +65,5 @@ def test_short_names():
 
 @pytest.mark.parametrize("form", ["plain", "inference"])
 def test_load_takes_the_best_for_auto(tiny_state, form):
-    assert next(birefnet.load(tiny_state, dtype="auto", form=form).parameters()).dtype == birefnet.best_dtype("cpu")
+    assert next(birefnet.load(tiny_state, dtype="auto",
+                              form=form).parameters()).dtype == birefnet.best_dtype("cpu")

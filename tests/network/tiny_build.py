@@ -11,7 +11,8 @@ TINY = birefnet.Config(family="pvt_v2", widths=(8, 16, 40, 64), depths=(1, 1, 1,
 
 
 def random_state(config: birefnet.Config) -> dict[str, torch.Tensor]:
-    """Deterministic weights in which every tensor matters: deformable branches deform, norms are not the identity."""
+    """Deterministic weights in which every tensor matters: deformable branches deform, norms are not the
+    identity."""
     state = birefnet.BiRefNet(config).state_dict()
     return {name: torch.from_numpy(recipe.tensor(name, tensor.shape)) for name, tensor in state.items()
             if tensor.is_floating_point()}

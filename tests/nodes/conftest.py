@@ -1,4 +1,5 @@
-"""Loads the pack the way ComfyUI does: by the path of its folder, under a name of its own, with nothing on sys.path."""
+"""Loads the pack the way ComfyUI does: by the path of its folder, under a name of its own, with nothing on
+sys.path."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ NAME = "comfyui_biref"
 
 @pytest.fixture(scope="session")
 def pack() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(NAME, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+    spec = importlib.util.spec_from_file_location(NAME, ROOT / "__init__.py",
+                                                  submodule_search_locations=[str(ROOT)])
     module = importlib.util.module_from_spec(spec)
     sys.modules[NAME] = module
     spec.loader.exec_module(module)

@@ -6,7 +6,8 @@ import importlib
 
 import pytest
 
-A, B, C = ({"x": x, "y": 2.5, "width": 10, "height": 20.2, "label": "cup", "score": 0.9} for x in (1, 50, 90.9))
+A, B, C = ({"x": x, "y": 2.5, "width": 10, "height": 20.2, "label": "cup", "score": 0.9}
+           for x in (1, 50, 90.9))
 NOTHING = {"x": 0, "y": 0, "width": 0, "height": 0}  # as Inspect Matte tells that there is no subject
 BOXES = {"A": (2, 1, 23, 11), "B": (2, 50, 23, 60), "C": (2, 90, 23, 101)}
 
@@ -17,8 +18,10 @@ def boxes(pack):
 
 
 @pytest.mark.parametrize("given, frames, expected", [
-    (A, 1, ["A"]), (A, 3, ["A", "A", "A"]), ([A, B], 1, ["AB"]), ([A, B], 2, ["AB", "AB"]), ([[A], [B]], 2, ["A", "B"]),
-    ({**A, "width": 0}, 2, ["", ""]), ([[A, {**B, "height": 0}], [NOTHING]], 2, ["A", ""]), ([[A, C]], 2, ["AC", "AC"]),
+    (A, 1, ["A"]), (A, 3, ["A", "A", "A"]), ([A, B], 1, ["AB"]), ([A, B], 2, ["AB", "AB"]),
+    ([[A], [B]], 2, ["A", "B"]),
+    ({**A, "width": 0}, 2, ["", ""]), ([[A, {**B, "height": 0}], [NOTHING]], 2, ["A", ""]),
+    ([[A, C]], 2, ["AC", "AC"]),
     ([[], [B]], 2, ["", "B"]), ([], 2, ["", ""]), ([[]], 2, ["", ""]), (A, 0, []),
 ])
 def test_boxes_of_each_frame(boxes, given, frames, expected):

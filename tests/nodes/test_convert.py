@@ -55,28 +55,28 @@ def test_views_share_their_memory(convert):
 
 
 @pytest.mark.parametrize("image, words", [
-    (flat(0.5, 1, 5, 7, 2), "1, 3 or 4 channels, got [1, 5, 7, 2]"),
+    (flat(0.5, 1, 5, 7, 2), "1, 3 or 4 channels: got [1, 5, 7, 2]"),
     (flat(0.5, 5, 7), "got [5, 7]"),
     (flat(0.5, 1, 0, 7, 3), "at least 1×1 pixel"),
     ("a path", "got str"),
-    (None, "is something connected?"),
+    (None, "Connect an IMAGE: expected a tensor, got NoneType"),
 ])
 def test_what_is_no_image_is_explained(convert, image, words):
     with pytest.raises(ValueError) as error:
         convert.frames(image)
-    assert words in str(error.value)
+    assert words in str(error.value) and str(error.value).startswith("Connect")
 
 
 @pytest.mark.parametrize("mask, words", [
-    (flat(0.5, 2, 5, 7, 3), "expected a mask [batch, height, width], got [2, 5, 7, 3]"),
+    (flat(0.5, 2, 5, 7, 3), "Connect a MASK [batch, height, width]: got [2, 5, 7, 3]"),
     (flat(0.5, 7), "got [7]"),
     (flat(0.5, 1, 5, 0), "at least 1×1 pixel"),
-    (None, "is something connected?"),
+    (None, "Connect a MASK: expected a tensor, got NoneType"),
 ])
 def test_what_is_no_mask_is_explained(convert, mask, words):
     with pytest.raises(ValueError) as error:
         convert.masks(mask)
-    assert words in str(error.value)
+    assert words in str(error.value) and str(error.value).startswith("Connect")
 
 
 def test_a_photograph_stays_as_it_is_bit_for_bit(convert, caplog):
@@ -86,7 +86,8 @@ def test_a_photograph_stays_as_it_is_bit_for_bit(convert, caplog):
     assert not messages(caplog)
 
 
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float16, 1e-3), (torch.bfloat16, 1e-2), (torch.float64, 1e-6)])
+@pytest.mark.parametrize("dtype, tolerance",
+                         [(torch.float16, 1e-3), (torch.bfloat16, 1e-2), (torch.float64, 1e-6)])
 def test_other_float_formats_become_float32(convert, dtype, tolerance):
     values = torch.rand(2, 5, 7, 3, dtype=torch.float64)
     cleaned = convert.Cleaner("the image")(values.to(dtype))
@@ -101,7 +102,7 @@ def test_bytes_and_booleans_are_scaled(convert):
 
 
 def test_other_integers_are_refused(convert):
-    with pytest.raises(ValueError, match="expected the mask in floats 0..1, got int64"):
+    with pytest.raises(ValueError, match="^Convert the mask to floats in 0..1: it is int64"):
         convert.Cleaner("the mask")(torch.ones(1, 5, 7, dtype=torch.int64))
 
 
@@ -113,6 +114,7 @@ def test_values_out_of_range_are_clipped_and_told_once(convert, caplog):
     assert first.tolist() == [0, 1, 0, 0, 0.25, 1]
     assert second.tolist() == [1, 0.5]
     assert len(messages(caplog)) == 1 and "the image" in messages(caplog)[0]
+    assert clean.not_numbers and not convert.Cleaner("the mask").not_numbers
 
 
 def test_an_empty_batch_is_clean(convert, caplog):
@@ -142,7 +144,7 @@ def test_batches_pair_up(convert, masks, images, frames):
 
 @pytest.mark.parametrize("masks, images", [(2, 3), (0, 2), (4, 0)])
 def test_batches_that_do_not_pair_up_are_explained(convert, masks, images):
-    with pytest.raises(ValueError, match=f"got {masks} masks and {images} images"):
+    with pytest.raises(ValueError, match=f"^Connect .*: got {masks} masks and {images} images"):
         convert.common_batch(masks, images)
 
 
@@ -154,7 +156,8 @@ def test_one_frame_serves_all(convert):
 
 def test_some_of_many_are_told_by_index(convert):
     assert convert.in_some([0, 3, 7], 9, "pictures") == "in 3 of 9 pictures (index 0, 3, 7)"
-    assert convert.in_some(list(range(12)), 12, "masks") == "in 12 of 12 masks (index 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …)"
+    assert convert.in_some(list(range(12)), 12,
+                           "masks") == "in 12 of 12 masks (index 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …)"
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

@@ -42,7 +42,8 @@ def raised(node) -> Exception:
 
 
 @pytest.mark.parametrize("module, name, builtin", [
-    ("birefnet.files.errors", "UserError", ValueError), ("birefnet.files.errors", "CheckpointError", ValueError),
+    ("birefnet.files.errors", "UserError", ValueError),
+    ("birefnet.files.errors", "CheckpointError", ValueError),
     ("weights.find", "NotFound", FileNotFoundError), ("weights.fetch", "FetchError", RuntimeError),
     ("birefnet.device.passes", "OutOfMemory", RuntimeError)])
 def test_an_exception_of_ours_becomes_the_builtin_one(pack, in_plain_words, module, name, builtin):

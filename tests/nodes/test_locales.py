@@ -58,6 +58,7 @@ def test_descriptions_and_tooltips_are_translated_numbers_and_all(language):
 
 @pytest.mark.parametrize("language", sorted(LANGUAGES))
 def test_the_page_can_show_every_text(language):
-    """These characters mean something in the page's texts: placeholders, links to other texts, plural forms."""
+    """These characters mean something in the page's texts: placeholders, links to other texts, plural
+    forms."""
     assert [key for key, text in flat(read(language)).items() if re.search(r"[{}@|]", text)] == []
     assert [key for key, text in flat(read(language)).items() if text != text.strip()] == []

@@ -24,8 +24,10 @@ def test_points_are_read(points_of, text, expected):
     assert points_of(text) == expected
 
 
-@pytest.mark.parametrize("text", ["12, 34", "{}x", '{"x": 1, "y": 2}', '[{"x": 1}]', "[[1]]", "[1, 2]", "[[1, null]]",
-                                  '[{"x": "1", "y": 2}]', "[[NaN, 1]]", "[[1e400, 1]]", "[[true, 1]]", "[" * 100_000])
+@pytest.mark.parametrize("text",
+                         ["12, 34", "{}x", '{"x": 1, "y": 2}', '[{"x": 1}]', "[[1]]", "[1, 2]", "[[1, null]]",
+                                  '[{"x": "1", "y": 2}]', "[[NaN, 1]]", "[[1e400, 1]]", "[[true, 1]]",
+                          "[" * 100_000])
 def test_what_is_no_list_of_points_is_refused_in_one_line(points_of, text):
     with pytest.raises(ValueError, match=r"^write points as \[\{") as caught:
         points_of(text)

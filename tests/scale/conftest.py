@@ -1,4 +1,5 @@
-"""Two machines in one (Ray's own cluster utility) and an object store: a server of S3's protocol on loopback."""
+"""Two machines in one (Ray's own cluster utility) and an object store: a server of S3's protocol on
+loopback."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ class Result(NamedTuple):
 
 @pytest.fixture
 def cut(capsys):
-    """A function that runs `cut ... ` with the included checkpoint at 64 × 64 and returns its status and messages."""
+    """A function that runs `cut ... ` with the included checkpoint at 64 × 64 and returns its status and
+    messages."""
     def run(*arguments: object, size: str = "64") -> Result:
         status = main(["cut", *map(str, arguments), "--model", "birefnet-nano", "--size", size])
         return Result(status, [line for line in capsys.readouterr().err.splitlines() if line.strip()])
@@ -36,7 +38,8 @@ def cut(capsys):
 
 @pytest.fixture
 def photos(tmp_path):
-    """A function (folder, count, size=(60, 40)) that fills a folder below tmp_path with pictures of different sizes."""
+    """A function (folder, count, size=(60, 40)) that fills a folder below tmp_path with pictures of different
+    sizes."""
     def make(name: str, count: int, size: tuple[int, int] = (60, 40)) -> Path:
         folder = tmp_path / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +54,8 @@ def photos(tmp_path):
 
 @pytest.fixture(scope="module")
 def own_environment():
-    """What is set here, and what Ray sets, is gone for the tests after these: its threads would change their numbers."""
+    """What is set here, and what Ray sets, is gone for the tests after these: its threads would change their
+    numbers."""
     before = dict(os.environ)
     yield
     os.environ.clear()
@@ -60,14 +64,16 @@ def own_environment():
 
 @pytest.fixture(scope="module")
 def store(own_environment):
-    """The environment's S3 is moto's server, a process of its own, with an empty bucket: its URL and file system."""
+    """The environment's S3 is moto's server, a process of its own, with an empty bucket: its URL and file
+    system."""
     import s3fs
     from host import free_port
 
     port = free_port()
     server = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    os.environ.update(AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}", AWS_ACCESS_KEY_ID="me", AWS_SECRET_ACCESS_KEY="mine",
+    os.environ.update(AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}", AWS_ACCESS_KEY_ID="me",
+                      AWS_SECRET_ACCESS_KEY="mine",
                       AWS_DEFAULT_REGION="us-east-1")
     try:
         deadline = time.monotonic() + 60
@@ -87,16 +93,18 @@ def store(own_environment):
 
 @pytest.fixture(scope="module")
 def cluster(store):
-    """A Ray cluster of two machines of two cores, to which this process is connected; it knows the object store."""
-    # On a machine that is busy with more, threads that wait for each other and processes that let all others go first
-    # (Ray's workers do) are slow beyond measure.
+    """A Ray cluster of two machines of two cores, to which this process is connected; it knows the object
+    store."""
+    # On a machine that is busy with more, threads that wait for each other and processes that let all others
+    # go first (Ray's workers do) are slow beyond measure.
     os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_BACKEND_LOG_LEVEL="fatal", OMP_NUM_THREADS="1",
                       RAY_worker_niceness="0")
     import ray
     from ray.cluster_utils import Cluster
 
     # A machine that a test kills is found dead in seconds, not in the usual half minute.
-    quick = {"health_check_period_ms": 500, "health_check_timeout_ms": 500, "health_check_failure_threshold": 4,
+    quick = {"health_check_period_ms": 500, "health_check_timeout_ms": 500,
+             "health_check_failure_threshold": 4,
              "health_check_initial_delay_ms": 0}
     machines = Cluster(initialize_head=True, head_node_args={
         "num_cpus": 2, "object_store_memory": 200 << 20, "include_dashboard": False, "_system_config": quick})

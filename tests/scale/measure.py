@@ -1,8 +1,9 @@
 """Figures of `cut` at scale, by command:  python tests/scale/measure.py engines|inputs|memory [options]
 
 engines: wall and processor time of both engines on the same photographs, by turns.
-inputs:  what one photograph costs in each step, and how many bytes pass between steps (for docs/many-machines.md).
-memory:  resident memory of a run over many tiny pictures, of the driver and of all its processes, while it goes on.
+inputs:  what one photograph costs in each step, and how many bytes pass between steps (for
+docs/many-machines.md). memory:  resident memory of a run over many tiny pictures, of the driver and of all
+its processes, while it goes on.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ PHOTOS = sorted((ROOT / "tests" / "data").glob("*.jpg"))
 
 
 def make(folder: Path, count: int, size: tuple[int, int] | None) -> None:
-    """`count` pictures: the repository's photographs in turn, scaled to `size` (width, height) where one is given."""
+    """`count` pictures: the repository's photographs in turn, scaled to `size` (width, height) where one is
+    given."""
     folder.mkdir(parents=True)
     scaled = []
     for path in PHOTOS[:count]:
@@ -42,7 +44,8 @@ def make(folder: Path, count: int, size: tuple[int, int] | None) -> None:
 
 
 def cut(folder: Path, out: Path, *options: str) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "birefnet", "cut", str(folder), "-o", str(out), *options], cwd=ROOT,
+    return subprocess.Popen([sys.executable, "-m", "birefnet", "cut", str(folder), "-o", str(out), *options],
+                            cwd=ROOT,
                             stderr=subprocess.PIPE, text=True)
 
 
@@ -54,11 +57,14 @@ def family(process: psutil.Process) -> list[psutil.Process]:
 
 
 class Watch(threading.Thread):
-    """Samples a process and its children: seconds, results, the driver's and everybody's memory, processor seconds."""
+    """Samples a process and its children: seconds, results, the driver's and everybody's memory, processor
+    seconds."""
 
-    def __init__(self, pid: int, out: Path, every: float, tell: Callable[..., None] = lambda *_: None) -> None:
+    def __init__(self, pid: int, out: Path, every: float,
+                 tell: Callable[..., None] = lambda *_: None) -> None:
         super().__init__(daemon=True)
-        self.process, self.out, self.every, self.tell, self.samples = psutil.Process(pid), out, every, tell, []
+        self.process, self.out, self.every, self.tell = psutil.Process(pid), out, every, tell
+        self.samples = []
         self.start()
 
     def run(self) -> None:
@@ -81,7 +87,8 @@ class Watch(threading.Thread):
 
 def engines(args: argparse.Namespace, scratch: Path) -> None:
     make(scratch / "in", args.count, (args.width, args.width * 3 // 4))
-    # How long an empty run takes (imports, the checkpoint, Ray's start) is taken off: it does not grow with the count.
+    # How long an empty run takes (imports, the checkpoint, Ray's start) is taken off: it does not grow with
+    # the count.
     make(scratch / "one", 1, (args.width, args.width * 3 // 4))
     times: dict[str, list[tuple[float, float]]] = {"plain": [], "ray": []}
     for round_ in range(args.rounds):
@@ -90,7 +97,8 @@ def engines(args: argparse.Namespace, scratch: Path) -> None:
             for folder in ("one", "in"):
                 out = scratch / f"{engine}{round_}{folder}"
                 begin = time.monotonic()
-                process = cut(scratch / folder, out, "--engine", engine, "--size", args.size, "--model", args.model)
+                process = cut(scratch / folder, out, "--engine", engine, "--size", args.size, "--model",
+                              args.model)
                 watch = Watch(process.pid, out, 0.2)
                 process.communicate()
                 watch.join()
@@ -98,8 +106,10 @@ def engines(args: argparse.Namespace, scratch: Path) -> None:
                 shutil.rmtree(out)
             seen.append(tuple(many - one for one, many in zip(*spent)))
             print(f"{engine}: {spent[1][0]:.1f} s with the start, {seen[-1][0]:.1f} s without "
-                  f"({seen[-1][0] / (args.count - 1):.3f} s a picture), processor {seen[-1][1]:.1f} s", flush=True)
-    plain, ray = ([median(run[kind] for run in times[engine]) for kind in (0, 1)] for engine in ("plain", "ray"))
+                  f"({seen[-1][0] / (args.count - 1):.3f} s a picture), processor {seen[-1][1]:.1f} s",
+                  flush=True)
+    plain, ray = ([median(run[kind] for run in times[engine]) for kind in (0, 1)]
+                  for engine in ("plain", "ray"))
     print(f"ray over plain: wall {ray[0] / plain[0]:.3f}, processor {ray[1] / plain[1]:.3f}")
 
 
@@ -133,7 +143,8 @@ def inputs(args: argparse.Namespace, scratch: Path) -> None:
             seconds[kind].append(time.process_time() - begin)
             assert not outcome.error, outcome.error
             sizes[kind.replace("finish", "result")].append(Path(job.target).stat().st_size)
-    print(f"{args.width} x {args.width * 3 // 4}, network 1024 x 1024, one core, {args.count} photographs; medians")
+    print(f"{args.width} x {args.width * 3 // 4}, network 1024 x 1024, one core, {args.count} photographs; "
+          "medians")
     for name, values in seconds.items():
         print(f"{name}: {median(values):.3f} s")
     for name, values in sizes.items():
@@ -149,7 +160,8 @@ def memory(args: argparse.Namespace, scratch: Path) -> None:
         if number % 50_000 == 0:  # a file has only so many names
             source = shutil.copy(scratch / "tiny.jpg", scratch / f"tiny{number}.jpg")
         os.link(source, folder / f"{number:07}.jpg")
-    process = cut(folder, scratch / "out", "--engine", args.engine, "--size", "64", "--mask", "--model", args.model)
+    process = cut(folder, scratch / "out", "--engine", args.engine, "--size", "64", "--mask", "--model",
+                  args.model)
     print(f"{'s':>6} {'results':>8} {'driver MiB':>11} {'all MiB':>8}")
     Watch(process.pid, scratch / "out", args.every, lambda seconds, results, driver, everybody, _: print(
         f"{seconds:6.0f} {results:8} {driver / 2**20:11.1f} {everybody / 2**20:8.1f}", flush=True))
@@ -157,11 +169,13 @@ def memory(args: argparse.Namespace, scratch: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("engines", "inputs", "memory"))
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--width", type=int, default=4000, help="of photographs; their height is three quarters of it")
+    parser.add_argument("--width", type=int, default=4000, help="of photographs; their height is three "
+                                                                "quarters of it")
     parser.add_argument("--size", default="1024")
     parser.add_argument("--model", default="birefnet-nano")
     parser.add_argument("--engine", default="ray")

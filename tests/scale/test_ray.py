@@ -54,10 +54,11 @@ def wait_for(condition: Callable[[], object], seconds: float = 240) -> object:
 
 
 class When:
-    """Inside a `with`, in a thread that ends with it: does something with what a condition gives, as soon as it gives
-    something, and again where `again`; `times` says how often."""
+    """Inside a `with`, in a thread that ends with it: does something with what a condition gives, as soon as
+    it gives something, and again where `again`; `times` says how often."""
 
-    def __init__(self, condition: Callable[[], object], act: Callable[[object], None], again: bool = False) -> None:
+    def __init__(self, condition: Callable[[], object], act: Callable[[object], None],
+                 again: bool = False) -> None:
         self.condition, self.act, self.again, self.times = condition, act, again, 0
         self.over, self.thread = threading.Event(), threading.Thread(target=self._watch)
 
@@ -86,7 +87,8 @@ def test_both_engines_write_the_same_files(tmp_path, cut, photos, cluster):
     (folder / "bad.jpg").write_text("not a picture")
     plain, ray = (cut(folder, "-o", tmp_path / engine, "--engine", engine) for engine in ("plain", "ray"))
     assert plain.status == ray.status == 1
-    assert len(contents(tmp_path / "ray")) == 40 and contents(tmp_path / "ray") == contents(tmp_path / "plain")
+    assert len(contents(tmp_path / "ray")) == 40
+    assert contents(tmp_path / "ray") == contents(tmp_path / "plain")
     assert ray.messages[-1] == f"40 of 41 written to {tmp_path / 'ray'}"
     assert "on 2 x 1 cores, reading and writing on 2 more, machines: 2" in ray.messages[0]
     for engine in ("plain", "ray"):
@@ -101,7 +103,8 @@ def test_from_a_store_into_a_store(tmp_path, cut, photos, cluster, store):
     for path in sorted(folder.iterdir())[:5]:
         store.put_file(str(path), f"shop/photos/{path.name}")
     here = sorted(folder.iterdir())[5]
-    paths = [*(f"s3://shop/photos/{number:04}.jpg" for number in range(5)), str(here), "s3://shop/photos/gone.jpg"]
+    paths = [*(f"s3://shop/photos/{number:04}.jpg" for number in range(5)), str(here),
+             "s3://shop/photos/gone.jpg"]
     pyarrow.parquet.write_table(pyarrow.table({"path": paths, "price": range(7)}), tmp_path / "list.parquet")
     store.put_file(str(tmp_path / "list.parquet"), "shop/list.parquet")
     result = cut("--list", "s3://shop/list.parquet", "-o", "s3://shop/cutouts", "--engine", "ray")
@@ -109,7 +112,8 @@ def test_from_a_store_into_a_store(tmp_path, cut, photos, cluster, store):
     cut(folder, "-o", tmp_path / "plain")
     expected = contents(tmp_path / "plain")
     assert {name: store.cat_file(f"shop/cutouts/{name}") for name in expected} == expected
-    assert "s3://shop/photos/gone.jpg,there is no such file" in store.cat_file("shop/cutouts/_failed.csv").decode()
+    failed = store.cat_file("shop/cutouts/_failed.csv").decode()
+    assert "s3://shop/photos/gone.jpg,there is no such file" in failed
     again = cut("--list", "s3://shop/list.parquet", "-o", "s3://shop/cutouts")  # either engine goes on
     assert again.messages[-1] == "6 of 7 written to s3://shop/cutouts, 6 of them before"
 
@@ -119,7 +123,8 @@ def test_killed_workers_cost_nothing_but_time(tmp_path, cut, photos, cluster):
     folder = photos("in", 64, size=(700, 500))
     stages = ("_read", "_Matte", "_finish")
     with contextlib.ExitStack() as stack:
-        killings = [stack.enter_context(When(lambda stage=stage: processes(stage), lambda found: found[0].kill()))
+        killings = [stack.enter_context(When(lambda stage=stage: processes(stage),
+                                             lambda found: found[0].kill()))
                     for stage in stages]
         result = cut(folder, "-o", tmp_path / "ray", "--engine", "ray")
     assert [killing.times for killing in killings] == [1, 1, 1]
@@ -144,7 +149,8 @@ def test_a_picture_that_kills_its_process_takes_no_other_with_it(tmp_path, cut, 
         with When(readers, kill, again=True) as killing:
             result = cut("--list", tmp_path / "list.txt", "-o", tmp_path / "ray", "--engine", "ray")
     assert (result.status, len(contents(tmp_path / "ray"))) == (1, 11)
-    assert f"{pipe}: the process at work on it died; a damaged picture, or not enough memory" in result.messages
+    died = "the process at work on it died; a damaged picture, or not enough memory"
+    assert f"{pipe}: {died}" in result.messages
     assert killing.times >= 2  # with the others, and alone
 
 
@@ -160,7 +166,8 @@ def test_what_came_of_nothing_goes_round_once_more_one_by_one():
 
     outcomes = list(in_rounds(jobs, 4, one_round))
     assert asked == [(list(range(8)), 4), ([0, 1, 2, 3], 1)]
-    assert [outcome.job.source for outcome in outcomes if not outcome.error] == [f"{name}.jpg" for name in "efghabd"]
+    assert [outcome.job.source for outcome in outcomes
+            if not outcome.error] == [f"{name}.jpg" for name in "efghabd"]
     assert [outcome.error for outcome in outcomes if outcome.error] == [
         "c.jpg: the process at work on it died; a damaged picture, or not enough memory"]
 

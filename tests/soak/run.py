@@ -1,9 +1,11 @@
-"""Thousands of prompts through one real host, none like the one before: python tests/soak/run.py --prompts 2000
+"""Thousands of prompts through one real host, none like the one before: python tests/soak/run.py --prompts
+2000
 
-Sizes, checkpoints, number formats, nodes and batches change from prompt to prompt; some prompts are interrupted, some
-fail, and models are unloaded in between. Now and then the same quiet workflow runs, after which the host's resident
-memory, open files and threads are taken down. Exit code 1 where, compared with prompt 200 (a tenth of a shorter run),
-memory ends more than 5 % higher or a file or a thread is left over, or where the queue has died.
+Sizes, checkpoints, number formats, nodes and batches change from prompt to prompt; some prompts are
+interrupted, some fail, and models are unloaded in between. Now and then the same quiet workflow runs, after
+which the host's resident memory, open files and threads are taken down. Exit code 1 where, compared with
+prompt 200 (a tenth of a shorter run), memory ends more than 5 % higher or a file or a thread is left over, or
+where the queue has died.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ SHARE = 0.05     # by which memory may have grown
 BASE = 200       # the prompt that it is compared with
 LOOKS = 10       # at the quiet host, from there on
 QUIET = 4        # prompts before each look
-REST = 11        # seconds before the last of them: the nodes hand freed memory back every ten seconds, not every time
+# seconds before the last of them: the nodes hand freed memory back every ten seconds, not every time
+REST = 11
 INTERRUPTED, BAD, FREED, VIDEO = 1 / 15, 1 / 40, 1 / 100, 1 / 25  # shares of all prompts
 
 TINY = {
@@ -46,7 +49,8 @@ TINY = {
         family="pvt_v2", widths=(8, 8, 16, 16), depths=(1, 1, 1, 1), heads=(1, 1, 2, 2), multi_scale="none",
         kernels=(3,), inner=8, branch=8, patch_inner=4, gate=4, size=(64, 64)),
     "swin.safetensors": dict(
-        family="swin_v1", widths=(16, 32, 64, 128), depths=(1, 1, 1, 1), heads=(1, 2, 4, 8), kernels=(1, 3), inner=8,
+        family="swin_v1", widths=(16, 32, 64, 128), depths=(1, 1, 1, 1), heads=(1, 2, 4, 8), kernels=(1, 3),
+        inner=8,
         branch=8, patch_inner=8, size=(64, 64)),
 }
 PHOTOS = ("dandelion.jpg", "chelsea.jpg", "astronaut.jpg")
@@ -80,7 +84,8 @@ class Soak:
                 self.look(prompt)
 
     def one(self) -> None:
-        """One prompt, whatever becomes of it; raises TimeoutError or RuntimeError where the host hangs or dies."""
+        """One prompt, whatever becomes of it; raises TimeoutError or RuntimeError where the host hangs or
+        dies."""
         chance = self.random.random()
         if chance < FREED:
             self.host.free()
@@ -100,7 +105,8 @@ class Soak:
             self.errors[error_of(record).split("\n")[0][:150]] += 1
 
     def workflow(self) -> Workflow:
-        """A picture of some size through one of the models, and what comes of its mask through some of the nodes."""
+        """A picture of some size through one of the models, and what comes of its mask through some of the
+        nodes."""
         pick = self.random
         frames = pick.choice((1, 1, 1, 2, 3))
         parts = {
@@ -110,12 +116,14 @@ class Soak:
             "image": node("RepeatImageBatch", image=["scaled", 0], amount=frames),
             "model": load(pick.choice(("birefnet-nano", *TINY)), dtype=pick.choice(("auto", "fp32", "bf16"))),
             "segment": node("BiRefSegment", model=["model", 0], image=["image", 0],
-                            size=pick.choice((0, 64, 64, 96, 96, 128, 160, 192)), frames_per_pass=pick.choice((0, 1, 2))),
+                            size=pick.choice((0, 64, 64, 96, 96, 128, 160, 192)),
+                            frames_per_pass=pick.choice((0, 1, 2))),
             "mask": node("MaskPreview", mask=["segment", 0]),
         }
         if pick.random() < VIDEO:
             return {"model": parts["model"], "video": node("LoadVideo", file="clip.mp4"),
-                    "cut": node("BiRefVideo", model=["model", 0], video=["video", 0], **self.defaults("BiRefVideo") | {
+                    "cut": node("BiRefVideo", model=["model", 0], video=["video", 0],
+                                **self.defaults("BiRefVideo") | {
                         "output": pick.choice(("transparent webm", "mask", "png sequence")), "size": 64})}
         picture, mask, model = {"image": ["image", 0]}, {"mask": ["segment", 0]}, {"model": ["model", 0]}
         more = {
@@ -124,10 +132,12 @@ class Soak:
             "BiRefComposite": picture | mask | {"shadow": "drop", "light_wrap": 0.5},
             "BiRefTrimap": mask,
             "BiRefTemporal": picture | mask,
-            "BiRefEdgeRefine": picture | mask | model | {"method": pick.choice(("guided", "closed form", "network")),
+            "BiRefEdgeRefine": picture | mask | model
+            | {"method": pick.choice(("guided", "closed form", "network")),
                                                          "size": 64},
             "BiRefSubject": picture | model | {"pick": "point", "x": 30, "y": 30, "size": 64},
             "BiRefInpaintCrop": picture | mask | {"megapixels": 0.05},
+            "BiRefFrame": picture | mask | {"width": 300, "height": 300, "shadow": "contact"},
             "BiRefInspect": picture | mask,
             "BiRefRemoveBackground": picture | {"checkpoint": pick.choice(("birefnet-nano", *TINY))},
         }
@@ -167,10 +177,12 @@ class Soak:
             time.sleep(REST if number == QUIET - 1 else 0)
             self.host.run({
                 "photo": node("LoadImage", image=PHOTOS[number % 2]),
-                "image": node("ImageScale", image=["photo", 0], upscale_method="bilinear", crop="center", width=256,
+                "image": node("ImageScale", image=["photo", 0], upscale_method="bilinear", crop="center",
+                              width=256,
                               height=192),
                 "model": load(dtype="fp32"),
-                "segment": node("BiRefSegment", model=["model", 0], image=["image", 0], size=192, frames_per_pass=0),
+                "segment": node("BiRefSegment", model=["model", 0], image=["image", 0], size=192,
+                                frames_per_pass=0),
                 "mask": node("MaskPreview", mask=["segment", 0])}, 120)
         time.sleep(1)
         self.looks.append(Look(prompt, *holdings(self.host.pid)))
@@ -210,7 +222,8 @@ def soaking(folder: Path, seed: int = 0):
     with Image.open(inputs / PHOTOS[0]) as photo:
         clip(inputs / "clip.mp4", photo.convert("RGB"), frames=5, size=(96, 72))
     with mock.patch.dict(os.environ):
-        os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads that wait for each other are slow when busy
+        # two threads that wait for each other are slow when busy
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
         with Host(home, folder, python) as host:
             yield Soak(host, seed)
 

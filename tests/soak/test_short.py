@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 PROMPTS = 30
-SHARE = 0.35  # a process that has just begun still grows: libraries, models, buffers of sizes never seen before
+# a process that has just begun still grows: libraries, models, buffers of sizes never seen before
+SHARE = 0.35
 
 
 def test_many_different_prompts_leave_no_file_and_no_thread(tmp_path):

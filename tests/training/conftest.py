@@ -16,7 +16,8 @@ import birefnet
 def config() -> birefnet.Config:
     """20,000 weights that run at 64 × 64."""
     return birefnet.Config(family="pvt_v2", widths=(8, 8, 16, 16), depths=(1, 1, 1, 1), heads=(1, 1, 2, 2),
-                           multi_scale="none", kernels=(3,), inner=8, branch=8, patch_inner=4, gate=4, size=(64, 64))
+                           multi_scale="none", kernels=(3,), inner=8, branch=8, patch_inner=4, gate=4,
+                           size=(64, 64))
 
 
 @pytest.fixture(scope="session")

@@ -74,8 +74,8 @@ def test_a_palette_of_labels_is_listed_and_one_of_greys_is_read_by_its_greys(dat
     labels = Image.fromarray(SUBJECT // 255)
     labels.putpalette([0, 0, 0, 128, 0, 0])
     put(data, "labels", labels)
-    assert problems(data) == {"gt/labels.png": "the mask has colours (a palette of labels?); save it as grey levels, "
-                                               "white for the subject"}
+    assert problems(data) == {"gt/labels.png": "the mask has colours (a palette of labels?); save it as grey "
+                                               "levels, white for the subject"}
     labels.putpalette([0, 0, 0, 255, 255, 255])
     put(data, "labels", labels)
     assert not found(data).problems

@@ -19,7 +19,8 @@ from birefnet.matting.predict import resize_to_network
 from birefnet.training.folder import Folder
 from birefnet.training.plan import AUGMENTATIONS, Phase, Size, TrainingPlan
 
-PLAN = TrainingPlan(steps=6, batch=4, phases=(Phase(1.0, Size.fixed(64, 96)),), augmentations=AUGMENTATIONS, seed=3)
+PLAN = TrainingPlan(steps=6, batch=4, phases=(Phase(1.0, Size.fixed(64, 96)),), augmentations=AUGMENTATIONS,
+                    seed=3)
 
 
 def learnt(folder: Path, plan: TrainingPlan = PLAN, workers: int = 0, start: int = 0, **options) -> list:
@@ -102,7 +103,8 @@ def test_each_variation_does_what_it_is_called(name):
     picture = Image.merge("RGB", [grey, grey.point(lambda level: level // 2), grey])
     changed = 0
     for seed in range(40):
-        image, alpha = augment.AT_NETWORK_SIZE[name](np.random.default_rng(seed), picture, Image.fromarray(mask))
+        image, alpha = augment.AT_NETWORK_SIZE[name](np.random.default_rng(seed), picture,
+                                                     Image.fromarray(mask))
         moved, noisy = np.array(image) != np.array(picture), np.array(alpha) != mask
         changed += moved.any() or noisy.any()
         if name == "flip":
@@ -113,7 +115,8 @@ def test_each_variation_does_what_it_is_called(name):
         if name == "enhance":
             assert not noisy.any()
         if name == "pepper":
-            assert not moved.any() and noisy.mean() <= augment.PEPPER_SHARE and set(np.unique(alpha)) <= {0, 255}
+            assert not moved.any() and noisy.mean() <= augment.PEPPER_SHARE
+            assert set(np.unique(alpha)) <= {0, 255}
     expected = {"flip": (10, 30), "rotate": (2, 16), "enhance": (40, 40), "pepper": (30, 40)}[name]
     assert expected[0] <= changed <= expected[1]
 

@@ -1,4 +1,5 @@
-"""The learner by itself: it learns, its pieces add up to the batch, and its state goes on with the same numbers."""
+"""The learner by itself: it learns, its pieces add up to the batch, and its state goes on with the same
+numbers."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ def batch():
     """Bright discs on dark ground, [4,3,64,64] and their masks."""
     generator = torch.Generator().manual_seed(1)
     y, x = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
-    masks = torch.stack([((x - 20 - 6 * i) ** 2 + (y - 40 + 5 * i) ** 2 < 200).float() for i in range(4)])[:, None]
+    masks = torch.stack([((x - 20 - 6 * i) ** 2 + (y - 40 + 5 * i) ** 2 < 200).float()
+                         for i in range(4)])[:, None]
     return masks * 0.6 + 0.3 * torch.rand(4, 3, 64, 64, generator=generator), masks
 
 
@@ -46,7 +48,8 @@ def test_it_learns(fresh, batch, dtype, attention):
 
 
 def test_pieces_add_up_to_the_batch(fresh, batch):
-    """Without batch norm, which sees the pieces, and without dropout, gradients are the same up to rounding."""
+    """Without batch norm, which sees the pieces, and without dropout, gradients are the same up to
+    rounding."""
     def gradients(accumulate: int) -> tuple[float, torch.Tensor]:
         model = fresh(batch_norm=False).eval()
         learner = Learner(model, 1e-3, dtype=torch.float32, accumulate=accumulate)
@@ -100,7 +103,8 @@ def test_gradients_are_clipped_and_biases_do_not_decay(fresh, batch):
     model = fresh()
     learner = Learner(model, 1e-3)
     learner.learn(*batch)
-    assert torch.cat([p.grad.flatten() for p in model.parameters()]).norm().item() <= MAX_GRADIENT_NORM * 1.001
+    assert torch.cat([p.grad.flatten()
+                      for p in model.parameters()]).norm().item() <= MAX_GRADIENT_NORM * 1.001
     weights, gains = learner.optimizer.parts[0].param_groups
     assert weights["weight_decay"] == 0.01 and gains["weight_decay"] == 0
     assert all(p.ndim == 1 for p in gains["params"]) and all(p.ndim > 1 for p in weights["params"])

@@ -54,7 +54,8 @@ def ssim(p: np.ndarray, a: np.ndarray) -> float:
                 mu, mv = (window * u).sum(), (window * v).sum()
                 su, sv = (window * u * u).sum() - mu**2, (window * v * v).sum() - mv**2
                 cov = (window * u * v).sum() - mu * mv
-                values.append((2 * mu * mv + 1e-4) * (2 * cov + 9e-4) / ((mu**2 + mv**2 + 1e-4) * (su + sv + 9e-4)))
+                likeness = (2 * mu * mv + 1e-4) * (2 * cov + 9e-4)
+                values.append(likeness / ((mu**2 + mv**2 + 1e-4) * (su + sv + 9e-4)))
     return 1 - (1 + float(np.mean(values))) / 2
 
 
@@ -70,7 +71,8 @@ def test_each_term_is_its_formula(batch, name, formula):
 
 
 @pytest.mark.parametrize("task, weights", [
-    ("dis", (30, 0.5, 10, 0)), ("cod", (30, 0.5, 10, 0)), ("hrsod", (30, 0.5, 10, 0)), ("general", (30, 0.5, 10, 100)),
+    ("dis", (30, 0.5, 10, 0)), ("cod", (30, 0.5, 10, 0)), ("hrsod", (30, 0.5, 10, 0)),
+    ("general", (30, 0.5, 10, 100)),
     ("matting", (30, 0, 10, 100))])
 def test_tasks_weigh_the_terms_as_the_authors_do(batch, task, weights):
     logits, alpha = batch
@@ -113,7 +115,8 @@ def test_gradient_supervision_is_its_formula():
 
 
 def test_gradients_of_gradient_supervision_match_finite_differences():
-    """In the predicted gradients and in the side logits that its labels are made of; maps smaller than the image."""
+    """In the predicted gradients and in the side logits that its labels are made of; maps smaller than the
+    image."""
     image = torch.randn(1, 3, 12, 12, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     maps = [x.requires_grad_() for x in (random_outputs(7, 4).side + random_outputs(8, 4).gradient)]
     assert torch.autograd.gradcheck(

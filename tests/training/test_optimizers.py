@@ -1,4 +1,5 @@
-"""What moves the weights: Muon for matrices, for kernels in either order of memory, and AdamW for the rest."""
+"""What moves the weights: Muon for matrices, for kernels in either order of memory, and AdamW for the
+rest."""
 
 import math
 
@@ -15,7 +16,8 @@ ORDERS = (torch.contiguous_format, torch.channels_last)
 
 def layers(order=torch.contiguous_format):
     torch.manual_seed(3)
-    return nn.Sequential(nn.Conv2d(8, 16, 3, bias=False), nn.BatchNorm2d(16), nn.Conv2d(16, 16, 3, groups=16, padding=1),
+    return nn.Sequential(nn.Conv2d(8, 16, 3, bias=False), nn.BatchNorm2d(16),
+                         nn.Conv2d(16, 16, 3, groups=16, padding=1),
                          nn.Conv2d(16, 12, 1)).to(memory_format=order)
 
 
@@ -40,7 +42,8 @@ def taught(kind="muon", order=torch.contiguous_format, steps=1, scale=None):
 
 
 def test_a_matrix_moves_alike_in_all_directions():
-    """By 0.2 × rate × √(longer side) (Liu et al. 2025, eq. 4), to the precision of five Newton-Schulz steps."""
+    """By 0.2 × rate × √(longer side) (Liu et al. 2025, eq. 4), to the precision of five Newton-Schulz
+    steps."""
     before, after, _ = taught()
     for layer, sides in ((0, (16, 72)), (3, (12, 16))):
         change = (before[layer].weight * (1 - RATE * 0.01) - after[layer].weight).detach().reshape(sides)
@@ -51,7 +54,8 @@ def test_a_matrix_moves_alike_in_all_directions():
 def test_what_is_no_matrix_moves_as_by_adamw():
     _, after, optimizer = taught()
     _, other, _ = taught("adamw")
-    assert [tuple(p.shape) for p in optimizer.parts[1].param_groups[0]["params"]] == [(16, 8, 3, 3), (12, 16, 1, 1)]
+    assert [tuple(p.shape)
+            for p in optimizer.parts[1].param_groups[0]["params"]] == [(16, 8, 3, 3), (12, 16, 1, 1)]
     for name, values in other.named_parameters():
         assert torch.equal(values, after.get_parameter(name)) == (name not in ("0.weight", "3.weight")), name
 

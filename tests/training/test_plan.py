@@ -27,13 +27,16 @@ def test_the_rate_stays_unless_asked():
 
 
 def test_sizes_grow_with_the_run():
-    plan = TrainingPlan(steps=2400, phases=(Phase(0.45, Size.fixed(224, 224)), Phase(0.25, Size.fixed(288, 288)),
+    plan = TrainingPlan(steps=2400,
+                        phases=(Phase(0.45, Size.fixed(224, 224)), Phase(0.25, Size.fixed(288, 288)),
                                     Phase(0.3, Size.fixed(320, 320))))
-    assert [plan.size_at(step)[0] for step in (0, 1079, 1080, 1679, 1680, 2399)] == [224, 224, 288, 288, 320, 320]
+    assert [plan.size_at(step)[0]
+            for step in (0, 1079, 1080, 1679, 1680, 2399)] == [224, 224, 288, 288, 320, 320]
 
 
 def test_the_last_phase_takes_what_rounding_leaves():
-    plan = TrainingPlan(steps=10, phases=tuple(Phase(1 / 3, Size.fixed(side, side)) for side in (64, 96, 128)))
+    plan = TrainingPlan(steps=10,
+                        phases=tuple(Phase(1 / 3, Size.fixed(side, side)) for side in (64, 96, 128)))
     assert [plan.size_at(step)[0] for step in range(10)] == [64] * 4 + [96] * 3 + [128] * 3
 
 

@@ -1,5 +1,5 @@
-"""Two processes on one machine, started by torchrun or accelerate and joined over gloo, learn what one does from the
-whole batch."""
+"""Two processes on one machine, started by torchrun or accelerate and joined over gloo, learn what one does
+from the whole batch."""
 
 from __future__ import annotations
 
@@ -25,15 +25,18 @@ def history(run: Path) -> list[dict]:
 
 @pytest.mark.parametrize("launcher", [
     ["torch.distributed.run", "--standalone", "--nproc-per-node=2"],
-    ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1", "--mixed_precision=no",
+    ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1",
+     "--mixed_precision=no",
      "--dynamo_backend=no"],
 ], ids=["torchrun", "accelerate"])
 def test_the_loss_curve_is_that_of_one_process(launcher, pairs, config, tmp_path):
-    """Without dropout, which every process draws for itself, and batch norm, whose statistics are each one's own."""
+    """Without dropout, which every process draws for itself, and batch norm, whose statistics are each one's
+    own."""
     torch.manual_seed(0)
     plain = birefnet.BiRefNet(replace(config, attention="none", batch_norm=False)).initialize()
     birefnet.save(plain, tmp_path / "init.safetensors")
-    arguments = ["train", pairs, "--init", tmp_path / "init.safetensors", "--batch", 4, "--rate", 1e-3, "--dtype", "fp32",
+    arguments = ["train", pairs, "--init", tmp_path / "init.safetensors", "--batch", 4, "--rate", 1e-3,
+                 "--dtype", "fp32",
                  "--steps", 6, "--hold-out", 0.3, "--workers", 0]
     arguments = [str(argument) for argument in arguments]
     assert main([*arguments, "-o", str(tmp_path / "one")]) == 0

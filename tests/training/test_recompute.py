@@ -11,7 +11,8 @@ import birefnet
 from birefnet.training.learner import Learner
 from birefnet.training.recompute import BLOCKS, recompute_blocks
 
-SWIN = birefnet.Config(family="swin_v1", widths=(8, 16, 32, 64), depths=(2, 1, 1, 1), heads=(1, 2, 4, 8), window=4,
+SWIN = birefnet.Config(family="swin_v1", widths=(8, 16, 32, 64), depths=(2, 1, 1, 1), heads=(1, 2, 4, 8),
+                       window=4,
                        kernels=(1, 3), inner=8, branch=8, patch_inner=4, gate=4, size=(64, 64))
 
 

@@ -60,20 +60,24 @@ def test_the_loss_falls_before_and_in_the_final_phase(trained):
     terms = [row["terms"] for row in history(trained) if "loss" in row]
     assert ["bce" in step for step in terms] == [True] * 27 + [False] * 3
     for name in ("bce", "l1"):
-        assert np.mean([step[name] for step in terms[22:27]]) < 0.95 * np.mean([step[name] for step in terms[:5]])
+        assert np.mean([step[name]
+                        for step in terms[22:27]]) < 0.95 * np.mean([step[name] for step in terms[:5]])
     assert np.mean([step["l1"] for step in terms[27:]]) < 0.95 * np.mean([step["l1"] for step in terms[:5]])
 
 
 def test_the_checkpoint_loads_by_itself_and_says_what_it_is(trained, config):
     model = birefnet.load(trained / "trained.safetensors")
-    assert model.config.size == (64, 64) and model.config.task == "Anything" and model.config.widths == config.widths
+    assert model.config.size == (64, 64) and model.config.task == "Anything"
+    assert model.config.widths == config.widths
     assert birefnet.matte(model, torch.rand(1, 50, 70, 3)).shape == (1, 50, 70)
     with safe_open(trained / "trained.safetensors", "pt") as file:
         told = file.metadata()
     settings = json.loads((trained / "settings.json").read_text())
     assert told["birefnet.step"] == "30" and told["birefnet.data"] == settings["fingerprint"]
-    assert told["birefnet.base"] == "tiny.safetensors" and told["birefnet.command"].startswith("python -m birefnet ")
-    assert told["birefnet.commit"] and told["birefnet.normalize"] == "imagenet" and told["birefnet.heads"] == "1,1,2,2"
+    assert told["birefnet.base"] == "tiny.safetensors"
+    assert told["birefnet.command"].startswith("python -m birefnet ")
+    assert told["birefnet.commit"] and told["birefnet.normalize"] == "imagenet"
+    assert told["birefnet.heads"] == "1,1,2,2"
 
 
 def test_measures_are_the_evaluations(trained, pairs, capsys, tmp_path):
@@ -142,12 +146,14 @@ def test_a_kill_at_any_moment_leaves_whole_files_to_go_on_from(trained, pairs, t
     run = tmp_path / "run"
     arguments = ["--init", tiny, "--steps", 30, "--hold-out", 0.2, "--save-every", 1]
     command = [sys.executable, "-m", "birefnet", "train", pairs, "-o", run, *OPTIONS, *arguments]
-    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # as here: sums are added in another order by others
+    # as here: sums are added in another order by others
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = subprocess.Popen([str(part) for part in command], cwd=ROOT, stderr=subprocess.DEVNULL,
                                env=os.environ | threads)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None and (
-            not (run / "history.jsonl").exists() or (run / "history.jsonl").read_bytes().count(b'"loss"') < 4):
+            not (run / "history.jsonl").exists()
+            or (run / "history.jsonl").read_bytes().count(b'"loss"') < 4):
         time.sleep(0.01)
     process.kill()
     process.wait()
@@ -194,7 +200,7 @@ def test_bad_data_stop_the_run_before_it_begins_and_can_be_left_out(pairs, tiny,
     Image.new("L", (9, 9)).save(data / "gt/05.png")
     assert train(data, tmp_path / "run", "--init", tiny, "--steps", 1) == 1
     messages = capsys.readouterr().err.splitlines()
-    assert messages[0].endswith("gt/05.png: the mask is 9×9, the picture 101×81") or "the mask is 9×9" in messages[0]
+    assert "the mask is 9×9" in messages[0]
     assert messages[1].endswith("im/03.png: there is no mask of the same name")
     assert messages[2].endswith("2 files cannot be used; mend them, or leave them out with --skip-bad")
     assert not (tmp_path / "run/state.pt").exists()
@@ -226,10 +232,13 @@ def test_a_file_that_goes_bad_during_the_run_is_named(pairs, tiny, tmp_path, mon
 
 
 def test_many_options_at_once(pairs, tiny, tmp_path):
-    """For another task, by phases, in bf16, in pieces, recomputed, over new backgrounds, measured on other pictures."""
+    """For another task, by phases, in bf16, in pieces, recomputed, over new backgrounds, measured on other
+    pictures."""
     status = train(pairs, tmp_path / "run", "--init", tiny, "--task", "matting", "--epochs", 1,
-                   "--phase", "64:0.5", "--phase", "64-96:0.5", "--dtype", "bf16", "--accumulate", 2, "--recompute",
-                   "--backgrounds", pairs / "im", "--validate", pairs, "--average", 0, "--cosine", "--warm-up", 1,
+                   "--phase", "64:0.5", "--phase", "64-96:0.5", "--dtype", "bf16", "--accumulate", 2,
+                   "--recompute",
+                   "--backgrounds", pairs / "im", "--validate", pairs, "--average", 0, "--cosine",
+                   "--warm-up", 1,
                    "--augment", "flip,crop", "--no-dropout")
     assert status == 0 and len(losses(tmp_path / "run")) == 3  # ten pictures in batches of four
     model = birefnet.load(tmp_path / "run/trained.safetensors")
@@ -275,7 +284,8 @@ def test_a_network_on_an_encoder_of_timm_begins_with_what_that_has_learnt(pairs,
     begun = begin("scratch", "timm:resnet10t", 0, str(tmp_path / "resnet10t.pth"))
     assert torch.equal(begun.model.bb.layer4[0].conv1.weight, whole.layer4[0].conv1.weight)
     scratch = ("--init", "scratch", "--build", "timm:resnet10t", "--encoder", tmp_path / "resnet10t.pth")
-    assert train(pairs, tmp_path / "run", *scratch, "--steps", 1, "--batch", 2, "--size", 64, "--hold-out", 0.2) == 0
+    assert train(pairs, tmp_path / "run", *scratch, "--steps", 1, "--batch", 2, "--size", 64, "--hold-out",
+                 0.2) == 0
     model = birefnet.load(tmp_path / "run/trained.safetensors")
     assert model.config.backbone == "resnet10t" and model.config.size == (64, 64)
     torch.save(timm.create_model("resnet18").state_dict(), tmp_path / "other.pth")
@@ -288,9 +298,11 @@ def test_a_network_on_an_encoder_of_timm_begins_with_what_that_has_learnt(pairs,
     (["--init", "scratch", "--build", "resnet"], "--build resnet: expected nano, swin_v1_t"),
     (["--build", "swin_v1_t"], "is for --init scratch"),
     (["--encoder", "hub"], "--encoder hub is for --init scratch"),
-    (["--init", "scratch", "--build", "swin_v1_t", "--encoder", "hub"], "--encoder hub is for --build timm:NAME"),
-    (["--init", "scratch", "--build", "timm:resnet10t", "--encoder", "gone.pth"], "--encoder gone.pth: no such file"),
-    (["--init", "scratch", "--build", "timm:"], "name one of timm's models behind timm:"),
+    (["--init", "scratch", "--build", "swin_v1_t", "--encoder", "hub"], "--encoder hub is for --build "
+                                                                        "timm:NAME"),
+    (["--init", "scratch", "--build", "timm:resnet10t", "--encoder", "gone.pth"], "--encoder gone.pth: no "
+                                                                                  "such file"),
+    (["--init", "scratch", "--build", "timm:"], "name one of timm's models after timm:"),
     (["--init", "scratch", "--build", "timm:nothing_of_the_kind"], "has no model 'nothing_of_the_kind'"),
     (["--init", "nowhere.safetensors"], "nowhere.safetensors"),
     (["--phase", "64:0.5", "--phase", "96:0.4"], "add up to 0.9; expected 1"),
@@ -311,7 +323,8 @@ def test_muon_is_there_for_any_run_where_timm_has_it(pairs, tmp_path, capsys, mo
     assert 'error: the optimiser muon needs the package timm: pip install "timm>=' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--size", "500"], ["--augment", "flop"], ["--batch", "0"], ["--rate", "-1"],
+@pytest.mark.parametrize("arguments",
+                         [["--size", "500"], ["--augment", "flop"], ["--batch", "0"], ["--rate", "-1"],
                                        ["--hold-out", "1"], ["--phase", "64"], ["--task", "portraits"]])
 def test_wrong_usage_is_told_before_anything_is_read(tmp_path, capsys, arguments):
     with pytest.raises(SystemExit) as stop:

@@ -42,7 +42,8 @@ def frequency(path: Path) -> float:
     """The loudest frequency of a file's first sound track."""
     with av.open(str(path)) as container:
         resampler = av.AudioResampler(format="fltp", layout="mono", rate=48000)
-        parts = [part.to_ndarray()[0] for frame in container.decode(audio=0) for part in resampler.resample(frame)]
+        parts = [part.to_ndarray()[0] for frame in container.decode(audio=0)
+                 for part in resampler.resample(frame)]
     wave = np.concatenate(parts)
     return float(np.abs(np.fft.rfft(wave * np.hanning(len(wave)))).argmax() * 48000 / len(wave))
 
@@ -61,7 +62,8 @@ def write(
     options: dict[str, str] | None = None,
     **container_options: str,
 ) -> Path:
-    """A video of images, at `times` in ticks (0, 1, 2, …), with `seconds` of a 440 Hz tone in the codec `sound`."""
+    """A video of images, at `times` in ticks (0, 1, 2, …), with `seconds` of a 440 Hz tone in the codec
+    `sound`."""
     images = list(images)
     with av.open(str(path), "w", options=container_options) as container:
         video = None
@@ -73,9 +75,11 @@ def write(
             video.codec_context.time_base = video.time_base = tick
             for name, value in (tags or {}).items():
                 setattr(video.codec_context, name, value)
-        track = sound and container.add_stream(sound, rate=48000 if "opus" in sound else 44100, layout="stereo")
+        track = sound and container.add_stream(sound, rate=48000 if "opus" in sound else 44100,
+                                               layout="stereo")
         for i, image in enumerate(images):
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24") if isinstance(image, np.ndarray) else image
+            frame = av.VideoFrame.from_ndarray(image,
+                                               format="rgb24") if isinstance(image, np.ndarray) else image
             frame.pts, frame.time_base = (times[i] if times else i), tick
             container.mux(video.encode(frame))
         if video:

@@ -15,7 +15,8 @@ from birefnet.video.colour import BT601, BT709, Colour, from_rgb, to_rgb
 
 RED, GREEN, BLUE, WHITE, BLACK = (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 1), (0, 0, 0)
 
-# Y, Cb, Cr of 100 % colours in 8 bits, by the formulas of BT.601-7 and BT.709-6 (limited), and JFIF (601, full).
+# Y, Cb, Cr of 100 % colours in 8 bits, by the formulas of BT.601-7 and BT.709-6 (limited), and JFIF (601,
+# full).
 CODES = {
     (BT601, False): {RED: (81, 90, 240), GREEN: (145, 54, 34), BLUE: (41, 240, 110), WHITE: (235, 128, 128),
                      BLACK: (16, 128, 128)},
@@ -52,7 +53,8 @@ def test_there_and_back_is_exact_to_the_code(bits, full):
 def test_halved_chroma_lies_where_h264_puts_it():
     """A straight ramp of colour, sampled on the left and between rows, is found again between the samples."""
     y, x = torch.meshgrid(torch.arange(12.0), torch.arange(16.0), indexing="ij")
-    picture = torch.stack([0.4 + 0.01 * x + 0.008 * y, torch.full_like(x, 0.5), 0.6 - 0.012 * x + 0.01 * y], -1)
+    picture = torch.stack([0.4 + 0.01 * x + 0.008 * y, torch.full_like(x, 0.5), 0.6 - 0.012 * x + 0.01 * y],
+                          -1)
     colour = Colour(full=True)
     again = to_rgb(from_rgb(picture, 10, colour, halved=True), 10, colour)
     torch.testing.assert_close(again[1:-1, 1:-2], picture[1:-1, 1:-2], atol=3e-3, rtol=0)
@@ -85,7 +87,8 @@ def bars(matrix: int, full: bool) -> av.VideoFrame:
 
 @kinds_of_colour
 def test_colour_bars_through_files(tmp_path, kind, matrix, full):
-    tags = {"colorspace": matrix, "color_range": 2 if full else 1, "color_primaries": matrix, "color_trc": matrix}
+    tags = {"colorspace": matrix, "color_range": 2 if full else 1, "color_primaries": matrix,
+            "color_trc": matrix}
     source = write(tmp_path / "bars.mp4", [bars(matrix, full)] * 3, tags=tags, options={"crf": "1"})
     shape = video.FORMATS[kind]
     path = tmp_path / f"out{shape.suffix}"
@@ -140,11 +143,14 @@ def test_ten_bits_are_not_rounded_to_eight(tmp_path):
 
 
 @pytest.mark.parametrize(("pixels", "codec", "suffix"), [
-    ("rgb24", "png", ".mov"), ("gray", "ffv1", ".mkv"), ("yuv444p", "ffv1", ".mkv"), ("yuv411p", "ffv1", ".mkv"),
+    ("rgb24", "png", ".mov"), ("gray", "ffv1", ".mkv"), ("yuv444p", "ffv1", ".mkv"),
+    ("yuv411p", "ffv1", ".mkv"),
     ("gray", "gif", ".gif"), ("yuyv422", "rawvideo", ".nut"), ("nv12", "rawvideo", ".nut"),
-    ("gbrp", "libvpx-vp9", ".mkv"), ("rgba", "png", ".mov"), ("bgr0", "ffv1", ".mkv"), ("yuvj420p", "mjpeg", ".avi")])
+    ("gbrp", "libvpx-vp9", ".mkv"), ("rgba", "png", ".mov"), ("bgr0", "ffv1", ".mkv"),
+    ("yuvj420p", "mjpeg", ".avi")])
 def test_every_usual_sample_format_gives_the_same_grey(tmp_path, pixels, codec, suffix):
-    grey = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 160, np.uint8), format="rgb24").reformat(format=pixels)
+    grey = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 160, np.uint8),
+                                      format="rgb24").reformat(format=pixels)
     path = write(tmp_path / f"grey{suffix}", [grey], pixels=pixels, codec=codec)
     with video.File(path) as clip:
         pictures = [picture for _, picture in clip]

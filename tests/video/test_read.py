@@ -56,7 +56,8 @@ def test_variable_frame_rate_keeps_its_times(tmp_path, suffix):
 TURNS = {"upright": ((1, 0, 0, 1), (0, 0)), "a quarter right": ((0, 1, -1, 0), (0, -1)),
          "half": ((-1, 0, 0, -1), (-1, -1)), "a quarter left": ((0, -1, 1, 0), (-1, 0)),
          "mirrored": ((-1, 0, 0, 1), (0, -1)), "upside down": ((1, 0, 0, -1), (-1, 0)),
-         "across the diagonal": ((0, 1, 1, 0), (0, 0)), "across the other diagonal": ((0, -1, -1, 0), (-1, -1))}
+         "across the diagonal": ((0, 1, 1, 0), (0, 0)),
+         "across the other diagonal": ((0, -1, -1, 0), (-1, -1))}
 
 
 @pytest.mark.parametrize("turn", TURNS)
@@ -167,7 +168,8 @@ def no_video(folder: Path) -> dict[str, tuple[Path, str]]:
     late = write(folder / "late.mp4", pictures(60), options={"g": "10", "crf": "12"})
     matroska = write(folder / "whole.mkv", pictures(60))
     data = whole.read_bytes()
-    cases = {"empty": (b"", "is empty"), "text": (b"Dear diary, " * 100, "expected a video, got something else"),
+    cases = {"empty": (b"", "is empty"),
+             "text": (b"Dear diary, " * 100, "expected a video, got something else"),
              "cut off": (data[:len(data) * 2 // 3], "cut off"),
              "cut off, header last": (late.read_bytes()[:-400], "cut off"),
              "cut off matroska": (matroska.read_bytes()[:matroska.stat().st_size // 2], "cut off")}
@@ -181,7 +183,8 @@ def no_video(folder: Path) -> dict[str, tuple[Path, str]]:
         "only sound": (write(folder / "sound.m4a", [], sound="aac", seconds=1.0), "only sound")}
 
 
-CASES = ["empty", "text", "cut off", "cut off, header last", "cut off matroska", "missing", "folder", "only sound"]
+CASES = ["empty", "text", "cut off", "cut off, header last", "cut off matroska", "missing", "folder",
+         "only sound"]
 
 
 @pytest.mark.parametrize("case", CASES)

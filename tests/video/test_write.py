@@ -80,7 +80,8 @@ def test_odd_sides(tmp_path, kind, size):
 
 
 def test_sound_is_copied_where_the_container_takes_it(tmp_path, kind):
-    source = write(tmp_path / "in.mkv", pictures(25), sound="libopus" if kind == "vp9" else "aac", seconds=1.0)
+    source = write(tmp_path / "in.mkv", pictures(25), sound="libopus" if kind == "vp9" else "aac",
+                   seconds=1.0)
     result = copied(source, named(tmp_path, kind), kind)
     before, after = packets(source, "audio"), packets(result, "audio")
     assert [data for _, data in after] == [data for _, data in before]
@@ -113,7 +114,8 @@ def test_mp3_is_copied(tmp_path, name, kind):
 def test_sound_whose_times_run_back_is_encoded_all_the_same(tmp_path, monkeypatch):
     """As in an AVI with MP3 that AAC has to replace."""
     source = write(tmp_path / "in.avi", pictures(25), sound="libmp3lame", seconds=1.0, codec="mpeg4")
-    monkeypatch.setitem(video.FORMATS, "h264", replace(video.FORMATS["h264"], sound=Kinds(frozenset(), "aac")))
+    monkeypatch.setitem(video.FORMATS, "h264",
+                        replace(video.FORMATS["h264"], sound=Kinds(frozenset(), "aac")))
     result = copied(source, tmp_path / "out.mp4", "h264")
     times = [time for time, _ in packets(result, "audio")]
     assert np.diff(times).min() > 0 and times[-1] == pytest.approx(1.0, abs=0.1)
@@ -122,7 +124,8 @@ def test_sound_whose_times_run_back_is_encoded_all_the_same(tmp_path, monkeypatc
 
 @pytest.mark.parametrize("rate", [192_000, 12_345])
 def test_sound_at_any_rate(tmp_path, kind, rate):
-    clip = video.Pictures(torch.rand(25, 16, 16, 3), Fraction(25), torch.from_numpy(sine(1.0, rate))[None], rate)
+    clip = video.Pictures(torch.rand(25, 16, 16, 3), Fraction(25), torch.from_numpy(sine(1.0, rate))[None],
+                          rate)
     assert frequency(opaque(clip, named(tmp_path, kind), kind)) == pytest.approx(440, abs=3)
 
 
@@ -158,7 +161,8 @@ def test_a_waveform_becomes_the_sound(tmp_path, kind):
 def test_notes_are_in_the_file(tmp_path, kind):
     clip = video.Pictures(torch.zeros(1, 16, 16, 3), Fraction(25))
     path = named(tmp_path, kind)
-    with video.writing(path, clip, kind, notes={"prompt": {"1": {"class_type": "ä"}}, "workflow": "{}"}) as writer:
+    with video.writing(path, clip, kind,
+                       notes={"prompt": {"1": {"class_type": "ä"}}, "workflow": "{}"}) as writer:
         writer.write(Fraction(0), torch.zeros(16, 16, 4 if video.FORMATS[kind].alpha else 3))
     with av.open(str(path)) as container:
         found = {name.lower(): value for name, value in container.metadata.items()}
@@ -170,7 +174,8 @@ def test_a_folder_of_pictures(tmp_path):
     with video.writing(tmp_path / "out", clip, "png") as writer:
         for i, (time, picture) in enumerate(clip):
             writer.write(time, torch.cat([picture, torch.full_like(picture[..., :1], i / 2)], -1))
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["00001.png", "00002.png", "00003.png"]
+    assert sorted(file.name
+                  for file in (tmp_path / "out").iterdir()) == ["00001.png", "00002.png", "00003.png"]
     with Image.open(tmp_path / "out" / "00002.png") as picture:
         pixels = np.asarray(picture) / 255
     np.testing.assert_allclose(pixels[..., :3], clip.images[1], atol=0.5 / 255 + 1e-6)
@@ -187,7 +192,8 @@ def test_an_interrupt_leaves_nothing(tmp_path, kind, after):
     source = write(tmp_path / "in.mp4", pictures(10), sound="aac", seconds=0.4)
     folder = tmp_path / "out"
     folder.mkdir()
-    with pytest.raises(Interrupt), video.File(source) as clip, video.writing(folder / "result", clip, kind) as writer:
+    with pytest.raises(Interrupt), video.File(source) as clip, video.writing(folder / "result", clip,
+                                                                             kind) as writer:
         for i, (time, picture) in enumerate(clip):
             if i == after:
                 raise Interrupt

@@ -1,4 +1,5 @@
-"""A hub on loopback that speaks as much of the Hugging Face hub's protocol as a download needs, and can misbehave."""
+"""A hub on loopback that speaks as much of the Hugging Face hub's protocol as a download needs, and can
+misbehave."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ ROOT = Path(__file__).parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MB = 1_000_000
 
-# What a user's program does; in a process of its own, because the hub's library reads its variables when imported.
+# What a user's program does; in a process of its own, because the hub's library reads its variables when
+# imported.
 PROGRAM = """
 import json, sys
 import weights
@@ -62,7 +64,8 @@ class Hub:
     status: int = 200  # of every answer
     announced: dict[str, str] = field(default_factory=dict)  # headers that differ from the truth
     served: bytes | None = None  # what it really sends, if not the content
-    end_after: list[int] = field(default_factory=list)  # bytes after which the first, second... body breaks off
+    # bytes after which the first, second... body breaks off
+    end_after: list[int] = field(default_factory=list)
     ranges: bool = True  # whether it can resume
     stall: str = ""  # the method ("HEAD" or "GET") that gets no further
     seconds_per_mb: float = 0.0
@@ -71,7 +74,8 @@ class Hub:
 
     def bodies(self) -> list[dict[str, str]]:
         """The headers of every request for the file's bytes."""
-        return [headers for method, path, headers in self.asked if method == "GET" and path.startswith("/cdn/")]
+        return [headers for method, path, headers in self.asked if method == "GET"
+                and path.startswith("/cdn/")]
 
     def environment(self, **variables: str) -> dict[str, str]:
         """The variables of a process that uses this hub and no proxy, unless `variables` say otherwise."""
@@ -96,9 +100,11 @@ class Hub:
         limit: int = 0,
         **variables: str,
     ) -> subprocess.Popen:
-        """A process that fetches from this hub into the folder; `limit`: the largest file it may write, in bytes."""
+        """A process that fetches from this hub into the folder; `limit`: the largest file it may write, in
+        bytes."""
         if limit:
-            prelude += f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))"
+            prelude += "import resource; "
+            prelude += f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, resource.RLIM_INFINITY))"
         return subprocess.Popen(
             [sys.executable, "-c", PROGRAM, name, str(folder), prelude, stop],
             env=self.environment(**variables), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -207,7 +213,8 @@ def hub(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stalled(tmp_path_factory):
-    """A fetch from a hub that never sends a byte; it takes its time, so it runs beside the module's other tests."""
+    """A fetch from a hub that never sends a byte; it takes its time, so it runs beside the module's other
+    tests."""
     with serving(tmp_path_factory.mktemp("home")) as state:
         state.stall, state.end_after = "GET", [0] * 20
         process = state.start(tmp_path_factory.mktemp("stalled"))

@@ -98,14 +98,16 @@ def test_a_folders_registered_name_counts_for_all_that_is_below_it():
     registered = {Path("disk/cutters"): "background_removal", Path("disk/own"): "BiRefNet"}
     for path, name in [("disk/cutters/birefnet.safetensors", "BiRefNet-core"),
                        ("disk/cutters/of its own/lucida.safetensors", "lucida-core"),
-                       ("disk/cutters/General.safetensors", "BiRefNet"), ("disk/own/birefnet.safetensors", "BiRefNet"),
+                       ("disk/cutters/General.safetensors", "BiRefNet"),
+                       ("disk/own/birefnet.safetensors", "BiRefNet"),
                        ("disk/cutters/BiRefNet_HR/model.safetensors", "BiRefNet_HR"),
                        ("disk/others/birefnet.safetensors", "BiRefNet")]:
         assert weights.match(path, registered).name == name, path
     assert weights.settings("disk/cutters/birefnet.safetensors", registered)["normalize"] == "none"
 
 
-@pytest.mark.parametrize("path", ["BiRefNet/my-cats.safetensors", "model.safetensors", "General.ckpt", "Generally"])
+@pytest.mark.parametrize("path",
+                         ["BiRefNet/my-cats.safetensors", "model.safetensors", "General.ckpt", "Generally"])
 def test_other_files_are_nobodys(path):
     assert weights.match(path) is None
     assert weights.settings(path) == {}

@@ -15,7 +15,8 @@ NAME = "BiRefNet.safetensors"
 
 
 def files(folder: Path) -> set[str]:
-    """All files in the folder, hidden ones too, but for the lock that a failed fetch leaves to the next one."""
+    """All files in the folder, hidden ones too, but for the lock that a failed fetch leaves to the next
+    one."""
     return {path.name for path in folder.iterdir() if path.is_file() and path.suffix != ".lock"}
 
 
@@ -46,7 +47,8 @@ def test_all_bytes_come_from_the_version_whose_hash_was_announced(hub, tmp_path)
 
 def test_the_token_goes_to_the_hub_and_not_to_where_it_redirects(hub, tmp_path):
     assert "path" in hub.fetch(tmp_path, HF_TOKEN="hf_secret")
-    tokens = {path.split("/")[1]: headers.get("authorization") for _, path, headers in hub.asked if "model" in path}
+    tokens = {path.split("/")[1]: headers.get("authorization") for _, path, headers in hub.asked
+              if "model" in path}
     assert tokens == {"ZhengPeng7": "Bearer hf_secret", "cdn": None}
 
 
@@ -76,8 +78,9 @@ def test_a_proxy_is_used(hub, tmp_path):
 @pytest.mark.parametrize(
     "wrong, said",
     [
-        ({"status": 401}, "HTTP 401): accept its conditions on its page, if it has any, and set HF_TOKEN"),
-        ({"status": 403}, "HTTP 403): accept its conditions on its page, if it has any, and set HF_TOKEN"),
+        ({"status": 401}, "on its page, if it has any, and set HF_TOKEN to a valid token of that account: "
+                          "the hub refuses the file (HTTP 401)"),
+        ({"status": 403}, "the hub refuses the file (HTTP 403)"),
         ({"status": 404}, "HTTP 404"),
         ({"status": 500}, "HTTP 500"),
         ({"announced": {"X-Linked-Etag": '"no-hash"'}}, "names no size and hash"),
@@ -93,7 +96,8 @@ def test_what_the_hub_does_wrong_is_said_in_one_sentence(hub, tmp_path, wrong, s
         setattr(hub, key, value)
     error = hub.fetch(tmp_path)["error"]
     assert said in error
-    assert "\n" not in error and error.endswith(".")
+    assert error.startswith(("Accept", "Check", "Look for", "Try again")) and error.endswith(".")
+    assert "\n" not in error
     assert files(tmp_path) == set()
 
 
@@ -127,7 +131,7 @@ def test_a_server_that_cannot_resume_is_read_from_the_start(hub, tmp_path):
 
 def test_no_server_at_all(hub, tmp_path):
     error = hub.fetch(tmp_path, HF_ENDPOINT="http://127.0.0.1:9")["error"]
-    assert "check the network, the proxy variables and HF_ENDPOINT" in error
+    assert error.startswith("Check the network, the proxy variables and HF_ENDPOINT")
 
 
 @pytest.mark.parametrize("kind", ["OSError", "KeyboardInterrupt"])
@@ -168,7 +172,7 @@ def test_two_processes_at_once_fetch_it_once(hub, tmp_path):
 
 def test_a_full_disk_in_the_middle(hub, tmp_path):
     error = hub.fetch(tmp_path, limit=15 * MB)["error"]
-    assert f"No room left in {tmp_path}" in error and "make room" in error
+    assert error.startswith(f"Make room in {tmp_path}") and "no room is left" in error
     assert partial(tmp_path).stat().st_size <= 15 * MB
     assert Path(hub.fetch(tmp_path)["path"]).read_bytes() == hub.content
 
@@ -182,7 +186,7 @@ def test_a_full_disk_is_noticed_before_anything_is_fetched(hub, tmp_path):
 
 def test_a_folder_that_cannot_be_written(hub, tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    assert f"Cannot write into {tmp_path / 'file'}" in hub.fetch(tmp_path / "file")["error"]
+    assert f"Allow writing into {tmp_path / 'file'}" in hub.fetch(tmp_path / "file")["error"]
 
 
 def test_what_is_left_of_an_older_version_is_removed(hub, tmp_path):
@@ -197,7 +201,8 @@ def test_a_pickle_is_stored_under_the_catalogs_name(hub, tmp_path):
 
 
 def test_names_that_are_not_on_the_hub(tmp_path):
-    with pytest.raises(weights.FetchError, match="'BiRefNext' is not in the catalog, which has birefnet-nano, BiR"):
+    with pytest.raises(weights.FetchError, match="^Choose .* catalog: 'BiRefNext' is none of birefnet-nano, "
+                                                 "BiR"):
         weights.fetch("BiRefNext", tmp_path)
     if weights.NANO.is_file():
         assert weights.fetch("birefnet-nano", tmp_path) == weights.NANO
@@ -206,9 +211,9 @@ def test_names_that_are_not_on_the_hub(tmp_path):
 
 def test_without_the_hubs_library_it_says_what_to_install(hub, tmp_path):
     error = hub.fetch(tmp_path, prelude="import sys; sys.modules['huggingface_hub'] = None")["error"]
-    assert "huggingface_hub is missing" in error and "install it" in error
+    assert error.startswith("Install the package huggingface_hub: it is missing")
 
 
 def test_a_server_that_stalls(hub, stalled):
     error = hub.result(stalled)["error"]
-    assert "failed" in error and "timed out" in error and "goes on where this one stopped" in error
+    assert "failed" in error and "timed out" in error and "continues where this one stopped" in error

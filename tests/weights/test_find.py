@@ -1,4 +1,5 @@
-"""Finding checkpoints on this machine: folders of other packs, links, clashes, and names that must not work."""
+"""Finding checkpoints on this machine: folders of other packs, links, clashes, and names that must not
+work."""
 
 from __future__ import annotations
 
@@ -148,9 +149,11 @@ def test_a_published_checkpoint_that_is_missing_says_where_and_how_to_get_it(mod
 
 
 def test_an_unknown_name_says_what_it_could_have_been(folders):
-    with pytest.raises(weights.NotFound, match=r"No checkpoint 'Generel.safetensors'.*Did you mean General.safe"):
+    with pytest.raises(weights.NotFound, match=r"No checkpoint 'Generel.safetensors'.*Did you mean "
+                                               r"General.safe"):
         weights.find("Generel.safetensors", folders)
-    with pytest.raises(weights.NotFound, match="^Put the file .*models/BiRefNet.*birefnet-nano.*Folders scanned: none"):
+    with pytest.raises(weights.NotFound, match="^Put the file .*models/BiRefNet.*birefnet-nano.*Folders "
+                                               "scanned: none"):
         weights.find("unknown", [])
 
 
@@ -189,7 +192,9 @@ def test_a_name_that_no_workflow_could_store_is_left_out(models, folders):
 
 def test_folders_inside_and_outside_comfyui(tmp_path, monkeypatch):
     finder = sys.modules["weights.find"]
-    monkeypatch.setattr(finder, "__file__", str(tmp_path / "custom_nodes" / "comfyui-biref" / "weights" / "find.py"))
-    assert [path.relative_to(tmp_path / "models").as_posix() for path in weights.folders()] == list(weights.FOLDERS)
+    monkeypatch.setattr(finder, "__file__",
+                        str(tmp_path / "custom_nodes" / "comfyui-biref" / "weights" / "find.py"))
+    assert [path.relative_to(tmp_path / "models").as_posix()
+            for path in weights.folders()] == list(weights.FOLDERS)
     monkeypatch.setattr(finder, "__file__", str(tmp_path / "comfyui-biref" / "weights" / "find.py"))
     assert weights.folders() == (tmp_path / "comfyui-biref" / "models",)

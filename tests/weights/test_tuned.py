@@ -39,7 +39,8 @@ def test_an_adapter_is_found_by_the_name_that_is_listed(folders, name):
 @pytest.mark.parametrize("name", ["../mine.safetensors", "gone.safetensors", "/etc/passwd", "old.pth", "",
                                   "walls/../cracks.safetensors", "mine.safetensors"])
 def test_nothing_else_is_reachable(folders, name):
-    with pytest.raises(weights.NotFound, match=r"^Put the .*No adapter .*BiRefNet/adapters;.* \(does not exist\)"):
+    with pytest.raises(weights.NotFound, match=r"^Put the .*No adapter .*BiRefNet/adapters;.* \(does not "
+                                               r"exist\)"):
         weights.find_adapter(name, folders)
 
 
@@ -51,7 +52,8 @@ def test_a_close_name_is_suggested(folders):
 
 
 @pytest.mark.parametrize("name, file", [
-    ("new", "new.safetensors"), ("new.safetensors", "new.safetensors"), (" walls/new ", "walls/new.safetensors"),
+    ("new", "new.safetensors"), ("new.safetensors", "new.safetensors"),
+    (" walls/new ", "walls/new.safetensors"),
     (r"walls\new", "walls/new.safetensors"), ("mine", "mine-2.safetensors"), ("v1.5", "v1.5.safetensors"),
     ("裂缝", "裂缝.safetensors"),
 ])
@@ -65,10 +67,12 @@ def test_a_taken_name_counts_on(folders):
     assert weights.new_file("mine", folders[0]).name == "mine-3.safetensors"
 
 
-@pytest.mark.parametrize("name", ["../up", "walls/../../up", "/etc/up", r"C:\up", r"\\server\up", "", "  ", "a//b",
-                                  ".hidden", "walls/.x/y", "a\0b", "what?", "ends.", "adapters/x", "x" * 300, "\ud800"])
+@pytest.mark.parametrize("name",
+                         ["../up", "walls/../../up", "/etc/up", r"C:\up", r"\\server\up", "", "  ", "a//b",
+                                  ".hidden", "walls/.x/y", "a\0b", "what?", "ends.", "adapters/x", "x" * 300,
+                          "\ud800"])
 def test_a_name_that_leads_elsewhere_or_is_none_is_refused(folders, name):
-    with pytest.raises(ValueError, match="expected a name such as 'cracks'"):
+    with pytest.raises(ValueError, match="^Choose a name such as 'cracks'"):
         weights.new_file(name, folders[0])
 
 
@@ -79,13 +83,15 @@ def test_a_name_that_leads_elsewhere_or_is_none_is_refused(folders, name):
     ("birefnet-nano", "birefnet-nano"),
 ])
 def test_a_new_checkpoint_takes_no_published_ones_place(folders, name, row):
-    folders[0].joinpath("BiRefNet-portrait.safetensors").write_bytes(b"")  # a number would make that name another
-    with pytest.raises(ValueError, match=f"the published checkpoint {row} would take it for that; expected a name of"):
+    # a number would make that name another
+    folders[0].joinpath("BiRefNet-portrait.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match=f"^Choose a name of your own.* the published checkpoint {row} "
+                                         "would"):
         weights.new_checkpoint(name, folders[0])
 
 
 def test_a_new_checkpoint_of_ones_own_name_goes_where_a_new_file_goes(folders):
     for name in ("cats", "mine", "people/cats", "BiRefNet-cats"):
         assert weights.new_checkpoint(name, folders[0]) == weights.new_file(name, folders[0])
-    with pytest.raises(ValueError, match="expected a name such as 'cracks'"):
+    with pytest.raises(ValueError, match="^Choose a name such as 'cracks'"):
         weights.new_checkpoint("../up", folders[0])

@@ -1,1 +1,1 @@
-"""How fast the network is, in how much memory, how near to what the machine could do: `python -m tools.bench`."""
+"""The benchmark of speed and memory, `python -m tools.bench`."""

@@ -1,24 +1,25 @@
-"""`python -m tools.bench`: how fast the network is, in how much memory, how near to what the machine could do.
+"""`python -m tools.bench`: the network's speed and memory, and how near they are to what the machine can do.
 
-Each contender (the authors' code, the plain form, the inference form, on CUDA also the inference form replayed as a
-CUDA graph; each in each number format) lives in a process of its own, loads the same checkpoint and gets the
-same image. `--runtimes` adds others, each in a process without PyTorch: onnxruntime on the exported file with
-DeformConv, and on the portable one, and OpenVINO on the portable one. The contenders take turns: one untimed
-round, whose results are compared, then `--runs` timed ones. A pass is the network alone, from the normalised
-image to the logits.
+Each contender (the authors' code, the plain form, the inference form, on CUDA also the inference form
+replayed as a CUDA graph; each in each number format) lives in a process of its own, loads the same checkpoint
+and gets the same image. `--runtimes` adds others, each in a process without PyTorch: onnxruntime on the
+exported file with DeformConv, and on the portable one, and OpenVINO on the portable one. The contenders take
+turns: one untimed round, whose results are compared, then `--runs` timed ones. A pass is the network alone,
+from the normalised image to the logits.
 
 - seconds: the median of a contender's passes.
-- peak: the highest resident memory of its whole process, PyTorch and the loading included; on a GPU what PyTorch's
-  allocator held at most.
+- peak: the highest resident memory of its whole process, PyTorch and the loading included; on a GPU what
+  PyTorch's allocator held at most.
 - times, memory: against the first line: the authors' code in fp32 where it is given, else the plain form.
-- floor: the share of the hardware's floor, which is the number of floating-point operations in the plain form (counted
-  by PyTorch's flop counter: convolutions, matrix products and attention; a deformable convolution as its matrix
-  product) over the best rate of a large matrix product in the same format (see `rate`), timed by turns with the
-  contenders.
+- floor: the share of the hardware's floor, which is the number of floating-point operations in the plain form
+  (counted by PyTorch's flop counter: convolutions, matrix products and attention; a deformable convolution as
+  its matrix product) over the best rate of a large matrix product in the same format (see `rate`), timed by
+  turns with the contenders.
 - difference: the largest of alpha from the plain form's in fp32.
 
-An encoder's name ("swin_v1_l", "timm:convnext_femto") stands for the authors' build on it with random weights.
-With `--frames N` a video of 854×480 is matted instead, frame by frame, from RGB to alpha at the frames' size.
+An encoder's name ("swin_v1_l", "timm:convnext_femto") stands for the authors' build on it with random
+weights. With `--frames N` a video of 854×480 is matted instead, frame by frame, from RGB to alpha at the
+frames' size.
 """
 
 from __future__ import annotations
@@ -33,25 +34,30 @@ from .runtime import RUNTIMES
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prints a table for each model and size; 1 where a form of ours did not run or usage is wrong, else 0."""
+    """Prints a table for each model and size; returns 1 if a form of ours failed or usage is wrong, else
+    0."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.bench",
-        description="Times the network's plain and inference form (and the authors' code), each in a process of its "
-                    "own and by turns, with peak memory and the share of what the hardware could do.")
+        description="Times the network's plain and inference form (and the authors' code), each in a process "
+                    "of its own and by turns, with peak memory and the share of what the hardware could do.")
     parser.add_argument("--model", nargs="+", default=["birefnet-nano"], metavar="NAME|FILE|ENCODER",
-                        help="checkpoints, or encoders such as swin_v1_l and timm:convnext_femto with random weights "
-                             "(default: birefnet-nano)")
+                        help="checkpoints, or encoders such as swin_v1_l and timm:convnext_femto with random "
+                             "weights (default: birefnet-nano)")
     parser.add_argument("--sizes", nargs="+", type=size, metavar="N|WxH",
                         help="what the network sees, pixels (default: the checkpoint's own size)")
     parser.add_argument("--dtype", nargs="+", choices=DTYPE_CHOICES, default=["fp32"],
                         help="number formats (default: fp32)")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto",
                         help="default: the GPU where PyTorch has one, else the CPU")
-    parser.add_argument("--runs", type=at_least(1), default=3, help="timed passes of each contender (default: %(default)s)")
-    parser.add_argument("--reference", type=Path, metavar="DIR", help="a checkout of the authors' code, timed as well")
+    parser.add_argument("--runs", type=at_least(1), default=3,
+                        help="timed passes of each contender (default: %(default)s)")
+    parser.add_argument("--reference", type=Path, metavar="DIR",
+                        help="a checkout of the authors' code, timed as well")
     parser.add_argument("--runtimes", nargs="+", choices=tuple(RUNTIMES), default=(), metavar="NAME",
-                        help="other runtimes on the exported network, in fp32 on the CPU: " + ", ".join(RUNTIMES))
-    parser.add_argument("--frames", type=at_least(2), metavar="N", help="matte a video of N frames of 854x480 instead")
+                        help="other runtimes on the exported network, in fp32 on the CPU: "
+                             f"{', '.join(RUNTIMES)}")
+    parser.add_argument("--frames", type=at_least(2), metavar="N",
+                        help="matte a video of N frames of 854x480 instead")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
     args = parser.parse_args(arguments)
     from .report import report

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from birefnet.checkpoint.assemble import REBUILT
-from birefnet.checkpoint.tensorfile import Source
+from birefnet.checkpoint.tensorfile import TensorSource
 from birefnet.network.config import Config
 
 
-def load_authors(source: Source, config: Config, device: str, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+def load_authors(
+    source: TensorSource, config: Config, device: str, dtype: torch.dtype
+) -> Callable[[Tensor], Tensor]:
     """Their `BiRefNet` with the source's weights, as a function from images [B,3,H,W] to logits [B,1,H,W].
 
     Raises ImportError for packages that their code needs, and ValueError for builds that it does not have.

@@ -19,8 +19,8 @@ def random_file(backbone: str, folder: Path) -> Path:
 
 
 def write_random(backbone: str, path: Path) -> None:
-    """A checkpoint of random weights in which every tensor matters: the deformable convolutions deform, norms are not
-    the identity, activations stay in range."""
+    """A checkpoint of random weights in which every tensor matters: the deformable convolutions deform, norms
+    are not the identity, activations stay in range."""
     torch.manual_seed(0)
     model = BiRefNet(config(backbone)).initialize()
     with torch.no_grad():
@@ -45,7 +45,8 @@ def parameters(config: Config) -> int:
 
 
 def operations(config: Config, size: tuple[int, int]) -> int:
-    """Floating-point operations of one pass of the plain form at (H, W), counted without computing anything."""
+    """Floating-point operations of one pass of the plain form at (H, W), counted without computing
+    anything."""
     with torch.device("meta"), torch.inference_mode(), FlopCounterMode(display=False) as counter:
         BiRefNet(config).eval()(torch.empty(1, 3, *size))
     return counter.get_total_flops()

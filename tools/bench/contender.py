@@ -22,7 +22,8 @@ class Contender:
         self.error = ""
         environment = dict(os.environ, HF_HUB_OFFLINE="1")
         if self.form == "authors":
-            environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(reference), os.environ.get("PYTHONPATH")]))
+            folders = [str(reference), os.environ.get("PYTHONPATH")]
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, folders))
         worker = "runtime" if self.form in RUNTIMES else "worker"
         self.process = subprocess.Popen([sys.executable, "-m", f"{__package__}.{worker}", json.dumps(job)],
                                         text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -30,7 +31,8 @@ class Contender:
         self.load = self._listen().get("load")
 
     def step(self) -> dict:
-        """One pass: its `seconds`, the `peak` memory so far and what is held `now`, bytes; {} once it has failed."""
+        """One pass: its `seconds`, the `peak` memory so far and what is held `now`, bytes; {} once it has
+        failed."""
         if self.error:
             return {}
         try:
@@ -55,7 +57,10 @@ class Contender:
 
     def _listen(self) -> dict:
         line = self.process.stdout.readline()
-        answer = json.loads(line) if line else {"error": f"its process ended with status {self.process.wait()}"}
+        if line:
+            answer = json.loads(line)
+        else:
+            answer = {"error": f"its process ended with status {self.process.wait()}"}
         self.error = answer.get("error", "")
         self.last = {} if self.error else answer
         return self.last

@@ -46,11 +46,12 @@ class Checkpoint:
             raise CommandError(str(error)) from None
 
     def job(self, form: str, dtype: str, device: str, size: tuple[int, int]) -> dict:
-        return {"file": str(self.file), "defaults": self.defaults, "form": form, "dtype": dtype, "device": device,
+        return {"file": str(self.file), "defaults": self.defaults,
+                "form": form, "dtype": dtype, "device": device,
                 "size": size}
 
     def size(self, wanted: int | tuple[int, int] | None) -> tuple[int, int]:
-        """(H, W) of the network for a size as the user gave it; 1024² for a dynamic checkpoint left to itself."""
+        """(H, W) of the network for the user's size; 1024² for a dynamic checkpoint without one."""
         return network_size(self.config, 1024, 1024, wanted)
 
 
@@ -91,7 +92,8 @@ def contest(checkpoint: Checkpoint, size: tuple[int, int], dtypes: list[str], de
                     measured.append(product_rate(DTYPES[dtype], device))
                 for contender in all_of_them:
                     contender.time()
-    return summary(checkpoint, size, all_of_them, alphas, {dtype: max(found) for dtype, found in rates.items()})
+    return summary(checkpoint, size, all_of_them, alphas,
+                   {dtype: max(found) for dtype, found in rates.items()})
 
 
 def runtime_jobs(checkpoint: Checkpoint, size: tuple[int, int], runtimes: Sequence[str], scratch: Path
@@ -128,18 +130,23 @@ def summary(checkpoint: Checkpoint, size: tuple[int, int], all_of_them: list[Con
             rows.append({**row, "error": contender.error})
             continue
         seconds, peak = contender.median(), contender.last["peak"]
-        difference = None if truth is None else (alphas[contender.form, contender.dtype] - truth).abs().max().item()
-        rows.append({**row, "seconds": seconds, "passes": contender.seconds, "times": first.median() / seconds,
+        alpha = alphas.get((contender.form, contender.dtype))
+        difference = None if truth is None else (alpha - truth).abs().max().item()
+        rows.append({**row, "seconds": seconds, "passes": contender.seconds,
+                     "times": first.median() / seconds,
                      "peak": peak, "memory": peak and peak / first.last["peak"],
                      "floor": flops / rates[contender.dtype] / seconds, "difference": difference,
                      "load": contender.load})
-    return {"model": checkpoint.name, "build": checkpoint.config.describe(), "size": size, "operations": flops,
+    return {"model": checkpoint.name, "build": checkpoint.config.describe(), "size": size,
+            "operations": flops,
             "parameters": parameters(checkpoint.config),
             "rates": rates, "rows": rows}
 
 
-def film(checkpoint: Checkpoint, size: int | tuple[int, int] | None, dtype: str, device: str, frames: int) -> dict:
-    """A video through the inference form, frame by frame: frames/s without the first, and memory on the way."""
+def film(
+    checkpoint: Checkpoint, size: int | tuple[int, int] | None, dtype: str, device: str, frames: int
+) -> dict:
+    """A video through the inference form, frame by frame: frames/s without the first, and memory."""
     size = checkpoint.size(size)
     job = {**checkpoint.job("inference", dtype, device, size), "frames": frames}
     held = []
@@ -150,5 +157,6 @@ def film(checkpoint: Checkpoint, size: int | tuple[int, int] | None, dtype: str,
     if contender.error:
         raise CommandError(f"{checkpoint.name} in {dtype}: {contender.error}")
     return {"model": checkpoint.name, "size": size, "dtype": dtype, "frames": frames,
-            "rate": len(contender.seconds) / sum(contender.seconds), "settled": held[min(SETTLED, frames) - 1],
+            "rate": len(contender.seconds) / sum(contender.seconds),
+            "settled": held[min(SETTLED, frames) - 1],
             "end": held[-1], "peak": contender.last["peak"]}

@@ -11,14 +11,15 @@ import torch.nn.functional as F
 from .worker import synchronize
 
 ENOUGH = 0.15  # seconds of products in one measurement
-SHAPES = {"cpu": (64, 768, 3072), "cuda": (128, 4096, 4096), "mps": (128, 1024, 4096)}  # map's side, channels in, out
+# By device: the map's side, channels in, channels out.
+SHAPES = {"cpu": (64, 768, 3072), "cuda": (128, 4096, 4096), "mps": (128, 1024, 4096)}
 
 
 def product_rate(dtype: torch.dtype, device: str) -> float:
-    """The faster of the ways in which PyTorch multiplies [rows,in] by [in,out]: their libraries differ by factors.
+    """The faster of PyTorch's ways to multiply [rows,in] by [in,out].
 
-    A linear layer goes to the BLAS library, which on some processors is the slower one; a 1×1 convolution of a
-    channels-last map is the same product by oneDNN or cuDNN.
+    A linear layer goes to the BLAS library, which on some processors is the slower one; a 1×1 convolution of
+    a channels-last map is the same product by oneDNN or cuDNN.
     """
     side, inner, outer = SHAPES[device]
     maps = torch.randn(1, inner, side, side).to(device, dtype, memory_format=torch.channels_last)

@@ -23,12 +23,13 @@ from .table import contest_table, film_table
 
 def report(args: argparse.Namespace) -> int:
     if args.reference and not (args.reference / "models" / "birefnet.py").is_file():
-        raise CommandError(f"--reference {args.reference}: expected a checkout of the authors' repository, with "
-                           "models/birefnet.py in it")
+        raise CommandError(f"--reference {args.reference}: expected a checkout of the authors' repository, "
+                           "with models/birefnet.py in it")
     if args.json and not args.json.parent.is_dir():
         raise CommandError(f"--json {args.json}: there is no folder {args.json.parent}")
     device = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    dtypes = list(dict.fromkeys(short(best_dtype(device)) if dtype == "auto" else dtype for dtype in args.dtype))
+    dtypes = list(dict.fromkeys(short(best_dtype(device)) if dtype == "auto" else dtype
+                                for dtype in args.dtype))
     machine = describe(device)
     print(", ".join(f"{key} {value}" for key, value in machine.items()), flush=True)
     found: dict = {"machine": machine}
@@ -55,7 +56,8 @@ def report(args: argparse.Namespace) -> int:
 def describe(device: str) -> dict:
     """What the numbers depend on."""
     name = torch.cuda.get_device_name() if device == "cuda" else processor()
-    return {"birefnet": __version__, "torch": torch.__version__, "python": platform.python_version(), "device": device,
+    return {"birefnet": __version__, "torch": torch.__version__, "python": platform.python_version(),
+            "device": device,
             "name": name, "threads": torch.get_num_threads(), "cores": os.cpu_count()}
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from birefnet.device.resident import resident_now, resident_peak
 
 INPUT, OUTPUT = "input_image", "output_image"  # of a raw file
-RUNTIMES = {"onnxruntime": False, "ort-portable": True, "openvino": True}  # name → whether its file is portable
+# Name → whether it runs the portable file.
+RUNTIMES = {"onnxruntime": False, "ort-portable": True, "openvino": True}
 
 
 def main(job: dict) -> None:

@@ -1,4 +1,4 @@
-"""Numbers as aligned text."""
+"""Numbers as tables in Markdown, aligned for those who read them as they are."""
 
 from __future__ import annotations
 
@@ -8,29 +8,41 @@ GIB = 1 << 30
 def contest_table(found: dict) -> str:
     height, width = found["size"]
     rates = ", ".join(f"{dtype} {rate / 1e9:,.0f} GFLOP/s" for dtype, rate in found["rates"].items())
-    lines = [f"{found['model']} at {width}x{height}: {found['operations'] / 1e12:.3f} TFLOP, "
-             f"{found['parameters'] / 1e6:.1f} M parameters; matrix product: {rates}",
-             f"{'form':<12} {'dtype':<5} {'seconds':>9} {'times':>6} {'peak GiB':>9} {'memory':>7} {'floor':>6} "
-             f"{'difference':>11}"]
+    rows = []
     for row in found["rows"]:
-        start = f"{row['form']:<12} {row['dtype']:<5}"
         if "error" in row:
-            lines.append(f"{start} does not run: {row['error']}")
+            rows.append([row["form"], row["dtype"], f"does not run: {row['error']}", *[""] * 5])
             continue
         difference = "" if row["difference"] is None else f"{row['difference']:.1e}"
-        lines.append(f"{start} {row['seconds']:>9.3f} {row['times']:>6.2f} {gib(row['peak']):>9} "
-                     f"{percent(row['memory']):>7} {percent(row['floor']):>6} {difference:>11}")
-    return "\n".join(lines)
+        rows.append([row["form"], row["dtype"], f"{row['seconds']:.3f}", f"{row['times']:.2f}",
+                     gib(row["peak"]), percent(row["memory"]), percent(row["floor"]), difference])
+    head = ["form", "dtype", "seconds", "times", "peak GiB", "memory", "floor", "difference"]
+    return "\n".join([f"{found['model']} at {width}x{height}: {found['operations'] / 1e12:.3f} TFLOP, "
+                      f"{found['parameters'] / 1e6:.1f} M parameters; matrix product: {rates}", "",
+                      markdown(head, rows)])
 
 
 def film_table(found: list[dict]) -> str:
-    lines = [f"{'model':<16} {'size':<10} {'dtype':<5} {'frames':>6} {'frames/s':>9} {'GiB at 20':>9} {'at end':>7} "
-             f"{'peak':>7}"]
-    for row in found:
-        size = "{1}x{0}".format(*row["size"])
-        lines.append(f"{row['model']:<16} {size:<10} {row['dtype']:<5} {row['frames']:>6} {row['rate']:>9.2f} "
-                     f"{gib(row['settled'], 3):>9} {gib(row['end'], 3):>7} {gib(row['peak'], 3):>7}")
-    return "\n".join(lines)
+    head = ["model", "size", "dtype", "frames", "frames/s", "GiB at 20", "at end", "peak"]
+    return markdown(head, [[row["model"], "{1}x{0}".format(*row["size"]), row["dtype"], str(row["frames"]),
+                            f"{row['rate']:.2f}", gib(row["settled"], 3), gib(row["end"], 3),
+                            gib(row["peak"], 3)]
+                           for row in found])
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table with columns as wide as their longest cell, all but the first right-aligned; a cell that says why
+    there are no numbers makes no column wider."""
+    widths = [max(len(row[column]) for row in [head, *rows] if not row[column].startswith("does not run"))
+              for column in range(len(head))]
+
+    def line(cells: list[str]) -> str:
+        first, *others = zip(cells, widths)
+        aligned = [f"{first[0]:<{first[1]}}", *(f"{cell:>{width}}" for cell, width in others)]
+        return f"| {' | '.join(aligned)} |"
+
+    rule = "|".join("-" * (width + 2) for width in widths)
+    return "\n".join([line(head), f"|{rule}|", *map(line, rows)])
 
 
 def gib(number: int | None, digits: int = 2) -> str:

@@ -26,7 +26,8 @@ SETTINGS = ("patch_order", "normalize", "size", "multi_scale", "heads", "encoder
 
 
 def main(job: dict) -> None:
-    """job: `file`, its `defaults`, `form`, `dtype`, `device`; and `size` and `result`, where alpha goes, or `frames`."""
+    """job: `file`, its `defaults`, `form`, `dtype`, `device`; and `size` and `result`, where alpha goes, or
+    `frames`."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is not an answer
     device, dtype = job["device"], DTYPES[job["dtype"]]
@@ -59,7 +60,9 @@ def network(job: dict, device: str, dtype: torch.dtype) -> Callable[[Tensor], Te
     return load_authors(source, config, device, dtype)
 
 
-def still(model: Callable[[Tensor], Tensor], job: dict, device: str, dtype: torch.dtype) -> Callable[[], None]:
+def still(
+    model: Callable[[Tensor], Tensor], job: dict, device: str, dtype: torch.dtype
+) -> Callable[[], None]:
     """A pass over the image that all contenders get; the first one leaves its alpha in `result`."""
     image = picture(*job["size"]).to(device, dtype)
     result = Path(job["result"])
@@ -87,7 +90,8 @@ def video(model: Callable[[Tensor], Tensor], job: dict, device: str) -> Callable
 def picture(height: int, width: int) -> Tensor:
     """[1,3,H,W], about normal: soft blobs of colour and some noise."""
     dice = torch.Generator().manual_seed(0)
-    blobs = torch.nn.functional.interpolate(torch.randn(1, 3, 9, 9, generator=dice), (height, width), mode="bicubic")
+    blobs = torch.nn.functional.interpolate(torch.randn(1, 3, 9, 9, generator=dice), (height, width),
+                                            mode="bicubic")
     return blobs + 0.2 * torch.randn(1, 3, height, width, generator=dice)
 
 

@@ -12,9 +12,6 @@ import functools
 import io
 import json
 import re
-import struct
-import subprocess
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -200,39 +197,18 @@ def read_licences(activity: str) -> dict[str, str]:
 
 @functools.cache
 def read_resources(activity: str) -> dict[str, bytes]:
-    """Path → content of all files of one activity's Qt resource file.
+    """Path → content of all files of one activity's Qt resource file."""
+    from PySide6.QtCore import QDirIterator, QFile, QIODevice, QResource
 
-    The format ("qres"): a header with the offsets of tree, data and names; tree nodes are folders (count and
-    first child) or files (offset of a length and the bytes, which zlib or zstd may have compressed).
-    """
     file = RESOURCES / f"{activity}.rcc"
     if not file.exists():
         raise FileNotFoundError(f"{file} is not there; weights/NANO.md lists the packages to install")
-    raw = file.read_bytes()
-    magic, version, tree, data, names = struct.unpack(">4sIIII", raw[:20])
-    if magic != b"qres":
-        raise ValueError(f"{activity}.rcc is no Qt resource file: it begins with {magic!r}")
-    stride = 14 if version < 2 else 22
-    found = {}
-
-    def visit(index: int, folder: str) -> None:
-        at = tree + index * stride
-        name, flags, one, two = struct.unpack(">IHII", raw[at:at + 14])
-        first = names + name
-        length = struct.unpack(">H", raw[first:first + 2])[0] if index else 0
-        path = folder + raw[first + 6:first + 6 + 2 * length].decode("utf-16-be") if index else ""
-        if flags & 2:
-            for child in range(two, two + one):
-                visit(child, path + "/")
-            return
-        start = data + two
-        length = struct.unpack(">I", raw[start:start + 4])[0]
-        content = raw[start + 4:start + 4 + length]
-        if flags & 1:
-            content = zlib.decompress(content[4:])  # after the length that it will have
-        elif flags & 4:
-            content = subprocess.run(["zstd", "-dc"], input=content, capture_output=True, check=True).stdout
-        found[path] = content
-
-    visit(0, "")
+    if not QResource.registerResource(str(file)):
+        raise ValueError(f"install gcompris-qt-data again: {file} is no Qt resource file")
+    paths, found = QDirIterator(":/gcompris", QDirIterator.IteratorFlag.Subdirectories), {}
+    while paths.hasNext():
+        inside = QFile(paths.next())
+        if inside.open(QIODevice.OpenModeFlag.ReadOnly):
+            found[inside.fileName().removeprefix(":")] = bytes(inside.readAll())
+    QResource.unregisterResource(str(file))
     return found

@@ -9,7 +9,18 @@ from __future__ import annotations
 
 import argparse
 
-from ..options import CommandError, add_network_options, add_prompt_options, add_refine_option
+from ..options import (
+    CommandError,
+    add_despill_option,
+    add_frame_option,
+    add_network_options,
+    add_prompt_options,
+    add_refine_option,
+    add_storage_options,
+    at_least,
+)
+
+FORMATS = ("png", "webp", "tif", "exr", "jpg")  # of results in a folder; the first is the usual one
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -21,14 +32,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("inputs", nargs="*", metavar="IN",
                         help="picture files, folders of them, or quoted globs; URLs of these "
-                             "(s3://bucket/photos); - for one picture on standard input")
+                             "(s3://bucket/photos); numbered frames (shot.####.exr); - for one picture on "
+                             "standard input")
     parser.add_argument("--list", action="append", default=[], metavar="FILE",
                         help="a text file with a picture's path or URL on each line, or a .parquet file "
                              "with a column `path`")
     parser.add_argument(
         "-o", "--out", required=True, metavar="OUT",
-        help="a .png, .webp or .tif for one picture, or - for a PNG on standard output; a folder, or its "
-             "URL, for several: each result is <stem>.png there, in the folders that a glob's ** found it in",
+        help="a .png, .webp, .tif or .exr for one picture, or - for a PNG on standard output; a folder, or "
+             "its URL, for several: each result is <stem>.png there, in the folders that a glob's ** found "
+             "it in; cut.####.exr for numbered frames",
     )
     add_network_options(parser)
     add_prompt_options(parser)
@@ -37,8 +50,17 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     kind.add_argument("--mask", action="store_true", help="write the alpha as 8-bit grey, white = subject")
     kind.add_argument("--background", metavar="COLOUR|FILE",
                       help="lay the subject over a colour or a picture")
+    add_frame_option(parser)
     parser.add_argument("--clean-edges", action="store_true",
                         help="remove the old background's colours from hair and other soft edges")
+    add_despill_option(parser)
+    parser.add_argument("--format", choices=FORMATS, default=FORMATS[0],
+                        help="of results in a folder and on standard output (default: %(default)s)")
+    parser.add_argument("--quality", type=at_least(1, 100), default=95, metavar="N",
+                        help="of .jpg results, 1 to 100 (default: %(default)s)")
+    add_storage_options(parser)
+    parser.add_argument("--exif", action="store_true",
+                        help="keep a photograph's EXIF data, without place and serial numbers")
     parser.add_argument("--force", action="store_true", help="overwrite results that exist")
     parser.add_argument("--engine", choices=("plain", "ray"), default="plain",
                         help="plain: in this process; ray: on all cores and GPUs of a machine or a cluster, "

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from ...imaging.pictures import WRITERS, PictureError, check_writable
+from ...imaging.photographs import USUAL, Style
+from ...imaging.pictures import WRITERS, PictureError
 from ..options import CommandError
 from . import places
 from .manifest import Job, Manifest
@@ -32,15 +34,32 @@ class Plan:
     others: list[str] = field(default_factory=list)
 
 
-def is_folder(several: bool, out: str, *, alpha: bool) -> bool:
-    """Whether OUT is a folder of <stem>.png, or else (one input, and a name with a suffix or -) one picture's
+def split_pattern(out: str) -> tuple[str, str]:
+    """The folder and the pattern of an OUT such as shots/cut.####.exr; OUT itself and "" if it is none."""
+    if "#" not in places.name(out) or not places.is_url(out) and os.path.isdir(out):
+        return out, ""
+    return places.parent(out) or os.curdir, places.name(out)
+
+
+def is_folder(several: bool, out: str, *, alpha: bool, style: Style = USUAL) -> bool:
+    """Whether OUT is a folder of results, or else (one input, and a name with a suffix or -) one picture's
     file.
 
-    alpha: the output needs a format with transparency.
+    alpha: the output needs a format with transparency. style: how results are stored.
 
     Raises:
         CommandError: OUT fits neither.
     """
+    folder = _is_folder(several, out, alpha=alpha, style=style)
+    if folder or out == places.STANDARD:
+        try:
+            style.check(f"{'results' if folder else 'stdout'}{style.suffix}", alpha)
+        except PictureError as error:
+            raise CommandError(str(error)) from None
+    return folder
+
+
+def _is_folder(several: bool, out: str, *, alpha: bool, style: Style) -> bool:
     if out == places.STANDARD:
         if several:
             raise CommandError("-o -: standard output takes one picture; give a folder for several")
@@ -49,7 +68,7 @@ def is_folder(several: bool, out: str, *, alpha: bool) -> bool:
     folder = not places.is_url(out) and os.path.isdir(out)
     if not several and suffix and not folder:
         try:
-            check_writable(out, alpha)
+            style.check(out, alpha)
         except PictureError as error:
             raise CommandError(str(error)) from None
         return False
@@ -68,12 +87,13 @@ def plan_one(source: str, out: str, *, force: bool, backdrop: str | None = None)
     return Plan([Job(source, out)])
 
 
-def plan_folder(inputs: list[Input], out: str, manifest: Manifest, *, force: bool, backdrop: str | None = None
-                ) -> Plan:
+def plan_folder(inputs: list[Input], out: str, manifest: Manifest, *, force: bool,
+                backdrop: str | None = None, suffix: str = ".png", pattern: str = "") -> Plan:
     """Plans each input's result in OUT, named by `_names`.
 
     Args:
         force: results may replace files, except the inputs and `backdrop`.
+        suffix, pattern: as for `_names`.
 
     If OUT itself is given as a folder of pictures, results of earlier runs in it are not inputs.
     """
@@ -82,7 +102,7 @@ def plan_folder(inputs: list[Input], out: str, manifest: Manifest, *, force: boo
     there = functools.lru_cache(maxsize=None)(
         lambda folder: places.listing(places.join(out, folder) if folder else out))
     plan, first = Plan(), {}
-    for one, name in _names(inputs, manifest):
+    for one, name in _names(inputs, manifest, suffix, pattern):
         source, target = one.place, places.join(out, name)
         folder, _, base = name.rpartition("/")
         before = manifest.planned.get(name)
@@ -103,32 +123,51 @@ def plan_folder(inputs: list[Input], out: str, manifest: Manifest, *, force: boo
     return plan
 
 
-def _names(inputs: list[Input], manifest: Manifest) -> Iterator[tuple[Input, str]]:
-    """Each input and the name of its result below OUT: the input's folder and <stem>.png.
+def _names(inputs: list[Input], manifest: Manifest, suffix: str, pattern: str) -> Iterator[tuple[Input, str]]:
+    """Each input and the name of its result below OUT: the input's folder, its stem and `suffix`.
+
+    With a pattern such as cut.####.exr it is that, with the number that the input's stem ends in.
 
     A result that an earlier run has named keeps its name. Of equal names, those of files with different
     suffixes get the suffix (a.jpg.png), and those of files in different folders the folder's name
     (100APPLE/a.png).
     """
     before = {job.source: name for name, job in manifest.planned.items()}
+    if pattern:
+        yield from ((one, numbered(pattern, frame_number(one.place))) for one in inputs)
+        return
     alike: dict[str, list[Input]] = {}
     for one in inputs:
-        alike.setdefault(_name(one).casefold(), []).append(one)
+        alike.setdefault(_name(one, suffix).casefold(), []).append(one)
     for one in inputs:
         name = before.get(places.absolute(one.place)) if before else None
-        others = alike[_name(one).casefold()]
+        others = alike[_name(one, suffix).casefold()]
         if name is None and len(others) > 1:
             suffixes = {os.path.splitext(places.name(other.place))[1].casefold() for other in others}
-            name = _name(one, suffix=True) if len(suffixes) == len(others) else _name(one, parent=True)
-        yield one, name or _name(one)
+            name = (_name(one, suffix, keep=True) if len(suffixes) == len(others) else
+                    _name(one, suffix, parent=True))
+        yield one, name or _name(one, suffix)
 
 
-def _name(one: Input, suffix: bool = False, parent: bool = False) -> str:
-    """The name of an input's result below OUT; with the input's suffix, or in a folder named after its
-    own."""
+def frame_number(place: str) -> str:
+    """The digits that a file's stem ends in, "" if there are none: "0042" of shot.0042.exr."""
+    return re.search(r"\d*$", os.path.splitext(places.name(place))[0])[0]
+
+
+def numbered(pattern: str, digits: str) -> str:
+    """A pattern's name for a frame: its first run of # is the number, with as many digits at least."""
+    if not digits:
+        raise CommandError(f"{pattern}: expected inputs that are numbered, such as shot.####.exr, for "
+                           "results that are")
+    return re.sub("#+", lambda run: f"{int(digits):0{len(run[0])}}", pattern, count=1)
+
+
+def _name(one: Input, suffix: str, keep: bool = False, parent: bool = False) -> str:
+    """The name of an input's result below OUT; keep: with the input's suffix too; parent: in a folder named
+    after its own."""
     base = places.name(one.place) if one.place != places.STANDARD else "stdin"
     folders = [one.folder, places.name(places.parent(places.absolute(one.place)))] if parent else [one.folder]
-    return "/".join([*filter(None, folders), f"{base if suffix else os.path.splitext(base)[0]}.png"])
+    return "/".join([*filter(None, folders), f"{base if keep else os.path.splitext(base)[0]}{suffix}"])
 
 
 def _without_results(inputs: list[Input], manifest: Manifest) -> list[Input]:

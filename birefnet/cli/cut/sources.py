@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import glob
 import os
+import re
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
@@ -123,6 +124,8 @@ def _expand(text: str, out: str) -> list[Input]:
         found = [(match, _keys(match)) for match in places.matches(text)]
         return [Input(match, "/".join(keys[len(start):-1])) for match, keys in found
                 if results is None or keys[:len(results)] != results]
+    if "#" in os.path.basename(text) and not os.path.exists(text):
+        return [Input(place) for place in frames(text)]
     if text == places.STANDARD or os.path.exists(text) or not glob.has_magic(text):
         return [Input(text if text == places.STANDARD else str(Path(text)))]
     start = Path(*takewhile(lambda part: not glob.has_magic(part), Path(text).parts))
@@ -131,6 +134,21 @@ def _expand(text: str, out: str) -> list[Input]:
     if results is not None and start.resolve() in results.parents:
         matches = [match for match in matches if not _lies_in(match, results)]
     return [Input(str(Path(match)), _below(match, start)) for match in matches]
+
+
+def frames(pattern: str) -> list[str]:
+    """The files that a pattern such as shots/shot.####.exr names, in the order of their numbers. A run of n #
+    is a number of n digits, or of more where it needs them."""
+    folder, name = os.path.split(pattern)
+    parts = [f"(\\d{{{len(part)},}})" if part.startswith("#") else re.escape(part)
+             for part in re.split("(#+)", name)]
+    number = re.compile("".join(parts))
+    try:
+        found = [(*map(int, match.groups()), match[0]) for entry in os.listdir(folder or os.curdir)
+                 if (match := number.fullmatch(entry))]
+    except OSError as error:
+        raise CommandError(f"{pattern}: cannot be listed ({error.strerror or error})") from None
+    return [os.path.join(folder, entry[-1]) for entry in sorted(found)]
 
 
 def _keys(url: str) -> list[str]:

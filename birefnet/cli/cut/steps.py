@@ -15,14 +15,16 @@ from torch import Tensor
 from ... import Config, is_out_of_memory
 from ...composite import parse_colour
 from ...files.errors import UserError, why_not_read
-from ...imaging import pictures
+from ...imaging import photographs, pictures
+from ...imaging.colour import to_linear
 from ...masks import refine
 from ...matting import foreground
 from ...matting.predict import full_alpha, network_input
 from ...matting.runner import Runner
 from ...network.config import network_size
-from ..options import CommandError
+from ..options import MEASURED, CommandError
 from . import places
+from .frame import Frame
 from .manifest import Job
 
 BATCH_PIXELS = 8 * 1024**2  # of all network inputs in a batch
@@ -37,7 +39,8 @@ class CutOptions:
     """What becomes of every picture.
 
     config: of the network. size: as for `birefnet.matte`. mask: write alpha instead of a cut-out. refine:
-    arguments of `masks.refine`. force: as for `places.write`.
+    arguments of `masks.refine`. force: as for `places.write`. style: how results are stored. despill: the
+    screen's colour as CSS, MEASURED, or "". frame: the canvas, if not the photograph's.
     """
 
     config: Config
@@ -47,6 +50,9 @@ class CutOptions:
     backdrop: Backdrop | None
     clean_edges: bool
     force: bool
+    style: photographs.Style = photographs.USUAL
+    despill: str = ""
+    frame: Frame | None = None
 
     def batch(self) -> int:
         """Pictures to a batch: fewer for larger network inputs."""
@@ -56,11 +62,11 @@ class CutOptions:
 
 @dataclass
 class Picture:
-    """A job in the pipeline; `image` is kept only if the next step is in the same process."""
+    """A job in the pipeline; `photograph` is kept only if the next step is in the same process."""
 
     job: Job
     content: bytes = b""
-    image: Tensor | None = None  # [1,H,W,C] in 0..1
+    photograph: photographs.Photograph | None = None
     x: Tensor | None = None      # the network's input [1,3,h,w]
     small: Tensor | None = None  # its alpha [1,h,w]
     alpha: Tensor | None = None  # or, of a chosen subject, alpha [1,H,W]
@@ -81,9 +87,9 @@ def read(job: Job, options: CutOptions, *, keep: bool) -> Picture:
     again."""
     try:
         content = _fetch(job.source)
-        image = pictures.read(job.source, content)
-        x = network_input(image[0], options.config, options.size)
-        return Picture(job, content, image, x) if keep else Picture(job, content, x=x)
+        photograph = photographs.read(job.source, content, options.style, _result_name(job, options))
+        x = network_input(photograph.seen[0], options.config, options.size)
+        return Picture(job, content, photograph, x) if keep else Picture(job, content, x=x)
     except pictures.PictureError as error:
         return Picture(job, error=str(error))
     except (RuntimeError, MemoryError) as error:
@@ -115,7 +121,8 @@ def matte_chosen(runner: Runner, picture: Picture, choose: Choose, options: CutO
         return
     try:
         picture.x = None
-        picture.alpha = choose(lambda crops: runner.matte(crops, options.size), picture.image)
+        picture.alpha = choose(lambda crops: runner.matte(crops, options.size),
+                               picture.photograph.seen)
     except (UserError, ValueError) as error:
         picture.error = f"{picture.job.source}: {error}"
     except (RuntimeError, MemoryError) as error:
@@ -128,38 +135,80 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
     if picture.error:
         return Outcome(job, picture.error)
     try:
-        image = pictures.read(job.source, picture.content) if picture.image is None else picture.image
-        alpha = full_alpha(picture.small, image[0]) if picture.alpha is None else picture.alpha
+        name, style = _result_name(job, options), options.style
+        photograph = picture.photograph or photographs.read(job.source, picture.content, style, name)
+        image, own = photograph.seen, options.backdrop is None
+        alpha = picture.alpha
+        if alpha is None:
+            alpha = full_alpha(picture.small, image[0], options.config)
         if options.refine:
             alpha = refine(alpha, **options.refine)
-        if options.mask:
-            result = alpha[..., None]
-        else:
-            colours = foreground.estimate(image, alpha) if options.clean_edges else image
+        light = photographs.holds_light(name, photograph, style)
+        colours = image if options.mask else _colours(options, name, photograph, alpha)
+        result, shown, limited = alpha[..., None], alpha, False
+        if options.frame is not None:
+            framed, shown, limited = options.frame.apply(colours, alpha)
+            result = shown[..., None] if options.mask else pictures.cutout(framed, framed[..., 3])
+        elif not options.mask:
             result = pictures.cutout(colours, alpha)
-            if options.backdrop is not None:
-                result = pictures.over(result, options.backdrop.covering(image))
-        name = "stdout.png" if job.target == places.STANDARD else job.target
-        places.write(job.target, pictures.encode(name, result), force=options.force or bool(job.replaces))
+        if options.backdrop is not None:
+            behind = options.backdrop.covering(shown)
+            if light:
+                behind = torch.cat([to_linear(behind[..., :3]), behind[..., 3:]], dim=-1)
+            result = pictures.over(result, behind)
+        content = photographs.encode(name, result, photograph, style, own=own)
+        places.write(job.target, content, force=options.force or bool(job.replaces))
     except FileExistsError:
         return Outcome(job, f"{job.target}: exists; --force overwrites")
     except OSError as error:
         return Outcome(job, f"{job.target}: cannot be written ({error.strerror or error})")
     except pictures.PictureError as error:
         return Outcome(job, str(error))
+    except UserError as error:  # numbers that are not finite
+        return Outcome(job, f"{job.source}: {error}")
     except (RuntimeError, MemoryError) as error:
         return Outcome(job, _no_memory(job, error))
-    return Outcome(job, remark=_remark(job, alpha, picture))
+    return Outcome(job, remark=_remark(picture, alpha, photograph.narrow, limited))
 
 
-def _remark(job: Job, alpha: Tensor, picture: Picture) -> str:
+def _colours(options: CutOptions, name: str, photograph: photographs.Photograph, alpha: Tensor) -> Tensor:
+    """The subject's colours [1,H,W,C] for a result with that name, as the options ask."""
+    light = photographs.holds_light(name, photograph, options.style)
+    own = options.backdrop is None
+    colours = plate = photographs.working(name, photograph, options.style) if own or light else photograph.seen
+    if options.clean_edges:
+        colours = foreground.estimate(colours, alpha)
+    if options.despill:
+        screen = _screen(options.despill, plate, alpha, light)
+        colours = foreground.despill(colours, screen, linear=light)
+    return colours
+
+
+def _screen(text: str, colours: Tensor, alpha: Tensor, linear: bool) -> Tensor:
+    """The screen's colour [3] for a picture's colours [1,H,W,C]. linear: whether they are linear light."""
+    if text == MEASURED:
+        return foreground.measure_screen(colours[0], alpha[0], linear=linear)
+    colour = torch.tensor(parse_colour(text)[:3])
+    return to_linear(colour.view(1, 1, 3)).view(3) if linear else colour
+
+
+def _result_name(job: Job, options: CutOptions) -> str:
+    return f"stdout{options.style.suffix}" if job.target == places.STANDARD else job.target
+
+
+def _remark(picture: Picture, alpha: Tensor, narrow: int, limited: bool) -> str:
+    job = picture.job
     if alpha.amax() < 0.5 and picture.alpha is not None:
         return f"{job.source}: no subject there, the result is empty; a point in its middle or a box may help"
     if alpha.amax() < 0.5:
         return f"{job.source}: nothing found, the result is empty; another checkpoint or --size may help"
+    if limited:
+        return f"{job.source}: no room for the share that is asked for; the subject fills what the margins leave"
     if pictures.is_animated(picture.content):
         return (f"{job.source}: an animation; this is its first frame (`python -m birefnet video` takes all "
                 "of them)")
+    if narrow:
+        return f"{job.source}: its values end below {2**narrow}, so they are taken for {narrow} bits in 16"
     return ""
 
 
@@ -206,9 +255,9 @@ class Backdrop:
         except pictures.PictureError as error:
             raise CommandError(f"--background {error}") from None
 
-    def covering(self, image: Tensor) -> Tensor:
-        """[1,H,W,3 or 4] for `image` [1,H,W,C]; a picture is cropped to fill it."""
-        _, height, width, _ = image.shape
+    def covering(self, shown: Tensor) -> Tensor:
+        """[1,H,W,3 or 4] for a result of the size of `shown` [1,H,W]; a picture is cropped to fill it."""
+        _, height, width = shown.shape
         if self.colour is None:
             return pictures.read_to_cover(self.place, height, width, self.content)
         return self.colour.expand(1, height, width, -1)

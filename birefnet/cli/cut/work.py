@@ -6,16 +6,19 @@ import argparse
 import csv
 import hashlib
 import io
+import os
 from collections.abc import Iterable
 from functools import partial
 
+from ...imaging.photographs import USUAL, Style
 from ..options import CommandError, listing, reason
 from ..prompts import choice_of, open_selector
 from ..runner import find_checkpoint, identify, say
 from . import places
+from .frame import Frame, parse_frame
 from .manifest import Manifest
 from .plain import Plain
-from .plan import Plan, is_folder, plan_folder, plan_one
+from .plan import Plan, is_folder, plan_folder, plan_one, split_pattern
 from .progress import Progress
 from .sources import find_sources
 from .steps import Backdrop, CutOptions, Outcome
@@ -35,10 +38,12 @@ def cut(args: argparse.Namespace) -> int:
     Raises:
         CommandError: nothing can be done at all.
     """
-    out = places.parse(args.out)
+    out, pattern = split_pattern(places.parse(args.out))
+    style = _style(args, pattern)
+    frame = _frame(args, out, style)
     try:
         backdrop = None if args.background is None else Backdrop(args.background)
-        plan, manifest = _make_plan(args, out, backdrop)
+        plan, manifest = _make_plan(args, out, backdrop, style, pattern)
     except OSError as error:
         raise CommandError(reason(error)) from None
     for _, refusal in plan.refusals:
@@ -50,7 +55,7 @@ def cut(args: argparse.Namespace) -> int:
             "result to have it made anew")
     if not plan.jobs and not plan.done:
         return 1
-    failed = plan.refusals + (_work(args, plan, manifest, backdrop) if plan.jobs else [])
+    failed = plan.refusals + (_work(args, plan, manifest, backdrop, style, frame) if plan.jobs else [])
     if manifest is not None:
         try:
             _report(places.join(out, REPORT), failed)
@@ -63,20 +68,40 @@ def cut(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _make_plan(args: argparse.Namespace, out: str, backdrop: Backdrop | None) -> tuple[Plan, Manifest | None]:
+def _style(args: argparse.Namespace, pattern: str) -> Style:
+    """How results are stored; a pattern's suffix is theirs."""
+    suffix = os.path.splitext(pattern)[1] if pattern else f".{args.format}"
+    return Style(args.depth or "", args.linear, args.premultiplied, args.exif, suffix.lower(), args.quality)
+
+
+def _frame(args: argparse.Namespace, out: str, style: Style) -> Frame | None:
+    """The canvas that is asked for, if any."""
+    if args.frame is None:
+        return None
+    suffixes = style.suffix, os.path.splitext(out)[1].lower()
+    if style.linear or style.depth in ("half", "float") or ".exr" in suffixes:
+        raise CommandError("--frame: leave out --linear, OpenEXR and float samples; framing would clip what is "
+                           "brighter than 1")
+    return parse_frame(args.frame)
+
+
+def _make_plan(args: argparse.Namespace, out: str, backdrop: Backdrop | None, style: Style, pattern: str
+               ) -> tuple[Plan, Manifest | None]:
     """The plan, and for a folder its record. Raises OSError if the inputs or OUT cannot be read."""
     kept = None if backdrop is None else backdrop.place
     found = find_sources(args.inputs, args.list, out)
-    if not is_folder(found.several, out, alpha=not args.mask and (backdrop is None or not backdrop.opaque)):
+    alpha = not args.mask and (backdrop is None or not backdrop.opaque)
+    if not is_folder(found.several or bool(pattern), out, alpha=alpha, style=style):
         return plan_one(found.inputs[0].place, out, force=args.force, backdrop=kept), None
     manifest = Manifest(out, _settings(args, backdrop), args.force)
-    plan = plan_folder(found.inputs, out, manifest, force=args.force, backdrop=kept)
+    plan = plan_folder(found.inputs, out, manifest, force=args.force, backdrop=kept, suffix=style.suffix,
+                       pattern=pattern)
     plan.refusals[:0], plan.others = found.left_out, found.others
     return plan, manifest
 
 
-def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backdrop: Backdrop | None
-          ) -> list[tuple[str, str]]:
+def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backdrop: Backdrop | None,
+          style: Style, frame: Frame | None) -> list[tuple[str, str]]:
     """Does the plan's jobs; returns (source, reason) of those that failed."""
     if args.engine == "ray":
         from .cluster import Cluster
@@ -92,7 +117,7 @@ def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backd
         except OSError as error:
             raise CommandError(f"{args.out}: cannot be written ({error.strerror or error})") from None
     options = CutOptions(engine.config, args.size, args.mask, args.refine, backdrop, args.clean_edges,
-                         args.force)
+                         args.force, style, args.despill or "", frame)
     return _report_outcomes(engine.run(plan.jobs, options), len(plan.jobs))
 
 
@@ -119,7 +144,17 @@ def _settings(args: argparse.Namespace, backdrop: Backdrop | None) -> dict[str, 
     return {**identify(find_checkpoint(args.model), args.adapters), "size": args.size, "dtype": args.dtype,
             "mask": args.mask, "background": behind, "clean edges": args.clean_edges,
             **({"refine": args.refine} if args.refine else {}),
-            **({"subject": choice.settings()} if choice else {})}
+            **({"frame": args.frame} if args.frame else {}),
+            **({"subject": choice.settings()} if choice else {}), **_stored(args)}
+
+
+def _stored(args: argparse.Namespace) -> dict[str, object]:
+    """The settings of how results are stored, where they are not the usual ones."""
+    names = ("despill", "depth", "linear", "premultiplied", "exif")
+    given = {name: getattr(args, name) for name in names}
+    given["quality"] = 0 if args.quality == USUAL.quality else args.quality
+    given["format"] = "" if f".{args.format}" == USUAL.suffix else args.format
+    return {key: value for key, value in given.items() if value}
 
 
 def _report(place: str, failed: list[tuple[str, str]]) -> None:

@@ -12,7 +12,7 @@ import weights
 
 from ... import BiRefNet, CheckpointError, Config, load
 from ...checkpoint.load import ancestry
-from ...network.backbones.timm import taught_state
+from ...network.backbones.timm import load_pretrained_state
 from ...network.builds import BACKBONES, NANO, TIMM, config
 from ..options import CommandError
 
@@ -54,7 +54,7 @@ def begin(init: str, build: str | None, seed: int, encoder: str | None = None) -
     try:
         model = fresh(NANO if build == "nano" else config(build), seed)
         if encoder is not None:
-            model.bb.load_state_dict(taught_state(model.config.encoder, _weights_file(encoder)))
+            model.bb.load_state_dict(load_pretrained_state(model.config.encoder, _weights_file(encoder)))
     except CheckpointError as error:
         raise CommandError(str(error)) from None
     return Beginning(model, {})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
@@ -13,20 +15,27 @@ from tqdm import tqdm
 
 from ... import composite, is_out_of_memory, video
 from ...files.errors import UserError
-from ...imaging import pictures
+from ...imaging import photographs, pictures
+from ...imaging.colour import to_linear
 from ...masks import refine
 from ...matting import foreground
 from ...matting.runner import Runner
 from ...matting.subject import Follower
 from ...matting.temporal import Smoother
-from ..options import CommandError, listing
+from ..cut.plan import frame_number
+from ..cut.plan import numbered as numbered_name
+from ..cut.sources import frames
+from ..options import MEASURED, CommandError, listing
 from ..prompts import choice_of, open_selector
 from ..runner import find_checkpoint, open_model, say
 
-# Pictures [H,W,C] one by one → (picture [1,H,W,C], alpha [1,H,W]) in order.
+# Pictures [H,W,C] one by one -> (picture [1,H,W,C], alpha [1,H,W]) in order.
 Mattes = Callable[[Iterator[Tensor]], Iterator[tuple[Tensor, Tensor]]]
 
-KINDS = {".mp4": "h264", ".webm": "vp9", ".mov": "prores", "": "png"}
+KINDS = {".mp4": "h264", ".webm": "vp9", ".mov": "prores", "": "png", ".webp": "webp", ".gif": "gif",
+         ".png": "apng", ".apng": "apng"}
+
+NUMBERED = "numbered"  # kind of result: pictures named by a pattern
 
 
 def matte_video(args: argparse.Namespace) -> int:
@@ -42,24 +51,31 @@ def matte_video(args: argparse.Namespace) -> int:
         CommandError: it cannot be read, matted or written.
     """
     source, out = args.input, args.out
-    kind = _kind(out, flat=args.mask or args.background is not None)
+    flat = args.mask or args.background is not None
+    style = photographs.Style(args.depth or "", args.linear, args.premultiplied)
+    numbered = "#" in out.name
+    kind = NUMBERED if numbered else _kind(out, flat, args.codec)
+    _check_style(args, style, alpha=not flat, numbered=numbered)
     read = [path.resolve() for path in (source, Path(args.background or source))]
     if out.exists() and (not args.force or out.is_dir() or out.resolve() in read):
         raise CommandError(f"{out}: exists; --force overwrites files, but no folder and nothing that is read")
     if not 0 <= args.smoothing <= 1:
         raise CommandError(f"--smoothing {args.smoothing:g}: expected 0 to 1")
     try:
-        with video.File(source) as clip:
+        with _open(source, args.rate, style, out) as clip:
+            clip, said = video.adapt(clip, kind)
             look = _look(args, clip)
+            mute = (numbered or kind in video.ANIMATIONS) and clip.sound() is not None
             runner = open_model(find_checkpoint(args.model), args.dtype, args.adapters)
-            mattes = following = _following(args, runner)
+            mattes = following = _following(args, runner, partial(_open, source, args.rate, style, out), kind)
             if following is None:
                 mattes = partial(runner.mattes, size=args.size)
             matting = video.matting(clip, partial(_refined, mattes, args.refine), look,
+                                    see=video.seen_by_networks(clip),
                                     smooth=Smoother(args.smoothing) if args.smoothing else None,
-                                    colours=None if args.mask else foreground.estimate)
+                                    colours=None if args.mask else Colours(args.despill or "", clip.linear))
             count = 0
-            with video.writing(out, clip, kind) as writer:
+            with _writing(args, clip, kind, style) as writer:
                 for time, picture, _ in tqdm(matting, total=clip.count, unit="frame", disable=None):
                     writer.write(time, picture)
                     count += 1
@@ -70,24 +86,74 @@ def matte_video(args: argparse.Namespace) -> int:
             raise
         raise CommandError(f"{source}: not enough memory; a smaller --size needs less") from None
     say(f"{count} frames written to {out}")
+    for sentence in said:
+        say(f"{out}: {sentence}")
+    if mute:
+        say(f"{out}: without the sound, which pictures cannot hold")
+    if kind == "gif" and not flat:
+        say(f"{out}: a GIF has one bit of alpha, so soft edges are cut hard; .webp and .png keep them")
     if following is not None and following.lost:
         say(f"the subject was not found in {len(following.lost)} of them: {_in_words(following.lost)}")
     return 0
 
 
-def _kind(out: Path, flat: bool) -> str:
-    """The kind for `video.writing`, by OUT's suffix. flat: the result has no alpha."""
+def _open(source: Path, rate: Fraction, style: photographs.Style, out: Path) -> video.Clip:
+    """The clip in a file, or in numbered pictures; these as a result named OUT needs them."""
+    if "#" not in source.name or source.exists():
+        return video.open_clip(source)
+    paths = frames(str(source))
+    if not paths:
+        raise CommandError(f"{source}: no file matches")
+    return video.Frames(paths, rate, style, out if "#" in out.name else "video.png")
+
+
+def _writing(args: argparse.Namespace, clip: video.Clip, kind: str, style: photographs.Style
+             ) -> contextlib.AbstractContextManager:
+    """The writer of the result. Numbered pictures keep the numbers of those that are read."""
+    if kind != NUMBERED:
+        return video.writing(args.out, clip, kind)
+    source = str(args.input)
+    digits = ([frame_number(path) for path in frames(source)] if "#" in args.input.name else [])
+
+    def name(index: int) -> Path:
+        number = digits[index] if digits else str(index + 1)
+        return args.out.with_name(numbered_name(args.out.name, number))
+
+    taken = {Path(path).resolve() for path in frames(source)} if digits else set()
+    if name(0).resolve() in taken:
+        raise CommandError(f"{args.out}: its pictures would replace those that are read; take another name")
+    return contextlib.nullcontext(video.FrameFiles(name, clip, style, grey=args.mask, force=args.force))
+
+
+def _check_style(args: argparse.Namespace, style: photographs.Style, *, alpha: bool, numbered: bool) -> None:
+    """Refuses what OUT cannot hold."""
+    if numbered:
+        try:
+            style.check(args.out, alpha)
+        except pictures.PictureError as error:
+            raise CommandError(str(error)) from None
+    elif style.depth or style.premultiplied:
+        raise CommandError("--depth and --premultiplied are for numbered pictures, such as -o cut.####.exr")
+
+
+def _kind(out: Path, flat: bool, codec: str | None) -> str:
+    """The kind for `video.writing`, by OUT's suffix. flat: the result has no alpha. codec: of an .mp4."""
     kind = KINDS.get(out.suffix.lower())
     if kind is None:
-        raise CommandError(f"{out}: expected a name that ends in .mp4, .webm or .mov, or a folder's")
-    if flat != (kind == "h264"):
+        raise CommandError(f"{out}: expected a name that ends in .mp4, .webm, .mov, .webp, .gif or .png, or "
+                           "a folder's")
+    if kind not in video.ANIMATIONS and flat != (kind == "h264"):
         raise CommandError(f"{out}: " + ("--background and --mask make an .mp4" if flat else
                                          "an .mp4 has no transparency: take .webm or .mov, --background or "
                                          "--mask"))
-    return kind
+    if codec and kind != "h264":
+        raise CommandError(f"--codec {codec}: only an .mp4 has a choice of codecs; leave it out for {out}")
+    return codec or kind
 
 
-def _following(args: argparse.Namespace, runner: Runner) -> video.Following | None:
+def _following(
+    args: argparse.Namespace, runner: Runner, open_clip: Callable[[], video.Clip], kind: str
+) -> video.Following | None:
     """Mattes of the subject that is meant; None where all that stands out is."""
     choice = choice_of(args)
     if choice is None:
@@ -98,7 +164,7 @@ def _following(args: argparse.Namespace, runner: Runner) -> video.Following | No
         return runner.matte(crops, args.size)
 
     bar = tqdm(total=args.frame, unit="frame", desc="backwards", disable=None if args.frame else True, leave=False)
-    return video.Following(partial(video.File, args.input), partial(choice.choose, selector, alpha_of),
+    return video.Following(partial(video.as_seen, open_clip, kind), partial(choice.choose, selector, alpha_of),
                            partial(Follower, alpha_of, selector), args.frame,
                            lambda done, total: (bar.update(1), done == total and bar.close()))
 
@@ -121,6 +187,30 @@ def _refined(
         yield picture, refine(alpha, **refinement) if refinement else alpha
 
 
+class Colours:
+    """The subject's own colours of each frame. despill: the screen's colour as CSS, MEASURED, or ""; measured
+    in the first frame that shows it, so that it does not flicker."""
+
+    def __init__(self, despill: str, linear: bool) -> None:
+        self._despill, self._linear, self._screen = despill, linear, None
+        if despill not in ("", MEASURED):
+            self._screen = _colour(composite.parse_colour(despill)[:3], linear)
+
+    def __call__(self, picture: Tensor, alpha: Tensor) -> Tensor:
+        colours = foreground.estimate(picture, alpha)
+        if not self._despill:
+            return colours
+        if self._screen is None:
+            self._screen = foreground.measure_screen(picture[0], alpha[0], linear=self._linear)
+        return foreground.despill(colours, self._screen, linear=self._linear)
+
+
+def _colour(rgb: Sequence[float], linear: bool) -> Tensor:
+    """An sRGB colour [3], in linear light for clips that are."""
+    colour = torch.tensor(rgb)
+    return to_linear(colour.view(1, 1, 3)).view(3) if linear else colour
+
+
 def _look(args: argparse.Namespace, clip: video.Clip) -> video.looks.Look:
     """What each frame becomes."""
     if args.mask:
@@ -140,13 +230,16 @@ def _over(background: str, clip: video.Clip) -> video.looks.Over:
         if opacity < 1:
             raise CommandError(f"--background {background}: a clip over a colour is opaque; for one with "
                                "transparency leave --background out and write .webm or .mov")
-        return video.looks.Over(torch.tensor(colour))
+        return video.looks.Over(_colour(colour, clip.linear))
+    if clip.linear:
+        raise CommandError(f"--background {background}: behind linear light only a colour can be laid; take "
+                           ".png or .tif for a file behind it")
     return video.looks.Over(torch.zeros(3), _opener(path, clip))
 
 
 def _opener(path: Path, clip: video.Clip) -> Callable[[], video.Clip]:
-    if path.suffix.lower() not in pictures.suffixes():
-        return partial(video.File, path)
+    if path.suffix.lower() not in pictures.suffixes() or pictures.is_animated(path.read_bytes()):
+        return partial(video.open_clip, path)
     try:
         return partial(video.Pictures, pictures.read(path), clip.rate)
     except pictures.PictureError as error:

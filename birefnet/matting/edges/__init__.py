@@ -17,6 +17,7 @@ from collections.abc import Callable
 import torch
 
 from ... import masks
+from ...imaging.finite import check_finite
 from .closed_form import refine_closed_form
 from .requery import refine_by_network
 from .windows import blend_windows
@@ -65,6 +66,7 @@ def refine(
 
     Raises:
         ValueError: shapes, method or levels are wrong, or the method "network" lacks alpha_of.
+        UserError: a value of the mask or the image is not finite.
         PackageError: kornia is missing, for the method "network".
     """
     if mask.ndim != 3 or len(mask) != 1 or image.ndim != 4 or image.shape[:3] != mask.shape:
@@ -72,6 +74,8 @@ def refine(
                          f"{list(image.shape)}: resize the mask to the picture first")
     if method not in METHODS:
         raise ValueError(f"expected one of the methods {', '.join(METHODS)}, got {method!r}")
+    check_finite(mask, "mask")
+    check_finite(image, "guide")
     weight = band(mask, low, high)
     radius = radius or max(1, round(max(mask.shape) / RADIUS_SHARE))
     if method == "network":

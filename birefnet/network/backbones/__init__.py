@@ -1,4 +1,4 @@
-"""The encoders: each family is a file or folder here and a line of this list, in whose order checkpoints are tried."""
+"""Encoder families: each is a file or folder here, and a line of the list in which checkpoints are tried."""
 
 from __future__ import annotations
 

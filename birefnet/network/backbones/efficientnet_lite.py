@@ -1,7 +1,7 @@
 """EfficientNet-Lite (Tan & Le 2019, in its form for mobile processors): inverted residuals with ReLU6.
 
-The same numbers and tensor names as timm's `tf_efficientnet_lite*`, without timm: the included checkpoint is
-built on it, and must run where timm is missing or broken.
+Values and tensor names equal those of timm's `tf_efficientnet_lite*`. The included checkpoint uses this
+encoder, and has to run without timm.
 """
 
 from __future__ import annotations
@@ -16,51 +16,52 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..family import Compose, Family, Shapes
-from ..ops.algebra import folded
-from ..ops.bands import by_bands, convolved
-from ..ops.normalize import early_dtype
+from ..ops.algebra import fold_norm
+from ..ops.bands import compute_by_bands, lazy_convolution
+from ..ops.normalize import first_stage_dtype
 from ..ops.products import convolve
 
 if TYPE_CHECKING:
     from ..config import Config
 
-# Multipliers of width and depth by timm's name.
+# Multipliers of width and depth, by timm's names.
 SCALES = {"tf_efficientnet_lite0": (1.0, 1.0), "tf_efficientnet_lite1": (1.0, 1.1),
           "tf_efficientnet_lite2": (1.1, 1.2), "tf_efficientnet_lite3": (1.2, 1.4),
           "tf_efficientnet_lite4": (1.4, 1.8)}
-STEM = 32
+STEM_CHANNELS = 32
 # Blocks, kernel, stride and channels of each stage before scaling; first and last keep their one block.
 STAGES = ((1, 3, 1, 16), (2, 3, 2, 24), (2, 5, 2, 40), (3, 3, 2, 80), (3, 5, 1, 112), (4, 5, 2, 192),
           (1, 3, 1, 320))
 EXPANSION = 6
-TAPS = (1, 2, 4, 6)  # stages whose outputs are x1..x4
-EPS = 1e-3
+OUTPUT_STAGES = (1, 2, 4, 6)  # whose outputs are x1..x4
+EPS = 1e-3                    # of batch norm
 
 
-def scaled(channels: int, factor: float) -> int:
-    """Channels times a factor, as a multiple of 8 that is not more than 10 % too small."""
-    channels *= factor
-    multiple = max(8, int(channels + 4) // 8 * 8)
-    return multiple + 8 if multiple < 0.9 * channels else multiple
+def scale_channels(channels: int, factor: float) -> int:
+    """Channels times a factor, rounded to a multiple of 8, but not down by more than 10 %."""
+    exact = channels * factor
+    multiple = max(8, int(exact + 4) // 8 * 8)
+    return multiple + 8 if multiple < 0.9 * exact else multiple
 
 
-def stages(name: str) -> list[tuple[int, int, int, int]]:
+def scale_stages(name: str) -> list[tuple[int, int, int, int]]:
     """Blocks, kernel, stride of the first block, and channels of each stage."""
     width, depth = SCALES[name]
     last = len(STAGES) - 1
-    return [(blocks if i in (0, last) else math.ceil(blocks * depth), kernel, stride, scaled(channels, width))
+    return [(blocks if i in (0, last) else math.ceil(blocks * depth), kernel, stride,
+             scale_channels(channels, width))
             for i, (blocks, kernel, stride, channels) in enumerate(STAGES)]
 
 
 class EfficientNetLite(nn.Module):
-    """`forward` maps [B,3,H,W] to x1..x4 at strides 4, 8, 16, 32."""
+    """[B,3,H,W] → x1..x4 at strides 4, 8, 16, 32."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.conv_stem = SameConv(3, STEM, 3, 2)
-        self.bn1 = nn.BatchNorm2d(STEM, EPS)
-        channels, built = STEM, []
-        for i, (count, kernel, stride, out) in enumerate(stages(name)):
+        self.conv_stem = SameConv(3, STEM_CHANNELS, 3, 2)
+        self.bn1 = nn.BatchNorm2d(STEM_CHANNELS, EPS)
+        channels, built = STEM_CHANNELS, []
+        for i, (count, kernel, stride, out) in enumerate(scale_stages(name)):
             block = InvertedResidual if i else SeparableConv
             built.append(nn.Sequential(*(block(out if j else channels, out, kernel, 1 if j else stride)
                                          for j in range(count))))
@@ -72,13 +73,13 @@ class EfficientNetLite(nn.Module):
         features = []
         for i, stage in enumerate(self.blocks):
             x = stage(x)
-            if i in TAPS:
+            if i in OUTPUT_STAGES:
                 features.append(x)
         return features
 
 
 class SameConv(nn.Conv2d):
-    """A convolution without bias, padded as by TensorFlow: ⌈size/stride⌉ outputs, odd zeros right and below."""
+    """A convolution without bias, with TensorFlow's "same" padding, which adds odd zeros right and below."""
 
     def __init__(self, channels: int, out: int, kernel: int, stride: int, groups: int = 1) -> None:
         super().__init__(channels, out, kernel, stride, kernel // 2, groups=groups, bias=False)
@@ -94,7 +95,7 @@ class SameConv(nn.Conv2d):
 
 
 class SeparableConv(nn.Module):
-    """Depth-wise convolution, then a 1×1 convolution without an activation."""
+    """A depth-wise convolution, then a 1×1 convolution without an activation."""
 
     def __init__(self, channels: int, out: int, kernel: int, stride: int) -> None:
         super().__init__()
@@ -108,7 +109,10 @@ class SeparableConv(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """1×1 convolution to six times the channels, depth-wise one, 1×1 convolution; a residual where it fits."""
+    """1×1 convolution to EXPANSION times the channels, depth-wise convolution, 1×1 convolution.
+
+    With a residual connection if the output has the input's shape.
+    """
 
     def __init__(self, channels: int, out: int, kernel: int, stride: int) -> None:
         super().__init__()
@@ -131,10 +135,11 @@ class InvertedResidual(nn.Module):
 
 
 class FusedEfficientNetLite(nn.Module):
-    """Batch norms folded, blocks by bands of rows; the maps between blocks are float32 in every dtype.
+    """The inference form: batch norms are folded, blocks are computed in bands of rows.
 
-    In bfloat16 it computes in float32, with weights of 16 bits. Weights of 8 bits, in these thin layers, move alpha
-    too far: the 99.9th percentile of the difference was up to 0.11 on ten photographs, and is up to 0.012 so.
+    Maps between blocks are float32 in every dtype. In bfloat16 products are float32 and weights keep 16 bits:
+    the 8 bits of bfloat16 change alpha too much in these thin layers. On ten photographs, the 99.9th
+    percentile of the difference was up to 0.11 with 8 bits, and up to 0.012 with 16.
     """
 
     def __init__(self, plain: EfficientNetLite, compose: Compose) -> None:
@@ -146,19 +151,21 @@ class FusedEfficientNetLite(nn.Module):
             for stage in plain.blocks)
 
     def forward(self, image: Tensor, scratch: int = sys.maxsize) -> list[Tensor]:
-        """x1..x4, [B,C,H,W] in channels-last memory and the weights' dtype; the image is best float32."""
+        """x1..x4, [B,C,H,W], channels-last, in the weights' dtype; the image is best float32."""
         dtype = next(self.parameters()).dtype
         x = relu6_(convolve(self.conv_stem(torch.float32, image.shape[2:]), image.float()))
         features = []
         for i, stage in enumerate(self.blocks):
             for block in stage:
-                x = block(x, early_dtype(dtype), scratch)
-            if i in TAPS:
+                x = block(x, first_stage_dtype(dtype), scratch)
+            if i in OUTPUT_STAGES:
                 features.append(x.to(dtype))
         return features
 
 
 class FusedBlock(nn.Module):
+    """A block of either kind, in bands of rows."""
+
     def __init__(self, plain: SeparableConv | InvertedResidual) -> None:
         super().__init__()
         if isinstance(plain, InvertedResidual):
@@ -175,26 +182,26 @@ class FusedBlock(nn.Module):
         """float32 [B,C,H,W] → float32 [B,out,H/stride,W/stride]; products are in `dtype`."""
         batch, channels, height, width = x.shape
         size = (height, width)
-        expand = None if self.expand is None else self.expand(dtype, size)
+        widen = None if self.expand is None else self.expand(dtype, size)
         depthwise, project = self.filter(dtype, size), self.project(dtype, size)
         stride, (out, hidden) = depthwise.stride[0], project.weight.shape[:2]
 
-        def expanded(start: int, stop: int) -> Tensor:
+        def expand_rows(start: int, stop: int) -> Tensor:
             rows = x[:, :, start:stop].to(dtype)
-            return rows if expand is None else relu6_(convolve(expand, rows))
+            return rows if widen is None else relu6_(convolve(widen, rows))
 
-        filtered = convolved(depthwise, expanded, height)
+        filter_rows = lazy_convolution(depthwise, expand_rows, height)
 
-        def made(start: int, stop: int) -> Tensor:
-            y = convolve(project, relu6_(filtered(start, stop))).float()
+        def project_rows(start: int, stop: int) -> Tensor:
+            y = convolve(project, relu6_(filter_rows(start, stop))).float()
             return y.add_(x[:, :, start:stop]) if self.residual else y
 
         row_bytes = batch * width * ((stride * (channels + hidden) + hidden) * dtype.itemsize + 8 * out)
-        return by_bands(made, -(-height // stride), row_bytes, scratch)
+        return compute_by_bands(project_rows, -(-height // stride), row_bytes, scratch)
 
 
-class Kernel(NamedTuple):
-    """A convolution's values and numbers, under nn.Conv2d's names."""
+class ConvParameters(NamedTuple):
+    """The tensors and settings of a convolution, with the names of nn.Conv2d's attributes."""
 
     weight: Tensor
     bias: Tensor
@@ -209,27 +216,28 @@ class Kernel(NamedTuple):
 
 
 class FoldedConv(nn.Module):
-    """A convolution with the batch norm behind it, for maps of any size."""
+    """A SameConv or 1×1 convolution with the batch norm after it folded in, for maps of any size."""
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         super().__init__()
-        made = folded(conv, norm)
-        self.stride, self.padding, self.groups = made.stride, made.padding, made.groups
-        # Of stride 2, maps of even size get their odd zero right and below. Zeros above and left of the kernel move
-        # it by as much as padding all sides alike would be wrong by, so no map is copied to be padded.
-        weight = F.pad(made.weight, (1, 0, 1, 0)) if made.stride[0] == 2 else made.weight
-        self.weight, self.bias = Exact(weight.contiguous(memory_format=torch.channels_last)), Exact(made.bias)
+        fused = fold_norm(conv, norm)
+        self.stride, self.padding, self.groups = fused.stride, fused.padding, fused.groups
+        # With stride 2, maps of even size are padded by one more zero right and below. Symmetric padding and
+        # a kernel with zeros added above and left give the same result, without a padded copy of the map.
+        weight = F.pad(fused.weight, (1, 0, 1, 0)) if fused.stride[0] == 2 else fused.weight
+        self.weight = HighLowTensor(weight.contiguous(memory_format=torch.channels_last))
+        self.bias = HighLowTensor(fused.bias)
 
-    def forward(self, dtype: torch.dtype, size: tuple[int, int]) -> Kernel:
-        """In that dtype, for a map (H, W). Odd sides are padded alike, so there the kernel's added zeros go."""
+    def forward(self, dtype: torch.dtype, size: tuple[int, int]) -> ConvParameters:
+        """The convolution in that dtype for a map (H, W). Odd sides need no added zeros in the kernel."""
         weight = self.weight(dtype)
         if self.stride[0] == 2 and (size[0] % 2 or size[1] % 2):
             weight = weight[:, :, size[0] % 2:, size[1] % 2:].contiguous(memory_format=torch.channels_last)
-        return Kernel(weight, self.bias(dtype), self.stride, self.padding, self.groups)
+        return ConvParameters(weight, self.bias(dtype), self.stride, self.padding, self.groups)
 
 
-class Exact(nn.Module):
-    """A tensor as the sum of two parameters: as bfloat16 they keep 16 bits of its values, not 8."""
+class HighLowTensor(nn.Module):
+    """A tensor as the sum of two parameters, which together keep 16 bits of its values in bfloat16, not 8."""
 
     def __init__(self, values: Tensor) -> None:
         super().__init__()
@@ -248,27 +256,29 @@ def relu6_(x: Tensor) -> Tensor:
 
 
 def recognise_tensors(shapes: Shapes) -> str | None:
-    """The one of SCALES whose tensors a file without metadata holds, or None.
+    """The name in SCALES whose tensors a file without metadata has, or None.
 
-    timm's models without `tf_` have the same tensors and another padding; of the two, the included checkpoint's
-    is meant.
+    timm's models without `tf_` have the same tensors and another padding; they are taken for those with it.
     """
     found = {name.removeprefix("bb."): tuple(shape) for name, shape in shapes.items()
              if name.startswith("bb.") and not name.endswith("num_batches_tracked")}
-    if found.get("conv_stem.weight") != (STEM, 3, 3, 3):
+    if found.get("conv_stem.weight") != (STEM_CHANNELS, 3, 3, 3):
         return None
-    return next((name for name in SCALES if tensors_of(name) == found), None)
+    return next((name for name in SCALES if tensor_shapes(name) == found), None)
 
 
 @functools.cache
-def tensors_of(name: str) -> dict[str, tuple[int, ...]]:
-    """Shapes of an encoder's tensors."""
+def tensor_shapes(name: str) -> dict[str, tuple[int, ...]]:
+    """Shapes of the encoder's tensors by name."""
     with torch.device("meta"):
         state = EfficientNetLite(name).state_dict()
-    return {key: tuple(tensor.shape) for key, tensor in state.items() if not key.endswith("num_batches_tracked")}
+    return {key: tuple(tensor.shape) for key, tensor in state.items()
+            if not key.endswith("num_batches_tracked")}
 
 
 class EfficientNetLiteFamily(Family):
+    """The encoders of SCALES, recognised by name or by tensors."""
+
     name = "efficientnet_lite"
     blocks = (SeparableConv, InvertedResidual)
 
@@ -280,11 +290,11 @@ class EfficientNetLiteFamily(Family):
         return {"family": self.name, "encoder": encoder, **self.shape(encoder)}
 
     def shape(self, encoder: str) -> dict[str, object]:
-        """Widths and depths: a stage of stride 16 has two of the network's own."""
-        own = stages(encoder)
-        bounds = (0, *(tap + 1 for tap in TAPS))
+        """Widths of x1..x4 and number of blocks before each, after the one before."""
+        own = scale_stages(encoder)
+        bounds = (0, *(tap + 1 for tap in OUTPUT_STAGES))
         parts = [own[start:stop] for start, stop in zip(bounds, bounds[1:])]
-        return {"widths": tuple(own[tap][3] for tap in TAPS),
+        return {"widths": tuple(own[tap][3] for tap in OUTPUT_STAGES),
                 "depths": tuple(sum(stage[0] for stage in part) for part in parts)}
 
     def check(self, config: Config) -> None:
@@ -304,15 +314,15 @@ class EfficientNetLiteFamily(Family):
         return FusedEfficientNetLite(plain, compose)
 
     def plain_bytes(self, encoder: nn.Module, config: Config, size: tuple[int, int]) -> float:
-        hidden = EXPANSION * scaled(STAGES[0][3], SCALES[config.encoder][0])
+        hidden = EXPANSION * scale_channels(STAGES[0][3], SCALES[config.encoder][0])
         element = next(encoder.parameters()).element_size()
-        return size[0] * size[1] / 4 * element * (3 * hidden + STEM)
+        return size[0] * size[1] / 4 * element * (3 * hidden + STEM_CHANNELS)
 
     def inference_bytes(
         self, encoder: nn.Module, config: Config, size: tuple[int, int]
     ) -> tuple[float, float]:
-        first = scaled(STAGES[0][3], SCALES[config.encoder][0])
+        first = scale_channels(STAGES[0][3], SCALES[config.encoder][0])
         dtype = next(encoder.parameters()).dtype
         pixels = size[0] * size[1] / 4  # of stride 2
-        alive = 4 * (STEM + first) + 2 * 4 * config.widths[0] / 4
-        return pixels * alive, pixels * early_dtype(dtype).itemsize * 2.5 * EXPANSION * first
+        alive = 4 * (STEM_CHANNELS + first) + 2 * 4 * config.widths[0] / 4
+        return pixels * alive, pixels * first_stage_dtype(dtype).itemsize * 2.5 * EXPANSION * first

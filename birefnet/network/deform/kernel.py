@@ -12,12 +12,13 @@ def gather_columns(
     modulation_batch, modulation_channel, modulation_row, modulation_column,
     CHANNELS: tl.constexpr, PADDED: tl.constexpr, BLOCK: tl.constexpr,
 ):
-    """One program: one tap's modulated bilinear samples, all channels, at BLOCK of the flat positions first..stop.
+    """One tap's modulated bilinear samples, all channels, at BLOCK of the flat positions first..stop.
 
-    rows: channels-last images [B·H·W,CHANNELS]; columns: [stop − first, side²·CHANNELS]. Positions count through the
-    images' rows first_row..first_row + band, of which offset and modulation hold values, read by their strides. PADDED
-    is CHANNELS rounded up to a power of two, as Triton's blocks must be. The tap is the fastest of the grid's axes:
-    programs that run side by side read the same neighbourhood of the image.
+    rows: channels-last images [B·H·W,CHANNELS]. columns: [stop − first, side²·CHANNELS]. Positions enumerate
+        the
+    images' rows first_row..first_row + band; offset and modulation hold values of these and are read by
+    strides. PADDED is CHANNELS rounded up to a power of two, as Triton's blocks require. The tap is the
+    fastest axis of the grid, so that programs which run together read the same neighbourhood.
     """
     tap = tl.program_id(0)
     local = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -32,10 +33,11 @@ def gather_columns(
     place += tap.to(tl.int64) * 2 * offset_channel
     at_y = tl.load(place).to(tl.float32) + (y + first_row + tap // side - side // 2)
     at_x = tl.load(place + offset_channel).to(tl.float32) + (x + tap % side - side // 2)
-    place = modulation + image * modulation_batch + y.to(tl.int64) * modulation_row + x.to(tl.int64) * modulation_column
-    factor = tl.load(place + tap.to(tl.int64) * modulation_channel).to(tl.float32)
+    place = modulation + image * modulation_batch + tap.to(tl.int64) * modulation_channel
+    place += y.to(tl.int64) * modulation_row + x.to(tl.int64) * modulation_column
+    factor = tl.load(place).to(tl.float32)
 
-    # From one pixel out all is zero. NaN fails every comparison; what is outside must not become an integer.
+    # One pixel outside or farther, samples are zero. NaN fails all comparisons and is never converted to int.
     inside = (at_y > -1.0) & (at_y < height) & (at_x > -1.0) & (at_x < width)
     at_y = tl.where(inside, at_y, 0.0)
     at_x = tl.where(inside, at_x, 0.0)
@@ -54,7 +56,8 @@ def gather_columns(
     for south in tl.static_range(2):
         for east in tl.static_range(2):
             share = (low if south else high) * (right if east else 1.0 - right)
-            seen = inside & (top + south >= 0) & (top + south < height) & (left + east >= 0) & (left + east < width)
+            seen = inside & (top + south >= 0) & (top + south < height)
+            seen = seen & (left + east >= 0) & (left + east < width)
             read = seen[:, None] & write
             neighbour = corner + (south * width + east) * CHANNELS
             value = tl.load(neighbour[:, None] + channel[None, :], mask=read, other=0.0).to(tl.float32)

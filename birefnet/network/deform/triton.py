@@ -1,13 +1,13 @@
 """The deformable convolution's gather as a Triton kernel, for CUDA.
 
-`plain` makes index lists and hands them to `embedding_bag`; here one kernel goes from offsets to columns: places,
-shares and sums stay in registers (float32), channels-last rows are read in whole, and only the columns are written.
-The matrix product stays with cuBLAS, over runs of columns that bound the memory. A 7×7 branch at stride 4 of 1024²
-writes 0.4 GB of columns in half precision and multiplies them in 0.1 TFLOP, so fusing the two could save at most the
-way of the columns to memory and back.
+`plain` computes index lists for `embedding_bag`. Here one kernel computes columns from offsets: positions,
+weights and sums stay in registers (float32), and only columns are written. The matrix product is cuBLAS's,
+over runs of columns that limit memory. A 7×7 branch at stride 4 of 1024² writes 0.4 GB of columns in half
+precision and multiplies them in 0.1 TFLOP, so a fused product could at most save writing and reading the
+columns.
 
-The package uses the kernel after it has agreed with the plain form on this very device, once per process; where it does
-not, or Triton is missing, or there is no compiler for its launcher, one log line says so and the plain form does the work.
+The kernel is used if it agrees with the plain form on the device, which is tested once per process. If it
+does not, or Triton or a compiler is missing, a warning is logged and the plain form is used.
 """
 
 from __future__ import annotations
@@ -17,15 +17,20 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-SCRATCH_BYTES = 64 << 20   # of columns in one run: enough rows to fill a large GPU, and no more than its cache
-TILE_BYTES = 8 << 10       # of columns that one program computes: 72 registers a thread
+SCRATCH_BYTES = 64 << 20   # of columns in one run: enough rows to fill a large GPU, within its cache
+TILE_BYTES = 8 << 10       # of columns that one program computes, with 72 registers per thread
 
 
-def deformed_columns(x: Tensor, offset: Tensor, modulation: Tensor, side: int, first_row: int = 0) -> Iterator[Tensor]:
-    """As birefnet.network.deform.plain's: runs of [P,k²·C] columns for the kernel of side k, positions in order.
+def deformed_columns(x: Tensor, offset: Tensor, modulation: Tensor, side: int,
+                     first_row: int = 0) -> Iterator[Tensor]:
+    """The columns of birefnet.network.deform.plain.deformed_columns, each run a new tensor.
 
-    x: [B,C,H,W], best channels-last. offset: [B,2k²,h,W], modulation: [B,k²,h,W], any float dtype and strides, for the
-    rows first_row..first_row + h. Each run is a tensor of its own.
+    Args:
+        x: [B,C,H,W]; fastest channels-last.
+        offset: [B,2k²,h,W] for rows first_row..first_row + h, of any float dtype and strides.
+        modulation: [B,k²,h,W] likewise.
+        side: k, of the kernel.
+        first_row: of the band.
     """
     from .kernel import gather_columns
 
@@ -42,7 +47,8 @@ def deformed_columns(x: Tensor, offset: Tensor, modulation: Tensor, side: int, f
         with torch.cuda.device_of(x):
             gather_columns[taps, -(-(stop - start) // block)](
                 rows, offset, modulation, columns, start, stop, height, width, band, first_row, side,
-                *offset.stride(), *modulation.stride(), CHANNELS=channels, PADDED=padded, BLOCK=block, num_warps=4)
+                *offset.stride(), *modulation.stride(), CHANNELS=channels, PADDED=padded, BLOCK=block,
+                num_warps=4)
         yield columns
 
 

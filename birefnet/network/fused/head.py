@@ -1,4 +1,4 @@
-"""The image's share of the logits: two convolutions as one."""
+"""The image's part of the logits: two convolutions merged into one."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..blocks import PatchBlock
-from ..ops.bands import bands
+from ..ops.bands import iterate_bands
 
-PIXEL_BYTES = 80  # of temporaries: oneDNN takes the image and the single output in blocks of 8 or 16 channels
+PIXEL_BYTES = 80  # of temporaries per pixel: oneDNN pads image and output to blocks of 8 or 16 channels
 
 
 class ImageHead(nn.Module):
     """`ipt_blk1` and its half of `conv_out1` as one 5×5 convolution, [B,3,H,W] → [B,1,H,W].
 
-    The second 3×3 convolution reads zeros, not the first one's values, outside the map. So on the outermost pixels
-    its taps that lie outside are dropped before composing: nine kernels, for {first, inner, last} row × column.
+    Outside the map, the second 3×3 convolution reads zeros, not results of the first one. So for pixels at
+    the
+    border, its taps outside are dropped before merging: nine kernels, for {first, inner, last} row × column.
     """
 
     def __init__(self, block: PatchBlock, mix: Tensor, bias: Tensor) -> None:
@@ -32,17 +33,18 @@ class ImageHead(nn.Module):
             for columns in (slice(1, 3), slice(0, 3), slice(0, 2)):
                 seen = torch.zeros_like(taps)
                 seen[:, rows, columns] = taps[:, rows, columns]
-                # Correlating twice is a full convolution of the kernels.
+                # Two correlations in sequence have the full convolution of their kernels as kernel.
                 kernels.append(F.conv_transpose2d(seen[None], first.weight.double()))
                 biases.append(constant + (seen.sum((1, 2)) * first.bias.double()).sum())
         self.kernels = nn.Parameter(torch.stack(kernels).view(3, 3, 1, first.in_channels, 5, 5).to(dtype))
         self.biases = nn.Parameter(torch.stack(biases).view(3, 3, 1).to(dtype))
 
     def forward(self, image: Tensor, scratch: int = sys.maxsize) -> Tensor:
+        """Logits float32 [B,1,H,W]. scratch: bytes of temporaries."""
         batch, _, height, width = image.shape
         padded = F.pad(image.float(), (2, 2, 2, 2))
         logits = padded.new_empty(batch, 1, height, width)
-        for start, stop in bands(height, PIXEL_BYTES * batch * width, scratch):
+        for start, stop in iterate_bands(height, PIXEL_BYTES * batch * width, scratch):
             logits[:, :, start:stop] = self.part(padded[:, :, start:stop + 4], 1, 1)
         ends = ((0, slice(0, 5), slice(0, 1)), (2, slice(-5, None), slice(-1, None)))
         for row, read, write in ends:
@@ -51,8 +53,10 @@ class ImageHead(nn.Module):
             logits[..., write] = self.part(padded[..., read], 1, column)
         for row, read_rows, write_rows in ends:
             for column, read_columns, write_columns in ends:
-                logits[:, :, write_rows, write_columns] = self.part(padded[:, :, read_rows, read_columns], row, column)
+                logits[:, :, write_rows, write_columns] = self.part(padded[:, :, read_rows, read_columns],
+                                                                    row, column)
         return logits
 
     def part(self, padded: Tensor, row: int, column: int) -> Tensor:
+        """The convolution with one of the nine kernels."""
         return F.conv2d(padded, self.kernels[row, column].float(), self.biases[row, column].float())

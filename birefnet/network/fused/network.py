@@ -10,13 +10,15 @@ from torch import Tensor, nn
 from ..birefnet import BiRefNet
 from ..blocks import resize
 from ..family import Compose
-from ..ops.bands import resize_twice, rows_of
+from ..ops.bands import as_rows, resize_twice
 from .decoder import Extent, FusedDecoder, FusedDecoderBlock
 
-CPU_SCRATCH = 48 << 20  # bytes: stays in the allocator's hands and near the cache; larger measured slower
+CPU_SCRATCH_BYTES = 48 << 20  # reused by the allocator and near the cache; larger measured slower
 
 
 class FusedBiRefNet(BiRefNet):
+    """A network for inference only, see birefnet.network.fused."""
+
     form = "inference"
 
     def __init__(self, plain: BiRefNet, compose: Compose) -> None:
@@ -34,11 +36,11 @@ class FusedBiRefNet(BiRefNet):
         looks = self.config.multi_scale != "none"
         small = self.bb(resize(x, (x.shape[2] // 2, x.shape[3] // 2)), scratch) if looks else []
         x4 = self.context(large, small)
-        x4 = self.squeeze_module[0]([rows_of(x4)], Extent(len(x4), x4.shape[2:], x4.dtype), scratch)
+        x4 = self.squeeze_module[0]([as_rows(x4)], Extent(len(x4), x4.shape[2:], x4.dtype), scratch)
         return self.decoder(x, large, small, x4, scratch)
 
     def context(self, large: list[Tensor], small: list[Tensor]) -> Tensor:
-        """What the squeeze block reads: all maps at x4's size, concatenated. Takes the fourth ones off the lists."""
+        """The squeeze block's input: all maps in x4's size, concatenated. Pops both lists' fourth maps."""
         size = large[3].shape[2:]
         views = []
         for i, whole in enumerate(large):
@@ -51,7 +53,7 @@ class FusedBiRefNet(BiRefNet):
         return torch.cat(views, 1)
 
     def scratch(self, device: torch.device) -> int:
-        """Bytes that the temporaries of one step may take."""
+        """Bytes for the temporaries of one step."""
         if self.budget_bytes is not None:
             return self.budget_bytes
-        return CPU_SCRATCH if device.type == "cpu" else sys.maxsize
+        return CPU_SCRATCH_BYTES if device.type == "cpu" else sys.maxsize

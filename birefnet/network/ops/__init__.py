@@ -1,1 +1,1 @@
-"""Operators of the inference form that know no network: convolutions composed, maps by bands of rows, products."""
+"""The inference form's operators: merging convolutions, maps by bands of rows, matrix products."""

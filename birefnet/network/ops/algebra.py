@@ -1,4 +1,4 @@
-"""Convolutions composed into one: what batch norms, 1×1 convolutions and splits do to weights. In float64."""
+"""Merges batch norms, 1×1 convolutions and concatenations into convolutions' weights, in float64."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import torch
 from torch import Tensor, nn
 
 
-def folded(conv: nn.Module, norm: nn.Module) -> nn.Conv2d:
-    """A convolution (an ordinary or a deformable one's `regular_conv`) with the batch norm behind it, if there is one."""
+def fold_norm(conv: nn.Module, norm: nn.Module) -> nn.Conv2d:
+    """A convolution that includes the batch norm after it. conv: ordinary or a DeformableConv; norm: or
+    Identity."""
     conv = getattr(conv, "regular_conv", conv)
-    weight, bias = folded_values(conv, norm)
-    return convolution(weight, bias, conv.padding, conv.dilation, conv.weight.dtype, conv.stride, conv.groups)
+    weight, bias = fold_norm_values(conv, norm)
+    return make_convolution(weight, bias, conv.padding, conv.dilation, conv.weight.dtype, conv.stride,
+                            conv.groups)
 
 
-def folded_values(conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a convolution with the batch norm behind it, if there is one, in float64."""
+def fold_norm_values(conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Float64 weight and bias of a convolution that includes the batch norm after it, if any."""
     weight = conv.weight.double()
     bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.double()
     if isinstance(norm, nn.BatchNorm2d):
@@ -26,48 +28,53 @@ def folded_values(conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor]:
     return weight, bias
 
 
-def folded_into(conv: nn.Conv2d, norm: nn.Module | None = None) -> nn.Conv2d:
-    """Any kind of convolution, in place: with the batch norm behind it, its weight in channels-last memory."""
+def fold_norm_(conv: nn.Conv2d, norm: nn.Module | None = None) -> nn.Conv2d:
+    """Fold the batch norm after a convolution into it, in place; its weight becomes channels-last."""
     weight, bias, dtype = conv.weight, conv.bias, conv.weight.dtype
     if norm is not None:
-        weight, bias = folded_values(conv, norm)
+        weight, bias = fold_norm_values(conv, norm)
     conv.weight = nn.Parameter(weight.detach().to(dtype, copy=True, memory_format=torch.channels_last))
     conv.bias = None if bias is None else nn.Parameter(bias.detach().to(dtype, copy=True))
     return conv
 
 
-def mixed(conv: nn.Conv2d, mix: Tensor) -> nn.Conv2d:
-    """A convolution followed by the 1×1 convolution `mix` [M,out,1,1] without bias."""
+def mix_outputs(conv: nn.Conv2d, mix: Tensor) -> nn.Conv2d:
+    """A convolution followed by the 1×1 convolution `mix` [M,out,1,1], without bias, as one."""
     matrix = mix.double().flatten(1)
-    return convolution(torch.einsum("mo,ochw->mchw", matrix, conv.weight.double()), matrix @ conv.bias.double(),
+    return make_convolution(torch.einsum("mo,ochw->mchw", matrix, conv.weight.double()),
+                            matrix @ conv.bias.double(),
                        conv.padding, conv.dilation, conv.weight.dtype)
 
 
-def composed(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
-    """A 1×1 convolution followed by another."""
-    made = mixed(first, second.weight)
+def compose_pointwise(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
+    """A 1×1 convolution followed by another, as one."""
+    made = mix_outputs(first, second.weight)
     made.bias = nn.Parameter((made.bias.double() + second.bias.double()).to(made.bias.dtype))
     return made
 
 
-def split(conv: nn.Conv2d, channels: list[int]) -> nn.ModuleList:
-    """Convolutions whose sum over parts of the input is `conv` of their concatenation; the first one has the bias."""
+def split_inputs(conv: nn.Conv2d, channels: list[int]) -> nn.ModuleList:
+    """Convolutions of parts of the input, which sum to `conv` of the whole; the first has the bias."""
     parts = conv.weight.split(channels, 1)
-    return nn.ModuleList(convolution(part, None if i else conv.bias, conv.padding, conv.dilation)
+    return nn.ModuleList(make_convolution(part, None if i else conv.bias, conv.padding, conv.dilation)
                          for i, part in enumerate(parts))
 
 
-def merged(convs: list[nn.Module]) -> nn.Conv2d:
-    """One convolution for the offsets and modulations of deformable convolutions of one kernel size."""
+def merge_offset_convolutions(convs: list[nn.Module]) -> nn.Conv2d:
+    """One convolution for offsets and modulations of deformable convolutions of one kernel size."""
     parts = [part for conv in convs for part in (conv.offset_conv, conv.modulator_conv)]
-    return convolution(torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]),
+    return make_convolution(torch.cat([part.weight for part in parts]),
+                            torch.cat([part.bias for part in parts]),
                        parts[0].padding)
 
 
-def convolution(weight: Tensor, bias: Tensor | None, padding: tuple[int, ...], dilation: tuple[int, ...] = (1, 1),
-                dtype: torch.dtype | None = None, stride: tuple[int, ...] = (1, 1), groups: int = 1) -> nn.Conv2d:
-    """A convolution with its weight in channels-last memory, where oneDNN and cuDNN are at their best."""
-    conv = nn.Conv2d(weight.shape[1] * groups, weight.shape[0], tuple(weight.shape[2:]), stride, padding, dilation,
+def make_convolution(weight: Tensor, bias: Tensor | None, padding: tuple[int, ...],
+                     dilation: tuple[int, ...] = (1, 1),
+                dtype: torch.dtype | None = None, stride: tuple[int, ...] = (1, 1),
+                     groups: int = 1) -> nn.Conv2d:
+    """A convolution with a channels-last weight, for which oneDNN and cuDNN are fastest."""
+    conv = nn.Conv2d(weight.shape[1] * groups, weight.shape[0], tuple(weight.shape[2:]), stride, padding,
+                     dilation,
                      groups, bias is not None, device="meta")
     weight = weight.detach().to(dtype or weight.dtype, copy=True, memory_format=torch.channels_last)
     conv.weight = nn.Parameter(weight)

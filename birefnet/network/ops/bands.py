@@ -1,4 +1,4 @@
-"""Maps by bands of rows, exactly: a band's convolution reads the rows it needs, and zeros only outside the whole map."""
+"""Maps in bands of rows, exactly: a band's convolution reads its neighbours' rows, zeros outside the map."""
 
 from __future__ import annotations
 
@@ -13,23 +13,34 @@ from ..blocks import resize
 from .products import convolve
 
 Rows = Callable[[int, int], Tensor]
-"""Rows [start, stop) of a map, as [B,C,stop-start,W]; made when asked for, so the whole map need not exist."""
+"""rows(start, stop) computes these rows of a map, [B,C,stop-start,W], which need not exist as a whole."""
 
-LEAST = 8  # rows: below, the rows read twice at a band's ends cost more than the band
+MIN_BAND_ROWS = 8  # in lower bands, rows that neighbours compute again cost more than the band
 
 
-def bands(height: int, row_bytes: int, scratch: int) -> Iterator[tuple[int, int]]:
-    """Cut `height` rows into even bands whose temporaries, `row_bytes` a row, stay within `scratch`."""
-    most = max(LEAST, scratch // row_bytes)
-    count = -(-height // most)
+def iterate_bands(height: int, row_bytes: int, scratch: int) -> Iterator[tuple[int, int]]:
+    """(start, stop) of even bands, whose temporaries of `row_bytes` per row take up to `scratch` bytes."""
+    highest = max(MIN_BAND_ROWS, scratch // row_bytes)
+    count = -(-height // highest)
     for i in range(count):
         yield height * i // count, height * (i + 1) // count
 
 
-def by_bands(make: Rows, height: int, row_bytes: int, scratch: int, frame: int = 0) -> Tensor:
-    """The whole map of rows that `make` gives, made band by band, in channels-last memory; `frame` zeros around it."""
+def compute_by_bands(make: Rows, height: int, row_bytes: int, scratch: int, frame: int = 0) -> Tensor:
+    """Compute a map band by band, channels-last.
+
+    Args:
+        make: computes rows of the map.
+        height: of the map.
+        row_bytes: temporaries of one row.
+        scratch: bytes for temporaries.
+        frame: rows and columns of zeros to add on each side.
+
+    Returns:
+        [B,C,height+2·frame,W+2·frame].
+    """
     y = None
-    for start, stop in bands(height, row_bytes, scratch):
+    for start, stop in iterate_bands(height, row_bytes, scratch):
         part = make(start, stop)
         if stop - start == height and not frame:
             return part
@@ -41,17 +52,18 @@ def by_bands(make: Rows, height: int, row_bytes: int, scratch: int, frame: int =
     return y
 
 
-def rows_of(x: Tensor) -> Rows:
-    """Rows of a map that exists."""
+def as_rows(x: Tensor) -> Rows:
+    """Rows of a tensor [B,C,H,W]."""
     return lambda start, stop: x[:, :, start:stop]
 
 
-def convolved(conv: nn.Conv2d, rows: Rows, height: int) -> Rows:
-    """Rows of conv(map) for a map of `height` rows."""
+def lazy_convolution(conv: nn.Conv2d, rows: Rows, height: int) -> Rows:
+    """Rows of conv(map), for a map of `height` rows."""
     return partial(convolve_rows, conv, rows, height)
 
 
 def convolve_rows(conv: nn.Conv2d, rows: Rows, height: int, start: int, stop: int) -> Tensor:
+    """Rows [start, stop) of conv(map), for a map of `height` rows."""
     first = start * conv.stride[0] - conv.padding[0]
     last = (stop - 1) * conv.stride[0] - conv.padding[0] + conv.dilation[0] * (conv.kernel_size[0] - 1) + 1
     above, below = max(0, -first), max(0, last - height)
@@ -62,19 +74,22 @@ def convolve_rows(conv: nn.Conv2d, rows: Rows, height: int, start: int, stop: in
 
 
 def resize_rows(x: Tensor, size: tuple[int, int], start: int, stop: int) -> Tensor:
-    """Rows [start, stop) of resize(x, size), [B,C,h,w] in channels-last memory."""
+    """Rows [start, stop) of resize(x, size), for x [B,C,h,w], channels-last."""
     height = x.shape[2]
     if x.shape[2:] == size or (start == 0 and stop == size[0]):
         return resize(x, size)[:, :, start:stop]
-    y, low, high = row_places(height, size[0], start, stop, x.device)
+    y, low, high = find_source_rows(height, size[0], start, stop, x.device)
     rows = x.permute(0, 2, 3, 1)
     rows = torch.lerp(rows.index_select(1, low), rows.index_select(1, high), y.to(x.dtype).view(-1, 1, 1))
     return resize(rows.permute(0, 3, 1, 2), (stop - start, size[1]))
 
 
 @lru_cache(maxsize=256)
-def row_places(height: int, grown: int, start: int, stop: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """For rows [start, stop) of `grown`: share of the lower row, and both rows among `height`, corners aligned."""
+def find_source_rows(
+    height: int, grown: int, start: int, stop: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """For rows [start, stop) of a map resized from `height` to `grown` rows, corners aligned: the weight of
+    the lower source row, and the numbers of the upper and the lower one."""
     with torch.inference_mode(False):
         y = torch.arange(start, stop, dtype=torch.float64) * ((height - 1) / max(1, grown - 1))
         low = y.floor().clamp(max=max(0, height - 2))
@@ -83,22 +98,23 @@ def row_places(height: int, grown: int, start: int, stop: int, device: torch.dev
 
 
 def resize_twice(x: Tensor, via: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """resize(resize(x, via), size) without the map of size `via`: a product from either side.
+    """resize(resize(x, via), size) by two matrix products, without the map of size `via`.
 
-    x: [B,C,h,w] in channels-last memory.
+    x: [B,C,h,w], channels-last.
     """
     batch, channels, height, width = x.shape
     if via == size:
         return resize(x, size)
     rows = x.permute(0, 2, 3, 1).reshape(batch, height, -1)
-    rows = resizing(height, via[0], size[0], x.device).to(x.dtype) @ rows
-    columns = resizing(width, via[1], size[1], x.device).to(x.dtype) @ rows.view(-1, width, channels)
+    rows = make_resizing_matrix(height, via[0], size[0], x.device).to(x.dtype) @ rows
+    columns = make_resizing_matrix(width, via[1], size[1], x.device).to(x.dtype)
+    columns = columns @ rows.view(-1, width, channels)
     return columns.view(batch, *size, channels).permute(0, 3, 1, 2)
 
 
 @lru_cache(maxsize=64)
-def resizing(length: int, via: int, size: int, device: torch.device) -> Tensor:
-    """[size,length]: what resizing a line of `length` pixels to `via`, then to `size`, multiplies it with."""
+def make_resizing_matrix(length: int, via: int, size: int, device: torch.device) -> Tensor:
+    """The matrix [size,length] that resizes a line of `length` pixels to `via`, then to `size`."""
     with torch.inference_mode(False):
         unit = torch.eye(length).view(1, 1, length, length)
         return resize(resize(unit, (via, length)), (size, length))[0, 0].to(device)

@@ -1,4 +1,4 @@
-"""Networks on the meta device: what a pass would allocate, and what reads what, without computing it."""
+"""Traces networks on the meta device: what a pass allocates, and what reads each convolution."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
-def sharing_copy(module: nn.Module) -> nn.Module:
-    """Another tree of modules that holds the same tensors."""
-    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors_of(module)})
+def copy_modules(module: nn.Module) -> nn.Module:
+    """A copy of the modules that shares their tensors."""
+    return copy.deepcopy(module, {id(tensor): tensor for tensor in list_tensors(module)})
 
 
-def meta_copy(module: nn.Module) -> nn.Module:
-    """The same network without values, on the meta device; nothing is copied."""
+def copy_to_meta(module: nn.Module) -> nn.Module:
+    """A copy of a network on the meta device, without values."""
     return copy.deepcopy(module, {id(tensor): nn.Parameter(tensor.detach().to("meta"), requires_grad=False)
                                   if isinstance(tensor, nn.Parameter) else tensor.to("meta")
-                                  for tensor in tensors_of(module)})
+                                  for tensor in list_tensors(module)})
 
 
-def tensors_of(module: nn.Module) -> list[Tensor]:
+def list_tensors(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *module.buffers()]
 
 
 class Allocations(TorchDispatchMode):
-    """Counts the bytes that are alive on the meta device; `peak` is their largest sum after any operation."""
+    """Counts the bytes of live tensors on the meta device; `peak` is their maximum."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,11 +48,11 @@ class Allocations(TorchDispatchMode):
 
 
 class Consumers(TorchDispatchMode):
-    """Notes which operations read the result of each convolution."""
+    """Records which operations read each convolution's result."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.kept: list[Tensor] = []              # so that no two tensors of a pass have one id
+        self.kept: list[Tensor] = []              # keeps ids unique during a pass
         self.weight_of: dict[int, Tensor] = {}    # id of a convolution's result → its weight
         self.readers: dict[int, list[tuple[str, tuple]]] = {}
 
@@ -68,12 +68,13 @@ class Consumers(TorchDispatchMode):
         self.kept += [tensor for tensor in tree_leaves((args, kwargs, out)) if isinstance(tensor, Tensor)]
         return out
 
-    def normalised(self, results: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """(weight, running mean) of each convolution whose result a batch norm reads, and nothing else, and which
-        is not among the pass's results."""
-        pairs, given = [], {id(result) for result in results}
+    def find_normalized(self, results: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """(weight, running mean) where only a batch norm reads a convolution. results: of the pass."""
+        pairs, returned = [], {id(result) for result in results}
         for key, weight in self.weight_of.items():
-            readers = self.readers[key]
-            if key not in given and len(readers) == 1 and "batch_norm" in readers[0][0] and id(readers[0][1][0]) == key:
-                pairs.append((weight, readers[0][1][3]))
+            if key in returned or len(self.readers[key]) != 1:
+                continue
+            name, arguments = self.readers[key][0]
+            if "batch_norm" in name and id(arguments[0]) == key:
+                pairs.append((weight, arguments[3]))
         return pairs

@@ -1,4 +1,5 @@
-"""Nodes for the tests' host only: they run this pack's nodes where memory runs out, or where models are unloaded."""
+"""Nodes for the tests' host only: they run this pack's nodes where memory runs out, or where models are
+unloaded."""
 
 import collections
 import contextlib
@@ -23,24 +24,27 @@ spec.loader.exec_module(starving)
 
 
 class Starve:
-    """Runs a node of this pack with plenty of memory, then once for each of `tries` of its allocations, which fails (and
-    all later ones, where `lasting`); tells as JSON what came of it."""
+    """Runs a node of this pack with plenty of memory, then once for each of `tries` of its allocations, which
+    fails (and all later ones, where `lasting`); tells as JSON what came of it."""
 
     CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "tests", "run", ("STRING",), True
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"node": ("STRING", {}), "widgets": ("STRING", {}), "tries": ("INT", {"min": 1, "max": 10**6}),
+        return {"required": {"node": ("STRING", {}), "widgets": ("STRING", {}),
+                             "tries": ("INT", {"min": 1, "max": 10**6}),
                              "lasting": ("BOOLEAN", {})},
                 "optional": {"model": ("BACKGROUND_REMOVAL",), "image": ("IMAGE",), "mask": ("MASK",),
                              "video": ("VIDEO",)}}
 
     def run(self, node, widgets, tries, lasting, **sockets):
         kind = nodes.NODE_CLASS_MAPPINGS[node]
-        defaults = {widget.id: widget.default for widget in kind.define_schema().inputs if hasattr(widget, "default")}
+        defaults = {widget.id: widget.default for widget in kind.define_schema().inputs
+                    if hasattr(widget, "default")}
         inputs = defaults | json.loads(widgets) | sockets
         # What the host does for a node that asks for hidden inputs.
-        kind = type(kind.__name__, (kind,), {"hidden": types.SimpleNamespace(extra_pnginfo=None, prompt=None)})
+        kind = type(kind.__name__, (kind,),
+                    {"hidden": types.SimpleNamespace(extra_pnginfo=None, prompt=None)})
         found = collections.Counter()
         said = collections.Counter()
         def forget() -> None:
@@ -66,13 +70,15 @@ class Starve:
                 found["right" if same(result, expected) else "wrong"] += 1
                 del result
         told = {"steps": plenty.count, "found": found, "said": said, "leaked": alive() - before,
-                "next": same(values(kind.execute(**inputs)), expected), "loaded": len(mm.current_loaded_models)}
+                "next": same(values(kind.execute(**inputs)), expected),
+                "loaded": len(mm.current_loaded_models)}
         return {"ui": {"text": (json.dumps(told),)}, "result": (json.dumps(told),)}
 
 
 class Unload:
-    """A model whose network is unloaded by another thread while it runs, `times` times, as an extension that frees
-    memory may do: its weights are then on another device, on which they stay until it is loaded again."""
+    """A model whose network is unloaded by another thread while it runs, `times` times, as an extension that
+    frees memory may do: its weights are then on another device, on which they stay until it is loaded
+    again."""
 
     CATEGORY, FUNCTION, RETURN_TYPES = "tests", "make", ("BACKGROUND_REMOVAL",)
 
@@ -106,7 +112,8 @@ class Unload:
             with torch.inference_mode(False):
                 model.network.load_state_dict(weights, assign=True)
             load_to(*where)
-            for patcher in model.patchers.values():  # weights that are left nowhere cannot be moved by the host later
+            # weights that are left nowhere cannot be moved by the host later
+            for patcher in model.patchers.values():
                 patcher.detach = lambda *_, **__: None
 
         model.load_to = load
@@ -116,8 +123,8 @@ class Unload:
 
 
 class Freeing:
-    """Lets its image through and has another thread unload all models every few milliseconds, until Freed runs: the host's
-    own work between nodes and prompts does not bear it."""
+    """Lets its image through and has another thread unload all models every few milliseconds, until Freed
+    runs: the host's own work between nodes and prompts does not bear it."""
 
     CATEGORY, FUNCTION, RETURN_TYPES = "tests", "run", ("IMAGE",)
     over = threading.Event()
@@ -130,7 +137,8 @@ class Freeing:
     def run(self, image):
         def free():
             while not Freeing.over.wait(0.005):
-                with contextlib.suppress(AttributeError, IndexError, TypeError):  # as a web server's handler does
+                # as a web server's handler does
+                with contextlib.suppress(AttributeError, IndexError, TypeError):
                     mm.unload_all_models()
 
         Freeing.over.clear()
@@ -151,13 +159,14 @@ class Freed:
     def run(self, mask):
         Freeing.over.set()
         Freeing.thread.join()
-        mm.current_loaded_models[:] = [entry for entry in mm.current_loaded_models if entry.real_model is not None]
+        mm.current_loaded_models[:] = [entry for entry in mm.current_loaded_models
+                                       if entry.real_model is not None]
         return (mask,)
 
 
 class HalfGone:
-    """Lets its image through with an entry in the host's list of loaded models as another thread leaves it halfway through
-    unloading; after `seconds` the first that asks the entry takes it out of the list."""
+    """Lets its image through with an entry in the host's list of loaded models as another thread leaves it
+    halfway through unloading; after `seconds` the first that asks the entry takes it out of the list."""
 
     CATEGORY, FUNCTION, RETURN_TYPES = "tests", "run", ("IMAGE",)
 
@@ -174,7 +183,8 @@ class HalfGone:
             def is_dead(self):
                 if time.monotonic() > end:
                     mm.current_loaded_models.remove(self)
-                return self.real_model() is not None  # as the host's, whose real_model is a weak reference or None
+                # as the host's, whose real_model is a weak reference or None
+                return self.real_model() is not None
 
         mm.current_loaded_models.insert(0, Entry())
         return (image,)
@@ -201,4 +211,5 @@ def alive():
     return sum(held.values())
 
 
-NODE_CLASS_MAPPINGS = {"Starve": Starve, "Unload": Unload, "Freeing": Freeing, "Freed": Freed, "HalfGone": HalfGone}
+NODE_CLASS_MAPPINGS = {"Starve": Starve, "Unload": Unload, "Freeing": Freeing, "Freed": Freed,
+                       "HalfGone": HalfGone}

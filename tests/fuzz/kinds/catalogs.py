@@ -65,7 +65,8 @@ def catalogs():
     change = st.tuples(st.sampled_from(keys), st.booleans(), odd)
     rows = st.tuples(st.integers(0, 30), st.lists(change, max_size=3))
     text = st.one_of(
-        st.binary(max_size=20), st.sampled_from([b"[" * 100_000, b"{}", b"[]", b"[[]]", b"\xff\xfe[", b"[NaN]"])
+        st.binary(max_size=20),
+        st.sampled_from([b"[" * 100_000, b"{}", b"[]", b"[[]]", b"\xff\xfe[", b"[NaN]"])
     )
     return st.one_of(
         rows.map(lambda case: ("row", case)),

@@ -35,7 +35,8 @@ def start_bytes(folder: Path):
     load = start(folder)
 
     def run(data: bytes) -> None:
-        """ "S", a header, a zero byte and what follows it become a file whose length field is right; else as it is."""
+        """ "S", a header, a zero byte and what follows it become a file whose length field is right; else as
+        it is."""
         if data[:1] == b"S":
             header, _, body = data[1:].partition(MARK)
             data = len(header).to_bytes(8, "little") + header + body
@@ -59,15 +60,17 @@ def tiny(birefnet, name: str) -> dict:
         },
     }[name]
     config = birefnet.Config(
-        **backbone, mlp_ratios=(2, 2, 2, 2), kernels=(1, 3), inner=8, branch=8, patch_inner=8, gate=4, size=(64, 64)
+        **backbone, mlp_ratios=(2, 2, 2, 2), kernels=(1, 3), inner=8, branch=8, patch_inner=8, gate=4,
+        size=(64, 64)
     )
     torch.manual_seed(0)
     return {
-        name: tensor for name, tensor in birefnet.BiRefNet(config).state_dict().items() if tensor.is_floating_point()
+        name: tensor for name, tensor in birefnet.BiRefNet(config).state_dict().items()
+        if tensor.is_floating_point()
     }
 
 
-# Headers ------------------------------------------------------------------------------------------------------------
+# Headers ----------------------------------------------------------------------------------------------------
 
 DTYPES = ("F32", "F16", "BF16", "F64", "U8", "I64", "BOOL", "F8_E4M3", "C64", "F4", "", "f32", "X" * 50)
 
@@ -78,7 +81,8 @@ def headers():
     number = st.one_of(
         st.integers(-2, 9),
         st.sampled_from(
-            [2**31, 2**32, 2**53, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30, 1.5, 1e400, "3", None, True, [], {}]
+            [2**31, 2**32, 2**53, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**30, 1.5, 1e400, "3", None, True, [],
+             {}]
         ),
     )
     entry = st.fixed_dictionaries(
@@ -121,7 +125,8 @@ def start_headers(folder: Path):
 
     def run(case: tuple) -> None:
         pairs, depth, length, body = case
-        inside = ",".join(f"{json.dumps(name)}:{json.dumps(entry)}" for name, entry in pairs)  # a name may come twice
+        # a name may come twice
+        inside = ",".join(f"{json.dumps(name)}:{json.dumps(entry)}" for name, entry in pairs)
         header = ("{" + inside + "}").encode()
         if depth:
             header = b'{"a":' * depth + header + b"}" * depth
@@ -130,13 +135,14 @@ def start_headers(folder: Path):
     return run
 
 
-# Networks -----------------------------------------------------------------------------------------------------------
+# Networks ---------------------------------------------------------------------------------------------------
 
 
 def networks():
     from hypothesis import strategies as st
 
-    number = st.one_of(st.integers(0, 70), st.sampled_from([127, 255, 256, 1024, 4096, 65536, 2**31 - 1, 2**40]))
+    number = st.one_of(st.integers(0, 70),
+                       st.sampled_from([127, 255, 256, 1024, 4096, 65536, 2**31 - 1, 2**40]))
     shape = st.lists(number, max_size=5)
     where = st.integers(0, 1000)
     change = st.one_of(
@@ -145,7 +151,8 @@ def networks():
         st.tuples(st.just("delete"), where, st.just(())),
         st.tuples(st.just("dtype"), where, st.sampled_from(DTYPES)),
         st.tuples(
-            st.just("rename"), where, st.sampled_from(["x", "module.", "lora_up.", "é", "\n", "bb.", "a" * 3000])
+            st.just("rename"), where,
+            st.sampled_from(["x", "module.", "lora_up.", "é", "\n", "bb.", "a" * 3000])
         ),
         st.tuples(
             st.just("more"),
@@ -196,7 +203,8 @@ def networks():
         ]
     )
     return st.tuples(
-        st.sampled_from(["pvt", "swin"]), st.lists(change, max_size=3), st.dictionaries(keys, text, max_size=2)
+        st.sampled_from(["pvt", "swin"]), st.lists(change, max_size=3),
+        st.dictionaries(keys, text, max_size=2)
     )
 
 
@@ -259,10 +267,12 @@ KINDS = (
         start_bytes,
         refusals,
         seeds="safetensors",
-        instrument=("birefnet.checkpoint.tensorfile", "birefnet.checkpoint.detect", "birefnet.checkpoint.load"),
+        instrument=("birefnet.checkpoint.tensorfile", "birefnet.checkpoint.detect",
+                    "birefnet.checkpoint.load"),
     ),
     Kind(
-        "headers", "safetensors headers: bombs, overlaps, absurd numbers, nesting", 8, start_headers, refusals, headers
+        "headers", "safetensors headers: bombs, overlaps, absurd numbers, nesting", 8, start_headers,
+        refusals, headers
     ),
     Kind(
         "networks",

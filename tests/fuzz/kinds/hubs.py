@@ -1,4 +1,5 @@
-"""A hub that answers nonsense: wrong sizes and hashes, odd headers, pages, redirects in circles, too much, too little."""
+"""A hub that answers nonsense: wrong sizes and hashes, odd headers, pages, redirects in circles, too much,
+too little."""
 
 from __future__ import annotations
 
@@ -189,5 +190,6 @@ def start(folder: Path):
 
 
 KINDS = (
-    Kind("hub answers", "a hub on this machine that answers nonsense", 0.7, start, refusals, answers, loopback=True),
+    Kind("hub answers", "a hub on this machine that answers nonsense", 0.7, start, refusals, answers,
+         loopback=True),
 )

@@ -9,7 +9,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Kind:
-    """Cases that hypothesis builds. `start(folder)` imports what is tested and gives what runs a case there."""
+    """Cases that hypothesis builds. `start(folder)` imports what is tested and gives what runs a case
+    there."""
 
     name: str
     about: str
@@ -22,7 +23,8 @@ class Kind:
 
 @dataclass(frozen=True)
 class Bytes(Kind):
-    """Cases that atheris makes of the files in a folder of seeds; `instrument`: modules whose branches guide it."""
+    """Cases that atheris makes of the files in a folder of seeds; `instrument`: modules whose branches guide
+    it."""
 
     seeds: str = ""
     instrument: tuple[str, ...] = ()

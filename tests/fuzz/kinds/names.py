@@ -61,7 +61,8 @@ def names():
     joined = st.tuples(st.sampled_from(["/", "\\", "//", ""]), st.lists(part, max_size=6)).map(
         lambda pair: pair[0].join(pair[1])
     )
-    long = st.tuples(st.sampled_from(["-fp16", "a", "../", "-_. ", "x/", "(a|"]), st.integers(100, 200_000)).map(
+    long = st.tuples(st.sampled_from(["-fp16", "a", "../", "-_. ", "x/", "(a|"]),
+                     st.integers(100, 200_000)).map(
         lambda pair: pair[0] * pair[1]
     )
     return st.one_of(
@@ -89,7 +90,8 @@ def start(folder: Path):
     for file in (models / "General.safetensors", models / "sub" / "a.pth", outside / "secret.safetensors"):
         file.write_bytes(b"")
     (models / "linked.safetensors").symlink_to(outside / "secret.safetensors")  # by the user: may be read
-    allowed = {models / "General.safetensors", models / "sub" / "a.pth", models / "linked.safetensors", weights.NANO}
+    allowed = {models / "General.safetensors", models / "sub" / "a.pth", models / "linked.safetensors",
+               weights.NANO}
 
     def find(name: str) -> None:
         weights.match(name)

@@ -43,13 +43,15 @@ class InHost:
 
 
 def fuzzed(host, cases: int, seed: int) -> dict:
-    """`counts` (taken, refused) by node, and `fault`: what a host that runs tests/host/fuzzed_nodes came to."""
+    """`counts` (taken, refused) by node, and `fault`: what a host that runs tests/host/fuzzed_nodes came
+    to."""
     workflow = {"fuzz": {"class_type": "FuzzNodes", "inputs": {"cases": cases, "seed": seed}}}
     try:
         record = host.run(workflow, 3600)
     except Exception as error:  # it died, and its log says of what
         last = host.base / "temp" / "case"
-        return {"counts": {}, "fault": f"{error}\nlast case: {last.read_text()[:3000] if last.exists() else 'none'}"}
+        return {"counts": {}, "fault": f"{error}\nlast case: "
+                                       f"{last.read_text()[:3000] if last.exists() else 'none'}"}
     return json.loads(host.texts(record)[0])
 
 

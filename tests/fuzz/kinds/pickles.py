@@ -1,4 +1,5 @@
-"""PyTorch files: damaged bytes, pickles that try to run code, zip bombs, and tensors that are not what they claim."""
+"""PyTorch files: damaged bytes, pickles that try to run code, zip bombs, and tensors that are not what they
+claim."""
 
 from __future__ import annotations
 
@@ -44,7 +45,7 @@ def start_bytes(folder: Path):
     return run
 
 
-# Objects ------------------------------------------------------------------------------------------------------------
+# Objects ----------------------------------------------------------------------------------------------------
 
 
 class Calls:
@@ -130,11 +131,13 @@ def objects():
             ]
         ).map(lambda name: ("tensor", name)),
         st.one_of(
-            st.none(), st.integers(), st.floats(), st.text(max_size=5), st.binary(max_size=5), st.just(float("inf"))
+            st.none(), st.integers(), st.floats(), st.text(max_size=5), st.binary(max_size=5),
+            st.just(float("inf"))
         ).map(lambda value: ("value", value)),
     )
     key = st.one_of(
-        st.sampled_from(["model", "state_dict", "weight", "module.module", "bb.norm1.weight", "", "\n", "\ud800"]),
+        st.sampled_from(["model", "state_dict", "weight", "module.module", "bb.norm1.weight", "", "\n",
+                         "\ud800"]),
         st.integers(),
         st.tuples(),
         st.text(max_size=6),

@@ -1,4 +1,5 @@
-"""Picture files and masks: damaged bytes of every format, and every mode, size and metadata that Pillow writes."""
+"""Picture files and masks: damaged bytes of every format, and every mode, size and metadata that Pillow
+writes."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ def start(folder: Path):
     return read
 
 
-# Pictures as Pillow writes them ---------------------------------------------------------------------------------------
+# Pictures as Pillow writes them
+# ---------------------------------------------------------------------------------------
 
 
 MODES = (
@@ -90,7 +92,8 @@ def drawn():
     side = st.sampled_from([1, 1, 2, 3, 8, 17, 64, 300])
     extra = st.dictionaries(
         st.sampled_from(
-            ["exif", "icc", "animated", "transparency", "text", "dpi", "compression", "cut", "bomb", "tail", "level"]
+            ["exif", "icc", "animated", "transparency", "text", "dpi", "compression", "cut", "bomb", "tail",
+             "level"]
         ),
         st.integers(0, 2**16),
         max_size=3,
@@ -126,7 +129,8 @@ def picture(kind: str, mode: str, width: int, height: int, extra: dict[str, int]
         exif[0x010E] = "x" * extra["exif"]
         options["exif"] = exif if extra["exif"] % 3 else bytes(extra["exif"])
     if "icc" in extra:
-        options["icc_profile"] = bytes(extra["icc"] % 500) if extra["icc"] % 2 else (b"\0" * 36 + b"acsp" + bytes(200))
+        minimal = b"\0" * 36 + b"acsp" + bytes(200)
+        options["icc_profile"] = bytes(extra["icc"] % 500) if extra["icc"] % 2 else minimal
     if "animated" in extra:
         options |= {"save_all": True, "append_images": [image] * (extra["animated"] % 4)}
     if "transparency" in extra:

@@ -1,4 +1,5 @@
-"""What is typed into a node or arrives on its sockets: colours, boxes, pictures and masks of any shape and kind."""
+"""What is typed into a node or arrives on its sockets: colours, boxes, pictures and masks of any shape and
+kind."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ def colours():
         st.sampled_from([",", " ", " / ", ";"]),
     ).map(lambda t: f"{t[0]}({t[2].join(t[1])})")
     hexes = st.text("0123456789abcdefg", max_size=9).map(lambda text: "#" + text)
-    return st.one_of(call, hexes, st.text(), st.sampled_from(["white", "transparent", "(" * 9999, "rgb(" * 999]))
+    return st.one_of(call, hexes, st.text(),
+                     st.sampled_from(["white", "transparent", "(" * 9999, "rgb(" * 999]))
 
 
 def start_colours(folder: Path):
@@ -48,7 +50,8 @@ def sockets():
         st.just("tensor"),
         st.lists(side, max_size=6),
         st.sampled_from(
-            ["float32", "float16", "bfloat16", "float64", "uint8", "int64", "bool", "complex64", "float8_e4m3fn"]
+            ["float32", "float16", "bfloat16", "float64", "uint8", "int64", "bool", "complex64",
+             "float8_e4m3fn"]
         ),
         st.sampled_from([0.0, 0.5, 1.0, 255.0, -1e9, float("nan"), float("inf"), float("-inf")]),
         st.sampled_from(["", "", "", "sparse", "meta", "expanded", "strided"]),
@@ -72,7 +75,8 @@ def start_sockets(folder: Path):
     import torch
 
     root = Path(__file__).parents[3]
-    spec = importlib.util.spec_from_file_location("pack", root / "__init__.py", submodule_search_locations=[str(root)])
+    spec = importlib.util.spec_from_file_location("pack", root / "__init__.py",
+                                                  submodule_search_locations=[str(root)])
     sys.modules["pack"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules["pack"])
     boxes = importlib.import_module("pack.nodes.host.boxes")
@@ -96,7 +100,10 @@ def made(torch, shape: list[int], dtype: str, value: float, layout: str):
     kind = getattr(torch, dtype)
     if layout == "meta":
         return torch.empty(shape, dtype=kind, device="meta")
-    tensor = torch.full(shape, value).to(kind) if kind.is_floating_point else torch.full(shape, value == 1, dtype=kind)
+    if kind.is_floating_point:
+        tensor = torch.full(shape, value).to(kind)
+    else:
+        tensor = torch.full(shape, value == 1, dtype=kind)
     if layout == "sparse" and not dtype.startswith("float8"):
         return tensor.to_sparse()
     if layout == "expanded" and shape:

@@ -1,4 +1,5 @@
-"""Makes the seeds again: `python tests/fuzz/seeds/make.py`. Files that a fuzzer found are added by hand and stay."""
+"""Makes the seeds again: `python tests/fuzz/seeds/make.py`. Files that a fuzzer found are added by hand and
+stay."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ def safetensors() -> None:
     entry = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
     keep("safetensors", "one", header({"a": entry}) + b"\0" + bytes(16))
     keep(
-        "safetensors", "metadata", header({"__metadata__": {"birefnet.size": "64x64"}, "a": entry}) + b"\0" + bytes(16)
+        "safetensors", "metadata",
+        header({"__metadata__": {"birefnet.size": "64x64"}, "a": entry}) + b"\0" + bytes(16)
     )
     keep(
         "safetensors",
@@ -117,12 +119,14 @@ def pictures() -> None:
     rgba.convert("RGB").save(buffer, "JPEG", exif=exif)
     keep("pictures", "jpeg-exif", buffer.getvalue())
     keep(
-        "pictures", "psd", b"8BPS\0\1" + bytes(6) + b"\0\3\0\0\0\4\0\0\0\5\0\x08\0\3" + bytes(12) + b"\0\0" + bytes(60)
+        "pictures", "psd",
+        b"8BPS\0\1" + bytes(6) + b"\0\3\0\0\0\4\0\0\0\5\0\x08\0\3" + bytes(12) + b"\0\0" + bytes(60)
     )
     keep(
         "pictures",
         "eps",
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(ran) (w) file closefile showpage\n",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(ran) (w) file closefile "
+        b"showpage\n",
     )
 
 
@@ -143,7 +147,8 @@ def videos() -> None:
     for name, content in {
         "playlist.m3u8": b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///tmp/a.ts\n#EXT-X-ENDLIST\n",
         "concat.txt": b"ffconcat version 1.0\nfile clip.mp4\nfile /tmp/a.mp4\n",
-        "stream.sdp": b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 9999 RTP/AVP 96\n"
+        "stream.sdp": b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 9999 RTP/AVP "
+                      b"96\n"
         b"a=rtpmap:96 H264/90000\n",
     }.items():
         keep("videos", name, content)

@@ -1,4 +1,5 @@
-"""A node for the tests' host only: runs every node of the pack on inputs that no page would send, and counts."""
+"""A node for the tests' host only: runs every node of the pack on inputs that no page would send, and
+counts."""
 
 import json
 import os
@@ -42,7 +43,8 @@ class FuzzNodes:
         def fuzz(name):
             @hypothesis.seed(seed)
             @hypothesis.settings(
-                max_examples=max(1, cases // len(fuzzed.nodes)), database=None, deadline=None, print_blob=False,
+                max_examples=max(1, cases // len(fuzzed.nodes)), database=None, deadline=None,
+                print_blob=False,
                 suppress_health_check=list(hypothesis.HealthCheck),
                 phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink])
             @hypothesis.given(fuzzed.strategy(name))
@@ -74,7 +76,8 @@ class FuzzNodes:
 
 
 class ImportWatch:
-    """JSON: what the pack started, asked for or wrote while the host imported it, as prestartup_script.py heard it."""
+    """JSON: what the pack started, asked for or wrote while the host imported it, as prestartup_script.py
+    heard it."""
 
     CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "tests", "run", ("STRING",), True
 

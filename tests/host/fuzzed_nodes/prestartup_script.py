@@ -35,7 +35,8 @@ def ours(frame):
 def hear(event, args):
     if event == "import" and ours(sys._getframe(1)):
         watch.imported += 1
-    written = event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and "__pycache__" not in str(args[0])
+    written = event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR
+                                             | os.O_CREAT) and "__pycache__" not in str(args[0])
     if (event in STARTS or written) and ours(sys._getframe(1)):
         watch.heard.append([event, str(args)[:200]])
 

@@ -1,4 +1,5 @@
-"""Nodes for the tests' host only: pictures and masks that no node of ComfyUI makes, but that other packs may send."""
+"""Nodes for the tests' host only: pictures and masks that no node of ComfyUI makes, but that other packs may
+send."""
 
 import copy
 import json
@@ -50,8 +51,8 @@ class OddBoxes:
 
 
 class LittleMemory:
-    """One of this pack's models, on a device with room for `frames` pictures at a time; for 0, not even for the
-    weights, and then the processor has room for one."""
+    """One of this pack's models, on a device with room for `frames` pictures at a time; for 0, not even for
+    the weights, and then the processor has room for one."""
 
     CATEGORY, FUNCTION, RETURN_TYPES = "tests", "make", ("BACKGROUND_REMOVAL",)
 
@@ -73,18 +74,21 @@ class LittleMemory:
                 load_to(device, memory)
 
             model.load_to = full
-        model.network.register_forward_pre_hook(lambda network, inputs: allocate(len(inputs[0]), max(frames, 1)))
+        model.network.register_forward_pre_hook(
+            lambda network, inputs: allocate(len(inputs[0]), max(frames, 1)))
         return (model,)
 
 
 class OtherModel:
-    """What another pack may send: core's `encode_image`, a flat mask of `value`, room for `frames` at a time."""
+    """What another pack may send: core's `encode_image`, a flat mask of `value`, room for `frames` at a
+    time."""
 
     CATEGORY, FUNCTION, RETURN_TYPES = "tests", "make", ("BACKGROUND_REMOVAL",)
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"value": ("FLOAT", {"min": 0, "max": 1}), "frames": ("INT", {"min": 0, "max": 64})}}
+        return {"required": {"value": ("FLOAT", {"min": 0, "max": 1}),
+                             "frames": ("INT", {"min": 0, "max": 64})}}
 
     def make(self, value, frames):
         self.value, self.frames = value, frames
@@ -100,5 +104,6 @@ def allocate(wanted, room):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
 
-NODE_CLASS_MAPPINGS = {"OddImage": OddImage, "OddMask": OddMask, "OddBoxes": OddBoxes, "LittleMemory": LittleMemory,
+NODE_CLASS_MAPPINGS = {"OddImage": OddImage, "OddMask": OddMask, "OddBoxes": OddBoxes,
+                       "LittleMemory": LittleMemory,
                        "OtherModel": OtherModel}

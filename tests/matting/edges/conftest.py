@@ -1,4 +1,5 @@
-"""A disc with spikes before a background of another colour, its matte, and the matte as a small network sees it."""
+"""A disc with spikes before a background of another colour, its matte, and the matte as a small network sees
+it."""
 
 from __future__ import annotations
 

@@ -1,11 +1,13 @@
-"""Measures how much each method of birefnet.matting.edges mends around the true edges of photographs with known mattes.
+"""Measures how much each method of birefnet.matting.edges mends around the true edges of photographs with
+known mattes.
 
-    python tests/matting/edges/measure.py FOLDER... [--model FILE]        # each with im/<stem>.* and gt/<stem>.png
+    python tests/matting/edges/measure.py FOLDER... [--model FILE]        # each with im/<stem>.* and
+    gt/<stem>.png
 
-prints two errors on the mean of all photographs, where the first matte is the checkpoint's, and where it is the truth
-seen through 384 pixels, which a network cannot look at again: the mean absolute error, and the mean squared error of the
-gradient (the gradient error of matting, per pixel), both within a 64th of the longer side around what the truth has
-between 0.05 and 0.95.
+prints two errors on the mean of all photographs, where the first matte is the checkpoint's, and where it is
+the truth seen through 384 pixels, which a network cannot look at again: the mean absolute error, and the mean
+squared error of the gradient (the gradient error of matting, per pixel), both within a 64th of the longer
+side around what the truth has between 0.05 and 0.95.
 """
 
 from __future__ import annotations
@@ -41,13 +43,15 @@ def near_edges(truth: np.ndarray) -> np.ndarray:
 
 def errors(alpha: torch.Tensor, truth: np.ndarray, region: np.ndarray) -> tuple[float, float]:
     found = alpha[0].numpy().astype(float)
-    return float(np.abs(found - truth)[region].mean()), 1000 * gradient_error(found, truth, region) / region.sum()
+    return float(np.abs(found - truth)[region].mean()), 1000 * gradient_error(found, truth,
+                                                                              region) / region.sum()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folders", nargs="+", type=Path, help="folders with im/ and gt/")
-    parser.add_argument("--longest", type=int, default=1920, help="longer side to which larger pictures are reduced")
+    parser.add_argument("--longest", type=int, default=1920, help="longer side to which larger pictures are "
+                                                                  "reduced")
     parser.add_argument("--model", type=Path, default=NANO)
     options = parser.parse_args()
     model = birefnet.load(options.model)
@@ -65,7 +69,8 @@ def main() -> None:
             region = near_edges(truth)
             for first, mask in (("checkpoint", look(image)), ("truth", blurred)):
                 methods = [method for method in edges.METHODS if first == "checkpoint" or method != "network"]
-                results = {"before": mask, **{method: edges.refine(mask, image, look, method=method) for method in methods}}
+                results = {"before": mask,
+                           **{method: edges.refine(mask, image, look, method=method) for method in methods}}
                 if "network" in results:
                     results["network, then closed form"] = edges.refine(results["network"], image)
                 for method, alpha in results.items():

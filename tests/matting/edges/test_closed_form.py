@@ -10,12 +10,13 @@ import torch
 
 from birefnet.matting.edges import refine_closed_form
 
-SOLVER = importlib.import_module("birefnet.matting.edges.closed_form")  # whose name the function has in the package
+# whose name the function has in the package
+SOLVER = importlib.import_module("birefnet.matting.edges.closed_form")
 
 
 def laplacian(image: np.ndarray, epsilon: float) -> np.ndarray:
-    """[N,N] of image [H,W,C]: equation 12 of Levin et al. (2008), one window after the other; epsilon is 9 times the
-    paper's divided by 9, as ours."""
+    """[N,N] of image [H,W,C]: equation 12 of Levin et al. (2008), one window after the other; epsilon is 9
+    times the paper's divided by 9, as ours."""
     height, width, channels = image.shape
     matrix = np.zeros((height * width, height * width))
     for y in range(1, height - 1):

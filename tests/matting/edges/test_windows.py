@@ -15,7 +15,8 @@ def test_all_that_is_needed_lies_within_a_window_and_off_its_border(height, widt
     rim = side // CELLS * RIM
     looked_at = torch.zeros_like(need)
     for rows, columns in choose_windows(need, side):
-        assert rows.stop - rows.start == min(side, height) and columns.stop - columns.start == min(side, width)
+        assert rows.stop - rows.start == min(side, height)
+        assert columns.stop - columns.start == min(side, width)
         top, left = rows.start + rim * (rows.start > 0), columns.start + rim * (columns.start > 0)
         bottom, right = rows.stop - rim * (rows.stop < height), columns.stop - rim * (columns.stop < width)
         looked_at[top:bottom, left:right] = True
@@ -49,6 +50,7 @@ def test_answers_meet_without_a_step(coarse):
 def test_progress_counts_windows(coarse):
     weight = ((coarse > 0.05) & (coarse < 0.95)).float()
     told = []
-    blend_windows(lambda a, p, w: a, coarse, coarse[..., None], weight, 32, lambda done, total: told.append((done, total)))
+    blend_windows(lambda a, p, w: a, coarse, coarse[..., None], weight, 32,
+                  lambda done, total: told.append((done, total)))
     total = len(choose_windows(weight[0], 32))
     assert told == [*((done, total) for done in range(0, total, 16)), (total, total)]

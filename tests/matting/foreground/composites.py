@@ -26,8 +26,8 @@ class Composite(NamedTuple):
 def composites(pairs: list[tuple[Path, Path]], longest: int) -> Iterator[Composite]:
     """Three for each photograph and its matte, no side longer than `longest`, saved as 8 bits save them:
 
-    own: the photographed subject itself, its colours continued outwards by reflection in its edge, over a photograph;
-    photo: another photograph in the subject's place, over a third one;
+    own: the photographed subject itself, its colours continued outwards by reflection in its edge, over a
+    photograph; photo: another photograph in the subject's place, over a third one;
     drawn: waves of all colours over one strong colour.
     """
     for i, (photo, matte) in enumerate(pairs):
@@ -42,8 +42,8 @@ def composites(pairs: list[tuple[Path, Path]], longest: int) -> Iterator[Composi
 
 
 def continued(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """The photograph's own colours where alpha [H,W] is solid; elsewhere those at the mirror image of the pixel in the
-    nearest solid one, or that one's own where the mirror image is not solid."""
+    """The photograph's own colours where alpha [H,W] is solid; elsewhere those at the mirror image of the
+    pixel in the nearest solid one, or that one's own where the mirror image is not solid."""
     solid = alpha >= SOLID
     nearest = ndimage.distance_transform_edt(~solid, return_distances=False, return_indices=True)
     limit = np.array(alpha.shape)[:, None, None] - 1
@@ -75,9 +75,10 @@ def read_to_cover(path: Path, size: tuple[int, int]) -> np.ndarray:
 
 
 def errors(found: np.ndarray, composite: Composite) -> tuple[float, float]:
-    """Mean absolute and mean squared error of colours [H,W,3], weighted by alpha, where .05 < alpha < .95; in 8-bit
-    levels and their squares."""
+    """Mean absolute and mean squared error of colours [H,W,3], weighted by alpha, where .05 < alpha < .95; in
+    8-bit levels and their squares."""
     alpha = composite.alpha.astype(np.float64)
     weight = np.where((alpha > 0.05) & (alpha < 0.95), alpha, 0)
     off = (found.astype(np.float64) - composite.colours) * 255
-    return tuple(float((measure(off).mean(-1) * weight).sum() / weight.sum()) for measure in (np.abs, np.square))
+    return tuple(float((measure(off).mean(-1) * weight).sum() / weight.sum())
+                 for measure in (np.abs, np.square))

@@ -33,7 +33,8 @@ def known(tmp_path_factory) -> list[Composite]:
 
 
 def hairy(size: tuple[int, int], seed: int) -> Image.Image:
-    """The matte of a disc with a few hundred bent hairs around it, a fraction of a pixel to a few pixels thick."""
+    """The matte of a disc with a few hundred bent hairs around it, a fraction of a pixel to a few pixels
+    thick."""
     rng = np.random.default_rng(seed)
     width, height = size[0] * FINER, size[1] * FINER
     picture = Image.new("L", (width, height))
@@ -44,5 +45,6 @@ def hairy(size: tuple[int, int], seed: int) -> Image.Image:
         along = np.linspace(0.95, 1 + rng.uniform(0.1, 0.6), 12)
         turn = angle + rng.normal(0, 0.25) * (along - 0.95)
         path = middle + radius * along[:, None] * np.stack([np.cos(turn), np.sin(turn)], axis=1)
-        draw.line([tuple(point) for point in path], fill=int(rng.uniform(90, 256)), width=int(rng.integers(2, 20)))
+        draw.line([tuple(point) for point in path], fill=int(rng.uniform(90, 256)),
+                  width=int(rng.integers(2, 20)))
     return picture.resize(size, Image.Resampling.BOX)

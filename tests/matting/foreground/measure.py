@@ -2,9 +2,9 @@
 
     python tests/matting/foreground/measure.py FOLDER...        # each with im/<stem>.* and gt/<stem>.png
 
-prints the alpha-weighted error of the colours where .05 < alpha < .95 (mean absolute, in 8-bit levels; mean squared)
-and the seconds that each method takes, case by case and on the mean. `--network WEIGHTS` times them on the photographs
-under the mattes of a checkpoint instead, which are soft in more places.
+prints the alpha-weighted error of the colours where .05 < alpha < .95 (mean absolute, in 8-bit levels; mean
+squared) and the seconds that each method takes, case by case and on the mean. `--network WEIGHTS` times them
+on the photographs under the mattes of a checkpoint instead, which are soft in more places.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def methods() -> dict[str, Method]:
 
     def ours(method: str) -> Method:
         def run(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-            return foreground.estimate(torch.from_numpy(image)[None], torch.from_numpy(alpha)[None], method)[0].numpy()
+            return foreground.estimate(torch.from_numpy(image)[None], torch.from_numpy(alpha)[None],
+                                       method)[0].numpy()
 
         return run
 
@@ -57,7 +58,8 @@ def timed(method: Method, image: np.ndarray, alpha: np.ndarray) -> tuple[np.ndar
     return result, min(times)
 
 
-def photographs(pairs: list[tuple[Path, Path]], weights: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def photographs(pairs: list[tuple[Path, Path]],
+                weights: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """(name, image, alpha) with a network's alpha."""
     model = birefnet.load(weights)
     for photo, _ in pairs:
@@ -68,7 +70,8 @@ def photographs(pairs: list[tuple[Path, Path]], weights: Path) -> Iterator[tuple
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folders", nargs="+", type=Path, help="folders with im/ and gt/")
-    parser.add_argument("--longest", type=int, default=1920, help="longer side to which larger pictures are reduced")
+    parser.add_argument("--longest", type=int, default=1920, help="longer side to which larger pictures are "
+                                                                  "reduced")
     parser.add_argument("--network", type=Path, help="a checkpoint: time its mattes of the photographs")
     options = parser.parse_args()
     pairs = [(next((folder / "im").glob(matte.stem + ".*")), matte)
@@ -80,7 +83,8 @@ def main() -> None:
     if options.network:
         for name, image, alpha in photographs(pairs, options.network):
             seconds = [timed(method, image, alpha)[1] for method in run.values()]
-            print(f"{name:24}{image.shape[1]:5}×{image.shape[0]:<6}" + "".join(f"{t:8.3f}" for t in seconds), flush=True)
+            print(f"{name:24}{image.shape[1]:5}×{image.shape[0]:<6}" + "".join(f"{t:8.3f}" for t in seconds),
+                  flush=True)
         return
     rows = []
     for composite in composites(pairs, options.longest):
@@ -90,7 +94,8 @@ def main() -> None:
     print(f"{'mean':24}" + told(table.mean(0)))
     if "PyMatting" in run:
         wins = (table[:, 0, :2] <= table[:, -1, :2]).sum(0)
-        print(f"{list(run)[0]} no worse than PyMatting: {wins[0]} (absolute), {wins[1]} (squared) of {len(table)}")
+        print(f"{list(run)[0]} no worse than PyMatting: {wins[0]} (absolute), {wins[1]} (squared) of "
+              f"{len(table)}")
 
 
 def figures(composite: Composite, method: Method) -> tuple[float, float, float]:

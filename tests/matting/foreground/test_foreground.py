@@ -34,7 +34,8 @@ def test_the_quality_choice_is_the_better_one_of_each_composite(known):
 
 def ramp(height: int = 40, width: int = 150) -> torch.Tensor:
     """Alpha [1,height,width]: 1 on the left third, 0 on the right one, linear between."""
-    return ((2 * width / 3 - torch.arange(width)) / (width / 3)).clamp(0, 1).expand(1, height, width).contiguous()
+    line = ((2 * width / 3 - torch.arange(width)) / (width / 3)).clamp(0, 1)
+    return line.expand(1, height, width).contiguous()
 
 
 def test_one_colour_over_another_is_found_everywhere():
@@ -85,13 +86,16 @@ def test_frames_do_not_see_each_other(method, known):
     alpha = torch.from_numpy(known[0].alpha[:100, :100])
     together = foreground.estimate(torch.stack([first, second]), torch.stack([alpha, alpha]), method)
     for alone, frame in zip(together, (first, second)):
-        torch.testing.assert_close(foreground.estimate(frame[None], alpha[None], method)[0], alone, rtol=0, atol=1e-5)
+        torch.testing.assert_close(foreground.estimate(frame[None], alpha[None], method)[0], alone, rtol=0,
+                                   atol=1e-5)
 
 
 @pytest.mark.parametrize("widths", [(90, 6), (31, 6), (90, 15), (7, 1)])
 def test_blur_fusion_is_the_paper_s_two_passes(known, widths):
-    """By scipy, over whole windows and for a subject in every window: there neither prior nor frame counts."""
-    image, alpha = known[1].image[:, :200].astype(np.float64), known[1].alpha[:, :200, None].astype(np.float64)
+    """By scipy, over whole windows and for a subject in every window: there neither prior nor frame
+    counts."""
+    image, alpha = known[1].image[:, :200].astype(np.float64), known[1].alpha[:, :200,
+                                                                              None].astype(np.float64)
 
     def blur(values: np.ndarray, width: int) -> np.ndarray:
         return ndimage.uniform_filter(values, (width // 2 * 2 + 1,) * 2 + (1,), mode="constant")
@@ -101,7 +105,8 @@ def test_blur_fusion_is_the_paper_s_two_passes(known, widths):
         around = blur(front * alpha, width) / (blur(alpha, width) + 1e-5)
         back = blur(back * (1 - alpha), width) / (blur(1 - alpha, width) + 1e-5)
         front = (around + alpha * (image - alpha * around - (1 - alpha) * back)).clip(0, 1)
-    found = foreground.estimate(*(torch.from_numpy(x).float()[None] for x in (image, alpha[..., 0])), "blur fusion",
+    found = foreground.estimate(*(torch.from_numpy(x).float()[None] for x in (image, alpha[..., 0])),
+                                "blur fusion",
                                 widths=widths)[0]
     near = blur(alpha, min(widths))[..., 0] > 0.01
     np.testing.assert_allclose(found.numpy()[near], front[near], atol=2e-3)

@@ -13,11 +13,12 @@ from birefnet.matting.foreground import multilevel
 from birefnet.matting.foreground.multilevel import CLEAR, EPSILON, OMEGA, Level, multi_level
 
 
-def exact(image: np.ndarray, alpha: np.ndarray, cell: int, fixed: np.ndarray, colours: np.ndarray) -> np.ndarray:
+def exact(image: np.ndarray, alpha: np.ndarray, cell: int, fixed: np.ndarray,
+          colours: np.ndarray) -> np.ndarray:
     """The foreground's and the background's colours [h,w,6] of least energy, from its definition in float64.
 
-    A cell covers cell × cell pixels of image [H,W,3] and alpha [H,W], has one pair of colours, and its part of the
-    energy's first sum is the mean over them. fixed: cells [h,w] that keep their `colours`.
+    A cell covers cell × cell pixels of image [H,W,3] and alpha [H,W], has one pair of colours, and its part
+    of the energy's first sum is the mean over them. fixed: cells [h,w] that keep their `colours`.
     """
     height, width = alpha.shape[0] // cell, alpha.shape[1] // cell
     count = height * width
@@ -38,7 +39,8 @@ def exact(image: np.ndarray, alpha: np.ndarray, cell: int, fixed: np.ndarray, co
             pairs = sparse.csr_matrix((np.r_[weight, weight], ends), shape=matrix.shape)
             matrix = matrix + sparse.diags(np.asarray(pairs.sum(1)).ravel()) - pairs
     known = np.r_[fixed.ravel(), fixed.ravel()]
-    solution = np.concatenate([colours[..., :3].reshape(-1, 3), colours[..., 3:].reshape(-1, 3)]).astype(np.float64)
+    solution = np.concatenate([colours[..., :3].reshape(-1, 3),
+                               colours[..., 3:].reshape(-1, 3)]).astype(np.float64)
     matrix = matrix.tocsr()
     free = matrix[~known]
     solution[~known] = spsolve(free[:, ~known].tocsc(), right[~known] - free[:, known] @ solution[known])
@@ -74,13 +76,14 @@ def test_sweeps_go_to_the_least_energy(soft, halvings, monkeypatch):
 
 @pytest.mark.slow
 def test_few_sweeps_from_small_to_large_come_near_to_the_least_energy(known):
-    """Measured as the error of the colours, in 8-bit levels over the soft pixels: on the mean 5.1, and 4.8 at the
-    least energy; without the smaller pictures the same sweeps leave 23."""
+    """Measured as the error of the colours, in 8-bit levels over the soft pixels: on the mean 5.1, and 4.8 at
+    the least energy; without the smaller pictures the same sweeps leave 23."""
     found, least = [], []
     for composite in known:
         nothing = np.zeros(composite.alpha.shape, bool)
         start = np.zeros((*nothing.shape, 6))
-        least.append(errors(exact(composite.image, composite.alpha, 1, nothing, start)[..., :3].clip(0, 1), composite))
+        least.append(errors(exact(composite.image, composite.alpha, 1, nothing, start)[..., :3].clip(0, 1),
+                            composite))
         colours = multi_level(torch.from_numpy(composite.image), torch.from_numpy(composite.alpha))
         found.append(errors(colours.numpy(), composite))
     found, least = np.mean(found, axis=0), np.mean(least, axis=0)

@@ -4,39 +4,28 @@ found."""
 from __future__ import annotations
 
 import io
-import struct
-import zlib
+import subprocess
+from pathlib import Path
 
 import numpy as np
+import PySide6
 import pytest
 from PIL import Image
 
 from tools.nano import photographs
 
 
-def resource_file(files: dict[str, bytes]) -> bytes:
-    """A version 1 Qt resource file with the given files below /gcompris/src/activities/zoo/resource."""
-    folders = ["gcompris", "src", "activities", "zoo", "resource"]
-    names, data, nodes = b"", b"", []
-
-    def name(text: str) -> int:
-        nonlocal names
-        at = len(names)
-        names += struct.pack(">HI", len(text), 0) + text.encode("utf-16-be")
-        return at
-
-    nodes.append(struct.pack(">IHII", 0, 2, 1, 1))
-    for depth, folder in enumerate(folders):
-        children = len(files) if folder == "resource" else 1
-        nodes.append(struct.pack(">IHII", name(folder), 2, children, depth + 2))
-    for file, content in files.items():
-        packed = struct.pack(">I", len(content)) + zlib.compress(content)
-        stored, flags = (packed, 1) if file.endswith("README") else (content, 0)
-        nodes.append(struct.pack(">IHHHI", name(file), flags, 0, 0, len(data)))
-        data += struct.pack(">I", len(stored)) + stored
-    tree = b"".join(nodes)
-    header = struct.pack(">4sIIII", b"qres", 1, 20, 20 + len(tree), 20 + len(tree) + len(data))
-    return header + tree + data + names
+def write_resource_file(path: Path, files: dict[str, bytes]) -> None:
+    """A Qt resource file with the given files below /gcompris/src/activities/zoo/resource, by Qt's own
+    compiler."""
+    listed = "".join(f"<file>{name}</file>" for name in files)
+    for name, content in files.items():
+        (path.parent / name).write_bytes(content)
+    described = path.with_suffix(".qrc")
+    described.write_text('<RCC><qresource prefix="/gcompris/src/activities/zoo/resource">'
+                         f"{listed}</qresource></RCC>")
+    compiler = Path(PySide6.__file__).parent / "Qt/libexec/rcc"
+    subprocess.run([compiler, "--binary", "-o", path, described], check=True)
 
 
 def photograph() -> np.ndarray:
@@ -73,7 +62,7 @@ def zoo(tmp_path, monkeypatch):
         Image.fromarray(photograph()).save(held, "PNG")
         content = {name: held.getvalue() for name in ("disc.png", "other.png", "shared.png", "unnamed.png")}
         content["README"] = README.format(licence).encode()
-        (tmp_path / "zoo.rcc").write_bytes(resource_file(content))
+        write_resource_file(tmp_path / "zoo.rcc", content)
         monkeypatch.setattr(photographs, "RESOURCES", tmp_path)
         photographs.read_resources.cache_clear()
         photographs.read_licences.cache_clear()

@@ -1,8 +1,9 @@
-"""Wall cracks made procedurally: textures, crack generators and distractors, in two sets that share none of them.
+"""Wall cracks made procedurally: textures, crack generators and distractors, in two sets that share none of
+them.
 
 `pictures("training", 30, seed)` and `pictures("held out", 40, seed)` give images [N,H,W,3] and masks [N,H,W],
-float32 in 0..1, 1 = crack. Neither a texture nor a generator of the one set is in the other; what lies about on the walls
-is in both.
+float32 in 0..1, 1 = crack. Neither a texture nor a generator of the one set is in the other; what lies about
+on the walls is in both.
 """
 
 from __future__ import annotations
@@ -35,14 +36,16 @@ def clouds(rng: Generator, *scales: float) -> np.ndarray:
     return field / field.std()
 
 
-def coloured(rng: Generator, grey: np.ndarray, low: float, high: float, warmth: tuple[float, float] = (-0.06, 0.06)
+def coloured(rng: Generator, grey: np.ndarray, low: float, high: float,
+             warmth: tuple[float, float] = (-0.06, 0.06)
              ) -> np.ndarray:
     """A grey relief about 0 as a wall's colour [H,W,3], bluish to reddish by `warmth`."""
     base = rng.uniform(low, high) * (1 + rng.uniform(*warmth) * np.array([1.0, 0.2, -1.0]))
     return base + grey[..., None] * (1 + 0.1 * rng.uniform(-1, 1, 3))
 
 
-# Textures for training ---------------------------------------------------------------------------------------------
+# Textures for training
+# ---------------------------------------------------------------------------------------------
 
 
 def plaster(rng: Generator) -> np.ndarray:
@@ -72,7 +75,7 @@ def paint(rng: Generator) -> np.ndarray:
     return image * (1 - 0.35 * rng.random(3))
 
 
-# Textures held out -------------------------------------------------------------------------------------------------
+# Textures held out ------------------------------------------------------------------------------------------
 
 
 def bricks(rng: Generator) -> np.ndarray:
@@ -83,7 +86,8 @@ def bricks(rng: Generator) -> np.ndarray:
     along = x + course % 2 * length / 2
     column = np.floor(along / length).astype(int)
     tones = rng.uniform(-0.08, 0.08, (64, 64))[course % 64, column % 64]
-    edge = np.minimum(np.minimum(y % height, height - y % height), np.minimum(along % length, length - along % length))
+    edge = np.minimum(np.minimum(y % height, height - y % height),
+                      np.minimum(along % length, length - along % length))
     brick = 1 / (1 + np.exp(-(edge - joint) * 1.5))
     red = np.array([0.58, 0.36, 0.28]) * rng.uniform(0.8, 1.25)
     mortar = np.full(3, rng.uniform(0.5, 0.75))
@@ -105,13 +109,15 @@ def stone(rng: Generator) -> np.ndarray:
     """Sandstone: bent beds of sediment, spots of lichen."""
     y, x = np.mgrid[:SIDE, :SIDE]
     bent = y + rng.uniform(-0.4, 0.4) * x + 14 * noise(rng, 120)
-    beds = np.interp(bent % SIDE, np.arange(SIDE), ndimage.gaussian_filter1d(rng.standard_normal(SIDE), 5, mode="wrap"))
+    beds = np.interp(bent % SIDE, np.arange(SIDE),
+                     ndimage.gaussian_filter1d(rng.standard_normal(SIDE), 5, mode="wrap"))
     image = coloured(rng, 0.12 * beds + 0.03 * noise(rng, 2) + 0.03 * clouds(rng, 40), 0.5, 0.75, (0.05, 0.2))
     lichen = ndimage.gaussian_filter((clouds(rng, 18, 6) > 1.8).astype(float), 1)[..., None]
     return image + lichen * (np.array([0.68, 0.68, 0.5]) - image) * 0.7
 
 
-# Cracks for training: lists of lines, each [n,3] of x, y and width -------------------------------------------------
+# Cracks for training: lists of lines, each [n,3] of x, y and width
+# -------------------------------------------------
 
 
 def walk(rng: Generator) -> list[np.ndarray]:
@@ -132,7 +138,8 @@ def walk(rng: Generator) -> list[np.ndarray]:
 
     side = rng.integers(4)
     heading = side * np.pi / 2 + rng.uniform(-0.6, 0.6)
-    start = np.array([SIDE / 2, SIDE / 2]) - SIDE / 2 * np.array([np.cos(side * np.pi / 2), np.sin(side * np.pi / 2)])
+    start = np.array([SIDE / 2, SIDE / 2]) - SIDE / 2 * np.array([np.cos(side * np.pi / 2),
+                                                                  np.sin(side * np.pi / 2)])
     along = rng.uniform(-0.3, 0.3) * SIDE * np.array([np.sin(side * np.pi / 2), np.cos(side * np.pi / 2)])
     grow(*(start + along), heading, rng.uniform(*WIDTHS), int(rng.integers(45, 90)))
     return lines
@@ -164,7 +171,7 @@ def map_cracks(rng: Generator) -> list[np.ndarray]:
     return lines
 
 
-# Cracks held out ---------------------------------------------------------------------------------------------------
+# Cracks held out --------------------------------------------------------------------------------------------
 
 
 def fissure(rng: Generator) -> np.ndarray:
@@ -179,7 +186,8 @@ def fissure(rng: Generator) -> np.ndarray:
 
 
 def easiest_way(rng: Generator) -> list[np.ndarray]:
-    """The cheapest path between two sides through random strength (first-passage percolation), and some that join."""
+    """The cheapest path between two sides through random strength (first-passage percolation), and some that
+    join."""
     cost = np.exp(1.1 * noise(rng, 12) + 0.8 * noise(rng, 4))
     ends = [(0, int(rng.integers(60, SIDE - 60))), (SIDE - 1, int(rng.integers(60, SIDE - 60)))]
     if rng.random() < 0.5:
@@ -188,7 +196,8 @@ def easiest_way(rng: Generator) -> list[np.ndarray]:
     routes = [main]
     for _ in range(int(rng.integers(0, 3))):
         start = main[int(rng.integers(len(main)))]
-        routes.append(route_through_array(cost, start, tuple(rng.integers(0, SIDE, 2)), fully_connected=True)[0])
+        routes.append(route_through_array(cost, start, tuple(rng.integers(0, SIDE, 2)),
+                                          fully_connected=True)[0])
     lines = []
     for n, route in enumerate(routes):
         points = np.array(route, float)[::3, ::-1]
@@ -211,7 +220,8 @@ def drawn(lines: list[np.ndarray]) -> np.ndarray:
     return np.asarray(canvas.resize((SIDE, SIDE), Image.Resampling.BOX), np.float64) / 255
 
 
-# What lies about, in both sets -------------------------------------------------------------------------------------
+# What lies about, in both sets
+# -------------------------------------------------------------------------------------
 
 
 def stain(rng: Generator, image: np.ndarray) -> np.ndarray:
@@ -257,7 +267,7 @@ def joint(rng: Generator, image: np.ndarray) -> np.ndarray:
 DISTRACTORS = ((stain, 0.5), (shadow, 0.3), (joint, 0.3), (cable, 0.3))
 
 
-# Pictures ----------------------------------------------------------------------------------------------------------
+# Pictures ---------------------------------------------------------------------------------------------------
 
 Crack = Callable[[Generator], "list[np.ndarray] | np.ndarray"]
 SETS: dict[str, tuple[tuple[Callable[[Generator], np.ndarray], ...], tuple[Crack, ...]]] = {
@@ -266,7 +276,8 @@ SETS: dict[str, tuple[tuple[Callable[[Generator], np.ndarray], ...], tuple[Crack
 }
 
 
-def picture(texture: Callable[[Generator], np.ndarray], crack: Crack, rng: Generator) -> tuple[np.ndarray, np.ndarray]:
+def picture(texture: Callable[[Generator], np.ndarray], crack: Crack,
+            rng: Generator) -> tuple[np.ndarray, np.ndarray]:
     """A wall [SIDE,SIDE,3] and the mask of its crack [SIDE,SIDE]."""
     image = texture(rng)
     for distractor, chance in DISTRACTORS:
@@ -274,7 +285,8 @@ def picture(texture: Callable[[Generator], np.ndarray], crack: Crack, rng: Gener
             image = distractor(rng, image)
     made = crack(rng)
     mask = made if isinstance(made, np.ndarray) else drawn(made)
-    ragged = np.stack(np.mgrid[:SIDE, :SIDE]) + rng.uniform(0.4, 1.0) * np.stack([noise(rng, 3), noise(rng, 3)])
+    strength = rng.uniform(0.4, 1.0)
+    ragged = np.stack(np.mgrid[:SIDE, :SIDE]) + strength * np.stack([noise(rng, 3), noise(rng, 3)])
     mask = ndimage.map_coordinates(mask, ragged, order=1, mode="nearest").clip(0, 1)
     depth = ndimage.gaussian_filter(mask, 0.8)[..., None]
     image = image * (1 - rng.uniform(0.55, 0.9) * depth)

@@ -1,4 +1,5 @@
-"""What fine-tuning teaches, what it leaves alone, what it says of itself; on a build small enough for tests."""
+"""What fine-tuning teaches, what it leaves alone, what it says of itself; on a build small enough for
+tests."""
 
 from __future__ import annotations
 
@@ -6,14 +7,15 @@ import pytest
 import torch
 
 import birefnet
-from birefnet.checkpoint.adapters import LowRankLinear
 from birefnet.device.passes import OutOfMemory
 from birefnet.training import finetune as lessons
 from birefnet.training.curve import draw_curve
 from birefnet.training.finetune import finetune
+from birefnet.training.low_rank import LowRankLinear
 
 TINY = birefnet.Config(family="pvt_v2", widths=(8, 8, 16, 16), depths=(1, 1, 1, 1), heads=(1, 1, 2, 2),
-                       multi_scale="none", attention="plain", inner=8, branch=8, patch_inner=4, gate=4, size=(64, 64))
+                       multi_scale="none", attention="plain", inner=8, branch=8, patch_inner=4, gate=4,
+                       size=(64, 64))
 RATES = {"head": 3e-3, "lora": 3e-2, "all": 3e-3}  # high, for few steps on fresh weights
 
 
@@ -45,7 +47,8 @@ def state(network: birefnet.BiRefNet) -> dict[str, torch.Tensor]:
 def test_the_loss_falls_and_only_what_is_told_learns(pairs, what):
     network = model()
     before, heard = state(network), []
-    tuned = finetune(network, *pairs, what=what, steps=15, rate=RATES[what], report=lambda *told: heard.append(told))
+    tuned = finetune(network, *pairs, what=what, steps=15, rate=RATES[what],
+                     report=lambda *told: heard.append(told))
     assert [step for step, _ in heard] == list(range(1, 16)) and [loss for _, loss in heard] == tuned.losses
     assert tuned.loss < {"head": 0.9, "lora": 0.97, "all": 0.9}[what] * sum(tuned.losses[:3]) / 3
     changed = {name for name, tensor in tuned.model.state_dict().items()
@@ -72,7 +75,8 @@ def test_an_adapter_on_the_base_is_the_tuned_network(pairs, what, tmp_path):
     assert change > 0.002
     for adapter in (tuned.adapter, tmp_path / "a.safetensors"):
         found = birefnet.matte(birefnet.load(base, adapters=[(adapter, 1.0)], **told), image)
-        assert (found - expected).abs().max() < 0.02 * change  # the adapter's tensors are stored in half precision
+        # the adapter's tensors are stored in half precision
+        assert (found - expected).abs().max() < 0.02 * change
     about = tuned.adapter.metadata
     assert about["birefnet.adapter"] == what and about["birefnet.base"] == TINY.describe()
     assert ("birefnet.rank" in about) == (what == "lora")
@@ -118,12 +122,13 @@ def test_no_room_for_one_picture_is_a_sentence(pairs):
 
 
 @pytest.mark.parametrize("spoil, words", [
-    (lambda i, m: {"what": "neck"}, "expected one of 'head', 'lora', 'all'"),
-    (lambda i, m: {"images": i[:3]}, "got 3 pictures and 4 masks"),
+    (lambda i, m: {"what": "neck"}, "^Set what to one of 'head', 'lora', 'all'"),
+    (lambda i, m: {"images": i[:3]}, "^Connect .*: got 3 pictures and 4 masks"),
     (lambda i, m: {"images": [], "masks": []}, "got 0 pictures"),
-    (lambda i, m: {"masks": [mask[1:] for mask in m]}, r"a picture \[64, 64, 3\] and a mask \[63, 64\]"),
-    (lambda i, m: {"masks": [0 * mask for mask in m]}, "is the mask inverted"),
-    (lambda i, m: {"steps": 0}, "at least one step"),
+    (lambda i, m: {"masks": [mask[1:] for mask in m]}, r"^Resize .* a picture \[64, 64, 3\] and a mask \[63, "
+                                                       r"64\]"),
+    (lambda i, m: {"masks": [0 * mask for mask in m]}, "^Connect masks .* or invert them"),
+    (lambda i, m: {"steps": 0}, "^Set steps, rank and batch to 1 or more"),
 ])
 def test_what_cannot_be_learned_from_is_a_sentence(pairs, spoil, words):
     given = {"images": pairs[0], "masks": pairs[1]} | spoil(*pairs)

@@ -1,7 +1,7 @@
-"""DINOv3 as an encoder family: the authors' builds of October 2025 on.
+"""DINOv3 as an encoder family, used by the authors since October 2025.
 
-Tensors are named as timm's `features_only` model of vit_*_patch16_dinov3 has them. All four maps have stride 16;
-the decoder's neck brings them to the strides and widths of Swin-L.
+Tensors are named as in timm's `features_only` model of vit_*_patch16_dinov3. All four maps have stride 16;
+the decoder's neck resizes and maps them to the strides and widths of Swin-L.
 """
 
 from __future__ import annotations
@@ -21,26 +21,30 @@ if TYPE_CHECKING:
 __all__ = ["DINOv3Family"]
 
 NECK = (192, 384, 768, 1536)
-HEAD_WIDTHS = {4096: 128}    # channels of an attention head by the trunk's width; 64 for all others
-DEPTHS = {12: (4, 2, 2, 4)}  # blocks before each map by their number; even quarters for all others
+DEFAULT_HEAD_WIDTH = 64      # channels of an attention head
+HEAD_WIDTHS = {4096: 128}    # those of other widths
+DEPTHS = {12: (4, 2, 2, 4)}  # blocks before each map, by number of blocks; others have even quarters
 
 
 def trunk(
     width: int, blocks: int, gated: bool, ratio: int, heads: tuple[int, ...] | None = None
 ) -> dict[str, object]:
-    """Fields of `Config` for a transformer of that width and number of blocks."""
-    heads = heads or (max(1, width // HEAD_WIDTHS.get(width, 64)),) * 4
+    """Fields of `Config` for a transformer. ratio: hidden width of the MLP over `width`."""
+    heads = heads or (max(1, width // HEAD_WIDTHS.get(width, DEFAULT_HEAD_WIDTH)),) * 4
     return {"family": DINOv3Family.name, "widths": (width,) * 4, "heads": heads, "mlp_ratios": (ratio,) * 4,
             "depths": DEPTHS.get(blocks, (blocks // 4,) * 4), "gated_mlp": gated}
 
 
 def build(width: int, blocks: int, gated: bool = False, ratio: int = 4) -> dict[str, object]:
+    """Fields of `Config` for one of the authors' builds."""
     return {**trunk(width, blocks, gated, ratio), "neck": NECK}
 
 
 class DINOv3Family(Family):
+    """Vision transformers of one width, with rotary positions and register tokens."""
+
     name = "dino_v3"
-    told = ("widths", "depths", "gated_mlp")
+    label_fields = ("widths", "depths", "gated_mlp")
     blocks = (Block,)
 
     @property
@@ -55,16 +59,16 @@ class DINOv3Family(Family):
 
     def read(self, shapes: Shapes, encoder: str, heads: tuple[int, ...] | None) -> dict[str, object]:
         if "bb.model.blocks.0.attn.q_bias" in shapes:
-            raise CheckpointError("this BiRefNet was built on a DINOv3 with biases of queries and values (timm's "
-                                  "*_qkvb); expected one without, as the authors build them")
+            raise CheckpointError("this BiRefNet was built on a DINOv3 with biases of queries and values "
+                                  "(timm's *_qkvb); expected one without, as the authors build them")
         gated = "bb.model.blocks.0.mlp.fc1_g.weight" in shapes
         hidden, width = shapes[f"bb.model.blocks.0.mlp.{'fc1_g' if gated else 'fc1'}.weight"]
         return trunk(width, count(shapes, r"bb\.model\.blocks\.(\d+)\."), gated, hidden // width, heads)
 
     def check(self, config: Config) -> None:
         if config.neck is None or len(set(config.widths)) > 1 or config.widths[0] % (4 * config.heads[0]):
-            raise ValueError("DINOv3 needs a neck, one width, and heads that divide it by a multiple of 4; got "
-                             f"neck {config.neck}, widths {config.widths}, heads {config.heads}")
+            raise ValueError("DINOv3 needs a neck, one width, and heads that divide it by a multiple of 4; "
+                             f"got neck {config.neck}, widths {config.widths}, heads {config.heads}")
 
     def build(self, config: Config) -> VisionTransformer:
         return VisionTransformer(config)
@@ -81,6 +85,6 @@ class DINOv3Family(Family):
     ) -> tuple[float, float]:
         tokens, width, ratio = size[0] * size[1] / PATCH**2, config.widths[0], config.mlp_ratios[0]
         element = encoder.model.cls_token.element_size()
-        # The float32 residual; four maps, the normalised one, keys and values.
+        # The float32 residual stream; four maps, the normalised tokens, keys and values.
         alive = width * (4 + element * (4 + 1 + 3))
         return tokens * alive, tokens * width * (4 + element * (2 + 3 * ratio))

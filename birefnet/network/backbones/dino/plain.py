@@ -1,4 +1,4 @@
-"""DINOv3's vision transformers (Siméoni et al. 2025) with timm's tensor names, which BiRefNet's checkpoints have."""
+"""DINOv3's vision transformers (Siméoni et al. 2025), with timm's tensor names."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers import Mlp
+
 if TYPE_CHECKING:
     from ...config import Config
 
-PATCH = 16         # pixels: side of a token
-REGISTERS = 4      # tokens beside the class token that stand for no place
-PREFIX = 1 + REGISTERS
-PERIOD = 100.0     # longest period of the rotary positions, in half maps
-EPS = 1e-5
+PATCH = 16         # side of a token, in pixels
+REGISTERS = 4      # register tokens (Darcet et al. 2024)
+PREFIX = 1 + REGISTERS  # tokens before those of the map: class token and registers
+PERIOD = 100.0     # longest period of the rotary positions, in halves of the map's side
+EPS = 1e-5         # of LayerNorm
 
 
 class VisionTransformer(nn.Module):
-    """Self-attention at stride 16; `forward` maps [B,3,H,W] to four maps [B,C,H/16,W/16], each taken after as many
-    blocks as `Config.depths` says, without a final norm."""
+    """A vision transformer at stride 16: [B,3,H,W] → four maps [B,C,H/16,W/16].
+
+    Each is taken after `Config.depths` more blocks, without a final norm.
+    """
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -33,6 +37,8 @@ class VisionTransformer(nn.Module):
 
 
 class Trunk(nn.Module):
+    """Patch embedding, class and register tokens, and all blocks."""
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         width = config.widths[0]
@@ -46,7 +52,7 @@ class Trunk(nn.Module):
     def forward(self, image: Tensor) -> list[Tensor]:
         x = self.patch_embed.proj(image)
         batch, width, *size = x.shape
-        turns = rotations(*size, self.head_width, x.device)
+        turns = rotary_tables(*size, self.head_width, x.device)
         prefix = torch.cat([self.cls_token, self.reg_token], 1).expand(batch, -1, -1)
         x = torch.cat([prefix, x.flatten(2).transpose(1, 2)], 1)
         features = []
@@ -58,13 +64,15 @@ class Trunk(nn.Module):
 
 
 class PatchEmbed(nn.Module):
+    """The convolution that embeds patches: [B,3,H,W] → [B,C,H/16,W/16]."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(3, width, PATCH, PATCH)
 
 
 class Block(nn.Module):
-    """Attention and an MLP on [B,N,C], each behind a LayerNorm, scaled per channel and inside a residual."""
+    """Pre-norm attention and MLP on tokens [B,N,C], with residual connections that are scaled per channel."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -82,7 +90,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over all tokens; queries and keys of the map's tokens are turned by their places."""
+    """Self-attention over all tokens; queries and keys of the map's tokens are rotated by their positions."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -93,18 +101,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
         batch, tokens, channels = x.shape
         q, k, v = self.qkv(x).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        y = F.scaled_dot_product_attention(turned(q, turns), turned(k, turns), v)
+        y = F.scaled_dot_product_attention(rotate(q, turns), rotate(k, turns), v)
         return self.proj(y.transpose(1, 2).reshape(batch, tokens, channels))
-
-
-class Mlp(nn.Module):
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class GatedMlp(nn.Module):
@@ -124,13 +122,17 @@ class GatedMlp(nn.Module):
 
 
 @lru_cache(maxsize=8)
-def rotations(height: int, width: int, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Sines and cosines [PREFIX+height·width,channels], float32; prefix tokens are not turned.
+def rotary_tables(height: int, width: int, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Rotary position embedding (Su et al. 2021): sines and cosines of each token's angles.
 
-    A place is the middle of its token, both axes from −1 to 1; channels/4 periods from 1 up to PERIOD, geometrically.
-    First all angles of y, then those of x, and the same again for the second half of the channels.
+    A position is that of the token's centre, with both axes from −1 to 1. Per axis there are channels/4
+    periods in geometric sequence from 1 to below PERIOD. Angles are ordered y, x, y, x, each a quarter of the
+    channels.
+
+    Returns:
+        Two float32 [PREFIX+height·width,channels]; prefix tokens have angle 0.
     """
-    with torch.inference_mode(False):  # a cached inference tensor could not serve training later
+    with torch.inference_mode(False):  # cached inference tensors cannot be used in training
         periods = PERIOD ** (2.0 * torch.arange(channels // 4) / (channels // 2))
         y, x = ((torch.arange(n, dtype=torch.float32) + 0.5) / n * 2 - 1 for n in (height, width))
         places = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1).view(-1, 2, 1)
@@ -139,8 +141,8 @@ def rotations(height: int, width: int, channels: int, device: torch.device) -> t
         return angles.sin().to(device), angles.cos().to(device)
 
 
-def turned(x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
-    """Tokens [...,N,channels], the halves of their channels turned against each other (Su et al. 2021)."""
+def rotate(x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotate the halves of each token's channels [...,N,channels] by its angles."""
     sine, cosine = turns
     first, second = x.chunk(2, -1)
     return (x * cosine + torch.cat([-second, first], -1) * sine).to(x.dtype)

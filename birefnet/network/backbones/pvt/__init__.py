@@ -8,7 +8,7 @@ from torch import nn
 
 from ....files.errors import CheckpointError
 from ...family import Compose, Family, Shapes, count
-from ...ops.normalize import early_dtype
+from ...ops.normalize import first_stage_dtype
 from .fused import FusedPVT
 from .plain import Block, PyramidVisionTransformer
 
@@ -17,16 +17,19 @@ if TYPE_CHECKING:
 
 __all__ = ["PVTFamily"]
 
-HEADS = (1, 2, 5, 8)  # of the authors' builds; shapes cannot tell
+HEADS = (1, 2, 5, 8)  # of the authors' builds; tensors do not determine them
 
 
 def build(width: int, depths: tuple[int, ...], ratios: tuple[int, ...] = (8, 8, 4, 4)) -> dict[str, object]:
+    """Fields of `Config` for one of the authors' builds. width: of the first stage."""
     widths = (32, 64, 160, 256) if width == 32 else (64, 128, 320, 512)
     return {"family": PVTFamily.name, "widths": widths, "depths": depths, "heads": HEADS,
             "mlp_ratios": ratios}
 
 
 class PVTFamily(Family):
+    """Pyramid Vision Transformers v2, recognised by the tensors of their patch embeddings."""
+
     name = "pvt_v2"
     blocks = (Block,)
 
@@ -42,8 +45,9 @@ class PVTFamily(Family):
         widths = tuple(shapes[f"bb.norm{i}.weight"][0] for i in range(1, 5))
         heads = heads or HEADS
         if len(heads) != 4 or any(width % number for width, number in zip(widths, heads)):
-            raise CheckpointError(f"PVT v2 of widths {widths} cannot have {heads} attention heads, and shapes do "
-                                  'not tell the right ones: pass heads=(…), or write "birefnet.heads" into the '
+            raise CheckpointError(f"PVT v2 of widths {widths} cannot have {heads} attention heads, and "
+                                  'shapes do not tell the right ones: pass heads=(…), or write '
+                                  '"birefnet.heads" into the '
                                   "file's metadata")
         return {
             "family": self.name,
@@ -69,8 +73,8 @@ class PVTFamily(Family):
         self, encoder: nn.Module, config: Config, size: tuple[int, int]
     ) -> tuple[float, float]:
         positions, width = size[0] * size[1] / 16, config.widths[0]
-        first = early_dtype(encoder.norm1.weight.dtype).itemsize
-        alive = width * (2 * 4 + 2 + first)  # two float32 residuals, the next stage's beginning, x1
+        first = first_stage_dtype(encoder.norm1.weight.dtype).itemsize
+        alive = width * (2 * 4 + 2 + first)  # two float32 maps, the next stage's input, x1
         token = 12 * width + 2 * config.mlp_ratios[0] * width * first
         return positions * alive, positions * token
 

@@ -1,6 +1,6 @@
-"""PVT v2's inference form: tokens in runs, the MLP's depth-wise convolution by bands of rows.
+"""PVT v2's inference form: attention for runs of queries, the MLP in bands of rows, to limit memory.
 
-The residual stream and what LayerNorm computes are float32 in every dtype.
+The residual stream and LayerNorm are float32 in every dtype.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...ops.bands import by_bands, convolved
-from ...ops.normalize import early_dtype, normalized, normalized_map
+from ...ops.bands import compute_by_bands, lazy_convolution
+from ...ops.normalize import first_stage_dtype, layer_norm, layer_norm_map
 from ...ops.products import convolve, gelu_, linear
 from .plain import Block, ConvMlp, PyramidVisionTransformer, SpatialReductionAttention
 
 
 class FusedPVT(nn.Module):
+    """The inference form of PyramidVisionTransformer."""
+
     def __init__(self, plain: PyramidVisionTransformer) -> None:
         super().__init__()
         for name, module in plain.named_children():
@@ -26,32 +28,36 @@ class FusedPVT(nn.Module):
             self.add_module(name, module)
 
     def forward(self, image: Tensor, scratch: int = sys.maxsize) -> list[Tensor]:
-        """x1..x4, [B,C,H,W] in channels-last memory and the weights' dtype; the image is best float32."""
+        """x1..x4, [B,C,H,W], channels-last, in the weights' dtype; the image is best float32."""
         x, features, dtype = image, [], self.norm1.weight.dtype
         for i in range(1, 5):
             embed = getattr(self, f"patch_embed{i}")
             x = convolve(embed.proj, image.float() if i == 1 else x).float()
-            x = normalized(x.permute(0, 2, 3, 1), embed.norm, torch.float32)
+            x = layer_norm(x.permute(0, 2, 3, 1), embed.norm, torch.float32)
             for block in getattr(self, f"block{i}"):
-                x = block(x, early_dtype(dtype) if i == 1 else dtype, scratch)
-            x = normalized_map(x, getattr(self, f"norm{i}"), dtype, scratch).permute(0, 3, 1, 2)
+                x = block(x, first_stage_dtype(dtype) if i == 1 else dtype, scratch)
+            x = layer_norm_map(x, getattr(self, f"norm{i}"), dtype, scratch).permute(0, 3, 1, 2)
             features.append(x)
         return features
 
 
 class FusedBlock(nn.Module):
+    """The inference form of Block."""
+
     def __init__(self, plain: Block) -> None:
         super().__init__()
         self.norm1, self.attn = plain.norm1, FusedAttention(plain.attn)
         self.norm2, self.mlp = plain.norm2, FusedMlp(plain.mlp)
 
     def forward(self, x: Tensor, dtype: torch.dtype, scratch: int) -> Tensor:
-        """float32 [B,H,W,C] → the same shape; changes x; products are in `dtype`."""
+        """float32 [B,H,W,C] → the same shape; x is overwritten. Products are in `dtype`."""
         self.attn(x, self.norm1, dtype, scratch)
         return self.mlp(x, self.norm2, dtype, scratch)
 
 
 class FusedAttention(nn.Module):
+    """The inference form of SpatialReductionAttention, with the LayerNorm before it."""
+
     def __init__(self, plain: SpatialReductionAttention) -> None:
         super().__init__()
         self.heads = plain.heads
@@ -60,10 +66,10 @@ class FusedAttention(nn.Module):
     def forward(self, x: Tensor, norm: nn.LayerNorm, dtype: torch.dtype, scratch: int) -> None:
         """x += attention(norm(x)) for float32 [B,H,W,C], in runs of queries."""
         batch, height, width, channels = x.shape
-        keys = seen = normalized_map(x, norm, dtype, scratch)
+        keys = seen = layer_norm_map(x, norm, dtype, scratch)
         if self.sr is not None:
             keys = convolve(self.sr, seen.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-            keys = normalized(keys.float(), self.norm, dtype)
+            keys = layer_norm(keys.float(), self.norm, dtype)
         k, v = (linear(self.kv, keys.flatten(0, 2))
                 .view(batch, -1, 2, self.heads, channels // self.heads).permute(2, 0, 3, 1, 4).unbind(0))
         step = max(1, scratch // (batch * width * channels * 8 * dtype.itemsize))
@@ -76,6 +82,8 @@ class FusedAttention(nn.Module):
 
 
 class FusedMlp(nn.Module):
+    """The inference form of ConvMlp, with the LayerNorm before it."""
+
     def __init__(self, plain: ConvMlp) -> None:
         super().__init__()
         self.fc1, self.dwconv, self.fc2 = plain.fc1, plain.dwconv, plain.fc2
@@ -85,17 +93,17 @@ class FusedMlp(nn.Module):
         batch, height, width, channels = x.shape
         hidden = len(self.fc1.weight)
 
-        def widened(start: int, stop: int) -> Tensor:
-            y = normalized(x[:, start:stop], norm, dtype).flatten(0, 2)
+        def widen(start: int, stop: int) -> Tensor:
+            y = layer_norm(x[:, start:stop], norm, dtype).flatten(0, 2)
             y = linear(self.fc1, y).view(batch, stop - start, width, hidden)
             return y.permute(0, 3, 1, 2)
 
-        mixed = convolved(self.dwconv.dwconv, widened, height)
+        filtered = lazy_convolution(self.dwconv.dwconv, widen, height)
 
-        def updated(start: int, stop: int) -> Tensor:
-            y = gelu_(mixed(start, stop)).permute(0, 2, 3, 1).flatten(0, 2)
+        def update(start: int, stop: int) -> Tensor:
+            y = gelu_(filtered(start, stop)).permute(0, 2, 3, 1).flatten(0, 2)
             y = linear(self.fc2, y).view(batch, stop - start, width, channels)
             return (x[:, start:stop] + y).permute(0, 3, 1, 2)
 
         row_bytes = batch * width * (2 * hidden * dtype.itemsize + 12 * channels)
-        return by_bands(updated, height, row_bytes, scratch).permute(0, 2, 3, 1)
+        return compute_by_bands(update, height, row_bytes, scratch).permute(0, 2, 3, 1)

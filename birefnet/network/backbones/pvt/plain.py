@@ -10,17 +10,18 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from ...config import Config
 
-BLOCK_EPS = 1e-6  # norm1, norm2 and the stage norms; the embeddings' and the attention's own norms keep 1e-5
+BLOCK_EPS = 1e-6  # of the blocks' and stages' LayerNorm; that of embeddings and attention is 1e-5
 
 
 class PyramidVisionTransformer(nn.Module):
-    """Four stages of spatial-reduction attention; `forward` maps [B,3,H,W] to x1..x4 at strides 4, 8, 16, 32."""
+    """Four stages of spatial-reduction attention: [B,3,H,W] → x1..x4 at strides 4, 8, 16, 32."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         for i in range(4):
             width = config.widths[i]
-            embed = OverlapPatchEmbed(config.widths[i - 1], width, 3, 2) if i else OverlapPatchEmbed(3, width, 7, 4)
+            embed = OverlapPatchEmbed(config.widths[i - 1], width, 3,
+                                      2) if i else OverlapPatchEmbed(3, width, 7, 4)
             blocks = (Block(width, config.heads[i], config.mlp_ratios[i], config.reductions[i])
                       for _ in range(config.depths[i]))
             self.add_module(f"patch_embed{i + 1}", embed)
@@ -51,7 +52,7 @@ class OverlapPatchEmbed(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and an MLP, each behind a LayerNorm and inside a residual, on [B,H,W,C]."""
+    """Pre-norm attention and MLP with residual connections, on [B,H,W,C]."""
 
     def __init__(self, width: int, heads: int, mlp_ratio: int, reduction: int) -> None:
         super().__init__()
@@ -66,7 +67,7 @@ class Block(nn.Module):
 
 
 class SpatialReductionAttention(nn.Module):
-    """Self-attention over the whole map whose keys and values come from a map `reduction` times smaller."""
+    """Self-attention over the map; keys and values come from one with `reduction` times smaller sides."""
 
     def __init__(self, width: int, heads: int, reduction: int) -> None:
         super().__init__()
@@ -82,7 +83,8 @@ class SpatialReductionAttention(nn.Module):
         q = self.q(x).view(batch, height * width, self.heads, -1).transpose(1, 2)
         if self.sr is not None:
             x = self.norm(self.sr(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
-        k, v = self.kv(x).view(batch, -1, 2, self.heads, channels // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        k, v = self.kv(x).view(batch, -1, 2, self.heads,
+                               channels // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
         y = F.scaled_dot_product_attention(q, k, v)
         return self.proj(y.transpose(1, 2).reshape(batch, height, width, channels))
 
@@ -101,6 +103,8 @@ class ConvMlp(nn.Module):
 
 
 class DepthwiseConv(nn.Module):
+    """A 3×3 depth-wise convolution of [B,H,W,C]."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.dwconv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)

@@ -1,4 +1,4 @@
-"""Swin Transformer v1 as an encoder family: the authors' usual encoder."""
+"""Swin Transformer v1 as an encoder family; most of the authors' checkpoints use it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from ...family import Compose, Family, Shapes, count
-from ...ops.normalize import early_dtype
+from ...ops.normalize import first_stage_dtype
 from .fused import FusedSwin
 from .plain import Block, SwinTransformer
 
@@ -18,12 +18,15 @@ __all__ = ["SwinFamily"]
 
 
 def build(width: int, third: int, window: int) -> dict[str, object]:
+    """Fields of `Config` for a build. width: of the first stage; third: blocks of the third stage."""
     widths = tuple(width * 2**i for i in range(4))
     return {"family": SwinFamily.name, "widths": widths, "depths": (2, 2, third, 2),
             "heads": tuple(width // 32 for width in widths), "window": window}
 
 
 class SwinFamily(Family):
+    """Swin Transformers v1, recognised by the tensors of their stages."""
+
     name = "swin_v1"
     blocks = (Block,)
 
@@ -34,8 +37,9 @@ class SwinFamily(Family):
                 "swin_v1_l24": build(192, 24, 12)}  # feyninc/FeyNobg
 
     def recognises(self, shapes: Shapes, encoder: str) -> bool:
-        return not encoder and any(name.startswith("bb.layers.0.") for name in shapes) and not any(
-            name.startswith("bb.patch_embed1.") for name in shapes)
+        found = {prefix for prefix in ("bb.layers.0.", "bb.patch_embed1.")
+                 if any(name.startswith(prefix) for name in shapes)}
+        return not encoder and found == {"bb.layers.0."}
 
     def read(self, shapes: Shapes, encoder: str, heads: tuple[int, ...] | None) -> dict[str, object]:
         tables = [shapes[f"bb.layers.{i}.blocks.0.attn.relative_position_bias_table"] for i in range(4)]
@@ -64,8 +68,8 @@ class SwinFamily(Family):
         self, encoder: nn.Module, config: Config, size: tuple[int, int]
     ) -> tuple[float, float]:
         positions, width = size[0] * size[1] / 16, config.widths[0]
-        first = early_dtype(encoder.norm0.weight.dtype).itemsize
-        alive = width * (4 + 2 + first)  # the float32 residual, the next stage's beginning, x1
+        first = first_stage_dtype(encoder.norm0.weight.dtype).itemsize
+        alive = width * (4 + 2 + first)  # the float32 map, the next stage's input, x1
         token = 8 * width + (config.mlp_ratios[0] + 3) * width * first
         return positions * alive, positions * token
 

@@ -1,7 +1,8 @@
 """Swin Transformer v1 (Liu et al. 2021) as BiRefNet's checkpoints expect it.
 
-Two details differ from common library versions and change the numbers: the *normalised* map is padded to whole windows,
-and odd blocks shift their windows even where the map is a single window.
+Two details differ from most libraries and change the results: the *normalised* map is padded to whole
+    windows, and
+odd blocks shift their windows even if the map is a single window.
 """
 
 from __future__ import annotations
@@ -13,18 +14,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layers import Mlp
+
 if TYPE_CHECKING:
     from ...config import Config
 
 
 class SwinTransformer(nn.Module):
-    """Four stages of windowed self-attention; `forward` maps [B,3,H,W] to x1..x4 at strides 4, 8, 16, 32."""
+    """Four stages of windowed self-attention: [B,3,H,W] → x1..x4 at strides 4, 8, 16, 32."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.patch_embed = PatchEmbed(config.widths[0])
         self.layers = nn.ModuleList(
-            Stage(config.widths[i], config.depths[i], config.heads[i], config.window, config.mlp_ratios[i], i < 3)
+            Stage(config.widths[i], config.depths[i], config.heads[i], config.window, config.mlp_ratios[i],
+                  i < 3)
             for i in range(4)
         )
         for i, width in enumerate(config.widths):
@@ -41,7 +45,7 @@ class SwinTransformer(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """[B,3,H,W] → tokens [B,H/4,W/4,C]. H and W are multiples of 4."""
+    """[B,3,H,W], H and W multiples of 4 → tokens [B,H/4,W/4,C]."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -53,9 +57,10 @@ class PatchEmbed(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks at one resolution; returns the map [B,H,W,C] and the one handed to the next stage."""
+    """Blocks at one resolution; returns the map [B,H,W,C] and the next stage's input."""
 
-    def __init__(self, width: int, depth: int, heads: int, window: int, mlp_ratio: int, downsample: bool) -> None:
+    def __init__(self, width: int, depth: int, heads: int, window: int, mlp_ratio: int,
+                 downsample: bool) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
             Block(width, heads, window, window // 2 if i % 2 else 0, mlp_ratio) for i in range(depth)
@@ -69,7 +74,7 @@ class Stage(nn.Module):
 
 
 class Block(nn.Module):
-    """Window attention and an MLP, each behind a LayerNorm and inside a residual, on [B,H,W,C]."""
+    """Pre-norm window attention and MLP with residual connections, on [B,H,W,C]."""
 
     def __init__(self, width: int, heads: int, window: int, shift: int, mlp_ratio: int) -> None:
         super().__init__()
@@ -83,22 +88,13 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-class Mlp(nn.Module):
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
-
-
 class WindowAttention(nn.Module):
-    """Self-attention inside windows of `window`² tokens, with a learned bias per relative position.
+    """Self-attention in windows of `window`² tokens, with a learned bias per relative position.
 
-    Shifted windows cut across the padded map's far edges after rolling; there, tokens from opposite sides must not see
-    each other. Only the last row and the last column of windows hold such tokens, and all windows of that row (column)
-    hold them alike, so four biases serve every map size: interior, bottom row, right column, corner.
+    After rolling, shifted windows in the last row and column hold tokens from opposite sides of the padded
+    map, which must not attend to each other. All windows of that row (column) have the same mask, so four
+    biases serve maps of
+    all sizes: interior, last row, last column, corner.
     """
 
     def __init__(self, width: int, heads: int, window: int, shift: int) -> None:
@@ -109,7 +105,7 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B,H,W,C] → [B,H,W,C]; pads right and bottom to whole windows, and crops again."""
+        """[B,H,W,C] → [B,H,W,C]; pads right and bottom to whole windows, and crops the result."""
         height, width = x.shape[1:3]
         side, shift = self.window, self.shift
         x = F.pad(x, (0, 0, 0, -width % side, 0, -height % side))
@@ -127,28 +123,31 @@ class WindowAttention(nn.Module):
         return y[:, :height, :width]
 
     def position_bias(self, dtype: torch.dtype) -> Tensor:
-        """[1,heads,N,N] with N = window² tokens, query first."""
+        """[1,heads,N,N], with N = window² tokens, indexed by query, then key."""
         index = relative_position_index(self.window, self.relative_position_bias_table.device)
         bias = self.relative_position_bias_table[index.flatten()].to(dtype)
         return bias.view(*index.shape, self.heads).permute(2, 0, 1).unsqueeze(0).contiguous()
 
     def attend_shifted(self, windows: Tensor, bias: Tensor) -> Tensor:
+        """`attend` for shifted windows, with masks in the last row and column."""
         below, beside = edge_masks(self.window, self.shift, bias.device, bias.dtype)
         rows, columns = windows.shape[1:3]
         inside, last_row, last_column = slice(0, rows - 1), slice(rows - 1, rows), slice(columns - 1, columns)
         before = slice(0, columns - 1)
         y = windows.new_empty(*windows.shape[:4], windows.shape[4] // 3)
         for at_row, at_column, mask in ((inside, before, None), (last_row, before, below),
-                                        (inside, last_column, beside), (last_row, last_column, below + beside)):
+                                        (inside, last_column, beside),
+                                        (last_row, last_column, below + beside)):
             part = windows[:, at_row, at_column]
             if part.numel():
                 y[:, at_row, at_column] = self.attend(part, bias if mask is None else bias + mask)
         return y
 
     def attend(self, windows: Tensor, bias: Tensor) -> Tensor:
-        """softmax(q·kᵀ/√d + bias)·v per window: [B,rows,columns,N,3C] → [B,rows,columns,N,C]."""
+        """softmax(q·kᵀ/√d + bias)·v in each window: [B,rows,columns,N,3C] → [B,rows,columns,N,C]."""
         *grid, tokens, triple = windows.shape
-        q, k, v = windows.reshape(-1, tokens, 3, self.heads, triple // 3 // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        qkv = windows.reshape(-1, tokens, 3, self.heads, triple // 3 // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return y.transpose(1, 2).reshape(*grid, tokens, triple // 3)
 
@@ -169,8 +168,8 @@ def join_windows(windows: Tensor, side: int) -> Tensor:
 
 @lru_cache(maxsize=8)
 def relative_position_index(side: int, device: torch.device) -> Tensor:
-    """[N,N]: the bias table's row for query i and key j, (yi−yj+side−1)·(2·side−1) + (xi−xj+side−1)."""
-    with torch.inference_mode(False):  # a cached inference tensor could not serve training later
+    """[N,N]: the row of the bias table for query i and key j, (yi−yj+side−1)·(2·side−1) + (xi−xj+side−1)."""
+    with torch.inference_mode(False):  # cached inference tensors cannot be used in training
         y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
         y, x = y.flatten(), x.flatten()
         index = (y[:, None] - y[None, :] + side - 1) * (2 * side - 1) + (x[:, None] - x[None, :] + side - 1)
@@ -179,17 +178,21 @@ def relative_position_index(side: int, device: torch.device) -> Tensor:
 
 @lru_cache(maxsize=8)
 def edge_masks(side: int, shift: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Two [N,N] masks, 0 or −inf: between the rows, and between the columns, that the shift brought together."""
+    """Two [N,N] masks, 0 or −inf, for windows of the last row and of the last column after a shift.
+
+    −inf separates rows (columns) that were at opposite sides of the map.
+    """
     with torch.inference_mode(False):
         wrapped = torch.arange(side) >= side - shift
         row = wrapped[:, None].expand(side, side).flatten()
         column = wrapped[None, :].expand(side, side).flatten()
         return tuple(torch.zeros(side * side, side * side, dtype=dtype)
-                     .masked_fill_(at[:, None] != at[None, :], float("-inf")).to(device) for at in (row, column))
+                     .masked_fill_(at[:, None] != at[None, :], float("-inf")).to(device)
+                     for at in (row, column))
 
 
 class PatchMerging(nn.Module):
-    """[B,H,W,C] → [B,⌈H/2⌉,⌈W/2⌉,2C]: 2×2 neighbours concatenated, normalised, and mixed."""
+    """[B,H,W,C] → [B,⌈H/2⌉,⌈W/2⌉,2C]: concatenates 2×2 neighbours, LayerNorm, linear layer."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

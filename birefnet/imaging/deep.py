@@ -1,0 +1,329 @@
+"""Samples deeper than 8 bits: 16-bit PNG, TIFF of every depth, OpenEXR.
+
+Pillow keeps 8 bits of colour, so imagecodecs, tifffile and OpenEXR do it, optional packages that are imported
+when such a file is read or written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from PIL import Image
+
+from ..files.errors import PictureError
+
+EXR_SIGNATURE = b"\x76\x2f\x31\x01"
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+DEPTHS = ("8", "16", "half", "float")  # of the samples that are written
+# The depths that each suffix can hold; the first is the usual one.
+HOLDS = {".png": ("8", "16"), ".tif": DEPTHS, ".tiff": DEPTHS, ".exr": ("half", "float")}
+INCH, CENTIMETRES = 2, 2.54  # a TIFF's unit of resolution, and an inch
+ALPHA_KIND = "alphaType"  # attribute of an EXR file; without it, PREMULTIPLIED is the convention
+STRAIGHT, PREMULTIPLIED = "straight", "premultiplied"
+# Attributes that describe how an EXR file is stored, so they are not copied to another.
+STORAGE = {"channels", "chunkCount", "compression", "dwaCompressionLevel", "envmap", "lineOrder",
+           "maxSamplesPerPixel", "multiView", "name", "preview", "tiles", "type", "version", "view",
+           ALPHA_KIND}
+# Sensors and scanners of 10 and 12 bits leave their values in the low end of 16: as 16 bits even white would
+# be black. Below 10 bits nothing is assumed, so that a dark frame stays dark.
+NARROW_BITS = (10, 12)
+SMALLEST_NARROW = 256
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A decoded picture, upright only if its format knows no orientation.
+
+    values: [H,W,C] in the file's own type; C 1 or 3, with alpha 2 or 4. bits: of integers that are used.
+    premultiplied: whether colours are multiplied with alpha. linear: whether values are proportional to
+    light. depth: the one of DEPTHS that holds them. header: attributes of an EXR file that another may keep.
+    """
+
+    values: np.ndarray
+    bits: int = 16
+    premultiplied: bool = False
+    linear: bool = False
+    depth: str = "16"
+    orientation: int = 1
+    icc: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    header: Mapping[str, object] = field(default_factory=dict)
+
+    def shares(self) -> np.ndarray:
+        """float32 [H,W,C], integers scaled to 0..1, floats as they are, alpha straight."""
+        values = self.values.astype(np.float32)
+        if self.values.dtype.kind == "u":
+            values /= np.float32(2**self.bits - 1)
+        if self.premultiplied and values.shape[-1] in (2, 4):
+            colours, alpha = values[..., :-1].copy(), values[..., -1:]
+            values[..., :-1] = np.divide(colours, alpha, out=colours, where=alpha > 0)
+        return values
+
+    def eight_bit(self, name: str | Path) -> Image.Image:
+        """A Pillow image of mode L, LA, RGB or RGBA; the colours of linear values are converted to sRGB."""
+        shares = self.shares()
+        colours = shares.shape[-1] - (shares.shape[-1] in (2, 4))
+        if self.linear:
+            shares[..., :colours] = encode_srgb(shares[..., :colours])
+        elif self.values.dtype.kind == "f" and np.median(shares[..., :colours]) > 1:
+            raise PictureError(f"{name}: expected floats in 0..1, got values up to {np.nanmax(shares):g}")
+        levels = np.rint(np.clip(np.nan_to_num(shares), 0, 1) * 255).astype(np.uint8)
+        image = Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
+        if self.icc:
+            image.info["icc_profile"] = self.icc
+        if self.dpi:
+            image.info["dpi"] = self.dpi
+        return image
+
+
+def encode_srgb(linear: np.ndarray) -> np.ndarray:
+    """Linear light to sRGB values in 0..1 (IEC 61966-2-1), in NumPy, as pictures are read without kornia."""
+    light = np.clip(np.nan_to_num(linear), 0, 1)
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055).astype(np.float32)
+
+
+def used_bits(values: np.ndarray, bits: int) -> int:
+    """The bits that integers of 16 bits use: 16, or one of NARROW_BITS; any other `bits` as they are."""
+    if bits != 16 or not values.size:
+        return bits
+    largest = int(values.max())
+    if largest < SMALLEST_NARROW:
+        return bits
+    return next((narrow for narrow in NARROW_BITS if largest < 1 << narrow), bits)
+
+
+def can_read_exr() -> bool:
+    return importlib.util.find_spec("OpenEXR") is not None
+
+
+def is_deep(content: bytes) -> bool:
+    """Whether a file may hold more than 8 bits that Pillow would lose: EXR, TIFF, and PNG of 16 bits."""
+    if content.startswith(PNG_SIGNATURE):
+        return content[24:25] == b"\x10" and content[25:26] != b"\x03"
+    return content.startswith((EXR_SIGNATURE, *TIFF_SIGNATURES))
+
+
+def read(name: str | Path, content: bytes) -> Samples:
+    """Decode a file for which `is_deep` holds.
+
+    Raises:
+        PictureError: it is damaged or of a kind that is not read, or a package is missing.
+    """
+    if content.startswith(EXR_SIGNATURE):
+        return _read_exr(name, content)
+    return _read_png(name, content) if content.startswith(PNG_SIGNATURE) else read_tiff(name, content)
+
+
+def encode(name: str | Path, values: np.ndarray, depth: str, *, premultiplied: bool = False,
+           icc: bytes | None = None, dpi: tuple[float, float] | None = None,
+           header: Mapping[str, object] | None = None) -> bytes:
+    """The bytes of a file.
+
+    Args:
+        name: its suffix chooses the format, see HOLDS.
+        values: float32 [H,W,C], C 1, 3, or 4 with straight alpha; in 0..1 if they become integers.
+        depth: one of DEPTHS that the format holds.
+        premultiplied: multiply the colours with alpha, and say so in the file.
+        icc, dpi: kept in PNG and TIFF.
+        header: attributes for EXR.
+
+    Raises:
+        PictureError: a package is missing, or the format does not hold this.
+    """
+    suffix = Path(name).suffix.lower()
+    check_holds(name, depth, premultiplied)
+    if premultiplied and values.shape[-1] == 4:
+        values = np.concatenate([values[..., :3] * values[..., 3:], values[..., 3:]], axis=-1)
+    if depth in ("8", "16"):
+        most, kind = (255, np.uint8) if depth == "8" else (65535, np.uint16)
+        samples = np.rint(np.clip(np.nan_to_num(values), 0, 1) * np.float32(most)).astype(kind)
+    else:
+        limit = np.finfo(np.float16).max if depth == "half" else np.inf
+        samples = np.clip(values, -limit, limit).astype(np.float16 if depth == "half" else np.float32)
+    if suffix == ".exr":
+        return _encode_exr(samples, premultiplied, header or {})
+    if suffix == ".png":
+        return _encode_png(samples, icc, dpi)
+    return _encode_tiff(samples, premultiplied, icc, dpi)
+
+
+def check_holds(name: str | Path, depth: str, premultiplied: bool) -> None:
+    """Check that a file with that name can hold samples of a depth, or premultiplied colours; raises
+    PictureError."""
+    suffix = Path(name).suffix.lower()
+    held = HOLDS.get(suffix, ("8",))
+    if depth not in held:
+        others = ", ".join(key for key, depths in HOLDS.items() if depth in depths)
+        raise PictureError(f"{name}: take depth {' or '.join(held)}, which {suffix} files hold, or another "
+                           f"format ({others})")
+    if premultiplied and suffix not in (".tif", ".tiff", ".exr"):
+        raise PictureError(f"{name}: take .tif or .exr for premultiplied colours; alpha of {suffix} files is "
+                           "straight")
+
+
+def _needed(module: str, packages: str, what: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise PictureError(f"pip install {packages} {what} ({error})") from None
+
+
+@contextlib.contextmanager
+def _explained(name: str | Path) -> Iterator[None]:
+    """Decoders raise nearly every type of exception on damaged data."""
+    try:
+        yield
+    except (PictureError, MemoryError):
+        raise
+    except Exception as error:
+        raise PictureError(f"{name}: damaged or not supported ({error})") from None
+
+
+def _read_png(name: str | Path, content: bytes) -> Samples:
+    codec = _needed("imagecodecs", "imagecodecs", "to read all 16 bits of a PNG")
+    with _explained(name):
+        values = codec.png_decode(content)
+    values = values[..., None] if values.ndim == 2 else values
+    return Samples(values, used_bits(values, 16) if values.shape[-1] == 1 else 16)
+
+
+def read_tiff(name: str | Path, content: bytes) -> Samples:
+    """Decode the first page of a TIFF; raises PictureError."""
+    tifffile = _needed("tifffile", "tifffile imagecodecs", "to read this kind of TIFF")
+    with _explained(name), tifffile.TiffFile(io.BytesIO(content)) as file:
+        page = file.pages[0]
+        if page.photometric not in (0, 1, 2) or page.bitspersample not in (8, 16, 32):
+            kind = getattr(page.photometric, "name", page.photometric)
+            raise PictureError(f"{name}: save it as grey or RGB of 8, 16 or 32 bits; this TIFF is {kind} of "
+                               f"{page.bitspersample}")
+        values = page.asarray()
+        if page.samplesperpixel == 1:
+            values = values.reshape(page.imagelength, page.imagewidth, 1)
+        elif page.planarconfig == 2:
+            planes = values.reshape(page.samplesperpixel, page.imagelength, page.imagewidth)
+            values = np.moveaxis(planes, 0, -1)
+        colours = 3 if page.photometric == 2 else 1
+        kind = int(page.extrasamples[0]) if page.extrasamples else 0
+        values = values[..., :colours + (values.shape[-1] > colours and kind in (1, 2))]
+        if values.dtype.kind == "i":
+            values = values.view(values.dtype.str.replace("i", "u"))
+        bits = used_bits(values, page.bitspersample) if colours == 1 else page.bitspersample
+        if page.photometric == 0:
+            white = 1 if values.dtype.kind == "f" else 2**bits - 1
+            values = np.array(white, values.dtype) - values
+        tag = page.tags.get("Orientation")
+        depth = {"f2": "half", "f4": "float", "u1": "8"}.get(values.dtype.str[1:], "16")
+        return Samples(values, bits, premultiplied=kind == 1 and values.shape[-1] in (2, 4), depth=depth,
+                       orientation=1 if tag is None else int(tag.value), icc=page.iccprofile,
+                       dpi=_resolution(page))
+
+
+def _resolution(page) -> tuple[float, float] | None:
+    """Dots per inch of a TIFF page."""
+    values = [page.tags.get(name) for name in ("XResolution", "YResolution", "ResolutionUnit")]
+    if any(value is None for value in values) or int(values[2].value) not in (2, 3):
+        return None
+    scale = 1 if int(values[2].value) == INCH else CENTIMETRES
+    x, y = (value.value[0] / max(value.value[1], 1) * scale for value in values[:2])
+    return x, y
+
+
+def _read_exr(name: str | Path, content: bytes) -> Samples:
+    library = _needed("OpenEXR", "OpenEXR", "to read EXR files")
+    with _explained(name), _file_of(content) as path, library.File(path, separate_channels=True) as file:
+        part, names = _colour_channels(name, file.parts)
+        planes = [part.channels[channel].pixels for channel in names]
+        halves = all(plane.dtype == np.float16 for plane in planes)
+        header = {key: value for key, value in part.header.items() if key not in STORAGE}
+        straight = part.header.get(ALPHA_KIND) == STRAIGHT
+        values = np.stack([plane.astype(np.float32) for plane in planes], axis=-1)
+    return Samples(values, premultiplied=not straight, linear=True, depth="half" if halves else "float",
+                   header=header)
+
+
+def _colour_channels(name: str | Path, parts: list) -> tuple[object, list[str]]:
+    """The first part of an EXR file with colours or grey, and its channels in order."""
+    for part in parts:
+        if "deep" in str(part.header.get("type", "")):
+            continue
+        channels = set(part.channels)
+        layers = {channel.rpartition(".")[0] for channel in channels if channel.rpartition(".")[2] == "R"}
+        for start in [""] + [f"{layer}." for layer in sorted(layers) if layer]:
+            differences = {start + "RY", start + "BY"} & channels
+            for wanted in ("RGB", "Y"):
+                if {start + one for one in wanted} <= channels and not differences:
+                    alpha = [start + "A"] if start + "A" in channels else []
+                    return part, [*(start + one for one in wanted), *alpha]
+    found = ", ".join(sorted(channel for part in parts for channel in part.channels)[:8])
+    raise PictureError(f"{name}: expected channels R, G, B or Y in a flat EXR file, got {found or 'none'}")
+
+
+@contextlib.contextmanager
+def _file_of(content: bytes) -> Iterator[str]:
+    """A temporary file, as the library reads and writes no bytes in memory."""
+    descriptor, path = tempfile.mkstemp(suffix=".exr")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        yield path
+    finally:
+        os.unlink(path)
+
+
+def _encode_exr(samples: np.ndarray, premultiplied: bool, header: Mapping[str, object]) -> bytes:
+    library = _needed("OpenEXR", "OpenEXR", "to write EXR files")
+    height, width, count = samples.shape
+    names = ("Y",) if count == 1 else "RGBA"[:count]
+    kept = {**header, "compression": library.ZIP_COMPRESSION, "type": library.scanlineimage}
+    low, high = kept.get("dataWindow", ((0, 0), (-1, -1)))
+    if (high[0] - low[0] + 1, high[1] - low[1] + 1) != (width, height):  # resized, or cropped
+        kept.pop("dataWindow", None), kept.pop("displayWindow", None)
+    if count == 4:
+        kept[ALPHA_KIND] = PREMULTIPLIED if premultiplied else STRAIGHT
+    channels = {name: np.ascontiguousarray(samples[..., i]) for i, name in enumerate(names)}
+    with _file_of(b"") as path:
+        with library.File(kept, channels) as file:
+            file.write(path)
+        return Path(path).read_bytes()
+
+
+def _encode_png(samples: np.ndarray, icc: bytes | None, dpi: tuple[float, float] | None) -> bytes:
+    """The file by imagecodecs, with what Pillow would write beside the samples: a profile and dots per
+    inch."""
+    codec = _needed("imagecodecs", "imagecodecs", "to write PNG of 16 bits")
+    content = codec.png_encode(samples[..., 0] if samples.shape[-1] == 1 else samples)
+    if not icc and not dpi:
+        return content
+    pattern = io.BytesIO()  # its chunks between the header (8 + 25 bytes) and the data are those wanted
+    options = {key: value for key, value in (("icc_profile", icc), ("dpi", dpi)) if value}
+    Image.new("L", (1, 1)).save(pattern, "PNG", **options)
+    extra = pattern.getvalue()[33:]
+    return content[:33] + extra[:extra.index(b"IDAT") - 4] + content[33:]
+
+
+def _encode_tiff(samples: np.ndarray, premultiplied: bool, icc: bytes | None, dpi: tuple[float, float] | None
+                 ) -> bytes:
+    tifffile = _needed("tifffile", "tifffile imagecodecs", "to write TIFF of more than 8 bits")
+    encoded = io.BytesIO()
+    grey = samples.shape[-1] == 1
+    alpha = ["assocalpha" if premultiplied else "unassalpha"] if samples.shape[-1] == 4 else None
+    try:
+        tifffile.imwrite(encoded, samples[..., 0] if grey else samples, extrasamples=alpha,
+                         photometric="minisblack" if grey else "rgb", compression="adobe_deflate",
+                         iccprofile=icc, metadata=None,
+                         **({"resolution": dpi, "resolutionunit": "INCH"} if dpi else {}))
+    except ValueError as error:  # without imagecodecs
+        raise PictureError("pip install tifffile imagecodecs to write TIFF of more than 8 bits "
+                           f"({error})") from None
+    return encoded.getvalue()

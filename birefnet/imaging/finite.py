@@ -1,0 +1,24 @@
+"""Values that are not finite, which operators would spread over a whole picture."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..files.errors import UserError
+
+
+def check_finite(values: Tensor, name: str) -> None:
+    """Check that no value is NaN or infinite.
+
+    Args:
+        values: float, of any shape.
+        name: what they are, for the error's sentence ("guide").
+
+    Raises:
+        UserError: one is.
+    """
+    if not values.sum().isfinite():  # a sum is quick, but may overflow without one that is not finite
+        wrong = int((~values.isfinite()).sum())
+        if wrong:
+            raise UserError(f"check what made the {name}: {wrong} of its {values.numel()} values are NaN or "
+                            "infinite")

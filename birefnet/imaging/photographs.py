@@ -1,0 +1,253 @@
+"""Photographs with all that a result keeps: own colours in full depth, profile, resolution, EXIF."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageCms
+from PIL.ExifTags import IFD, Base
+from torch import Tensor
+
+from . import deep, pictures
+from .colour import to_linear, to_srgb
+
+# EXIF that describes the photograph; what describes the file (its size, strips, orientation) or the place is
+# left out.
+EXIF_KEPT = (Base.ImageDescription, Base.Make, Base.Model, Base.Software, Base.DateTime, Base.Artist,
+             Base.Copyright)
+EXIF_SECRET = (Base.MakerNote, Base.BodySerialNumber, Base.LensSerialNumber, Base.CameraOwnerName)
+
+
+@dataclass
+class Photograph:
+    """A decoded picture file, upright.
+
+    seen: what networks see, float32 [1,H,W,C] sRGB in 0..1, C 3, or 4 with straight alpha. own: the file's
+    own values as float32 [1,H,W,C], unbounded in float files, in the colour space of `icc`; `seen` itself
+    where they are the same. linear: whether `own` is proportional to light. depth: the one of deep.DEPTHS
+    that holds it. narrow: the bits that its 16-bit samples really use, else 0.
+    """
+
+    seen: Tensor
+    own: Tensor
+    linear: bool = False
+    depth: str = "8"
+    narrow: int = 0
+    icc: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    exif: bytes | None = None
+    header: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Style:
+    """How results are stored.
+
+    depth: one of deep.DEPTHS, "" for the usual one of the format. linear: the photographs' values are linear
+    light, and results hold them as they are. premultiplied: colours are multiplied with alpha. exif: keep it,
+    without the place and serial numbers. suffix: of results whose names are not given. quality: of JPEG
+    files, 1..100.
+    """
+
+    depth: str = ""
+    linear: bool = False
+    premultiplied: bool = False
+    exif: bool = False
+    suffix: str = ".png"
+    quality: int = 95
+
+    def check(self, name: str | Path, alpha: bool) -> None:
+        """Check that a result with that name can be written.
+
+        Args:
+            name: only its suffix counts.
+            alpha: whether it has alpha.
+
+        Raises:
+            PictureError: it cannot.
+        """
+        pictures.check_writable(name, alpha)
+        if self.depth or self.premultiplied:
+            deep.check_holds(name, self.depth or deep.HOLDS.get(Path(name).suffix.lower(), ("8",))[0],
+                             self.premultiplied)
+
+    def depth_of(self, name: str | Path, photograph: Photograph) -> str:
+        """The depth of a result: that asked for, else the usual one; in EXR the photograph's own if it is
+        float."""
+        if self.depth:
+            return self.depth
+        held = deep.HOLDS.get(Path(name).suffix.lower(), ("8",))
+        return "float" if held[0] == "half" and photograph.depth == "float" else held[0]
+
+    def reads_deep(self, name: str | Path) -> bool:
+        """Whether a result with that name holds more than 8 bits."""
+        return self.depth not in ("", "8") or self.linear or Path(name).suffix.lower() == ".exr"
+
+
+USUAL = Style()
+
+
+def read(path: str | Path, content: bytes | None = None, style: Style = USUAL, name: str | Path = ""
+         ) -> Photograph:
+    """Read a picture file.
+
+    Args:
+        path: the file, or only its name where `content` is given.
+        content: the file's bytes.
+        style, name: of the result; own colours are read in full depth only where they are needed.
+
+    Raises:
+        PictureError: as `pictures.read`; or full depth needs a package that is missing.
+    """
+    start = _start(path, content)
+    if start.startswith(deep.EXR_SIGNATURE):
+        photograph = _of_samples(deep.read(path, _content(path, content)), 1)
+        photograph.seen = _seen(photograph.own)
+        return photograph
+    with pictures.open_picture(path, content) as image:
+        plain = pictures.eight_bit(image)
+        seen = pictures.floats(pictures.srgb(image))
+        dpi, icc = image.info.get("dpi"), image.info.get("icc_profile")
+        exif = _exif(image) if style.exif else None
+        kept, turned = _own_levels(plain, icc), image.info.get("turned", 1)
+        shallow = image.format == "TIFF" and max(image.tag_v2.get(Base.BitsPerSample, (1,))) <= 8
+    photograph = Photograph(seen, seen)
+    if style.reads_deep(name) and deep.is_deep(start) and not shallow:
+        photograph = replace(_of_samples(deep.read(path, _content(path, content)), turned), seen=seen)
+    elif kept is not None:
+        photograph.own = seen if torch.equal(kept, seen) else kept
+    photograph.icc = photograph.icc or (icc if kept is not None else None)
+    photograph.dpi, photograph.exif = _positive(dpi) or photograph.dpi, exif
+    photograph.narrow = plain.info.get("narrow", 0)
+    if style.linear:
+        photograph.linear = True
+        photograph.seen = _seen(photograph.own)
+    return photograph
+
+
+def encode(name: str | Path, picture: Tensor, photograph: Photograph, style: Style, *, own: bool = True
+           ) -> bytes:
+    """The bytes of a result.
+
+    Args:
+        name: its suffix chooses the format, see pictures.WRITERS and deep.HOLDS.
+        picture: float [1,H,W,C], C 1, 3 or 4 (straight), in the colours of `working`.
+        own: whether its colours are the photograph's own, so that its profile describes them.
+
+    Raises:
+        PictureError: the format does not hold it.
+    """
+    depth = style.depth_of(name, photograph)
+    icc = photograph.icc if own and picture.shape[-1] > 1 else None
+    if depth == "8" and not style.premultiplied:
+        return pictures.encode(name, picture, icc=icc, dpi=photograph.dpi, exif=photograph.exif,
+                               quality=style.quality)
+    return deep.encode(name, picture[0].float().cpu().numpy(), depth,
+                       premultiplied=style.premultiplied, icc=icc, dpi=photograph.dpi,
+                       header=photograph.header)
+
+
+def working(name: str | Path, photograph: Photograph, style: Style) -> Tensor:
+    """The photograph's colours for a result with that name, [1,H,W,C]: its own values, unless the format
+    needs others: linear light in EXR files, sRGB in all others. With `style.linear` always its own."""
+    if style.linear or photograph.linear == holds_light(name, photograph, style):
+        return photograph.own
+    convert = to_srgb if photograph.linear else to_linear
+    source = photograph.own
+    if photograph.linear:
+        source = source.clamp(0, 1)
+    elif photograph.icc:
+        source = photograph.seen
+    return torch.cat([convert(source[..., :3].nan_to_num()), source[..., 3:]], dim=-1)
+
+
+def holds_light(name: str | Path, photograph: Photograph, style: Style) -> bool:
+    """Whether a result with that name holds linear light."""
+    if style.linear or Path(name).suffix.lower() == ".exr":
+        return True
+    return photograph.linear and style.depth in ("half", "float")
+
+
+def _of_samples(samples: deep.Samples, turned: int) -> Photograph:
+    """A photograph of a file's samples in full depth. turned: the EXIF orientation, where Pillow knew it."""
+    own = _upright(samples.shares(), samples.orientation if turned == 1 else turned)
+    alpha = own[..., -1:] if own.shape[-1] in (2, 4) else own[..., :0]
+    colours = own[..., :3] if own.shape[-1] > 2 else own[..., :1].repeat(3, axis=-1)
+    values = torch.from_numpy(np.concatenate([colours, alpha], axis=-1))[None]
+    return Photograph(values, values, samples.linear, samples.depth, icc=samples.icc, dpi=samples.dpi,
+                      header=samples.header)
+
+
+def _seen(own: Tensor) -> Tensor:
+    """Linear light [1,H,W,C] as networks see it."""
+    colours = torch.from_numpy(deep.encode_srgb(own[..., :3].numpy()))
+    return torch.cat([colours, own[..., 3:].nan_to_num().clamp(0, 1)], dim=-1)
+
+
+def _upright(values: np.ndarray, orientation: int) -> np.ndarray:
+    """[H,W,C] turned as EXIF's orientation asks."""
+    if orientation >= 5:
+        values = values.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    return values[:, ::-1] if orientation in (2, 3, 6, 7) else values
+
+
+def _own_levels(image: Image.Image, icc: bytes | None) -> Tensor | None:
+    """The values of an 8-bit RGB picture with an RGB profile; None for all others, which are converted."""
+    if not icc or image.mode not in ("RGB", "RGBA", "P", "PA"):
+        return None
+    try:
+        space = ImageCms.ImageCmsProfile(io.BytesIO(icc)).profile.xcolor_space.strip()
+    except (ImageCms.PyCMSError, OSError):
+        return None
+    if space != "RGB":
+        return None
+    return pictures.floats(image.convert("RGBA" if pictures.has_alpha(image) else "RGB"))
+
+
+def _content(path: str | Path, content: bytes | None) -> bytes:
+    return Path(path).read_bytes() if content is None else content
+
+
+def _start(path: str | Path, content: bytes | None) -> bytes:
+    """The first bytes; none of a file that cannot be read, which `pictures` explains."""
+    if content is not None:
+        return content[:32]
+    try:
+        with open(path, "rb") as file:
+            return file.read(32)
+    except OSError:
+        return b""
+
+
+def _positive(dpi: object) -> tuple[float, float] | None:
+    """A resolution as Pillow gives it, unless it is none."""
+    try:
+        x, y = map(float, dpi)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return (x, y) if x > 0 and y > 0 and x * y < float("inf") else None
+
+
+def _exif(image: Image.Image) -> bytes | None:
+    """A photograph's EXIF without place, serial numbers, thumbnail and orientation, as the result is
+    upright."""
+    try:
+        source = image.getexif()
+        kept = Image.Exif()
+        for tag in EXIF_KEPT:
+            if tag in source:
+                kept[tag] = source[tag]
+        details = {tag: value for tag, value in source.get_ifd(IFD.Exif).items() if tag not in EXIF_SECRET}
+        details.pop(Base.ExifInteroperabilityOffset, None)
+        if details:
+            kept.get_ifd(IFD.Exif).update(details)
+        return kept.tobytes() if len(kept) or details else None
+    except Exception:  # damaged EXIF is never a reason to refuse a picture
+        return None

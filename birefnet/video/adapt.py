@@ -1,0 +1,130 @@
+"""Clips as a kind of file can hold them: square pixels, and SDR colours."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ..imaging.colour import to_srgb
+from ..imaging.resize import resample
+from . import tone
+from .animation import ANIMATIONS
+from .colour import BT709
+from .read import Clip
+from .write import FORMATS
+
+SQUARE_ONLY = ("vp9", "png", *ANIMATIONS)  # kinds of file that PyAV or the format gives no pixel aspect
+
+
+class Adapted:
+    """A clip whose pictures are changed as they are read; times, sound and all else are the clip's own."""
+
+    def __init__(self, clip: Clip) -> None:
+        self._clip = clip
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._clip, name)
+
+    def __enter__(self) -> Adapted:
+        return self
+
+    def __exit__(self, *_) -> None:
+        pass  # whoever opened the clip closes it
+
+    def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
+        return ((time, self._changed(picture)) for time, picture in self._clip)
+
+    def _changed(self, picture: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class Square(Adapted):
+    """A clip with square pixels: its longer side is stretched, so nothing is lost."""
+
+    def __init__(self, clip: Clip) -> None:
+        super().__init__(clip)
+        self.width = round(clip.width * max(clip.aspect, Fraction(1)))
+        self.height = round(clip.height / min(clip.aspect, Fraction(1)))
+        self.aspect = Fraction(1)
+
+    def _changed(self, picture: Tensor) -> Tensor:
+        planar = picture.permute(2, 0, 1)[None].contiguous()
+        return resample(planar, (self.height, self.width))[0].permute(1, 2, 0)
+
+
+class Sdr(Adapted):
+    """An HDR clip, tone-mapped to BT.709."""
+
+    def __init__(self, clip: Clip) -> None:
+        super().__init__(clip)
+        self._hdr = clip.colour
+        self.colour = replace(clip.colour, matrix=BT709, primaries=1, transfer=1, full=False)
+
+    def _changed(self, picture: Tensor) -> Tensor:
+        return tone.to_sdr(picture, self._hdr.transfer, self._hdr.primaries)
+
+
+class Seen(Adapted):
+    """A clip whose pictures are changed as `see` says."""
+
+    def __init__(self, clip: Clip, see: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(clip)
+        self._changed = see
+
+
+def keeps_hdr(kind: str) -> bool:
+    """Whether a kind of file holds a cut-out's HDR signal. Backgrounds and masks, which files without alpha
+    have, are SDR."""
+    return kind in FORMATS and FORMATS[kind].alpha and FORMATS[kind].bits(10) > 8
+
+
+def adapt(clip: Clip, kind: str) -> tuple[Clip, list[str]]:
+    """A clip as a kind of file can hold it.
+
+    Args:
+        kind: as for `writing`.
+
+    Returns:
+        The clip itself or an adapted one, and a sentence for each change.
+    """
+    said = []
+    if clip.aspect != 1 and kind in SQUARE_ONLY:
+        adapted = Square(clip)
+        said.append(f"stretched from {clip.width}×{clip.height} to {adapted.width}×{adapted.height}, as "
+                    f"its pixels are {clip.aspect.numerator}:{clip.aspect.denominator} and this kind of file "
+                    "has square ones")
+        clip = adapted
+    if tone.is_hdr(clip.colour.transfer) and not keeps_hdr(kind):
+        said.append("tone-mapped from HDR to BT.709; a .mov (ProRes) keeps HDR")
+        clip = Sdr(clip)
+    return clip, said
+
+
+def light_to_srgb(picture: Tensor) -> Tensor:
+    """Linear light [H,W,C], clipped at 1, as sRGB; alpha stays."""
+    colours = picture[..., :3].nan_to_num().clamp(0, 1)
+    return torch.cat([to_srgb(colours), picture[..., 3:]], dim=-1)
+
+
+def seen_by_networks(clip: Clip) -> Callable[[Tensor], Tensor] | None:
+    """What turns a clip's pictures into what networks know, SDR; None where they are."""
+    if clip.linear:
+        return light_to_srgb
+    if not tone.is_hdr(clip.colour.transfer):
+        return None
+    return partial(tone.to_sdr, transfer=clip.colour.transfer, primaries=clip.colour.primaries)
+
+
+@contextlib.contextmanager
+def as_seen(open_clip: Callable[[], Clip], kind: str) -> Iterator[Clip]:
+    """A clip opened for networks alone: its pictures as `adapt` and `seen_by_networks` make them."""
+    with open_clip() as source:
+        clip, _ = adapt(source, kind)
+        see = seen_by_networks(clip)
+        yield clip if see is None else Seen(clip, see)

@@ -1,0 +1,106 @@
+"""Numbered picture files as clips: shot.0001.exr, shot.0002.exr, …"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..files.errors import PictureError
+from ..imaging import photographs, pictures
+from ..imaging.colour import to_linear
+from .colour import Colour
+from .library import VideoError
+from .read import Clip
+
+
+class Frames:
+    """A clip of picture files, read one by one; in linear light where the result holds that.
+
+    Args:
+        paths: the files in order, of one size.
+        rate: frames a second.
+        style, name: how and under which name results are stored, see `photographs.read`.
+
+    Raises:
+        VideoError: a file cannot be read, or has another size than the first.
+    """
+
+    plays = 0
+
+    def __init__(self, paths: Sequence[str | Path], rate: Fraction,
+                 style: photographs.Style = photographs.USUAL,
+                 name: str | Path = "") -> None:
+        self._paths, self._style, self._name = paths, style, name
+        first = self._read(paths[0])
+        self.linear = photographs.holds_light(name, first, style)
+        self.height, self.width = first.seen.shape[1:3]
+        self.depth, self.bits = first.depth, 8 if first.depth == "8" else 16
+        self.aspect = Fraction(float(first.header.get("pixelAspectRatio", 1))).limit_denominator(1000)
+        self.colour = Colour(primaries=1, transfer=1)
+        self.rate, self.count = rate, len(paths)
+        self.tick = self.last = 1 / rate
+
+    def __enter__(self) -> Frames:
+        return self
+
+    def __exit__(self, *_) -> None:
+        pass
+
+    def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
+        for index, path in enumerate(self._paths):
+            picture = photographs.working(self._name, self._read(path), self._style)[0]
+            if picture.shape[:2] != (self.height, self.width):
+                height, width = picture.shape[:2]
+                raise VideoError(f"{path}: expected {self.width}×{self.height} pixels as the first frame "
+                                 f"has, got {width}×{height}")
+            yield index * self.tick, picture
+
+    def sound(self) -> None:
+        return None
+
+    def _read(self, path: str | Path) -> photographs.Photograph:
+        try:
+            return photographs.read(path, style=self._style, name=self._name)
+        except PictureError as error:
+            raise VideoError(str(error)) from None
+
+
+class FrameFiles:
+    """Numbered picture files being written, each complete or not at all.
+
+    Args:
+        names: the files in order.
+        clip: whose values the pictures have.
+        style: how they are stored.
+        grey: keep only the first channel, of a matte.
+        force: replace files that exist.
+    """
+
+    def __init__(self, names: Callable[[int], Path], clip: Clip, style: photographs.Style, *, grey: bool,
+                 force: bool) -> None:
+        self._names, self._style, self._grey, self._force = names, style, grey, force
+        self._linear, self._depth = clip.linear, getattr(clip, "depth", "8")
+        self._header = {} if clip.aspect == 1 else {"pixelAspectRatio": float(clip.aspect)}
+        self._count = 0
+
+    def write(self, time: Fraction, picture: Tensor) -> None:
+        """Writes a picture [H,W,3], or [H,W,4] with straight alpha; raises VideoError."""
+        path = self._names(self._count)
+        self._count += 1
+        picture = picture[None, ..., :1] if self._grey else picture[None]
+        if not self._grey and not self._linear and path.suffix.lower() == ".exr":
+            picture = torch.cat([to_linear(picture[..., :3].clamp(0, 1)), picture[..., 3:]], dim=-1)
+        photograph = photographs.Photograph(picture, picture, depth=self._depth, header=self._header)
+        try:
+            content = photographs.encode(path, picture, photograph, self._style)
+            pictures.write_file(path, content, force=self._force)
+        except PictureError as error:
+            raise VideoError(str(error)) from None
+        except FileExistsError:
+            raise VideoError(f"{path}: exists; --force overwrites") from None
+        except OSError as error:
+            raise VideoError(f"{path}: cannot be written ({error.strerror or error})") from None

@@ -1,0 +1,210 @@
+"""Frame Subject (BiRefNet): subjects cropped, scaled and placed alike on one canvas, by
+birefnet.composite.frame."""
+
+from __future__ import annotations
+
+import comfy.utils
+import torch
+from comfy_api.latest import io
+
+from ..birefnet import composite
+from ..birefnet.imaging.boxes import Box
+from .composite import OPAQUE, no_subject
+from .host import convert, memory, messages, progress, schema, values
+from .host.crop import Crop, CropSocket
+
+ORIGINAL = "original"
+ASPECTS = ("free", "1:1", "5:4", "4:5", "4:3", "3:4", "3:2", "2:3", "16:9", "9:16")
+LARGEST_SIDE = 16384
+
+
+class BiRefFrame(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema.make(
+            io.Schema,
+            node_id="BiRefFrame",
+            display_name="Frame Subject (BiRefNet)",
+            category=schema.CATEGORY,
+            description="Crops pictures to their subjects and puts these on a canvas of a fixed size, with "
+                        "the same margin, size and ground line in all of them: for shops and catalogues, or "
+                        "to crop photographs for a data set. Inpaint Paste takes a framed picture back.",
+            search_aliases=["crop to mask", "crop by mask", "autocrop", "product photo", "catalogue",
+                            "centre subject", "pad to square", "resize subject"],
+            inputs=[
+                schema.image_input("The pictures with the subject, one or many. For edges without a rim of "
+                                   "the old background put Estimate Foreground before."),
+                io.Int.Input(
+                    "width", default=2000, min=0, max=LARGEST_SIDE, step=1,
+                    tooltip="Width of the canvas in pixels. 0: from height and aspect. Both 0: nothing is "
+                            "resized, the picture is cropped to the subject and its margin."),
+                io.Int.Input(
+                    "height", default=2000, min=0, max=LARGEST_SIDE, step=1,
+                    tooltip="Height of the canvas in pixels. 0: from width and aspect. Both 0: nothing is "
+                            "resized, the picture is cropped to the subject and its margin."),
+                schema.number_input("margin", 5.0, 0.0, 4096.0, 0.5,
+                                    "Room kept free on every side of the subject; see margin_unit."),
+                io.Combo.Input(
+                    "margin_unit", options=list(composite.MARGIN_UNITS), default="per cent",
+                    tooltip="The unit of margin: a percentage of the canvas's shorter side, or pixels of "
+                            "the canvas."),
+                io.Combo.Input(
+                    "position", options=list(composite.FRAME_POSITIONS), default="centre",
+                    tooltip="centre: in the middle. bottom: in the middle of the width, standing on the "
+                            "ground line. keep: as far to the right and down as it was in its picture, "
+                            "within the margins."),
+                schema.number_input("ground", 5.0, 0.0, 90.0, 0.5,
+                                    "Height of the ground line above the canvas's lower edge, as a "
+                                    "percentage of its height. Only for position bottom."),
+                io.Combo.Input(
+                    "scale_by", options=list(composite.SCALE_BY), default="fit",
+                    tooltip="How large subjects get. fit: each as large as the margins allow. height, area: "
+                            "all of them equally high, or of equal area; see share."),
+                schema.number_input("share", 0.0, 0.0, 100.0, 0.5,
+                                    "That height or area as a percentage of the canvas's; set it to get the "
+                                    "same size in every run. 0: the largest at which all pictures of the "
+                                    "batch have room."),
+                io.Combo.Input(
+                    "aspect", options=list(ASPECTS), default="free",
+                    tooltip="Width : height of the canvas, where width or height is 0. free: the subject's "
+                            "own."),
+                io.Combo.Input(
+                    "multiple", options=["1", "8", "16", "32", "64"], default="1",
+                    tooltip="Width and height are rounded up to multiples of this. 1 for pictures, 8 or more "
+                            "for diffusion models."),
+                schema.number_input("threshold", composite.SUBJECT_ALPHA, 0.01, 1.0, 0.01,
+                                    "The subject's box holds every pixel whose mask is at least this, 0 to "
+                                    "1. Lower: faint hair counts; higher: haze does not.", advanced=True),
+                io.Combo.Input(
+                    "background", options=[*composite.BACKGROUNDS, ORIGINAL], default="colour",
+                    tooltip="What lies behind the subject: one colour; background_image, sharp or blurred; "
+                            "the picture's own background, blurred without the subject; nothing (the result "
+                            "is RGBA); original: the photograph as it is, only cropped and resized."),
+                schema.colour_input(
+                    "The background's colour as in CSS: a word (white, navy), #20a0ff, rgb(32 160 255), "
+                    "hsl(206 100% 56%). Also fills what the background image leaves empty or transparent."),
+                io.Combo.Input(
+                    "fit", options=list(composite.FITS), default="fill",
+                    tooltip="How a background image meets a canvas of another size. fill: covers it, cropped "
+                            "evenly. fit: all of it is seen, colour beside it. stretch: distorted. tile: "
+                            "repeated at its own size."),
+                schema.number_input(
+                    "blur", 2.0, 0.0, 50.0, 0.1,
+                    "How far the blurred backgrounds are blurred, as a percentage of the canvas's longer "
+                    "side.", advanced=True),
+                io.Combo.Input(
+                    "shadow", options=list(composite.SHADOWS), default="none",
+                    tooltip="contact: on the ground that the subject stands on, for products and whole "
+                            "figures. drop: on a wall behind it. Not with the background original."),
+                schema.number_input("shadow_strength", 0.5, 0.0, 1.0, 0.01,
+                                    "How dark the shadow gets: 0 not at all, 1 black."),
+                schema.number_input("shadow_softness", 5.0, 0.0, 50.0, 0.1,
+                                    "How soft and wide the shadow is, as a percentage of the subject's "
+                                    "longer side.", advanced=True),
+                schema.number_input("shadow_x", 0.0, -100.0, 100.0, 0.1,
+                                    "Moves the shadow right, as a percentage of the subject's longer side.",
+                                    advanced=True),
+                schema.number_input("shadow_y", 1.0, -100.0, 100.0, 0.1,
+                                    "Moves the shadow down, as a percentage of the subject's longer side.",
+                                    advanced=True),
+                schema.mask_input(
+                    "The subject's masks, 0 to 1: 1 = subject. One for all pictures, or one each. Without "
+                    "it, the transparency of an RGBA picture counts; with both, the smaller value of each "
+                    "pixel.",
+                    optional=True),
+                io.Image.Input(
+                    "background_image", optional=True,
+                    tooltip="Pictures for the backgrounds image and blurred image; one for all, or one "
+                            "each."),
+            ],
+            outputs=[
+                io.Image.Output("framed", display_name="image",
+                                tooltip="The framed pictures, all of one size: flat RGB. With the background "
+                                        "transparent: RGBA, opacity as the fourth channel."),
+                io.Mask.Output("alpha", display_name="alpha",
+                               tooltip="Where the subject is in them, 0 to 1: 1 = subject. Its shadow does "
+                                       "not count."),
+                CropSocket.Output("transform", display_name="transform",
+                                  tooltip="Where the framed pictures came from: Inpaint Paste puts what "
+                                          "became of them back into the photographs, the subject alone or, "
+                                          "with the background original, all that the frame shows."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, colour=None) -> bool | str:
+        return values.fault_of_colour(colour, OPAQUE)
+
+    @classmethod
+    @values.checked
+    def execute(cls, image, width: int, height: int, margin: float, margin_unit: str, position: str,
+                ground: float, scale_by: str, share: float, aspect: str, multiple: str, threshold: float,
+                background: str, colour: str, fit: str, blur: float, shadow: str, shadow_strength: float,
+                shadow_softness: float, shadow_x: float, shadow_y: float, mask=None, background_image=None
+                ) -> io.NodeOutput:
+        images = convert.frames(image)
+        mask = None if mask is None else convert.masks(mask)
+        backdrops = None if background_image is None else convert.frames(background_image)
+        if mask is None and images.shape[-1] < 4:
+            raise ValueError("Connect mask (1 = subject), or a picture with transparency (RGBA).")
+        if backdrops is None and "image" in background:
+            raise ValueError(f"Connect background_image: background {background!r} needs it.")
+        count = len(images) if mask is None else convert.common_batch(len(mask), len(images))
+        if backdrops is not None:
+            count = convert.common_batch(len(backdrops), count, ("background images", "pictures"))
+        across, _, down = aspect.partition(":")
+        framing = composite.Framing(width, height, margin, margin_unit, position, ground / 100, scale_by,
+                                    share / 100, int(across) / int(down) if down else 0.0, int(multiple))
+        colour = composite.opaque_colour(colour, OPAQUE)
+        clean_image, clean_mask = convert.Cleaner("the image"), convert.Cleaner("the mask")
+        clean_backdrop = convert.Cleaner("the background")
+        bar = comfy.utils.ProgressBar(2 * count)
+
+        def layers(i: int) -> tuple[torch.Tensor, torch.Tensor]:
+            return composite.split_layers(clean_image(convert.frame(images, i)),
+                                          None if mask is None else clean_mask(convert.frame(mask, i)))
+
+        picture_size = tuple(images.shape[1:3])
+        regions, found = torch.empty(count, *picture_size), []
+        for i in progress.each(range(count), bar):
+            _, regions[i:i + 1] = layers(i)
+            found.append(composite.measure_subject(regions[i], threshold))
+        present = [i for i, subject in enumerate(found) if subject is not None]
+        plan = composite.plan_frames([found[i] for i in present] or
+                                     [composite.Subject(picture_size, Box(0, 0, *picture_size), 1)], framing)
+        places = dict(zip(present, plan.places))
+        backdrop = None
+        if background != ORIGINAL:
+            backdrop = composite.Background(background, colour, fit, blur / 100, linear_light=False)
+        settings = composite.BlendSettings(
+            shadow=shadow, shadow_strength=shadow_strength, shadow_softness=shadow_softness / 100,
+            shadow_x=shadow_x / 100, shadow_y=shadow_y / 100)
+
+        framed = memory.empty_result(count, *plan.canvas, 4 if background == "transparent" else 3)
+        alpha = memory.empty_result(count, *plan.canvas)
+        windows = []
+        for i in progress.each(range(count), bar):
+            picture, matte = layers(i)
+            where = places.get(i, plan.places[0])
+            other = None if backdrops is None else clean_backdrop(convert.frame(backdrops, i))
+            behind = (composite.show_original(picture, where, plan.canvas, colour) if backdrop is None else
+                      backdrop.behind(picture, matte, plan.canvas, other))
+            composed, alpha[i:i + 1] = composite.compose(picture, matte, where, plan.canvas, behind, settings)
+            framed[i:i + 1] = behind if backdrop is None else composed
+            windows.append(composite.framed_window(where, plan.canvas))
+        if backdrop is None:
+            regions = torch.ones(1, 1, 1).expand_as(regions)
+        resized = "" if mask is None else messages.resized_text(tuple(mask.shape[1:]), picture_size)
+        text = "; ".join(filter(None, [
+            resized, no_subject(sorted(set(range(count)) - set(present)), count),
+            no_room([present[i] for i in plan.limited if present], count, scale_by)]))
+        remark = messages.remark(text, messages.done(count, plan.canvas))
+        return io.NodeOutput(framed, alpha, Crop(images, regions, windows), ui=remark)
+
+
+def no_room(limited: list[int], total: int, scale_by: str) -> str:
+    """A sentence about the frames, by index, whose subject is smaller than asked; "" if there are none."""
+    if not limited:
+        return ""
+    which = "" if total == 1 else f" {convert.in_some(limited, total, 'pictures')}"
+    return f"no room for that {scale_by}{which}: the subject fills what the margins leave"
