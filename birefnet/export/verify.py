@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from ..device.resident import resident_now
 from ..files.errors import UserError
 from ..imaging import pictures
-from ..imaging.resize import resample
 from ..matting.predict import (
     explain_not_finite,
     is_finite,
+    matte,
     network_alpha,
     normalize,
     resize_to_network,
@@ -83,7 +83,9 @@ def make_trials(model: BiRefNet, contract: Contract) -> list[Trial]:
     photographs = [read(name) for name in NAMES]
     own = contract.size or network_size(model.config, LARGEST_CHECKED, LARGEST_CHECKED)
     if contract.any_size:
-        return [whole_trial(model, contract, photograph) for photograph in photographs]
+        return [Trial(photograph.permute(2, 0, 1)[None].contiguous().numpy(),
+                      matte(model, photograph[None], contract.size)[:, None].numpy())
+                for photograph in photographs]
     own = own if contract.size else shrunk(own)
     trials = [trial(model, contract, photographs[:1], own)]
     if contract.free_axes:
@@ -111,14 +113,6 @@ def other_size(size: tuple[int, int]) -> tuple[int, int]:
     """About half as large, and of another shape: no odd number of strides in common."""
     height, width = size
     return max(2 * STRIDE, height // 2 // STRIDE * STRIDE), max(3 * STRIDE, width // 3 // STRIDE * STRIDE)
-
-
-def whole_trial(model: BiRefNet, contract: Contract, photograph: Tensor) -> Trial:
-    """A photograph [H,W,3] at its own size, its alpha enlarged bilinearly, as inside the file."""
-    height, width, _ = photograph.shape
-    seen = resize_to_network(photograph, network_size(model.config, height, width, contract.size))
-    alpha = resample(network_alpha(model, normalize(seen, model.config)), (height, width)).clamp(0, 1)
-    return Trial(photograph.permute(2, 0, 1)[None].contiguous().numpy(), alpha.numpy())
 
 
 def trial(model: BiRefNet, contract: Contract, photographs: Sequence[Tensor], size: tuple[int, int]) -> Trial:

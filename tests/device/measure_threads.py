@@ -3,8 +3,8 @@
     python tests/device/measure_threads.py [--busy N] [--size N] [--rounds N]
 
 Seconds of one pass of the included checkpoint in fp32, and the processor time that it took: medians, the ways
-taking turns beside N programs that do nothing but compute. Each way is a process of its own with one thread
-for each processor.
+taking turns beside N programs that do nothing but compute. Each way is a process of its own with one
+thread for each processor.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def serve(way: str, size: int) -> None:
 def start(way: str, size: int) -> subprocess.Popen:
     environment = {name: value for name, value in os.environ.items() if name not in SETTINGS}
     process = subprocess.Popen([sys.executable, __file__, "--serve", way, "--size", str(size)],
-                               env=environment | {
-        "PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                               env=environment | {"PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, text=True)
     read(process, "ready")
     return process
 

@@ -150,7 +150,8 @@ def test_a_running_video_shows_its_frame_and_then_itself(opened, host):
     drop(page, FILM)
     run_button(page).click()
     page.wait_for_function(VIEW, arg=list(WORK), timeout=120_000)
-    page.wait_for_function(MADE, arg="green_screen", timeout=120_000)  # a preview of the host's own would be in its place
+    # a preview of the host's own would be in its place
+    page.wait_for_function(MADE, arg="green_screen", timeout=120_000)
     assert page.evaluate(VIEW, list(WORK)) is None
     assert "12 frames" in page.evaluate(LINES)["BiRefVideo"]
     assert of_ours(said) == []

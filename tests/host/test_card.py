@@ -66,7 +66,8 @@ def test_the_page_shows_the_chosen_checkpoints_card_and_saves_nothing_of_it(host
             page.evaluate(CHOOSE, name)
             page.wait_for_function(f"wanted => wanted.every(text => ({CARD})().includes(text))", arg=wanted)
         page.evaluate(FIT)
-        page.get_by_role("button", name="Download 885 MB").click()  # this host may not: the card says what to do
+        # this host may not: the card says what to do
+        page.get_by_role("button", name="Download 885 MB").click()
         page.wait_for_function(f"() => ({CARD})().includes('Unset HF_HUB_OFFLINE')")
         saved = page.evaluate("() => app.graph.serialize()")
         asked = page.evaluate("async () => (await app.graphToPrompt()).output")

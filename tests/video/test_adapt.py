@@ -120,7 +120,8 @@ def test_h265_and_av1_have_ten_bits_where_the_source_has_them(tmp_path, kind, na
 @pytest.mark.parametrize("kind", ["h264", "h265", "av1"])
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_clips_of_few_frames(tmp_path, kind, count):
-    """Of one or two frames x265 gives times of decoding at random: one in three such clips could not be written."""
+    """Of one or two frames x265 gives times of decoding at random: one in three such clips could not be
+    written."""
     source = write(tmp_path / "in.mkv", pictures(count))
     for trial in range(6 if kind == "h265" and count < 3 else 1):
         copy(source, tmp_path / f"{trial}.mp4", kind)

@@ -15,8 +15,7 @@ def contest_table(found: dict) -> str:
             continue
         difference = "" if row["difference"] is None else f"{row['difference']:.1e}"
         rows.append([row["form"], row["dtype"], f"{row['seconds']:.3f}", f"{row['times']:.2f}",
-                     gib(row["peak"]),
-                     percent(row["memory"]), percent(row["floor"]), difference])
+                     gib(row["peak"]), percent(row["memory"]), percent(row["floor"]), difference])
     head = ["form", "dtype", "seconds", "times", "peak GiB", "memory", "floor", "difference"]
     return "\n".join([f"{found['model']} at {width}x{height}: {found['operations'] / 1e12:.3f} TFLOP, "
                       f"{found['parameters'] / 1e6:.1f} M parameters; matrix product: {rates}", "",
@@ -32,18 +31,18 @@ def film_table(found: list[dict]) -> str:
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """A table with columns as wide as their longest cell, all but the first right-aligned; a cell that says
-    why there are no numbers makes no column wider."""
+    """A table with columns as wide as their longest cell, all but the first right-aligned; a cell that says why
+    there are no numbers makes no column wider."""
     widths = [max(len(row[column]) for row in [head, *rows] if not row[column].startswith("does not run"))
               for column in range(len(head))]
 
     def line(cells: list[str]) -> str:
         first, *others = zip(cells, widths)
-        return " | ".join([f"| {first[0]:<{first[1]}}",
-                           *(f"{cell:>{width}}" for cell, width in others)]) + " |"
+        aligned = [f"{first[0]:<{first[1]}}", *(f"{cell:>{width}}" for cell, width in others)]
+        return f"| {' | '.join(aligned)} |"
 
-    return "\n".join([line(head), "|" + "|".join("-" * (width + 2) for width in widths) + "|",
-                      *map(line, rows)])
+    rule = "|".join("-" * (width + 2) for width in widths)
+    return "\n".join([line(head), f"|{rule}|", *map(line, rows)])
 
 
 def gib(number: int | None, digits: int = 2) -> str:
