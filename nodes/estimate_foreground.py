@@ -52,10 +52,12 @@ class BiRefForeground(io.ComfyNode):
                     tooltip="Removes the light that a green or blue screen throws on the subject, in linear "
                             "light; the mask stays. measured: the screen's colour is measured along each "
                             "picture's border. colour: it is the one below."),
-                schema.colour_input("Despill by colour only: the screen's colour as in CSS: a word, #00b140 (the "
-                                    "green of green screens), rgb(0 71 187).", default=SCREEN, optional=True),
+                schema.colour_input(
+                    "Despill by colour only: the screen's colour as in CSS: a word, #00b140 (the green of "
+                    "green screens), rgb(0 71 187).", default=SCREEN, optional=True),
                 io.Combo.Input(
-                    "spill_limit", options=list(foreground.LIMITS), default=foreground.LIMITS[0], optional=True,
+                    "spill_limit", options=list(foreground.LIMITS), default=foreground.LIMITS[0],
+                    optional=True,
                     tooltip="Despill only: green (or blue) above this of the other two channels counts as "
                             "spill. average: removes most. maximum: leaves yellow (at blue screens purple) "
                             "as it is."),

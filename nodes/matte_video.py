@@ -100,8 +100,8 @@ class BiRefVideo(io.ComfyNode):
                             "background_image."),
                 io.Combo.Input(
                     "codec", options=list(CODECS), default=CODECS[0], optional=True,
-                    tooltip="Of an MP4. h264: plays everywhere, 8 bits. h265, av1: smaller files, 10 bits where "
-                            "the video has them; not every program plays them."),
+                    tooltip="Of an MP4. h264: plays everywhere, 8 bits. h265, av1: smaller files, 10 bits "
+                            "where the video has them; not every program plays them."),
             ],
             outputs=[
                 io.Video.Output(

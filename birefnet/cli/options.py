@@ -168,15 +168,16 @@ def screen(text: str) -> str:
     try:
         parse_colour(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected {MEASURED} or a colour (green, #00b140), got {text}") from None
+        raise argparse.ArgumentTypeError(f"expected {MEASURED} or a colour (green, #00b140), got {text}"
+                                         ) from None
     return text
 
 
 def add_despill_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--despill", type=screen, metavar=f"COLOUR|{MEASURED}",
-        help="remove the light of a green or blue screen from the subject, in linear light; alpha stays. Give "
-             f"the screen's colour, or {MEASURED} to take it from the picture's border")
+        help="remove the light of a green or blue screen from the subject, in linear light; alpha stays. "
+             f"Give the screen's colour, or {MEASURED} to take it from the picture's border")
 
 
 def add_storage_options(parser: argparse.ArgumentParser) -> None:

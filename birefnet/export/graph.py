@@ -19,9 +19,11 @@ from torch import Tensor, nn
 from ..network.backbones.swin.plain import WindowAttention, edge_masks
 from ..network.birefnet import BiRefNet
 from ..network.blocks import DeformableConv
+from ..network.builds import is_nano
 from ..network.config import IMAGENET_MEAN, IMAGENET_STD
 from .deform import NativeDeformableConv, SampledDeformableConv
 from .resize import resample
+from .upsample import upsample_guided
 
 NATIVE_OPSET = 19    # the first with DeformConv
 PORTABLE_OPSET = 17  # the first with LayerNormalization
@@ -72,7 +74,7 @@ class ExportedNetwork(nn.Module):
     def __init__(self, network: BiRefNet, contract: Contract) -> None:
         super().__init__()
         self.network = prepared(network, contract.portable)
-        self.contract = contract
+        self.contract, self.guided = contract, is_nano(network.config)
         normalize = network.config.normalize != "none" and not contract.raw
         mean, std = (IMAGENET_MEAN, IMAGENET_STD) if normalize else ((0.0,) * 3, (1.0,) * 3)
         self.normalize = normalize
@@ -80,14 +82,16 @@ class ExportedNetwork(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
-        x = resample(image, self.contract.size) if self.contract.any_size else image
-        if self.normalize:
-            x = (x - self.mean) / self.std
-        logits = self.network(x)
+        seen = resample(image, self.contract.size) if self.contract.any_size else image
+        logits = self.network((seen - self.mean) / self.std if self.normalize else seen)
         if self.contract.raw:
             return logits
         alpha = logits.sigmoid()
-        return resample(alpha, image.shape[2:]).clamp(0, 1) if self.contract.any_size else alpha
+        if not self.contract.any_size:
+            return alpha
+        if self.guided:
+            return upsample_guided(alpha, seen, image)
+        return resample(alpha, image.shape[2:]).clamp(0, 1)
 
 
 def prepared(network: BiRefNet, portable: bool) -> BiRefNet:

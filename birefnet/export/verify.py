@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from ..device.resident import resident_now
 from ..files.errors import UserError
 from ..imaging import pictures
-from ..matting.predict import explain_not_finite, is_finite, matte, network_alpha, normalize, resize_to_network
+from ..matting.predict import (
+    explain_not_finite,
+    is_finite,
+    matte,
+    network_alpha,
+    normalize,
+    resize_to_network,
+)
 from ..network.birefnet import BiRefNet
 from ..network.config import STRIDE, network_size
 from .graph import Contract

@@ -12,6 +12,7 @@ from pathlib import Path
 from ..files.atomic import atomic_write, write_whole
 from ..files.errors import UserError
 from ..network.birefnet import BiRefNet
+from ..network.builds import is_nano
 from ..network.config import IMAGENET_MEAN, IMAGENET_STD, STRIDE, Config, snap
 from .graph import Contract, write_graph
 from .precision import to_float16, to_int8_weights
@@ -137,8 +138,8 @@ def settled(contract: Contract, config: Config) -> Contract:
     if not contract.any_size or contract.size:
         return contract
     if config.size is None:
-        raise UserError("choose a size: this checkpoint follows the photograph's, and resizing inside the file "
-                        "is to one size")
+        raise UserError("choose a size: this checkpoint follows the photograph's, and resizing inside the "
+                        "file is to one size")
     return Contract(tuple(config.size), contract.raw, contract.any_size, contract.portable)
 
 
@@ -183,8 +184,7 @@ def describe(config: Config, contract: Contract, dtype: str, checks: list[Check]
         "output": {"name": contract.output_name, "values": alpha, "dtype": "float32",
                    "shape": shape(contract, 1)},
         "size": {"height": size[0], "width": size[1]} if size else "the photograph's, as multiples of 32",
-        "resize": "inside, to size and back" if contract.any_size else
-                  "outside: stretch the photograph to size, bilinear with antialiasing, and alpha back",
+        "resize": describe_resize(contract, config),
         "normalisation": {"inside": normalize and not contract.raw, **(colours or {})},
         "opset": contract.opset, "portable": contract.portable, "dtype": dtype,
         "needs": "" if contract.portable else NATIVE_NEEDS,
@@ -193,6 +193,15 @@ def describe(config: Config, contract: Contract, dtype: str, checks: list[Check]
                      for name in ("torch", "onnx", "onnxruntime")},
         "verified": [item.as_dict() for item in checks],
     }
+
+
+def describe_resize(contract: Contract, config: Config) -> str:
+    if contract.any_size:
+        return "inside, to size and back" + (", along the photograph's edges" if is_nano(config) else "")
+    back = "and alpha back"
+    if is_nano(config):
+        back += " (BiRef itself does that along the photograph's edges, birefnet/matting/upsample.py)"
+    return f"outside: stretch the photograph to size, bilinear with antialiasing, {back}"
 
 
 def shape(contract: Contract, channels: int) -> list[int | str]:

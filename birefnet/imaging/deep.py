@@ -29,11 +29,12 @@ DEPTHS = ("8", "16", "half", "float")  # of the samples that are written
 # The depths that each suffix can hold; the first is the usual one.
 HOLDS = {".png": ("8", "16"), ".tif": DEPTHS, ".tiff": DEPTHS, ".exr": ("half", "float")}
 INCH, CENTIMETRES = 2, 2.54  # a TIFF's unit of resolution, and an inch
-ALPHA_KIND = "alphaType"  # attribute of an EXR file: STRAIGHT or PREMULTIPLIED (the convention, if it is missing)
+ALPHA_KIND = "alphaType"  # attribute of an EXR file; without it, PREMULTIPLIED is the convention
 STRAIGHT, PREMULTIPLIED = "straight", "premultiplied"
 # Attributes that describe how an EXR file is stored, so they are not copied to another.
 STORAGE = {"channels", "chunkCount", "compression", "dwaCompressionLevel", "envmap", "lineOrder",
-           "maxSamplesPerPixel", "multiView", "name", "preview", "tiles", "type", "version", "view", ALPHA_KIND}
+           "maxSamplesPerPixel", "multiView", "name", "preview", "tiles", "type", "version", "view",
+           ALPHA_KIND}
 # Sensors and scanners of 10 and 12 bits leave their values in the low end of 16: as 16 bits even white would
 # be black. Below 10 bits nothing is assumed, so that a dark frame stays dark.
 NARROW_BITS = (10, 12)
@@ -65,8 +66,8 @@ class Samples:
         if self.values.dtype.kind == "u":
             values /= np.float32(2**self.bits - 1)
         if self.premultiplied and values.shape[-1] in (2, 4):
-            alpha = values[..., -1:]
-            values[..., :-1] = np.divide(values[..., :-1], alpha, out=values[..., :-1].copy(), where=alpha > 0)
+            colours, alpha = values[..., :-1].copy(), values[..., -1:]
+            values[..., :-1] = np.divide(colours, alpha, out=colours, where=alpha > 0)
         return values
 
     def eight_bit(self, name: str | Path) -> Image.Image:
@@ -163,8 +164,9 @@ def check_holds(name: str | Path, depth: str, premultiplied: bool) -> None:
     suffix = Path(name).suffix.lower()
     held = HOLDS.get(suffix, ("8",))
     if depth not in held:
-        raise PictureError(f"{name}: take depth {' or '.join(held)}, which {suffix} files hold, or another format "
-                           f"({', '.join(key for key, depths in HOLDS.items() if depth in depths)})")
+        others = ", ".join(key for key, depths in HOLDS.items() if depth in depths)
+        raise PictureError(f"{name}: take depth {' or '.join(held)}, which {suffix} files hold, or another "
+                           f"format ({others})")
     if premultiplied and suffix not in (".tif", ".tiff", ".exr"):
         raise PictureError(f"{name}: take .tif or .exr for premultiplied colours; alpha of {suffix} files is "
                            "straight")
@@ -202,13 +204,15 @@ def read_tiff(name: str | Path, content: bytes) -> Samples:
     with _explained(name), tifffile.TiffFile(io.BytesIO(content)) as file:
         page = file.pages[0]
         if page.photometric not in (0, 1, 2) or page.bitspersample not in (8, 16, 32):
-            raise PictureError(f"{name}: save it as grey or RGB of 8, 16 or 32 bits; this TIFF is "
-                               f"{getattr(page.photometric, 'name', page.photometric)} of {page.bitspersample}")
+            kind = getattr(page.photometric, "name", page.photometric)
+            raise PictureError(f"{name}: save it as grey or RGB of 8, 16 or 32 bits; this TIFF is {kind} of "
+                               f"{page.bitspersample}")
         values = page.asarray()
         if page.samplesperpixel == 1:
             values = values.reshape(page.imagelength, page.imagewidth, 1)
         elif page.planarconfig == 2:
-            values = np.moveaxis(values.reshape(page.samplesperpixel, page.imagelength, page.imagewidth), 0, -1)
+            planes = values.reshape(page.samplesperpixel, page.imagelength, page.imagewidth)
+            values = np.moveaxis(planes, 0, -1)
         colours = 3 if page.photometric == 2 else 1
         kind = int(page.extrasamples[0]) if page.extrasamples else 0
         values = values[..., :colours + (values.shape[-1] > colours and kind in (1, 2))]
@@ -216,7 +220,8 @@ def read_tiff(name: str | Path, content: bytes) -> Samples:
             values = values.view(values.dtype.str.replace("i", "u"))
         bits = used_bits(values, page.bitspersample) if colours == 1 else page.bitspersample
         if page.photometric == 0:
-            values = (1 - values) if values.dtype.kind == "f" else np.array(2**bits - 1, values.dtype) - values
+            white = 1 if values.dtype.kind == "f" else 2**bits - 1
+            values = np.array(white, values.dtype) - values
         tag = page.tags.get("Orientation")
         depth = {"f2": "half", "f4": "float", "u1": "8"}.get(values.dtype.str[1:], "16")
         return Samples(values, bits, premultiplied=kind == 1 and values.shape[-1] in (2, 4), depth=depth,

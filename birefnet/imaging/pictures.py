@@ -213,7 +213,8 @@ def encode(path: str | Path, picture: torch.Tensor, *, icc: bytes | None = None,
     check_writable(path, alpha=picture.shape[-1] == 4)
     name, options = WRITERS[Path(path).suffix.lower()]
     if name == "EXR":
-        light = torch.cat([to_linear(picture[..., :3]) if picture.shape[-1] > 1 else picture, picture[..., 3:]], -1)
+        colours = to_linear(picture[..., :3]) if picture.shape[-1] > 1 else picture
+        light = torch.cat([colours, picture[..., 3:]], dim=-1)
         return deep.encode(path, light[0].float().cpu().numpy(), "half")
     if exif and name == "TIFF":  # libtiff writes no second directory
         first = Image.Exif()
@@ -300,6 +301,8 @@ def _open(file: str | Path | io.BytesIO, path: str | Path, content: bytes | None
         if image.format != "TIFF" or not _deep_planes(image):
             return image
     except UnidentifiedImageError:
+        if why_unreadable(Path(path).suffix.lower()):
+            raise
         with contextlib.nullcontext(file) if content is not None else open(path, "rb") as start:
             start.seek(0)
             if not start.read(4).startswith((deep.EXR_SIGNATURE, *deep.TIFF_SIGNATURES)):
@@ -311,9 +314,9 @@ def _open(file: str | Path | io.BytesIO, path: str | Path, content: bytes | None
 
 
 # EXIF's orientation → what makes the picture upright.
-TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-         5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-         8: Image.Transpose.ROTATE_90}
+TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+         4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270,
+         7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
 
 
 def _with_info(image: Image.Image, info: dict) -> Image.Image:

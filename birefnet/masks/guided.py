@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 
@@ -67,29 +69,36 @@ def _guided_filter(
     return filtered.clamp(0, 1), mean
 
 
-def fit_windows(alpha: torch.Tensor, colours: torch.Tensor, radius: int) -> torch.Tensor:
+def fit_windows(
+    alpha: torch.Tensor,
+    colours: torch.Tensor,
+    radius: int,
+    box_mean: Callable[[torch.Tensor, int], torch.Tensor] | None = None,
+) -> torch.Tensor:
     """The guided filter's linear models: alpha is about slope · colour + offset in every window, and a pixel
     gets the mean of the models of all windows that hold it (He, Sun and Tang 2010, equations 14 to 16).
 
     Args:
-        alpha: float [h + 4r,w + 4r] in 0..1.
-        colours: float [C,h + 4r,w + 4r], C 1 or 3, about 0 in the mean for exact variances.
+        alpha: float [...,h + 4r,w + 4r] in 0..1.
+        colours: float [C,...,h + 4r,w + 4r], C 1 or 3, about 0 in the mean for exact variances.
         radius: r, pixels of a window to every side.
+        box_mean: another way to compute what `_box` does.
 
     Returns:
-        float [C + 2,h,w]: slope per colour, offset, mean alpha of the window around each pixel.
+        float [C + 2,...,h,w]: slope per colour, offset, mean alpha of the window around each pixel.
     """
-    mean = _box(alpha, radius)
-    mean_colours = _box(colours, radius)
-    shared = list(_box(colours * alpha, radius) - mean_colours * mean)
-    matrix = [list(_box(colours * colour, radius) - mean_colours * at)
+    box = box_mean or _box
+    mean = box(alpha, radius)
+    mean_colours = box(colours, radius)
+    shared = list(box(colours * alpha, radius) - mean_colours * mean)
+    matrix = [list(box(colours * colour, radius) - mean_colours * at)
               for colour, at in zip(colours, mean_colours)]
     for i, row in enumerate(matrix):
         row[i] = row[i] + EPSILON
     slope = torch.stack(_solve(matrix, shared))
     offset = mean - (slope * mean_colours).sum(0)
     inside = slice(radius, -radius)
-    return torch.cat([_box(slope, radius), _box(offset, radius)[None], mean[None, inside, inside]])
+    return torch.cat([box(slope, radius), box(offset, radius)[None], mean[None, ..., inside, inside]])
 
 
 def _box(image: torch.Tensor, radius: int) -> torch.Tensor:

@@ -31,7 +31,8 @@ class Frames:
 
     plays = 0
 
-    def __init__(self, paths: Sequence[str | Path], rate: Fraction, style: photographs.Style = photographs.USUAL,
+    def __init__(self, paths: Sequence[str | Path], rate: Fraction,
+                 style: photographs.Style = photographs.USUAL,
                  name: str | Path = "") -> None:
         self._paths, self._style, self._name = paths, style, name
         first = self._read(paths[0])
@@ -54,8 +55,8 @@ class Frames:
             picture = photographs.working(self._name, self._read(path), self._style)[0]
             if picture.shape[:2] != (self.height, self.width):
                 height, width = picture.shape[:2]
-                raise VideoError(f"{path}: expected {self.width}×{self.height} pixels as the first frame has, "
-                                 f"got {width}×{height}")
+                raise VideoError(f"{path}: expected {self.width}×{self.height} pixels as the first frame "
+                                 f"has, got {width}×{height}")
             yield index * self.tick, picture
 
     def sound(self) -> None:
@@ -95,7 +96,8 @@ class FrameFiles:
             picture = torch.cat([to_linear(picture[..., :3].clamp(0, 1)), picture[..., 3:]], dim=-1)
         photograph = photographs.Photograph(picture, picture, depth=self._depth, header=self._header)
         try:
-            pictures.write_file(path, photographs.encode(path, picture, photograph, self._style), force=self._force)
+            content = photographs.encode(path, picture, photograph, self._style)
+            pictures.write_file(path, content, force=self._force)
         except PictureError as error:
             raise VideoError(str(error)) from None
         except FileExistsError:

@@ -2,8 +2,9 @@
 
     python tests/device/measure_threads.py [--busy N] [--size N] [--rounds N]
 
-Seconds of one pass of the included checkpoint in fp32, and the processor time that it took: medians, the ways taking
-turns beside N programs that do nothing but compute. Each way is a process of its own with one thread for each processor.
+Seconds of one pass of the included checkpoint in fp32, and the processor time that it took: medians, the ways
+taking turns beside N programs that do nothing but compute. Each way is a process of its own with one
+thread for each processor.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = "OMP_WAIT_POLICY", "OMP_NUM_THREADS", "GOMP_SPINCOUNT"
-WAYS = {"PyTorch by itself": "", "one thread": "one", "nodes (short_waits)": "nodes", "commands (passive)": "command"}
+WAYS = {"PyTorch by itself": "", "one thread": "one", "nodes (short_waits)": "nodes",
+        "commands (passive)": "command"}
 SHAPE = 1, 720, 1080, 3  # of the photograph
 
 
@@ -48,8 +50,9 @@ def serve(way: str, size: int) -> None:
 
 def start(way: str, size: int) -> subprocess.Popen:
     environment = {name: value for name, value in os.environ.items() if name not in SETTINGS}
-    process = subprocess.Popen([sys.executable, __file__, "--serve", way, "--size", str(size)], env=environment | {
-        "PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, __file__, "--serve", way, "--size", str(size)],
+                               env=environment | {"PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, text=True)
     read(process, "ready")
     return process
 
@@ -80,7 +83,8 @@ def measure(busy: int, size: int, rounds: int) -> dict[str, list[list[float]]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--busy", type=int, default=0, help="programs beside it (default: %(default)s)")
     parser.add_argument("--size", type=int, default=512, help="of the network, pixels (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=9, help="default: %(default)s")
@@ -88,8 +92,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.serve is not None:
         return serve(args.serve, args.size)
-    print(f"| beside {args.busy} busy programs, {len(os.sched_getaffinity(0))} processors | seconds | processor seconds |\n"
-          "|---|---|---|")
+    print(f"| beside {args.busy} busy programs, {len(os.sched_getaffinity(0))} processors | seconds | "
+          "processor seconds |\n|---|---|---|")
     for name, taken in measure(args.busy, args.size, args.rounds).items():
         clock, processor = (statistics.median(times) for times in zip(*taken))
         print(f"| {name} | {clock:.2f} | {processor:.2f} |", flush=True)

@@ -19,8 +19,8 @@ MINE = "OMP_WAIT_POLICY", "OMP_NUM_THREADS", "GOMP_SPINCOUNT"  # of the tests' o
 linux = pytest.mark.skipif(sys.platform != "linux", reason="libgomp is PyTorch's OpenMP on Linux only")
 
 REGIONS = 200
-# How often two threads give up the processor of themselves, waiting for each other on a single one, as if another
-# program had the second.
+# How often two threads give up the processor of themselves, waiting for each other on a single one, as if
+# another program had the second.
 WAITING = """
 import contextlib, os, resource
 {first}
@@ -74,8 +74,8 @@ def test_the_threads_that_sleep_are_gone_afterwards(monkeypatch):
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(("of_a_team", "processors", "teams"), [(1, 8, 0), (2, 2, 1), (8, 8, 1), (8, 16, 2), (2, 4, 3),
-                                                                (4, 2, 0)])
+@pytest.mark.parametrize(("of_a_team", "processors", "teams"), [
+    (1, 8, 0), (2, 2, 1), (8, 8, 1), (8, 16, 2), (2, 4, 3), (4, 2, 0)])
 def test_as_many_teams_as_lack(monkeypatch, of_a_team, processors, teams):
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(torch, "get_num_threads", lambda: of_a_team)

@@ -113,6 +113,9 @@ def test_half_precision_inside_float32_at_both_ends(export):
     offsets = [kind for name, kind in kinds.items() if "offset_conv" in name]
     assert offsets and set(offsets) == {onnx.TensorProto.FLOAT}
     assert onnx.TensorProto.FLOAT16 in kinds.values()
+    halved = {node.output[0] for node in graph.node if node.name.endswith("_cast_to_fp16_node")}
+    assert halved and not [node.name for node in graph.node if node.input and node.input[0] in halved
+                           and node.op_type == "Cast" and node.attribute[0].i == onnx.TensorProto.FLOAT]
     assert made.exported.bytes < 0.75 * whole.exported.bytes  # of so few weights half are the float32 part
     assert any("slower" in line for line in made.lines)
     x = images(1, 96, 128)

@@ -24,6 +24,7 @@ def test_rembg_cuts_a_photograph(tmp_path, monkeypatch):
     monkeypatch.setenv("U2NET_HOME", str(tmp_path))  # where rembg looks before it downloads its own
     session = rembg.new_session("birefnet-general", providers=["CPUExecutionProvider"])
     mask = rembg.remove(Image.open(DATA / "figure.jpg"), session=session, only_mask=True)
-    found, known = (np.asarray(image.convert("L")) > 127 for image in (mask, Image.open(DATA / "figure_mask.png")))
+    truth = Image.open(DATA / "figure_mask.png")
+    found, known = (np.asarray(image.convert("L")) > 127 for image in (mask, truth))
     assert found.shape == known.shape
     assert (found & known).sum() > 0.9 * (found | known).sum()

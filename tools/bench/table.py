@@ -14,8 +14,8 @@ def contest_table(found: dict) -> str:
             rows.append([row["form"], row["dtype"], f"does not run: {row['error']}", *[""] * 5])
             continue
         difference = "" if row["difference"] is None else f"{row['difference']:.1e}"
-        rows.append([row["form"], row["dtype"], f"{row['seconds']:.3f}", f"{row['times']:.2f}", gib(row["peak"]),
-                     percent(row["memory"]), percent(row["floor"]), difference])
+        rows.append([row["form"], row["dtype"], f"{row['seconds']:.3f}", f"{row['times']:.2f}",
+                     gib(row["peak"]), percent(row["memory"]), percent(row["floor"]), difference])
     head = ["form", "dtype", "seconds", "times", "peak GiB", "memory", "floor", "difference"]
     return "\n".join([f"{found['model']} at {width}x{height}: {found['operations'] / 1e12:.3f} TFLOP, "
                       f"{found['parameters'] / 1e6:.1f} M parameters; matrix product: {rates}", "",
@@ -25,7 +25,8 @@ def contest_table(found: dict) -> str:
 def film_table(found: list[dict]) -> str:
     head = ["model", "size", "dtype", "frames", "frames/s", "GiB at 20", "at end", "peak"]
     return markdown(head, [[row["model"], "{1}x{0}".format(*row["size"]), row["dtype"], str(row["frames"]),
-                            f"{row['rate']:.2f}", gib(row["settled"], 3), gib(row["end"], 3), gib(row["peak"], 3)]
+                            f"{row['rate']:.2f}", gib(row["settled"], 3), gib(row["end"], 3),
+                            gib(row["peak"], 3)]
                            for row in found])
 
 
@@ -37,9 +38,11 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
 
     def line(cells: list[str]) -> str:
         first, *others = zip(cells, widths)
-        return " | ".join([f"| {first[0]:<{first[1]}}", *(f"{cell:>{width}}" for cell, width in others)]) + " |"
+        aligned = [f"{first[0]:<{first[1]}}", *(f"{cell:>{width}}" for cell, width in others)]
+        return f"| {' | '.join(aligned)} |"
 
-    return "\n".join([line(head), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *map(line, rows)])
+    rule = "|".join("-" * (width + 2) for width in widths)
+    return "\n".join([line(head), f"|{rule}|", *map(line, rows)])
 
 
 def gib(number: int | None, digits: int = 2) -> str:

@@ -87,8 +87,8 @@ def plan_one(source: str, out: str, *, force: bool, backdrop: str | None = None)
     return Plan([Job(source, out)])
 
 
-def plan_folder(inputs: list[Input], out: str, manifest: Manifest, *, force: bool, backdrop: str | None = None,
-                suffix: str = ".png", pattern: str = "") -> Plan:
+def plan_folder(inputs: list[Input], out: str, manifest: Manifest, *, force: bool,
+                backdrop: str | None = None, suffix: str = ".png", pattern: str = "") -> Plan:
     """Plans each input's result in OUT, named by `_names`.
 
     Args:
@@ -157,8 +157,8 @@ def frame_number(place: str) -> str:
 def numbered(pattern: str, digits: str) -> str:
     """A pattern's name for a frame: its first run of # is the number, with as many digits at least."""
     if not digits:
-        raise CommandError(f"{pattern}: expected inputs that are numbered, such as shot.####.exr, for results "
-                           "that are")
+        raise CommandError(f"{pattern}: expected inputs that are numbered, such as shot.####.exr, for "
+                           "results that are")
     return re.sub("#+", lambda run: f"{int(digits):0{len(run[0])}}", pattern, count=1)
 
 

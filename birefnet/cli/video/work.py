@@ -130,8 +130,8 @@ def _kind(out: Path, flat: bool, codec: str | None) -> str:
     """The kind for `video.writing`, by OUT's suffix. flat: the result has no alpha. codec: of an .mp4."""
     kind = KINDS.get(out.suffix.lower())
     if kind is None:
-        raise CommandError(f"{out}: expected a name that ends in .mp4, .webm, .mov, .webp, .gif or .png, or a "
-                           "folder's")
+        raise CommandError(f"{out}: expected a name that ends in .mp4, .webm, .mov, .webp, .gif or .png, or "
+                           "a folder's")
     if kind not in video.ANIMATIONS and flat != (kind == "h264"):
         raise CommandError(f"{out}: " + ("--background and --mask make an .mp4" if flat else
                                          "an .mp4 has no transparency: take .webm or .mov, --background or "
@@ -196,8 +196,8 @@ def _over(background: str, clip: video.Clip) -> video.looks.Over:
                                "transparency leave --background out and write .webm or .mov")
         return video.looks.Over(_colour(colour, clip.linear))
     if clip.linear:
-        raise CommandError(f"--background {background}: behind linear light only a colour can be laid; take .png "
-                           "or .tif for a file behind it")
+        raise CommandError(f"--background {background}: behind linear light only a colour can be laid; take "
+                           ".png or .tif for a file behind it")
     return video.looks.Over(torch.zeros(3), _opener(path, clip))
 
 

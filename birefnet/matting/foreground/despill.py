@@ -17,8 +17,8 @@ LEAST_EXCESS = 0.05   # of a screen's channel over the others, in linear light: 
 GREEN, BLUE = 1, 2
 
 
-def despill(image: Tensor, screen: Tensor, limit: str = LIMITS[0], *, strength: float = 1.0, linear: bool = False
-            ) -> Tensor:
+def despill(image: Tensor, screen: Tensor, limit: str = LIMITS[0], *, strength: float = 1.0,
+            linear: bool = False) -> Tensor:
     """Remove a screen's light.
 
     Light s S of the screen's colour S is taken off each pixel C so that its green (or blue) becomes the
