@@ -50,7 +50,7 @@ def test_a_dropped_template_runs_from_the_page(host, opened, template, tmp_path)
     page.evaluate(SHORT)
     before = page.evaluate("() => app.graph.serialize()")
     asked = page.evaluate("async () => (await app.graphToPrompt()).output")
-    run(page, outputs(page))
+    run(page, outputs(page), seconds=300)  # one learns and exports
     picture(page, tmp_path / "page.jpg")
     broken = set(page.evaluate("() => app.graph._nodes.filter(node => node.has_errors).map(node => "
                                "node.type)"))
