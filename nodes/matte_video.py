@@ -19,6 +19,7 @@ from ..birefnet.matting import foreground
 from ..birefnet.matting.temporal import Smoother
 from .host import messages, preview, schema, values
 from .host.clip import PREVIEWED, backdrop, clip_of, new_file, shown, workflow_of
+from .host.follow import follow, not_in_view, prompts_of
 from .host.stream import matte_stream
 
 OPAQUE = "for a transparent video, choose transparent webm or transparent mov as output"
@@ -102,6 +103,25 @@ class BiRefVideo(io.ComfyNode):
                     "codec", options=list(CODECS), default=CODECS[0], optional=True,
                     tooltip="Of an MP4. h264: plays everywhere, 8 bits. h265, av1: smaller files, 10 bits "
                             "where the video has them; not every program plays them."),
+                io.String.Input(
+                    "points", default="", optional=True,
+                    tooltip="One subject of several: pixels on it in the frame whose number is below, a JSON list "
+                            "of x and y as KJNodes' point editor and SAM 3 nodes write it. It is followed from "
+                            "there, forwards and backwards. Nothing here, in bboxes and in mask: everything that "
+                            "stands out."),
+                io.String.Input(
+                    "negative_points", default="", optional=True,
+                    tooltip="Pixels on what is not wanted in that frame, in the same form."),
+                io.Int.Input(
+                    "frame", default=0, min=0, max=1 << 24, step=1, optional=True,
+                    tooltip="The frame in which the subject is chosen, counted from 0."),
+                schema.make(
+                    schema.BoundingBox.Input, "bboxes", optional=True, force_input=True,
+                    tooltip="A box around the subject in that frame, from ComfyUI's detection nodes. Several boxes: "
+                            "their subjects together."),
+                schema.mask_input(
+                    "The subject in that frame: a coarse mask, or a scribble on it, told apart as in Pick "
+                    "Subject.", optional=True),
             ],
             outputs=[
                 io.Video.Output(
@@ -126,7 +146,8 @@ class BiRefVideo(io.ComfyNode):
     @values.checked
     def execute(cls, model, video, output: str, colour: str, fit: str, quality: str, clean_edges: bool,
                 smoothing: float, size: int, frames_per_pass: int, filename_prefix: str,
-                background_image=None, background_video=None, codec: str = CODECS[0]) -> io.NodeOutput:
+                background_image=None, background_video=None, codec: str = CODECS[0], points: str = "",
+                negative_points: str = "", frame: int = 0, bboxes=None, mask=None) -> io.NodeOutput:
         kind = codec if OUTPUTS[output] == CODECS[0] else OUTPUTS[output]
         empty, count = [], 0
         with clip_of(video) as source:
@@ -134,9 +155,15 @@ class BiRefVideo(io.ComfyNode):
             behind = None
             if output == "over a background":
                 behind = backdrop(background_image, background_video, clip)
+            prompts = prompts_of(points, negative_points, bboxes, mask)
+            mattes = following = None
+            if prompts is None:
+                mattes = partial(matte_stream, model, size=size, per_pass=frames_per_pass)
+            else:
+                mattes = following = follow(
+                    model, size, partial(videos.as_seen, partial(clip_of, video), kind), prompts, frame)
             matting = videos.matting(
-                clip, partial(matte_stream, model, size=size, per_pass=frames_per_pass),
-                look_of(output, colour, fit, behind),
+                clip, mattes, look_of(output, colour, fit, behind),
                 see=videos.seen_by_networks(clip),
                 smooth=Smoother(smoothing) if smoothing else None,
                 colours=foreground.estimate if clean_edges and output != "mask" else None)
@@ -151,8 +178,9 @@ class BiRefVideo(io.ComfyNode):
                     count += 1
                     watcher.show(count, picture)
         text = f"{path.name} saved: {count} frames, {count / max(watcher.seconds(), 1e-3):.1f} frames/s"
-        remarks = "; ".join(filter(None, [messages.nothing_found(empty, count), *changes]))
-        said = messages.remark(remarks, text)
+        missing = messages.nothing_found(empty, count) if following is None else not_in_view(
+            following.lost, count)
+        said = messages.remark("; ".join(filter(None, [missing, *changes])), text)
         if path.suffix and path.suffix not in PREVIEWED:
             text = f"saved as {path.name}; browsers cannot play ProRes"
             said = messages.told("; ".join((text, *said["text"])), warning=bool(said["text"]))

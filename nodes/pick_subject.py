@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from functools import partial
 
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..birefnet import masks
+from ..birefnet import video as videos
 from ..birefnet.matting import subject
 from .host import convert, memory, messages, preview, schema, values
 from .host.alpha import Progress, alpha_of
 from .host.boxes import box_of, boxes_per_frame
+from .host.follow import not_in_view, read_mask
 from .host.points import points_of
+from .host.selector import selector
 
+PICKS = ("box", "point", "mask", "mixture")
+FOLLOWED_RATE = Fraction(25)  # of pictures that are no video; nothing depends on it
+MASK_KINDS = ("automatic", "coarse mask", "scribble")
+
+Point = tuple[int, int]
+# The matte of one subject in a picture [1,H,W,C]; several are joined.
 Look = Callable[[subject.AlphaOf, Tensor], Tensor]
 
 
@@ -25,19 +36,20 @@ class BiRefSubject(io.ComfyNode):
             node_id="BiRefSubject",
             display_name="Pick Subject (BiRefNet)",
             category=schema.CATEGORY,
-            description="Takes one subject of several: the one in a box, under a point, or under a coarse "
-                        "mask. The model looks at a crop around it, which also shows it more detail than the "
-                        "whole picture does.",
+            description="Takes one subject of several: the one in a box, under a point or a scribble, or under "
+                        "a coarse mask, whole, and without what touches it. The model looks at a crop around "
+                        "it, which also shows it more detail than the whole picture does.",
             search_aliases=["select subject", "point at subject", "click to segment", "crop and segment",
-                            "coarse mask"],
+                            "coarse mask", "scribble", "SAM"],
             inputs=[
                 schema.model_input(),
                 schema.image_input(),
                 io.Combo.Input(
-                    "pick", options=["box", "point", "mask"], default="box",
-                    tooltip="box: what lies mostly in the box given by bboxes, or by x, y, width and height. "
-                            "point: the piece that lies under the point x, y, or under each of points. mask: "
-                            "what the coarse mask marks. Box and points can be drawn on the picture below."),
+                    "pick", options=list(PICKS), default="box",
+                    tooltip="box: the subject of the box given by bboxes, or by x, y, width and height. "
+                            "point: the subject under the point x, y, or under each of points. mask: what the "
+                            "mask marks or touches. mixture: one subject, by all of box, points and mask that "
+                            "are given. Box and points can be drawn on the picture below."),
                 io.Int.Input(
                     "x", default=0, min=0, max=16384, step=1,
                     tooltip="Left side of the box, or the point, in pixels from the picture's left."),
@@ -61,8 +73,8 @@ class BiRefSubject(io.ComfyNode):
                             "its boxes. batch: one mask for each box."),
                 schema.size_input("the crop"),
                 schema.mask_input(
-                    "For mask: a coarse mask of the subject, painted or from another node: 1 = subject. One "
-                    "for all pictures, or one each. A mask of another size is resized to the "
+                    "For mask: a coarse mask of the subject, painted or from another node, or a scribble on it: "
+                    "1 = subject. One for all pictures, or one each. A mask of another size is resized to the "
                     "picture.", optional=True),
                 schema.make(
                     schema.BoundingBox.Input, "bboxes", optional=True, force_input=True,
@@ -75,8 +87,18 @@ class BiRefSubject(io.ComfyNode):
                             "x, y."),
                 io.String.Input(
                     "negative_points", default="", optional=True,
-                    tooltip="For point: pixels on what is not wanted, in the same form; what lies under them "
-                            "is taken away."),
+                    tooltip="Pixels on what is not wanted, in the same form; what lies under them is taken "
+                            "away."),
+                io.Combo.Input(
+                    "mask_is", options=list(MASK_KINDS), default="automatic", optional=True,
+                    tooltip="What the mask means. coarse mask: it is the subject, roughly. scribble: it touches "
+                            "the subject. automatic: a scribble where it is nowhere wider than 6 % of the "
+                            "picture's longer side."),
+                io.Int.Input(
+                    "follow_from", default=-1, min=-1, max=1 << 24, step=1, optional=True,
+                    tooltip="For the consecutive frames of one video: the picture, from 0, in which the subject is "
+                            "chosen; it is followed from there, forwards and backwards. -1: it is chosen in "
+                            "each picture."),
             ],
             outputs=[
                 schema.mask_output("matte", "The subject's mask, 0 to 1, soft edges: 1 = subject. Has the "
@@ -89,26 +111,32 @@ class BiRefSubject(io.ComfyNode):
     @classmethod
     @values.checked
     def execute(cls, model, image, pick: str, x: int, y: int, width: int, height: int, context: float,
-                boxes: str, size: int, mask=None, bboxes=None, points: str = "", negative_points: str = ""
-                ) -> io.NodeOutput:
+                boxes: str, size: int, mask=None, bboxes=None, points: str = "", negative_points: str = "",
+                mask_is: str = "automatic", follow_from: int = -1) -> io.NodeOutput:
         images = convert.frames(image)
         picture = tuple(images.shape[1:3])
-        context, note = context / 100, ""
-        if pick == "mask":
-            if mask is None:
-                raise ValueError("Connect a coarse mask, or pick by box or point: pick is mask.")
+        context, note, drawn = context / 100, "", [None] * len(images)
+        if pick == "mask" and mask is None:
+            raise ValueError("Connect a coarse mask or a scribble, or pick by box or point: pick is mask.")
+        if mask is not None and pick in ("mask", "mixture"):
             mask = convert.masks(mask)
             note = messages.resized_text(tuple(mask.shape[1:]), picture)
-            looks = by_mask(mask, convert.common_batch(len(mask), len(images)), picture, context)
-        elif pick == "point":
-            wanted, unwanted = points_of(points) or [(x, y)], points_of(negative_points)
-            looks = [[by_points(wanted, unwanted, context)] for _ in images]
+            drawn = reading(mask, convert.common_batch(len(mask), len(images)), picture, mask_is)
+        wanted, unwanted = points_of(points), points_of(negative_points)
+        if pick == "point":
+            looks = [[by_points(wanted or [(x, y)], unwanted, context)] for _ in images]
         else:
-            given = box_of(x, y, width, height, picture)
-            each = [[given]] * len(images) if bboxes is None else boxes_per_frame(bboxes, len(images))
-            looks = [[by_box(box, context) for box in listed] for listed in each]
+            given = [None]
+            if pick == "box" or pick == "mixture" and (width or height or not (wanted or mask is not None)):
+                given = [box_of(x, y, width, height, picture)]
+            each = [given] * len(drawn)
+            if bboxes is not None and pick != "mask":
+                each = boxes_per_frame(bboxes, len(images))
+            wanted = wanted if pick == "mixture" else []
+            looks = [[mixed(box, wanted, unwanted, read, context) for box in listed]
+                     for listed, read in zip(each, drawn)]
         jobs = [(i, [look]) for i, listed in enumerate(looks) for look in listed]
-        if boxes == "union":
+        if boxes == "union" or follow_from >= 0:
             jobs = list(enumerate(looks))
 
         seen, found = (), ()
@@ -117,11 +145,11 @@ class BiRefSubject(io.ComfyNode):
         progress = Progress(len(jobs))
         ask = alpha_of(model, size, progress)
         clean, empty = convert.Cleaner("the image"), []
-        for job, (i, listed) in enumerate(jobs):
-            frame = clean(convert.frame(images, i))
-            alpha = frame.new_zeros(frame.shape[:3])
-            for look in listed:
-                alpha = alpha.maximum(look(ask, frame))
+        if follow_from >= 0:
+            mattes = followed(ask, images, looks, follow_from)
+        else:
+            mattes = (joined(ask, clean(convert.frame(images, i)), listed) for i, listed in jobs)
+        for job, (frame, alpha) in enumerate(mattes):
             if alpha.max() < messages.PRESENT:
                 empty.append(job)
             result[job:job + 1] = alpha
@@ -129,49 +157,74 @@ class BiRefSubject(io.ComfyNode):
             if not job:
                 seen, found = preview.picture(frame), preview.picture(cutout[:1])
             progress.next_picture()
-        text = "; ".join(filter(None, [nothing_there(empty, len(jobs), pick), note]))
+        text = nothing_there(empty, len(jobs), pick) if follow_from < 0 else not_in_view(empty, len(jobs))
+        text = "; ".join(filter(None, [text, note]))
         usual = f"The subject covers {result.float().mean() if len(jobs) else 0:.1%} of the picture"
         views = {"biref_seen": seen, "biref_found": found}
         return io.NodeOutput(result, cutout, ui=messages.remark(text, usual) | views)
 
 
-def by_points(wanted: list[tuple[int, int]], unwanted: list[tuple[int, int]], context: float) -> Look:
-    """The pieces under the wanted points together, less those under the others."""
+def joined(ask: subject.AlphaOf, frame: Tensor, looks: Sequence[Look]) -> tuple[Tensor, Tensor]:
+    """A picture [1,H,W,C], and the alpha of what the looks find in it."""
+    alpha = frame.new_zeros(frame.shape[:3])
+    for look in looks:
+        alpha = alpha.maximum(look(ask, frame))
+    return frame, alpha
+
+
+def followed(ask: subject.AlphaOf, images: Tensor, looks: Sequence[Sequence[Look]], start: int
+             ) -> Iterator[tuple[Tensor, Tensor]]:
+    """`joined` of every picture, by what the looks find in the picture `start`."""
+    if not len(images):
+        return
+    if start >= len(images):
+        raise ValueError(f"Set follow_from to 0 to {len(images) - 1}: there are {len(images)} pictures.")
+    clean = convert.Cleaner("the image")
+    following = videos.Following(
+        lambda: videos.Pictures(images, FOLLOWED_RATE), lambda frame: joined(ask, clean(frame), looks[start])[1],
+        partial(subject.Follower, ask, selector()), start)
+    yield from following(clean(convert.frame(images, i))[0] for i in range(len(images)))
+
+
+def by_points(wanted: Sequence[Point], unwanted: Sequence[Point], context: float) -> Look:
+    """The subjects under all of the wanted points."""
+    return lambda ask, frame: subject.select_each(ask, selector(), frame, wanted, unwanted, context)
+
+
+def mixed(box: subject.Box | None, wanted: Sequence[Point], unwanted: Sequence[Point],
+          read: Callable[[Tensor], dict[str, Tensor]] | None, context: float) -> Look:
+    """One subject, by all of them; read: the fields of a Prompt that a mask fills."""
 
     def at(ask: subject.AlphaOf, frame: Tensor) -> Tensor:
-        alpha = frame.new_zeros(frame.shape[:3])
-        for x, y in wanted:
-            alpha = alpha.maximum(subject.at_point(ask, frame, x, y, context))
-        for x, y in unwanted:
-            alpha = alpha.minimum(1 - subject.at_point(ask, frame, x, y, context))
-        return alpha
+        prompt = subject.Prompt(box, tuple(wanted), tuple(unwanted), **(read(frame) if read else {}))
+        return subject.select(ask, selector(), frame, prompt, context)
 
     return at
 
 
-def by_box(box: subject.Box, context: float) -> Look:
-    return lambda ask, frame: subject.in_box(ask, frame, box, context)
-
-
-def by_mask(mask: Tensor, count: int, picture: tuple[int, int], context: float) -> list[list[Look]]:
+def reading(mask: Tensor, count: int, picture: tuple[int, int], mask_is: str
+            ) -> list[Callable[[Tensor], dict[str, Tensor]]]:
+    """For each picture what its mask fills of a Prompt."""
     clean = convert.Cleaner("the mask")
 
-    def look(i: int) -> Look:
-        def at(ask: subject.AlphaOf, frame: Tensor) -> Tensor:
-            coarse = masks.resize(clean(convert.frame(mask, i)).to(frame.device), picture)
-            return subject.under_mask(ask, frame, coarse, context)
+    def read(i: int) -> Callable[[Tensor], dict[str, Tensor]]:
+        def at(frame: Tensor) -> dict[str, Tensor]:
+            drawn = masks.resize(clean(convert.frame(mask, i)).to(frame.device), picture)
+            return read_mask(drawn, mask_is)
         return at
 
-    return [[look(i)] for i in range(count)]
+    return [read(i) for i in range(count)]
 
 
 def nothing_there(empty: list[int], total: int, pick: str) -> str:
     """A sentence about the masks that came out empty, by index; "" if there are none."""
     if not empty:
         return ""
-    where = {"box": "in the box", "point": "under the point", "mask": "under the coarse mask"}[pick]
+    where = {"box": "in the box", "point": "under the point", "mask": "under the mask",
+             "mixture": "where you point"}[pick]
     advice = {"box": "draw it closer, or raise context",
               "point": "move the point to the middle of the subject, or pick by box",
-              "mask": "paint over the whole subject, or raise context"}[pick]
+              "mask": "paint over the whole subject, or raise context",
+              "mixture": "draw the box closer, or point at the middle of the subject"}[pick]
     which = "" if total == 1 else f" {convert.in_some(empty, total, 'masks')}"
     return f"no subject found {where}{which}: the mask is empty. Try to {advice}, or try another checkpoint"

@@ -61,6 +61,7 @@ MAY_IMPORT = {
     "": {"nodes"},
     "tools/bench": LIBRARY | {"birefnet", "weights", "cli"},
     "tools/nano": LIBRARY | {"birefnet", "weights", "cli"},
+    "tools/subject": LIBRARY | {"birefnet", "weights", "tools/nano"},
     "tools": set(),
 }
 BESIDE = 4  # modules directly in birefnet/, beside __init__ and __main__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .adapters import find_adapter, local_adapters, new_checkpoint, new_file
-from .catalog import CATALOG, NANO, Entry, entry, match, non_commercial, settings
+from .catalog import CATALOG, NANO, SELECTOR, Entry, entry, match, non_commercial, settings
 from .fetch import FetchError, fetch, is_whole
 from .find import ADAPTERS, FOLDERS, NotFound, find, folders, local
 from .names import fault, quoted
@@ -13,6 +13,7 @@ __all__ = [
     "CATALOG",
     "FOLDERS",
     "NANO",
+    "SELECTOR",
     "Entry",
     "FetchError",
     "NotFound",

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from .names import LONGEST, fault, quoted
 
 NANO = Path(__file__).with_name("birefnet-nano.safetensors")
+SELECTOR = Path(__file__).with_name("birefnet-selector.safetensors")  # of Pick Subject: no matting checkpoint
 SUFFIXES = (".safetensors", ".pth", ".pt")
 NOTHING: Mapping[Path, str] = MappingProxyType({})  # no folder has a registered name
 

@@ -192,6 +192,44 @@ def add_storage_options(parser: argparse.ArgumentParser) -> None:
                         help="multiply colours with alpha in .exr and .tif, which say so (default: straight)")
 
 
+def box(text: str) -> tuple[int, int, int, int]:
+    """Parses "x,y,width,height", in pixels."""
+    numbers = _numbers(text, 4)
+    if numbers is None or min(numbers[2:]) < 1:
+        raise argparse.ArgumentTypeError(f"expected X,Y,WIDTH,HEIGHT in pixels, got {text}")
+    return numbers
+
+
+def point(text: str) -> tuple[int, int]:
+    """Parses "x,y", in pixels."""
+    numbers = _numbers(text, 2)
+    if numbers is None:
+        raise argparse.ArgumentTypeError(f"expected X,Y in pixels, got {text}")
+    return numbers
+
+
+def _numbers(text: str, count: int) -> tuple[int, ...] | None:
+    found = re.fullmatch(r"\s*-?\d{1,6}\s*" + r",\s*-?\d{1,6}\s*" * (count - 1), text)
+    return tuple(map(int, text.split(","))) if found else None
+
+
+def add_prompt_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """--box, --point, --not-point and --scribble: which of several subjects is meant. Returns their group."""
+    group = parser.add_argument_group(
+        "which subject", "one of several, by any mixture of these; coordinates are pixels of the upright picture")
+    group.add_argument("--box", type=box, action="append", default=[], metavar="X,Y,W,H",
+                       help="the subject in this box; several boxes: several subjects, together")
+    group.add_argument("--point", type=point, action="append", default=[], metavar="X,Y",
+                       help="a pixel on the subject; several add up")
+    group.add_argument("--not-point", type=point, action="append", default=[], metavar="X,Y",
+                       help="a pixel on what is not wanted; several add up")
+    group.add_argument("--scribble", type=Path, metavar="FILE",
+                       help="a picture of the same size, white where a stroke touches the subject or where a "
+                            "coarse mask covers it; which of them it is, its widest part tells: up to 6 %% of "
+                            "the longer side it is a stroke")
+    return group
+
+
 def add_adapter_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--adapter", type=adapter, action="append", default=[], dest="adapters", metavar="FILE[:STRENGTH]",

@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from . import looks
-from .adapt import adapt, seen_by_networks
+from .adapt import adapt, as_seen, seen_by_networks
 from .animation import ANIMATIONS, Animation, is_animation
+from .following import Following
 from .library import VideoError
 from .matting import matting
 from .read import Clip, File, Pictures
 from .sequence import FrameFiles, Frames
 from .write import FORMATS, QUALITIES, writing
 
-__all__ = ["ANIMATIONS", "FORMATS", "QUALITIES", "Animation", "Clip", "File", "FrameFiles", "Frames",
-           "Pictures", "VideoError", "adapt", "looks", "matting", "open_clip", "seen_by_networks", "writing"]
+__all__ = ["ANIMATIONS", "FORMATS", "QUALITIES", "Animation", "Clip", "File", "Following", "FrameFiles",
+           "Frames", "Pictures", "VideoError", "adapt", "as_seen", "looks", "matting", "open_clip",
+           "seen_by_networks", "writing"]
 
 
 def open_clip(path: str | Path) -> File | Animation:

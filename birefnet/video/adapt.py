@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -69,6 +70,14 @@ class Sdr(Adapted):
         return tone.to_sdr(picture, self._hdr.transfer, self._hdr.primaries)
 
 
+class Seen(Adapted):
+    """A clip whose pictures are changed as `see` says."""
+
+    def __init__(self, clip: Clip, see: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(clip)
+        self._changed = see
+
+
 def keeps_hdr(kind: str) -> bool:
     """Whether a kind of file holds a cut-out's HDR signal. Backgrounds and masks, which files without alpha
     have, are SDR."""
@@ -110,3 +119,12 @@ def seen_by_networks(clip: Clip) -> Callable[[Tensor], Tensor] | None:
     if not tone.is_hdr(clip.colour.transfer):
         return None
     return partial(tone.to_sdr, transfer=clip.colour.transfer, primaries=clip.colour.primaries)
+
+
+@contextlib.contextmanager
+def as_seen(open_clip: Callable[[], Clip], kind: str) -> Iterator[Clip]:
+    """A clip opened for networks alone: its pictures as `adapt` and `seen_by_networks` make them."""
+    with open_clip() as source:
+        clip, _ = adapt(source, kind)
+        see = seen_by_networks(clip)
+        yield clip if see is None else Seen(clip, see)

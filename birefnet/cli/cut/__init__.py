@@ -14,6 +14,7 @@ from ..options import (
     add_despill_option,
     add_frame_option,
     add_network_options,
+    add_prompt_options,
     add_refine_option,
     add_storage_options,
     at_least,
@@ -43,6 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
              "it in; cut.####.exr for numbered frames",
     )
     add_network_options(parser)
+    add_prompt_options(parser)
     add_refine_option(parser)
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--mask", action="store_true", help="write the alpha as 8-bit grey, white = subject")
@@ -77,6 +79,10 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError("--engine ray takes no picture of standard input; leave --engine out")
     if args.address is not None and args.engine != "ray":
         raise CommandError("--address names a Ray cluster: add --engine ray")
+    from ..prompts import choice_of
     from .work import cut
+
+    if choice_of(args) is not None and args.engine == "ray":
+        raise CommandError("--engine ray chooses no subject; leave --engine out, or --box, --point and --scribble")
 
     return cut(args)

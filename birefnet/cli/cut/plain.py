@@ -8,21 +8,28 @@ from ..options import Stacked
 from ..runner import find_checkpoint, open_model
 from . import steps
 from .manifest import Job
-from .steps import CutOptions, Outcome
+from .steps import Choose, CutOptions, Outcome
 
 
 class Plain:
-    """A checkpoint in this process; raises CommandError if it cannot be loaded."""
+    """A checkpoint in this process; raises CommandError if it cannot be loaded.
 
-    def __init__(self, model: str, dtype: str, adapters: Sequence[Stacked]) -> None:
+    choose: the subjects of each picture that are meant; None for all that stands out.
+    """
+
+    def __init__(self, model: str, dtype: str, adapters: Sequence[Stacked], choose: Choose | None = None) -> None:
         self.runner = open_model(find_checkpoint(model), dtype, adapters)
+        self.choose = choose
         self.config = self.runner.network.config
 
     def run(self, jobs: list[Job], options: CutOptions) -> Iterator[Outcome]:
-        batch = 1 if self.runner.home.type == "cpu" else options.batch()
+        batch = 1 if self.choose is not None or self.runner.home.type == "cpu" else options.batch()
         for start in range(0, len(jobs), batch):
             some = jobs[start:start + batch]
             pictures = [steps.read(job, options, keep=len(some) == 1) for job in some]
-            steps.matte(self.runner, pictures)
+            if self.choose is None:
+                steps.matte(self.runner, pictures)
+            else:
+                steps.matte_chosen(self.runner, pictures[0], self.choose, options)
             for picture in pictures:
                 yield steps.finish(picture, options)

@@ -6,7 +6,7 @@ at full size), the network's input, alpha at the network's size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -29,6 +29,9 @@ from .manifest import Job
 
 BATCH_PIXELS = 8 * 1024**2  # of all network inputs in a batch
 MAX_BATCH = 16              # pictures
+
+# (pictures → alpha, picture [1,H,W,C]) → alpha [1,H,W] of the subjects that are meant.
+Choose = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Picture:
     photograph: photographs.Photograph | None = None
     x: Tensor | None = None      # the network's input [1,3,h,w]
     small: Tensor | None = None  # its alpha [1,h,w]
+    alpha: Tensor | None = None  # or, of a chosen subject, alpha [1,H,W]
     error: str = ""              # one sentence; the other steps then pass the picture on
 
 
@@ -111,6 +115,20 @@ def matte(runner: Runner, batch: list[Picture]) -> None:
                 picture.error = _no_memory(picture.job, error)
 
 
+def matte_chosen(runner: Runner, picture: Picture, choose: Choose, options: CutOptions) -> None:
+    """Computes the alpha of the subjects that the options name."""
+    if picture.error:
+        return
+    try:
+        picture.x = None
+        picture.alpha = choose(lambda crops: runner.matte(crops, options.size),
+                               picture.photograph.seen)
+    except (UserError, ValueError) as error:
+        picture.error = f"{picture.job.source}: {error}"
+    except (RuntimeError, MemoryError) as error:
+        picture.error = _no_memory(picture.job, error)
+
+
 def finish(picture: Picture, options: CutOptions) -> Outcome:
     """Writes the result."""
     job = picture.job
@@ -120,7 +138,9 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
         name, style = _result_name(job, options), options.style
         photograph = picture.photograph or photographs.read(job.source, picture.content, style, name)
         image, own = photograph.seen, options.backdrop is None
-        alpha = full_alpha(picture.small, image[0], options.config)
+        alpha = picture.alpha
+        if alpha is None:
+            alpha = full_alpha(picture.small, image[0], options.config)
         if options.refine:
             alpha = refine(alpha, **options.refine)
         light = photographs.holds_light(name, photograph, style)
@@ -148,7 +168,7 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
         return Outcome(job, f"{job.source}: {error}")
     except (RuntimeError, MemoryError) as error:
         return Outcome(job, _no_memory(job, error))
-    return Outcome(job, remark=_remark(job, alpha, picture.content, photograph.narrow, limited))
+    return Outcome(job, remark=_remark(picture, alpha, photograph.narrow, limited))
 
 
 def _colours(options: CutOptions, name: str, photograph: photographs.Photograph, alpha: Tensor) -> Tensor:
@@ -176,12 +196,15 @@ def _result_name(job: Job, options: CutOptions) -> str:
     return f"stdout{options.style.suffix}" if job.target == places.STANDARD else job.target
 
 
-def _remark(job: Job, alpha: Tensor, content: bytes, narrow: int, limited: bool) -> str:
+def _remark(picture: Picture, alpha: Tensor, narrow: int, limited: bool) -> str:
+    job = picture.job
+    if alpha.amax() < 0.5 and picture.alpha is not None:
+        return f"{job.source}: no subject there, the result is empty; a point in its middle or a box may help"
     if alpha.amax() < 0.5:
         return f"{job.source}: nothing found, the result is empty; another checkpoint or --size may help"
     if limited:
         return f"{job.source}: no room for the share that is asked for; the subject fills what the margins leave"
-    if pictures.is_animated(content):
+    if pictures.is_animated(picture.content):
         return (f"{job.source}: an animation; this is its first frame (`python -m birefnet video` takes all "
                 "of them)")
     if narrow:

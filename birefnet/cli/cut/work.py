@@ -8,9 +8,11 @@ import hashlib
 import io
 import os
 from collections.abc import Iterable
+from functools import partial
 
 from ...imaging.photographs import USUAL, Style
 from ..options import CommandError, listing, reason
+from ..prompts import choice_of, open_selector
 from ..runner import find_checkpoint, identify, say
 from . import places
 from .frame import Frame, parse_frame
@@ -106,7 +108,9 @@ def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backd
 
         engine = Cluster(args.model, args.dtype, args.adapters, args.address)
     else:
-        engine = Plain(args.model, args.dtype, args.adapters)
+        choice = choice_of(args)
+        engine = Plain(args.model, args.dtype, args.adapters,
+                       partial(choice.choose, open_selector()) if choice else None)
     if manifest is not None:
         try:
             manifest.add(plan.new)
@@ -136,10 +140,12 @@ def _settings(args: argparse.Namespace, backdrop: Backdrop | None) -> dict[str, 
     behind = args.background
     if backdrop is not None and backdrop.content:
         behind = f"{backdrop.place} {hashlib.sha256(backdrop.content).hexdigest()}"
+    choice = choice_of(args)
     return {**identify(find_checkpoint(args.model), args.adapters), "size": args.size, "dtype": args.dtype,
             "mask": args.mask, "background": behind, "clean edges": args.clean_edges,
             **({"refine": args.refine} if args.refine else {}),
-            **({"frame": args.frame} if args.frame else {}), **_stored(args)}
+            **({"frame": args.frame} if args.frame else {}),
+            **({"subject": choice.settings()} if choice else {}), **_stored(args)}
 
 
 def _stored(args: argparse.Namespace) -> dict[str, object]:

@@ -6,7 +6,14 @@ import argparse
 from fractions import Fraction
 from pathlib import Path
 
-from ..options import add_despill_option, add_network_options, add_refine_option, add_storage_options
+from ..options import (
+    add_despill_option,
+    add_network_options,
+    add_prompt_options,
+    add_refine_option,
+    add_storage_options,
+    at_least,
+)
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -26,6 +33,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
              "animated .webp, .png or .gif, or numbered pictures (cut.####.exr, .png, .tif)",
     )
     add_network_options(parser)
+    add_prompt_options(parser).add_argument(
+        "--frame", type=at_least(0), default=0, metavar="N",
+        help="the frame that they are meant in, from 0; the subject is followed from there, forwards and "
+             "backwards (default: %(default)s)")
     add_refine_option(parser)
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--mask", action="store_true", help="write the alpha as grey, white = subject")

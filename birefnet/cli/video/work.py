@@ -20,12 +20,17 @@ from ...imaging.colour import to_linear
 from ...masks import refine
 from ...matting import foreground
 from ...matting.runner import Runner
+from ...matting.subject import Follower
 from ...matting.temporal import Smoother
 from ..cut.plan import frame_number
 from ..cut.plan import numbered as numbered_name
 from ..cut.sources import frames
-from ..options import MEASURED, CommandError
+from ..options import MEASURED, CommandError, listing
+from ..prompts import choice_of, open_selector
 from ..runner import find_checkpoint, open_model, say
+
+# Pictures [H,W,C] one by one -> (picture [1,H,W,C], alpha [1,H,W]) in order.
+Mattes = Callable[[Iterator[Tensor]], Iterator[tuple[Tensor, Tensor]]]
 
 KINDS = {".mp4": "h264", ".webm": "vp9", ".mov": "prores", "": "png", ".webp": "webp", ".gif": "gif",
          ".png": "apng", ".apng": "apng"}
@@ -62,7 +67,10 @@ def matte_video(args: argparse.Namespace) -> int:
             look = _look(args, clip)
             mute = (numbered or kind in video.ANIMATIONS) and clip.sound() is not None
             runner = open_model(find_checkpoint(args.model), args.dtype, args.adapters)
-            matting = video.matting(clip, partial(_refined_mattes, runner, args.size, args.refine), look,
+            mattes = following = _following(args, runner, partial(_open, source, args.rate, style, out), kind)
+            if following is None:
+                mattes = partial(runner.mattes, size=args.size)
+            matting = video.matting(clip, partial(_refined, mattes, args.refine), look,
                                     see=video.seen_by_networks(clip),
                                     smooth=Smoother(args.smoothing) if args.smoothing else None,
                                     colours=None if args.mask else Colours(args.despill or "", clip.linear))
@@ -84,6 +92,8 @@ def matte_video(args: argparse.Namespace) -> int:
         say(f"{out}: without the sound, which pictures cannot hold")
     if kind == "gif" and not flat:
         say(f"{out}: a GIF has one bit of alpha, so soft edges are cut hard; .webp and .png keep them")
+    if following is not None and following.lost:
+        say(f"the subject was not found in {len(following.lost)} of them: {_in_words(following.lost)}")
     return 0
 
 
@@ -141,13 +151,39 @@ def _kind(out: Path, flat: bool, codec: str | None) -> str:
     return codec or kind
 
 
-def _refined_mattes(
-    runner: Runner,
-    size: int | tuple[int, int] | None,
-    refinement: Mapping[str, float],
-    images: Iterator[Tensor],
+def _following(
+    args: argparse.Namespace, runner: Runner, open_clip: Callable[[], video.Clip], kind: str
+) -> video.Following | None:
+    """Mattes of the subject that is meant; None where all that stands out is."""
+    choice = choice_of(args)
+    if choice is None:
+        return None
+    selector = open_selector()
+
+    def alpha_of(crops: Tensor) -> Tensor:
+        return runner.matte(crops, args.size)
+
+    bar = tqdm(total=args.frame, unit="frame", desc="backwards", disable=None if args.frame else True, leave=False)
+    return video.Following(partial(video.as_seen, open_clip, kind), partial(choice.choose, selector, alpha_of),
+                           partial(Follower, alpha_of, selector), args.frame,
+                           lambda done, total: (bar.update(1), done == total and bar.close()))
+
+
+def _in_words(frames: list[int]) -> str:
+    """Runs of numbers in order: "3, 10-14 and 20"; the first few."""
+    runs: list[list[int]] = []
+    for frame in frames:
+        if runs and frame == runs[-1][1] + 1:
+            runs[-1][1] = frame
+        else:
+            runs.append([frame, frame])
+    return listing([str(first) if first == last else f"{first}-{last}" for first, last in runs])
+
+
+def _refined(
+    mattes: Mattes, refinement: Mapping[str, float], images: Iterator[Tensor]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    for picture, alpha in runner.mattes(images, size=size):
+    for picture, alpha in mattes(images):
         yield picture, refine(alpha, **refinement) if refinement else alpha
 
 

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .. import masks
-from ..imaging.boxes import Box, bounding_box
-from ..masks.pick import region_at, regions_within
+from ... import masks
+from ...imaging.boxes import Box, bounding_box
+from ...masks.pick import region_at, regions_within
 
 AlphaOf = Callable[[Tensor], Tensor]
 
@@ -47,8 +47,8 @@ def in_box(alpha_of: AlphaOf, image: Tensor, box: Box, context: float = 0.25) ->
     height, width = image.shape[1:3]
     box = _clipped(box, height, width)
     area = image.new_zeros(height, width)
-    area[_slices(box)] = 1
-    return regions_within(_look(alpha_of, image, widen_box(box, context, height, width)), area)
+    area[slices_of(box)] = 1
+    return regions_within(look(alpha_of, image, widen_box(box, context, height, width)), area)
 
 
 def under_mask(alpha_of: AlphaOf, image: Tensor, mask: Tensor, context: float = 0.25) -> Tensor:
@@ -70,9 +70,9 @@ def under_mask(alpha_of: AlphaOf, image: Tensor, mask: Tensor, context: float = 
     box = bounding_box(mask[0], SOLID_ALPHA)
     if box is None:
         return image.new_zeros(1, height, width)
-    reach = max(context / 2, LEAST_REACH) * _longer(box)
+    reach = max(context / 2, LEAST_REACH) * longer_side(box)
     near = _neighbourhood(mask.to(image), reach)
-    alpha = _look(alpha_of, image, widen_box(box, max(context, 2 * LEAST_REACH), height, width))
+    alpha = look(alpha_of, image, widen_box(box, max(context, 2 * LEAST_REACH), height, width))
     return regions_within(alpha, near[0]) * near
 
 
@@ -100,8 +100,8 @@ def at_point(alpha_of: AlphaOf, image: Tensor, x: int, y: int, context: float = 
         raise ValueError(f"the point ({x}, {y}) lies outside the picture of {width}×{height} pixels: "
                          f"x goes from 0 to {width - 1}, y from 0 to {height - 1}")
     for zoom in POINT_ZOOMS:
-        seen = _part(x, y, height, width, zoom)
-        found = region_at(_look(alpha_of, image, seen), x, y)
+        seen = part_around(x, y, height, width, zoom)
+        found = region_at(look(alpha_of, image, seen), x, y)
         if found.max() >= SOLID_ALPHA:
             return _closer(alpha_of, image, found, seen, x, y, context)
     return torch.zeros_like(found)
@@ -114,9 +114,9 @@ def _closer(
     larger."""
     for _ in range(MAX_CLOSER_LOOKS):
         closer = widen_box(bounding_box(found[0], SOLID_ALPHA), context, *image.shape[1:3])
-        if closer == seen or _longer(closer) > CLOSER_SHARE * max(image.shape[1:3]):
+        if closer == seen or longer_side(closer) > CLOSER_SHARE * max(image.shape[1:3]):
             break
-        again = region_at(_look(alpha_of, image, closer), x, y)
+        again = region_at(look(alpha_of, image, closer), x, y)
         if again.max() < SOLID_ALPHA or torch.minimum(found, again).sum() < SAME_SHARE * found.sum():
             break
         found, seen = again, closer
@@ -125,7 +125,7 @@ def _closer(
 
 def widen_box(box: Box, context: float, height: int, width: int) -> Box:
     """Widen a box by `context` times its longer side on every side, as far as the picture goes."""
-    more = round(context * _longer(box))
+    more = round(context * longer_side(box))
     return _clipped(Box(box.top - more, box.left - more, box.bottom + more, box.right + more), height, width)
 
 
@@ -137,17 +137,17 @@ def _clipped(box: Box, height: int, width: int) -> Box:
     return clipped
 
 
-def _part(x: int, y: int, height: int, width: int, zoom: int) -> Box:
+def part_around(x: int, y: int, height: int, width: int, zoom: int) -> Box:
     """A part of the picture with 1 / zoom of its sides, around (x, y) but inside the picture."""
     h, w = -(-height // zoom), -(-width // zoom)
     top, left = min(max(y - h // 2, 0), height - h), min(max(x - w // 2, 0), width - w)
     return Box(top, left, top + h, left + w)
 
 
-def _look(alpha_of: AlphaOf, image: Tensor, box: Box) -> Tensor:
+def look(alpha_of: AlphaOf, image: Tensor, box: Box) -> Tensor:
     """What the network finds in a box of the picture, alpha [1,H,W], 0 outside the box."""
     alpha = image.new_zeros(image.shape[:3])
-    alpha[(slice(None), *_slices(box))] = alpha_of(image[(slice(None), *_slices(box))]).to(alpha)
+    alpha[(slice(None), *slices_of(box))] = alpha_of(image[(slice(None), *slices_of(box))]).to(alpha)
     return alpha
 
 
@@ -162,10 +162,10 @@ def _neighbourhood(mask: Tensor, reach: float) -> Tensor:
     return masks.resize(near, (height, width))
 
 
-def _slices(box: Box) -> tuple[slice, slice]:
+def slices_of(box: Box) -> tuple[slice, slice]:
     return slice(box.top, box.bottom), slice(box.left, box.right)
 
 
-def _longer(box: Box) -> int:
+def longer_side(box: Box) -> int:
     return max(box.bottom - box.top, box.right - box.left)
 

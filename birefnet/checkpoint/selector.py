@@ -1,0 +1,41 @@
+"""The selector's file: read, and written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ..files.errors import CheckpointError
+from ..network.selector import Selector
+from .tensorfile import open_file, write_safetensors
+
+COUNTERS = "num_batches_tracked"  # which only training with batch norms needs
+
+
+def load_selector(path: Path) -> Selector:
+    """The selector of a file, on the CPU, in float32.
+
+    Raises:
+        CheckpointError: the file is no selector's.
+        OSError: it cannot be read.
+    """
+    source = open_file(path)
+    selector = Selector()
+    wanted = {name: tuple(tensor.shape) for name, tensor in selector.state_dict().items()
+              if not name.endswith(COUNTERS)}
+    if source.shapes != wanted:
+        raise CheckpointError(f"get {path.name} again: it does not hold a selector's tensors")
+    selector.load_state_dict({name: source.tensor(name, "cpu", torch.float32) for name in wanted}, strict=False)
+    return selector.eval().requires_grad_(False)
+
+
+def save_selector(selector: Selector, path: Path) -> None:
+    """Writes a selector: convolutions in half precision, the rest in float32.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    state = {name: (tensor.detach().half() if tensor.ndim == 4 else tensor.detach().float()).contiguous()
+             for name, tensor in selector.state_dict().items() if not name.endswith(COUNTERS)}
+    write_safetensors(path, state, {"format": "pt", "what": "birefnet selector"})

@@ -1,0 +1,85 @@
+"""What --box, --point, --not-point and --scribble say, for a picture."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import weights
+
+from ..checkpoint.selector import load_selector
+from ..files.errors import CheckpointError
+from ..imaging import pictures
+from ..imaging.boxes import Box
+from ..matting import subject
+from ..network.selector import Selector
+from .options import CommandError
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The subjects that are meant: one by points and scribble, or one for each box, with them where they lie in it."""
+
+    boxes: tuple[tuple[int, int, int, int], ...]
+    points: tuple[tuple[int, int], ...]
+    not_points: tuple[tuple[int, int], ...]
+    scribble: Path | None
+
+    def settings(self) -> dict[str, object]:
+        """For the record of a run."""
+        drawn = {"scribble": str(self.scribble)} if self.scribble else {}
+        return {"boxes": self.boxes, "points": self.points, "not points": self.not_points, **drawn}
+
+    def prompts(self, height: int, width: int) -> list[subject.Prompt]:
+        """One for each subject; ValueError where something lies outside the picture, PictureError for the file."""
+        drawn = {} if self.scribble is None else self._drawn(height, width)
+        boxes = [Box(y, x, y + h, x + w) for x, y, w, h in self.boxes]
+        if len(boxes) < 2:
+            return [subject.Prompt(boxes[0] if boxes else None, self.points, self.not_points, **drawn)]
+        made = []
+        for box in boxes:
+            inside = tuple((x, y) for x, y in self.points
+                           if box.left <= x < box.right and box.top <= y < box.bottom)
+            made.append(subject.Prompt(box, inside, self.not_points))
+        return made
+
+    def _drawn(self, height: int, width: int) -> dict[str, Tensor]:
+        mask = pictures.read(str(self.scribble))
+        mask = mask[..., :3].mean(-1) * (mask[..., 3] if mask.shape[-1] == 4 else 1)
+        if mask.shape[1:] != (height, width):
+            raise ValueError(f"draw {self.scribble} on the picture itself, {width}×{height} pixels: it has "
+                             f"{mask.shape[2]}×{mask.shape[1]}")
+        return {"scribble" if subject.is_scribble(mask) else "mask": mask}
+
+    def choose(self, selector: Selector, alpha_of: subject.AlphaOf, picture: Tensor) -> Tensor:
+        """The alpha [1,H,W] of the subjects together, in a picture [1,H,W,C]; raises as `prompts` does."""
+        found = [subject.select(alpha_of, selector, picture, prompt) for prompt in self.prompts(*picture.shape[1:3])]
+        return torch.stack(found).amax(0)
+
+
+def open_selector() -> Selector:
+    """The included selector; raises CommandError where its file is missing or damaged."""
+    try:
+        return load_selector(weights.SELECTOR)
+    except (CheckpointError, OSError) as error:
+        raise CommandError(str(error)) from None
+
+
+def choice_of(args: argparse.Namespace) -> Choice | None:
+    """What the options of `add_prompt_options` say; None where nothing was chosen.
+
+    Raises:
+        CommandError: they name only what is not wanted.
+    """
+    if not (args.box or args.point or args.scribble):
+        if args.not_point:
+            raise CommandError("--not-point takes something away from a subject: say which by --box, --point or "
+                               "--scribble")
+        return None
+    if len(args.box) > 1 and args.scribble:
+        raise CommandError("--scribble marks one subject: give one --box with it, or none")
+    return Choice(tuple(args.box), tuple(args.point), tuple(args.not_point), args.scribble)

@@ -1,0 +1,188 @@
+"""The same subject through the frames of a clip, in constant memory.
+
+The subject's last matte, and that of all other things, move along the optical flow; in a crop that follows, the
+network mattes what stands out, and the selector says which part of it continues the subject. What it looks like is
+remembered, so that it is found again after it was hidden, had left, or after a cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...imaging.boxes import Box, bounding_box
+from ...imaging.flow import resize_flow, warp
+from ...imaging.resize import resample
+from ...masks.regions import label_regions
+from ...network.selector import Selector
+from ..temporal import CUT_TRUST, estimate_motion, small_luma
+from .looks import SOLID_ALPHA, AlphaOf, look, widen_box
+from .prompts import Prompt
+from .select import ask, by_regions, describe, part
+
+CONTEXT = 0.3            # of the subject's box, around it
+STATE_SIDE = 640         # pixels: longer side at which mattes are carried from frame to frame
+LOST_SHARE = 0.08        # of its usual area: less than that in view, and the subject is lost
+FOUND_SHARE = 0.12       # of its usual area: what is taken for the subject again has at least so much
+MEMORY_SHARE = 0.95      # share of the past in what is remembered of the subject
+COLOURS = 6              # levels of each colour in a histogram
+CANDIDATES = 4           # regions of a frame that are compared with what is remembered
+LEAST_LIKENESS = 0.7     # of the subject's usual likeness to what is remembered: less is something else
+NEAR_SHARE = 0.01        # of the longer side: what is nearer to another thing belongs to it
+
+
+@dataclass
+class Memory:
+    """What something looks like: a histogram of its colours, and its mean features."""
+
+    colours: Tensor      # [COLOURS³], sum 1
+    features: Tensor     # [C], length 1
+
+    def likeness(self, other: Memory) -> float:
+        """0..1."""
+        return float(torch.minimum(self.colours, other.colours).sum() / 2
+                     + (self.features @ other.features).clamp(min=0) / 2)
+
+    def updated(self, now: Memory) -> Memory:
+        return Memory(torch.lerp(now.colours, self.colours, MEMORY_SHARE),
+                      F.normalize(torch.lerp(now.features, self.features, MEMORY_SHARE), dim=0))
+
+
+class Follower:
+    """Follows a subject: `begin` with its matte in one frame, then one call for each next frame, in either direction.
+
+    Args:
+        alpha_of: pictures [b,h,w,C] → alpha [b,h,w].
+        selector: of birefnet.checkpoint.selector.load_selector.
+
+    `lost`: whether it was not found in the last frame. `cuts`: how many were met.
+    """
+
+    def __init__(self, alpha_of: AlphaOf, selector: Selector) -> None:
+        self.alpha_of, self.selector = alpha_of, selector
+        self.lost, self.cuts = False, 0
+
+    def begin(self, picture: Tensor, alpha: Tensor) -> None:
+        """Takes the subject's matte [1,H,W] in a picture [1,H,W,C].
+
+        Raises:
+            ValueError: the matte is empty.
+        """
+        if alpha.max() < SOLID_ALPHA:
+            raise ValueError("point at a subject: there is none under the prompt, and nothing to follow")
+        everything = look(self.alpha_of, picture, whole(picture))
+        self.luma = small_luma(picture)
+        self._keep(alpha, (everything - alpha).clamp(min=0))
+        self.area = float(alpha.mean())
+        self.memory = self._describe(picture, alpha)
+        self.usual, self.lost = 0.9, False
+
+    def __call__(self, picture: Tensor) -> Tensor:
+        """The subject's matte [1,H,W] in the next picture [1,H,W,C]; all 0 where it is not in view."""
+        before, self.luma = self.luma, small_luma(picture)
+        motion, trust = estimate_motion(self.luma, before)
+        cut = bool(trust.mean() < CUT_TRUST)
+        self.cuts += cut
+        own, others = warp(self.state, resize_flow(motion, self.state.shape[2:])).split(1, 1)
+        if cut:
+            own, others = torch.zeros_like(own), torch.zeros_like(others)
+        own, others = (resample(mask, picture.shape[1:3])[:, 0].clamp(0, 1) for mask in (own, others))
+        box = None if cut or self.lost else bounding_box(own[0], SOLID_ALPHA)
+        alpha = None if box is None else self._continue(picture, box, own, others)
+        if alpha is None:
+            alpha = self._search(picture, others)
+        return alpha
+
+    def _continue(self, picture: Tensor, box: Box, own: Tensor, others: Tensor) -> Tensor | None:
+        """The subject near where the flow has carried it; None where it is no longer in view."""
+        seen = widen_box(box, CONTEXT, *picture.shape[1:3])
+        everything = look(self.alpha_of, picture, seen)
+        prompt = Prompt(mask=own, not_scribble=core(others, own))
+        meant = by_regions(everything, ask(self.selector, picture, everything, prompt, seen), prompt)
+        alpha = part(everything, meant, picture, seen)
+        if alpha.max() < SOLID_ALPHA or float(alpha.mean()) < LOST_SHARE * self.area:
+            return None
+        now = self._describe(picture, alpha)
+        likeness = self.memory.likeness(now)
+        if likeness < LEAST_LIKENESS**2 * self.usual:
+            return None
+        self._remember(now, likeness, alpha)
+        inside = torch.zeros_like(others)
+        inside[:, seen.top:seen.bottom, seen.left:seen.right] = 1
+        self._keep(alpha, torch.where(inside > 0, (everything - alpha).clamp(min=0), others))
+        return alpha
+
+    def _search(self, picture: Tensor, others: Tensor) -> Tensor:
+        """The subject anywhere in the picture but in what is known as other things; all 0 where it is not."""
+        everything = look(self.alpha_of, picture, whole(picture))
+        near = max(1, round(NEAR_SHARE * max(picture.shape[1:3])))
+        taken = F.max_pool2d((others > 0.3).float()[:, None], 2 * near + 1, 1, near)[:, 0]
+        best, best_likeness = None, 0.0
+        for region in self._candidates(everything * (1 - taken)):
+            seen = widen_box(bounding_box(region[0], SOLID_ALPHA), CONTEXT, *picture.shape[1:3])
+            closer = look(self.alpha_of, picture, seen)
+            prompt = Prompt(scribble=core(region, torch.zeros_like(region)), mask=region,
+                            not_scribble=core(others, region))
+            meant = by_regions(closer, ask(self.selector, picture, closer, prompt, seen), prompt)
+            alpha = part(closer, meant, picture, seen)
+            if alpha.max() < SOLID_ALPHA or float(alpha.mean()) < FOUND_SHARE * self.area:
+                continue
+            likeness = self.memory.likeness(self._describe(picture, alpha))
+            if likeness > best_likeness:
+                best, best_likeness = alpha, likeness
+        self.lost = best is None or best_likeness < LEAST_LIKENESS * self.usual
+        if self.lost:
+            self._keep(torch.zeros_like(others), torch.minimum(everything, taken))
+            return torch.zeros_like(others)
+        self._keep(best, (everything - best).clamp(min=0))
+        return best
+
+    def _candidates(self, alpha: Tensor) -> list[Tensor]:
+        """The largest regions of a matte, each [1,H,W]."""
+        labels, count = label_regions(alpha[0].cpu().numpy() >= SOLID_ALPHA, diagonal=True)
+        labels = torch.from_numpy(labels).to(alpha.device)
+        sizes = torch.bincount(labels.flatten(), minlength=count + 1)[1:]
+        large = sizes.argsort(descending=True)[:CANDIDATES]
+        least = FOUND_SHARE / 2 * self.area * alpha.numel()
+        return [alpha * (labels == i + 1) for i in large.tolist() if sizes[i] >= least]
+
+    def _keep(self, own: Tensor, others: Tensor) -> None:
+        both = torch.stack([own[0], others[0]])[None].float()
+        scale = min(1.0, STATE_SIDE / max(both.shape[2:]))
+        self.state = resample(both, tuple(max(1, round(side * scale)) for side in both.shape[2:])).clamp(0, 1)
+
+    def _describe(self, picture: Tensor, alpha: Tensor) -> Memory:
+        seen = widen_box(bounding_box(alpha[0], SOLID_ALPHA), CONTEXT, *picture.shape[1:3])
+        return Memory(histogram(picture, alpha, seen), describe(self.selector, picture, alpha, seen))
+
+    def _remember(self, now: Memory, likeness: float, alpha: Tensor) -> None:
+        self.usual += (1 - MEMORY_SHARE) * (likeness - self.usual)
+        if likeness > LEAST_LIKENESS * self.usual:
+            self.memory = self.memory.updated(now)
+            self.area += (1 - MEMORY_SHARE) * (float(alpha.mean()) - self.area)
+
+
+def whole(picture: Tensor) -> Box:
+    return Box(0, 0, *picture.shape[1:3])
+
+
+def core(mask: Tensor, other: Tensor) -> Tensor:
+    """The inner part of a mask [1,H,W], less what may be the other."""
+    reach = max(1, round(NEAR_SHARE * max(mask.shape[1:])))
+    inner = -F.max_pool2d(-(mask * (other < 0.3))[:, None], 2 * reach + 1, 1, reach)[:, 0]
+    return (inner > SOLID_ALPHA).float()
+
+
+def histogram(picture: Tensor, alpha: Tensor, seen: Box) -> Tensor:
+    """Shares of COLOURS³ colours in a subject, [COLOURS³], softened over neighbouring ones."""
+    inside = (0, slice(seen.top, seen.bottom), slice(seen.left, seen.right))
+    colours = picture[inside][..., :3].float().expand(-1, -1, 3).reshape(-1, 3)
+    weight = (alpha[inside] > 0.9).float().flatten()
+    levels = (colours.clamp(0, 1) * (COLOURS - 1e-3)).long()
+    index = (levels[:, 0] * COLOURS + levels[:, 1]) * COLOURS + levels[:, 2]
+    counts = torch.zeros(COLOURS**3, device=picture.device).index_add_(0, index, weight)
+    cube = F.avg_pool3d(F.pad(counts.view(1, 1, COLOURS, COLOURS, COLOURS), (1,) * 6), 3, 1)
+    return cube.flatten() / cube.sum().clamp(min=1e-6)

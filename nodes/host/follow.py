@@ -1,0 +1,74 @@
+"""One subject of a clip, chosen in one frame and followed: what the sockets say, and the mattes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ...birefnet import masks
+from ...birefnet import video as videos
+from ...birefnet.matting import subject
+from . import convert, messages
+from .alpha import Progress, alpha_of
+from .boxes import boxes_per_frame
+from .points import points_of
+from .selector import selector
+
+# The prompts of the subjects that are meant together, for a picture [1,H,W,C].
+Prompts = Callable[[Tensor], list[subject.Prompt]]
+
+
+def prompts_of(points: str, negative_points: str, bboxes: object, mask: Tensor | None) -> Prompts | None:
+    """What points, boxes and a mask of one frame say; None where they say nothing.
+
+    Raises:
+        ValueError: something else is in them, or only what is not wanted.
+    """
+    wanted, unwanted = tuple(points_of(points)), tuple(points_of(negative_points))
+    boxes = [] if bboxes is None else boxes_per_frame(bboxes, 1)[0]
+    if not (wanted or boxes or mask is not None):
+        if unwanted:
+            raise ValueError("Give points too: negative_points only take something away from a subject.")
+        return None
+
+    def prompts(picture: Tensor) -> list[subject.Prompt]:
+        drawn = {}
+        if mask is not None:
+            first = convert.Cleaner("the mask")(convert.frame(convert.masks(mask), 0)).to(picture.device)
+            drawn = read_mask(masks.resize(first, tuple(picture.shape[1:3])))
+        return [subject.Prompt(box, wanted, unwanted, **drawn) for box in boxes or [None]]
+
+    return prompts
+
+
+def read_mask(drawn: Tensor, mask_is: str = "automatic") -> dict[str, Tensor]:
+    """What a mask [1,H,W] fills of a Prompt."""
+    touches = mask_is == "scribble" or mask_is == "automatic" and subject.is_scribble(drawn)
+    return {"scribble" if touches else "mask": drawn}
+
+
+def follow(
+    model: object, size: int, open_clip: Callable[[], AbstractContextManager[videos.Clip]], prompts: Prompts, frame: int
+) -> videos.Following:
+    """The mattes of the subject that is meant in one frame; size: as for `worker_for`."""
+    ask = alpha_of(model, size, Progress(1))
+
+    def choose(picture: Tensor) -> Tensor:
+        found = [subject.select(ask, selector(), picture, prompt) for prompt in prompts(picture)]
+        return torch.stack(found).amax(0)
+
+    def tell(done: int, total: int) -> None:
+        messages.say(f"Following backwards: frame {done} of {total}")
+
+    return videos.Following(open_clip, choose, partial(subject.Follower, ask, selector()), frame, tell)
+
+
+def not_in_view(lost: list[int], count: int) -> str:
+    """A sentence about frames without the subject, by number; "" if there are none."""
+    if not lost:
+        return ""
+    return f"the subject was not in view {convert.in_some(lost, count, 'frames')}"

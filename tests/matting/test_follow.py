@@ -1,0 +1,105 @@
+"""One of two subjects through a clip: they cross, one leaves and comes back, the clip cuts; with the included networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import birefnet
+import weights
+from birefnet.checkpoint.selector import load_selector
+from birefnet.matting.subject import Follower
+
+DATA = Path(__file__).parents[1] / "data"
+HEIGHT, WIDTH = 160, 256
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def selector():
+    return load_selector(weights.SELECTOR)
+
+
+@pytest.fixture(scope="module")
+def nano():
+    model = birefnet.load(weights.NANO)
+    return lambda pictures: birefnet.matte(model, pictures)
+
+
+@pytest.fixture(scope="module")
+def cutouts() -> dict[str, np.ndarray]:
+    """The two of pair.jpg, float32 RGBA, 80 pixels high."""
+    made = {}
+    for name in ("astronaut", "coffee"):
+        image = Image.open(DATA / "pair.jpg").convert("RGB")
+        image.putalpha(Image.open(DATA / f"pair_{name}_mask.png").convert("L"))
+        part = image.crop(image.getchannel("A").getbbox())
+        made[name] = np.asarray(part.resize((round(80 * part.width / part.height), 80)), np.float32) / 255
+    return made
+
+
+def frame(cutouts, places: dict[str, tuple[int, int] | None], shade: float = 0.5
+          ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """A picture, and what is seen of each subject whose upper left corner (x, y) is given; later ones in front."""
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH] / 50
+    ground = np.stack([shade + 0.08 * np.sin(x + c) + 0.06 * np.cos(2 * y + x) for c in range(3)], -1)
+    image, masks = ground.astype(np.float32), {}
+    for name, at in places.items():
+        layer = np.zeros((HEIGHT, WIDTH, 4), np.float32)
+        if at is not None:
+            left, top = at
+            part = cutouts[name][:, max(0, -left):max(0, WIDTH - left)]
+            layer[top:top + 80, max(0, left):max(0, left) + part.shape[1]] = part
+        alpha = layer[..., 3:]
+        image = image * (1 - alpha) + layer[..., :3] * alpha
+        masks = {other: mask * (1 - alpha[..., 0]) for other, mask in masks.items()} | {name: alpha[..., 0]}
+    return torch.from_numpy(image)[None], {name: torch.from_numpy(mask)[None] for name, mask in masks.items()}
+
+
+def iou(a: torch.Tensor, b: torch.Tensor) -> float:
+    a, b = a > 0.5, b > 0.5
+    return float((a & b).sum() / (a | b).sum())
+
+
+def follow(alpha_of, selector, frames, name: str) -> tuple[Follower, list[torch.Tensor]]:
+    follower = Follower(alpha_of, selector)
+    follower.begin(frames[0][0], frames[0][1][name])
+    return follower, [frames[0][1][name], *(follower(picture) for picture, _ in frames[1:])]
+
+
+def test_what_crosses_in_front_is_left_out(cutouts, nano, selector):
+    frames = [frame(cutouts, {"astronaut": (20 + 5 * i, 40), "coffee": (170 - 7 * i, 60)}) for i in range(12)]
+    _, found = follow(nano, selector, frames, "astronaut")
+    scores = [iou(alpha, masks["astronaut"]) for alpha, (_, masks) in zip(found, frames)]
+    assert np.mean(scores) > 0.8, scores
+    assert all(iou(alpha, masks["astronaut"]) > iou(alpha, masks["coffee"]) for alpha, (_, masks) in zip(found, frames))
+
+
+def test_a_subject_that_was_away_is_found_again_and_not_taken_for_the_other(cutouts, nano, selector):
+    places = [60, 20, -20, -60, -100, -100, -60, -20, 20, 60]
+    frames = [frame(cutouts, {"astronaut": (x, 40) if x > -80 else None, "coffee": (160, 60)}) for x in places]
+    follower, lost = Follower(nano, selector), []
+    follower.begin(frames[0][0], frames[0][1]["astronaut"])
+    for picture, masks in frames[1:]:
+        alpha = follower(picture)
+        lost.append(follower.lost)
+        assert (alpha * masks["coffee"]).sum() < 0.1 * masks["coffee"].sum()
+    assert lost[3] and lost[4] and not lost[0] and not lost[-1]
+    assert iou(alpha, frames[-1][1]["astronaut"]) > 0.75
+
+
+def test_after_a_cut_it_is_known_by_its_looks(cutouts, nano, selector):
+    before = [frame(cutouts, {"coffee": (150 - 2 * i, 50), "astronaut": (20, 40)}) for i in range(4)]
+    after = [frame(cutouts, {"coffee": (20, 40), "astronaut": (140, 60)}, shade=0.85)]
+    follower, found = follow(nano, selector, before + after, "coffee")
+    assert follower.cuts == 1 and not follower.lost
+    assert iou(found[-1], after[0][1]["coffee"]) > 0.8
+
+
+def test_nothing_to_follow_is_refused(selector):
+    with pytest.raises(ValueError, match="^point at a subject"):
+        Follower(lambda x: x[..., 0], selector).begin(torch.zeros(1, 64, 64, 3), torch.zeros(1, 64, 64))

@@ -1,0 +1,153 @@
+"""The subject that a prompt means, with the included checkpoint and selector: one of two, whole; what is not wanted; and
+where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import birefnet
+import weights
+from birefnet.checkpoint.selector import load_selector
+from birefnet.files.errors import CheckpointError
+from birefnet.imaging.boxes import Box, bounding_box
+from birefnet.matting import subject
+from birefnet.matting.subject import Prompt
+from birefnet.matting.subject.prompts import draw_maps
+
+DATA = Path(__file__).parents[1] / "data"
+NAMES = ("astronaut", "coffee")
+POINTS = {"astronaut": [(290, 420), (275, 240)], "coffee": [(850, 420), (730, 480)]}
+STROKES = {"astronaut": (slice(230, 500), slice(280, 292)), "coffee": (slice(400, 412), slice(760, 900))}
+LEAST_IOU = 0.88
+
+
+def read(name: str, mode: str) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(Image.open(DATA / name).convert(mode), dtype=np.float32) / 255)[None]
+
+
+@pytest.fixture(scope="module")
+def image() -> torch.Tensor:
+    return read("pair.jpg", "RGB")
+
+
+@pytest.fixture(scope="module")
+def known() -> dict[str, torch.Tensor]:
+    return {name: read(f"pair_{name}_mask.png", "L") for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def selector():
+    return load_selector(weights.SELECTOR)
+
+
+@pytest.fixture(scope="module")
+def nano():
+    model = birefnet.load(weights.NANO)
+    return lambda pictures: birefnet.matte(model, pictures)
+
+
+def iou(a: torch.Tensor, b: torch.Tensor) -> float:
+    a, b = a > 0.5, b > 0.5
+    return float((a & b).sum() / (a | b).sum())
+
+
+def stroke(name: str, image: torch.Tensor) -> torch.Tensor:
+    drawn = torch.zeros(image.shape[:3])
+    drawn[(0, *STROKES[name])] = 1
+    return drawn
+
+
+@pytest.mark.parametrize("name, other", [NAMES, NAMES[::-1]])
+@pytest.mark.parametrize("kind", ["point", "other point", "box", "scribble", "mask", "mixture"])
+def test_one_of_two_by_any_prompt(image, known, nano, selector, name, other, kind):
+    box = bounding_box(known[name][0], 0.5)
+    prompt = {
+        "point": Prompt(points=(POINTS[name][0],)), "other point": Prompt(points=(POINTS[name][1],)),
+        "box": Prompt(box=box), "scribble": Prompt(scribble=stroke(name, image)), "mask": Prompt(mask=known[name]),
+        "mixture": Prompt(box=box, points=tuple(POINTS[name]), not_points=(POINTS[other][0],)),
+    }[kind]
+    found = subject.select(nano, selector, image, prompt)
+    assert iou(found, known[name]) > LEAST_IOU
+    assert found[known[other] > 0.5].max() == 0
+
+
+def test_two_points_take_both(image, known, nano, selector):
+    both = known["astronaut"].maximum(known["coffee"])
+    points = [POINTS[name][0] for name in NAMES]
+    assert iou(subject.select_each(nano, selector, image, points), both) > LEAST_IOU
+
+
+def test_what_a_negative_point_touches_is_taken_away(nano, selector, known):
+    """Two things that touch: the astronaut, and the cup laid over her."""
+    image, masks = touching(known)
+    cup = bounding_box(masks["coffee"][0], 0.5)
+    point = ((cup.left + cup.right) // 2, (cup.top + cup.bottom) // 2)
+    found = subject.select(nano, selector, image, Prompt(points=((275, 240), (180, 450)), not_points=(point,)))
+    assert found[0, point[1], point[0]] < 0.1 and found[0, 450, 180] > 0.9
+    assert found[masks["coffee"] > 0.5].mean() < 0.3 < 0.9 < nano(image)[masks["coffee"] > 0.5].mean()
+
+
+def touching(known) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The cup of pair.jpg moved over the astronaut's arm."""
+    image, cup = read("pair.jpg", "RGB").clone(), known["coffee"]
+    box = bounding_box(cup[0], 0.01)
+    part = image[:, box.top:box.bottom, box.left:box.right].clone()
+    alpha = cup[:, box.top:box.bottom, box.left:box.right]
+    ground = image[:, :1, :1].expand_as(part)
+    image[:, box.top:box.bottom, box.left:box.right] = ground
+    at = (slice(None), slice(box.top, box.bottom), slice(430, 430 + part.shape[2]))
+    image[at] = image[at] * (1 - alpha[..., None]) + part * alpha[..., None]
+    moved = torch.zeros_like(cup)
+    moved[at] = alpha
+    return image, {"coffee": moved, "astronaut": known["astronaut"] * (1 - moved)}
+
+
+@pytest.mark.parametrize("prompt", [Prompt(points=((640, 60),)), Prompt(box=Box(600, 560, 638, 690))])
+def test_no_object_there_gives_an_empty_mask(image, nano, selector, prompt):
+    assert subject.select(nano, selector, image, prompt).max() < 0.5
+
+
+@pytest.mark.parametrize("mask", [Prompt(mask=torch.zeros(1, 80, 90)), Prompt(scribble=torch.zeros(1, 80, 90))])
+def test_an_empty_drawing_means_nothing(selector, mask):
+    assert torch.equal(subject.select(lambda x: x[..., 0], selector, torch.ones(1, 80, 90, 3), mask),
+                       torch.zeros(1, 80, 90))
+
+
+@pytest.mark.parametrize("prompt, words", [
+    (Prompt(box=Box(100, 0, 120, 40)), "holds nothing of the picture of 90×80"),
+    (Prompt(points=((90, 10),)), "x goes from 0 to 89"),
+    (Prompt(points=((10, 10),), not_points=((10, -1),)), "y from 0 to 79"),
+    (Prompt(not_points=((10, 10),)), "give a box, a point, a stroke or a mask"),
+])
+def test_what_cannot_be_is_refused(selector, prompt, words):
+    with pytest.raises(ValueError, match=words):
+        subject.select(lambda x: x[..., 0], selector, torch.zeros(1, 80, 90, 3), prompt)
+
+
+def test_strokes_are_told_from_shapes():
+    picture = torch.zeros(1, 300, 480)
+    picture[:, 100:128, 50:400] = 1   # 28 of 480 pixels: a stroke
+    assert subject.is_scribble(picture)
+    picture[:, 100:134] = 1           # 34 pixels
+    assert not subject.is_scribble(picture)
+    assert subject.is_scribble(torch.zeros(1, 300, 480))
+
+
+def test_maps_show_the_prompts_where_the_crop_has_them():
+    drawn = torch.zeros(1, 100, 200)
+    drawn[:, 40:60, 100:150] = 1
+    prompt = Prompt(box=Box(20, 100, 60, 200), points=((150, 50), (0, 0)), not_points=((110, 30),), mask=drawn)
+    maps = draw_maps(prompt, Box(0, 100, 100, 200), 50)[0]
+    assert maps[0, 25, 25] == 1 and 12 < maps[0].sum() < 30 and maps[1, 15, 5] == 1  # (0, 0) lies outside the crop
+    assert torch.equal(maps[2, :, 0] > 0, torch.arange(50).ge(10) & torch.arange(50).lt(30))
+    assert maps[3, 25, 10] == 1 and maps[3, 5, 10] == -1
+
+
+def test_another_checkpoint_is_no_selector():
+    with pytest.raises(CheckpointError, match="^get birefnet-nano.safetensors again"):
+        load_selector(weights.NANO)

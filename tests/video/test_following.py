@@ -1,0 +1,73 @@
+"""A subject chosen in any frame: the frames before it are followed backwards, in chunks, and all come out in order."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+import torch
+
+from birefnet import video
+from birefnet.video import following as room
+
+
+class Counting:
+    """A follower whose matte is the frame's own number, as its picture says, and which loses frames that are black."""
+
+    made: list[Counting] = []
+
+    def __init__(self) -> None:
+        self.seen, self.lost = [], False
+        self.made.append(self)
+
+    def begin(self, picture: torch.Tensor, alpha: torch.Tensor) -> None:
+        if alpha.max() < 0.5:
+            raise ValueError
+        self.seen.append(number(picture))
+
+    def __call__(self, picture: torch.Tensor) -> torch.Tensor:
+        self.seen.append(number(picture))
+        self.lost = number(picture) == 0
+        return picture[..., 0]
+
+
+def number(picture: torch.Tensor) -> int:
+    return round(float(picture.mean()) * 100)
+
+
+@pytest.fixture
+def clip():
+    Counting.made = []
+    frames = torch.arange(9).float().div(100)[:, None, None, None].expand(-1, 4, 6, 3)
+    return lambda: video.Pictures(frames, Fraction(25))
+
+
+def followed(clip, frame: int, choose=lambda picture: torch.ones(1, 4, 6)) -> tuple[list, video.Following]:
+    following = video.Following(clip, choose, Counting, frame)
+    return list(following(picture for _, picture in clip())), following
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 1000, 1 << 28])
+@pytest.mark.parametrize("frame", [0, 1, 4, 8])
+def test_every_frame_once_in_order_whatever_the_chunks(clip, monkeypatch, frame, chunk_bytes):
+    monkeypatch.setattr(room, "CHUNK_BYTES", chunk_bytes)
+    pairs, following = followed(clip, frame)
+    assert [number(picture) for picture, _ in pairs] == list(range(9))
+    for i, (_, alpha) in enumerate(pairs):
+        expected = 1.0 if i == frame else i / 100
+        assert torch.allclose(alpha, torch.full((1, 4, 6), expected), atol=1 / 65535)
+    back, forth = list(range(frame, -1, -1)), list(range(frame, 9))
+    assert [way.seen for way in Counting.made] == ([back, forth] if frame else [forth])
+    assert following.lost == ([0] if frame else [])
+
+
+@pytest.mark.parametrize("frame", [9, 40])
+def test_a_frame_that_the_clip_has_not(clip, frame):
+    with pytest.raises(video.VideoError, match="^choose the subject in an earlier frame than"):
+        followed(clip, frame)
+
+
+@pytest.mark.parametrize("frame", [0, 3])
+def test_no_subject_where_it_is_chosen(clip, frame):
+    with pytest.raises(video.VideoError, match=f"^point at a subject: none was found in frame {frame}"):
+        followed(clip, frame, lambda picture: torch.zeros(1, 4, 6))

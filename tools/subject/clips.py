@@ -1,0 +1,224 @@
+"""How well one subject is followed:  python -m tools.subject.clips CACHE [options]
+
+Twelve clips of 60 frames are composed of cut-outs (see measure.py), in which one subject is meant, by a click in one
+frame; it is followed forwards and backwards from there. For each clip: the mean IoU over the frames in which the subject
+is in view, the share of the others in which nothing is taken, and the longest run of frames with another subject instead.
+--flicker adds the mean of |alpha - the alpha before, moved along the flow| where alpha is not certain, both for what is
+followed and for everything as without a prompt, each smoothed by 0.5. --photos FOLDER: a real clip besides, im/ and gt/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+import birefnet
+import weights
+from birefnet.checkpoint.selector import load_selector
+from birefnet.imaging.flow import resize_flow, warp
+from birefnet.matting import subject
+from birefnet.matting.temporal import Smoother, estimate_motion, small_luma
+
+from .prompts import draw_click, iou
+from .scenes import Cutout, Rng, Sources, lay, make_background, put, put_colours, read_sources, visible
+
+FRAMES, SHAPE = 60, (400, 640)
+KINDS = ("crossing", "crossing", "crossing", "behind", "behind", "leaving", "leaving", "double", "double", "shaking",
+         "shaking", "cut")
+IN_VIEW = 0.002    # share of the picture from which a subject counts as in view
+SMOOTHING = 0.5
+
+Frame = tuple[np.ndarray, list[np.ndarray]]  # uint8 [H,W,3], what is seen of each subject; the first is meant
+Path2 = Callable[[float], tuple[float, float, float]]  # time 0..1 -> x and y of the middle, and scale, of the picture
+
+
+def make_clip(sources: Sources, rng: Rng, kind: str) -> list[Frame]:
+    """FRAMES frames of a kind of KINDS; in all the meant subject turns and grows a little."""
+    one, other = (sources.cutouts[i] for i in rng.choice(len(sources.cutouts), 2, replace=False))
+    if kind == "double":
+        other = one
+    height = rng.uniform(0.4, 0.5)
+    y, drift = rng.uniform(0.45, 0.6), rng.uniform(-0.05, 0.05)
+    grow = rng.uniform(0.9, 1.15)
+    own: Path2 = lambda t: (0.25 + 0.5 * t, y + drift * np.sin(6 * t), 1 + (grow - 1) * t)  # noqa: E731
+    its: Path2 = lambda t: (0.8 - 0.55 * t, 1 - y + 0.1, 1)  # noqa: E731
+    front = [own, its]
+    if kind == "double":
+        front = [lambda t: (0.28 + 0.1 * np.sin(4 * t), 0.5, 1), lambda t: (0.72 - 0.1 * np.sin(3 * t), 0.55, 0.95)]
+    if kind == "behind":  # a wide thing passes in front and hides it, or nearly
+        front = [lambda t: (0.5 + 0.1 * np.sin(3 * t), 0.5, 0.7), lambda t: (-0.2 + 1.4 * t, 0.5, 1.5)]
+    if kind == "leaving":
+        front = [lambda t: (0.5 + 0.85 * np.sin(np.pi * 2 * t) * (1 if t < 0.5 else 0.4), y, 1),
+                 lambda t: (0.3 + 0.1 * t, 0.35, 0.8)]
+    if kind == "shaking":
+        front = [lambda t: (0.35 + 0.1 * t, 0.5, 1), lambda t: (0.75 - 0.1 * t, 0.5, 1)]
+    shake = rng.normal(0, 0.012, (FRAMES, 2)) if kind == "shaking" else np.zeros((FRAMES, 2))
+    backgrounds = [enlarged(make_background(sources, rng, (800, 801))) for _ in range(2)]
+    swap = FRAMES // 2 if kind == "cut" else FRAMES
+    made = []
+    for i in range(FRAMES):
+        t = i / (FRAMES - 1)
+        places = [path(t) for path in front]
+        if i >= swap:
+            places = [(1 - x, y, 0.8 * s) for x, y, s in places]
+        background = backgrounds[i >= swap]
+        top, left = (int(40 + (30 * np.sin(2 * t) if axis else 0) + shake[i, axis] * 640) for axis in (0, 1))
+        image = background[top:top + SHAPE[0], left:left + SHAPE[1]]
+        layers = [placed(cutout, place, height, shake[i]) for cutout, place in zip((one, other), places)]
+        alphas = visible([alpha for _, alpha in layers])
+        for colours, alpha in layers:
+            image = lay(image, colours, alpha)
+        noise = rng.standard_normal(image.shape, np.float32) * 0.008
+        made.append((((image + noise).clip(0, 1) * 255 + 0.5).astype(np.uint8), alphas))
+    return made
+
+
+def enlarged(background: np.ndarray) -> np.ndarray:
+    """At least 100 pixels larger than the frames to every side."""
+    image = Image.fromarray((background * 255).astype(np.uint8)).resize((SHAPE[1] + 160, SHAPE[0] + 160))
+    return np.asarray(image, np.float32) / 255
+
+
+def placed(cutout: Cutout, place: tuple[float, float, float], height: float, shake: np.ndarray
+           ) -> tuple[np.ndarray, np.ndarray]:
+    x, y, scale = place
+    h, w = cutout.pixels.shape[:2]
+    scale *= height * SHAPE[0] / np.sqrt(h * w)
+    pixels = cutout.pixels.astype(np.float32) / 255
+    at = (SHAPE, scale, x * SHAPE[1] - shake[1] * 640, y * SHAPE[0] - shake[0] * 640)
+    return put_colours(pixels, *at), put(pixels[..., 3:], *at)[..., 0]
+
+
+def read_clip(folder: Path) -> list[Frame]:
+    frames = []
+    for path in sorted((folder / "im").iterdir()):
+        with Image.open(path) as image, Image.open(folder / "gt" / f"{path.stem}.png") as mask:
+            frames.append((np.asarray(image.convert("RGB")), [np.asarray(mask.convert("L"), np.float32) / 255]))
+    return frames
+
+
+# --- measures -----------------------------------------------------------------------------------------------
+
+
+def follow(ask: subject.AlphaOf, selector, frames: list[Frame], start: int, click: tuple[int, int]) -> list[Tensor]:
+    """The subject's alpha in every frame, from one click in the frame `start`."""
+    pictures = [as_picture(image) for image, _ in frames]
+    first = subject.select(ask, selector, pictures[start], subject.Prompt(points=(click,)))
+    found = {start: first}
+    if first.max() < 0.5:
+        return [torch.zeros_like(first) for _ in frames]
+    for way in (range(start + 1, len(frames)), range(start - 1, -1, -1)):
+        follower = subject.Follower(ask, selector)
+        follower.begin(pictures[start], first)
+        for i in way:
+            found[i] = follower(pictures[i])
+    return [found[i] for i in range(len(frames))]
+
+
+def as_picture(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(image).float().div(255)[None]
+
+
+def flicker(alphas: list[Tensor], pictures: list[Tensor]) -> float:
+    """See above."""
+    sums, weights_ = 0.0, 0.0
+    for i in range(1, len(alphas)):
+        motion, trust = estimate_motion(small_luma(pictures[i]), small_luma(pictures[i - 1]))
+        moved = warp(alphas[i - 1][:, None], resize_flow(motion, alphas[i].shape[1:]))[:, 0]
+        edge = ((alphas[i] > 0.02) & (alphas[i] < 0.98) | (moved > 0.02) & (moved < 0.98)).float()
+        sums += float(((alphas[i] - moved).abs() * edge).sum()) * float(trust.mean() > 0.1)
+        weights_ += float(edge.sum()) * float(trust.mean() > 0.1)
+    return sums / max(weights_, 1.0)
+
+
+def smoothed(alphas: list[Tensor], pictures: list[Tensor]) -> list[Tensor]:
+    smoother = Smoother(SMOOTHING)
+    return [smoother(picture, alpha) for picture, alpha in zip(pictures, alphas)]
+
+
+def score(found: list[Tensor], frames: list[Frame]) -> dict[str, float]:
+    ious, absent, run, longest = [], [], 0, 0
+    for alpha, (_, truths) in zip(found, frames):
+        alpha, own = alpha[0].numpy(), truths[0]
+        if (own > 0.5).mean() < IN_VIEW:
+            absent.append(float((alpha > 0.5).mean() < IN_VIEW))
+            mine = 0.0
+        else:
+            ious.append(iou(alpha, own))
+            mine = ious[-1]
+        wrong = any(iou(alpha, other) > max(mine, 0.1) for other in truths[1:])
+        run = run + 1 if wrong else 0
+        longest = max(longest, run)
+    return {"iou": float(np.mean(ious)), "absent": float(np.mean(absent)) if absent else 1.0, "wrong run": longest}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cache", type=Path)
+    parser.add_argument("--seed", type=int, default=22)
+    parser.add_argument("--selector", type=Path, default=weights.SELECTOR)
+    parser.add_argument("--clips", type=int, nargs="*", help="numbers of those to measure, from 0")
+    parser.add_argument("--flicker", action="store_true", help="takes three times as long")
+    parser.add_argument("--photos", type=Path, nargs="*", default=[])
+    parser.add_argument("--out", type=Path, help="a folder for a sheet of every clip's frames")
+    args = parser.parse_args()
+    network, selector = birefnet.load(weights.NANO), load_selector(args.selector)
+    sources = read_sources(args.cache, "held out")
+    print("| clip | IoU | nothing where it is absent | longest run of another | seconds a frame |"
+          + " flicker | without a prompt |" * args.flicker)
+    print("|---|---|---|---|---|" + "---|---|" * args.flicker)
+    rows = []
+    numbers = range(len(KINDS)) if args.clips is None else args.clips
+    for name, number in [*((KINDS[i], i) for i in numbers), *((folder, None) for folder in args.photos)]:
+        rng = np.random.default_rng([args.seed, 100 if number is None else number])
+        frames = read_clip(name) if number is None else make_clip(sources, rng, name)
+        there = [i for i, (_, truths) in enumerate(frames) if (truths[0] > 0.5).mean() > 8 * IN_VIEW]
+        start = int(rng.choice(there))
+        click = draw_click(frames[start][1][0], rng)
+
+        def ask(pictures: Tensor) -> Tensor:
+            return birefnet.matte(network, pictures)
+
+        began = time.process_time()
+        found = follow(ask, selector, frames, start, click)
+        seconds = (time.process_time() - began) / len(frames)
+        row = score(found, frames) | {"seconds": seconds}
+        if args.flicker:
+            pictures = [as_picture(image) for image, _ in frames]
+            row["flicker"] = flicker(smoothed(found, pictures), pictures)
+            row["before"] = flicker(smoothed([ask(picture) for picture in pictures], pictures), pictures)
+        rows.append(row)
+        label = getattr(name, "name", name)
+        print(line(f"{label}, from frame {start}", row), flush=True)
+        if args.out is not None:
+            sheet(args.out / f"{label}_{number}.jpg", frames, found)
+    mean = {key: (max if key == "wrong run" else np.mean)([row[key] for row in rows]) for key in rows[0]}
+    print(line("mean (of the runs the longest)", mean))
+
+
+def line(label: str, row: dict[str, float]) -> str:
+    cells = [label, f"{row['iou']:.3f}", f"{row['absent']:.0%}", f"{row['wrong run']}", f"{row['seconds']:.2f}"]
+    return f"| {' | '.join(cells + [f'{row[key]:.4f}' for key in ('flicker', 'before') if key in row])} |"
+
+
+def sheet(path: Path, frames: list[Frame], found: list[Tensor], columns: int = 10) -> None:
+    """Every frame, small, with what was found as it is and the rest dark."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tiles = []
+    for (image, _), alpha in zip(frames, found):
+        shown = image * (0.25 + 0.75 * alpha[0].numpy()[..., None])
+        tiles.append(np.asarray(Image.fromarray(shown.astype(np.uint8)).resize((192, 120))))
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
+    rows = [np.hstack(tiles[i:i + columns]) for i in range(0, len(tiles), columns)]
+    Image.fromarray(np.vstack(rows)).save(path, quality=80)
+
+
+if __name__ == "__main__":
+    main()

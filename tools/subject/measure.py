@@ -1,0 +1,138 @@
+"""How well the subject that is meant is found:  python -m tools.subject.measure CACHE [options]
+
+CACHE: a folder of cut-outs, packed there when it is empty, from the Debian packages of weights/NANO.md (gcompris-qt-data,
+krank, petsc3.18-doc, sqlite3-doc). Two or three subjects are composed in each of --count pictures (see scenes.py); one
+of them is meant, by a random click inside it, by its box as a hand draws it, and by a stroke. For each: the mean IoU of
+what was found, the share of pictures in which something else was found rather than it (its IoU with another subject, or
+with all that is not meant, is higher), in which nothing was found, and seconds. --pairs takes the subjects from folders
+im/ and gt/ instead, which the checkpoint never saw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+import birefnet
+import weights
+from birefnet.checkpoint.selector import load_selector
+from birefnet.matting import subject
+from birefnet.network.selector import Selector
+
+from . import prompts, scenes
+
+PROMPTS = ("click", "box", "scribble")
+
+
+def find(ask: subject.AlphaOf, selector: Selector | None, image: torch.Tensor, prompt: str, given) -> torch.Tensor:
+    if selector is not None:
+        return subject.select(ask, selector, image, prompt_of(prompt, given))
+    if prompt == "click":
+        return subject.at_point(ask, image, *given)
+    if prompt == "box":
+        return subject.in_box(ask, image, given)
+    return subject.under_mask(ask, image, torch.from_numpy(given)[None])
+
+
+def prompt_of(prompt: str, given) -> subject.Prompt:
+    if prompt == "click":
+        return subject.Prompt(points=(given,))
+    return subject.Prompt(box=given) if prompt == "box" else subject.Prompt(scribble=torch.from_numpy(given)[None])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cache", type=Path)
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--first", type=int, default=0, help="number of the first picture")
+    parser.add_argument("--seed", type=int, default=22)
+    parser.add_argument("--model", type=Path, default=weights.NANO)
+    parser.add_argument("--selector", type=Path, default=weights.SELECTOR,
+                        help="'' for none: as it was without, with the functions of birefnet.matting.subject.looks")
+    parser.add_argument("--prompts", default=",".join(PROMPTS))
+    parser.add_argument("--sources", choices=("all", "held out", "learned"), default="held out",
+                        help="which cut-outs: those that the selector was not taught with, the others, or all")
+    parser.add_argument("--pairs", type=Path, nargs="*", default=[])
+    parser.add_argument("--out", type=Path, help="a folder for pictures of what was found, worst first, and scores.json")
+    args = parser.parse_args()
+
+    network = birefnet.load(args.model)
+    selector = load_selector(args.selector) if args.selector.name else None
+    sources = scenes.read_sources(args.cache, args.sources, args.pairs)
+    rows = []
+    for number in range(args.first, args.first + args.count):
+        rng = np.random.default_rng([args.seed, number])
+        scene = scenes.compose(sources, rng)
+        chosen = int(rng.integers(len(scene.alphas)))
+        truth = scene.alphas[chosen]
+        given = {"click": prompts.draw_click(truth, rng), "box": prompts.draw_box(truth, rng),
+                 "scribble": prompts.draw_scribble(truth, rng)}
+        others = [alpha for i, alpha in enumerate(scene.alphas) if i != chosen]
+        others.append(np.clip(sum(others), 0, 1))
+        picture = torch.from_numpy(scene.image).float().div(255)[None]
+        for prompt in args.prompts.split(","):
+            passes = 0
+
+            def ask(pictures: torch.Tensor) -> torch.Tensor:
+                nonlocal passes
+                passes += len(pictures)
+                return birefnet.matte(network, pictures)
+
+            start = time.process_time()
+            found = find(ask, selector, picture, prompt, given[prompt])[0].numpy()
+            seconds = time.process_time() - start
+            score = prompts.iou(found, truth)
+            rows.append({"picture": number, "prompt": prompt, "iou": score, "overlapping": scene.overlapping,
+                         "alike": scene.alike, "empty": bool((found <= 0.5).all()), "passes": passes,
+                         "wrong": max(prompts.iou(found, other) for other in others) > score, "seconds": seconds})
+            if args.out is not None:
+                draw(args.out / f"{prompt}_{score:.2f}_{number:03d}.jpg", scene.image, given[prompt], found, truth)
+    report(rows)
+    if args.out is not None:
+        (args.out / "scores.json").write_text(json.dumps(rows))
+
+
+def report(rows: list[dict]) -> None:
+    kinds = (("all", lambda row: True), ("apart", lambda row: not row["overlapping"]),
+             ("overlapping", lambda row: row["overlapping"]), ("of one kind", lambda row: row["alike"]))
+    print("| prompt | pictures | mean IoU | IoU < .5 | wrong subject | nothing found | passes | seconds |")
+    print("|---|---|---|---|---|---|---|---|")
+    for prompt in dict.fromkeys(row["prompt"] for row in rows):
+        for name, belongs in kinds:
+            some = [row for row in rows if row["prompt"] == prompt and belongs(row)]
+            if some:
+                mean = {key: np.mean([float(row[key]) for row in some])
+                        for key in ("iou", "wrong", "empty", "passes", "seconds")}
+                low = np.mean([row["iou"] < 0.5 for row in some])
+                print(f"| {prompt} | {name}, {len(some)} | {mean['iou']:.3f} | {low:.1%} | {mean['wrong']:.1%} | "
+                      f"{mean['empty']:.1%} | {mean['passes']:.1f} | {mean['seconds']:.2f} |")
+
+
+def draw(path: Path, image: np.ndarray, given, found: np.ndarray, truth: np.ndarray) -> None:
+    """The picture with the prompt, what was found, and what is meant, side by side."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    marked = image.copy()
+    if isinstance(given, np.ndarray):
+        marked[given > 0] = (255, 0, 0)
+    elif isinstance(given, subject.Box):
+        for rows, columns in ((given.top, slice(None)), (given.bottom - 1, slice(None))):
+            marked[rows, given.left:given.right] = (255, 0, 0)
+        marked[given.top:given.bottom, [given.left, given.right - 1]] = (255, 0, 0)
+    else:
+        x, y = given
+        marked[max(0, y - 6):y + 7, max(0, x - 6):x + 7] = (255, 0, 0)
+    views = [marked, *((mask[..., None] * image + (1 - mask[..., None]) * (90, 0, 90)).astype(np.uint8)
+                       for mask in (found, truth))]
+    sheet = Image.fromarray(np.hstack(views))
+    sheet.thumbnail((1200, 1200))
+    sheet.save(path, quality=80)
+
+
+if __name__ == "__main__":
+    main()

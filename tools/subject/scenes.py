@@ -1,0 +1,218 @@
+"""Pictures of two or three subjects whose mattes are known, composed of cut-outs, and the prompts for one of them.
+
+Cut-outs come from a cache of tools.nano (its photographs of GCompris, krank, PETSc and SQLite), from tests/data where
+the matte is known, and from folders of pairs (im/ and gt/). Everything is drawn by the generator that is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+from scipy import ndimage
+
+from ..nano.cache import Pictures, pack
+from ..nano.photographs import crop_to_subject, read_photographs
+
+DATA = Path(__file__).parents[2] / "tests" / "data"
+HELD_OUT_STEP = 4
+KNOWN = ("astronaut", "coffee", "dandelion")  # of tests/data, with mattes
+CUTOUT_SIDE = 640          # pixels: longer side of cut-outs of whole photographs
+SIDES = (640, 960)         # pixels: longer side of a picture
+OVERLAPPING, ALIKE, DOUBLES = 0.35, 0.35, 0.25  # shares of pictures; doubles among those alike
+HEIGHTS = (0.28, 0.62)     # of a subject, as a share of the picture's shorter side (the root of its box's area)
+LEAST_SEEN = 0.6           # share of a subject that must stay in view
+MOST_APART = 0.02          # overlap of two boxes' subjects that still counts as apart
+
+Rng = np.random.Generator
+
+
+@dataclass
+class Cutout:
+    name: str
+    kind: str
+    pixels: np.ndarray  # uint8 RGBA
+
+
+@dataclass
+class Scene:
+    """A picture, uint8 [H,W,3], and what of each subject is seen, float32 [H,W] each."""
+
+    image: np.ndarray
+    alphas: list[np.ndarray]
+    overlapping: bool
+    alike: bool
+    names: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Sources:
+    cutouts: list[Cutout]
+    places: list[np.ndarray]   # uint8 RGB
+    scenes: list[np.ndarray]   # whole photographs with the matte of their one subject, uint8 RGBA
+
+
+def read_sources(cache: Path, part: str = "all", pairs: Sequence[Path] = ()) -> Sources:
+    """Everything that scenes are made of.
+
+    Args:
+        cache: packed first where there is none (four minutes).
+        part: "learned" or "held out": the selector was taught with the first, and measured on the second, which
+            holds every HELD_OUT_STEP-th of each kind, and tests/data; or "all".
+        pairs: folders im/ and gt/ whose subjects are taken instead of those of the cache.
+    """
+    if not (cache / "index.json").exists():
+        pack(cache, read_photographs())
+    pictures = Pictures(cache)
+    named = {}
+    for kind, rows in pictures.kinds.items():
+        some = {"all": rows, "held out": rows[::HELD_OUT_STEP],
+                "learned": [i for n, i in enumerate(rows) if n % HELD_OUT_STEP]}[part]
+        named[kind] = [(pictures.rows[i]["name"], np.asarray(pictures[i])) for i in some]
+    if pairs:
+        cutouts = [Cutout(path.stem, folder.name, pixels) for folder in pairs for path, pixels in read_pairs(folder)]
+    else:
+        cutouts = [Cutout(name, kind, pixels) for kind in ("animal", "thing", "human")
+                   for name, pixels in named.get(kind, ())]
+    if not pairs and part != "learned":
+        cutouts += [Cutout(name, name, cut(DATA / f"{name}.jpg", DATA / f"{name}_mask.png")) for name in KNOWN]
+    return Sources(cutouts, *([pixels for kind in kinds for _, pixels in named.get(kind, ())]
+                              for kinds in (("empty", "place"), ("scene", "portrait"))))
+
+
+def read_pairs(folder: Path) -> list[tuple[Path, np.ndarray]]:
+    found = [(path, cut(path, folder / "gt" / f"{path.stem}.png")) for path in sorted((folder / "im").iterdir())]
+    return [(path, pixels) for path, pixels in found if pixels is not None]
+
+
+def cut(photograph: Path, matte: Path) -> np.ndarray | None:
+    with Image.open(photograph) as image, Image.open(matte) as alpha:
+        rgba = image.convert("RGB")
+        rgba.putalpha(alpha.convert("L").resize(rgba.size))
+    return crop_to_subject(np.asarray(rgba), CUTOUT_SIDE)
+
+
+# --- scenes -------------------------------------------------------------------------------------------------
+
+
+def compose(sources: Sources, rng: Rng, sides: tuple[int, int] = SIDES) -> Scene:
+    """Two or three subjects before a place: apart or overlapping, of several kinds, one kind, or the same twice.
+
+    sides: least and most pixels of the picture's longer side.
+    """
+    count = 2 if rng.random() < 0.6 else 3
+    overlapping, alike = rng.random() < OVERLAPPING, rng.random() < ALIKE
+    while True:
+        background = make_background(sources, rng, sides)
+        shape = background.shape[:2]
+        chosen = [mirrored(cutout, rng) for cutout in draw_cutouts(sources, rng, count, alike)]
+        for _ in range(20):
+            places = [draw_place(cutout, shape, rng) for cutout in chosen]
+            alphas = [put(cutout.pixels[..., 3:] / np.float32(255), shape, *place)[..., 0]
+                      for cutout, place in zip(chosen, places)]
+            seen, whole = visible(alphas), [float(alpha.sum()) for alpha in alphas]
+            hidden = [1 - float(part.sum()) / all_of_it for part, all_of_it in zip(seen, whole)]
+            if max(hidden) <= 1 - LEAST_SEEN and (max(hidden) > MOST_APART) == overlapping and (
+                    overlapping or apart(seen)):
+                image = background
+                for cutout, place, alpha in zip(chosen, places, alphas):
+                    image = lay(image, put_colours(vary(cutout, rng), shape, *place), alpha)
+                return Scene(finish(image, rng), seen, overlapping, alike, [cutout.name for cutout in chosen])
+
+
+def draw_cutouts(sources: Sources, rng: Rng, count: int, alike: bool) -> list[Cutout]:
+    first = sources.cutouts[rng.integers(len(sources.cutouts))]
+    same = [cutout for cutout in sources.cutouts if cutout.kind == first.kind]
+    if alike and (len(same) < count or rng.random() < DOUBLES):
+        return [first] * count
+    others = same if alike else sources.cutouts
+    return [first, *(others[i] for i in rng.choice(len(others), count - 1, replace=False))]
+
+
+def make_background(sources: Sources, rng: Rng, sides: tuple[int, int]) -> np.ndarray:
+    """A place, out of focus as behind a subject, float32 [H,W,3] in 0..1."""
+    pixels = sources.places[rng.integers(len(sources.places))]
+    longer, ratio = int(rng.integers(*sides)), rng.uniform(0.65, 1.0)
+    width, height = (longer, int(longer * ratio)) if rng.random() < 0.75 else (int(longer * ratio), longer)
+    scale = max(width / pixels.shape[1], height / pixels.shape[0])
+    image = Image.fromarray(pixels).resize((int(np.ceil(pixels.shape[1] * scale)), int(np.ceil(pixels.shape[0] * scale))),
+                                           Image.Resampling.BICUBIC).crop((0, 0, width, height))
+    blurred = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.004, 0.02) * longer)))
+    return np.asarray(blurred, np.float32) / 255
+
+
+def mirrored(cutout: Cutout, rng: Rng) -> Cutout:
+    """Half of the time."""
+    return replace(cutout, pixels=cutout.pixels[:, ::-1]) if rng.random() < 0.5 else cutout
+
+
+def vary(cutout: Cutout, rng: Rng) -> np.ndarray:
+    """The cut-out a little lighter or darker, warmer or colder; float32 RGBA."""
+    light = rng.uniform(0.75, 1.2) * rng.uniform(0.94, 1.06, 3) / 255
+    colours = (cutout.pixels[..., :3] * light.astype(np.float32)).clip(0, 1)
+    return np.dstack([colours, cutout.pixels[..., 3] / np.float32(255)])
+
+
+def draw_place(cutout: Cutout, shape: tuple[int, int], rng: Rng) -> tuple[float, float, float]:
+    """Scale of a cut-out, and where its middle comes, as (scale, x, y): at most a tenth lies outside the picture."""
+    height, width = cutout.pixels.shape[:2]
+    scale = rng.uniform(*HEIGHTS) * min(shape) / np.sqrt(height * width)
+    scale = min(scale, 0.9 * shape[0] / height, 0.9 * shape[1] / width)
+    x, y = (rng.uniform(0.4 * scale * side, room - 0.4 * scale * side) for side, room in ((width, shape[1]),
+                                                                                         (height, shape[0])))
+    return scale, x, y
+
+
+def put(pixels: np.ndarray, shape: tuple[int, int], scale: float, x: float, y: float) -> np.ndarray:
+    """float32 [h,w,C], scaled, with the middle at (x, y) of an empty picture: float32 [H,W,C]."""
+    whole = np.zeros((*shape, pixels.shape[2]), np.float32)
+    edges = []  # along each axis: first and last pixel of the picture, and where they lie in `pixels`
+    for side, room, middle in zip(pixels.shape[:2], shape, (y, x)):
+        first, last = (int(np.floor(middle - scale * side / 2)), int(np.ceil(middle + scale * side / 2)))
+        first, last = max(0, first), min(room, last)
+        if first >= last:
+            return whole
+        edges.append((first, last, *((at - middle) / scale + side / 2 for at in (first, last))))
+    (top, bottom, y0, y1), (left, right, x0, x1) = edges
+    margin = int(np.ceil(1 / scale)) + 1  # an edge pixel reaches beyond the cut-out
+    padded = np.pad(pixels, ((margin,) * 2, (margin,) * 2, (0, 0)))
+    for c in range(pixels.shape[2]):
+        plane = Image.fromarray(np.ascontiguousarray(padded[..., c]))
+        whole[top:bottom, left:right, c] = plane.resize(
+            (right - left, bottom - top), Image.Resampling.BILINEAR,
+            (x0 + margin, y0 + margin, x1 + margin, y1 + margin))
+    return whole.clip(0, 1)
+
+
+def put_colours(pixels: np.ndarray, shape: tuple[int, int], scale: float, x: float, y: float) -> np.ndarray:
+    """`put` of the colours of float32 RGBA, multiplied by alpha: float32 [H,W,3]."""
+    return put(pixels[..., :3] * pixels[..., 3:], shape, scale, x, y)
+
+
+def visible(alphas: list[np.ndarray]) -> list[np.ndarray]:
+    """What is seen of each layer; later ones lie in front."""
+    free, seen = np.ones_like(alphas[0]), []
+    for alpha in reversed(alphas):
+        seen.append(alpha * free)
+        free = free * (1 - alpha)
+    return seen[::-1]
+
+
+def apart(alphas: list[np.ndarray]) -> bool:
+    """Whether no two subjects touch."""
+    grown = sum(ndimage.binary_dilation(alpha > 0.05, iterations=4).astype(int) for alpha in alphas)
+    return grown.max() < 2
+
+
+def lay(image: np.ndarray, colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Colours that are multiplied by alpha, over an image."""
+    return image * (1 - alpha[..., None]) + colours
+
+
+def finish(image: np.ndarray, rng: Rng) -> np.ndarray:
+    """As a camera would give it: a little noise; uint8."""
+    noisy = image + rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(0.002, 0.012))
+    return (noisy.clip(0, 1) * 255 + 0.5).astype(np.uint8)

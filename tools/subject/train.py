@@ -1,0 +1,219 @@
+"""Teaches weights/birefnet-selector.safetensors:  python -m tools.subject.train FOLDER [options]
+
+FOLDER gets the cut-outs (see scenes.read_sources), the lessons, and the state of the run, which goes on where it stopped.
+The encoder is the included checkpoint's and is not changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+import birefnet
+import weights
+from birefnet.checkpoint.selector import save_selector
+from birefnet.matting.subject.prompts import draw_touches
+from birefnet.network.config import IMAGENET_MEAN, IMAGENET_STD
+from birefnet.network.selector import SIDE, Selector, measure_distances
+
+from .lessons import Lessons, make_lessons, read_lessons
+from .prompts import draw_scribble, inner
+from .scenes import read_sources
+
+HALF = SIDE // 2
+PICTURES, PROMPTS_EACH = 4, 3      # of a step
+RATE, WARM_UP, DECAY = 2e-3, 50, 1e-3
+AVERAGE = 0.98                     # of the running mean of weights, which is what is saved
+KINDS = {"click": 0.34, "clicks": 0.1, "box": 0.2, "scribble": 0.12, "mask": 0.18, "nothing": 0.06}
+TOGETHER, NOT_WANTED, ALSO_CLICKED = 0.06, 0.25, 0.15  # shares of prompts for two subjects; with what is not wanted; ...
+OTHERS_KNOWN = 0.5                 # share of coarse masks with another one of what is not wanted
+DIRECT, DIRECT_BIAS = (0.5, -0.5, 0.5, 0.5, 1.0, 2.0, 5.0, -1.0, 0.0), -3.5  # what `Selector.direct` begins with
+BOX_OFF = 0.06                     # of a side
+
+Rng = np.random.Generator
+
+
+def draw_prompt(lessons: Lessons, number: int, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
+    """Prompts float32 [5,HALF,HALF] (see Selector) for one subject of a lesson, and what they mean, [1,HALF,HALF]."""
+    subjects = lessons.subjects[number].astype(np.float32) / 255
+    there = [i for i in range(len(subjects)) if (subjects[i] > 0.9).sum() > 20]
+    maps = np.zeros((5, HALF, HALF), np.float32)
+    maps[4] = lessons.mattes[number].astype(np.float32) / 255
+    kind = rng.choice(list(KINDS), p=list(KINDS.values()))
+    everything = subjects.sum(0).clip(0, 1)
+    if not there or kind == "nothing":
+        rows, columns = np.nonzero(ndimage.binary_erosion(everything < 0.05, iterations=4))
+        if len(rows):
+            i = rng.integers(len(rows))
+            maps[0] = draw_touches([(columns[i], rows[i])], HALF, HALF).numpy()
+            return maps, np.zeros((1, HALF, HALF), np.float32)
+        there = there or [int(subjects.sum((1, 2)).argmax())]
+        kind = "click"
+    chosen = int(rng.choice(there))
+    several = [chosen]
+    if kind in ("clicks", "scribble", "box", "mask") and len(there) > 1 and rng.random() < TOGETHER:
+        several = list(rng.choice(there, 2, replace=False))
+    target = subjects[several].sum(0).clip(0, 1)
+    if kind in ("click", "clicks"):
+        points = [click(subjects[i], rng) for i in several]
+        points += [click(target, rng) for _ in range(rng.integers(1, 4) if kind == "clicks" else 0)]
+        maps[0] = draw_touches(points, HALF, HALF).numpy()
+    elif kind == "scribble":
+        maps[0] = np.max([draw_scribble(subjects[i], rng, width=1 + int(rng.integers(4))) for i in several], 0)
+    elif kind == "box":
+        maps[2] = box_map(target, rng)
+    else:
+        maps[3] = 2 * coarse(target, rng) - 1
+    if kind in ("box", "mask") and rng.random() < ALSO_CLICKED:
+        maps[0] = draw_touches([click(target, rng)], HALF, HALF).numpy()
+    rest = [i for i in there if i not in several]
+    if kind == "mask" and rest and rng.random() < OTHERS_KNOWN:  # as through a clip
+        others = coarse(subjects[rest].sum(0).clip(0, 1), rng) > 0.5
+        maps[1] = ndimage.binary_erosion(others & (maps[3] < 0), iterations=int(rng.integers(1, 4)))
+    elif rng.random() < NOT_WANTED:
+        where = subjects[rest].sum(0).clip(0, 1) if rest and rng.random() < 0.8 else 1 - everything
+        if (where > 0.9).any():
+            maps[1] = draw_touches([click(where, rng) for _ in range(rng.integers(1, 3))], HALF, HALF).numpy()
+    return maps, target[None]
+
+
+def click(alpha: np.ndarray, rng: Rng) -> tuple[int, int]:
+    rows, columns = np.nonzero(inner(alpha))
+    if not len(rows):
+        rows, columns = np.nonzero(alpha == alpha.max())
+    i = rng.integers(len(rows))
+    return int(columns[i]), int(rows[i])
+
+
+def box_map(alpha: np.ndarray, rng: Rng) -> np.ndarray:
+    rows, columns = np.flatnonzero((alpha > 0.5).any(1)), np.flatnonzero((alpha > 0.5).any(0))
+    h, w = np.ptp(rows) + 1, np.ptp(columns) + 1
+    off = rng.uniform(-BOX_OFF, BOX_OFF, 4)
+    top, left, bottom, right = np.round([rows[0] + off[0] * h, columns[0] + off[1] * w, rows[-1] + 1 + off[2] * h,
+                                         columns[-1] + 1 + off[3] * w]).astype(int).clip(0, HALF)
+    made = np.full((HALF, HALF), -1, np.float32)
+    made[top:max(bottom, top + 1), left:max(right, left + 1)] = 1
+    return made
+
+
+def coarse(alpha: np.ndarray, rng: Rng) -> np.ndarray:
+    """As somebody paints it, or as the frame before had it: moved, too large or too small, in blocks, softened."""
+    solid = (alpha > 0.5).astype(np.float32)
+    extent = np.sqrt(max(solid.sum(), 1))
+    moved = ndimage.shift(solid, rng.normal(0, 0.03 * extent, 2), order=1)
+    sigma = rng.uniform(0.01, 0.1) * extent
+    wavy = ndimage.gaussian_filter(moved, sigma) + 0.35 * rng.normal() * 0.5
+    if rng.random() < 0.5:
+        noise = ndimage.gaussian_filter(rng.normal(size=alpha.shape), 0.12 * extent + 1)
+        wavy = wavy + 0.25 * noise / (noise.std() + 1e-6)
+    made = (wavy > 0.5).astype(np.float32)
+    made = made if made.any() else moved
+    return ndimage.gaussian_filter(made, rng.uniform(0, 2)).clip(0, 1)
+
+
+# --- the run ------------------------------------------------------------------------------------------------
+
+
+def make_selector(network: birefnet.BiRefNet) -> Selector:
+    """Untaught, with the encoder of a network on EfficientNet-Lite2 in its plain form."""
+    selector = Selector()
+    own = {name for name, _ in [*selector.named_parameters(), *selector.named_buffers()]
+           if name.startswith(("conv_stem", "bn1", "blocks"))}
+    state = {name: tensor for name, tensor in network.bb.state_dict().items() if name in own}
+    selector.load_state_dict(state, strict=False)
+    with torch.no_grad():
+        selector.direct.weight.copy_(torch.tensor(DIRECT).view(1, -1, 1, 1))
+        selector.direct.bias.fill_(DIRECT_BIAS)
+    for name, parameter in selector.named_parameters():
+        parameter.requires_grad_(name not in own)
+    return selector.eval()
+
+
+def step_loss(selector: Selector, lessons: Lessons, rng: Rng) -> Tensor:
+    chosen = rng.integers(len(lessons.pictures), size=PICTURES)
+    pairs = [draw_prompt(lessons, int(number), rng) for number in chosen for _ in range(PROMPTS_EACH)]
+    prompts, targets = (torch.from_numpy(np.stack(part)) for part in zip(*pairs))
+    pictures = torch.from_numpy(lessons.pictures[chosen]).permute(0, 3, 1, 2).float() / 255
+    pictures = (pictures * (0.8 + 0.4 * torch.from_numpy(rng.random((PICTURES, 1, 1, 1))).float())).clamp(0, 1)
+    if rng.random() < 0.5:
+        pictures, prompts, targets = (x.flip(3) for x in (pictures, prompts, targets))
+    mean, std = (torch.tensor(numbers).view(1, 3, 1, 1) for numbers in (IMAGENET_MEAN, IMAGENET_STD))
+    pictures = (pictures - mean) / std
+    with torch.no_grad():
+        features = selector.encode(pictures)
+        distances = torch.cat([measure_distances(pictures[n:n + 1], features[1][0][n:n + 1], prompts[i:i + 1])
+                               for i in range(len(prompts)) for n in [i // PROMPTS_EACH]])
+        maps, directions = ([x.repeat_interleave(PROMPTS_EACH, 0) for x in part] for part in features)
+    logits = selector((maps, directions), prompts, distances)
+    # Where nothing stands out there is little to learn.
+    weight = 0.3 + prompts[:, 4:5] + targets
+    entropy = (F.binary_cross_entropy_with_logits(logits, targets, reduction="none") * weight).mean((1, 2, 3))
+    found = logits.sigmoid()
+    both = (found * targets).sum((1, 2, 3))
+    jaccard = 1 - (both + 1) / ((found + targets).sum((1, 2, 3)) - both + 1)
+    return (2 * entropy + jaccard * (targets.amax((1, 2, 3)) > 0)).mean()
+
+
+def train(folder: Path, lessons: Lessons, steps: int, seed: int) -> Selector:
+    selector = make_selector(birefnet.load(weights.NANO, form="plain"))
+    learning = [parameter for parameter in selector.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(learning, RATE, weight_decay=DECAY)
+    average = [parameter.detach().clone() for parameter in learning]
+    first, state = 0, folder / "state.pt"
+    if state.exists():
+        saved = torch.load(state, weights_only=True)
+        selector.load_state_dict(saved["selector"])
+        optimizer.load_state_dict(saved["optimizer"])
+        average, first = saved["average"], saved["step"]
+    start, losses = time.monotonic(), []
+    for step in range(first, steps):
+        rng = np.random.default_rng([seed, step])
+        rate = RATE * min(1, (step + 1) / WARM_UP) * 0.5 * (1 + np.cos(np.pi * step / steps))
+        optimizer.param_groups[0]["lr"] = float(max(rate, 1e-5))
+        loss = step_loss(selector, lessons, rng)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(learning, 1.0)
+        optimizer.step()
+        keep = min(AVERAGE, (step + 1) / (step + 10))
+        torch._foreach_lerp_(average, [parameter.detach() for parameter in learning], 1 - keep)
+        losses.append(loss.item())
+        if (step + 1) % 50 == 0 or step + 1 == steps:
+            print(f"{step + 1}: {np.mean(losses):.4f}, {(time.monotonic() - start) / (step + 1 - first):.2f} s a step",
+                  flush=True)
+            losses.clear()
+            part = state.with_suffix(".part")
+            torch.save({"selector": selector.state_dict(), "optimizer": optimizer.state_dict(), "average": average,
+                        "step": step + 1}, part)
+            part.replace(state)
+            now = [parameter.detach().clone() for parameter in learning]
+            torch._foreach_copy_([parameter.data for parameter in learning], average)
+            save_selector(selector, folder / "birefnet-selector.safetensors")
+            torch._foreach_copy_([parameter.data for parameter in learning], now)
+    torch._foreach_copy_([parameter.data for parameter in learning], average)
+    return selector
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.subject.train", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--lessons", type=int, default=2400)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--seed", type=int, default=7)
+    args = parser.parse_args()
+    make_lessons(args.folder / "lessons", read_sources(args.folder / "cache", "learned"), birefnet.load(weights.NANO),
+                 args.seed, args.lessons)
+    train(args.folder, read_lessons(args.folder / "lessons"), args.steps, args.seed)
+    print(f"written: {args.folder / 'birefnet-selector.safetensors'}")
+
+
+if __name__ == "__main__":
+    main()
