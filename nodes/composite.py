@@ -142,7 +142,8 @@ class BiRefComposite(io.ComfyNode):
         size = tuple((images if canvas == "picture" else backdrops).shape[1:3])
         colour = composite.opaque_colour(colour, OPAQUE)
         backdrop = composite.Background(background, colour, fit, blur / 100, linear_light)
-        settings = composite.BlendSettings(opacity, linear_light, shadow, shadow_strength, shadow_softness / 100,
+        settings = composite.BlendSettings(opacity, linear_light, shadow, shadow_strength,
+                                           shadow_softness / 100,
                                            shadow_x / 100, shadow_y / 100, light_wrap,
                                            light_wrap_width / 100 * max(size))
         result = memory.empty_result(count, *size, 4 if background == "transparent" else 3)
@@ -157,7 +158,8 @@ class BiRefComposite(io.ComfyNode):
             if box is None:
                 empty.append(i)
                 box = Box(0, 0, *matte.shape[1:])
-            where = composite.place_subject(position, tuple(matte.shape[1:]), size, box, scale, x, y, rotation)
+            where = composite.place_subject(position, tuple(matte.shape[1:]), size, box, scale, x, y,
+                                            rotation)
             other = None if backdrops is None else clean_backdrop(convert.frame(backdrops, i))
             behind = backdrop.behind(picture, matte, size, other)
             result[i:i + 1], alpha[i:i + 1] = composite.compose(picture, matte, where, size, behind,

@@ -120,8 +120,8 @@ def new_file(prefix: str) -> Path:
         folder, name, number, _, _ = folder_paths.get_save_image_path(
             prefix, folder_paths.get_output_directory())
     except OSError as error:
-        raise ValueError(f"Choose another filename_prefix: the folder of {weights.quoted(prefix)} cannot be made "
-                         f"({error.strerror}).") from None
+        raise ValueError(f"Choose another filename_prefix: the folder of {weights.quoted(prefix)} cannot be "
+                         f"made ({error.strerror}).") from None
     return Path(folder, f"{name}_{number:05}_.onnx")
 
 

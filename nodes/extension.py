@@ -44,4 +44,5 @@ class BiRefExtension(ComfyExtension):
             BiRefFinetune, BiRefAdapter, BiRefPairs,
             BiRefExport, BiRefFrame,
         ]
-        return [errors.in_plain_words(memory.minding_memory(threads.with_short_waits(node))) for node in nodes]
+        return [errors.in_plain_words(memory.minding_memory(threads.with_short_waits(node)))
+                for node in nodes]

@@ -54,8 +54,8 @@ class BiRefFrame(io.ComfyNode):
                             "ground line. keep: as far to the right and down as it was in its picture, "
                             "within the margins."),
                 schema.number_input("ground", 5.0, 0.0, 90.0, 0.5,
-                                    "Height of the ground line above the canvas's lower edge, as a percentage "
-                                    "of its height. Only for position bottom."),
+                                    "Height of the ground line above the canvas's lower edge, as a "
+                                    "percentage of its height. Only for position bottom."),
                 io.Combo.Input(
                     "scale_by", options=list(composite.SCALE_BY), default="fit",
                     tooltip="How large subjects get. fit: each as large as the margins allow. height, area: "
@@ -73,8 +73,8 @@ class BiRefFrame(io.ComfyNode):
                     tooltip="Width and height are rounded up to multiples of this. 1 for pictures, 8 or more "
                             "for diffusion models."),
                 schema.number_input("threshold", composite.SUBJECT_ALPHA, 0.01, 1.0, 0.01,
-                                    "The subject's box holds every pixel whose mask is at least this, 0 to 1. "
-                                    "Lower: faint hair counts; higher: haze does not.", advanced=True),
+                                    "The subject's box holds every pixel whose mask is at least this, 0 to "
+                                    "1. Lower: faint hair counts; higher: haze does not.", advanced=True),
                 io.Combo.Input(
                     "background", options=[*composite.BACKGROUNDS, ORIGINAL], default="colour",
                     tooltip="What lies behind the subject: one colour; background_image, sharp or blurred; "

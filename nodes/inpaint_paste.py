@@ -21,8 +21,8 @@ class BiRefInpaintPaste(io.ComfyNode):
                         "every other pixel is unchanged.",
             search_aliases=["inpaint stitch", "uncrop", "crop and stitch"],
             inputs=[
-                CropSocket.Input("crop", tooltip="From Inpaint Crop, or transform of Frame Subject: where the crops "
-                                         "came from."),
+                CropSocket.Input("crop", tooltip="From Inpaint Crop, or transform of Frame Subject: where "
+                                         "the crops came from."),
                 schema.image_input("The repainted crops, from VAE Decode. Crops of another size are resized "
                                    "back; one crop takes many results, as variants."),
             ],

@@ -25,6 +25,8 @@ from .frame import (
 from .shadow import SHADOWS
 
 __all__ = ["BACKGROUNDS", "Background", "BlendSettings", "FITS", "FRAME_POSITIONS", "FramePlan", "Framing",
-           "MARGIN_UNITS", "POSITIONS", "Placement", "SCALE_BY", "SHADOWS", "SUBJECT_ALPHA", "Subject", "compose",
-           "fit_to_canvas", "framed_window", "measure_subject", "opaque_colour", "parse_colour", "place_subject",
+           "MARGIN_UNITS", "POSITIONS", "Placement", "SCALE_BY", "SHADOWS", "SUBJECT_ALPHA", "Subject",
+           "compose",
+           "fit_to_canvas", "framed_window", "measure_subject", "opaque_colour", "parse_colour",
+           "place_subject",
            "plan_frames", "show_original", "split_layers"]

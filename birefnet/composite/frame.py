@@ -37,8 +37,8 @@ class Framing:
         margin: kept free on every side: pixels of the canvas, or a percentage of its shorter side.
         margin_unit: one of MARGIN_UNITS.
         position: one of FRAME_POSITIONS: in the middle; in the middle of the width, standing on the ground
-            line; or as far to the right and down, relative to the canvas, as it was in its picture, within the
-            margins.
+            line; or as far to the right and down, relative to the canvas, as it was in its picture, within
+            the margins.
         ground: where "bottom" stands: a share of the canvas's height above its lower edge. None: the margin.
         scale_by: one of SCALE_BY: each subject as large as the margins allow; or all of equal height, or
             equal area (the sum of alpha).
@@ -64,12 +64,14 @@ class Framing:
     multiple: int = 1
 
     def __post_init__(self) -> None:
-        for name, known in (("position", FRAME_POSITIONS), ("scale_by", SCALE_BY), ("margin_unit", MARGIN_UNITS)):
+        for name, known in (("position", FRAME_POSITIONS), ("scale_by", SCALE_BY),
+                            ("margin_unit", MARGIN_UNITS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"expected a {name} of {', '.join(known)}, got {getattr(self, name)!r}")
-        if self.scale_by != "fit" and not (self.width and self.height or self.aspect and (self.width or self.height)):
-            raise ValueError(f"Set width and height, or one of them and aspect: scale_by {self.scale_by} needs a "
-                             "canvas of known size.")
+        if self.scale_by != "fit" and not (self.width and self.height or self.aspect
+                                           and (self.width or self.height)):
+            raise ValueError(f"Set width and height, or one of them and aspect: scale_by {self.scale_by} "
+                             "needs a canvas of known size.")
         if self.margin_unit != "pixels" and self.margin >= 50 or (self.ground or 0) >= 1:
             raise ValueError("Lower margin below 50 per cent and ground below 100: else there is no room.")
 
@@ -122,7 +124,8 @@ def plan_frames(subjects: list[Subject], framing: Framing) -> FramePlan:
     ground = height - (margin if framing.ground is None else round(framing.ground * height))
     bottom = ground if framing.position == "bottom" else height - margin
     if bottom <= margin or width <= 2 * margin:
-        raise ValueError(f"Lower margin or ground: on a canvas of {width}×{height} pixels they leave no room.")
+        raise ValueError(f"Lower margin or ground: on a canvas of {width}×{height} pixels they leave no "
+                         "room.")
     room = [min((bottom - margin) / _height(subject), (width - 2 * margin) / _width(subject))
             for subject in subjects]
     scales, limited = _scales(subjects, framing, canvas, room)
@@ -139,12 +142,14 @@ def plan_frames(subjects: list[Subject], framing: Framing) -> FramePlan:
                       (width - size[1]) / 2]
         top, left = (at - start * scale for at, start in zip(corner, subject.box))
         # Pixels that keep their size are copied exactly when they keep their grid.
-        places.append(Placement(round(top), round(left), scale) if scale == 1 else Placement(top, left, scale))
+        places.append(Placement(round(top), round(left), scale) if scale == 1
+                      else Placement(top, left, scale))
     return FramePlan(canvas, places, limited)
 
 
 def framed_window(where: Placement, canvas: Size) -> Window:
-    """The part of a picture that its frame shows, for `inpaint.paste_window`: the exact inverse of `where`."""
+    """The part of a picture that its frame shows, for `inpaint.paste_window`: the exact inverse of
+    `where`."""
     top, left, bottom, right = where.seen(canvas)
     return Window(top, left, bottom - top, right - left)
 
@@ -163,7 +168,8 @@ def show_original(image: Tensor, where: Placement, canvas: Size, colour: Tensor)
     """
     box = where.seen(canvas)
     shown = resample_box(image, box, canvas).clamp(0, 1)
-    return torch.lerp(colour.to(image), shown, coverage(tuple(image.shape[1:3]), box, canvas)[..., None].to(image))
+    return torch.lerp(colour.to(image), shown,
+                      coverage(tuple(image.shape[1:3]), box, canvas)[..., None].to(image))
 
 
 def _canvas(subjects: list[Subject], framing: Framing) -> Size:

@@ -170,7 +170,8 @@ def paste_window(image: Tensor, mask: Tensor, window: Window, painted: Tensor) -
         also everywhere if the window comes back unchanged at its own size.
     """
     picture = image.shape[1:3]
-    spans, seen = [], []  # the picture's rows and columns that the window holds whole, and where they are in it
+    # the picture's rows and columns that the window holds whole, and where they are in it
+    spans, seen = [], []
     for start, side, whole, count in zip(window[:2], window[2:], picture, painted.shape[1:3]):
         first = max(math.ceil(start - ROUNDING), 0)
         last = max(min(math.floor(start + side + ROUNDING), whole), first)

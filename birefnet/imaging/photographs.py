@@ -50,8 +50,8 @@ class Style:
 
     depth: one of deep.DEPTHS, "" for the usual one of the format. linear: the photographs' values are linear
     light, and results hold them as they are. premultiplied: colours are multiplied with alpha. exif: keep it,
-    without the place and serial numbers. suffix: of results whose names are not given. quality: of JPEG files,
-    1..100.
+    without the place and serial numbers. suffix: of results whose names are not given. quality: of JPEG
+    files, 1..100.
     """
 
     depth: str = ""

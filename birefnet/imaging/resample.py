@@ -99,8 +99,8 @@ def turn(
 
 
 def turned_bounds(size: Size, degrees: float, pivot: tuple[float, float]) -> Rectangle:
-    """The smallest upright rectangle that holds all of a picture that `turn` needs for a result of `size` whose
-    top left corner is the picture's."""
+    """The smallest upright rectangle that holds all of a picture that `turn` needs for a result of `size`
+    whose top left corner is the picture's."""
     angle = math.radians(degrees)
     corners = [(row - pivot[0], column - pivot[1]) for row in (0, size[0]) for column in (0, size[1])]
     rows = [pivot[0] + math.cos(angle) * row - math.sin(angle) * column for row, column in corners]

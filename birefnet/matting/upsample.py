@@ -9,8 +9,8 @@ from torch import Tensor
 from ..imaging.resize import over_grey, resample
 from ..masks.guided import fit_windows
 
-# Both were the best of a few values on ecssd, alphamatting, am2k and p3m with birefnet-nano, whose errors they
-# lower by a tenth to a third (weights/NANO.md).
+# Both were the best of a few values on ecssd, alphamatting, am2k and p3m with birefnet-nano, whose errors
+# they lower by a tenth to a third (weights/NANO.md).
 RADIUS = 10          # of the guided filter's windows, pixels of the network
 LEVEL = 0.1          # alpha below it becomes 0, above 1 minus it 1: a small network's haze
 STRIP_PIXELS = 1 << 17  # computed at a time, which stay in a core's cache
@@ -65,8 +65,8 @@ def _models(small: Tensor, frame: Tensor, rows_at_once: int) -> Tensor:
 
 
 def _between_rows(rows: int, height: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """For each of `height` rows, the two of `rows` between which it lies, and how far from the first: bilinear
-    interpolation with pixels' centres at half units."""
+    """For each of `height` rows, the two of `rows` between which it lies, and how far from the first:
+    bilinear interpolation with pixels' centres at half units."""
     place = ((torch.arange(height, device=device) + 0.5) * (rows / height) - 0.5).clamp(0, rows - 1)
     below = place.long()
     return below, (below + 1).clamp(max=rows - 1), (place - below)[:, None]

@@ -88,8 +88,8 @@ def adapt(clip: Clip, kind: str) -> tuple[Clip, list[str]]:
     if clip.aspect != 1 and kind in SQUARE_ONLY:
         adapted = Square(clip)
         said.append(f"stretched from {clip.width}×{clip.height} to {adapted.width}×{adapted.height}, as "
-                    f"its pixels are {clip.aspect.numerator}:{clip.aspect.denominator} and this kind of file has "
-                    "square ones")
+                    f"its pixels are {clip.aspect.numerator}:{clip.aspect.denominator} and this kind of file "
+                    "has square ones")
         clip = adapted
     if tone.is_hdr(clip.colour.transfer) and not keeps_hdr(kind):
         said.append("tone-mapped from HDR to BT.709; a .mov (ProRes) keeps HDR")

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"  # element IDs of Matroska (RFC 8794, RFC 9559)
+# A file of ISO 14496-12 consists of these boxes.
 BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"mfra", b"sidx", b"styp", b"uuid",
-         b"pnot", b"udta", b"meta", b"pdin", b"emsg", b"prft", b"ssix"}  # a file of ISO 14496-12 consists of these
+         b"pnot", b"udta", b"meta", b"pdin", b"emsg", b"prft", b"ssix"}
 
 
 def missing_bytes(source: str | Path | io.BytesIO) -> int:

@@ -22,6 +22,8 @@ from .read import Clip
 from .sound import Kinds, Track
 
 QUALITIES = ("high", "medium", "small")
+# Of shorter clips x265 takes the times of decoding from memory that it has not set; all are then in order.
+ORDERED_FRAMES = 3
 MAX_RATE_DENOMINATOR = 1001  # of a mean rate, such as 30000/1001
 
 
@@ -107,7 +109,7 @@ class VideoFile:
         except BaseException:
             self.abandon()
             raise
-        self._last = -1
+        self._last, self._count = -1, 0
 
     def _video_stream(self, clip: Clip, quality: str):
         rate = clip.rate.limit_denominator(MAX_RATE_DENOMINATOR)
@@ -134,12 +136,16 @@ class VideoFile:
         frame = pack(picture, self.pixels, self.colour)
         frame.time_base = self.tick
         frame.pts = self._last = max(round(time / self.tick), self._last + 1)
+        self._count += 1
         self._container.mux(self._stream.encode(frame))
         if self._sound:
             self._sound.until(float(time))
 
     def finish(self) -> None:
-        self._container.mux(self._stream.encode(None))
+        for packet in self._stream.encode(None):
+            if self._count < ORDERED_FRAMES and packet.size:
+                packet.dts = packet.pts
+            self._container.mux(packet)
         if self._sound:
             self._sound.until(math.inf)
         self._container.close()

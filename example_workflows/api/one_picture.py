@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Sends one photograph through a workflow on one ComfyUI server:  one_picture.py HOST:PORT PHOTO OUTDIR [WORKFLOW.json]
+"""Sends one photograph through a workflow on one ComfyUI server:  one_picture.py HOST:PORT PHOTO OUTDIR
+[WORKFLOW.json]
 
-The workflow (API form) has a node "photo" that loads the picture and a node "result" that shows or saves it. The result
-becomes OUTDIR/<stem>.png, whole or not at all. Exit status 0 where it is there; a server that is not up is waited for.
-Needs nothing beside Python; which photograph goes to which server is for a job runner to say (see README).
+The workflow (API form) has a node "photo" that loads the picture and a node "result" that shows or saves it.
+The result becomes OUTDIR/<stem>.png, whole or not at all. Exit status 0 where it is there; a server that is
+not up is waited for. Needs nothing beside Python; which photograph goes to which server is for a job runner
+to say (see README).
 """
 
 from __future__ import annotations
@@ -21,14 +23,17 @@ from urllib.request import Request, urlopen
 PATIENCE = 600.0  # seconds that a server may be away, or need for one picture
 
 
-def main(server: str, photo: str, folder: str, workflow: str = str(Path(__file__).with_name("remove-background.json"))
+def main(server: str, photo: str, folder: str,
+         workflow: str = str(Path(__file__).with_name("remove-background.json"))
          ) -> None:
     if not server:
-        raise SystemExit("expected the server's HOST:PORT, got nothing; is there a line for each job in the list?")
+        raise SystemExit("expected the server's HOST:PORT, got nothing; is there a line for each job in the "
+                         "list?")
     target = Path(folder) / f"{Path(photo).stem}.png"
     graph = json.loads(Path(workflow).read_text(encoding="utf-8"))
     graph["photo"]["inputs"]["image"] = upload(server, Path(photo))
-    prompt = json.loads(ask(server, "/prompt", json.dumps({"prompt": graph}).encode(), "application/json"))["prompt_id"]
+    prompt = json.loads(ask(server, "/prompt", json.dumps({"prompt": graph}).encode(),
+                            "application/json"))["prompt_id"]
     picture = finished(server, prompt)["outputs"]["result"]["images"][0]
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{secrets.token_hex(8)}.part")
@@ -37,7 +42,8 @@ def main(server: str, photo: str, folder: str, workflow: str = str(Path(__file__
 
 
 def upload(server: str, photo: Path) -> str:
-    """The name under which the server has the photograph: one of its own, so that no other job's takes its place."""
+    """The name under which the server has the photograph: one of its own, so that no other job's takes its
+    place."""
     boundary, name = secrets.token_hex(16), f"{secrets.token_hex(8)}{photo.suffix}"
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{name}"\r\n\r\n'
     body = head.encode() + photo.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
@@ -65,7 +71,8 @@ def ask(server: str, path: str, body: bytes | None = None, kind: str = "") -> by
                          timeout=PATIENCE) as answer:
                 return answer.read()
         except HTTPError as error:
-            raise SystemExit(f"{server}{path}: {error} {error.read()[:500].decode(errors='replace')}") from None
+            text = error.read()[:500].decode(errors="replace")
+            raise SystemExit(f"{server}{path}: {error} {text}") from None
         except OSError as error:  # not up, or gone in the middle
             if time.monotonic() > deadline:
                 raise SystemExit(f"{server}: {error}") from None

@@ -18,9 +18,11 @@ _noted: dict[tuple[str, str], list[str]] = {}  # notes of nodes that still run, 
 
 
 def say(text: str, picture: str = "") -> None:
-    """Shows a line on the running node, on the page that queued it, until the node's next line; and a picture, as a
-    URL, until its next picture or its end. The host's own previews of a running node would stay in the place of what it
-    made."""
+    """Shows a line on the running node, on the page that queued it, until the node's next line.
+
+    picture: a URL, shown until the next picture or the node's end. The host's own previews of a running node
+    would stay in place of its result.
+    """
     place, client = running_node(), listener()
     if place is None or client is None:  # without a client, the host would send it to all pages
         return

@@ -39,7 +39,7 @@ def picture(image: Tensor) -> tuple[dict, ...]:
 
 
 def inline(image: Tensor, longest_side: int) -> str:
-    """One picture [1,H,W,3] in 0..1, at most so many pixels long, as a URL that holds it, for `messages.say`."""
+    """A data URL of a picture [1,H,W,3] in 0..1, made smaller if it is large, for `messages.say`."""
     file = io.BytesIO()
     to_pil(image, longest_side).save(file, "JPEG", quality=QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

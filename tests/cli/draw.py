@@ -2,8 +2,8 @@
 
     python tests/cli/draw.py
 
-Photographs above, mattes below in web/nano.jpg; photograph, matte and cut-out in web/result.jpg; photographs above, their
-catalogue below in web/catalogue.jpg.
+Photographs above, mattes below in web/nano.jpg; photograph, matte and cut-out in web/result.jpg; photographs
+above, their catalogue below in web/catalogue.jpg.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ RESULT = "figure"
 HARD = ("astronaut", "coffee", "dandelion", "chelsea", "raccoon", "rocket")
 PRODUCTS = ROOT / "example_workflows" / "input" / "birefnet-products"
 CATALOGUE = ("--format", "jpg", "--quality", "90", "--background", "white", "--clean-edges", "--refine",
-             "levels=0.3:0.9,largest=1,holes=2000", "--frame", "2000x2000,margin=5%,position=bottom,shadow=contact")
+             "levels=0.3:0.9,largest=1,holes=2000", "--frame",
+             "2000x2000,margin=5%,position=bottom,shadow=contact")
 SIDE, GAP = 420, 5  # pixels: a panel's height, between panels
 
 
@@ -59,7 +60,8 @@ def main() -> None:
     model = birefnet.load(ROOT / "weights" / "birefnet-nano.safetensors")
     photo, matte = (ImageOps.contain(panel, (SIDE, SIDE)) for panel in matted(model, RESULT))
     board = grey(checkerboard(photo.height, photo.width)[..., 0]).convert("RGB")
-    row([photo, matte, Image.composite(photo, board, matte)], SIDE).save(ROOT / "web" / "result.jpg", quality=88)
+    row([photo, matte, Image.composite(photo, board, matte)],
+        SIDE).save(ROOT / "web" / "result.jpg", quality=88)
 
     upper, lower = (row(list(panels), SIDE // 2) for panels in zip(*(matted(model, name) for name in HARD)))
     above(upper, lower).save(ROOT / "web" / "nano.jpg", quality=88)

@@ -53,7 +53,7 @@ def no_keys(monkeypatch, tmp_path):
     s3fs.S3FileSystem.clear_instance_cache()  # which have learnt that there are none
 
 
-# The result ----------------------------------------------------------------------------------------------------------
+# The result -------------------------------------------------------------------------------------------------
 
 
 def test_a_cutout_is_the_photograph_under_its_matte(tmp_path, cut, photo, network):
@@ -91,7 +91,8 @@ def test_size_is_width_by_height(tmp_path, cut, photo, network, text, size):
 @pytest.mark.parametrize("dtype", ["fp16", "bf16", "auto"])
 def test_the_number_format_is_chosen(tmp_path, photo, network, tiny, dtype, capsys):
     source = photo("a.png")
-    main(["cut", str(source), "-o", str(tmp_path / "b.png"), "--mask", "--model", str(tiny), "--dtype", dtype])
+    main(["cut", str(source), "-o", str(tmp_path / "b.png"), "--mask", "--model", str(tiny), "--dtype",
+          dtype])
     found = levels(tmp_path / "b.png")[..., 0]
     expected = birefnet.matte(network, pictures.read(source))[0]
     assert (found - expected).abs().max() < 0.03
@@ -101,7 +102,8 @@ def test_the_number_format_is_chosen(tmp_path, photo, network, tiny, dtype, caps
 
 
 @pytest.mark.parametrize("text, colour", [
-    ("red", (1, 0, 0)), ("#2040ff", (32 / 255, 64 / 255, 1)), ("#fff", (1, 1, 1)), ("hsl(120,100%,50%)", (0, 1, 0)),
+    ("red", (1, 0, 0)), ("#2040ff", (32 / 255, 64 / 255, 1)), ("#fff", (1, 1, 1)),
+    ("hsl(120,100%,50%)", (0, 1, 0)),
     ("rgb(0 255 0)", (0, 1, 0)),
 ])
 def test_a_colour_as_background(tmp_path, cut, photo, network, text, colour):
@@ -161,7 +163,7 @@ def test_the_format_follows_the_name(tmp_path, cut, photo, name):
     assert Image.open(tmp_path / name).mode == "RGBA"
 
 
-# Which becomes which -------------------------------------------------------------------------------------------------
+# Which becomes which ----------------------------------------------------------------------------------------
 
 
 def test_a_folder_gives_a_folder(tmp_path, cut, photo):
@@ -212,7 +214,8 @@ def test_two_inputs_of_one_stem_never_lose_one_silently(tmp_path, cut, photo):
     result = cut(first, second, third, "-o", tmp_path / "out")
     assert result.status == 0 and names(tmp_path / "out") == ["A.png.png", "a.jpg.png", "b.png"]
     photo("in/a.webp")
-    result = cut(first, second, tmp_path / "in" / "a.webp", "-o", tmp_path / "out")  # what is named keeps its name
+    # what is named keeps its name
+    result = cut(first, second, tmp_path / "in" / "a.webp", "-o", tmp_path / "out")
     assert result.status == 0 and names(tmp_path / "out") == ["A.png.png", "a.jpg.png", "a.webp.png", "b.png"]
     first, second = photo("x/A.png"), photo("x/a.png")
     result = cut(first, second, "-o", tmp_path / "x")
@@ -225,7 +228,8 @@ def test_a_glob_keeps_the_folders_below_its_fixed_part(tmp_path, cut, photo):
     for _ in range(2):
         result = cut(f"{tmp_path}/DCIM/**/*.jpg", "-o", tmp_path / "out")
         assert result.status == 0
-        found = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png"))
+        found = sorted(path.relative_to(tmp_path / "out").as_posix()
+                       for path in (tmp_path / "out").rglob("*.png"))
         assert found == ["100APPLE/IMG_0001.png", "101APPLE/IMG_0001.png", "IMG_0001.png"]
     assert result.messages[-1].endswith("3 of them before")
 
@@ -234,7 +238,8 @@ def test_equal_names_of_several_folders_go_into_folders(tmp_path, cut, photo):
     folders = {photo(f"{name}/IMG_0001.jpg").parent for name in ("100APPLE", "101APPLE")}
     photo("100APPLE/only.jpg")
     assert cut(*sorted(folders), "-o", tmp_path / "out").status == 0
-    found = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.png"))
+    found = sorted(path.relative_to(tmp_path / "out").as_posix()
+                   for path in (tmp_path / "out").rglob("*.png"))
     assert found == ["100APPLE/IMG_0001.png", "101APPLE/IMG_0001.png", "only.png"]
 
 
@@ -274,17 +279,19 @@ def test_an_animation_gives_its_first_frame_and_says_so(tmp_path, cut, name):
 
 def test_standard_input_and_output(tmp_path, photo, tiny):
     command = [sys.executable, "-m", "birefnet", "cut", "-", "-o", "-", "--model", str(tiny)]
-    done = subprocess.run(command, input=photo("a.jpg").read_bytes(), capture_output=True, cwd=ROOT, timeout=120)
+    done = subprocess.run(command, input=photo("a.jpg").read_bytes(), capture_output=True, cwd=ROOT,
+                          timeout=120)
     assert done.returncode == 0, done.stderr
     picture = Image.open(io.BytesIO(done.stdout))
-    assert (picture.format, picture.mode) == ("PNG", "RGBA") and picture.size == Image.open(tmp_path / "a.jpg").size
+    assert (picture.format, picture.mode) == ("PNG", "RGBA")
+    assert picture.size == Image.open(tmp_path / "a.jpg").size
     assert not (ROOT / "-").exists()
 
 
 def test_standard_output_takes_one_picture(tmp_path, cut, photo):
     photo("in/a.png"), photo("in/b.png")
-    assert cut(tmp_path / "in", "-o", "-") == (1, ["error: -o -: standard output takes one picture; give a folder for "
-                                                   "several"])
+    assert cut(tmp_path / "in", "-o", "-") == (1, ["error: -o -: standard output takes one picture; give a "
+                                                   "folder for several"])
 
 
 def test_the_matte_is_refined_with_the_operators_of_refine_mask(tmp_path, cut, photo, network):
@@ -348,7 +355,7 @@ def test_the_background_is_never_replaced(tmp_path, cut, photo, out):
     assert (tmp_path / "c.png").exists() == (out == ".")
 
 
-# What is said --------------------------------------------------------------------------------------------------------
+# What is said -----------------------------------------------------------------------------------------------
 
 
 def test_unreadable_files_are_reported_and_the_rest_done(tmp_path, cut, photo):
@@ -436,7 +443,8 @@ def test_mistakes_are_one_line_and_nothing_is_written(tmp_path, cut, photo, no_k
 
 
 @pytest.mark.parametrize("content, message", [
-    (None, "No checkpoint"), (b"", "empty"), (b"<html>not found</html>", "web page"), (b"PK\x03\x04 cut off", "damaged"),
+    (None, "No checkpoint"), (b"", "empty"), (b"<html>not found</html>", "web page"),
+    (b"PK\x03\x04 cut off", "damaged"),
 ])
 def test_a_checkpoint_that_is_none(tmp_path, cut, photo, content, message):
     model = "nothing-such" if content is None else tmp_path / "m.safetensors"
@@ -466,7 +474,8 @@ def test_a_disk_that_refuses(tmp_path, cut, photo, monkeypatch):
 
     monkeypatch.setattr(pictures, "write_file", full)
     result = cut(photo("a.png"), "-o", tmp_path / "b.png")
-    assert result.status == 1 and f"{tmp_path / 'b.png'}: cannot be written (No space left on device)" in result.messages
+    assert result.status == 1
+    assert f"{tmp_path / 'b.png'}: cannot be written (No space left on device)" in result.messages
 
 
 def test_when_the_gpu_is_too_small_the_cpu_goes_on(tmp_path, cut, photo, monkeypatch):
@@ -481,12 +490,14 @@ def test_when_the_gpu_is_too_small_the_cpu_goes_on(tmp_path, cut, photo, monkeyp
 
 
 class Gpu(_running.Terminal):
-    """A GPU that has room for passes of so many pixels: the network says that it is there, until it goes to the CPU."""
+    """A GPU that has room for passes of so many pixels: the network says that it is there, until it goes to
+    the CPU."""
 
     def __init__(self, monkeypatch, room: int) -> None:
         self.tried, self.where, self.room = [], "", room
         self.alpha = inference.network_alpha
-        monkeypatch.setattr(_running, "Runner", lambda network, host: Runner(network, torch.device("cuda"), host=self))
+        monkeypatch.setattr(_running, "Runner",
+                            lambda network, host: Runner(network, torch.device("cuda"), host=self))
         monkeypatch.setattr(inference, "network_alpha", self.network_alpha)
 
     def load(self, network, device, dtype, memory_bytes):
@@ -527,7 +538,8 @@ def test_when_the_checkpoint_does_not_fit_at_all(tmp_path, cut, photo, monkeypat
 def test_when_memory_is_too_small_the_rest_is_done(tmp_path, cut, photo, monkeypatch):
     def full_alpha(small, frame, config):
         if frame.shape[0] > 100:
-            raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate "
+                               "memory")
         return inference.full_alpha(small, frame, config)
 
     monkeypatch.setattr(steps, "full_alpha", full_alpha)

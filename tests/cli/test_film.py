@@ -41,7 +41,8 @@ def test_an_exr_is_cut_out_with_its_colours_bit_for_bit(tmp_path, cut, network):
     found = channels(tmp_path / "b.exr")
     assert np.abs(found["A"] - alpha).max() < 1e-3 and found["A"].dtype == np.float16
     seen = alpha > 0.5 / 255
-    assert seen.any() and all(np.array_equal(found[name][seen], LIGHT[..., i][seen]) for i, name in enumerate("RGB"))
+    assert seen.any()
+    assert all(np.array_equal(found[name][seen], LIGHT[..., i][seen]) for i, name in enumerate("RGB"))
 
 
 def test_an_exr_becomes_srgb_in_other_files_and_a_photograph_light_in_an_exr(tmp_path, cut, photo):
@@ -94,16 +95,19 @@ def test_numbered_frames_in_and_out_and_on_again(tmp_path, cut):
     arguments = tmp_path / "in" / "shot.####.exr", "-o", tmp_path / "out" / "cut_#####.exr"
     result = cut(*arguments)
     assert (result.status, result.messages[-1]) == (0, f"4 of 4 written to {tmp_path / 'out'}")
-    assert sorted(path.name for path in (tmp_path / "out").glob("*.exr")) == [f"cut_{i:05}.exr" for i in (8, 9, 10, 11)]
+    written = sorted(path.name for path in (tmp_path / "out").glob("*.exr"))
+    assert written == [f"cut_{i:05}.exr" for i in (8, 9, 10, 11)]
     (tmp_path / "out" / "cut_00010.exr").unlink()
     again = cut(*arguments)
-    assert (again.status, again.messages[-1]) == (0, f"4 of 4 written to {tmp_path / 'out'}, 3 of them before")
+    assert (again.status, again.messages[-1]) == (0, f"4 of 4 written to {tmp_path / 'out'}, 3 of them "
+                                                     "before")
 
 
 def test_frames_beyond_the_digits_come_last(tmp_path):
     for number in (9999, 10000, 1):
         (tmp_path / f"a{number:04}.exr").touch()
-    assert [Path(place).stem for place in sources.frames(str(tmp_path / "a####.exr"))] == ["a0001", "a9999", "a10000"]
+    assert [Path(place).stem
+            for place in sources.frames(str(tmp_path / "a####.exr"))] == ["a0001", "a9999", "a10000"]
 
 
 def test_the_format_of_a_folder(tmp_path, cut, photo):
@@ -131,7 +135,8 @@ def test_the_profile_of_a_photograph_survives_and_its_colours_with_it(tmp_path, 
     source = photo("a.png", icc_profile=swapped, dpi=(300, 300))
     assert cut(source, "-o", tmp_path / "b.png").status == 0
     with Image.open(tmp_path / "b.png") as image, Image.open(source) as before:
-        assert image.info["icc_profile"] == swapped and image.info["dpi"] == pytest.approx((300, 300), abs=0.01)
+        assert image.info["icc_profile"] == swapped
+        assert image.info["dpi"] == pytest.approx((300, 300), abs=0.01)
         found, seen = np.array(image), np.array(image)[..., 3] > 0
         assert np.array_equal(found[seen][:, :3], np.array(before)[seen])
     assert cut(source, "-o", tmp_path / "c.png", "--background", "white").status == 0
@@ -152,7 +157,8 @@ def test_a_green_screens_light_is_removed_and_alpha_stays(tmp_path, cut, screen)
     green = np.array([0.0, 0.4397, 0.0513], np.float32)  # #00b140 in linear light
     light = np.where(np.arange(60)[:, None] < 30, grey + 0.3 * green, green).astype(np.float32)
     source = write_exr(tmp_path / "a.exr", light)
-    arguments = () if screen != "measured" else ("--refine", "levels=0.999:1")  # nothing is subject: all is screen
+    # nothing is subject: all is screen
+    arguments = () if screen != "measured" else ("--refine", "levels=0.999:1")
     assert cut(source, "-o", tmp_path / "plain.exr", *arguments).status == 0
     result = cut(source, "-o", tmp_path / "b.exr", "--despill", screen, *arguments)
     assert result.status == 0, result.messages
@@ -165,8 +171,10 @@ def test_a_green_screens_light_is_removed_and_alpha_stays(tmp_path, cut, screen)
 
 def test_a_picture_without_a_screen_says_so(tmp_path, cut, photo):
     Image.new("RGB", (60, 40), (90, 90, 90)).save(tmp_path / "a.png")
-    result = cut(tmp_path / "a.png", "-o", tmp_path / "b.png", "--despill", "measured", "--refine", "levels=0.999:1")
-    assert result.status == 1 and "set the colour of a green or blue screen" in result.messages[0] + result.messages[1]
+    result = cut(tmp_path / "a.png", "-o", tmp_path / "b.png", "--despill", "measured", "--refine",
+                 "levels=0.999:1")
+    assert result.status == 1
+    assert "set the colour of a green or blue screen" in result.messages[0] + result.messages[1]
 
 
 @pytest.fixture
@@ -190,7 +198,8 @@ def shot(tmp_path) -> Path:
 def test_a_shot_is_matted_over_time_in_linear_light(tmp_path, video, shot):
     status, said = video(shot, "-o", tmp_path / "out" / "cut.####.exr", "--smoothing", "0.5")
     assert status == 0 and "3 frames written" in said, said
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"cut.{i:04}.exr" for i in (8, 9, 10)]
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == [f"cut.{i:04}.exr" for i in (8, 9, 10)]
     for number in (8, 10):
         found, light = channels(tmp_path / "out" / f"cut.{number:04}.exr"), LIGHT * np.float16(number / 8)
         opaque = found["A"] == 1
@@ -202,7 +211,8 @@ def test_a_shot_is_matted_over_time_in_linear_light(tmp_path, video, shot):
 
 
 @pytest.mark.parametrize(("name", "options", "suffixes"), [
-    ("matte.####.exr", ["--mask"], {"Y"}), ("over.##.exr", ["--background", "green", "--depth", "float"], set("RGB"))])
+    ("matte.####.exr", ["--mask"], {"Y"}),
+    ("over.##.exr", ["--background", "green", "--depth", "float"], set("RGB"))])
 def test_mattes_and_backgrounds_of_a_shot(tmp_path, video, shot, name, options, suffixes):
     assert video(shot, "-o", tmp_path / "out" / name, *options)[0] == 0
     assert set(channels(sorted((tmp_path / "out").iterdir())[0])) == suffixes

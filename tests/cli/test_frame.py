@@ -18,19 +18,24 @@ REFINE = ("--refine", "levels=0.45:0.55,largest=1")  # the tiny network's mattes
 
 
 def test_the_words_of_the_node():
-    assert parse_frame("2000x1000, margin=40px,position=bottom,ground=8%,shadow=contact,shadow_strength=0.4") == Frame(
+    assert parse_frame("2000x1000, "
+                       "margin=40px,position=bottom,ground=8%,shadow=contact,shadow_strength=0.4") == Frame(
         Framing(2000, 1000, 40, "pixels", "bottom", 0.08), 0.5,
         BlendSettings(shadow="contact", shadow_strength=0.4, shadow_y=0.01))
-    assert parse_frame("width=800,aspect=4:5,multiple=16,scale_by=area,share=30%,threshold=0.2,shadow_x=-3%") == Frame(
+    text = "width=800,aspect=4:5,multiple=16,scale_by=area,share=30%,threshold=0.2,shadow_x=-3%"
+    assert parse_frame(text) == Frame(
         Framing(800, scale_by="area", share=0.3, aspect=0.8, multiple=16), 0.2,
         BlendSettings(shadow_x=-0.03, shadow_y=0.01))
 
 
 @pytest.mark.parametrize("text, sentence", [
-    ("", "expected WIDTHxHEIGHT and NAME=VALUE"), ("2000", "expected WIDTHxHEIGHT"), ("size=3", "expected a name of width"),
-    ("margin=x", "expected a number from 0 to 4096 for margin"), ("20000x10", "expected 0 to 16384 pixels for width"),
+    ("", "expected WIDTHxHEIGHT and NAME=VALUE"), ("2000", "expected WIDTHxHEIGHT"),
+    ("size=3", "expected a name of width"),
+    ("margin=x", "expected a number from 0 to 4096 for margin"),
+    ("20000x10", "expected 0 to 16384 pixels for width"),
     ("position=top", "expected a position of centre"), ("shadow=long", "expected a shadow of none"),
-    ("aspect=3", "expected a number from 0.01 to 100 for aspect"), ("20x20,margin=30px", "Lower margin or ground"),
+    ("aspect=3", "expected a number from 0.01 to 100 for aspect"),
+    ("20x20,margin=30px", "Lower margin or ground"),
     ("scale_by=height", "Set width and height"), ("200x200,scale_by=area", "add share=PER CENT"),
 ])
 def test_what_cannot_be(text, sentence):
@@ -81,11 +86,13 @@ def test_a_folder_is_a_catalogue_of_one_size(tmp_path, cut, photo):
 def test_one_command_makes_a_catalogue(tmp_path, cut, photo):
     """2000 × 2000, white, a margin of 5 %, JPEG of quality 90, named after the photographs."""
     photo("in/one.jpg", (60, 40)), photo("in/deep/two.png", (50, 80))
-    assert cut(f"{tmp_path}/in/**/*", "-o", tmp_path / "out", *REFINE, "--background", "white", "--format", "jpg",
+    assert cut(f"{tmp_path}/in/**/*", "-o", tmp_path / "out", *REFINE, "--background", "white", "--format",
+               "jpg",
                "--quality", "90", "--frame", "2000x2000,margin=5%,position=bottom,shadow=contact").status == 0
     Image.new("RGB", (8, 8)).save(tmp_path / "reference.jpg", quality=90)
     for name in ("one.jpg", "deep/two.jpg"):
-        with Image.open(tmp_path / "out" / name) as image, Image.open(tmp_path / "reference.jpg") as reference:
+        reference = Image.open(tmp_path / "reference.jpg")
+        with Image.open(tmp_path / "out" / name) as image, reference:
             assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (2000, 2000))
             assert image.quantization == reference.quantization
             levels = np.asarray(image)
@@ -95,4 +102,5 @@ def test_one_command_makes_a_catalogue(tmp_path, cut, photo):
 
 def test_light_beyond_one_is_not_clipped_in_silence(tmp_path, cut, photo):
     result = cut(photo("a.png"), "-o", tmp_path / "b.exr", "--frame", "200x200")
-    assert result.status == 1 and "--frame: leave out --linear, OpenEXR and float samples" in result.messages[-1]
+    assert result.status == 1
+    assert "--frame: leave out --linear, OpenEXR and float samples" in result.messages[-1]

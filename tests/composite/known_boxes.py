@@ -1,9 +1,10 @@
-"""Pictures whose subject's box is known to a fraction of a pixel: cut-outs of tests/data laid on drawn grounds.
+"""Pictures whose subject's box is known to a fraction of a pixel: cut-outs of tests/data laid on drawn
+grounds.
 
     python tests/composite/known_boxes.py [NAME|FILE]
 
-draws all of them, runs `python -m birefnet cut --frame` on them with the included checkpoint, or another, and prints how
-far the framed boxes are from where the known ones belong.
+draws all of them, runs `python -m birefnet cut --frame` on them with the included checkpoint, or another, and
+prints how far the framed boxes are from where the known ones belong.
 """
 
 from __future__ import annotations
@@ -50,11 +51,13 @@ def drawn(number: int) -> tuple[Tensor, Tensor, Edges]:
     room = height - (box.bottom - box.top) * scale, width - (box.right - box.left) * scale
     top, left = (draw.uniform(0.02, 0.98) * free for free in room)
     where = Placement(top - box.top * scale, left - box.left * scale, scale)
-    dark, bright = torch.tensor([[draw.uniform(0.2, 0.5), draw.uniform(0.6, 0.95)] for _ in range(3)]).unbind(1)
+    dark, bright = torch.tensor([[draw.uniform(0.2, 0.5), draw.uniform(0.6, 0.95)]
+                                 for _ in range(3)]).unbind(1)
     ground = torch.lerp(bright, dark, torch.linspace(0, 1, height)[:, None, None]).expand(1, height, width, 3)
     picture, placed = compose(image, alpha, where, (height, width), ground)
     edges = tuple(start + side * scale for start, side in
-                  ((where.top, box.top), (where.left, box.left), (where.top, box.bottom), (where.left, box.right)))
+                  ((where.top, box.top), (where.left, box.left), (where.top, box.bottom),
+                   (where.left, box.right)))
     return picture, placed, edges
 
 
@@ -74,7 +77,8 @@ def main(checkpoint: str) -> None:
             picture, _, edges = drawn(number)
             pictures.write(photos / f"{number:02}.png", picture)
             wanted[f"{number:02}"] = framed_edges(edges, CANVAS, MARGIN)
-        subprocess.run([sys.executable, "-m", "birefnet", "cut", str(photos), "-o", str(results), "--mask", "--model",
+        subprocess.run([sys.executable, "-m", "birefnet", "cut", str(photos), "-o", str(results), "--mask",
+                        "--model",
                         checkpoint, "--frame", f"{CANVAS}x{CANVAS},margin=5%"], cwd=ROOT, check=True)
         errors = []
         for name, edges in wanted.items():

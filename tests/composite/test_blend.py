@@ -33,7 +33,8 @@ def test_over_is_over():
 
 
 def test_opacity_multiplies_alpha():
-    picture, placed = compose(torch.ones(1, 2, 2, 3), torch.full((1, 2, 2), 0.8), HERE, (2, 2), torch.zeros(1, 2, 2, 3),
+    picture, placed = compose(torch.ones(1, 2, 2, 3), torch.full((1, 2, 2), 0.8), HERE, (2, 2),
+                              torch.zeros(1, 2, 2, 3),
                               BlendSettings(opacity=0.5))
     assert picture.unique().item() == placed.unique().item() == pytest.approx(0.4)
 
@@ -49,11 +50,13 @@ def test_linear_light_is_brighter_in_between_and_the_same_at_the_ends():
 
 @pytest.mark.parametrize("linear", [False, True])
 def test_what_the_mask_hides_never_shows(linear):
-    """White colours outside the mask, resampled at odd places and scales over a subject and background of one grey."""
+    """White colours outside the mask, resampled at odd places and scales over a subject and background of one
+    grey."""
     alpha = disc(60, 20)
     image = torch.where(alpha[..., None] > 0, 0.3, 1.0).expand(-1, -1, -1, 3)
     for scale, shift in ((0.37, 3.3), (1.0, 0.5), (2.6, -10.1)):
-        picture, _ = compose(image, alpha, Placement(shift, shift, scale), (50, 50), torch.full((1, 50, 50, 3), 0.3),
+        picture, _ = compose(image, alpha, Placement(shift, shift, scale), (50, 50),
+                             torch.full((1, 50, 50, 3), 0.3),
                              BlendSettings(linear_light=linear))
         torch.testing.assert_close(picture, torch.full_like(picture, 0.3), atol=2e-6, rtol=0)
 
@@ -67,7 +70,8 @@ def turned(degrees: float, pivot: tuple[float, float], canvas: tuple[int, int] =
 
 
 def test_a_quarter_turn_is_exact_and_clockwise():
-    """Around the picture's middle, on a canvas that has its sides swapped: 10 pixels farther down and 10 less right."""
+    """Around the picture's middle, on a canvas that has its sides swapped: 10 pixels farther down and 10 less
+    right."""
     colour, alpha = turned(0, (0, 0))
     quarter = turned(90, (30, 20), (60, 40), top=10, left=-10)
     half = turned(-180, (20, 30))
@@ -92,7 +96,8 @@ def test_a_turned_disc_stays_where_and_as_large_as_it_was(degrees):
     picture, straight = compose(image, alpha, where._replace(rotation=0), (100, 120), grey)
     again, placed = compose(image, alpha, where, (100, 120), grey)
     torch.testing.assert_close(again, picture, atol=2e-6, rtol=0)  # one grey: no fringe of another
-    assert (placed - straight).abs().max() < 0.03 and placed.sum().item() == pytest.approx(straight.sum().item(), rel=1e-3)
+    assert (placed - straight).abs().max() < 0.03
+    assert placed.sum().item() == pytest.approx(straight.sum().item(), rel=1e-3)
     rows, columns = torch.meshgrid(torch.arange(100) + 0.5, torch.arange(120) + 0.5, indexing="ij")
     middle = [(placed[0] * axis).sum().item() / placed.sum().item() for axis in (rows, columns)]
     assert middle == pytest.approx((46.5, 56.25), abs=0.02)
@@ -100,7 +105,8 @@ def test_a_turned_disc_stays_where_and_as_large_as_it_was(degrees):
 
 def test_a_turned_edge_of_the_picture_is_smooth():
     """A mask that is white up to its picture's border."""
-    _, alpha = compose(torch.ones(1, 40, 40, 3), torch.ones(1, 40, 40), Placement(20, 20, 1, 45, (40, 40)), (80, 80))
+    _, alpha = compose(torch.ones(1, 40, 40, 3), torch.ones(1, 40, 40), Placement(20, 20, 1, 45, (40, 40)),
+                       (80, 80))
     assert alpha.sum().item() == pytest.approx(1600, rel=5e-3)
     assert ((alpha > 0.05) & (alpha < 0.95)).sum() > 100 and alpha[0, 40, 40] == 1 and not alpha[0, 22, 22]
 
@@ -116,7 +122,8 @@ def test_transparent_over_anything_is_the_same_as_composed_on_it():
 
 @pytest.mark.parametrize("kind", ["contact", "drop"])
 def test_a_shadow_scales_with_its_subject(kind):
-    small, large = cast_shadow(disc(120, 25)[0], kind, 0.1, 0.1, 0.1), cast_shadow(disc(480, 100)[0], kind, 0.1, 0.1, 0.1)
+    small, large = cast_shadow(disc(120, 25)[0], kind, 0.1, 0.1,
+                               0.1), cast_shadow(disc(480, 100)[0], kind, 0.1, 0.1, 0.1)
     reduced = torch.nn.functional.avg_pool2d(large[None, None], 4)[0, 0]
     torch.testing.assert_close(reduced, small, atol=0.08, rtol=0)  # edges lie on whole rows
     assert 0.3 < small.max() <= 1 and small.min() >= 0
@@ -146,7 +153,8 @@ def test_a_contact_shadow_lies_at_the_feet():
 
 
 def test_no_subject_has_no_shadow():
-    assert not cast_shadow(torch.zeros(20, 20), "drop", 0.1).any() and not cast_shadow(disc(20, 5)[0], "none", 0.1).any()
+    assert not cast_shadow(torch.zeros(20, 20), "drop", 0.1).any()
+    assert not cast_shadow(disc(20, 5)[0], "none", 0.1).any()
     with pytest.raises(ValueError, match="expected a shadow of none, contact, drop, got 'long'"):
         cast_shadow(torch.zeros(2, 2), "long", 0.1)
 

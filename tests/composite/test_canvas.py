@@ -27,7 +27,8 @@ def test_fill_covers_and_cuts_both_sides_alike():
 
 def test_fit_shows_all_with_colour_beside_it():
     result = fit_to_canvas(ramp(100, 300), (100, 100), "fit", GREEN)[0]
-    assert torch.equal(result[:32], GREEN.expand(32, 100, 3)) and torch.equal(result[-32:], GREEN.expand(32, 100, 3))
+    assert torch.equal(result[:32], GREEN.expand(32, 100, 3))
+    assert torch.equal(result[-32:], GREEN.expand(32, 100, 3))
     middle = result[40:60]
     assert not middle[..., 1].any() and middle[:, 0, 0].mean() < 0.02 and middle[:, -1, 0].mean() > 0.98
 
@@ -51,7 +52,8 @@ def test_its_own_size_is_an_exact_copy(fit):
 @pytest.mark.parametrize("fit", FITS)
 def test_colour_shows_through_what_is_transparent(fit):
     half = torch.cat([torch.ones(1, 20, 20, 3), torch.full((1, 20, 20, 1), 0.25)], -1)
-    torch.testing.assert_close(fit_to_canvas(half, (20, 20), fit, GREEN)[0, 10, 10], torch.tensor([0.25, 1.0, 0.25]))
+    torch.testing.assert_close(fit_to_canvas(half, (20, 20), fit, GREEN)[0, 10, 10],
+                               torch.tensor([0.25, 1.0, 0.25]))
 
 
 def test_an_unknown_fit():

@@ -86,7 +86,8 @@ def test_equal_area():
         assert areas[0] == pytest.approx(areas[1]) and plan.limited == []
         assert not share or areas[0] == pytest.approx(40000)
     # Without a share one of them is as large as the margins allow.
-    assert plan_frames(subjects, Framing(1000, 1000, scale_by="area")).places[1].scale == pytest.approx(900 / 400)
+    assert plan_frames(subjects,
+                       Framing(1000, 1000, scale_by="area")).places[1].scale == pytest.approx(900 / 400)
 
 
 def test_a_subject_without_room_for_the_wanted_height_fits_and_is_named():
@@ -118,8 +119,10 @@ def test_canvas(words, canvas):
 
 
 @pytest.mark.parametrize("words, sentence", [
-    ({"scale_by": "height"}, "Set width and height"), ({"position": "top"}, "expected a position of centre, bottom"),
-    ({"margin": 50.0}, "Lower margin"), ({"width": 90, "height": 90, "margin": 45, "margin_unit": "pixels"}, "Lower"),
+    ({"scale_by": "height"}, "Set width and height"),
+    ({"position": "top"}, "expected a position of centre, bottom"),
+    ({"margin": 50.0}, "Lower margin"),
+    ({"width": 90, "height": 90, "margin": 45, "margin_unit": "pixels"}, "Lower"),
     ({"width": 90, "height": 90, "position": "bottom", "ground": 0.97}, "Lower margin or ground"),
 ])
 def test_what_cannot_be(words, sentence):
@@ -129,7 +132,8 @@ def test_what_cannot_be(words, sentence):
 
 def test_no_subject():
     assert measure_subject(torch.full((9, 9), 0.4)) is None
-    assert measure_subject(torch.full((9, 9), 0.4), 0.3) == Subject((9, 9), Box(0, 0, 9, 9), pytest.approx(81 * 0.4))
+    assert measure_subject(torch.full((9, 9), 0.4), 0.3) == Subject((9, 9), Box(0, 0, 9, 9),
+                                                                    pytest.approx(81 * 0.4))
 
 
 def test_the_photograph_is_cropped_exactly_and_colour_shows_beside_it():

@@ -1,4 +1,5 @@
-"""ComfyUI's page in headless Chromium, used as a person would: drop a workflow's file on it, press Run, look."""
+"""ComfyUI's page in headless Chromium, used as a person would: drop a workflow's file on it, press Run,
+look."""
 
 from __future__ import annotations
 
@@ -16,15 +17,18 @@ from playwright.sync_api import Locator, Page, TimeoutError, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # The page alone is the subject: nothing of the browser's own may ask the network or need a screen.
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
 
-# Somebody who has been here before: no gallery of templates opens at the start; no map or frame rate hides a corner.
+# Somebody who has been here before: no gallery of templates opens at the start; no map or frame rate hides a
+# corner.
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
 
 NO_SETTINGS: Mapping[str, object] = {}
 
-# Adds to what the console says where it was said: the page warns of what a pack does from within its own files.
+# Adds to what the console says where it was said: the page warns of what a pack does from within its own
+# files.
 CALLERS = """() => {
     for (const kind of ['warn', 'error']) {
         const said = console[kind];
@@ -56,7 +60,8 @@ FIT = """() => {
     canvas.ds.offset[0] = 80 / scale - left;
     canvas.ds.offset[1] = 180 / scale - top;
     canvas.setDirty(true, true);
-    return {x: view.x + 80 - 15, y: view.y + 180 - 15, width: width * scale + 30, height: height * scale + 30};
+    return {x: view.x + 80 - 15, y: view.y + 180 - 15,
+            width: width * scale + 30, height: height * scale + 30};
 }"""
 
 
@@ -71,24 +76,28 @@ def chromium() -> str:
         with FileLock(Path(tempfile.gettempdir()) / "comfyui-biref-chromium.lock"):  # two workers may want it
             if installed() is None:
                 subprocess.run(["apt-get", "update", "-qq"], check=True)
-                subprocess.run(["apt-get", "install", "-qq", "-y", "--no-install-recommends", "chromium"], check=True)
+                subprocess.run(["apt-get", "install", "-qq", "-y", "--no-install-recommends", "chromium"],
+                               check=True)
         found = installed()
     if found is None:
-        raise FileNotFoundError("the page is tested in Chromium: install it (Debian: apt-get install chromium)")
+        raise FileNotFoundError("the page is tested in Chromium: install it (Debian: apt-get install "
+                                "chromium)")
     return found
 
 
 @contextlib.contextmanager
 def open_page(address: str, said: list[str], settings: Mapping[str, object] = NO_SETTINGS) -> Iterator[Page]:
-    """The host's page with its default workflow gone. Errors and warnings of its console are added to `said`, with the
-    scripts that they come from."""
+    """The host's page with its default workflow gone. Errors and warnings of its console are added to `said`,
+    with the scripts that they come from."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         page = browser.new_page(viewport={"width": 1600, "height": 900})
         # What lies outside this machine is refused at once instead of timing out.
-        page.route("**/*", lambda route: route.continue_() if route.request.url.startswith((address, "data:", "blob:"))
+        page.route("**/*", lambda route: route.continue_()
+                   if route.request.url.startswith((address, "data:", "blob:"))
                    else route.abort())
-        page.on("console", lambda message: said.append(f"{message.type}: {message.text} ({message.location['url']})")
+        page.on("console",
+                lambda message: said.append(f"{message.type}: {message.text} ({message.location['url']})")
                 if message.type in ("error", "warning") else None)
         page.add_init_script(f"({CALLERS})()")
         page.on("pageerror", lambda error: said.append(f"uncaught: {error}"))
@@ -107,8 +116,8 @@ def has_nodes_2(host) -> bool:
 
 
 def usable(page: Page) -> bool:
-    """Waits for the page and its default workflow. False if its start-up overlay stays: on a busy machine the page may
-    miss the end of that overlay's animation, and a person would reload."""
+    """Waits for the page and its default workflow. False if its start-up overlay stays: on a busy machine the
+    page may miss the end of that overlay's animation, and a person would reload."""
     run_button(page).wait_for(timeout=150_000)
     page.wait_for_function("app.graph._nodes.length > 0", timeout=150_000)
     try:
@@ -119,8 +128,8 @@ def usable(page: Page) -> bool:
 
 
 def close_windows(page: Page) -> None:
-    """Waits until no window covers the canvas. On a busy machine one that closes while it still opens may stay: then the
-    page is loaded again, as a person would."""
+    """Waits until no window covers the canvas. On a busy machine one that closes while it still opens may
+    stay: then the page is loaded again, as a person would."""
     page.keyboard.press("Escape")
     try:
         page.wait_for_function("!document.querySelector('.p-dialog-mask')", timeout=5_000)
@@ -142,7 +151,8 @@ def drop(page: Page, file: Path) -> None:
     """Drags a workflow's file onto the canvas, and waits until the page shows its nodes."""
     text = file.read_text(encoding="utf-8")
     page.evaluate(DROP, [text, file.name])
-    page.wait_for_function("types => '' + app.graph._nodes.map(node => node.type).sort() === '' + types.sort()",
+    page.wait_for_function("types => '' + app.graph._nodes.map(node => node.type).sort() === '' + "
+                           "types.sort()",
                            arg=[node["type"] for node in json.loads(text)["nodes"]])
 
 
@@ -151,19 +161,21 @@ OUTPUTS = """async () => {
     const asked = (await app.graphToPrompt()).output;
     const links = number => Object.values(asked[number].inputs).filter(Array.isArray).map(([from]) => from);
     const kind = number => app.graph.getNodeById(number)?.constructor?.nodeData;
-    const lacks = number => asked[number].class_type === 'CheckpointLoaderSimple' || links(number).some(lacks);
+    const isLoader = number => asked[number].class_type === 'CheckpointLoaderSimple';
+    const lacks = number => isLoader(number) || links(number).some(lacks);
     return Object.keys(asked).filter(number => kind(number)?.output_node && !lacks(number));
 }"""
 
 
 def outputs(page: Page) -> list[str]:
-    """The nodes that show or save something when the workflow runs; not those that wait for an image model."""
+    """The nodes that show or save something when the workflow runs; not those that wait for an image
+    model."""
     return page.evaluate(OUTPUTS)
 
 
 def run(page: Page, nodes: list[str], alone: bool = False, seconds: float = 120) -> None:
-    """Presses Run, and waits until the page shows what these nodes made. alone: has only these run, by the page's own
-    way of running part of a workflow."""
+    """Presses Run, and waits until the page shows what these nodes made. alone: has only these run, by the
+    page's own way of running part of a workflow."""
     if alone:
         page.evaluate("nodes => app.queuePrompt(0, 1, nodes)", nodes)
     else:

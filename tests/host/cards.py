@@ -2,8 +2,8 @@
 
     python tests/host/cards.py COMFYUI [TEMPLATE...]
 
-COMFYUI_PYTHON names the interpreter that has the packages of that ComfyUI, if not this one. All templates, or only those
-whose file names begin with what is named.
+COMFYUI_PYTHON names the interpreter that has the packages of that ComfyUI, if not this one. All templates, or
+only those whose file names begin with what is named.
 """
 
 from __future__ import annotations

@@ -30,11 +30,14 @@ PARTS = {"portrait": ("astronaut.jpg", (95, 0, 375, 260)), "product": ("pair.jpg
          "figure": ("pair.jpg", (0, 120, 600, 640))}
 FILMED = (0, 0, 600, 450)  # of the figure
 
-# Turned things for the catalogue: the picture's width and height, the thing's middle and height in it, its colour, and its
-# radius from the top down, in heights.
-THINGS = {"bottle": ((480, 640), (170, 330), 420, (0.10, 0.33, 0.22), (.045, .045, .05, .13, .15, .15, .15, .15, .14)),
-          "vase": ((640, 480), (400, 270), 250, (0.16, 0.27, 0.52), (.16, .12, .10, .16, .24, .28, .26, .20, .14)),
-          "bowl": ((600, 450), (260, 250), 150, (0.66, 0.27, 0.18), (.75, .74, .71, .66, .58, .48, .36, .25, .24))}
+# Turned things for the catalogue: the picture's width and height, the thing's middle and height in it, its
+# colour, and its radius from the top down, in heights.
+THINGS = {"bottle": ((480, 640), (170, 330), 420, (0.10, 0.33, 0.22),
+                     (.045, .045, .05, .13, .15, .15, .15, .15, .14)),
+          "vase": ((640, 480), (400, 270), 250, (0.16, 0.27, 0.52),
+                   (.16, .12, .10, .16, .24, .28, .26, .20, .14)),
+          "bowl": ((600, 450), (260, 250), 150, (0.66, 0.27, 0.18),
+                   (.75, .74, .71, .66, .58, .48, .36, .25, .24))}
 LIGHT = np.array([-0.5, -0.6, 0.63])  # where it comes from: left, above, in front
 
 
@@ -108,7 +111,8 @@ def walls(folder: Path, count: int) -> None:
 
 
 def clip(file: Path, picture: Image.Image, frames: int = 12, size: tuple[int, int] = (384, 288)) -> None:
-    """An H.264 clip of one second: a camera that moves slowly towards a picture's middle; size is width, height."""
+    """An H.264 clip of one second: a camera that moves slowly towards a picture's middle; size is width,
+    height."""
     with av.open(str(file), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(frames))
         stream.width, stream.height = size
@@ -116,7 +120,8 @@ def clip(file: Path, picture: Image.Image, frames: int = 12, size: tuple[int, in
         for i in range(frames):
             crop = 0.2 * i / frames  # of the picture, left out at all sides together
             x, y = picture.width * crop / 2, picture.height * crop / 2
-            seen = picture.resize(size, Image.Resampling.BICUBIC, (x, y, picture.width - x, picture.height - y))
+            seen = picture.resize(size, Image.Resampling.BICUBIC,
+                                  (x, y, picture.width - x, picture.height - y))
             frame = av.VideoFrame.from_ndarray(np.asarray(seen.convert("RGB")), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

@@ -24,7 +24,8 @@ import numpy as np
 from PIL import Image
 
 PACK = Path(__file__).resolve().parents[2]
-FOR_TESTS = [Path(__file__).resolve().parent / name for name in ("odd_inputs", "fuzzed_nodes")]  # this host's packs
+# this host's packs
+FOR_TESTS = [Path(__file__).resolve().parent / name for name in ("odd_inputs", "fuzzed_nodes")]
 
 Workflow = dict[str, dict]
 
@@ -49,7 +50,7 @@ class Host:
         self._log = base / "host.log"
         self._process: subprocess.Popen | None = None
 
-    # -- its life ------------------------------------------------------------------------------------------------
+    # -- its life --------------------------------------------------------------------------------------------
     def __enter__(self) -> Host:
         nodes = self.base / "custom_nodes"
         for folder in (nodes, self.base / "models" / "BiRefNet", self.base / "input", self.elsewhere):
@@ -61,20 +62,24 @@ class Host:
         for pack in FOR_TESTS:
             (nodes / pack.name).symlink_to(pack, target_is_directory=True)
         # A base directory of one's own has no example.png; a plain installation has it.
-        (self.base / "input" / "example.png").write_bytes((self.comfyui / "input" / "example.png").read_bytes())
+        example = Path("input", "example.png")
+        (self.base / example).write_bytes((self.comfyui / example).read_bytes())
         port = free_port()
         self.address = f"http://127.0.0.1:{port}"
         command = [self.python, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port),
-                   "--disable-auto-launch", "--base-directory", str(self.base), "--database-url", "sqlite:///:memory:",
+                   "--disable-auto-launch", "--base-directory", str(self.base), "--database-url",
+                   "sqlite:///:memory:",
                    "--extra-model-paths-config", str(paths)]
-        if front_end := os.environ.get("COMFYUI_FRONT_END"):  # another page than the one installed for `python`
+        # another page than the one installed for `python`
+        if front_end := os.environ.get("COMFYUI_FRONT_END"):
             command += ["--front-end-root", front_end]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(command, cwd=self.comfyui, stdout=log, stderr=subprocess.STDOUT,
                                              stdin=subprocess.DEVNULL, start_new_session=True,
-                                             env=os.environ | {"PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"})
+                                             env=os.environ
+                                             | {"PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"})
         try:
-            self._until(self._answers, 180, "answer")
+            self._until(self._answers, 400, "answer")
         except BaseException:
             self.__exit__()
             raise
@@ -98,7 +103,8 @@ class Host:
         return False
 
     def _until(self, done: Callable[[], object], seconds: float, what: str):
-        """What `done` returns, once that is true; an error with the log's end if it takes longer or the host dies."""
+        """What `done` returns, once that is true; an error with the log's end if it takes longer or the host
+        dies."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if result := done():
@@ -113,21 +119,23 @@ class Host:
 
     @contextlib.contextmanager
     def peak_memory(self):
-        """Yields a function giving MiB: the process's highest memory since the start of the block, less what it held
-        there."""
+        """Yields a function giving MiB: the process's highest memory since the start of the block, less what
+        it held there."""
         status = Path(f"/proc/{self._process.pid}/status")
 
         def read(key: str) -> float:
-            return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(key)) / 1024
+            return next(int(line.split()[1]) for line in status.read_text().splitlines()
+                        if line.startswith(key)) / 1024
 
         Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")  # the high-water mark starts anew
         before = read("VmRSS")
         yield lambda: read("VmHWM") - before
 
-    # -- its API -------------------------------------------------------------------------------------------------
+    # -- its API ---------------------------------------------------------------------------------------------
     def fetch(self, path: str, data: bytes | None = None, kind: str = "application/json") -> bytes:
         """The body of the host's answer: GET, or POST where there is data."""
-        request = urllib.request.Request(self.address + path, data, {"Content-Type": kind} if data is not None else {})
+        request = urllib.request.Request(self.address + path, data,
+                                         {"Content-Type": kind} if data is not None else {})
         with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.read()
 
@@ -138,7 +146,8 @@ class Host:
         return self.get("/object_info")
 
     def upload(self, file: Path) -> str:
-        """Puts a picture into the host's input folder as the page does; the name that LoadImage knows it by."""
+        """Puts a picture into the host's input folder as the page does; the name that LoadImage knows it
+        by."""
         mark = uuid.uuid4().hex
         body = (f'--{mark}\r\nContent-Disposition: form-data; name="overwrite"\r\n\r\ntrue\r\n--{mark}\r\n'
                 f'Content-Disposition: form-data; name="image"; filename="{file.name}"\r\n\r\n').encode()
@@ -180,7 +189,8 @@ class Host:
         """Every picture that a finished workflow shows or saved, by node."""
         shown = {node: [item for item in outputs.get("images", []) if "filename" in item]
                  for node, outputs in record["outputs"].items()}
-        return {node: [Image.open(io.BytesIO(self.fetch("/view?" + urllib.parse.urlencode(item)))) for item in items]
+        return {node: [Image.open(io.BytesIO(self.fetch("/view?" + urllib.parse.urlencode(item))))
+                       for item in items]
                 for node, items in shown.items() if items}
 
     def texts(self, record: dict) -> list[str]:
@@ -188,8 +198,8 @@ class Host:
         return [text for outputs in record["outputs"].values() for text in outputs.get("text", [])]
 
     def watch(self, workflow: Workflow, on_event: Callable[[str, dict], None], seconds: float = 300) -> dict:
-        """Runs a workflow, handing each event that the page would hear of to `on_event(type, data)`; its history entry
-        whatever came of it."""
+        """Runs a workflow, handing each event that the page would hear of to `on_event(type, data)`; its
+        history entry whatever came of it."""
         return asyncio.run(asyncio.wait_for(self._watch(workflow, on_event), seconds))
 
     async def _watch(self, workflow: Workflow, on_event: Callable[[str, dict], None]) -> dict:
@@ -237,14 +247,16 @@ class Host:
     def free(self) -> None:
         """Has the host forget its results and unload its models before the next workflow."""
         self.fetch("/free", b'{"unload_models": true, "free_memory": true}')
-        # It does so before or after the next workflow, whichever it comes to first: let that be one without a model.
-        self.run({"nothing": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
+        # It does so before or after the next workflow, whichever it comes to first: let that be one without a
+        # model.
+        self.run({"nothing": {"class_type": "EmptyImage",
+                              "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
                   "shown": {"class_type": "PreviewImage", "inputs": {"images": ["nothing", 0]}}})
 
 
 def free_port() -> int:
-    """For a server that is about to start. Not one of those that the system hands out (on Linux from 32768 on): another
-    test's connection might be given it meanwhile."""
+    """For a server that is about to start. Not one of those that the system hands out (on Linux from 32768
+    on): another test's connection might be given it meanwhile."""
     while True:
         port = secrets.choice(range(20_000, 32_768))
         with socket.socket() as probe, contextlib.suppress(OSError):

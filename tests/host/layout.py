@@ -1,5 +1,5 @@
-"""Whether a workflow is tidy on the real page, where each node is as large as the page makes it: no node covers another,
-and no link runs behind a node."""
+"""Whether a workflow is tidy on the real page, where each node is as large as the page makes it: no node
+covers another, and no link runs behind a node."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ VIEWS = {"BiRefComposite": "place", "BiRefEdgeRefine": "compare"}  # widgets tha
 EDGE = 14    # pixels of a node's border that a link may touch: it begins and ends there
 STEPS = 100  # of a link's curve
 
-# Every node's title and its rectangle on the canvas, with its title's bar; where a run is still to come, with all that it
-# will have added. And of every link the nodes it joins, and its curve as the page draws it: it is listened to.
+# Every node's title and its rectangle on the canvas, with its title's bar; where a run is still to come, with
+# all that it will have added. And of every link the nodes it joins, and its curve as the page draws it: it is
+# listened to.
 MEASURE = """async ([line, preview, views, growing]) => {
     const curves = new WeakMap(), drawn = {};
     for (const kind of ['moveTo', 'bezierCurveTo']) {
@@ -52,7 +53,8 @@ def faults(page: Page, growing: bool) -> list[str]:
     page.evaluate(FIT)  # what is not seen is not drawn
     page.wait_for_timeout(500)
     nodes, links = page.evaluate(MEASURE, [LINE, PREVIEW, VIEWS, growing])
-    found = [f"{one[0]} covers {other[0]}" for one, other in combinations(nodes, 2) if _meet(one[1:], other[1:])]
+    found = [f"{one[0]} covers {other[0]}" for one, other in combinations(nodes, 2)
+             if _meet(one[1:], other[1:])]
     for origin, target, curve in links:
         assert curve and len(curve) == 8, f"the page draws no link from {origin} to {target}"
         found += [f"the link from {origin} to {target} runs behind {title}" for title, *box in nodes

@@ -1,10 +1,11 @@
-"""Makes the pictures of the nodes' help pages: what the nodes return in a real ComfyUI, or the nodes on its real page.
+"""Makes the pictures of the nodes' help pages: what the nodes return in a real ComfyUI, or the nodes on its
+real page.
 
     python tests/host/pages.py COMFYUI [NODE...]
 
-COMFYUI_PYTHON names the interpreter that has the packages of that ComfyUI, if not this one. All pictures, or only those
-of the nodes that are named, such as BiRefSegment. Masks are found by the included checkpoint, unless a caption says
-that a mask is a known one.
+COMFYUI_PYTHON names the interpreter that has the packages of that ComfyUI, if not this one. All pictures, or
+only those of the nodes that are named, such as BiRefSegment. Masks are found by the included checkpoint,
+unless a caption says that a mask is a known one.
 
 Two are not made here: BiRefEdgeRefine's shows a photograph of 5312 pixels that is not in the repository
 (tests/data/SOURCES.md names it), and BiRefFinetune's comes from tests/training/finetune/prove.py.
@@ -49,7 +50,7 @@ Output = list  # [id of a node, number of its output], as in workflows
 Panel = tuple[str, Image.Image]  # its caption and what it shows
 
 
-# Panels -------------------------------------------------------------------------------------------------------------
+# Panels -----------------------------------------------------------------------------------------------------
 
 
 def on_checkerboard(shown: Image.Image) -> Image.Image:
@@ -101,7 +102,7 @@ def column(rows: list[Image.Image]) -> Image.Image:
     return whole
 
 
-# A host to try nodes in ---------------------------------------------------------------------------------------------
+# A host to try nodes in -------------------------------------------------------------------------------------
 
 
 class Bench:
@@ -129,13 +130,15 @@ class Bench:
         return node("PreviewImage", images=output)
 
     def filled(self, made: dict) -> dict:
-        defaults = {name: default(kind, options) for name, kind, options in widgets(self.info[made["class_type"]])}
+        defaults = {name: default(kind, options)
+                    for name, kind, options in widgets(self.info[made["class_type"]])}
         return made | {"inputs": defaults | made["inputs"]}
 
 
 def default(kind: object, options: dict) -> object:
     """What a widget says on a new node: without a default of its own, a list says its first entry."""
-    return options["default"] if "default" in options else (kind if isinstance(kind, list) else options["options"])[0]
+    return options["default"] if "default" in options else (kind if isinstance(kind, list)
+                                                            else options["options"])[0]
 
 
 def found(photo: str, **refining) -> Workflow:
@@ -156,7 +159,7 @@ def the_cup() -> Workflow:
     return picked(pick="box", x=x, y=y, width=width, height=height)
 
 
-# The pictures -------------------------------------------------------------------------------------------------------
+# The pictures -----------------------------------------------------------------------------------------------
 
 
 def segment(bench: Bench) -> Image.Image:
@@ -167,14 +170,16 @@ def segment(bench: Bench) -> Image.Image:
 def remove_background(bench: Bench) -> Image.Image:
     workflow = {"photo": node("LoadImage", image="cup.png"),
                 "bare": node("BiRefRemoveBackground", image=["photo", 0]),
-                "colour": node("BiRefRemoveBackground", image=["photo", 0], background="colour", colour="#2c6e91")}
+                "colour": node("BiRefRemoveBackground", image=["photo", 0], background="colour",
+                               colour="#2c6e91")}
     return stacked(bench.panels(workflow, {
         "image": ["photo", 0], "background: transparent": ["bare", 0],
         "background: colour, #2c6e91": ["colour", 0]}))
 
 
 def subject(bench: Bench) -> Image.Image:
-    (asked, photo), box = bench.panels(the_cup(), {"a box, and a point": ["photo", 0], "pick: box": ["pick", 1]})
+    (asked, photo), box = bench.panels(the_cup(),
+                                       {"a box, and a point": ["photo", 0], "pick: box": ["pick", 1]})
     point, = bench.panels(picked(pick="point", x=POINT[0], y=POINT[1]), {"pick: point": ["pick", 1]})
     draw, (x, y, width, height) = ImageDraw.Draw(photo), BOX
     draw.rectangle((x, y, x + width, y + height), outline="yellow", width=6)
@@ -211,7 +216,8 @@ def foreground(bench: Bench) -> Image.Image:
 
 
 def despilled(bench: Bench) -> Image.Image:
-    """The portrait as before a green screen that lights it: a tenth of the screen's light is added everywhere."""
+    """The portrait as before a green screen that lights it: a tenth of the screen's light is added
+    everywhere."""
     def light(levels: np.ndarray) -> np.ndarray:
         return np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
 
@@ -245,7 +251,8 @@ def composite(bench: Bench) -> Image.Image:
             ("blurred original (known mask)", known, None,
              {"image": ["photo", 0], "background": "blurred original", "blur": 2, "linear_light": True}),
             ("canvas: background image, bottom", figure, "rocket.jpg",
-             {"background": "image", "canvas": "background image", "position": "bottom", "scale": 0.85, "x": -130}),
+             {"background": "image", "canvas": "background image", "position": "bottom", "scale": 0.85,
+              "x": -130}),
             ("blurred image, light_wrap: 0.5", face, "raccoon.jpg",
              {"background": "blurred image", "light_wrap": 0.5}),
             ("transparent, contact shadow", cup, None, {"background": "transparent", "shadow": "contact"})]
@@ -265,7 +272,8 @@ def over(bench: Bench, matted: Workflow, backdrop: str | None, settings: dict) -
 
 
 def around_the_cup() -> Workflow:
-    return the_cup() | {"crop": node("BiRefInpaintCrop", image=["photo", 0], mask=["pick", 0], megapixels=0.25)}
+    return the_cup() | {"crop": node("BiRefInpaintCrop", image=["photo", 0], mask=["pick", 0],
+                                     megapixels=0.25)}
 
 
 def inpaint_crop(bench: Bench) -> Image.Image:
@@ -279,7 +287,8 @@ def inpaint_paste(bench: Bench) -> Image.Image:
     red, green, blue = crop[1].convert("RGB").split()
     Image.merge("RGB", (blue, green, red)).save(bench.input / "repainted.png")
     workflow = around_the_cup() | {"repainted": node("LoadImage", image="repainted.png"),
-                                   "pasted": node("BiRefInpaintPaste", crop=["crop", 2], image=["repainted", 0])}
+                                   "pasted": node("BiRefInpaintPaste", crop=["crop", 2],
+                                                  image=["repainted", 0])}
     return stacked([crop, *bench.panels(workflow, {
         "the crop with other colours": ["repainted", 0], "pasted back": ["pasted", 0]})])
 
@@ -288,24 +297,28 @@ def frame(bench: Bench) -> Image.Image:
     """The pictures of the template Catalogue of Products, and two ways of framing them."""
     for name in THINGS:
         thing(name).save(bench.input / f"{name}.png")
-    size = {"width": 480, "height": 400}
-    jobs = [(("the photographs", "", ""), {}),
-            (("scale_by: height, share: 60", "position: bottom", "shadow: contact"),
-             size | {"position": "bottom", "scale_by": "height", "share": 60, "shadow": "contact", "colour": "#eee9e2"}),
-            (("scale_by: fit, margin: 10", "position: centre", "background: original"),
-             size | {"margin": 10, "background": "original"})]
-    rows = []
-    for captions, settings in jobs:
-        panels = []
-        for caption, name in zip(captions, THINGS):
-            workflow = found(f"{name}.png", black_point=0.3, white_point=0.9, fill_holes=HOLES, keep_largest=1) | {
-                "clean": node("BiRefForeground", image=["photo", 0], mask=["mask", 0])}
-            source = "photo" if "background" in settings else "clean"
-            workflow["frame"] = node("BiRefFrame", image=[source, 0], mask=["mask", 0], **settings)
-            shown = bench.panels(workflow, {caption: ["frame" if settings else "photo", 0]})[0][1].convert("RGB")
-            panels.append((caption, shown if settings else ImageOps.pad(shown, (480, 400), color=DARK)))
-        rows.append(row(panels, 1000))
-    return column(rows)
+    width, height = 480, 400
+    jobs = {"the photographs": None,
+            "position: bottom, scale_by: height, share: 60, shadow: contact":
+                {"position": "bottom", "scale_by": "height", "share": 60, "shadow": "contact",
+                 "colour": "#eee9e2"},
+            "background: original, margin: 10, scale_by: fit": {"background": "original", "margin": 10}}
+    panels = []
+    for caption, settings in jobs.items():
+        beside = Image.new("RGB", (width * len(THINGS), height), DARK)
+        for i, name in enumerate(THINGS):
+            workflow = found(f"{name}.png", black_point=0.3, white_point=0.9, fill_holes=HOLES,
+                             keep_largest=1)
+            workflow["clean"] = node("BiRefForeground", image=["photo", 0], mask=["mask", 0])
+            if settings:
+                source = "photo" if "background" in settings else "clean"
+                workflow["frame"] = node("BiRefFrame", image=[source, 0], mask=["mask", 0], width=width,
+                                         height=height, **settings)
+            wanted = {caption: ["frame" if settings else "photo", 0]}
+            shown = bench.panels(workflow, wanted)[0][1].convert("RGB")
+            beside.paste(ImageOps.pad(shown, (width, height), color=DARK), (i * width, 0))
+        panels.append((caption, beside))
+    return stacked(panels, 600)
 
 
 def temporal(bench: Bench, frames: int = 8, noise: float = 8, gain: float = 5) -> Image.Image:
@@ -315,7 +328,8 @@ def temporal(bench: Bench, frames: int = 8, noise: float = 8, gain: float = 5) -
         photo = np.asarray(whole.reduce(2), dtype=np.float32)
     seen = [Image.fromarray((photo + random.normal(0, noise, photo.shape)).clip(0, 255).astype(np.uint8))
             for _ in range(frames)]
-    seen[0].save(bench.input / "noisy.png", save_all=True, append_images=seen[1:])  # Load Image gives all frames
+    # Load Image gives all frames
+    seen[0].save(bench.input / "noisy.png", save_all=True, append_images=seen[1:])
     workflow = found("noisy.png") | {
         "smooth": node("BiRefTemporal", image=["photo", 0], mask=["segment", 0], strength=0.7)}
     masks = bench.batches(workflow, {"before": ["segment", 0], "after": ["smooth", 0]})
@@ -333,7 +347,8 @@ def flicker(masks: list[Image.Image], gain: float) -> Image.Image:
 def pairs(bench: Bench) -> Image.Image:
     """A picture and its mask on each line."""
     walls(bench.input / "walls", 3)
-    batches = bench.batches({"pairs": node("BiRefPairs", folder="walls")}, {"im": ["pairs", 0], "gt": ["pairs", 1]})
+    batches = bench.batches({"pairs": node("BiRefPairs", folder="walls")},
+                            {"im": ["pairs", 0], "gt": ["pairs", 1]})
     return column([row([(f"im/wall-{i:02}.jpg", picture), (f"gt/wall-{i:02}.png", mask)], 480)
                    for i, (picture, mask) in enumerate(zip(batches["im"], batches["gt"]))])
 
@@ -347,7 +362,8 @@ def inspect(bench: Bench) -> Image.Image:
 
 PANELS: dict[str, Callable[[Bench], Image.Image]] = {
     "BiRefSegment": segment, "BiRefRemoveBackground": remove_background, "BiRefSubject": subject,
-    "BiRefRefineMask": refine_mask, "BiRefTrimap": trimap, "BiRefForeground": foreground, "BiRefComposite": composite,
+    "BiRefRefineMask": refine_mask, "BiRefTrimap": trimap, "BiRefForeground": foreground,
+    "BiRefComposite": composite,
     "BiRefInpaintCrop": inpaint_crop, "BiRefInpaintPaste": inpaint_paste, "BiRefTemporal": temporal,
     "BiRefPairs": pairs, "BiRefInspect": inspect, "BiRefFrame": frame,
 }
@@ -404,12 +420,12 @@ def on_the_page(page: Page, name: str) -> Image.Image:
     return shown.resize((width, round(shown.height * width / shown.width)), Image.Resampling.LANCZOS)
 
 
-# All of them --------------------------------------------------------------------------------------------------------
+# All of them ------------------------------------------------------------------------------------------------
 
 
 def put_files(base: Path) -> None:
-    """What the pictures are made of, before the page lists what there is. Adapters are empty files: they are only
-    chosen, never loaded."""
+    """What the pictures are made of, before the page lists what there is. Adapters are empty files: they are
+    only chosen, never loaded."""
     for photo in (*DATA.glob("*.jpg"), *DATA.glob("*_mask.png")):
         shutil.copy(photo, base / "input")
     for name, (photo, box) in CROPPED.items():

@@ -1,10 +1,10 @@
-"""Makes all pictures that show what the included checkpoint does anew: the templates' cards and the help pages', on one
-ComfyUI, unattended.
+"""Makes all pictures that show what the included checkpoint does anew: the templates' cards and the help
+pages', on one ComfyUI, unattended.
 
     python tests/host/retake.py COMFYUI
 
-COMFYUI_PYTHON names the interpreter that has the packages of that ComfyUI, if not this one. `git diff --stat` then tells
-which have changed.
+COMFYUI_PYTHON names the interpreter that has the packages of that ComfyUI, if not this one. `git diff --stat`
+then tells which have changed.
 """
 
 from __future__ import annotations

@@ -1,16 +1,18 @@
-"""Nodes on the page, on the classic canvas and in Nodes 2.0: what is drawn on a picture, and the line that stays."""
+"""Nodes on the page, on the classic canvas and in Nodes 2.0: what is drawn on a picture, and the line that
+stays."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-from browser import FIT, drop, has_nodes_2, of_ours, open_page, outputs, run
+from browser import FIT, drop, has_nodes_2, of_ours, open_page, outputs, run, run_button
 from host import PACK
 from playwright.sync_api import Page
 from workflow import widgets
 
 PICK = PACK / "example_workflows" / "BiRefNet 06 Pick One of Several.json"
+FILM = PACK / "example_workflows" / "BiRefNet 07 Video to Green Screen.json"
 PLACE = PACK / "example_workflows" / "BiRefNet 03 New Background.json"
 SIZE = (1200, 640)   # of its picture: width, height
 PLACED = (600, 520)  # of the picture in the other template
@@ -24,11 +26,15 @@ VIEW = """([kind, name]) => {
     const {x, y, width, height} = canvas?.getBoundingClientRect() ?? {};
     return width > 20 && height > 20 ? [x, y, width, height] : null;
 }"""
-SUBJECT, COMPOSITE = ("BiRefSubject", "subject"), ("BiRefComposite", "place")
+SUBJECT, COMPOSITE, WORK = ("BiRefSubject", "subject"), ("BiRefComposite", "place"), ("BiRefVideo", "work")
+# Whether the page plays the file whose name begins so.
+MADE = """name => [...document.querySelectorAll('video')].some(
+    clip => (clip.currentSrc || clip.src).includes(name) && clip.readyState >= clip.HAVE_CURRENT_DATA)"""
 VALUES = """kind => Object.fromEntries(
     app.graph._nodes.find(node => node.type === kind).widgets.map(widget => [widget.name, widget.value]))"""
 # The subject's box in its picture, of which the node tells the page.
-BOX = """() => app.nodeOutputs[app.graph._nodes.find(node => node.type === 'BiRefComposite').id].biref_place[0].box"""
+BOX = """() => app.nodeOutputs[app.graph._nodes.find(
+    node => node.type === 'BiRefComposite').id].biref_place[0].box"""
 SET = """([kind, values]) => app.graph._nodes.find(node => node.type === kind).widgets.forEach(widget => {
     if (!(widget.name in values)) return;
     widget.value = values[widget.name];
@@ -74,7 +80,8 @@ def test_a_box_is_drawn_on_the_picture(opened):
     left, top, width, height = open_view(page)
     drag(page, (left + 0.05 * width, top + 0.1 * height), (left + 0.45 * width, top + 0.9 * height))
     values = page.evaluate(VALUES, "BiRefSubject")
-    drawn = [values["x"] / SIZE[0], values["y"] / SIZE[1], values["width"] / SIZE[0], values["height"] / SIZE[1]]
+    drawn = [values["x"] / SIZE[0], values["y"] / SIZE[1], values["width"] / SIZE[0],
+             values["height"] / SIZE[1]]
     assert drawn == pytest.approx([0.05, 0.1, 0.4, 0.8], abs=NEAR)
     assert values["pick"] == "box"
 
@@ -110,7 +117,8 @@ def test_the_subject_is_moved_scaled_and_turned_on_the_preview(opened, host):
     left, top, width, height = look_at(page, COMPOSITE)
     middle = left + width / 2, top + height / 2
     handle = middle[0], middle[1] - height / 4 - STEM * page.evaluate("app.canvas.ds.scale")
-    drag(page, handle, (handle[0] + (middle[1] - handle[1]), middle[1]))  # from above the middle to the right of it
+    # from above the middle to the right of it
+    drag(page, handle, (handle[0] + (middle[1] - handle[1]), middle[1]))
     turned = page.evaluate(VALUES, "BiRefComposite")
     assert turned["rotation"] == pytest.approx(90, abs=1)
     assert (turned["x"], turned["y"], turned["scale"]) == (0, 0, 0.5)
@@ -128,8 +136,24 @@ def test_the_subject_is_moved_scaled_and_turned_on_the_preview(opened, host):
     scaled = page.evaluate(VALUES, "BiRefComposite")
     assert scaled["scale"] == pytest.approx(0.75, abs=0.03) and (scaled["x"], scaled["y"]) == (0, 0)
     run(page, outputs(page))
-    assert page.evaluate("async () => Object.values((await app.graphToPrompt()).output)"
-                         ".find(node => node.class_type === 'BiRefComposite').inputs.scale") == scaled["scale"]
+    stored = page.evaluate("async () => Object.values((await app.graphToPrompt()).output)"
+                           ".find(node => node.class_type === 'BiRefComposite').inputs.scale")
+    assert stored == scaled["scale"]
+    assert of_ours(said) == []
+
+
+def test_a_running_video_shows_its_frame_and_then_itself(opened, host):
+    page, said = opened
+    said.clear()
+    host.free()  # a node that does not run again shows nothing
+    page.evaluate("() => app.graph.clear()")
+    drop(page, FILM)
+    run_button(page).click()
+    page.wait_for_function(VIEW, arg=list(WORK), timeout=120_000)
+    # a preview of the host's own would be in its place
+    page.wait_for_function(MADE, arg="green_screen", timeout=120_000)
+    assert page.evaluate(VIEW, list(WORK)) is None
+    assert "12 frames" in page.evaluate(LINES)["BiRefVideo"]
     assert of_ours(said) == []
 
 

@@ -45,7 +45,8 @@ def test_equal_to_image_composite_masked(host, sources):
 def test_the_alpha_is_where_the_subject_ended_up(host, sources):
     workflow = sources | {
         "composite": composited(["photo", 0], mask=["mask", 0], x=100.0, shadow="drop"),
-        "alpha": node("MaskToImage", mask=["composite", 1]), "mask_image": node("MaskToImage", mask=["mask", 0])}
+        "alpha": node("MaskToImage", mask=["composite", 1]),
+        "mask_image": node("MaskToImage", mask=["mask", 0])}
     alpha, = shown(host, workflow, "alpha")
     before, = shown(host, workflow, "mask_image")
     assert np.array_equal(alpha[:, 100:], before[:, :-100])
@@ -64,12 +65,14 @@ def test_a_turned_subject_keeps_its_middle_and_its_size(host, sources):
 
 
 def test_a_cutout_brings_its_own_mask(host, sources):
-    """RGBA from Join Image with Alpha, with the same mask beside it and without: the mask is not applied twice."""
+    """RGBA from Join Image with Alpha, with the same mask beside it and without: the mask is not applied
+    twice."""
     rgba = {"inverted": node("InvertMask", mask=["mask", 0]),
             "joined": node("JoinImageWithAlpha", image=["photo", 0], alpha=["inverted", 0])}
     flat, = shown(host, sources | {"composite": composited(["photo", 0], mask=["mask", 0], colour="navy")})
     alone, = shown(host, sources | rgba | {"composite": composited(["joined", 0], colour="navy")})
-    both, = shown(host, sources | rgba | {"composite": composited(["joined", 0], mask=["mask", 0], colour="navy")})
+    both, = shown(host,
+                  sources | rgba | {"composite": composited(["joined", 0], mask=["mask", 0], colour="navy")})
     assert flat.shape[-1] == 3
     assert np.abs(alone - flat).max() < 1.5 / 255 and np.abs(both - flat).max() < 1.5 / 255
 
@@ -80,7 +83,8 @@ def test_transparent_is_rgba_with_the_shadow(host, sources):
     picture, = shown(host, workflow)
     known, = shown(host, sources | {"mask_image": node("MaskToImage", mask=["mask", 0])}, "mask_image")
     assert picture.shape[-1] == 4
-    assert (picture[..., 3] >= known[..., 0] - 1 / 255).all() and picture[..., 3].sum() > 1.02 * known[..., 0].sum()
+    assert (picture[..., 3] >= known[..., 0] - 1 / 255).all()
+    assert picture[..., 3].sum() > 1.02 * known[..., 0].sum()
 
 
 @pytest.mark.parametrize("pictures, backdrops", [(3, 1), (1, 3), (3, 3)])
@@ -105,7 +109,8 @@ BAD = {
     "no canvas": ({"canvas": "background image", "mask": ["mask", 0]}, ["Connect background_image"]),
     "no colour": ({"colour": "#12", "mask": ["mask", 0]}, ["expected a colour", "#12"]),
     "a colour to see through": ({"colour": "#ffffff80", "mask": ["mask", 0]}, ["transparent"]),
-    "counts": ({"background_image": ["two", 0], "mask": ["mask", 0], "image": ["three", 0], "background": "image"},
+    "counts": ({"background_image": ["two", 0], "mask": ["mask", 0], "image": ["three", 0],
+                "background": "image"},
                ["2 background images and 3 pictures"]),
 }
 
@@ -126,8 +131,8 @@ def test_an_empty_mask_is_said(host):
     record = host.run({"one": odd(), "mask": node("OddMask", frames=1, height=64, width=64, value=0.0),
                        "composite": composited(["one", 0], mask=["mask", 0]),
                        "shown": node("PreviewImage", images=["composite", 0])})
-    assert host.texts(record) == ["the mask (64×64) was resized to the picture (16×16); the mask is empty: there is "
-                                  "nothing but background"]
+    assert host.texts(record) == ["the mask (64×64) was resized to the picture (16×16); the mask is empty: "
+                                  "there is nothing but background"]
     assert values(host.pictures(record)["shown"][0]).min() == 1
 
 

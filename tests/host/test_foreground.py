@@ -50,7 +50,8 @@ def test_the_blue_fringe_is_gone_and_opacity_is_the_mask(host, sources, alpha, m
 
 
 def odd(frames: int = 1, height: int = 64, width: int = 64, channels: int = 3, mask_frames: int = 1) -> dict:
-    return {"image": node("OddImage", frames=frames, height=height, width=width, channels=channels, value=0.5),
+    return {"image": node("OddImage", frames=frames, height=height, width=width, channels=channels,
+                          value=0.5),
             "mask": node("OddMask", frames=mask_frames, height=64, width=64, value=0.5)}
 
 
@@ -66,7 +67,8 @@ def test_counts_that_do_not_match_are_told(host):
 
 def test_an_empty_batch_gives_empty_batches(host):
     workflow = estimated(odd(frames=0))
-    counts = {name: node("PreviewAny", source=["estimate", i]) for i, name in enumerate(("foreground", "cutout"))}
+    counts = {name: node("PreviewAny", source=["estimate", i])
+              for i, name in enumerate(("foreground", "cutout"))}
     host.run(workflow | counts)
 
 
@@ -79,7 +81,8 @@ def test_any_size_and_number_of_channels(host, height, width, channels):
 
 def test_what_is_transparent_in_the_picture_stays_so(host):
     """OddImage's fourth channel is 0.25 here, the mask 0.5."""
-    sources = odd(channels=4) | {"image": node("OddImage", frames=1, height=64, width=64, channels=4, value=0.25)}
+    sources = odd(channels=4) | {"image": node("OddImage", frames=1, height=64, width=64, channels=4,
+                                               value=0.25)}
     cutout = values(host.pictures(host.run(estimated(sources)))["cutout"][0])
     assert np.abs(cutout[..., 3] - 0.25).max() < 1.5 / 255
 

@@ -1,4 +1,5 @@
-"""Frame Subject inside the host: a catalogue of a batch, a crop of the photograph, and the way back by Inpaint Paste."""
+"""Frame Subject inside the host: a catalogue of a batch, a crop of the photograph, and the way back by
+Inpaint Paste."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from host import values
 from known import MASK
 from workflow import node
 
-DEFAULTS = {"width": 400, "height": 400, "margin": 5.0, "margin_unit": "per cent", "position": "centre", "ground": 5.0,
+DEFAULTS = {"width": 400, "height": 400, "margin": 5.0, "margin_unit": "per cent", "position": "centre",
+            "ground": 5.0,
             "scale_by": "fit", "share": 0.0, "aspect": "free", "multiple": "1", "threshold": 0.5,
             "background": "colour", "colour": "white", "fit": "fill", "blur": 2.0, "shadow": "none",
             "shadow_strength": 0.5, "shadow_softness": 5.0, "shadow_x": 0.0, "shadow_y": 1.0}
@@ -46,12 +48,14 @@ def test_a_batch_stands_on_one_line_equally_high(host, sources):
         "mask_image": node("MaskToImage", mask=["mask", 0]),
         "half_mask": node("ImageScaleBy", image=["mask_image", 0], upscale_method="area", scale_by=0.5),
         "black": node("EmptyImage", width=800, height=960, batch_size=1, color=0),
-        "placed_mask": node("ImageCompositeMasked", destination=["black", 0], source=["half_mask", 0], x=30, y=200,
+        "placed_mask": node("ImageCompositeMasked", destination=["black", 0], source=["half_mask", 0], x=30,
+                            y=200,
                             resize_source=False),
         "photos": node("ImageBatch", image1=["photo", 0], image2=["placed", 0]),
         "mask_images": node("ImageBatch", image1=["mask_image", 0], image2=["placed_mask", 0]),
         "masks": node("ImageToMask", image=["mask_images", 0], channel="red"),
-        "frame": framed(image=["photos", 0], mask=["masks", 0], position="bottom", ground=10.0, scale_by="height",
+        "frame": framed(image=["photos", 0], mask=["masks", 0], position="bottom", ground=10.0,
+                        scale_by="height",
                         share=70.0, shadow="contact"),
         "alphas": node("MaskToImage", mask=["frame", 1])}
     alphas = [alpha[..., 0] for alpha in shown(host, workflow, "alphas")]
@@ -75,7 +79,8 @@ def test_cropped_the_photograph_keeps_its_pixels(host, sources, pixels, known):
     inside = pixels[max(top, 0):top + height, max(left, 0):left + width]
     assert picture.shape == (height, width, 3)
     first = max(-top, 0), max(-left, 0)
-    assert np.array_equal(picture[first[0]:first[0] + inside.shape[0], first[1]:first[1] + inside.shape[1]], inside)
+    assert np.array_equal(picture[first[0]:first[0] + inside.shape[0], first[1]:first[1] + inside.shape[1]],
+                          inside)
 
 
 def test_what_became_of_the_frame_goes_back_into_the_photograph(host, sources, pixels, known):

@@ -17,7 +17,8 @@ from workflow import to_api
 TEMPLATES = sorted((PACK / "example_workflows").glob("*.json"))
 
 # Fine-tuning takes minutes; two small steps are enough to see it run.
-SHORT = """() => app.graph._nodes.filter(node => node.type === 'BiRefFinetune').flatMap(node => node.widgets).forEach(
+SHORT = """() => app.graph._nodes.filter(node => node.type === 'BiRefFinetune').flatMap(
+    node => node.widgets).forEach(
     widget => { widget.value = {steps: 2, size: 96}[widget.name] ?? widget.value; })"""
 
 
@@ -40,16 +41,19 @@ def test_a_dropped_template_runs_from_the_page(host, opened, template, tmp_path)
     drop(page, template)
     models = missing_models(template)
     if models:
-        told = page.get_by_role("dialog").or_(page.get_by_role("alert")).filter(has_text=re.compile("missing", re.I))
-        told.first.wait_for()  # older pages offer the download in a window over all, newer ones beside the graph
+        told = page.get_by_role("dialog").or_(page.get_by_role("alert"))
+        told = told.filter(has_text=re.compile("missing", re.I))
+        # older pages offer the download in a window over all, newer ones beside the graph
+        told.first.wait_for()
         page.keyboard.press("Escape")
         page.locator(".p-dialog-mask").wait_for(state="hidden")
     page.evaluate(SHORT)
     before = page.evaluate("() => app.graph.serialize()")
     asked = page.evaluate("async () => (await app.graphToPrompt()).output")
-    run(page, outputs(page))
+    run(page, outputs(page), seconds=300)  # one learns and exports
     picture(page, tmp_path / "page.jpg")
-    broken = set(page.evaluate("() => app.graph._nodes.filter(node => node.has_errors).map(node => node.type)"))
+    broken = set(page.evaluate("() => app.graph._nodes.filter(node => node.has_errors).map(node => "
+                               "node.type)"))
     after = page.evaluate("() => app.graph.serialize()")
     previews = {"video-preview"}  # of core's Load Video: a widget that the page alone knows
     assert {name: {key: value for key, value in node["inputs"].items() if key not in previews}
@@ -70,12 +74,13 @@ def missing_models(template: Path) -> list[str]:
 
 
 def widget_values(workflow: dict) -> dict[int, list]:
-    return {node["id"]: node.get("widgets_values") for node in workflow["nodes"] if node["type"].startswith("BiRef")}
+    return {node["id"]: node.get("widgets_values") for node in workflow["nodes"]
+            if node["type"].startswith("BiRef")}
 
 
 def errors_of_ours(said: list[str]) -> list[str]:
-    """All errors but for what the page asks of servers that do not run here (how large a missing model is, for one),
-    and of user settings not saved yet."""
+    """All errors but for what the page asks of servers that do not run here (how large a missing model is,
+    for one), and of user settings not saved yet."""
     return [line for line in said if line.startswith(("error", "uncaught"))
             and not (line.startswith("error: Failed to load resource") and "/extensions/" not in line)
             and "fetching file size" not in line]

@@ -21,8 +21,10 @@ from workflow import Workflow, to_api
 from birefnet import masks
 from birefnet.composite import inpaint
 
-TEMPLATES = {path.stem[len("BiRefNet 00 "):]: path for path in sorted((PACK / "example_workflows").glob("*.json"))}
-PAINTING = {"Replace the Background by Inpainting", "Inpaint the Subject"}  # with an image model, which no test has
+TEMPLATES = {path.stem[len("BiRefNet 00 "):]: path
+             for path in sorted((PACK / "example_workflows").glob("*.json"))}
+# with an image model, which no test has
+PAINTING = {"Replace the Background by Inpainting", "Inpaint the Subject"}
 LEARNING = {"Fine-tune on Your Pictures", "Fine-tune and Export"}  # for minutes, at their own number of steps
 VIDEO = {"Video to Green Screen", "Video with Transparency"}
 SIZES = [(280, 260), (560, 490), (600, 520)]  # of the photos in the pack's folder
@@ -40,7 +42,8 @@ def saved(name: str) -> dict:
 
 def notes(name: str) -> str:
     """All that a template's notes tell."""
-    return "\n".join(node["widgets_values"][0] for node in saved(name)["nodes"] if node["type"] == "MarkdownNote")
+    return "\n".join(node["widgets_values"][0] for node in saved(name)["nodes"]
+                     if node["type"] == "MarkdownNote")
 
 
 def workflow_of(name: str, object_info: dict, photo: str = "") -> Workflow:
@@ -61,7 +64,8 @@ def run(host: Host, object_info: dict, name: str, photo: str) -> dict[str, Image
     """The template's last pictures by the kind of node that shows or saves them."""
     workflow = workflow_of(name, object_info, photo)
     pictures = host.pictures(host.run(workflow))
-    return {workflow[node]["class_type"]: found[0] for node, found in sorted(pictures.items(), key=lambda x: int(x[0]))}
+    return {workflow[node]["class_type"]: found[0]
+            for node, found in sorted(pictures.items(), key=lambda x: int(x[0]))}
 
 
 def without(workflow: Workflow, kinds: set[str]) -> Workflow:
@@ -101,7 +105,8 @@ def test_notes_have_no_inline_code():
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_template_is_served_with_a_card_and_tells_where_the_photo_goes(host, name):
-    title = TEMPLATES[name].stem  # has BiRefNet in it, for the search in the list, and a number, for its order
+    # has BiRefNet in it, for the search in the list, and a number, for its order
+    title = TEMPLATES[name].stem
     assert title in host.get("/workflow_templates")["comfyui-biref"]
     served = host.fetch(f"/api/workflow_templates/comfyui-biref/{title.replace(' ', '%20')}.jpg")
     assert served == TEMPLATES[name].with_suffix(".jpg").read_bytes()
@@ -135,7 +140,8 @@ def test_no_node_covers_another_or_a_link(either_page, name):
 def test_only_the_image_model_lacks_where_one_paints(host, listed, name):
     nodes = {str(node["id"]): node for node in saved(name)["nodes"]}
     answer = json.loads(host.fetch("/prompt", json.dumps({"prompt": workflow_of(name, listed)}).encode()))
-    host.wait(answer["prompt_id"])  # what needs no image model runs nevertheless: the crop and its mask are shown
+    # what needs no image model runs nevertheless: the crop and its mask are shown
+    host.wait(answer["prompt_id"])
     faults = [(nodes[number]["type"], fault["type"], fault["extra_info"]["input_name"])
               for number, node in answer["node_errors"].items() for fault in node["errors"]]
     assert faults == [("CheckpointLoaderSimple", "value_not_in_list", "ckpt_name")]
@@ -158,7 +164,8 @@ def test_the_right_side_is_painted_and_comes_at_the_models_size(host, listed, ph
     area = given_to_the_model.width * given_to_the_model.height / 2**20
     assert area == pytest.approx(workflow[crop]["inputs"]["megapixels"], rel=0.1)
     if not painted:  # the whole photo is in the crop: what is painted is all but the subject
-        subject = np.asarray(Image.fromarray((known * 255).astype(np.uint8)).resize(given_to_the_model.size)) / 255
+        levels = Image.fromarray((known * 255).astype(np.uint8))
+        subject = np.asarray(levels.resize(given_to_the_model.size)) / 255
         assert iou(1 - white, subject) > LEAST_IOU
     assert 0.15 < white.mean() < 0.9
 
@@ -166,8 +173,8 @@ def test_the_right_side_is_painted_and_comes_at_the_models_size(host, listed, ph
 @pytest.mark.parametrize("name, region", [("Replace the Background by Inpainting", "background"),
                                           ("Inpaint the Subject", "subject")])
 def test_haze_and_holes_deep_inside_the_subject_are_not_mistaken_for_background(listed, name, region):
-    """By the settings of the template's nodes, on a subject that a weak checkpoint is unsure of inside: 40 pixels from
-    its edge all of it is subject."""
+    """By the settings of the template's nodes, on a subject that a weak checkpoint is unsure of inside: 40
+    pixels from its edge all of it is subject."""
     nodes = {node["class_type"]: node["inputs"] for node in to_api(saved(name), listed).values()}
     refining, cropping = nodes["BiRefRefineMask"], nodes["BiRefInpaintCrop"]
     hazy = torch.zeros(1, 400, 400)
@@ -188,7 +195,8 @@ def test_remove_background_saves_the_subject_in_its_own_colours(host, listed, ph
     assert np.abs(values(cutout, 3) - mask).max() < 2 / 255  # opaque where the mask is white
     changed = np.abs(values(cutout)[..., :3] - pixels).max(-1)
     assert changed[mask > 0.98].max() < 0.05  # colours are straight, not multiplied
-    assert changed[mask < 0.5].mean() > 0.1  # the old background's are gone, also where nothing is seen of them
+    # the old background's are gone, also where nothing is seen of them
+    assert changed[mask < 0.5].mean() > 0.1
     assert iou(mask, known) > LEAST_IOU
 
 
@@ -205,7 +213,8 @@ def test_new_background_hides_nothing_of_the_old_one(host, listed, photo, known)
     workflow["colours"] = {"class_type": "PreviewImage", "inputs": {"images": [estimate, 0]}}
     pictures = host.pictures(host.run(workflow))
     shown = {workflow[number]["class_type"]: found[0] for number, found in pictures.items()}
-    picture, mask, colours = shown["SaveImage"], values(shown["MaskPreview"], 0)[..., None], shown["PreviewImage"]
+    picture, colours = shown["SaveImage"], shown["PreviewImage"]
+    mask = values(shown["MaskPreview"], 0)[..., None]
     assert picture.mode == "RGB"
     assert np.abs(values(picture) - (mask * values(colours) + (1 - mask) * BACKGROUND)).max() < 3 / 255
     assert iou(mask[..., 0], known) > LEAST_IOU
@@ -216,7 +225,8 @@ def test_portrait_saves_the_same_matte_cut_out_and_over_a_colour(host, listed, p
     pictures = host.pictures(host.run(workflow))
     kinds = {number: workflow[number]["class_type"] for number in pictures}
     cutout, studio = (pictures[number][0] for number in sorted(
-        (number for number, kind in kinds.items() if kind == "SaveImage"), key=lambda n: -len(pictures[n][0].mode)))
+        (number for number, kind in kinds.items() if kind == "SaveImage"),
+        key=lambda n: -len(pictures[n][0].mode)))
     mask = values(next(pictures[number][0] for number, kind in kinds.items() if kind == "MaskPreview"), 0)
     assert (cutout.mode, studio.mode) == ("RGBA", "RGB")
     assert iou(mask, known) > LEAST_IOU
@@ -227,14 +237,16 @@ def test_portrait_saves_the_same_matte_cut_out_and_over_a_colour(host, listed, p
 
 
 def test_product_stands_on_the_new_background(host, listed, photo):
-    """The background is a picture of its own; the subject covers part of it, and a shadow darkens some more."""
+    """The background is a picture of its own; the subject covers part of it, and a shadow darkens some
+    more."""
     workflow = workflow_of("Product on a New Background", listed, photo)
     scene = np.full((600, 800, 3), 160, np.uint8)
     Image.fromarray(scene).save(host.base / "input" / "scene.png")
     composite = next(node for node in workflow.values() if node["class_type"] == "BiRefComposite")
     workflow[composite["inputs"]["background_image"][0]]["inputs"]["image"] = "scene.png"
     pictures = host.pictures(host.run(workflow))
-    picture = next(found[0] for number, found in pictures.items() if workflow[number]["class_type"] == "SaveImage")
+    picture = next(found[0] for number, found in pictures.items()
+                   if workflow[number]["class_type"] == "SaveImage")
     assert picture.mode == "RGB" and picture.size == (800, 600)
     grey = values(picture)
     untouched = np.abs(grey - 160 / 255).max(-1) < 2 / 255
@@ -257,7 +269,8 @@ def test_compare_shows_where_the_two_disagree(host, listed, photo):
         if node["class_type"] == "BiRefSegment":
             workflow[f"mask {number}"] = {"class_type": "MaskPreview", "inputs": {"mask": [number, 0]}}
     pictures = host.pictures(host.run(workflow))
-    first, other = (values(pictures[number][0], 0) for number in sorted(pictures) if number.startswith("mask"))
+    first, other = (values(pictures[number][0], 0) for number in sorted(pictures)
+                    if number.startswith("mask"))
     shown = next(values(found[0], 0) for number, found in pictures.items()
                  if workflow[number]["class_type"] == "MaskPreview" and not number.startswith("mask"))
     clear = np.minimum(np.abs(first - 0.5), np.abs(other - 0.5)) > 2 / 255  # where eight bits do not decide
@@ -285,14 +298,17 @@ def test_a_catalogue_is_white_and_every_product_stands_on_one_line(host, listed)
         assert max(1840 - rows[0], columns[-1] - columns[0]) > 1700  # as large as the margins allow
 
 
-@pytest.mark.parametrize("name, suffix", [("Video to Green Screen", ".mp4"), ("Video with Transparency", ".webm")])
+@pytest.mark.parametrize("name, suffix",
+                         [("Video to Green Screen", ".mp4"), ("Video with Transparency", ".webm")])
 def test_a_video_comes_out_with_every_frame(host, listed, name, suffix):
     record = host.run(to_api(saved(name), listed))
-    shown = [item for outputs in record["outputs"].values() for items in outputs.values() if isinstance(items, list)
+    shown = [item for outputs in record["outputs"].values() for items in outputs.values()
+             if isinstance(items, list)
              for item in items if isinstance(item, dict) and item.get("filename", "").endswith(suffix)]
     with av.open(io.BytesIO(host.fetch("/view?" + urllib.parse.urlencode(shown[0])))) as video:
         frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
-        alpha = video.streams.video[0].metadata.get("alpha_mode") or video.streams.video[0].metadata.get("ALPHA_MODE")
+        tags = video.streams.video[0].metadata
+        alpha = tags.get("alpha_mode") or tags.get("ALPHA_MODE")
     assert len(frames) == 12 and frames[0].shape == (288, 384, 3)
     if suffix == ".mp4":
         green = np.abs(frames[6].astype(int) - (0x00, 0xB1, 0x40)).max(-1) < 40
@@ -314,8 +330,10 @@ def learn_a_little(host: Host, object_info: dict, name: str) -> tuple[Workflow, 
 def test_fine_tuning_gives_a_mask_before_and_after_at_fewer_steps(host, listed):
     workflow, record = learn_a_little(host, listed, "Fine-tune on Your Pictures")
     pictures = host.pictures(record)
-    masks = [pictures[number][0] for number in sorted(pictures) if workflow[number]["class_type"] == "MaskPreview"]
-    assert len(masks) == 2 and {mask.size for mask in masks} == {Image.open(host.base / "input" / "birefnet-wall.jpg").size}
+    masks = [pictures[number][0] for number in sorted(pictures)
+             if workflow[number]["class_type"] == "MaskPreview"]
+    assert len(masks) == 2
+    assert {mask.size for mask in masks} == {Image.open(host.base / "input" / "birefnet-wall.jpg").size}
     curve, = (pictures[number][0] for number in pictures if workflow[number]["class_type"] == "BiRefFinetune")
     assert curve.size == (512, 256)  # of the loss, on the node itself
 

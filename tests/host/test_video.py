@@ -43,7 +43,8 @@ def clip(host, tmp_path_factory) -> str:
 
 def matted(source: dict, **changes) -> dict:
     inputs = {"model": ["model", 0], "video": ["video", 0], "output": "over a colour", "colour": "#00b140",
-              "fit": "fill", "quality": "high", "clean_edges": True, "smoothing": 0.0, "size": 0, "frames_per_pass": 0,
+              "fit": "fill", "quality": "high", "clean_edges": True, "smoothing": 0.0, "size": 0,
+              "frames_per_pass": 0,
               "filename_prefix": "video/test"} | changes
     return {"model": load(), "video": source, "matted": node("BiRefVideo", **inputs),
             "path": node("PreviewAny", source=["matted", 1])}
@@ -102,7 +103,8 @@ def test_every_kind_of_file(host, clip, known_mask, photo, output):
 
 
 def test_another_codec_and_pixels_that_are_not_square(host, tmp_path):
-    wide = host.upload(write(tmp_path / "wide.mkv", [shrunk(PHOTO)] * 2, codec="libx264", pixels="yuv420p10le",
+    wide = host.upload(write(tmp_path / "wide.mkv", [shrunk(PHOTO)] * 2, codec="libx264",
+                             pixels="yuv420p10le",
                              tags={"sample_aspect_ratio": Fraction(4, 3)}))
     shown = frames(result(host, matted(node("LoadVideo", file=wide), codec="h265")))
     assert shown[0].format.name == "yuv420p10le" and (shown[0].width, shown[0].height) == (WIDTH, HEIGHT)
@@ -145,7 +147,8 @@ def test_a_trimmed_video(host, clip, object_info):
         pytest.skip("this host cannot trim videos")
     workflow = matted({}) | {
         "file": node("LoadVideo", file=clip),
-        "video": node("Video Slice", video=["file", 0], start_time=0.04, duration=0.08, strict_duration=False)}
+        "video": node("Video Slice", video=["file", 0], start_time=0.04, duration=0.08,
+                      strict_duration=False)}
     assert len(frames(result(host, workflow))) == 2
 
 
@@ -175,7 +178,8 @@ def test_the_workflow_is_in_the_file(host, clip):
 
 
 def test_files_are_numbered(host, clip):
-    names = [result(host, matted(node("LoadVideo", file=clip), filename_prefix="one/count", quality=quality)).name
+    names = [result(host,
+                    matted(node("LoadVideo", file=clip), filename_prefix="one/count", quality=quality)).name
              for quality in ("medium", "small")]
     assert names == ["count_00001_.mp4", "count_00002_.mp4"]
 

@@ -19,7 +19,8 @@ LIGHT = (np.arange(8 * 8 * 3).reshape(8, 8, 3) / 50).astype(np.float16)  # up to
 
 def write_exr(path, channels: dict[str, np.ndarray], **header) -> None:
     header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage, **header}
-    with OpenEXR.File(header, {name: np.ascontiguousarray(plane) for name, plane in channels.items()}) as file:
+    with OpenEXR.File(header,
+                      {name: np.ascontiguousarray(plane) for name, plane in channels.items()}) as file:
         file.write(str(path))
 
 
@@ -62,7 +63,8 @@ def test_linear_changes_only_what_is_seen(tmp_path, png16):
     photograph = photographs.read(tmp_path / "a.png", style=style, name="b.png")
     plain = photographs.read(tmp_path / "a.png", style=photographs.Style(depth="16"), name="b.png")
     assert torch.equal(photograph.own, plain.own) and (photograph.seen - plain.seen).max() > 0.2
-    store(tmp_path / "b.png", photographs.working("b.png", photograph, style), photograph, depth="16", linear=True)
+    store(tmp_path / "b.png", photographs.working("b.png", photograph, style), photograph, depth="16",
+          linear=True)
     assert np.array_equal(deep.read("b.png", (tmp_path / "b.png").read_bytes()).values, COLOURS[..., :3])
 
 
@@ -108,7 +110,8 @@ def test_premultiplied_or_straight_is_said_in_the_file(tmp_path, suffix, premult
     else:
         with tifffile.TiffFile(path) as file:
             assert int(file.pages[0].extrasamples[0]) == (1 if premultiplied else 2)
-            assert file.pages[0].asarray()[0, 0, 0] == pytest.approx(65535 * (0.25 if premultiplied else 0.5), abs=1)
+            assert file.pages[0].asarray()[0, 0, 0] == pytest.approx(65535 * (0.25 if premultiplied else 0.5),
+                                                                     abs=1)
     again = photographs.read(path, style=photographs.Style(depth=depth), name=path)
     assert (again.own - picture).abs().max() < 1e-4
 
@@ -148,7 +151,8 @@ def test_an_exr_that_is_not_read_is_one_sentence(tmp_path, make, words):
 
 
 @pytest.mark.parametrize(("name", "style", "words"), [
-    ("a.png", {"depth": "half"}, "take depth 8 or 16"), ("a.exr", {"depth": "16"}, "take depth half or float"),
+    ("a.png", {"depth": "half"}, "take depth 8 or 16"),
+    ("a.exr", {"depth": "16"}, "take depth half or float"),
     ("a.webp", {"depth": "16"}, "another format"), ("a.png", {"premultiplied": True}, "take .tif or .exr")])
 def test_what_a_format_does_not_hold(name, style, words):
     with pytest.raises(pictures.PictureError, match=words):
@@ -159,7 +163,8 @@ def test_what_a_format_does_not_hold(name, style, words):
 def test_profile_resolution_and_exif_survive_without_the_place(tmp_path, swapped_profile, suffix):
     exif = Image.Exif()
     exif[Base.Make], exif[Base.Orientation], exif[Base.Copyright] = "Maker", 6, "me"
-    exif.get_ifd(IFD.Exif).update({Base.FNumber: 2.8, Base.BodySerialNumber: "secret", Base.MakerNote: b"secret"})
+    exif.get_ifd(IFD.Exif).update({Base.FNumber: 2.8, Base.BodySerialNumber: "secret",
+                                   Base.MakerNote: b"secret"})
     exif.get_ifd(IFD.GPSInfo)[GPS.GPSLatitudeRef] = "N"
     levels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     Image.fromarray(levels).save(tmp_path / "a.png", exif=exif, icc_profile=swapped_profile, dpi=(300, 300))
@@ -174,7 +179,8 @@ def test_profile_resolution_and_exif_survive_without_the_place(tmp_path, swapped
         if suffix != ".jpg":
             assert np.array_equal(np.array(image), np.rot90(levels, -1))
         kept = image.getexif()
-        assert kept[Base.Make] == "Maker" and kept[Base.Copyright] == "me" and kept.get(Base.Orientation, 1) == 1
+        assert kept[Base.Make] == "Maker" and kept[Base.Copyright] == "me"
+        assert kept.get(Base.Orientation, 1) == 1
         assert not kept.get_ifd(IFD.GPSInfo)
         if suffix != ".tif":
             assert kept.get_ifd(IFD.Exif)[Base.FNumber] == pytest.approx(2.8)

@@ -37,7 +37,8 @@ def close(found: torch.Tensor, colour: tuple[int, ...], levels: float) -> bool:
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_is_turned_upright(tmp_path, orientation, suffix):
-    """The file holds the scene as the camera of that orientation would store it; what is read is the scene."""
+    """The file holds the scene as the camera of that orientation would store it; what is read is the
+    scene."""
     stored = {
         1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
         4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90,
@@ -46,12 +47,14 @@ def test_every_orientation_is_turned_upright(tmp_path, orientation, suffix):
     scene = quarters()
     exif = Image.Exif()
     exif[0x0112] = orientation
-    (scene if stored is None else scene.transpose(stored)).save(tmp_path / f"a{suffix}", exif=exif, quality=100)
+    turned = scene if stored is None else scene.transpose(stored)
+    turned.save(tmp_path / f"a{suffix}", exif=exif, quality=100)
 
     image = pictures.read(tmp_path / f"a{suffix}")
 
     assert image.shape == (1, 32, 48, 3)
-    assert all(max(abs(a - b) for a, b in zip(*pair)) <= 8 for pair in zip(corners(image), [RED, GREEN, BLUE, WHITE]))
+    assert all(max(abs(a - b) for a, b in zip(*pair)) <= 8
+               for pair in zip(corners(image), [RED, GREEN, BLUE, WHITE]))
 
 
 def test_damaged_exif_is_no_reason_to_refuse(tmp_path):
@@ -158,7 +161,8 @@ def test_sixteen_bit_png_colour_and_alpha(tmp_path, png16, channels):
 
 
 def write_tiff(path, samples: np.ndarray, photometric: int = 1, planar: bool = False) -> None:
-    """An uncompressed little-endian TIFF 6.0 of one strip (or one per plane), with whatever samples numpy has."""
+    """An uncompressed little-endian TIFF 6.0 of one strip (or one per plane), with whatever samples numpy
+    has."""
     height, width = samples.shape[:2]
     channels = samples.shape[2] if samples.ndim == 3 else 1
     planes = np.moveaxis(samples, -1, 0) if planar else samples[None]
@@ -197,7 +201,8 @@ def test_sixteen_bit_tiff_colour(tmp_path):
 COLOURS = np.stack([RAMP, RAMP.T, RAMP[::-1]], -1)
 
 
-@pytest.mark.parametrize("samples", [COLOURS, (COLOURS / 65535).astype(np.float32), (COLOURS / 65535).astype(np.float16)])
+@pytest.mark.parametrize("samples", [COLOURS, (COLOURS / 65535).astype(np.float32),
+                                     (COLOURS / 65535).astype(np.float16)])
 @pytest.mark.parametrize("planar", [False, True])
 def test_deep_tiff_colours_in_any_order(tmp_path, samples, planar):
     """16-bit planes and floats, which Pillow garbles or does not know."""
@@ -240,7 +245,8 @@ def test_deep_grey_tiff(tmp_path, samples, photometric):
 
 def test_float_tiff_with_holes_and_highlights(tmp_path):
     write_tiff(tmp_path / "a.tif", np.array([[np.nan, 7.0], [0.5, -1.0]], dtype=np.float32))
-    assert pictures.read(tmp_path / "a.tif")[0, ..., 0].flatten().tolist() == pytest.approx([0, 1, 128 / 255, 0])
+    assert pictures.read(tmp_path / "a.tif")[0, ...,
+                                             0].flatten().tolist() == pytest.approx([0, 1, 128 / 255, 0])
 
 
 def test_float_tiff_of_another_scale_is_refused_not_blown_out(tmp_path):
@@ -289,7 +295,7 @@ def test_cover_crops_about_the_centre(tmp_path):
     assert corners(found) == [RED, GREEN, BLUE, WHITE]
 
 
-# What cannot be read -------------------------------------------------------------------------------------------------
+# What cannot be read ----------------------------------------------------------------------------------------
 
 
 def refusal(path) -> str:
@@ -336,7 +342,8 @@ def test_an_empty_file(tmp_path):
     assert "the file is empty" in refusal(tmp_path / "a.png")
 
 
-@pytest.mark.parametrize("data", [b"<html>404</html>", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", bytes(999)])
+@pytest.mark.parametrize("data", [b"<html>404</html>", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+                                  bytes(999)])
 def test_not_a_picture(tmp_path, data):
     """PostScript too: Pillow would hand it to Ghostscript."""
     (tmp_path / "a.jpg").write_bytes(data)

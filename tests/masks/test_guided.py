@@ -13,10 +13,12 @@ from birefnet.masks.guided import EPSILON
 
 
 def reference(alpha: np.ndarray, image: np.ndarray, radius: int) -> np.ndarray:
-    """The guided filter as in the paper, in float64, one pixel's system after the other, then the blend by 4m(1-m)."""
+    """The guided filter as in the paper, in float64, one pixel's system after the other, then the blend by
+    4m(1-m)."""
 
     def box(picture: np.ndarray) -> np.ndarray:
-        return ndimage.uniform_filter(picture, (2 * radius + 1,) * 2 + (0,) * (picture.ndim - 2), mode="nearest")
+        return ndimage.uniform_filter(picture, (2 * radius + 1,) * 2 + (0,) * (picture.ndim - 2),
+                                      mode="nearest")
 
     # The filter's second mean looks past the frame too: pad once, by enough, as the operator does.
     pad = 2 * radius
@@ -46,16 +48,19 @@ def test_it_is_the_guided_filter(channels, radius):
     expected = reference(mask[0].numpy(), image[0].numpy(), radius)
     np.testing.assert_allclose(masks.guided_edges(mask, image, radius)[0].numpy(), expected, atol=1e-3)
     exact = masks.guided_edges(mask.double(), image.double(), radius)[0].numpy()
-    np.testing.assert_allclose(exact, reference(mask[0].double().numpy(), image[0].double().numpy(), radius), atol=1e-9)
+    np.testing.assert_allclose(exact, reference(mask[0].double().numpy(), image[0].double().numpy(), radius),
+                               atol=1e-9)
 
 
 def scene() -> tuple[torch.Tensor, torch.Tensor]:
-    """A photograph [1,H,W,3] of a disc with spikes before a background of other colour, and its matte [1,H,W]."""
+    """A photograph [1,H,W,3] of a disc with spikes before a background of other colour, and its matte
+    [1,H,W]."""
     y, x = torch.meshgrid(torch.arange(300.0) - 150, torch.arange(300.0) - 150, indexing="ij")
     spikes = 90 + 12 * torch.cos(24 * torch.atan2(y, x))
     matte = masks.feather((torch.hypot(x, y) < spikes).float()[None], 2)
     shade = photograph(300, 300, 3) * 0.3
-    colours = torch.tensor([0.6, 0.3, 0.1]) * matte[..., None] + torch.tensor([0.1, 0.4, 0.5]) * (1 - matte[..., None])
+    subject, background = torch.tensor([0.6, 0.3, 0.1]), torch.tensor([0.1, 0.4, 0.5])
+    colours = subject * matte[..., None] + background * (1 - matte[..., None])
     return colours + shade, matte
 
 

@@ -42,7 +42,8 @@ def by_definition(small: np.ndarray, colours: np.ndarray) -> np.ndarray:
 
 def test_at_the_networks_size_it_is_the_guided_filter():
     generator = torch.Generator().manual_seed(3)
-    small = F.interpolate(torch.rand(1, 1, 5, 6, generator=generator), (24, 32), mode="bicubic")[0].clamp(0, 1)
+    small = F.interpolate(torch.rand(1, 1, 5, 6, generator=generator), (24, 32),
+                          mode="bicubic")[0].clamp(0, 1)
     colours = torch.rand(24, 32, 3, generator=generator)
     found = upsample.upsample_guided(small, colours)
     assert np.abs(found[0].numpy() - by_definition(small[0].numpy(), colours.numpy())).max() < 2e-4

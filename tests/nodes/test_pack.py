@@ -20,7 +20,8 @@ def test_entry_point_and_web_folder(pack):
 
 
 def test_each_node_has_a_help_page(pack):
-    pages = {page.stem: page.read_text(encoding="utf-8") for page in (ROOT / pack.WEB_DIRECTORY / "docs").glob("*.md")}
+    pages = {page.stem: page.read_text(encoding="utf-8")
+             for page in (ROOT / pack.WEB_DIRECTORY / "docs").glob("*.md")}
     assert set(NODES) <= set(pages)
     for node in NODES:
         assert pages[node].startswith("# ") and "## Inputs" in pages[node] and "## Outputs" in pages[node]
@@ -29,7 +30,8 @@ def test_each_node_has_a_help_page(pack):
 def test_the_pages_scripts_read_no_link_of_an_input(pack):
     """Front end 1.58 deprecates `input.link`, and warns once a page, which its own scripts use up."""
     scripts = sorted((ROOT / pack.WEB_DIRECTORY).glob("*.js"))
-    assert scripts and [file.name for file in scripts if re.search(r"\.link\b", file.read_text(encoding="utf-8"))] == []
+    assert scripts
+    assert [file.name for file in scripts if re.search(r"\.link\b", file.read_text(encoding="utf-8"))] == []
 
 
 def test_importing_the_pack_loads_nothing_heavy_and_leaves_sys_path_alone():
@@ -45,4 +47,5 @@ print(json.dumps([sys.path == path, sorted(set(sys.modules) - before)]))
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     same_path, loaded = json.loads(out)
     assert same_path
-    assert not {"torch", "numpy", "timm", "kornia", "huggingface_hub", "nodes", "birefnet", "weights"} & set(loaded)
+    assert not {"torch", "numpy", "timm", "kornia", "huggingface_hub", "nodes", "birefnet",
+                "weights"} & set(loaded)

@@ -302,7 +302,7 @@ def test_a_network_on_an_encoder_of_timm_begins_with_what_that_has_learnt(pairs,
                                                                         "timm:NAME"),
     (["--init", "scratch", "--build", "timm:resnet10t", "--encoder", "gone.pth"], "--encoder gone.pth: no "
                                                                                   "such file"),
-    (["--init", "scratch", "--build", "timm:"], "name one of timm's models behind timm:"),
+    (["--init", "scratch", "--build", "timm:"], "name one of timm's models after timm:"),
     (["--init", "scratch", "--build", "timm:nothing_of_the_kind"], "has no model 'nothing_of_the_kind'"),
     (["--init", "nowhere.safetensors"], "nowhere.safetensors"),
     (["--phase", "64:0.5", "--phase", "96:0.4"], "add up to 0.9; expected 1"),

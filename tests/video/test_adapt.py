@@ -1,4 +1,5 @@
-"""Clips that a kind of file cannot hold as they are: pixels that are not square, HDR; and files that are cut off."""
+"""Clips that a kind of file cannot hold as they are: pixels that are not square, HDR; and files that are cut
+off."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ def test_hlg_is_tone_mapped_and_tagged_so(tmp_path, kind):
     clip, said = copy(source, out, kind)
     assert "tone-mapped" in said[0]
     with video.File(out) as found:
-        assert found.colour.transfer in (1, 2) and found.colour.primaries in (1, 2) and found.colour.matrix == 1
+        assert found.colour.transfer in (1, 2) and found.colour.primaries in (1, 2)
+        assert found.colour.matrix == 1
         expected = tone.to_sdr(next(iter(video.File(source)))[1], tone.HLG)
         assert (next(iter(found))[1][..., :3] - expected).abs().mean() < 0.02
 
@@ -83,7 +85,8 @@ def test_networks_see_hdr_tone_mapped_and_colours_stay(tmp_path):
 
 def test_the_transfer_functions_are_those_of_bt2100():
     grey = torch.tensor([0.75, 0.75, 0.75])
-    assert tone.hlg_to_light(grey)[0].item() == pytest.approx(203, abs=1)     # BT.2408, table 1: HDR reference white
+    # BT.2408, table 1: HDR reference white
+    assert tone.hlg_to_light(grey)[0].item() == pytest.approx(203, abs=1)
     assert tone.pq_to_light(torch.tensor(0.5807)).item() == pytest.approx(203, abs=1)
     light = torch.tensor([0.1, 10.0, 100.0, 1000.0, 10000.0])
     assert (tone.pq_to_light(tone.light_to_pq(light)) / light - 1).abs().max() < 1e-3
@@ -114,6 +117,17 @@ def test_h265_and_av1_have_ten_bits_where_the_source_has_them(tmp_path, kind, na
         assert b"hvc1" in (tmp_path / "out.mp4").read_bytes()  # Apple's players know no hev1
 
 
+@pytest.mark.parametrize("kind", ["h264", "h265", "av1"])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_clips_of_few_frames(tmp_path, kind, count):
+    """Of one or two frames x265 gives times of decoding at random: one in three such clips could not be
+    written."""
+    source = write(tmp_path / "in.mkv", pictures(count))
+    for trial in range(6 if kind == "h265" and count < 3 else 1):
+        copy(source, tmp_path / f"{trial}.mp4", kind)
+        assert len(frames(tmp_path / f"{trial}.mp4")) == count
+
+
 def test_ten_bits_are_not_rounded_to_eight(tmp_path):
     ramp = np.zeros((96, 96), np.uint16)
     ramp[:] = np.linspace(400, 430, 96)
@@ -141,6 +155,7 @@ def test_a_file_that_is_cut_off_says_so_at_once(tmp_path, name, lost):
         video.File(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"\x1a\x45\xdf\xa3", b"\0\0\0\x08ftyp", b"\0\0\0\x01mdat", b"RIFF\xff\xff\xff"])
+@pytest.mark.parametrize("content", [b"", b"\x1a\x45\xdf\xa3", b"\0\0\0\x08ftyp", b"\0\0\0\x01mdat",
+                                     b"RIFF\xff\xff\xff"])
 def test_odd_files_are_not_called_cut_off(content):
     assert missing_bytes(io.BytesIO(content)) == 0

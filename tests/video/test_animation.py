@@ -29,7 +29,8 @@ def drawn(count: int = 4) -> list[np.ndarray]:
 
 def save(path: Path, loop: int, durations: list[int] = DURATIONS) -> Path:
     first, *rest = map(Image.fromarray, drawn(len(durations)))
-    first.save(path, save_all=True, append_images=rest, duration=durations, loop=loop, lossless=True, disposal=2)
+    first.save(path, save_all=True, append_images=rest, duration=durations, loop=loop, lossless=True,
+               disposal=2)
     return path
 
 
@@ -54,7 +55,8 @@ def test_frames_times_and_loops_are_read(tmp_path, kind):
     assert clip.plays == (4 if kind == "gif" else 3)  # a GIF is shown once, and then repeated
     for (_, picture), expected in zip(found, drawn()):
         seen = expected[..., 3] > 0
-        assert torch.equal((picture[..., :3] * 255).round().byte()[seen], torch.from_numpy(expected[..., :3])[seen])
+        assert torch.equal((picture[..., :3] * 255).round().byte()[seen],
+                           torch.from_numpy(expected[..., :3])[seen])
         assert torch.equal(picture[..., 3] > 0, torch.from_numpy(seen))
 
 
@@ -75,7 +77,8 @@ def test_what_is_written_is_what_was_read(tmp_path, kind, loop):
 def test_a_gif_that_is_shown_once_stays_so(tmp_path):
     first, *rest = map(Image.fromarray, drawn())
     first.save(tmp_path / "a.gif", save_all=True, append_images=rest, duration=DURATIONS)
-    with video.open_clip(tmp_path / "a.gif") as clip, video.writing(tmp_path / "b.gif", clip, "gif") as writer:
+    with video.open_clip(tmp_path / "a.gif") as clip, video.writing(tmp_path / "b.gif", clip,
+                                                                    "gif") as writer:
         assert clip.plays == 1
         for time, picture in clip:
             writer.write(time, picture)

@@ -50,7 +50,8 @@ class Frame:
             there was less room than the wanted height or area needs.
         """
         size = tuple(alpha.shape[1:])
-        subject = measure_subject(alpha[0], self.threshold) or Subject(size, Box(0, 0, *size), size[0] * size[1])
+        subject = measure_subject(alpha[0], self.threshold) or Subject(size, Box(0, 0, *size),
+                                                                       size[0] * size[1])
         plan = plan_frames([subject], self.framing)
         framed, placed = compose(colours[..., :3], alpha, plan.places[0], plan.canvas, settings=self.blending)
         return framed, placed, bool(plan.limited)
@@ -77,7 +78,8 @@ def parse_frame(text: str) -> Frame:
         elif name in COUNTS:
             given[name] = _count(name, value)
         elif name in PER_CENT:
-            given[name] = _number(name, value.removesuffix("%"), -100 if name[-2:] in ("_x", "_y") else 0, 100) / 100
+            given[name] = _number(name, value.removesuffix("%"), -100 if name[-2:] in ("_x", "_y") else 0,
+                                  100) / 100
         elif name in SHARES:
             given[name] = _number(name, value, 0, 1)
         elif name == "aspect":
@@ -101,8 +103,8 @@ def _frame(given: dict[str, object]) -> Frame:
     except ValueError as error:
         raise CommandError(f"--frame: {error}") from None
     if framing.scale_by != "fit" and not framing.share:
-        raise CommandError(f"--frame: add share=PER CENT of the canvas to scale_by={framing.scale_by}: pictures "
-                           "are framed one by one")
+        raise CommandError(f"--frame: add share=PER CENT of the canvas to scale_by={framing.scale_by}: "
+                           "pictures are framed one by one")
     return Frame(framing, threshold, BlendSettings(**{"shadow_y": 0.01} | blending))  # as the node's default
 
 
@@ -112,14 +114,16 @@ def _number(name: str, text: str, least: float, most: float) -> float:
     except ValueError:
         value = math.nan
     if not least <= value <= most:
-        raise CommandError(f"--frame: expected a number from {least:g} to {most:g} for {name}; got {text or 'nothing'}")
+        raise CommandError(f"--frame: expected a number from {least:g} to {most:g} for {name}; got "
+                           f"{text or 'nothing'}")
     return value
 
 
 def _count(name: str, text: str) -> int:
     least = int(name == "multiple")
     if not text.isdecimal() or not least <= int(text) <= LARGEST_SIDE:
-        raise CommandError(f"--frame: expected {least} to {LARGEST_SIDE} pixels for {name}; got {text or 'nothing'}")
+        raise CommandError(f"--frame: expected {least} to {LARGEST_SIDE} pixels for {name}; got "
+                           f"{text or 'nothing'}")
     return int(text)
 
 

@@ -38,11 +38,7 @@ def cut(args: argparse.Namespace) -> int:
     """
     out, pattern = split_pattern(places.parse(args.out))
     style = _style(args, pattern)
-    frame = None if args.frame is None else parse_frame(args.frame)
-    if frame is not None and (style.linear or style.depth in ("half", "float") or
-                              ".exr" in (style.suffix, os.path.splitext(out)[1].lower())):
-        raise CommandError("--frame: leave out --linear, OpenEXR and float samples; framing would clip what is "
-                           "brighter than 1")
+    frame = _frame(args, out, style)
     try:
         backdrop = None if args.background is None else Backdrop(args.background)
         plan, manifest = _make_plan(args, out, backdrop, style, pattern)
@@ -74,6 +70,17 @@ def _style(args: argparse.Namespace, pattern: str) -> Style:
     """How results are stored; a pattern's suffix is theirs."""
     suffix = os.path.splitext(pattern)[1] if pattern else f".{args.format}"
     return Style(args.depth or "", args.linear, args.premultiplied, args.exif, suffix.lower(), args.quality)
+
+
+def _frame(args: argparse.Namespace, out: str, style: Style) -> Frame | None:
+    """The canvas that is asked for, if any."""
+    if args.frame is None:
+        return None
+    suffixes = style.suffix, os.path.splitext(out)[1].lower()
+    if style.linear or style.depth in ("half", "float") or ".exr" in suffixes:
+        raise CommandError("--frame: leave out --linear, OpenEXR and float samples; framing would clip what is "
+                           "brighter than 1")
+    return parse_frame(args.frame)
 
 
 def _make_plan(args: argparse.Namespace, out: str, backdrop: Backdrop | None, style: Style, pattern: str

@@ -1,4 +1,5 @@
-"""Inputs for each node as its own schema declares them: at the ends of their ranges, beyond, and of other kinds."""
+"""Inputs for each node as its own schema declares them: at the ends of their ranges, beyond, and of other
+kinds."""
 
 import math
 import sys
@@ -13,9 +14,11 @@ from comfy_api.util import VideoComponents
 CLIPS = Path(__file__).resolve().parents[2] / "fuzz" / "seeds" / "videos"
 
 # Larger values are in range too, but the work itself would take longer than a case may.
-LARGEST = {"size": 256, "megapixels": 0.2, "window": 512, "radius": 64, "frames": 9, "steps": 2, "batch": 2, "rank": 4,
+LARGEST = {"size": 256, "megapixels": 0.2, "window": 512, "radius": 64, "frames": 9, "steps": 2, "batch": 2,
+           "rank": 4,
            "width": 256, "height": 256, "margin": 64}
-WRONG = [None, "abc", "", [], {}, b"x", 10**400, 2**63, -(2**63), math.nan, math.inf, -math.inf, 1e300, object]
+WRONG = [None, "abc", "", [], {}, b"x", 10**400, 2**63, -(2**63), math.nan, math.inf, -math.inf, 1e300,
+         object]
 NAMES = [
     "../x",
     "/tmp/x",
@@ -76,9 +79,11 @@ class Cases:
     def __init__(self):
         import nodes
 
-        self.nodes = {name: node for name, node in nodes.NODE_CLASS_MAPPINGS.items() if name.startswith("BiRef")}
+        self.nodes = {name: node for name, node in nodes.NODE_CLASS_MAPPINGS.items()
+                      if name.startswith("BiRef")}
         self.pack = next(iter(self.nodes.values())).__module__.rsplit(".", 1)[0].removesuffix(".nodes")
-        self.inputs = {name: [widget for widget in node.define_schema().inputs] for name, node in self.nodes.items()}
+        self.inputs = {name: [widget for widget in node.define_schema().inputs]
+                       for name, node in self.nodes.items()}
         self.refusals = (
             ValueError,
             self.of("weights").NotFound,
@@ -99,10 +104,13 @@ class Cases:
             "BiRefLoad", {"checkpoint": "birefnet-nano", "dtype": "fp32", "device": "cpu", "fetch": False}
         )[0]
         image = ("tensor", [1, 16, 24, 3], "float32", 0.5, "")
-        self.execute("BiRefSegment", {"model": ("model", "nano"), "image": image, "size": 32, "frames_per_pass": 0})
-        inputs = {widget.id: widget.default for widget in self.inputs["BiRefVideo"] if hasattr(widget, "default")}
+        self.execute("BiRefSegment",
+                     {"model": ("model", "nano"), "image": image, "size": 32, "frames_per_pass": 0})
+        inputs = {widget.id: widget.default for widget in self.inputs["BiRefVideo"]
+                  if hasattr(widget, "default")}
         self.execute(
-            "BiRefVideo", inputs | {"model": ("model", ""), "video": ("video", "clip.mp4"), "clean_edges": False}
+            "BiRefVideo",
+            inputs | {"model": ("model", ""), "video": ("video", "clip.mp4"), "clean_edges": False}
         )
         self.before = set(self.files())
 
@@ -165,13 +173,16 @@ class Cases:
                     wrong,
                 )
             if isinstance(widget, io.Combo.Input):
-                options = [name for name in widget.options if isinstance(name, str)] or NAMES  # no folder is there
-                return st.one_of(st.sampled_from(options), st.sampled_from(options), st.sampled_from(NAMES), wrong)
+                # no folder is there
+                options = [name for name in widget.options if isinstance(name, str)] or NAMES
+                return st.one_of(st.sampled_from(options), st.sampled_from(options), st.sampled_from(NAMES),
+                                 wrong)
             if isinstance(widget, io.Boolean.Input):
                 return st.one_of(st.booleans(), st.booleans(), wrong)
             if isinstance(widget, io.String.Input):
                 return st.one_of(
-                    st.sampled_from(NAMES if "colour" not in widget.id else COLOURS), st.text(max_size=9), wrong
+                    st.sampled_from(NAMES if "colour" not in widget.id else COLOURS), st.text(max_size=9),
+                    wrong
                 )
             kind = widget.get_io_type()
             if kind == "IMAGE":
@@ -187,16 +198,19 @@ class Cases:
                 )
             if kind == "VIDEO":
                 return st.one_of(
-                    st.sampled_from(sorted(path.name for path in CLIPS.iterdir())).map(lambda name: ("video", name)),
+                    st.sampled_from(sorted(path.name
+                                           for path in CLIPS.iterdir())).map(lambda name: ("video", name)),
                     st.tuples(
-                        st.just("pictures"), tensor(image), st.sampled_from([25, 0, -1, Fraction(1, 1000), 10**6])
+                        st.just("pictures"), tensor(image),
+                        st.sampled_from([25, 0, -1, Fraction(1, 1000), 10**6])
                     ),
                     wrong,
                 )
             if kind == "BOUNDING_BOX":
                 number = st.one_of(st.integers(-9, 40), st.sampled_from([math.nan, 1e30, "x", None]))
                 box = st.fixed_dictionaries({side: number for side in ("x", "y", "width", "height")})
-                return st.one_of(box, st.lists(box, max_size=3), st.lists(st.lists(box, max_size=2), max_size=3), wrong)
+                return st.one_of(box, st.lists(box, max_size=3),
+                                 st.lists(st.lists(box, max_size=2), max_size=3), wrong)
             return st.one_of(st.just(("crop",)), st.just(("crop",)), wrong)  # BIREF_CROP
 
         required = {widget.id: value(widget) for widget in self.inputs[name] if not widget.optional}
@@ -227,13 +241,16 @@ class Cases:
             return VideoFromComponents(VideoComponents(images=images, audio=None, frame_rate=rate))
         image, mask = torch.rand(1, 20, 30, 3), torch.zeros(1, 20, 30)
         mask[:, 5:12, 6:20] = 1
-        inputs = {widget.id: widget.default for widget in self.inputs["BiRefInpaintCrop"] if hasattr(widget, "default")}
-        return self.execute("BiRefInpaintCrop", inputs | {"image": image, "mask": mask, "megapixels": 0.01})[2]
+        inputs = {widget.id: widget.default for widget in self.inputs["BiRefInpaintCrop"]
+                  if hasattr(widget, "default")}
+        return self.execute("BiRefInpaintCrop",
+                            inputs | {"image": image, "mask": mask, "megapixels": 0.01})[2]
 
     def execute(self, name, values):
         """As the host does it."""
         hidden = {"prompt": {}, "extra_pnginfo": {}}
-        node = self.nodes[name].PREPARE_CLASS_CLONE(hidden | {"hidden_inputs": hidden})  # newer hosts look for it there
+        # newer hosts look for it there
+        node = self.nodes[name].PREPARE_CLASS_CLONE(hidden | {"hidden_inputs": hidden})
         made = {key: self.make(value) for key, value in values.items()}
         if node.INPUT_IS_LIST:
             made = {key: [value] for key, value in made.items()}
@@ -251,4 +268,6 @@ def tensor_of(shape, dtype, value, layout):
         return tensor.to_sparse()
     if layout == "expanded" and shape:
         return tensor[:1].expand(-1, *shape[1:])
-    return tensor.flip(-1).transpose(0, -1).contiguous().transpose(0, -1) if layout == "strided" and shape else tensor
+    if layout == "strided" and shape:
+        return tensor.flip(-1).transpose(0, -1).contiguous().transpose(0, -1)
+    return tensor

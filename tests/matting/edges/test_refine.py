@@ -28,7 +28,8 @@ def guessing(pictures: torch.Tensor) -> torch.Tensor:
     return torch.rand(pictures.shape[:3], generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("method, network", [("network", knowing), ("network", inverting), ("network", guessing),
+@pytest.mark.parametrize("method, network",
+                         [("network", knowing), ("network", inverting), ("network", guessing),
                                              ("guided", None), ("closed form", None)])
 @pytest.mark.parametrize("low, high", [(0.05, 0.95), (0.3, 0.4), (0.0, 1.0)])
 def test_what_was_certain_stays_bit_for_bit(image, coarse, method, network, low, high):
@@ -57,7 +58,8 @@ def test_what_is_transparent_already_stays_so(image, coarse):
     opacity = torch.full_like(coarse, 0.5)
     first = coarse * opacity
     for method in edges.METHODS:
-        refined = edges.refine(first, torch.cat([image, opacity[..., None]], -1), knowing, method=method, window=96)
+        refined = edges.refine(first, torch.cat([image, opacity[..., None]], -1), knowing, method=method,
+                               window=96)
         assert (refined <= torch.maximum(first, opacity)).all()
 
 
@@ -71,7 +73,8 @@ def test_the_answer_sets_in_softly():
 
 def test_a_hard_mask_has_nothing_to_refine(image, matte):
     hard = (matte > 0.5).float()
-    assert all(torch.equal(edges.refine(hard, image, knowing, method=method), hard) for method in edges.METHODS)
+    assert all(torch.equal(edges.refine(hard, image, knowing, method=method), hard)
+               for method in edges.METHODS)
 
 
 @pytest.mark.parametrize("changes, words", [

@@ -60,9 +60,11 @@ def test_every_picture_has_a_screen_of_its_own():
 
 @pytest.mark.parametrize("screen", [GREEN, BLUE])
 def test_the_screen_is_measured_along_the_border(screen):
-    image = screen.expand(60, 80, 3).clone() + 0.02 * torch.randn(60, 80, 3, generator=torch.Generator().manual_seed(1))
+    image = screen.expand(60, 80, 3).clone() + 0.02 * torch.randn(60, 80, 3,
+                                                                  generator=torch.Generator().manual_seed(1))
     alpha = torch.zeros(60, 80)
-    image[10:, 20:60], alpha[10:, 20:60] = torch.tensor([0.8, 0.5, 0.4]), 1  # a subject that reaches the lower border
+    # a subject that reaches the lower border
+    image[10:, 20:60], alpha[10:, 20:60] = torch.tensor([0.8, 0.5, 0.4]), 1
     assert (foreground.measure_screen(image.clamp(0, 1), alpha) - screen).abs().max() < 0.01
 
 
@@ -74,7 +76,8 @@ def test_where_the_border_is_covered_the_whole_background_counts():
 
 @pytest.mark.parametrize(("image", "alpha", "words"), [
     (torch.full((8, 8, 3), 0.5), torch.zeros(8, 8), "set the colour of a green or blue screen"),
-    (torch.tensor([1.0, 0, 0]).expand(8, 8, 3), torch.zeros(8, 8), "set the colour of a green or blue screen"),
+    (torch.tensor([1.0, 0, 0]).expand(8, 8, 3), torch.zeros(8, 8), "set the colour of a green or blue "
+                                                                   "screen"),
     (GREEN.expand(8, 8, 3), torch.ones(8, 8), "no background is left")])
 def test_no_screen_is_one_sentence(image, alpha, words):
     with pytest.raises(UserError, match=words):
@@ -86,7 +89,8 @@ def test_values_that_are_not_finite_are_found():
     image[0, 3, 4, 1] = torch.nan
     for call in (lambda: foreground.estimate(image, alpha), lambda: foreground.despill(image, GREEN),
                  lambda: foreground.estimate(greys(), alpha / 0)):
-        with pytest.raises(UserError, match="check what made the (image|alpha): [0-9]+ of its [0-9]+ values are NaN"):
+        with pytest.raises(UserError, match="check what made the (image|alpha): [0-9]+ of its [0-9]+ values "
+                                            "are NaN"):
             call()
 
 
