@@ -237,3 +237,17 @@ def test_an_interrupt_leaves_no_file_and_the_queue_lives_on(host, tmp_path):
     assert "execution_interrupted" in [event for event, _ in record["status"]["messages"]]
     assert reached[-1][0] < 60 and reached[-1][1] == 100
     assert files(host) == before
+
+
+def test_one_subject_of_two_is_followed_from_any_frame(host, tmp_path):
+    """The pair moves to the left; the cup is chosen in frame 2 and found in all, without the astronaut."""
+    data = PACK / "tests" / "data"
+    with Image.open(data / "pair.jpg") as pair, Image.open(data / "pair_coffee_mask.png") as mask:
+        picture, cup = np.asarray(pair.resize((400, 214))), np.asarray(mask.resize((400, 214))) / 255
+    moving = write(tmp_path / "pair.mp4", [picture[:, 4 * i:4 * i + 360] for i in range(FRAMES)])
+    path = result(host, matted(node("LoadVideo", file=host.upload(moving)), output="mask",
+                               points='[{"x": 275, "y": 140}]', frame=2))
+    found = frames(path)
+    assert len(found) == FRAMES
+    for i, frame in enumerate(found):
+        assert iou(frame.to_ndarray(format="gray") / 255, cup[:, 4 * i:4 * i + 360]) > LEAST_IOU, i
