@@ -30,7 +30,10 @@ FOUND_SHARE = 0.12       # of its usual area: what is taken for the subject agai
 MEMORY_SHARE = 0.95      # share of the past in what is remembered of the subject
 COLOURS = 6              # levels of each colour in a histogram
 CANDIDATES = 4           # regions of a frame that are compared with what is remembered
-LEAST_LIKENESS = 0.7     # of the subject's usual likeness to what is remembered: less is something else
+LEAST_LIKENESS = 0.88    # of the subject's usual likeness to what is remembered: less is something else
+FOUND_LIKENESS = 0.8     # the same where it is looked for: a part of it may be in view
+SURE_LIKENESS = 0.95     # of it: from there on its looks are remembered
+LEAST_CLAIM = 0.03       # trust in the flow ends here: so much may have changed hands
 NEAR_SHARE = 0.01        # of the longer side: what is nearer to another thing belongs to it
 
 
@@ -102,13 +105,13 @@ class Follower:
         seen = widen_box(box, CONTEXT, *picture.shape[1:3])
         everything = look(self.alpha_of, picture, seen)
         prompt = Prompt(mask=own, not_scribble=core(others, own))
-        meant = by_regions(everything, ask(self.selector, picture, everything, prompt, seen), prompt)
-        alpha = part(everything, meant, picture, seen)
+        meant = claimed(ask(self.selector, picture, everything, prompt, seen), own, others)
+        alpha = part(everything, by_regions(everything, meant, prompt, whole=False), picture, seen)
         if alpha.max() < SOLID_ALPHA or float(alpha.mean()) < LOST_SHARE * self.area:
             return None
         now = self._describe(picture, alpha)
         likeness = self.memory.likeness(now)
-        if likeness < LEAST_LIKENESS**2 * self.usual:
+        if likeness < LEAST_LIKENESS * self.usual:
             return None
         self._remember(now, likeness, alpha)
         inside = torch.zeros_like(others)
@@ -127,16 +130,16 @@ class Follower:
             closer = look(self.alpha_of, picture, seen)
             prompt = Prompt(scribble=core(region, torch.zeros_like(region)), mask=region,
                             not_scribble=core(others, region))
-            meant = by_regions(closer, ask(self.selector, picture, closer, prompt, seen), prompt)
-            alpha = part(closer, meant, picture, seen)
+            meant = claimed(ask(self.selector, picture, closer, prompt, seen), region, others)
+            alpha = part(closer, by_regions(closer, meant, prompt, whole=False), picture, seen)
             if alpha.max() < SOLID_ALPHA or float(alpha.mean()) < FOUND_SHARE * self.area:
                 continue
             likeness = self.memory.likeness(self._describe(picture, alpha))
             if likeness > best_likeness:
                 best, best_likeness = alpha, likeness
-        self.lost = best is None or best_likeness < LEAST_LIKENESS * self.usual
+        self.lost = best is None or best_likeness < FOUND_LIKENESS * self.usual
         if self.lost:
-            self._keep(torch.zeros_like(others), torch.minimum(everything, taken))
+            self._keep(torch.zeros_like(others), torch.minimum(everything, others))
             return torch.zeros_like(others)
         self._keep(best, (everything - best).clamp(min=0))
         return best
@@ -160,8 +163,8 @@ class Follower:
         return Memory(histogram(picture, alpha, seen), describe(self.selector, picture, alpha, seen))
 
     def _remember(self, now: Memory, likeness: float, alpha: Tensor) -> None:
-        self.usual += (1 - MEMORY_SHARE) * (likeness - self.usual)
-        if likeness > LEAST_LIKENESS * self.usual:
+        if likeness > SURE_LIKENESS * self.usual:
+            self.usual += (1 - MEMORY_SHARE) * (likeness - self.usual)
             self.memory = self.memory.updated(now)
             self.area += (1 - MEMORY_SHARE) * (float(alpha.mean()) - self.area)
 
@@ -175,6 +178,14 @@ def core(mask: Tensor, other: Tensor) -> Tensor:
     reach = max(1, round(NEAR_SHARE * max(mask.shape[1:])))
     inner = -F.max_pool2d(-(mask * (other < 0.3))[:, None], 2 * reach + 1, 1, reach)[:, 0]
     return (inner > SOLID_ALPHA).float()
+
+
+def claimed(meant: Tensor, own: Tensor, others: Tensor) -> Tensor:
+    """How far each pixel is meant [1,H,W], where the frame before tells what belonged to whom: both tell independently."""
+    known = (own + others).clamp(0, 1)
+    claim = (own / (own + others).clamp(min=1e-3)).clamp(LEAST_CLAIM, 1 - LEAST_CLAIM)
+    both = meant * claim / (meant * claim + (1 - meant) * (1 - claim)).clamp(min=1e-6)
+    return torch.lerp(meant, both, known)
 
 
 def histogram(picture: Tensor, alpha: Tensor, seen: Box) -> Tensor:

@@ -41,6 +41,7 @@ LEAST_CONTEXT = 0.15
 EDGE_SHARE = 100        # between two subjects the edge is sought within a 100th of the crop's longer side
 REGION_LEVEL = 0.3      # alpha of the pixels that join a region
 WHOLE_SHARE, NONE_SHARE = 0.8, 0.15  # of a region, beyond which it is meant as a whole, or not at all
+POINT_BIAS = 1.0        # of the logits, for points: with them the selector takes too little rather than too much
 FAINT = 0.05            # alpha below which nothing stands out
 
 
@@ -118,7 +119,8 @@ def ask(selector: Selector, image: Tensor, alpha: Tensor, prompt: Prompt, seen: 
     picture = selector_input(selector, image[inside])
     maps = torch.cat([draw_maps(prompt, seen, half), matte.cpu()], 1).to(picture.device)
     features = selector.encode(picture)
-    meant = selector(features, maps, measure_distances(picture, features[1][0], maps)).sigmoid()
+    logits = selector(features, maps, measure_distances(picture, features[1][0], maps))
+    meant = (logits + POINT_BIAS * bool(prompt.points and prompt.scribble is None)).sigmoid()
     if maps[0, 0].any() and maps[0, 1].any() and prompt.not_points:  # what is not wanted asks for its own
         turned = torch.zeros_like(maps)
         turned[:, [0, 1, 4]] = maps[:, [1, 0, 4]]
@@ -150,27 +152,27 @@ def describe(selector: Selector, image: Tensor, alpha: Tensor, seen: Box) -> Ten
     return F.normalize(torch.cat(means), dim=0).to(alpha.device)
 
 
-def by_regions(alpha: Tensor, meant: Tensor, prompt: Prompt) -> Tensor:
+def by_regions(alpha: Tensor, meant: Tensor, prompt: Prompt, whole: bool = True) -> Tensor:
     """How far each pixel is meant [1,H,W], where whole regions of the matte are meant or are not.
 
-    Regions that neither a point nor a stroke touches are not, where there are such; one of which most is
-    meant, is as a whole; between these the selector parts what touches.
+    Regions that neither a point nor a stroke touches are not, where there are such; one of which most is meant, is as a
+    whole; between these the selector parts what touches. whole: False leaves the second of these out.
     """
     values = alpha[0].float().cpu().numpy()
     labels, count = label_regions(values >= REGION_LEVEL, diagonal=True)
     if not count:
         return meant
-    share = region_areas(values * meant[0].float().cpu().numpy(), labels,
-                         count) / region_areas(values, labels, count)
-    whole, none = share > WHOLE_SHARE, share < NONE_SHARE
+    share = region_areas(values * meant[0].float().cpu().numpy(), labels, count)
+    share = share / region_areas(values, labels, count)
+    full, none = (share > WHOLE_SHARE) & whole, share < NONE_SHARE
     touched = prompt.touched(tuple(meant.shape[1:]))
     if touched is not None:
         under = np.zeros(count + 1, bool)
         under[labels[touched]] = True
         none |= ~under[1:]
-    whole &= ~none
-    whole &= ~np.isin(np.arange(1, count + 1), [labels[y, x] for x, y in prompt.not_points])
-    settled = np.concatenate([[np.nan], np.where(whole, 1.0, np.where(none, 0.0, np.nan))])[labels]
+    full &= ~none
+    full &= ~np.isin(np.arange(1, count + 1), [labels[y, x] for x, y in prompt.not_points])
+    settled = np.concatenate([[np.nan], np.where(full, 1.0, np.where(none, 0.0, np.nan))])[labels]
     settled = torch.from_numpy(settled[None]).to(meant)
     return torch.where(settled.isnan(), meant, settled)
 
