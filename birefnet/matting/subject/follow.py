@@ -181,7 +181,8 @@ def core(mask: Tensor, other: Tensor) -> Tensor:
 
 
 def claimed(meant: Tensor, own: Tensor, others: Tensor) -> Tensor:
-    """How far each pixel is meant [1,H,W], where the frame before tells what belonged to whom: both tell independently."""
+    """How far each pixel is meant [1,H,W], where the frame before tells what belonged to whom: both tell
+    independently."""
     known = (own + others).clamp(0, 1)
     claim = (own / (own + others).clamp(min=1e-3)).clamp(LEAST_CLAIM, 1 - LEAST_CLAIM)
     both = meant * claim / (meant * claim + (1 - meant) * (1 - claim)).clamp(min=1e-6)

@@ -41,7 +41,8 @@ LEAST_CONTEXT = 0.15
 EDGE_SHARE = 100        # between two subjects the edge is sought within a 100th of the crop's longer side
 REGION_LEVEL = 0.3      # alpha of the pixels that join a region
 WHOLE_SHARE, NONE_SHARE = 0.8, 0.15  # of a region, beyond which it is meant as a whole, or not at all
-POINT_BIAS = 1.0        # of the logits, for points: with them the selector takes too little rather than too much
+# of the logits, for points: with them the selector takes too little rather than too much
+POINT_BIAS = 1.0
 FAINT = 0.05            # alpha below which nothing stands out
 
 
@@ -155,8 +156,9 @@ def describe(selector: Selector, image: Tensor, alpha: Tensor, seen: Box) -> Ten
 def by_regions(alpha: Tensor, meant: Tensor, prompt: Prompt, whole: bool = True) -> Tensor:
     """How far each pixel is meant [1,H,W], where whole regions of the matte are meant or are not.
 
-    Regions that neither a point nor a stroke touches are not, where there are such; one of which most is meant, is as a
-    whole; between these the selector parts what touches. whole: False leaves the second of these out.
+    Regions that neither a point nor a stroke touches are not, where there are such; one of which most is
+    meant, is as a whole; between these the selector parts what touches. whole: False leaves the second of
+    these out.
     """
     values = alpha[0].float().cpu().numpy()
     labels, count = label_regions(values >= REGION_LEVEL, diagonal=True)
