@@ -83,8 +83,8 @@ class BiRefVideo(io.ComfyNode):
                     tooltip="Calms flickering edges: how much each mask leans on the one before, which is "
                             "moved along with the picture. 0: each frame by itself. 0.5 to 0.8 calms; begins "
                             "anew at every cut."),
-                schema.size_input("the frames", "Rounded to a multiple of 32; the result always has the video's "
-                                                "own size. "),
+                schema.size_input("the frames", "Rounded to a multiple of 32; the result always has the "
+                                                "video's own size. "),
                 schema.frames_per_pass_input("frames"),
                 io.String.Input(
                     "filename_prefix", default="video/BiRefNet",
@@ -105,10 +105,10 @@ class BiRefVideo(io.ComfyNode):
                             "where the video has them; not every program plays them."),
                 io.String.Input(
                     "points", default="", optional=True,
-                    tooltip="One subject of several: pixels on it in the frame whose number is below, a JSON list "
-                            "of x and y as KJNodes' point editor and SAM 3 nodes write it. It is followed from "
-                            "there, forwards and backwards. Nothing here, in bboxes and in mask: everything that "
-                            "stands out."),
+                    tooltip="One subject of several: pixels on it in the frame whose number is below, a JSON "
+                            "list of x and y as KJNodes' point editor and SAM 3 nodes write it. It is "
+                            "followed from there, forwards and backwards. Nothing here, in bboxes and in "
+                            "mask: everything that stands out."),
                 io.String.Input(
                     "negative_points", default="", optional=True,
                     tooltip="Pixels on what is not wanted in that frame, in the same form."),
@@ -117,8 +117,8 @@ class BiRefVideo(io.ComfyNode):
                     tooltip="The frame in which the subject is chosen, counted from 0."),
                 schema.make(
                     schema.BoundingBox.Input, "bboxes", optional=True, force_input=True,
-                    tooltip="A box around the subject in that frame, from ComfyUI's detection nodes. Several boxes: "
-                            "their subjects together."),
+                    tooltip="A box around the subject in that frame, from ComfyUI's detection nodes. Several "
+                            "boxes: their subjects together."),
                 schema.mask_input(
                     "The subject in that frame: a coarse mask, or a scribble on it, told apart as in Pick "
                     "Subject.", optional=True),

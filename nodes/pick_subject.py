@@ -36,9 +36,9 @@ class BiRefSubject(io.ComfyNode):
             node_id="BiRefSubject",
             display_name="Pick Subject (BiRefNet)",
             category=schema.CATEGORY,
-            description="Takes one subject of several: the one in a box, under a point or a scribble, or under "
-                        "a coarse mask, whole, and without what touches it. The model looks at a crop around "
-                        "it, which also shows it more detail than the whole picture does.",
+            description="Takes one subject of several: the one in a box, under a point or a scribble, or "
+                        "under a coarse mask, whole, and without what touches it. The model looks at a crop "
+                        "around it, which also shows it more detail than the whole picture does.",
             search_aliases=["select subject", "point at subject", "click to segment", "crop and segment",
                             "coarse mask", "scribble", "SAM"],
             inputs=[
@@ -47,9 +47,9 @@ class BiRefSubject(io.ComfyNode):
                 io.Combo.Input(
                     "pick", options=list(PICKS), default="box",
                     tooltip="box: the subject of the box given by bboxes, or by x, y, width and height. "
-                            "point: the subject under the point x, y, or under each of points. mask: what the "
-                            "mask marks or touches. mixture: one subject, by all of box, points and mask that "
-                            "are given. Box and points can be drawn on the picture below."),
+                            "point: the subject under the point x, y, or under each of points. mask: what "
+                            "the mask marks or touches. mixture: one subject, by all of box, points and mask "
+                            "that are given. Box and points can be drawn on the picture below."),
                 io.Int.Input(
                     "x", default=0, min=0, max=16384, step=1,
                     tooltip="Left side of the box, or the point, in pixels from the picture's left."),
@@ -73,32 +73,32 @@ class BiRefSubject(io.ComfyNode):
                             "its boxes. batch: one mask for each box."),
                 schema.size_input("the crop"),
                 schema.mask_input(
-                    "For mask: a coarse mask of the subject, painted or from another node, or a scribble on it: "
-                    "1 = subject. One for all pictures, or one each. A mask of another size is resized to the "
-                    "picture.", optional=True),
+                    "For mask: a coarse mask of the subject, painted or from another node, or a scribble on "
+                    "it: 1 = subject. One for all pictures, or one each. A mask of another size is resized "
+                    "to the picture.", optional=True),
                 schema.make(
                     schema.BoundingBox.Input, "bboxes", optional=True, force_input=True,
                     tooltip="For box: boxes from ComfyUI's detection nodes or Inspect Matte, instead of the "
                             "numbers. One box or list of boxes for all pictures, or a list for each."),
                 io.String.Input(
                     "points", default="", optional=True,
-                    tooltip="For point: pixels on the subjects, a JSON list of x and y, as a click on the picture "
-                            "writes it and as KJNodes' point editor and SAM 3 nodes exchange it. Empty: the point "
-                            "x, y."),
+                    tooltip="For point: pixels on the subjects, a JSON list of x and y, as a click on the "
+                            "picture writes it and as KJNodes' point editor and SAM 3 nodes exchange it. "
+                            "Empty: the point x, y."),
                 io.String.Input(
                     "negative_points", default="", optional=True,
                     tooltip="Pixels on what is not wanted, in the same form; what lies under them is taken "
                             "away."),
                 io.Combo.Input(
                     "mask_is", options=list(MASK_KINDS), default="automatic", optional=True,
-                    tooltip="What the mask means. coarse mask: it is the subject, roughly. scribble: it touches "
-                            "the subject. automatic: a scribble where it is nowhere wider than 6 % of the "
-                            "picture's longer side."),
+                    tooltip="What the mask means. coarse mask: it is the subject, roughly. scribble: it "
+                            "touches the subject. automatic: a scribble where it is nowhere wider than 6 % "
+                            "of the picture's longer side."),
                 io.Int.Input(
                     "follow_from", default=-1, min=-1, max=1 << 24, step=1, optional=True,
-                    tooltip="For the consecutive frames of one video: the picture, from 0, in which the subject is "
-                            "chosen; it is followed from there, forwards and backwards. -1: it is chosen in "
-                            "each picture."),
+                    tooltip="For the consecutive frames of one video: the picture, from 0, in which the "
+                            "subject is chosen; it is followed from there, forwards and backwards. -1: it is "
+                            "chosen in each picture."),
             ],
             outputs=[
                 schema.mask_output("matte", "The subject's mask, 0 to 1, soft edges: 1 = subject. Has the "
@@ -181,7 +181,8 @@ def followed(ask: subject.AlphaOf, images: Tensor, looks: Sequence[Sequence[Look
         raise ValueError(f"Set follow_from to 0 to {len(images) - 1}: there are {len(images)} pictures.")
     clean = convert.Cleaner("the image")
     following = videos.Following(
-        lambda: videos.Pictures(images, FOLLOWED_RATE), lambda frame: joined(ask, clean(frame), looks[start])[1],
+        lambda: videos.Pictures(images, FOLLOWED_RATE),
+        lambda frame: joined(ask, clean(frame), looks[start])[1],
         partial(subject.Follower, ask, selector()), start)
     yield from following(clean(convert.frame(images, i))[0] for i in range(len(images)))
 

@@ -26,7 +26,8 @@ def load_selector(path: Path) -> Selector:
               if not name.endswith(COUNTERS)}
     if source.shapes != wanted:
         raise CheckpointError(f"get {path.name} again: it does not hold a selector's tensors")
-    selector.load_state_dict({name: source.tensor(name, "cpu", torch.float32) for name in wanted}, strict=False)
+    selector.load_state_dict({name: source.tensor(name, "cpu", torch.float32) for name in wanted},
+                             strict=False)
     return selector.eval().requires_grad_(False)
 
 

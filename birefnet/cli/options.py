@@ -148,9 +148,10 @@ def add_refine_option(parser: argparse.ArgumentParser) -> None:
 def add_frame_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frame", metavar="WxH,NAME=VALUE,...",
-        help="put the subject on a canvas of W x H pixels, with the settings of Frame Subject: margin=5%%|40px, "
-             "position=centre|bottom|keep, ground=PERCENT, scale_by=fit|height|area, share=PERCENT, aspect=W:H, "
-             "multiple=N, threshold=ALPHA, shadow=none|contact|drop, shadow_strength, shadow_softness, shadow_x, "
+        help="put the subject on a canvas of W x H pixels, with the settings of Frame Subject: "
+             "margin=5%%|40px, position=centre|bottom|keep, ground=PERCENT, scale_by=fit|height|area, "
+             "share=PERCENT, aspect=W:H, multiple=N, threshold=ALPHA, shadow=none|contact|drop, "
+             "shadow_strength, shadow_softness, shadow_x, "
              "shadow_y; without a canvas, crop to the subject and its margin",
     )
 
@@ -216,7 +217,8 @@ def _numbers(text: str, count: int) -> tuple[int, ...] | None:
 def add_prompt_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """--box, --point, --not-point and --scribble: which of several subjects is meant. Returns their group."""
     group = parser.add_argument_group(
-        "which subject", "one of several, by any mixture of these; coordinates are pixels of the upright picture")
+        "which subject", "one of several, by any mixture of these; coordinates are pixels of the upright "
+                         "picture")
     group.add_argument("--box", type=box, action="append", default=[], metavar="X,Y,W,H",
                        help="the subject in this box; several boxes: several subjects, together")
     group.add_argument("--point", type=point, action="append", default=[], metavar="X,Y",
@@ -225,8 +227,8 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGro
                        help="a pixel on what is not wanted; several add up")
     group.add_argument("--scribble", type=Path, metavar="FILE",
                        help="a picture of the same size, white where a stroke touches the subject or where a "
-                            "coarse mask covers it; which of them it is, its widest part tells: up to 6 %% of "
-                            "the longer side it is a stroke")
+                            "coarse mask covers it; which of them it is, its widest part tells: up to 6 %% "
+                            "of the longer side it is a stroke")
     return group
 
 

@@ -22,7 +22,8 @@ from .options import CommandError
 
 @dataclass(frozen=True)
 class Choice:
-    """The subjects that are meant: one by points and scribble, or one for each box, with them where they lie in it."""
+    """The subjects that are meant: one by points and scribble, or one for each box, with them where they lie
+    in it."""
 
     boxes: tuple[tuple[int, int, int, int], ...]
     points: tuple[tuple[int, int], ...]
@@ -35,7 +36,8 @@ class Choice:
         return {"boxes": self.boxes, "points": self.points, "not points": self.not_points, **drawn}
 
     def prompts(self, height: int, width: int) -> list[subject.Prompt]:
-        """One for each subject; ValueError where something lies outside the picture, PictureError for the file."""
+        """One for each subject; ValueError where something lies outside the picture, PictureError for the
+        file."""
         drawn = {} if self.scribble is None else self._drawn(height, width)
         boxes = [Box(y, x, y + h, x + w) for x, y, w, h in self.boxes]
         if len(boxes) < 2:
@@ -57,7 +59,8 @@ class Choice:
 
     def choose(self, selector: Selector, alpha_of: subject.AlphaOf, picture: Tensor) -> Tensor:
         """The alpha [1,H,W] of the subjects together, in a picture [1,H,W,C]; raises as `prompts` does."""
-        found = [subject.select(alpha_of, selector, picture, prompt) for prompt in self.prompts(*picture.shape[1:3])]
+        found = [subject.select(alpha_of, selector, picture, prompt)
+                 for prompt in self.prompts(*picture.shape[1:3])]
         return torch.stack(found).amax(0)
 
 
@@ -77,8 +80,8 @@ def choice_of(args: argparse.Namespace) -> Choice | None:
     """
     if not (args.box or args.point or args.scribble):
         if args.not_point:
-            raise CommandError("--not-point takes something away from a subject: say which by --box, --point or "
-                               "--scribble")
+            raise CommandError("--not-point takes something away from a subject: say which by --box, --point "
+                               "or --scribble")
         return None
     if len(args.box) > 1 and args.scribble:
         raise CommandError("--scribble marks one subject: give one --box with it, or none")

@@ -19,10 +19,11 @@ def short_waits() -> Iterator[None]:
 
     A network is many short parallel regions, and at the end of each all threads wait for the slowest. With
     libgomp, PyTorch's OpenMP on Linux, they spin for milliseconds first: where another program has taken a
-    core, they keep the core that the slowest waits for. The environment variable OMP_WAIT_POLICY=passive would end
-    that, but is read when the library is loaded, which in another program has happened. libgomp spins 100
-    instead of 300,000 times while it has more threads than the process has processors (GOMP_SPINCOUNT in its
-    manual), so this starts as many threads as lack for that, which sleep. On other systems it does nothing.
+    core, they keep the core that the slowest waits for. The environment variable OMP_WAIT_POLICY=passive
+    would end that, but is read when the library is loaded, which in another program has happened. libgomp
+    spins 100 instead of 300,000 times while it has more threads than the process has processors
+    (GOMP_SPINCOUNT in its manual), so this starts as many threads as lack for that, which sleep. On other
+    systems it does nothing.
     """
     over = threading.Event()
     teams = [Team(over) for _ in range(teams_that_lack())]

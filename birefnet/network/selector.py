@@ -1,13 +1,14 @@
 """The selector: which part of a matte is meant by clicks, strokes, a box or a coarse mask.
 
     picture ─ first stages of an EfficientNet-Lite2 (strides 2 4 8 16) ─┐
-    prompts, matte, how far and how unlike each place is from them ─────┴─ decoder, 16 8 4 2 ─ logits at half size
+    prompts, matte, how far and how unlike each place is from them ─────┴─ decoder, 16 8 4 2 ─ logits at half
+    size
 
-How far: along the cheapest path, which costs where colours or features change and where the matte ends (geodesic
-distance as in Bai and Sapiro, ICCV 2007).
+How far: along the cheapest path, which costs where colours or features change and where the matte ends
+(geodesic distance as in Bai and Sapiro, ICCV 2007).
 
-The encoder is that of the included checkpoint, unchanged; the decoder was taught by `python -m tools.subject.train`.
-It works beside any matting network, of which it sees the matte only.
+The encoder is that of the included checkpoint, unchanged; the decoder was taught by `python -m
+tools.subject.train`. It works beside any matting network, of which it sees the matte only.
 """
 
 from __future__ import annotations
@@ -40,9 +41,10 @@ REACH = 8.0                          # pixels of that map at which closeness as 
 class Selector(nn.Module):
     """`forward(features, prompts)` → logits [B,1,SIDE/2,SIDE/2] of the subject that the prompts mean.
 
-    features: of `encode`, which are shared by all prompts on one picture. prompts: [B,5,SIDE/2,SIDE/2]: 1 where a
-    click or a stroke touches the subject; 1 where one touches what is not wanted; 1 inside and -1 outside a box, 0
-    without; the same of a coarse mask; the matte of everything that stands out. distances: of `measure_distances`.
+    features: of `encode`, which are shared by all prompts on one picture. prompts: [B,5,SIDE/2,SIDE/2]: 1
+    where a click or a stroke touches the subject; 1 where one touches what is not wanted; 1 inside and -1
+    outside a box, 0 without; the same of a coarse mask; the matte of everything that stands out. distances:
+    of `measure_distances`.
     """
 
     def __init__(self) -> None:
@@ -50,17 +52,20 @@ class Selector(nn.Module):
         encoder = EfficientNetLite(ENCODER)
         self.conv_stem, self.bn1, self.blocks = encoder.conv_stem, encoder.bn1, encoder.blocks[:STAGES]
         extras = PROMPTS + DISTANCES + len(FEATURES) - 1
-        self.reduce = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels, width in zip(FEATURES, WIDTHS))
+        self.reduce = nn.ModuleList(nn.Conv2d(channels, width, 1)
+                                    for channels, width in zip(FEATURES, WIDTHS))
         self.deepest = Block(WIDTHS[3] + extras, WIDTHS[3], 2)
         self.attention = Attention(WIDTHS[3])
         self.deep = Block(WIDTHS[3], WIDTHS[3], 2)
         self.up = nn.ModuleList(Block(WIDTHS[i + 1] + WIDTHS[i] + extras, WIDTHS[i], count)
                                 for i, count in ((2, 2), (1, 2), (0, 1)))
         self.out = nn.Conv2d(WIDTHS[0], 1, 3, padding=1)
-        self.direct = nn.Conv2d(PROMPTS + DISTANCES, 1, 1)  # what is near is meant, until the decoder knows better
+        # what is near is meant, until the decoder knows better
+        self.direct = nn.Conv2d(PROMPTS + DISTANCES, 1, 1)
 
     def encode(self, pictures: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Of normalised pictures [B,3,SIDE,SIDE]: maps at strides 2, 4, 8, 16, and their directions at 4, 8, 16."""
+        """Of normalised pictures [B,3,SIDE,SIDE]: maps at strides 2, 4, 8, 16, and their directions at 4, 8,
+        16."""
         x = F.relu6(self.bn1(self.conv_stem(pictures)))
         maps = []
         for i, stage in enumerate(self.blocks):
@@ -69,7 +74,8 @@ class Selector(nn.Module):
                 maps.append(x)
         return maps, [F.normalize(x - x.mean((2, 3), keepdim=True), dim=1) for x in maps[1:]]
 
-    def forward(self, features: tuple[list[Tensor], list[Tensor]], prompts: Tensor, distances: Tensor) -> Tensor:
+    def forward(self, features: tuple[list[Tensor], list[Tensor]], prompts: Tensor,
+                distances: Tensor) -> Tensor:
         features, directions = features
         alike = [likeness(direction, prompts) for direction in directions]
 
@@ -102,7 +108,8 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over all places of a map [B,C,h,w], with a residual: what a click says reaches everywhere."""
+    """Self-attention over all places of a map [B,C,h,w], with a residual: what a click says reaches
+    everywhere."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -111,7 +118,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
-        q, k, v = self.qkv(self.norm(x)).view(batch, 3, HEADS, channels // HEADS, -1).transpose(3, 4).unbind(1)
+        qkv = self.qkv(self.norm(x)).view(batch, 3, HEADS, channels // HEADS, -1)
+        q, k, v = qkv.transpose(3, 4).unbind(1)
         y = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(batch, channels, height, width)
         return x + self.project(y)
 
@@ -145,9 +153,9 @@ def measure_distances(picture: Tensor, direction: Tensor, prompts: Tensor) -> Te
         prompts: [1,5,SIDE/2,SIDE/2], see Selector.
 
     Returns:
-        Nearness along the cheapest path to the subject's seeds, by NEAR and by FAR; to the others', by FAR; and to the
-        subject's as the crow flies, by REACH. Seeds are what was touched; else the inner part of the coarse mask or
-        the box, and the matte outside of it.
+        Nearness along the cheapest path to the subject's seeds, by NEAR and by FAR; to the others', by FAR;
+        and to the subject's as the crow flies, by REACH. Seeds are what was touched; else the inner part of
+        the coarse mask or the box, and the matte outside of it.
 
     Raises:
         PackageError: SciPy is missing.
@@ -182,7 +190,8 @@ def measure_distances(picture: Tensor, direction: Tensor, prompts: Tensor) -> Te
     near = np.zeros((DISTANCES, height, width), np.float32)
     for seeds, rows in ((touched, ((0, NEAR), (1, FAR))), (unwanted, ((2, FAR),))):
         if seeds.any():
-            distance = shortest(graph, directed=False, indices=number[seeds], min_only=True).reshape(height, width)
+            distance = shortest(graph, directed=False, indices=number[seeds],
+                                min_only=True).reshape(height, width)
             for row, unit in rows:
                 near[row] = np.exp(-distance / unit)
     if touched.any():
@@ -193,7 +202,8 @@ def measure_distances(picture: Tensor, direction: Tensor, prompts: Tensor) -> Te
 
 def _inner(inside: np.ndarray) -> np.ndarray:
     """Half of an area, by its middle: places at least half as far from its edge as the farthest."""
-    depth = require("scipy.ndimage", "finding the subject that is meant").distance_transform_edt(np.pad(inside, 1))
+    depth = require("scipy.ndimage",
+                    "finding the subject that is meant").distance_transform_edt(np.pad(inside, 1))
     return depth[1:-1, 1:-1] >= max(1.0, depth.max() / 2)
 
 

@@ -1,7 +1,7 @@
 """One subject through a clip, chosen in any frame, in constant memory.
 
-The frames before the chosen one are followed backwards first, a few at a time, and their mattes wait in a temporary
-file; then the clip is read once more from its start.
+The frames before the chosen one are followed backwards first, a few at a time, and their mattes wait in a
+temporary file; then the clip is read once more from its start.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class Following:
                         self.lost.append(i)
                 yield picture, alpha
         if count <= self.frame:
-            raise VideoError(f"choose the subject in an earlier frame than {self.frame}: the video has {count}, "
-                             "counted from 0")
+            raise VideoError(f"choose the subject in an earlier frame than {self.frame}: the video has "
+                             f"{count}, counted from 0")
         self.lost.sort()
 
     def _begin(self, follower: Follower, picture: Tensor) -> Tensor:
@@ -85,7 +85,8 @@ class Following:
         try:
             follower.begin(picture, alpha)
         except ValueError:
-            raise VideoError(f"point at a subject: none was found in frame {self.frame}, where it is chosen") from None
+            raise VideoError(f"point at a subject: none was found in frame {self.frame}, where it is "
+                             "chosen") from None
         return alpha
 
     def _go_back(self, store: Store) -> None:
@@ -98,8 +99,8 @@ class Following:
                 chunk = [picture for _, picture in islice(clip, start, stop)]
             if follower is None:
                 if len(chunk) < stop - start:
-                    raise VideoError(f"choose the subject in an earlier frame than {self.frame}: the video has "
-                                     f"{start + len(chunk)}, counted from 0")
+                    raise VideoError(f"choose the subject in an earlier frame than {self.frame}: the video "
+                                     f"has {start + len(chunk)}, counted from 0")
                 follower = self.new_follower()
                 self._begin(follower, chunk.pop()[None])
             while chunk:

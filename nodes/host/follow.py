@@ -52,7 +52,8 @@ def read_mask(drawn: Tensor, mask_is: str = "automatic") -> dict[str, Tensor]:
 
 
 def follow(
-    model: object, size: int, open_clip: Callable[[], AbstractContextManager[videos.Clip]], prompts: Prompts, frame: int
+    model: object, size: int, open_clip: Callable[[], AbstractContextManager[videos.Clip]], prompts: Prompts,
+    frame: int
 ) -> videos.Following:
     """The mattes of the subject that is meant in one frame; size: as for `worker_for`."""
     ask = alpha_of(model, size, Progress(1))

@@ -34,12 +34,14 @@ def run(capsys):
 
 
 def iou(path: Path, name: str) -> float:
-    found, known = (np.asarray(Image.open(file).convert("L")) > 127 for file in (path, DATA / f"pair_{name}_mask.png"))
+    found, known = (np.asarray(Image.open(file).convert("L")) > 127
+                    for file in (path, DATA / f"pair_{name}_mask.png"))
     return (found & known).sum() / (found | known).sum()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [["--point", POINT], ["--box", BOX, "--not-point", "300,420"], ["--scribble", "s.png"]])
+@pytest.mark.parametrize("options", [["--point", POINT], ["--box", BOX, "--not-point", "300,420"],
+                                     ["--scribble", "s.png"]])
 def test_one_of_two_is_cut_out(run, tmp_path, monkeypatch, options):
     monkeypatch.chdir(tmp_path)
     stroke = Image.new("L", Image.open(PAIR).size)
@@ -71,7 +73,8 @@ def test_a_place_without_a_subject_is_said(run, tmp_path):
 
 @pytest.mark.parametrize("options, words", [
     (["--box", "1,2,3"], "expected X,Y,WIDTH,HEIGHT in pixels, got 1,2,3"),
-    (["--box", "1,2,0,5"], "expected X,Y,WIDTH,HEIGHT"), (["--point", "left"], "expected X,Y in pixels, got left"),
+    (["--box", "1,2,0,5"], "expected X,Y,WIDTH,HEIGHT"),
+    (["--point", "left"], "expected X,Y in pixels, got left"),
     (["--not-point", "3,4"], "say which by --box, --point or --scribble"),
     (["--scribble", "s.png", "--box", BOX, "--box", BOX], "--scribble marks one subject"),
     (["--point", POINT, "--engine", "ray"], "--engine ray chooses no subject")])
@@ -83,7 +86,8 @@ def test_what_cannot_be_is_one_sentence(run, tmp_path, options, words):
 
 @pytest.mark.parametrize("options, words", [
     (["--point", "60,10"], "the point (60, 10) lies outside the picture of 60×40"),
-    (["--box", "60,0,9,9"], "holds nothing of the picture"), (["--scribble", "s.png"], "draw s.png on the picture itself"),
+    (["--box", "60,0,9,9"], "holds nothing of the picture"),
+    (["--scribble", "s.png"], "draw s.png on the picture itself"),
     (["--scribble", "none.png"], "none.png")])
 def test_what_does_not_fit_a_picture_is_said_of_it(cut, photo, tmp_path, monkeypatch, options, words):
     monkeypatch.chdir(tmp_path)
@@ -93,19 +97,21 @@ def test_what_does_not_fit_a_picture_is_said_of_it(cut, photo, tmp_path, monkeyp
     assert not (tmp_path / "out.png").exists()
 
 
-# Through a clip ------------------------------------------------------------------------------------------------------
+# Through a clip ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> Path:
     """The pair, at a third of its size, moving to the left by three pixels a frame."""
     picture = np.asarray(Image.open(PAIR).resize((400, 214)))
-    return write(tmp_path_factory.mktemp("clip") / "in.mp4", [picture[:, 3 * i:3 * i + 360] for i in range(8)])
+    return write(tmp_path_factory.mktemp("clip") / "in.mp4",
+                 [picture[:, 3 * i:3 * i + 360] for i in range(8)])
 
 
 @pytest.mark.slow
 def test_a_subject_is_followed_both_ways(run, clip, tmp_path):
-    status, said = run("video", clip, "-o", tmp_path / "out.mp4", "--mask", "--point", "268,140", "--frame", 4)
+    status, said = run("video", clip, "-o", tmp_path / "out.mp4", "--mask", "--point", "268,140", "--frame",
+                       4)
     assert status == 0 and "8 frames written" in said and "not found" not in said
     known = np.asarray(Image.open(DATA / "pair_coffee_mask.png").resize((400, 214))) > 127
     for i, frame in enumerate(frames(tmp_path / "out.mp4")):

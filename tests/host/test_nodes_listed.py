@@ -1,4 +1,5 @@
-"""What the host lists of the pack: node ids, sockets and widget order are for ever, saved workflows hold them."""
+"""What the host lists of the pack: node ids, sockets and widget order are for ever, saved workflows hold
+them."""
 
 from __future__ import annotations
 
@@ -8,23 +9,29 @@ import pytest
 from workflow import widgets
 
 WIDGETS = {
-    "BiRefLoad": ["checkpoint", "dtype", "device", "fetch", "patch_order", "normalize", "cuda_graphs", "adapter",
+    "BiRefLoad": ["checkpoint", "dtype", "device", "fetch", "patch_order", "normalize", "cuda_graphs",
+                  "adapter",
                   "adapter_strength"],
     "BiRefSegment": ["size", "frames_per_pass"],
-    "BiRefRefineMask": ["black_point", "white_point", "grow", "feather", "fill_holes", "drop_specks", "keep_largest",
+    "BiRefRefineMask": ["black_point", "white_point", "grow", "feather", "fill_holes", "drop_specks",
+                        "keep_largest",
                         "edge_radius", "edge_strength"],
-    "BiRefComposite": ["background", "colour", "fit", "blur", "canvas", "position", "x", "y", "scale", "opacity",
+    "BiRefComposite": ["background", "colour", "fit", "blur", "canvas", "position", "x", "y", "scale",
+                       "opacity",
                        "linear_light", "shadow", "shadow_strength", "shadow_softness", "shadow_x", "shadow_y",
                        "light_wrap", "light_wrap_width", "rotation"],
     "BiRefInspect": ["colour", "size", "frames"],
     "BiRefInpaintCrop": ["region", "grow", "feather", "context", "megapixels", "multiple", "max_aspect"],
     "BiRefInpaintPaste": [],
     "BiRefEdgeRefine": ["method", "low", "high", "window", "size", "radius"],
-    "BiRefSubject": ["pick", "x", "y", "width", "height", "context", "boxes", "size", "points", "negative_points",
+    "BiRefSubject": ["pick", "x", "y", "width", "height", "context", "boxes", "size", "points",
+                     "negative_points",
                      "mask_is", "follow_from"],
-    "BiRefForeground": ["method", "first_blur", "second_blur", "despill", "colour", "spill_limit", "spill_strength"],
+    "BiRefForeground": ["method", "first_blur", "second_blur", "despill", "colour", "spill_limit",
+                        "spill_strength"],
     "BiRefTrimap": ["inward", "outward", "unit", "sure_background", "sure_subject"],
-    "BiRefVideo": ["output", "colour", "fit", "quality", "clean_edges", "smoothing", "size", "frames_per_pass",
+    "BiRefVideo": ["output", "colour", "fit", "quality", "clean_edges", "smoothing", "size",
+                   "frames_per_pass",
                    "filename_prefix", "codec", "points", "negative_points", "frame"],
     "BiRefTemporal": ["strength"],
     "BiRefRemoveBackground": ["checkpoint", "background", "colour", "clean_edges", "fetch"],
@@ -32,15 +39,18 @@ WIDGETS = {
     "BiRefAdapter": ["adapter", "strength"],
     "BiRefPairs": ["folder"],
     "BiRefExport": ["contract", "portable", "dtype", "size", "filename_prefix"],
-    "BiRefFrame": ["width", "height", "margin", "margin_unit", "position", "ground", "scale_by", "share", "aspect",
-                   "multiple", "threshold", "background", "colour", "fit", "blur", "shadow", "shadow_strength",
+    "BiRefFrame": ["width", "height", "margin", "margin_unit", "position", "ground", "scale_by", "share",
+                   "aspect",
+                   "multiple", "threshold", "background", "colour", "fit", "blur", "shadow",
+                   "shadow_strength",
                    "shadow_softness", "shadow_x", "shadow_y"],
 }
 SOCKETS = {
     "BiRefLoad": ([], ["BACKGROUND_REMOVAL"]),
     "BiRefSegment": ([("model", "BACKGROUND_REMOVAL"), ("image", "IMAGE")], ["MASK", "IMAGE", "FLOAT"]),
     "BiRefRefineMask": ([("mask", "MASK"), ("image", "IMAGE")], ["MASK"]),
-    "BiRefComposite": ([("image", "IMAGE"), ("mask", "MASK"), ("background_image", "IMAGE")], ["IMAGE", "MASK"]),
+    "BiRefComposite": ([("image", "IMAGE"), ("mask", "MASK"), ("background_image", "IMAGE")],
+                       ["IMAGE", "MASK"]),
     "BiRefInspect": ([("image", "IMAGE"), ("mask", "MASK")],
                      ["IMAGE", "FLOAT", "INT", "INT", "INT", "INT", "BOUNDING_BOX"]),
     "BiRefInpaintCrop": ([("image", "IMAGE"), ("mask", "MASK")], ["IMAGE", "MASK", "BIREF_CROP"]),
@@ -78,7 +88,8 @@ def test_widgets_keep_their_order(object_info, node):
 def test_sockets_keep_their_types(object_info, node):
     inputs, outputs = SOCKETS[node]
     spec = object_info[node]["input"]
-    sockets = [(name, kind[0]) for group in spec.values() for name, kind in group.items() if (name, kind[0]) in inputs]
+    sockets = [(name, kind[0]) for group in spec.values() for name, kind in group.items()
+               if (name, kind[0]) in inputs]
     assert sockets == inputs
     assert object_info[node]["output"] == outputs
 
@@ -86,7 +97,8 @@ def test_sockets_keep_their_types(object_info, node):
 @pytest.mark.parametrize("node", WIDGETS)
 def test_everything_is_explained(object_info, node):
     info = object_info[node]
-    specs = {name: kind for group in ("required", "optional") for name, kind in info["input"].get(group, {}).items()}
+    specs = {name: kind for group in ("required", "optional")
+             for name, kind in info["input"].get(group, {}).items()}
     assert [name for name, kind in specs.items() if not kind[1].get("tooltip")] == []
     assert all(info["output_tooltips"])
     assert info["category"] == "image/BiRefNet" and info["description"]

@@ -1,4 +1,5 @@
-"""One of two subjects through a clip: they cross, one leaves and comes back, the clip cuts; with the included networks."""
+"""One of two subjects through a clip: they cross, one leaves and comes back, the clip cuts; with the included
+networks."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ def cutouts() -> dict[str, np.ndarray]:
 
 def frame(cutouts, places: dict[str, tuple[int, int] | None], shade: float = 0.5
           ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """A picture, and what is seen of each subject whose upper left corner (x, y) is given; later ones in front."""
+    """A picture, and what is seen of each subject whose upper left corner (x, y) is given; later ones in
+    front."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH] / 50
     ground = np.stack([shade + 0.08 * np.sin(x + c) + 0.06 * np.cos(2 * y + x) for c in range(3)], -1)
     image, masks = ground.astype(np.float32), {}
@@ -76,12 +78,14 @@ def test_what_crosses_in_front_is_left_out(cutouts, nano, selector):
     _, found = follow(nano, selector, frames, "astronaut")
     scores = [iou(alpha, masks["astronaut"]) for alpha, (_, masks) in zip(found, frames)]
     assert np.mean(scores) > 0.8, scores
-    assert all(iou(alpha, masks["astronaut"]) > iou(alpha, masks["coffee"]) for alpha, (_, masks) in zip(found, frames))
+    assert all(iou(alpha, masks["astronaut"]) > iou(alpha, masks["coffee"])
+               for alpha, (_, masks) in zip(found, frames))
 
 
 def test_a_subject_that_was_away_is_found_again_and_not_taken_for_the_other(cutouts, nano, selector):
     places = [60, 20, -20, -60, -100, -100, -60, -20, 20, 60]
-    frames = [frame(cutouts, {"astronaut": (x, 40) if x > -80 else None, "coffee": (160, 60)}) for x in places]
+    frames = [frame(cutouts, {"astronaut": (x, 40) if x > -80 else None, "coffee": (160, 60)})
+              for x in places]
     follower, lost = Follower(nano, selector), []
     follower.begin(frames[0][0], frames[0][1]["astronaut"])
     for picture, masks in frames[1:]:

@@ -1,5 +1,5 @@
-"""The subject that a prompt means, with the included checkpoint and selector: one of two, whole; what is not wanted; and
-where there is none."""
+"""The subject that a prompt means, with the included checkpoint and selector: one of two, whole; what is not
+wanted; and where there is none."""
 
 from __future__ import annotations
 
@@ -68,7 +68,8 @@ def test_one_of_two_by_any_prompt(image, known, nano, selector, name, other, kin
     box = bounding_box(known[name][0], 0.5)
     prompt = {
         "point": Prompt(points=(POINTS[name][0],)), "other point": Prompt(points=(POINTS[name][1],)),
-        "box": Prompt(box=box), "scribble": Prompt(scribble=stroke(name, image)), "mask": Prompt(mask=known[name]),
+        "box": Prompt(box=box), "scribble": Prompt(scribble=stroke(name, image)),
+        "mask": Prompt(mask=known[name]),
         "mixture": Prompt(box=box, points=tuple(POINTS[name]), not_points=(POINTS[other][0],)),
     }[kind]
     found = subject.select(nano, selector, image, prompt)
@@ -87,7 +88,8 @@ def test_what_a_negative_point_touches_is_taken_away(nano, selector, known):
     image, masks = touching(known)
     cup = bounding_box(masks["coffee"][0], 0.5)
     point = ((cup.left + cup.right) // 2, (cup.top + cup.bottom) // 2)
-    found = subject.select(nano, selector, image, Prompt(points=((275, 240), (180, 450)), not_points=(point,)))
+    found = subject.select(nano, selector, image,
+                           Prompt(points=((275, 240), (180, 450)), not_points=(point,)))
     assert found[0, point[1], point[0]] < 0.1 and found[0, 450, 180] > 0.9
     assert found[masks["coffee"] > 0.5].mean() < 0.3 < 0.9 < nano(image)[masks["coffee"] > 0.5].mean()
 
@@ -112,7 +114,8 @@ def test_no_object_there_gives_an_empty_mask(image, nano, selector, prompt):
     assert subject.select(nano, selector, image, prompt).max() < 0.5
 
 
-@pytest.mark.parametrize("mask", [Prompt(mask=torch.zeros(1, 80, 90)), Prompt(scribble=torch.zeros(1, 80, 90))])
+@pytest.mark.parametrize("mask",
+                         [Prompt(mask=torch.zeros(1, 80, 90)), Prompt(scribble=torch.zeros(1, 80, 90))])
 def test_an_empty_drawing_means_nothing(selector, mask):
     assert torch.equal(subject.select(lambda x: x[..., 0], selector, torch.ones(1, 80, 90, 3), mask),
                        torch.zeros(1, 80, 90))
@@ -141,9 +144,11 @@ def test_strokes_are_told_from_shapes():
 def test_maps_show_the_prompts_where_the_crop_has_them():
     drawn = torch.zeros(1, 100, 200)
     drawn[:, 40:60, 100:150] = 1
-    prompt = Prompt(box=Box(20, 100, 60, 200), points=((150, 50), (0, 0)), not_points=((110, 30),), mask=drawn)
+    prompt = Prompt(box=Box(20, 100, 60, 200), points=((150, 50), (0, 0)), not_points=((110, 30),),
+                    mask=drawn)
     maps = draw_maps(prompt, Box(0, 100, 100, 200), 50)[0]
-    assert maps[0, 25, 25] == 1 and 12 < maps[0].sum() < 30 and maps[1, 15, 5] == 1  # (0, 0) lies outside the crop
+    # (0, 0) lies outside the crop
+    assert maps[0, 25, 25] == 1 and 12 < maps[0].sum() < 30 and maps[1, 15, 5] == 1
     assert torch.equal(maps[2, :, 0] > 0, torch.arange(50).ge(10) & torch.arange(50).lt(30))
     assert maps[3, 25, 10] == 1 and maps[3, 5, 10] == -1
 

@@ -1,4 +1,5 @@
-"""A subject chosen in any frame: the frames before it are followed backwards, in chunks, and all come out in order."""
+"""A subject chosen in any frame: the frames before it are followed backwards, in chunks, and all come out in
+order."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from birefnet.video import following as room
 
 
 class Counting:
-    """A follower whose matte is the frame's own number, as its picture says, and which loses frames that are black."""
+    """A follower whose matte is the frame's own number, as its picture says, and which loses frames that are
+    black."""
 
     made: list[Counting] = []
 

@@ -31,8 +31,8 @@ def film_table(found: list[dict]) -> str:
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """A table with columns as wide as their longest cell, all but the first right-aligned; a cell that says why
-    there are no numbers makes no column wider."""
+    """A table with columns as wide as their longest cell, all but the first right-aligned; a cell that says
+    why there are no numbers makes no column wider."""
     widths = [max(len(row[column]) for row in [head, *rows] if not row[column].startswith("does not run"))
               for column in range(len(head))]
 

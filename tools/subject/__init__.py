@@ -1,1 +1,2 @@
-"""The subject that is meant: composed scenes, the measures of Pick Subject, and the training of its selector."""
+"""The subject that is meant: composed scenes, the measures of Pick Subject, and the training of its
+selector."""

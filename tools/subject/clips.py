@@ -1,10 +1,11 @@
 """How well one subject is followed:  python -m tools.subject.clips CACHE [options]
 
-Twelve clips of 60 frames are composed of cut-outs (see measure.py), in which one subject is meant, by a click in one
-frame; it is followed forwards and backwards from there. For each clip: the mean IoU over the frames in which the subject
-is in view, the share of the others in which nothing is taken, and the longest run of frames with another subject instead.
---flicker adds the mean of |alpha - the alpha before, moved along the flow| where alpha is not certain, both for what is
-followed and for everything as without a prompt, each smoothed by 0.5. --photos FOLDER: a real clip besides, im/ and gt/.
+Twelve clips of 60 frames are composed of cut-outs (see measure.py), in which one subject is meant, by a click
+in one frame; it is followed forwards and backwards from there. For each clip: the mean IoU over the frames in
+which the subject is in view, the share of the others in which nothing is taken, and the longest run of frames
+with another subject instead. --flicker adds the mean of |alpha - the alpha before, moved along the flow|
+where alpha is not certain, both for what is followed and for everything as without a prompt, each smoothed by
+0.5. --photos FOLDER: a real clip besides, im/ and gt/.
 """
 
 from __future__ import annotations
@@ -30,13 +31,15 @@ from .prompts import draw_click, iou
 from .scenes import Cutout, Rng, Sources, lay, make_background, put, put_colours, read_sources, visible
 
 FRAMES, SHAPE = 60, (400, 640)
-KINDS = ("crossing", "crossing", "crossing", "behind", "behind", "leaving", "leaving", "double", "double", "shaking",
+KINDS = ("crossing", "crossing", "crossing", "behind", "behind", "leaving", "leaving", "double", "double",
+         "shaking",
          "shaking", "cut")
 IN_VIEW = 0.002    # share of the picture from which a subject counts as in view
 SMOOTHING = 0.5
 
 Frame = tuple[np.ndarray, list[np.ndarray]]  # uint8 [H,W,3], what is seen of each subject; the first is meant
-Path2 = Callable[[float], tuple[float, float, float]]  # time 0..1 -> x and y of the middle, and scale, of the picture
+# time 0..1 -> x and y of the middle, and scale, of the picture
+Path2 = Callable[[float], tuple[float, float, float]]
 
 
 def make_clip(sources: Sources, rng: Rng, kind: str) -> list[Frame]:
@@ -51,7 +54,8 @@ def make_clip(sources: Sources, rng: Rng, kind: str) -> list[Frame]:
     its: Path2 = lambda t: (0.8 - 0.55 * t, 1 - y + 0.1, 1)  # noqa: E731
     front = [own, its]
     if kind == "double":
-        front = [lambda t: (0.28 + 0.1 * np.sin(4 * t), 0.5, 1), lambda t: (0.72 - 0.1 * np.sin(3 * t), 0.55, 0.95)]
+        front = [lambda t: (0.28 + 0.1 * np.sin(4 * t), 0.5, 1),
+                 lambda t: (0.72 - 0.1 * np.sin(3 * t), 0.55, 0.95)]
     if kind == "behind":  # a wide thing passes in front and hides it, or nearly
         front = [lambda t: (0.5 + 0.1 * np.sin(3 * t), 0.5, 0.7), lambda t: (-0.2 + 1.4 * t, 0.5, 1.5)]
     if kind == "leaving":
@@ -100,14 +104,16 @@ def read_clip(folder: Path) -> list[Frame]:
     frames = []
     for path in sorted((folder / "im").iterdir()):
         with Image.open(path) as image, Image.open(folder / "gt" / f"{path.stem}.png") as mask:
-            frames.append((np.asarray(image.convert("RGB")), [np.asarray(mask.convert("L"), np.float32) / 255]))
+            frames.append((np.asarray(image.convert("RGB")),
+                           [np.asarray(mask.convert("L"), np.float32) / 255]))
     return frames
 
 
 # --- measures -----------------------------------------------------------------------------------------------
 
 
-def follow(ask: subject.AlphaOf, selector, frames: list[Frame], start: int, click: tuple[int, int]) -> list[Tensor]:
+def follow(ask: subject.AlphaOf, selector, frames: list[Frame], start: int,
+           click: tuple[int, int]) -> list[Tensor]:
     """The subject's alpha in every frame, from one click in the frame `start`."""
     pictures = [as_picture(image) for image, _ in frames]
     first = subject.select(ask, selector, pictures[start], subject.Prompt(points=(click,)))
@@ -156,11 +162,13 @@ def score(found: list[Tensor], frames: list[Frame]) -> dict[str, float]:
         wrong = any(iou(alpha, other) > max(mine, 0.1) for other in truths[1:])
         run = run + 1 if wrong else 0
         longest = max(longest, run)
-    return {"iou": float(np.mean(ious)), "absent": float(np.mean(absent)) if absent else 1.0, "wrong run": longest}
+    return {"iou": float(np.mean(ious)), "absent": float(np.mean(absent)) if absent else 1.0,
+            "wrong run": longest}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cache", type=Path)
     parser.add_argument("--seed", type=int, default=22)
     parser.add_argument("--selector", type=Path, default=weights.SELECTOR)
@@ -204,7 +212,8 @@ def main() -> None:
 
 
 def line(label: str, row: dict[str, float]) -> str:
-    cells = [label, f"{row['iou']:.3f}", f"{row['absent']:.0%}", f"{row['wrong run']}", f"{row['seconds']:.2f}"]
+    cells = [label, f"{row['iou']:.3f}", f"{row['absent']:.0%}", f"{row['wrong run']}",
+             f"{row['seconds']:.2f}"]
     return f"| {' | '.join(cells + [f'{row[key]:.4f}' for key in ('flicker', 'before') if key in row])} |"
 
 

@@ -1,7 +1,8 @@
-"""What the selector learns from: pictures of several subjects as the network sees them, with its matte of each.
+"""What the selector learns from: pictures of several subjects as the network sees them, with its matte of
+each.
 
-A lesson is one look, SIDE pixels square: a whole composed picture, or a crop around one of its subjects; a fifth of
-them are photographs of one subject with their own background.
+A lesson is one look, SIDE pixels square: a whole composed picture, or a crop around one of its subjects; a
+fifth of them are photographs of one subject with their own background.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ Rng = np.random.Generator
 @dataclass
 class Lessons:
     pictures: np.ndarray   # uint8 [n,SIDE,SIDE,3]
-    mattes: np.ndarray     # uint8 [n,SIDE/2,SIDE/2]: of all that stands out, as the included checkpoint sees it
+    # uint8 [n,SIDE/2,SIDE/2]: of all that stands out, as the included checkpoint sees it
+    mattes: np.ndarray
     subjects: np.ndarray   # uint8 [n,SUBJECTS,SIDE/2,SIDE/2]: what is seen of each
 
 
@@ -61,21 +63,24 @@ def make_lessons(folder: Path, sources: Sources, network: birefnet.BiRefNet, see
 
 def read_lessons(folder: Path) -> Lessons:
     files = [np.load(path) for path in sorted(folder.glob("????.npz"))]
-    return Lessons(*(np.concatenate([file[name] for file in files]) for name in ("pictures", "mattes", "subjects")))
+    return Lessons(*(np.concatenate([file[name] for file in files])
+                     for name in ("pictures", "mattes", "subjects")))
 
 
 def single(sources: Sources, rng: Rng) -> Scene:
     pixels = sources.scenes[rng.integers(len(sources.scenes))]
     if rng.random() < 0.5:
         pixels = pixels[:, ::-1]
-    return Scene(np.ascontiguousarray(pixels[..., :3]), [pixels[..., 3].astype(np.float32) / 255], False, False)
+    return Scene(np.ascontiguousarray(pixels[..., :3]), [pixels[..., 3].astype(np.float32) / 255], False,
+                 False)
 
 
 def draw_crop(scene: Scene, rng: Rng) -> tuple[int, int, int, int]:
     """left, top, right, bottom around one subject, with more or less around it."""
     alpha = scene.alphas[rng.integers(len(scene.alphas))]
     box = true_box(alpha)
-    reach = np.array([rng.uniform(*CONTEXTS) for _ in range(4)]) * max(box.bottom - box.top, box.right - box.left)
+    reach = np.array([rng.uniform(*CONTEXTS)
+                      for _ in range(4)]) * max(box.bottom - box.top, box.right - box.left)
     return (int(max(0, box.left - reach[0])), int(max(0, box.top - reach[1])),
             int(min(alpha.shape[1], box.right + reach[2])), int(min(alpha.shape[0], box.bottom + reach[3])))
 
@@ -85,8 +90,8 @@ def look_at(scene: Scene, crop: tuple[int, int, int, int] | None) -> tuple[np.nd
     picture = Image.fromarray(scene.image).resize((NETWORK_SIDE,) * 2, Image.Resampling.BILINEAR, crop)
     subjects = np.zeros((SUBJECTS, SIDE // 2, SIDE // 2), np.uint8)
     for i, alpha in enumerate(scene.alphas):
-        subjects[i] = np.asarray(Image.fromarray(alpha).resize((SIDE // 2, SIDE // 2), Image.Resampling.BILINEAR, crop)
-                                 ) * 255 + 0.5
+        half = Image.fromarray(alpha).resize((SIDE // 2, SIDE // 2), Image.Resampling.BILINEAR, crop)
+        subjects[i] = np.asarray(half) * 255 + 0.5
     subjects[(subjects > 127).mean((1, 2)) < LEAST_AREA] = 0
     return (np.asarray(picture), subjects) if subjects.any() else None
 

@@ -1,11 +1,12 @@
 """How well the subject that is meant is found:  python -m tools.subject.measure CACHE [options]
 
-CACHE: a folder of cut-outs, packed there when it is empty, from the Debian packages of weights/NANO.md (gcompris-qt-data,
-krank, petsc3.18-doc, sqlite3-doc). Two or three subjects are composed in each of --count pictures (see scenes.py); one
-of them is meant, by a random click inside it, by its box as a hand draws it, and by a stroke. For each: the mean IoU of
-what was found, the share of pictures in which something else was found rather than it (its IoU with another subject, or
-with all that is not meant, is higher), in which nothing was found, and seconds. --pairs takes the subjects from folders
-im/ and gt/ instead, which the checkpoint never saw.
+CACHE: a folder of cut-outs, packed there when it is empty, from the Debian packages of weights/NANO.md
+(gcompris-qt-data, krank, petsc3.18-doc, sqlite3-doc). Two or three subjects are composed in each of --count
+pictures (see scenes.py); one of them is meant, by a random click inside it, by its box as a hand draws it,
+and by a stroke. For each: the mean IoU of what was found, the share of pictures in which something else was
+found rather than it (its IoU with another subject, or with all that is not meant, is higher), in which
+nothing was found, and seconds. --pairs takes the subjects from folders im/ and gt/ instead, which the
+checkpoint never saw.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from . import prompts, scenes
 PROMPTS = ("click", "box", "scribble")
 
 
-def find(ask: subject.AlphaOf, selector: Selector | None, image: torch.Tensor, prompt: str, given) -> torch.Tensor:
+def find(ask: subject.AlphaOf, selector: Selector | None, image: torch.Tensor, prompt: str,
+         given) -> torch.Tensor:
     if selector is not None:
         return subject.select(ask, selector, image, prompt_of(prompt, given))
     if prompt == "click":
@@ -43,23 +45,29 @@ def find(ask: subject.AlphaOf, selector: Selector | None, image: torch.Tensor, p
 def prompt_of(prompt: str, given) -> subject.Prompt:
     if prompt == "click":
         return subject.Prompt(points=(given,))
-    return subject.Prompt(box=given) if prompt == "box" else subject.Prompt(scribble=torch.from_numpy(given)[None])
+    if prompt == "box":
+        return subject.Prompt(box=given)
+    return subject.Prompt(scribble=torch.from_numpy(given)[None])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cache", type=Path)
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--first", type=int, default=0, help="number of the first picture")
     parser.add_argument("--seed", type=int, default=22)
     parser.add_argument("--model", type=Path, default=weights.NANO)
     parser.add_argument("--selector", type=Path, default=weights.SELECTOR,
-                        help="'' for none: as it was without, with the functions of birefnet.matting.subject.looks")
+                        help="'' for none: as it was without, with the functions of "
+                             "birefnet.matting.subject.looks")
     parser.add_argument("--prompts", default=",".join(PROMPTS))
     parser.add_argument("--sources", choices=("all", "held out", "learned"), default="held out",
-                        help="which cut-outs: those that the selector was not taught with, the others, or all")
+                        help="which cut-outs: those that the selector was not taught with, the others, or "
+                             "all")
     parser.add_argument("--pairs", type=Path, nargs="*", default=[])
-    parser.add_argument("--out", type=Path, help="a folder for pictures of what was found, worst first, and scores.json")
+    parser.add_argument("--out", type=Path, help="a folder for pictures of what was found, worst first, and "
+                                                 "scores.json")
     args = parser.parse_args()
 
     network = birefnet.load(args.model)
@@ -90,9 +98,11 @@ def main() -> None:
             score = prompts.iou(found, truth)
             rows.append({"picture": number, "prompt": prompt, "iou": score, "overlapping": scene.overlapping,
                          "alike": scene.alike, "empty": bool((found <= 0.5).all()), "passes": passes,
-                         "wrong": max(prompts.iou(found, other) for other in others) > score, "seconds": seconds})
+                         "wrong": max(prompts.iou(found, other) for other in others) > score,
+                         "seconds": seconds})
             if args.out is not None:
-                draw(args.out / f"{prompt}_{score:.2f}_{number:03d}.jpg", scene.image, given[prompt], found, truth)
+                draw(args.out / f"{prompt}_{score:.2f}_{number:03d}.jpg", scene.image, given[prompt], found,
+                     truth)
     report(rows)
     if args.out is not None:
         (args.out / "scores.json").write_text(json.dumps(rows))
@@ -110,8 +120,9 @@ def report(rows: list[dict]) -> None:
                 mean = {key: np.mean([float(row[key]) for row in some])
                         for key in ("iou", "wrong", "empty", "passes", "seconds")}
                 low = np.mean([row["iou"] < 0.5 for row in some])
-                print(f"| {prompt} | {name}, {len(some)} | {mean['iou']:.3f} | {low:.1%} | {mean['wrong']:.1%} | "
-                      f"{mean['empty']:.1%} | {mean['passes']:.1f} | {mean['seconds']:.2f} |")
+                print(f"| {prompt} | {name}, {len(some)} | {mean['iou']:.3f} | {low:.1%} | "
+                      f"{mean['wrong']:.1%} | {mean['empty']:.1%} | {mean['passes']:.1f} | "
+                      f"{mean['seconds']:.2f} |")
 
 
 def draw(path: Path, image: np.ndarray, given, found: np.ndarray, truth: np.ndarray) -> None:

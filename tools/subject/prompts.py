@@ -42,7 +42,8 @@ def draw_box(alpha: np.ndarray, rng: Rng, off: float = 0.03) -> Box:
 
 
 def draw_scribble(alpha: np.ndarray, rng: Rng, width: int = 0) -> np.ndarray:
-    """A stroke inside the subject, through two to four of its pixels; float32 [H,W]. width: pixels, 0 for a 80th."""
+    """A stroke inside the subject, through two to four of its pixels; float32 [H,W]. width: pixels, 0 for a
+    80th."""
     inside = inner(alpha)
     rows, columns = np.nonzero(inside)
     order = rng.integers(len(rows), size=rng.integers(2, 5))

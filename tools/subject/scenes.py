@@ -1,7 +1,9 @@
-"""Pictures of two or three subjects whose mattes are known, composed of cut-outs, and the prompts for one of them.
+"""Pictures of two or three subjects whose mattes are known, composed of cut-outs, and the prompts for one of
+them.
 
-Cut-outs come from a cache of tools.nano (its photographs of GCompris, krank, PETSc and SQLite), from tests/data where
-the matte is known, and from folders of pairs (im/ and gt/). Everything is drawn by the generator that is given.
+Cut-outs come from a cache of tools.nano (its photographs of GCompris, krank, PETSc and SQLite), from
+tests/data where the matte is known, and from folders of pairs (im/ and gt/). Everything is drawn by the
+generator that is given.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ KNOWN = ("astronaut", "coffee", "dandelion")  # of tests/data, with mattes
 CUTOUT_SIDE = 640          # pixels: longer side of cut-outs of whole photographs
 SIDES = (640, 960)         # pixels: longer side of a picture
 OVERLAPPING, ALIKE, DOUBLES = 0.35, 0.35, 0.25  # shares of pictures; doubles among those alike
-HEIGHTS = (0.28, 0.62)     # of a subject, as a share of the picture's shorter side (the root of its box's area)
+# of a subject, as a share of the picture's shorter side (the root of its box's area)
+HEIGHTS = (0.28, 0.62)
 LEAST_SEEN = 0.6           # share of a subject that must stay in view
 MOST_APART = 0.02          # overlap of two boxes' subjects that still counts as apart
 
@@ -60,8 +63,8 @@ def read_sources(cache: Path, part: str = "all", pairs: Sequence[Path] = ()) -> 
 
     Args:
         cache: packed first where there is none (four minutes).
-        part: "learned" or "held out": the selector was taught with the first, and measured on the second, which
-            holds every HELD_OUT_STEP-th of each kind, and tests/data; or "all".
+        part: "learned" or "held out": the selector was taught with the first, and measured on the second,
+            which holds every HELD_OUT_STEP-th of each kind, and tests/data; or "all".
         pairs: folders im/ and gt/ whose subjects are taken instead of those of the cache.
     """
     if not (cache / "index.json").exists():
@@ -73,18 +76,21 @@ def read_sources(cache: Path, part: str = "all", pairs: Sequence[Path] = ()) -> 
                 "learned": [i for n, i in enumerate(rows) if n % HELD_OUT_STEP]}[part]
         named[kind] = [(pictures.rows[i]["name"], np.asarray(pictures[i])) for i in some]
     if pairs:
-        cutouts = [Cutout(path.stem, folder.name, pixels) for folder in pairs for path, pixels in read_pairs(folder)]
+        cutouts = [Cutout(path.stem, folder.name, pixels) for folder in pairs
+                   for path, pixels in read_pairs(folder)]
     else:
         cutouts = [Cutout(name, kind, pixels) for kind in ("animal", "thing", "human")
                    for name, pixels in named.get(kind, ())]
     if not pairs and part != "learned":
-        cutouts += [Cutout(name, name, cut(DATA / f"{name}.jpg", DATA / f"{name}_mask.png")) for name in KNOWN]
+        cutouts += [Cutout(name, name, cut(DATA / f"{name}.jpg", DATA / f"{name}_mask.png"))
+                    for name in KNOWN]
     return Sources(cutouts, *([pixels for kind in kinds for _, pixels in named.get(kind, ())]
                               for kinds in (("empty", "place"), ("scene", "portrait"))))
 
 
 def read_pairs(folder: Path) -> list[tuple[Path, np.ndarray]]:
-    found = [(path, cut(path, folder / "gt" / f"{path.stem}.png")) for path in sorted((folder / "im").iterdir())]
+    found = [(path, cut(path, folder / "gt" / f"{path.stem}.png"))
+             for path in sorted((folder / "im").iterdir())]
     return [(path, pixels) for path, pixels in found if pixels is not None]
 
 
@@ -99,7 +105,8 @@ def cut(photograph: Path, matte: Path) -> np.ndarray | None:
 
 
 def compose(sources: Sources, rng: Rng, sides: tuple[int, int] = SIDES) -> Scene:
-    """Two or three subjects before a place: apart or overlapping, of several kinds, one kind, or the same twice.
+    """Two or three subjects before a place: apart or overlapping, of several kinds, one kind, or the same
+    twice.
 
     sides: least and most pixels of the picture's longer side.
     """
@@ -138,7 +145,8 @@ def make_background(sources: Sources, rng: Rng, sides: tuple[int, int]) -> np.nd
     longer, ratio = int(rng.integers(*sides)), rng.uniform(0.65, 1.0)
     width, height = (longer, int(longer * ratio)) if rng.random() < 0.75 else (int(longer * ratio), longer)
     scale = max(width / pixels.shape[1], height / pixels.shape[0])
-    image = Image.fromarray(pixels).resize((int(np.ceil(pixels.shape[1] * scale)), int(np.ceil(pixels.shape[0] * scale))),
+    image = Image.fromarray(pixels).resize((int(np.ceil(pixels.shape[1] * scale)),
+                                            int(np.ceil(pixels.shape[0] * scale))),
                                            Image.Resampling.BICUBIC).crop((0, 0, width, height))
     blurred = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.004, 0.02) * longer)))
     return np.asarray(blurred, np.float32) / 255
@@ -157,7 +165,8 @@ def vary(cutout: Cutout, rng: Rng) -> np.ndarray:
 
 
 def draw_place(cutout: Cutout, shape: tuple[int, int], rng: Rng) -> tuple[float, float, float]:
-    """Scale of a cut-out, and where its middle comes, as (scale, x, y): at most a tenth lies outside the picture."""
+    """Scale of a cut-out, and where its middle comes, as (scale, x, y): at most a tenth lies outside the
+    picture."""
     height, width = cutout.pixels.shape[:2]
     scale = rng.uniform(*HEIGHTS) * min(shape) / np.sqrt(height * width)
     scale = min(scale, 0.9 * shape[0] / height, 0.9 * shape[1] / width)

@@ -1,7 +1,7 @@
 """Teaches weights/birefnet-selector.safetensors:  python -m tools.subject.train FOLDER [options]
 
-FOLDER gets the cut-outs (see scenes.read_sources), the lessons, and the state of the run, which goes on where it stopped.
-The encoder is the included checkpoint's and is not changed.
+FOLDER gets the cut-outs (see scenes.read_sources), the lessons, and the state of the run, which goes on where
+it stopped. The encoder is the included checkpoint's and is not changed.
 """
 
 from __future__ import annotations
@@ -32,16 +32,19 @@ PICTURES, PROMPTS_EACH = 4, 3      # of a step
 RATE, WARM_UP, DECAY = 2e-3, 50, 1e-3
 AVERAGE = 0.98                     # of the running mean of weights, which is what is saved
 KINDS = {"click": 0.34, "clicks": 0.1, "box": 0.2, "scribble": 0.12, "mask": 0.18, "nothing": 0.06}
-TOGETHER, NOT_WANTED, ALSO_CLICKED = 0.06, 0.25, 0.15  # shares of prompts for two subjects; with what is not wanted; ...
+# shares of prompts for two subjects; with what is not wanted; ...
+TOGETHER, NOT_WANTED, ALSO_CLICKED = 0.06, 0.25, 0.15
 OTHERS_KNOWN = 0.5                 # share of coarse masks with another one of what is not wanted
-DIRECT, DIRECT_BIAS = (0.5, -0.5, 0.5, 0.5, 1.0, 2.0, 5.0, -1.0, 0.0), -3.5  # what `Selector.direct` begins with
+# what `Selector.direct` begins with
+DIRECT, DIRECT_BIAS = (0.5, -0.5, 0.5, 0.5, 1.0, 2.0, 5.0, -1.0, 0.0), -3.5
 BOX_OFF = 0.06                     # of a side
 
 Rng = np.random.Generator
 
 
 def draw_prompt(lessons: Lessons, number: int, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
-    """Prompts float32 [5,HALF,HALF] (see Selector) for one subject of a lesson, and what they mean, [1,HALF,HALF]."""
+    """Prompts float32 [5,HALF,HALF] (see Selector) for one subject of a lesson, and what they mean,
+    [1,HALF,HALF]."""
     subjects = lessons.subjects[number].astype(np.float32) / 255
     there = [i for i in range(len(subjects)) if (subjects[i] > 0.9).sum() > 20]
     maps = np.zeros((5, HALF, HALF), np.float32)
@@ -66,7 +69,8 @@ def draw_prompt(lessons: Lessons, number: int, rng: Rng) -> tuple[np.ndarray, np
         points += [click(target, rng) for _ in range(rng.integers(1, 4) if kind == "clicks" else 0)]
         maps[0] = draw_touches(points, HALF, HALF).numpy()
     elif kind == "scribble":
-        maps[0] = np.max([draw_scribble(subjects[i], rng, width=1 + int(rng.integers(4))) for i in several], 0)
+        maps[0] = np.max([draw_scribble(subjects[i], rng, width=1 + int(rng.integers(4))) for i in several],
+                         0)
     elif kind == "box":
         maps[2] = box_map(target, rng)
     else:
@@ -96,7 +100,8 @@ def box_map(alpha: np.ndarray, rng: Rng) -> np.ndarray:
     rows, columns = np.flatnonzero((alpha > 0.5).any(1)), np.flatnonzero((alpha > 0.5).any(0))
     h, w = np.ptp(rows) + 1, np.ptp(columns) + 1
     off = rng.uniform(-BOX_OFF, BOX_OFF, 4)
-    top, left, bottom, right = np.round([rows[0] + off[0] * h, columns[0] + off[1] * w, rows[-1] + 1 + off[2] * h,
+    top, left, bottom, right = np.round([rows[0] + off[0] * h, columns[0] + off[1] * w,
+                                         rows[-1] + 1 + off[2] * h,
                                          columns[-1] + 1 + off[3] * w]).astype(int).clip(0, HALF)
     made = np.full((HALF, HALF), -1, np.float32)
     made[top:max(bottom, top + 1), left:max(right, left + 1)] = 1
@@ -104,7 +109,8 @@ def box_map(alpha: np.ndarray, rng: Rng) -> np.ndarray:
 
 
 def coarse(alpha: np.ndarray, rng: Rng) -> np.ndarray:
-    """As somebody paints it, or as the frame before had it: moved, too large or too small, in blocks, softened."""
+    """As somebody paints it, or as the frame before had it: moved, too large or too small, in blocks,
+    softened."""
     solid = (alpha > 0.5).astype(np.float32)
     extent = np.sqrt(max(solid.sum(), 1))
     moved = ndimage.shift(solid, rng.normal(0, 0.03 * extent, 2), order=1)
@@ -141,7 +147,8 @@ def step_loss(selector: Selector, lessons: Lessons, rng: Rng) -> Tensor:
     pairs = [draw_prompt(lessons, int(number), rng) for number in chosen for _ in range(PROMPTS_EACH)]
     prompts, targets = (torch.from_numpy(np.stack(part)) for part in zip(*pairs))
     pictures = torch.from_numpy(lessons.pictures[chosen]).permute(0, 3, 1, 2).float() / 255
-    pictures = (pictures * (0.8 + 0.4 * torch.from_numpy(rng.random((PICTURES, 1, 1, 1))).float())).clamp(0, 1)
+    pictures = (pictures * (0.8
+                            + 0.4 * torch.from_numpy(rng.random((PICTURES, 1, 1, 1))).float())).clamp(0, 1)
     if rng.random() < 0.5:
         pictures, prompts, targets = (x.flip(3) for x in (pictures, prompts, targets))
     mean, std = (torch.tensor(numbers).view(1, 3, 1, 1) for numbers in (IMAGENET_MEAN, IMAGENET_STD))
@@ -186,11 +193,13 @@ def train(folder: Path, lessons: Lessons, steps: int, seed: int) -> Selector:
         torch._foreach_lerp_(average, [parameter.detach() for parameter in learning], 1 - keep)
         losses.append(loss.item())
         if (step + 1) % 50 == 0 or step + 1 == steps:
-            print(f"{step + 1}: {np.mean(losses):.4f}, {(time.monotonic() - start) / (step + 1 - first):.2f} s a step",
+            print(f"{step + 1}: {np.mean(losses):.4f}, {(time.monotonic() - start) / (step + 1 - first):.2f} "
+                  "s a step",
                   flush=True)
             losses.clear()
             part = state.with_suffix(".part")
-            torch.save({"selector": selector.state_dict(), "optimizer": optimizer.state_dict(), "average": average,
+            torch.save({"selector": selector.state_dict(), "optimizer": optimizer.state_dict(),
+                        "average": average,
                         "step": step + 1}, part)
             part.replace(state)
             now = [parameter.detach().clone() for parameter in learning]
@@ -209,7 +218,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
-    make_lessons(args.folder / "lessons", read_sources(args.folder / "cache", "learned"), birefnet.load(weights.NANO),
+    make_lessons(args.folder / "lessons", read_sources(args.folder / "cache", "learned"),
+                 birefnet.load(weights.NANO),
                  args.seed, args.lessons)
     train(args.folder, read_lessons(args.folder / "lessons"), args.steps, args.seed)
     print(f"written: {args.folder / 'birefnet-selector.safetensors'}")

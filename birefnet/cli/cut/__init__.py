@@ -83,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
     from .work import cut
 
     if choice_of(args) is not None and args.engine == "ray":
-        raise CommandError("--engine ray chooses no subject; leave --engine out, or --box, --point and --scribble")
+        raise CommandError("--engine ray chooses no subject; leave --engine out, or --box, --point and "
+                           "--scribble")
 
     return cut(args)

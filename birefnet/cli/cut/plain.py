@@ -17,7 +17,8 @@ class Plain:
     choose: the subjects of each picture that are meant; None for all that stands out.
     """
 
-    def __init__(self, model: str, dtype: str, adapters: Sequence[Stacked], choose: Choose | None = None) -> None:
+    def __init__(self, model: str, dtype: str, adapters: Sequence[Stacked],
+                 choose: Choose | None = None) -> None:
         self.runner = open_model(find_checkpoint(model), dtype, adapters)
         self.choose = choose
         self.config = self.runner.network.config

@@ -175,7 +175,8 @@ def _colours(options: CutOptions, name: str, photograph: photographs.Photograph,
     """The subject's colours [1,H,W,C] for a result with that name, as the options ask."""
     light = photographs.holds_light(name, photograph, options.style)
     own = options.backdrop is None
-    colours = plate = photographs.working(name, photograph, options.style) if own or light else photograph.seen
+    colours = plate = photographs.working(name, photograph,
+                                          options.style) if own or light else photograph.seen
     if options.clean_edges:
         colours = foreground.estimate(colours, alpha)
     if options.despill:
@@ -203,7 +204,8 @@ def _remark(picture: Picture, alpha: Tensor, narrow: int, limited: bool) -> str:
     if alpha.amax() < 0.5:
         return f"{job.source}: nothing found, the result is empty; another checkpoint or --size may help"
     if limited:
-        return f"{job.source}: no room for the share that is asked for; the subject fills what the margins leave"
+        return (f"{job.source}: no room for the share that is asked for; the subject fills what the margins "
+                "leave")
     if pictures.is_animated(picture.content):
         return (f"{job.source}: an animation; this is its first frame (`python -m birefnet video` takes all "
                 "of them)")

@@ -80,8 +80,8 @@ def _frame(args: argparse.Namespace, out: str, style: Style) -> Frame | None:
         return None
     suffixes = style.suffix, os.path.splitext(out)[1].lower()
     if style.linear or style.depth in ("half", "float") or ".exr" in suffixes:
-        raise CommandError("--frame: leave out --linear, OpenEXR and float samples; framing would clip what is "
-                           "brighter than 1")
+        raise CommandError("--frame: leave out --linear, OpenEXR and float samples; framing would clip what "
+                           "is brighter than 1")
     return parse_frame(args.frame)
 
 

@@ -48,8 +48,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--smoothing", type=float, default=0.0, metavar="S",
         help="reduce flicker: weight of the mask before in each mask, 0 to 1 (default: %(default)s)")
     parser.add_argument("--codec", choices=("h264", "h265", "av1"),
-                        help="of an .mp4: h264 plays everywhere, in 8 bits; h265 and av1 are smaller and have "
-                             "10 bits where the video has them (default: h264)")
+                        help="of an .mp4: h264 plays everywhere, in 8 bits; h265 and av1 are smaller and "
+                             "have 10 bits where the video has them (default: h264)")
     add_storage_options(parser)
     parser.add_argument("--rate", type=frame_rate, default=Fraction(24), metavar="N",
                         help="frames a second of numbered pictures, such as 25 or 24000/1001 (default: 24)")

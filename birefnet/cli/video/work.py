@@ -163,8 +163,10 @@ def _following(
     def alpha_of(crops: Tensor) -> Tensor:
         return runner.matte(crops, args.size)
 
-    bar = tqdm(total=args.frame, unit="frame", desc="backwards", disable=None if args.frame else True, leave=False)
-    return video.Following(partial(video.as_seen, open_clip, kind), partial(choice.choose, selector, alpha_of),
+    bar = tqdm(total=args.frame, unit="frame", desc="backwards", disable=None if args.frame else True,
+               leave=False)
+    return video.Following(partial(video.as_seen, open_clip, kind),
+                           partial(choice.choose, selector, alpha_of),
                            partial(Follower, alpha_of, selector), args.frame,
                            lambda done, total: (bar.update(1), done == total and bar.close()))
 

@@ -1,7 +1,7 @@
 """Choose one subject among several.
 
-`looks` needs no more than the network itself: the one in a box, under a point, under a coarse mask. `select` takes any
-mixture of boxes, points, strokes and coarse masks, and parts subjects that touch, by the selector.
+`looks` needs no more than the network itself: the one in a box, under a point, under a coarse mask. `select`
+takes any mixture of boxes, points, strokes and coarse masks, and parts subjects that touch, by the selector.
 """
 
 from __future__ import annotations
@@ -11,5 +11,6 @@ from .looks import AlphaOf, Box, at_point, in_box, under_mask, widen_box
 from .prompts import Prompt, is_scribble
 from .select import select, select_each
 
-__all__ = ["AlphaOf", "Box", "Follower", "Prompt", "at_point", "in_box", "is_scribble", "select", "select_each",
+__all__ = ["AlphaOf", "Box", "Follower", "Prompt", "at_point", "in_box", "is_scribble", "select",
+           "select_each",
            "under_mask", "widen_box"]

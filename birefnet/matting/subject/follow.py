@@ -1,8 +1,8 @@
 """The same subject through the frames of a clip, in constant memory.
 
-The subject's last matte, and that of all other things, move along the optical flow; in a crop that follows, the
-network mattes what stands out, and the selector says which part of it continues the subject. What it looks like is
-remembered, so that it is found again after it was hidden, had left, or after a cut.
+The subject's last matte, and that of all other things, move along the optical flow; in a crop that follows,
+the network mattes what stands out, and the selector says which part of it continues the subject. What it
+looks like is remembered, so that it is found again after it was hidden, had left, or after a cut.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class Memory:
 
 
 class Follower:
-    """Follows a subject: `begin` with its matte in one frame, then one call for each next frame, in either direction.
+    """Follows a subject: `begin` with its matte in one frame, then one call for each next frame, in either
+    direction.
 
     Args:
         alpha_of: pictures [b,h,w,C] → alpha [b,h,w].
@@ -180,7 +181,8 @@ def core(mask: Tensor, other: Tensor) -> Tensor:
 
 
 def claimed(meant: Tensor, own: Tensor, others: Tensor) -> Tensor:
-    """How far each pixel is meant [1,H,W], where the frame before tells what belonged to whom: both tell independently."""
+    """How far each pixel is meant [1,H,W], where the frame before tells what belonged to whom: both tell
+    independently."""
     known = (own + others).clamp(0, 1)
     claim = (own / (own + others).clamp(min=1e-3)).clamp(LEAST_CLAIM, 1 - LEAST_CLAIM)
     both = meant * claim / (meant * claim + (1 - meant) * (1 - claim)).clamp(min=1e-6)

@@ -132,8 +132,9 @@ def widen_box(box: Box, context: float, height: int, width: int) -> Box:
 def _clipped(box: Box, height: int, width: int) -> Box:
     clipped = Box(max(box.top, 0), max(box.left, 0), min(box.bottom, height), min(box.right, width))
     if clipped.top >= clipped.bottom or clipped.left >= clipped.right:
-        raise ValueError(f"the box from ({box.left}, {box.top}) to ({box.right}, {box.bottom}) holds nothing of "
-                         f"the picture of {width}×{height} pixels: x and y are its upper left corner, in pixels")
+        raise ValueError(f"the box from ({box.left}, {box.top}) to ({box.right}, {box.bottom}) holds nothing "
+                         f"of the picture of {width}×{height} pixels: x and y are its upper left corner, in "
+                         "pixels")
     return clipped
 
 

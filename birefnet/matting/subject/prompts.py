@@ -1,4 +1,5 @@
-"""What says which subject is meant: boxes, points, strokes and coarse masks, and their maps for the selector."""
+"""What says which subject is meant: boxes, points, strokes and coarse masks, and their maps for the
+selector."""
 
 from __future__ import annotations
 
@@ -64,7 +65,8 @@ class Prompt:
     def touches(self, alpha: Tensor) -> float:
         """The largest alpha [1,H,W] under the points and strokes, or, where there are none, anywhere."""
         touched = self.touched(tuple(alpha.shape[1:]))
-        return float(alpha.max() if touched is None else alpha[0, torch.from_numpy(touched).to(alpha.device)].max())
+        return float(alpha.max() if touched is None
+                     else alpha[0, torch.from_numpy(touched).to(alpha.device)].max())
 
 
 def is_scribble(mask: Tensor) -> bool:
@@ -74,13 +76,15 @@ def is_scribble(mask: Tensor) -> bool:
         PackageError: SciPy is missing.
     """
     ndimage = require("scipy.ndimage", "telling strokes from coarse masks")
-    small = F.adaptive_max_pool2d((mask > STROKE_LEVEL).float(), [min(side, 512) for side in mask.shape[1:]])[0]
+    small = F.adaptive_max_pool2d((mask > STROKE_LEVEL).float(),
+                                  [min(side, 512) for side in mask.shape[1:]])[0]
     deepest = ndimage.distance_transform_edt(F.pad(small, (1, 1, 1, 1)).cpu().numpy()).max()
     return 2 * deepest - 1 <= STROKE_SHARE * max(small.shape)
 
 
 def draw_maps(prompt: Prompt, crop: Box, side: int) -> Tensor:
-    """The selector's first four maps, float32 [1,4,side,side], of a prompt as seen in a crop of the picture."""
+    """The selector's first four maps, float32 [1,4,side,side], of a prompt as seen in a crop of the
+    picture."""
     height, width = crop.bottom - crop.top, crop.right - crop.left
 
     def seen(points: Sequence[tuple[int, int]]) -> list[tuple[float, float]]:
@@ -89,7 +93,8 @@ def draw_maps(prompt: Prompt, crop: Box, side: int) -> Tensor:
         return [((x + 0.5) * side / width - 0.5, (y + 0.5) * side / height - 0.5) for x, y in inside]
 
     maps = torch.zeros(4, side, side)
-    maps[0], maps[1] = draw_touches(seen(prompt.points), side, side), draw_touches(seen(prompt.not_points), side, side)
+    maps[0], maps[1] = draw_touches(seen(prompt.points), side,
+                                    side), draw_touches(seen(prompt.not_points), side, side)
     for i, drawn in enumerate((prompt.scribble, prompt.not_scribble)):
         if drawn is not None:
             part = (drawn[:, crop.top:crop.bottom, crop.left:crop.right] > STROKE_LEVEL).float().cpu()

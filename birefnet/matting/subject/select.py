@@ -1,7 +1,7 @@
 """The subject that a prompt means, whole, and parted from what touches it.
 
-The network mattes all that stands out in a crop; the selector says which part of it is meant; the matte's own edge
-is kept, and between two subjects the edge is the selector's, moved to the picture's.
+The network mattes all that stands out in a crop; the selector says which part of it is meant; the matte's own
+edge is kept, and between two subjects the edge is the selector's, moved to the picture's.
 """
 
 from __future__ import annotations
@@ -36,11 +36,13 @@ from .looks import (
 )
 from .prompts import Prompt, draw_maps
 
-LEAST_CONTEXT = 0.15    # of the subject's box: with less around it the network takes the subject for the ground
+# of the subject's box: with less around it the network takes the subject for the ground
+LEAST_CONTEXT = 0.15
 EDGE_SHARE = 100        # between two subjects the edge is sought within a 100th of the crop's longer side
 REGION_LEVEL = 0.3      # alpha of the pixels that join a region
 WHOLE_SHARE, NONE_SHARE = 0.8, 0.15  # of a region, beyond which it is meant as a whole, or not at all
-POINT_BIAS = 1.0        # of the logits, for points: with them the selector takes too little rather than too much
+# of the logits, for points: with them the selector takes too little rather than too much
+POINT_BIAS = 1.0
 FAINT = 0.05            # alpha below which nothing stands out
 
 
@@ -93,7 +95,8 @@ def checked(prompt: Prompt, height: int, width: int) -> Prompt:
             raise ValueError(f"the point ({x}, {y}) lies outside the picture of {width}×{height} pixels: "
                              f"x goes from 0 to {width - 1}, y from 0 to {height - 1}")
     if not (prompt.box or prompt.points or prompt.scribble is not None or prompt.mask is not None):
-        raise ValueError("give a box, a point, a stroke or a mask of the subject: nothing says which one is meant")
+        raise ValueError("give a box, a point, a stroke or a mask of the subject: nothing says which one is "
+                         "meant")
     return prompt if prompt.box is None else replace(prompt, box=widen_box(prompt.box, 0.0, height, width))
 
 
@@ -109,7 +112,8 @@ def first_views(prompt: Prompt, extent: Box, context: float, height: int, width:
 
 @torch.inference_mode()
 def ask(selector: Selector, image: Tensor, alpha: Tensor, prompt: Prompt, seen: Box) -> Tensor:
-    """How far each pixel is meant, by the selector's look at a crop of the picture: [1,H,W] in 0..1, 0 outside."""
+    """How far each pixel is meant, by the selector's look at a crop of the picture: [1,H,W] in 0..1, 0
+    outside."""
     inside = (slice(None), *slices_of(seen))
     half = SIDE // 2
     matte = resample(alpha[inside][:, None].float(), (half, half)).clamp(0, 1)
@@ -124,7 +128,8 @@ def ask(selector: Selector, image: Tensor, alpha: Tensor, prompt: Prompt, seen: 
         others = selector(features, turned, measure_distances(picture, features[1][0], turned)).sigmoid()
         meant = meant * meant / (meant + others).clamp(min=1e-3)
     result = torch.zeros_like(alpha)
-    result[inside] = F.interpolate(meant.to(alpha), alpha[inside].shape[1:], mode="bilinear", align_corners=False)[0]
+    result[inside] = F.interpolate(meant.to(alpha), alpha[inside].shape[1:], mode="bilinear",
+                                   align_corners=False)[0]
     return result
 
 
@@ -142,7 +147,8 @@ def describe(selector: Selector, image: Tensor, alpha: Tensor, seen: Box) -> Ten
     _, directions = selector.encode(selector_input(selector, image[inside]))
     means = []
     for direction in directions[1:]:
-        weight = resample(alpha[inside][:, None].float(), tuple(direction.shape[2:])).clamp(0, 1).to(direction)
+        weight = resample(alpha[inside][:, None].float(),
+                          tuple(direction.shape[2:])).clamp(0, 1).to(direction)
         means.append(F.normalize((direction * weight).sum((0, 2, 3)), dim=0))
     return F.normalize(torch.cat(means), dim=0).to(alpha.device)
 
@@ -150,14 +156,16 @@ def describe(selector: Selector, image: Tensor, alpha: Tensor, seen: Box) -> Ten
 def by_regions(alpha: Tensor, meant: Tensor, prompt: Prompt, whole: bool = True) -> Tensor:
     """How far each pixel is meant [1,H,W], where whole regions of the matte are meant or are not.
 
-    Regions that neither a point nor a stroke touches are not, where there are such; one of which most is meant, is as a
-    whole; between these the selector parts what touches. whole: False leaves the second of these out.
+    Regions that neither a point nor a stroke touches are not, where there are such; one of which most is
+    meant, is as a whole; between these the selector parts what touches. whole: False leaves the second of
+    these out.
     """
     values = alpha[0].float().cpu().numpy()
     labels, count = label_regions(values >= REGION_LEVEL, diagonal=True)
     if not count:
         return meant
-    share = region_areas(values * meant[0].float().cpu().numpy(), labels, count) / region_areas(values, labels, count)
+    share = region_areas(values * meant[0].float().cpu().numpy(), labels, count)
+    share = share / region_areas(values, labels, count)
     full, none = (share > WHOLE_SHARE) & whole, share < NONE_SHARE
     touched = prompt.touched(tuple(meant.shape[1:]))
     if touched is not None:
@@ -193,7 +201,8 @@ def select_each(
     not_points: Sequence[tuple[int, int]] = (),
     context: float = 0.25,
 ) -> Tensor:
-    """The subjects under several points together [1,H,W]: as one, and each that this leaves out; see `select`."""
+    """The subjects under several points together [1,H,W]: as one, and each that this leaves out; see
+    `select`."""
     not_points = tuple(not_points)
     found = select(alpha_of, selector, image, Prompt(points=tuple(points), not_points=not_points), context)
     for x, y in points if len(points) > 1 else ():
