@@ -41,8 +41,6 @@ LEAST_CONTEXT = 0.15
 EDGE_SHARE = 100        # between two subjects the edge is sought within a 100th of the crop's longer side
 REGION_LEVEL = 0.3      # alpha of the pixels that join a region
 WHOLE_SHARE, NONE_SHARE = 0.8, 0.15  # of a region, beyond which it is meant as a whole, or not at all
-# of the logits, for points: with them the selector takes too little rather than too much
-POINT_BIAS = 1.0
 FAINT = 0.05            # alpha below which nothing stands out
 
 
@@ -120,8 +118,7 @@ def ask(selector: Selector, image: Tensor, alpha: Tensor, prompt: Prompt, seen: 
     picture = selector_input(selector, image[inside])
     maps = torch.cat([draw_maps(prompt, seen, half), matte.cpu()], 1).to(picture.device)
     features = selector.encode(picture)
-    logits = selector(features, maps, measure_distances(picture, features[1][0], maps))
-    meant = (logits + POINT_BIAS * bool(prompt.points and prompt.scribble is None)).sigmoid()
+    meant = selector(features, maps, measure_distances(picture, features[1][0], maps)).sigmoid()
     if maps[0, 0].any() and maps[0, 1].any() and prompt.not_points:  # what is not wanted asks for its own
         turned = torch.zeros_like(maps)
         turned[:, [0, 1, 4]] = maps[:, [1, 0, 4]]
