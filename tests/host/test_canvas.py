@@ -101,7 +101,7 @@ def test_points_are_clicked_saved_as_text_and_taken_away(opened):
         assert [point["x"] / SIZE[0], point["y"] / SIZE[1]] == pytest.approx([x, y], abs=NEAR)
     saved = page.evaluate("() => app.graph.serialize()")
     node = next(node for node in saved["nodes"] if node["type"] == "BiRefSubject")
-    assert node["widgets_values"][-2:] == [values["points"], values["negative_points"]]
+    assert node["widgets_values"][-4:-2] == [values["points"], values["negative_points"]]
     page.mouse.click(left + 0.2 * width, top + 0.6 * height)
     assert page.evaluate(VALUES, "BiRefSubject")["points"] == ""
 
