@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from host import values
 from known import DATA
+from PIL import Image
 from workflow import load, node
 
 SETTINGS = {"method": "closed form", "low": 0.05, "high": 0.95, "window": 0, "size": 0, "radius": 0}
@@ -28,9 +29,13 @@ def odd(kind: str, **changes) -> dict:
 @pytest.mark.parametrize("changes", [{"method": "network", "model": ["model", 0], "window": 512},
                                      {"method": "guided"}, {"method": "closed form"}],
                          ids=lambda changes: changes["method"])
-def test_what_was_uncertain_gains_detail_and_the_rest_stays(host, changes):
+def test_what_was_uncertain_gains_detail_and_the_rest_stays(host, tmp_path, changes):
     hairs = node("LoadImage", image=host.upload(DATA / "dandelion.jpg"))
-    pictures = host.pictures(host.run(refined(hairs, **changes)))
+    mask = Image.open(DATA / "dandelion_mask.png").convert("L")
+    coarse = mask.resize((mask.width // 12, mask.height // 12), Image.Resampling.BOX)
+    coarse.resize(mask.size, Image.Resampling.BICUBIC).save(tmp_path / "coarse.png")
+    alpha = node("LoadImageMask", image=host.upload(tmp_path / "coarse.png"), channel="red")
+    pictures = host.pictures(host.run(refined(hairs, alpha, **changes)))
     first, after = (values(pictures[name][0], 0) for name in ("first", "shown"))
     certain = (first <= 0.05 - 1 / 255) | (first >= 0.95 + 1 / 255)  # 8-bit previews
     assert np.array_equal(first[certain], after[certain])
