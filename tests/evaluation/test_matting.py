@@ -90,7 +90,7 @@ def test_connectivity_against_a_flood_fill(mattes):
                 y, x = edge.pop()
                 for near in ((y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)):
                     inside = 0 <= near[0] < mask.shape[0] and 0 <= near[1] < mask.shape[1]
-                if near not in region and inside and mask[near]:
+                    if near not in region and inside and mask[near]:
                         region.add(near)
                         edge.append(near)
             seen |= region
