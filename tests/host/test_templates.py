@@ -343,7 +343,8 @@ def test_what_was_learned_is_in_the_exported_file(host, listed):
     pictures = host.pictures(record)
     mask = next(values(pictures[number][0], 0) for number in pictures
                 if workflow[number]["class_type"] == "MaskPreview")
-    file, = (host.base / "output" / "onnx").glob("tuned_*.onnx")
+    written = (host.base / "output" / "onnx").glob("tuned_*.onnx")
+    file = max(written, key=lambda path: path.stat().st_mtime)
     photo = values(Image.open(host.base / "input" / "birefnet-wall.jpg").convert("RGB"))
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     [alpha] = session.run(["alpha"], {"image": np.ascontiguousarray(photo.transpose(2, 0, 1)[None])})
