@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -137,7 +138,9 @@ class VideoFile:
         frame.time_base = self.tick
         frame.pts = self._last = max(round(time / self.tick), self._last + 1)
         self._count += 1
-        self._container.mux(self._stream.encode(frame))
+        with keep_scheduling():
+            packets = self._stream.encode(frame)
+        self._container.mux(packets)
         if self._sound:
             self._sound.until(float(time))
 
@@ -153,6 +156,21 @@ class VideoFile:
     def abandon(self) -> None:
         with contextlib.suppress(Exception):  # such as a full disk; the file is deleted in any case
             self._container.close()
+
+
+@contextlib.contextmanager
+def keep_scheduling() -> Iterator[None]:
+    """Undo what SVT-AV1 does where it may, as root: it makes the thread that opens it a real-time one, which
+    would take the processor from all other programs."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if os.sched_getscheduler(0) != policy:
+            os.sched_setscheduler(0, policy, parameters)
 
 
 class PictureFolder:

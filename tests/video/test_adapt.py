@@ -4,6 +4,7 @@ off."""
 from __future__ import annotations
 
 import io
+import os
 from fractions import Fraction
 
 import numpy as np
@@ -159,3 +160,10 @@ def test_a_file_that_is_cut_off_says_so_at_once(tmp_path, name, lost):
                                      b"RIFF\xff\xff\xff"])
 def test_odd_files_are_not_called_cut_off(content):
     assert missing_bytes(io.BytesIO(content)) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="scheduling policies are Linux's")
+def test_av1_leaves_the_process_as_urgent_as_it_was(tmp_path):
+    before = os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0)
+    copy(write(tmp_path / "in.mkv", pictures(3, 96, 96)), tmp_path / "out.mp4", "av1")
+    assert (os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0)) == before
