@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..birefnet import composite
 from ..birefnet.imaging.boxes import Box
 from .composite import OPAQUE, no_subject
-from .host import convert, memory, messages, progress, schema, values
+from .host import convert, looks, memory, messages, progress, schema, values
 from .host.crop import Crop, CropSocket
 
 ORIGINAL = "original"
@@ -80,14 +80,8 @@ class BiRefFrame(io.ComfyNode):
                     tooltip="What lies behind the subject: one colour; background_image, sharp or blurred; "
                             "the picture's own background, blurred without the subject; nothing (the result "
                             "is RGBA); original: the photograph as it is, only cropped and resized."),
-                schema.colour_input(
-                    "The background's colour as in CSS: a word (white, navy), #20a0ff, rgb(32 160 255), "
-                    "hsl(206 100% 56%). Also fills what the background image leaves empty or transparent."),
-                io.Combo.Input(
-                    "fit", options=list(composite.FITS), default="fill",
-                    tooltip="How a background image meets a canvas of another size. fill: covers it, cropped "
-                            "evenly. fit: all of it is seen, colour beside it. stretch: distorted. tile: "
-                            "repeated at its own size."),
+                looks.background_colour_input(),
+                looks.fit_input(),
                 schema.number_input(
                     "blur", 2.0, 0.0, 50.0, 0.1,
                     "How far the blurred backgrounds are blurred, as a percentage of the canvas's longer "
@@ -96,26 +90,9 @@ class BiRefFrame(io.ComfyNode):
                     "shadow", options=list(composite.SHADOWS), default="none",
                     tooltip="contact: on the ground that the subject stands on, for products and whole "
                             "figures. drop: on a wall behind it. Not with the background original."),
-                schema.number_input("shadow_strength", 0.5, 0.0, 1.0, 0.01,
-                                    "How dark the shadow gets: 0 not at all, 1 black."),
-                schema.number_input("shadow_softness", 5.0, 0.0, 50.0, 0.1,
-                                    "How soft and wide the shadow is, as a percentage of the subject's "
-                                    "longer side.", advanced=True),
-                schema.number_input("shadow_x", 0.0, -100.0, 100.0, 0.1,
-                                    "Moves the shadow right, as a percentage of the subject's longer side.",
-                                    advanced=True),
-                schema.number_input("shadow_y", 1.0, -100.0, 100.0, 0.1,
-                                    "Moves the shadow down, as a percentage of the subject's longer side.",
-                                    advanced=True),
-                schema.mask_input(
-                    "The subject's masks, 0 to 1: 1 = subject. One for all pictures, or one each. Without "
-                    "it, the transparency of an RGBA picture counts; with both, the smaller value of each "
-                    "pixel.",
-                    optional=True),
-                io.Image.Input(
-                    "background_image", optional=True,
-                    tooltip="Pictures for the backgrounds image and blurred image; one for all, or one "
-                            "each."),
+                *looks.shadow_inputs(),
+                looks.subject_mask_input(),
+                looks.background_image_input(),
             ],
             outputs=[
                 io.Image.Output("framed", display_name="image",

@@ -25,8 +25,8 @@ SQUARE_ONLY = ("vp9", "png", *ANIMATIONS)  # kinds of file that PyAV or the form
 class Adapted:
     """A clip whose pictures are changed as they are read; times, sound and all else are the clip's own."""
 
-    def __init__(self, clip: Clip) -> None:
-        self._clip = clip
+    def __init__(self, clip: Clip, change: Callable[[Tensor], Tensor]) -> None:
+        self._clip, self._change = clip, change
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._clip, name)
@@ -38,22 +38,19 @@ class Adapted:
         pass  # whoever opened the clip closes it
 
     def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
-        return ((time, self._changed(picture)) for time, picture in self._clip)
-
-    def _changed(self, picture: Tensor) -> Tensor:
-        raise NotImplementedError
+        return ((time, self._change(picture)) for time, picture in self._clip)
 
 
 class Square(Adapted):
     """A clip with square pixels: its longer side is stretched, so nothing is lost."""
 
     def __init__(self, clip: Clip) -> None:
-        super().__init__(clip)
+        super().__init__(clip, self._stretch)
         self.width = round(clip.width * max(clip.aspect, Fraction(1)))
         self.height = round(clip.height / min(clip.aspect, Fraction(1)))
         self.aspect = Fraction(1)
 
-    def _changed(self, picture: Tensor) -> Tensor:
+    def _stretch(self, picture: Tensor) -> Tensor:
         planar = picture.permute(2, 0, 1)[None].contiguous()
         return resample(planar, (self.height, self.width))[0].permute(1, 2, 0)
 
@@ -62,20 +59,9 @@ class Sdr(Adapted):
     """An HDR clip, tone-mapped to BT.709."""
 
     def __init__(self, clip: Clip) -> None:
-        super().__init__(clip)
-        self._hdr = clip.colour
+        hdr = clip.colour
+        super().__init__(clip, partial(tone.to_sdr, transfer=hdr.transfer, primaries=hdr.primaries))
         self.colour = replace(clip.colour, matrix=BT709, primaries=1, transfer=1, full=False)
-
-    def _changed(self, picture: Tensor) -> Tensor:
-        return tone.to_sdr(picture, self._hdr.transfer, self._hdr.primaries)
-
-
-class Seen(Adapted):
-    """A clip whose pictures are changed as `see` says."""
-
-    def __init__(self, clip: Clip, see: Callable[[Tensor], Tensor]) -> None:
-        super().__init__(clip)
-        self._changed = see
 
 
 def keeps_hdr(kind: str) -> bool:
@@ -127,4 +113,4 @@ def as_seen(open_clip: Callable[[], Clip], kind: str) -> Iterator[Clip]:
     with open_clip() as source:
         clip, _ = adapt(source, kind)
         see = seen_by_networks(clip)
-        yield clip if see is None else Seen(clip, see)
+        yield clip if see is None else Adapted(clip, see)

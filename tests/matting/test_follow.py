@@ -10,25 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-import birefnet
-import weights
-from birefnet.checkpoint.selector import load_selector
 from birefnet.matting.subject import Follower
 
 DATA = Path(__file__).parents[1] / "data"
 HEIGHT, WIDTH = 160, 256
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def selector():
-    return load_selector(weights.SELECTOR)
-
-
-@pytest.fixture(scope="module")
-def nano():
-    model = birefnet.load(weights.NANO)
-    return lambda pictures: birefnet.matte(model, pictures)
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,9 @@ wanted; and where there is none."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-import birefnet
 import weights
 from birefnet.checkpoint.selector import load_selector
 from birefnet.files.errors import CheckpointError
@@ -19,36 +14,10 @@ from birefnet.matting import subject
 from birefnet.matting.subject import Prompt
 from birefnet.matting.subject.prompts import draw_maps
 
-DATA = Path(__file__).parents[1] / "data"
 NAMES = ("astronaut", "coffee")
 POINTS = {"astronaut": [(290, 420), (275, 240)], "coffee": [(850, 420), (730, 480)]}
 STROKES = {"astronaut": (slice(230, 500), slice(280, 292)), "coffee": (slice(400, 412), slice(760, 900))}
 LEAST_IOU = 0.88
-
-
-def read(name: str, mode: str) -> torch.Tensor:
-    return torch.from_numpy(np.asarray(Image.open(DATA / name).convert(mode), dtype=np.float32) / 255)[None]
-
-
-@pytest.fixture(scope="module")
-def image() -> torch.Tensor:
-    return read("pair.jpg", "RGB")
-
-
-@pytest.fixture(scope="module")
-def known() -> dict[str, torch.Tensor]:
-    return {name: read(f"pair_{name}_mask.png", "L") for name in NAMES}
-
-
-@pytest.fixture(scope="module")
-def selector():
-    return load_selector(weights.SELECTOR)
-
-
-@pytest.fixture(scope="module")
-def nano():
-    model = birefnet.load(weights.NANO)
-    return lambda pictures: birefnet.matte(model, pictures)
 
 
 def iou(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -83,9 +52,9 @@ def test_two_points_take_both(image, known, nano, selector):
     assert iou(subject.select_each(nano, selector, image, points), both) > LEAST_IOU
 
 
-def test_what_a_negative_point_touches_is_taken_away(nano, selector, known):
+def test_what_a_negative_point_touches_is_taken_away(nano, selector, image, known):
     """Two things that touch: the astronaut, and the cup laid over her."""
-    image, masks = touching(known)
+    image, masks = touching(image, known)
     cup = bounding_box(masks["coffee"][0], 0.5)
     point = ((cup.left + cup.right) // 2, (cup.top + cup.bottom) // 2)
     found = subject.select(nano, selector, image,
@@ -94,9 +63,9 @@ def test_what_a_negative_point_touches_is_taken_away(nano, selector, known):
     assert found[masks["coffee"] > 0.5].mean() < 0.3 < 0.9 < nano(image)[masks["coffee"] > 0.5].mean()
 
 
-def touching(known) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def touching(image, known) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The cup of pair.jpg moved over the astronaut's arm."""
-    image, cup = read("pair.jpg", "RGB").clone(), known["coffee"]
+    image, cup = image.clone(), known["coffee"]
     box = bounding_box(cup[0], 0.01)
     part = image[:, box.top:box.bottom, box.left:box.right].clone()
     alpha = cup[:, box.top:box.bottom, box.left:box.right]

@@ -3,43 +3,16 @@ here."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-import birefnet
 from birefnet import masks
 from birefnet.imaging.boxes import Box, bounding_box
 from birefnet.matting import subject
 
-ROOT = Path(__file__).parents[2]
-DATA = ROOT / "tests" / "data"
 NAMES = ("astronaut", "coffee")
 POINTS = {"astronaut": [(290, 420), (275, 240)], "coffee": [(850, 420), (730, 480)]}
 LEAST_IOU = 0.85  # measured: .90 to .98
-
-
-def read(name: str, mode: str) -> torch.Tensor:
-    return torch.from_numpy(np.asarray(Image.open(DATA / name).convert(mode), dtype=np.float32) / 255)[None]
-
-
-@pytest.fixture(scope="module")
-def image() -> torch.Tensor:
-    return read("pair.jpg", "RGB")
-
-
-@pytest.fixture(scope="module")
-def known() -> dict[str, torch.Tensor]:
-    return {name: read(f"pair_{name}_mask.png", "L") for name in NAMES}
-
-
-@pytest.fixture(scope="module")
-def nano():
-    model = birefnet.load(ROOT / "weights" / "birefnet-nano.safetensors")
-    return lambda pictures: birefnet.matte(model, pictures)
 
 
 def iou(a: torch.Tensor, b: torch.Tensor) -> float:
