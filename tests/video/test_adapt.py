@@ -167,3 +167,19 @@ def test_av1_leaves_the_process_as_urgent_as_it_was(tmp_path):
     before = os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0)
     copy(write(tmp_path / "in.mkv", pictures(3, 96, 96)), tmp_path / "out.mp4", "av1")
     assert (os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0)) == before
+
+
+@pytest.mark.parametrize("kind", ["vp9", "prores"])  # SDR with square pixels; HDR with the clip's own
+def test_following_reads_what_the_first_pass_reads(tmp_path, kind):
+    source = write(tmp_path / "in.mkv", pictures(2), tags=HLG_TAGS | {"sample_aspect_ratio": Fraction(4, 3)},
+                   **TEN_BITS)
+    with video.File(source) as clip:
+        adapted, _ = video.adapt(clip, kind)
+        see = video.seen_by_networks(adapted) or (lambda picture: picture)
+        expected = [see(picture) for _, picture in adapted]
+    with video.as_seen(lambda: video.File(source), kind) as clip:
+        found = [picture for _, picture in clip]
+        assert (clip.height, clip.width) == expected[0].shape[:2]
+    assert len(found) == 2 and all(torch.equal(a, b) for a, b in zip(found, expected))
+    with video.File(source) as clip:
+        assert not torch.equal(found[0], next(iter(clip))[1])
