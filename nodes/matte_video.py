@@ -20,6 +20,7 @@ from ..birefnet.matting.temporal import Smoother
 from .host import messages, preview, schema, values
 from .host.clip import PREVIEWED, backdrop, clip_of, new_file, shown, workflow_of
 from .host.follow import follow, not_in_view, prompts_of
+from .host.points import points_of
 from .host.stream import matte_stream
 
 OPAQUE = "for a transparent video, choose transparent webm or transparent mov as output"
@@ -161,7 +162,8 @@ class BiRefVideo(io.ComfyNode):
                 mattes = partial(matte_stream, model, size=size, per_pass=frames_per_pass)
             else:
                 mattes = following = follow(
-                    model, size, partial(videos.as_seen, partial(clip_of, video), kind), prompts, frame)
+                    model, size, partial(videos.as_seen, partial(clip_of, video), kind), prompts, frame,
+                    points_of(points) if bboxes is None and mask is None else ())
             matting = videos.matting(
                 clip, mattes, look_of(output, colour, fit, behind),
                 see=videos.seen_by_networks(clip),

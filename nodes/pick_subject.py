@@ -124,7 +124,8 @@ class BiRefSubject(io.ComfyNode):
             drawn = reading(mask, convert.common_batch(len(mask), len(images)), picture, mask_is)
         wanted, unwanted = points_of(points), points_of(negative_points)
         if pick == "point":
-            looks = [[by_points(wanted or [(x, y)], unwanted, context)] for _ in images]
+            anchors = wanted or [(x, y)]
+            looks = [[by_points(anchors, unwanted, context)] for _ in images]
         else:
             given = [None]
             if pick == "box" or pick == "mixture" and (width or height or not (wanted or mask is not None)):
@@ -133,6 +134,7 @@ class BiRefSubject(io.ComfyNode):
             if bboxes is not None and pick != "mask":
                 each = boxes_per_frame(bboxes, len(images))
             wanted = wanted if pick == "mixture" else []
+            anchors = wanted if each == [[None]] * len(drawn) and mask is None else []
             looks = [[mixed(box, wanted, unwanted, read, context) for box in listed]
                      for listed, read in zip(each, drawn)]
         jobs = [(i, [look]) for i, listed in enumerate(looks) for look in listed]
@@ -146,7 +148,7 @@ class BiRefSubject(io.ComfyNode):
         ask = alpha_of(model, size, progress)
         clean, empty = convert.Cleaner("the image"), []
         if follow_from >= 0:
-            mattes = followed(ask, images, looks, follow_from)
+            mattes = followed(ask, images, looks, follow_from, anchors)
         else:
             mattes = (joined(ask, clean(convert.frame(images, i)), listed) for i, listed in jobs)
         for job, (frame, alpha) in enumerate(mattes):
@@ -172,9 +174,11 @@ def joined(ask: subject.AlphaOf, frame: Tensor, looks: Sequence[Look]) -> tuple[
     return frame, alpha
 
 
-def followed(ask: subject.AlphaOf, images: Tensor, looks: Sequence[Sequence[Look]], start: int
-             ) -> Iterator[tuple[Tensor, Tensor]]:
-    """`joined` of every picture, by what the looks find in the picture `start`."""
+def followed(
+    ask: subject.AlphaOf, images: Tensor, looks: Sequence[Sequence[Look]], start: int, points: Sequence[Point]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """`joined` of every picture, by what the looks find in the picture `start`; points:
+    as for nodes.host.follow.follow."""
     if not len(images):
         return
     if start >= len(images):
@@ -183,7 +187,8 @@ def followed(ask: subject.AlphaOf, images: Tensor, looks: Sequence[Sequence[Look
     following = videos.Following(
         lambda: videos.Pictures(images, FOLLOWED_RATE),
         lambda frame: joined(ask, clean(frame), looks[start])[1],
-        partial(subject.Follower, ask, selector()), start)
+        partial(subject.Follower, ask, selector()), start,
+        find_parting=partial(subject.find_parting, ask, points) if points else None)
     yield from following(clean(convert.frame(images, i))[0] for i in range(len(images)))
 
 

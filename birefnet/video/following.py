@@ -1,22 +1,23 @@
 """One subject through a clip, chosen in any frame, in constant memory.
 
-The frames before the chosen one are followed backwards first, a few at a time, and their mattes wait in a
-temporary file; then the clip is read once more from its start.
+Where what was chosen by points comes apart nearby, it is followed from there instead. The frames before are
+followed backwards first, a few at a time, and their mattes wait in a temporary file; then the clip is read
+once more from its start.
 """
 
 from __future__ import annotations
 
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..matting.subject import Follower
+from ..matting.subject import PARTING_REACH, Follower, Parting, reduce_picture
 from .library import VideoError
 from .read import Clip
 
@@ -25,6 +26,8 @@ FULL = 65535            # alpha 1 in the temporary file
 
 Choose = Callable[[Tensor], Tensor]                     # picture [1,H,W,C] → alpha [1,H,W]
 Progress = Callable[[int, int], None]                   # frames done, frames in all, on the way back
+# Frames from the chosen one on, and what was chosen in it: see birefnet.matting.subject.find_parting.
+FindParting = Callable[[Iterable[Tensor], Tensor], Parting | None]
 
 
 class Following:
@@ -36,6 +39,7 @@ class Following:
         new_follower: a Follower for each direction.
         frame: number of that frame, from 0.
         progress: called on the way back.
+        find_parting: where the subject is chosen by points.
 
     Raises, when iterated:
         VideoError: the clip has no such frame, or no subject is found in it.
@@ -50,14 +54,18 @@ class Following:
         new_follower: Callable[[], Follower],
         frame: int = 0,
         progress: Progress = lambda done, total: None,
+        find_parting: FindParting | None = None,
     ) -> None:
         self.open_clip, self.choose, self.new_follower = open_clip, choose, new_follower
         self.frame, self.progress, self.lost = frame, progress, []
+        self.find_parting = find_parting
 
     def __call__(self, pictures: Iterator[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """(picture [1,H,W,C], alpha [1,H,W]) of each of pictures [H,W,C], from the clip's first."""
         with tempfile.TemporaryFile() as file:
             before = Store(file)
+            if self.find_parting is not None:
+                self._look_around()
             if self.frame:
                 self._go_back(before)
             follower, count = self.new_follower(), 0
@@ -77,11 +85,36 @@ class Following:
                              f"{count}, counted from 0")
         self.lost.sort()
 
-    def _begin(self, follower: Follower, picture: Tensor) -> Tensor:
+    def _look_around(self) -> None:
+        """Begins at the nearest frame in which what was chosen has come apart."""
+        with self.open_clip() as clip:
+            ahead = (picture[None] for _, picture in islice(clip, self.frame, None))
+            first = next(ahead, None)
+            if first is None:  # the clip has no such frame, which is said later
+                return
+            alpha = self._choose(first)
+            if not alpha.any():
+                return
+            after = self.find_parting(map(reduce_picture, chain([first], ahead)), alpha)
+        reach = PARTING_REACH if after is None else after[0] - 1
+        with self.open_clip() as clip:
+            seen = islice(clip, max(0, self.frame - reach), self.frame + 1)
+            back = [reduce_picture(picture[None]) for _, picture in seen]
+        before = self.find_parting(reversed(back), alpha)
+        self.choose = lambda picture: alpha
+        for found, way in ((before, -1), (after, 1)):
+            if found is not None:
+                self.frame, self.choose = self.frame + way * found[0], found[1]
+                break
+
+    def _choose(self, picture: Tensor) -> Tensor:
         try:
-            alpha = self.choose(picture)
+            return self.choose(picture)
         except ValueError as error:  # it is outside of the picture
             raise VideoError(str(error)) from None
+
+    def _begin(self, follower: Follower, picture: Tensor) -> Tensor:
+        alpha = self._choose(picture)
         try:
             follower.begin(picture, alpha)
         except ValueError:

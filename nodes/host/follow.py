@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 
@@ -53,9 +53,10 @@ def read_mask(drawn: Tensor, mask_is: str = "automatic") -> dict[str, Tensor]:
 
 def follow(
     model: object, size: int, open_clip: Callable[[], AbstractContextManager[videos.Clip]], prompts: Prompts,
-    frame: int
+    frame: int, points: Sequence[tuple[int, int]] = ()
 ) -> videos.Following:
-    """The mattes of the subject that is meant in one frame; size: as for `worker_for`."""
+    """The mattes of the subject that is meant in one frame; size: as for `worker_for`; points: where nothing
+    but they says which is meant."""
     ask = alpha_of(model, size, Progress(1))
 
     def choose(picture: Tensor) -> Tensor:
@@ -65,7 +66,9 @@ def follow(
     def tell(done: int, total: int) -> None:
         messages.say(f"Following backwards: frame {done} of {total}")
 
-    return videos.Following(open_clip, choose, partial(subject.Follower, ask, selector()), frame, tell)
+    parting = partial(subject.find_parting, ask, points) if points else None
+    return videos.Following(open_clip, choose, partial(subject.Follower, ask, selector()), frame, tell,
+                            parting)
 
 
 def not_in_view(lost: list[int], count: int) -> str:

@@ -73,3 +73,26 @@ def test_a_frame_that_the_clip_has_not(clip, frame):
 def test_no_subject_where_it_is_chosen(clip, frame):
     with pytest.raises(video.VideoError, match=f"^point at a subject: none was found in frame {frame}"):
         followed(clip, frame, lambda picture: torch.zeros(1, 4, 6))
+
+
+@pytest.mark.parametrize("after, before, begins", [(3, 2, 2), (2, 3, 6), (2, 2, 6), (3, None, 7),
+                                                   (None, 4, 0), (None, None, 4)])
+def test_it_begins_at_the_nearest_frame_where_what_was_chosen_comes_apart(clip, after, before, begins):
+    """Chosen in frame 4; after, before: in how many frames from there it comes apart."""
+    seen, answers = [], [after, before]
+
+    def find_parting(pictures, alpha):
+        assert alpha.shape == (1, 4, 6) and alpha.min() == 1
+        numbers, steps = [number(picture) for picture in pictures], answers[len(seen)]
+        seen.append(numbers)
+        apart = steps is not None and len(numbers) > steps
+        return (steps, lambda picture: torch.full((1, 4, 6), 0.9)) if apart else None
+
+    following = video.Following(clip, lambda picture: torch.ones(1, 4, 6), Counting, 4,
+                                find_parting=find_parting)
+    pairs = list(following(picture for _, picture in clip()))
+    # backwards not farther than forwards
+    assert seen == [[4, 5, 6, 7, 8], [4, 3, 2, 1, 0][:after]]
+    assert [number(picture) for picture, _ in pairs] == list(range(9))
+    assert {way.seen[0] for way in Counting.made} == {begins}
+    assert float(pairs[begins][1].mean()) == pytest.approx(1.0 if begins == 4 else 0.9, abs=1e-4)

@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from torch import Tensor
 
 import birefnet
 import weights
+from birefnet import video
 from birefnet.checkpoint.selector import load_selector
 from birefnet.imaging.flow import resize_flow, warp
 from birefnet.matting import subject
@@ -114,18 +117,17 @@ def read_clip(folder: Path) -> list[Frame]:
 
 def follow(ask: subject.AlphaOf, selector, frames: list[Frame], start: int,
            click: tuple[int, int]) -> list[Tensor]:
-    """The subject's alpha in every frame, from one click in the frame `start`."""
-    pictures = [as_picture(image) for image, _ in frames]
-    first = subject.select(ask, selector, pictures[start], subject.Prompt(points=(click,)))
-    found = {start: first}
-    if first.max() < 0.5:
-        return [torch.zeros_like(first) for _ in frames]
-    for way in (range(start + 1, len(frames)), range(start - 1, -1, -1)):
-        follower = subject.Follower(ask, selector)
-        follower.begin(pictures[start], first)
-        for i in way:
-            found[i] = follower(pictures[i])
-    return [found[i] for i in range(len(frames))]
+    """The subject's alpha in every frame, from one click in the frame `start`; as `video` does it."""
+    pictures = torch.cat([as_picture(image) for image, _ in frames])
+    following = video.Following(
+        partial(video.Pictures, pictures, Fraction(25)),
+        partial(subject.select, ask, selector, prompt=subject.Prompt(points=(click,))),
+        partial(subject.Follower, ask, selector), start,
+        find_parting=partial(subject.find_parting, ask, [click]))
+    try:
+        return [alpha for _, alpha in following(iter(pictures))]
+    except video.VideoError:  # nothing is under the click
+        return list(torch.zeros(len(frames), 1, *pictures.shape[1:3]))
 
 
 def as_picture(image: np.ndarray) -> Tensor:

@@ -20,7 +20,7 @@ from ...imaging.colour import to_linear
 from ...masks import refine
 from ...matting import foreground
 from ...matting.runner import Runner
-from ...matting.subject import Follower
+from ...matting.subject import Follower, find_parting
 from ...matting.temporal import Smoother
 from ..cut.plan import frame_number
 from ..cut.plan import numbered as numbered_name
@@ -163,12 +163,19 @@ def _following(
     def alpha_of(crops: Tensor) -> Tensor:
         return runner.matte(crops, args.size)
 
-    bar = tqdm(total=args.frame, unit="frame", desc="backwards", disable=None if args.frame else True,
-               leave=False)
+    bar = tqdm(unit="frame", desc="backwards", disable=None, leave=False, delay=1)
+
+    def tell(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(1)
+        if done == total:
+            bar.close()
+
+    only_points = choice.points and not choice.boxes and choice.scribble is None
     return video.Following(partial(video.as_seen, open_clip, kind),
                            partial(choice.choose, selector, alpha_of),
-                           partial(Follower, alpha_of, selector), args.frame,
-                           lambda done, total: (bar.update(1), done == total and bar.close()))
+                           partial(Follower, alpha_of, selector), args.frame, tell,
+                           partial(find_parting, alpha_of, choice.points) if only_points else None)
 
 
 def _in_words(frames: list[int]) -> str:

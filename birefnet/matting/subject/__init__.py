@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from .follow import Follower
 from .looks import AlphaOf, Box, at_point, in_box, under_mask, widen_box
+from .parting import PARTING_REACH, Parting, find_parting, reduce_picture
 from .prompts import Prompt, is_scribble
 from .select import select, select_each
 
-__all__ = ["AlphaOf", "Box", "Follower", "Prompt", "at_point", "in_box", "is_scribble", "select",
-           "select_each",
-           "under_mask", "widen_box"]
+__all__ = ["PARTING_REACH", "AlphaOf", "Box", "Follower", "Parting", "Prompt", "at_point", "find_parting",
+           "in_box", "is_scribble", "reduce_picture", "select", "select_each", "under_mask", "widen_box"]
