@@ -20,8 +20,9 @@ from pathlib import Path
 import av
 import numpy as np
 from host import PACK, Host
+from known import DATA
 from PIL import Image
-from workflow import Workflow, to_api
+from workflow import DETECTORS, Workflow, to_api, with_stand_ins
 
 TEMPLATES = sorted((PACK / "example_workflows").glob("*.json"))
 SAMPLES = PACK / "example_workflows" / "input"
@@ -33,18 +34,14 @@ QUALITY = 85
 RESULTS = {"Compare Two Checkpoints": ("MaskPreview",), "Fine-tune on Your Pictures": ("MaskPreview",),
            "Fine-tune and Export": ("MaskPreview",),
            "Replace the Background by Inpainting": ("PreviewImage", "MaskPreview"),
-           "Inpaint the Subject": ("PreviewImage", "MaskPreview")}
+           "Inpaint the Subject": ("PreviewImage", "MaskPreview"),
+           "Pick by Words (SAM3)": ("MaskPreview", "SaveImage"),
+           "Pick by Detector (RT-DETR)": ("PreviewImage", "SaveImage")}
+# What the detectors, whose files are not here, would have found: a file of tests/data, and a box in pair.jpg.
+FOUND_MASK = "pair_coffee_mask.png"
+FOUND_BOX = {"x": 54, "y": 144, "width": 498, "height": 496, "label": "person", "score": 0.9}
+ENDS = {"Follow One Subject"}  # whose card shows the first and the last frame of the result
 ALL_SHOWN = {"Catalogue of Products"}  # whose card shows every result, not only the first of each node
-IMAGE_MODEL = "CheckpointLoaderSimple"  # what hangs on one is left out
-
-
-def without_image_model(workflow: Workflow) -> Workflow:
-    """The workflow less the image model's loader and all that depends on it."""
-    gone = {number for number, node in workflow.items() if node["class_type"] == IMAGE_MODEL}
-    while more := {number for number, node in workflow.items() if number not in gone and
-                   any(isinstance(value, list) and value[0] in gone for value in node["inputs"].values())}:
-        gone |= more
-    return {number: node for number, node in workflow.items() if number not in gone}
 
 
 def opened(workflow: Workflow) -> Image.Image:
@@ -54,13 +51,19 @@ def opened(workflow: Workflow) -> Image.Image:
         if node["class_type"] == "LoadImage":
             return Image.open(SAMPLES / inputs["image"])
         if node["class_type"] == "LoadVideo":
-            return middle_frame((SAMPLES / inputs["file"]).read_bytes())
+            return frame_of((SAMPLES / inputs["file"]).read_bytes(), 0.5)
         if node["class_type"] == "LoadImageDataSetFromFolder":
             return Image.open(min((SAMPLES / inputs["folder"]).iterdir()))
     raise ValueError("no node opens a picture")
 
 
-def middle_frame(clip: bytes) -> Image.Image:
+def frame_of(clip: bytes, share: float) -> Image.Image:
+    """A frame of a clip: 0 is its first, 1 its last."""
+    frames = frames_of(clip)
+    return frames[round(share * (len(frames) - 1))]
+
+
+def frames_of(clip: bytes) -> list[Image.Image]:
     with av.open(io.BytesIO(clip)) as video:
         stream = video.streams.video[0]
         # FFmpeg's own decoder of VP9 leaves transparency out.
@@ -68,20 +71,25 @@ def middle_frame(clip: bytes) -> Image.Image:
         decoder = av.CodecContext.create("libvpx-vp9", "r") if alpha else None
         frames = [frame for packet in video.demux(stream) for frame in
                   (decoder.decode(packet) if decoder else packet.decode())]
-    frame = frames[len(frames) // 2]
-    return Image.fromarray(frame.to_ndarray(format="rgba" if alpha else "rgb24"))
+    return [Image.fromarray(frame.to_ndarray(format="rgba" if alpha else "rgb24")) for frame in frames]
 
 
 def results(host: Host, name: str, workflow: Workflow, record: dict) -> list[Image.Image]:
     kinds = RESULTS.get(name, ("SaveImage",))
     if any(node["class_type"] == "BiRefVideo" for node in workflow.values()):
-        made = next(file for outputs in record["outputs"].values() for file in outputs.get("images", [])
-                    if file.get("type") == "output")
-        return [middle_frame(host.fetch("/view?" + urllib.parse.urlencode(made)))]
+        clip = saved_clip(host, record)
+        return [frame_of(clip, share) for share in ((0, 1) if name in ENDS else (0.5,))]
     pictures = host.pictures(record)
     return [shown for kind in kinds for number in sorted(pictures, key=str)
             if workflow.get(number, {}).get("class_type") == kind
             for shown in pictures[number][:None if name in ALL_SHOWN else 1]]
+
+
+def saved_clip(host: Host, record: dict) -> bytes:
+    """The file that Matte Video has saved."""
+    made = next(file for outputs in record["outputs"].values() for file in outputs.get("images", [])
+                if file.get("type") == "output")
+    return host.fetch("/view?" + urllib.parse.urlencode(made))
 
 
 def on_checkerboard(shown: Image.Image) -> Image.Image:
@@ -107,13 +115,14 @@ def row(pictures: list[Image.Image]) -> Image.Image:
 
 def make(host: Host, wanted: tuple[str, ...] = ("",)) -> None:
     """The cards of the templates whose names begin so; all if nothing is named."""
-    object_info = host.object_info()
+    object_info, mask = host.object_info(), host.upload(DATA / FOUND_MASK)
     for template in TEMPLATES:
         if not template.stem.startswith(wanted):
             continue
         began = time.monotonic()
-        workflow = to_api(json.loads(template.read_text(encoding="utf-8")), object_info)
-        workflow = without_image_model(workflow)
+        workflow = to_api(json.loads(template.read_text(encoding="utf-8")), DETECTORS | object_info)
+        # what hangs on an image model is left out
+        workflow = with_stand_ins(workflow, object_info, mask, [FOUND_BOX])
         record = host.run(workflow, seconds=1800)
         name = template.stem[len("BiRefNet 00 "):]
         shown = row([opened(workflow), *results(host, name, workflow, record)])

@@ -56,6 +56,8 @@ def main() -> None:
     shutil.copy(DATA / "dandelion.jpg", SAMPLES / "birefnet-dandelion.jpg")
     surface().save(SAMPLES / "birefnet-surface.jpg", quality=QUALITY)
     clip(SAMPLES / "birefnet-clip.mp4", part("figure").crop(FILMED))
+    with Image.open(DATA / "pair.jpg") as both:
+        clip(SAMPLES / "birefnet-two-subjects.mp4", both.convert("RGB"), size=(480, 256))
     walls(SAMPLES / "birefnet-pairs", PAIRS)
     wall = cracks.pictures("held out", 7, 0)[0][6]  # of bricks
     Image.fromarray((wall * 255).round().byte().numpy()).save(SAMPLES / "birefnet-wall.jpg", quality=QUALITY)

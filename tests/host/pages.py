@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from browser import open_page, outputs, picture, run
+from cards import frames_of, saved_clip
 from given import THINGS, clip, thing, walls
 from host import PACK, Host, Workflow
 from known import DATA
@@ -39,6 +40,7 @@ CROPPED = {"face.png": ("astronaut.jpg", (100, 0, 340, 240)), "cup.png": ("pair.
 HEAD = (100, 0, 340, 180)   # of the astronaut, for the clip
 BOX = (698, 256, 363, 333)  # the cup in pair.jpg: x, y, width, height
 POINT = (268, 318)          # on the astronaut in it
+FOLLOWED = (105, 130)       # on the astronaut in the templates' clip
 HOLES = 12000               # pixels: what the checkpoint misses inside the cup and the helmet
 
 STRIP = 24  # pixels of a caption's height
@@ -360,12 +362,27 @@ def inspect(bench: Bench) -> Image.Image:
     return bench.panels(workflow, {"comparison": ["inspect", 0]})[0][1]
 
 
+def followed(bench: Bench, shown: tuple[int, ...] = (0, 6, 11)) -> Image.Image:
+    """Frames of the templates' clip of two subjects, and of what is made of it by a point in its first."""
+    x, y = FOLLOWED
+    workflow = {"clip": node("LoadVideo", file="birefnet-two-subjects.mp4"), "model": node("BiRefLoad"),
+                "video": node("BiRefVideo", model=["model", 0], video=["clip", 0],
+                              points=json.dumps([{"x": x, "y": y}]))}
+    record = bench.host.run({name: bench.filled(made) for name, made in workflow.items()})
+    before = frames_of((bench.input / "birefnet-two-subjects.mp4").read_bytes())
+    after = frames_of(saved_clip(bench.host, record))
+    ImageDraw.Draw(before[0]).circle(FOLLOWED, 8, fill="yellow", outline="black", width=2)
+    return column([row([(f"frame {i}" + ", a point" * (i == 0), before[i]),
+                        (f"frame {i} of the result", after[i])], 480) for i in shown])
+
+
 PANELS: dict[str, Callable[[Bench], Image.Image]] = {
     "BiRefSegment": segment, "BiRefRemoveBackground": remove_background, "BiRefSubject": subject,
     "BiRefRefineMask": refine_mask, "BiRefTrimap": trimap, "BiRefForeground": foreground,
     "BiRefComposite": composite,
     "BiRefInpaintCrop": inpaint_crop, "BiRefInpaintPaste": inpaint_paste, "BiRefTemporal": temporal,
     "BiRefPairs": pairs, "BiRefInspect": inspect, "BiRefFrame": frame,
+    "BiRefVideo-followed": followed,  # one more on a page
 }
 
 # Nodes on the page: kind; left, top, width; widgets; and by input the node of the list that it hangs on.

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
 from host import Workflow
 
 ON_THE_PAGE_ONLY = {"Note", "MarkdownNote"}
 WIDGETS = ("COMBO", "INT", "FLOAT", "BOOLEAN", "STRING", "COLOR,STRING")  # types that are widgets
 ON_THE_PAGE = ("image_upload", "video_upload", "control_after_generate")  # options that add a widget there
+
+# Detectors of newer hosts: the inputs whose values a saved workflow holds.
+DETECTORS = {
+    "SAM3_Detect": {"input": {"required": {"threshold": ["FLOAT"], "refine_iterations": ["INT"],
+                                           "individual_masks": ["BOOLEAN"]}}},
+    "RTDETR_detect": {"input": {"required": {"threshold": ["FLOAT"], "class_name": ["COMBO"],
+                                             "max_detections": ["INT"]}}},
+    "DrawBBoxes": {"input": {}},
+}
 
 
 def node(kind: str, **inputs) -> dict:
@@ -73,4 +84,24 @@ def widgets(info: dict) -> list[tuple[str, object, dict]]:
               for name, spec in info["input"].get(group, {}).items()}
     listed = [(name, spec[0], spec[1] if len(spec) > 1 else {}) for name, spec in inputs.items()]
     return [(name, kind, options) for name, kind, options in listed
-            if isinstance(kind, list) or kind in WIDGETS]
+            if (isinstance(kind, list) or kind in WIDGETS) and not options.get("forceInput")]
+
+
+def with_stand_ins(workflow: Workflow, object_info: dict[str, dict], mask: str, boxes: list[dict]
+                   ) -> Workflow:
+    """A workflow in which SAM 3 has found a mask, a picture in the host, and RT-DETR boxes; less what only
+    they need, and what this host does not have."""
+    found = {"SAM3_Detect": node("LoadImageMask", image=mask, channel="red"),
+             "RTDETR_detect": node("OddBoxes", boxes=json.dumps([boxes]))}
+    workflow = {number: found.get(made["class_type"], made) for number, made in workflow.items()}
+    unknown = {made["class_type"] for made in workflow.values()} - object_info.keys()
+    return without(workflow, {"CheckpointLoaderSimple", "UNETLoader"} | unknown)
+
+
+def without(workflow: Workflow, kinds: set[str]) -> Workflow:
+    """A workflow less the nodes of these kinds and all that depend on them."""
+    gone = {number for number, node in workflow.items() if node["class_type"] in kinds}
+    while more := {number for number, node in workflow.items() if number not in gone and
+                   any(isinstance(value, list) and value[0] in gone for value in node["inputs"].values())}:
+        gone |= more
+    return {number: node for number, node in workflow.items() if number not in gone}
