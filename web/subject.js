@@ -58,10 +58,16 @@ app.registerExtension({
                 context.fillRect(0, 0, ...size);
                 context.drawImage(found, 0, 0, ...size);
             }
-            const pick = valueOf(node, "pick");
-            if (pick === "box") paintBox(context, scale);
-            if (pick === "point") paintPoints(context, scale);
+            if (hasBox()) paintBox(context, scale);
+            paintPoints(context, scale);
         });
+
+        /** Whether a box is part of the choice: in a mixture, where it has a size. */
+        function hasBox() {
+            const pick = valueOf(node, "pick");
+            return pick === "box" || pick === "mixture"
+                && Boolean(draft || Number(valueOf(node, "width")) || Number(valueOf(node, "height")));
+        }
 
         function box() {
             if (draft) return draft;
@@ -83,10 +89,13 @@ app.registerExtension({
 
         const points = name => isLinked(node, name) ? [] : read(valueOf(node, name));
 
+        /** What is not wanted counts for every way to pick. */
         function paintPoints(context, scale) {
-            const single = points("points").length || isLinked(node, "points") ? []
+            const pick = valueOf(node, "pick");
+            const wanted = pick === "point" || pick === "mixture" ? points("points") : [];
+            const single = pick !== "point" || wanted.length || isLinked(node, "points") ? []
                 : [{ x: Number(valueOf(node, "x")), y: Number(valueOf(node, "y")) }];
-            const all = [[...points("points"), ...single].map(point => [point, WANTED, "+"]),
+            const all = [[...wanted, ...single].map(point => [point, WANTED, "+"]),
                 points("negative_points").map(point => [point, UNWANTED, "−"])].flat();
             context.lineWidth = 2 * scale;
             context.font = `bold ${13 * scale}px sans-serif`;
@@ -175,25 +184,47 @@ app.registerExtension({
             return { end: () => change(() => setWidget(node, name, written([...points(name), place(at)]))) };
         }
 
+        /** In a mixture: dragging draws the box, a click is a point, and a point can be dragged. */
+        function dragEither(event) {
+            const start = view.at(event);
+            const held = ["points", "negative_points"].some(
+                name => points(name).some(({ x, y }) => Math.hypot(x - start.x, y - start.y) < start.near));
+            const asPoint = dragPoint(event), asBox = held ? null : dragBox(event);
+            if (!asPoint || !asBox) return asPoint ?? asBox;
+            let moved = false;
+            return {
+                move(to) {
+                    const { x, y } = view.at(to);
+                    moved ||= Math.hypot(x - start.x, y - start.y) > start.near;
+                    if (moved) asBox.move(to);
+                },
+                end: ended => (moved ? asBox : asPoint).end(ended),
+            };
+        }
+
         onDrag(view.canvas, event => {
             if (!picture) return null;
-            const pick = valueOf(node, "pick");
-            return pick === "box" ? dragBox(event) : pick === "point" ? dragPoint(event) : null;
+            const drags = { box: dragBox, point: dragPoint, mixture: dragEither };
+            return drags[valueOf(node, "pick")]?.(event) ?? null;
         });
 
         const tool = (text, title, pressed) => view.tools.append(button(text, pressed, title));
-        tool("Box", "Draw a box around the subject", () => change(() => setWidget(node, "pick", "box")));
+        /** Another way to pick; a mixture has all of them. */
+        const pickBy = pick => change(() => valueOf(node, "pick") === "mixture" || setWidget(node, "pick", pick));
+        tool("Box", "Draw a box around the subject", () => pickBy("box"));
         tool("Point +", "Click on the subject; shift or the right button: on what is not wanted", () => {
             adding = "points";
-            change(() => setWidget(node, "pick", "point"));
+            pickBy("point");
         });
         tool("Point −", "Click on what is not wanted", () => {
             adding = "negative_points";
-            change(() => setWidget(node, "pick", "point"));
+            pickBy("point");
         });
-        tool("Clear", "Take away the box, or all points", () => change(() => {
-            if (valueOf(node, "pick") === "box") ["x", "y", "width", "height"].forEach(name => setWidget(node, name, 0));
-            else ["points", "negative_points"].forEach(name => setWidget(node, name, ""));
+        tool("Clear", "Take away what is drawn here", () => change(() => {
+            const pick = valueOf(node, "pick");
+            if (pick === "box" || pick === "mixture") ["x", "y", "width", "height"].forEach(name => setWidget(node, name, 0));
+            if (pick === "point" || pick === "mixture") setWidget(node, "points", "");
+            setWidget(node, "negative_points", "");
         }));
 
         // The picture -----------------------------------------------------------------------------------------------

@@ -35,6 +35,18 @@ VALUES = """kind => Object.fromEntries(
 # The subject's box in its picture, of which the node tells the page.
 BOX = """() => app.nodeOutputs[app.graph._nodes.find(
     node => node.type === 'BiRefComposite').id].biref_place[0].box"""
+# How many pixels of the picture in Pick Subject have the colours of web/subject.js.
+COLOURS_SHOWN = """() => {
+    const widgets = app.graph._nodes.find(node => node.type === 'BiRefSubject').widgets;
+    const canvas = widgets.find(widget => widget.name === 'subject').element.querySelector('canvas');
+    const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    const found = {box: 0, wanted: 0, unwanted: 0};
+    const colours = {box: [255, 212, 0], wanted: [61, 220, 90], unwanted: [255, 77, 77]};
+    for (let i = 0; i < data.length; i += 4)
+        for (const [name, colour] of Object.entries(colours))
+            found[name] += colour.every((level, c) => Math.abs(data[i + c] - level) < 3);
+    return found;
+}"""
 SET = """([kind, values]) => app.graph._nodes.find(node => node.type === kind).widgets.forEach(widget => {
     if (!(widget.name in values)) return;
     widget.value = values[widget.name];
@@ -104,6 +116,33 @@ def test_points_are_clicked_saved_as_text_and_taken_away(opened):
     assert node["widgets_values"][-4:-2] == [values["points"], values["negative_points"]]
     page.mouse.click(left + 0.2 * width, top + 0.6 * height)
     assert page.evaluate(VALUES, "BiRefSubject")["points"] == ""
+
+
+def test_a_mixture_shows_its_box_and_its_points_and_draws_both(opened):
+    page, _ = opened
+    left, top, width, height = open_view(page)
+    page.evaluate(SET, ["BiRefSubject", {"pick": "mixture", "x": 0, "y": 0, "width": 0, "height": 0}])
+    shown = page.evaluate(COLOURS_SHOWN)
+    assert not any(shown.values())
+    drag(page, (left + 0.1 * width, top + 0.1 * height), (left + 0.6 * width, top + 0.9 * height))
+    page.get_by_role("button", name="Point +").first.click()
+    page.mouse.click(left + 0.2 * width, top + 0.6 * height)
+    page.keyboard.down("Shift")
+    page.mouse.click(left + 0.8 * width, top + 0.5 * height)
+    page.keyboard.up("Shift")
+    values = page.evaluate(VALUES, "BiRefSubject")
+    assert values["pick"] == "mixture"
+    drawn = [values["x"] / SIZE[0], values["y"] / SIZE[1], values["width"] / SIZE[0],
+             values["height"] / SIZE[1]]
+    assert drawn == pytest.approx([0.1, 0.1, 0.5, 0.8], abs=NEAR)
+    for name, x, y in (("points", 0.2, 0.6), ("negative_points", 0.8, 0.5)):
+        point, = json.loads(values[name])
+        assert [point["x"] / SIZE[0], point["y"] / SIZE[1]] == pytest.approx([x, y], abs=NEAR)
+    shown = page.evaluate(COLOURS_SHOWN)
+    assert all(shown.values()), shown
+    page.get_by_role("button", name="Clear").first.click()
+    values = page.evaluate(VALUES, "BiRefSubject")
+    assert (values["width"], values["points"], values["negative_points"]) == (0, "", "")
 
 
 def test_the_subject_is_moved_scaled_and_turned_on_the_preview(opened, host):
