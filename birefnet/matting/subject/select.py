@@ -150,12 +150,14 @@ def describe(selector: Selector, image: Tensor, alpha: Tensor, seen: Box) -> Ten
     return F.normalize(torch.cat(means), dim=0).to(alpha.device)
 
 
-def by_regions(alpha: Tensor, meant: Tensor, prompt: Prompt, whole: bool = True) -> Tensor:
+def by_regions(
+    alpha: Tensor, meant: Tensor, prompt: Prompt, whole: bool = True, none_share: float = NONE_SHARE
+) -> Tensor:
     """How far each pixel is meant [1,H,W], where whole regions of the matte are meant or are not.
 
     Regions that neither a point nor a stroke touches are not, where there are such; one of which most is
-    meant, is as a whole; between these the selector parts what touches. whole: False leaves the second of
-    these out.
+    meant, is as a whole, and one of which less than `none_share` is, not at all; between these the selector
+    parts what touches. whole: False leaves the second of these out.
     """
     values = alpha[0].float().cpu().numpy()
     labels, count = label_regions(values >= REGION_LEVEL, diagonal=True)
@@ -163,7 +165,7 @@ def by_regions(alpha: Tensor, meant: Tensor, prompt: Prompt, whole: bool = True)
         return meant
     share = region_areas(values * meant[0].float().cpu().numpy(), labels, count)
     share = share / region_areas(values, labels, count)
-    full, none = (share > WHOLE_SHARE) & whole, share < NONE_SHARE
+    full, none = (share > WHOLE_SHARE) & whole, share < none_share
     touched = prompt.touched(tuple(meant.shape[1:]))
     if touched is not None:
         under = np.zeros(count + 1, bool)
