@@ -122,7 +122,7 @@ def read_clip(folder: Path) -> list[Frame]:
 
 def follow(ask: subject.AlphaOf, selector, frames: list[Frame], start: int,
            click: tuple[int, int]) -> list[Tensor]:
-    """The subject's alpha [1,H,W] in every frame, chosen by a click in the frame `start`."""
+    """The subject's alpha in every frame, from one click in the frame `start`."""
     pictures = [as_picture(image) for image, _ in frames]
     first = subject.select(ask, selector, pictures[start], subject.Prompt(points=(click,)))
     found = {start: first}
