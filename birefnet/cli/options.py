@@ -76,6 +76,20 @@ def at_least(least: int, most: float = math.inf) -> Callable[[str], int]:
     return number
 
 
+def file_name(suffix: str, *beside: str) -> Callable[[str], Path]:
+    """An option's type: a file name that ends in `suffix`. beside: suffixes of files written beside it."""
+    def file(text: str) -> Path:
+        path = Path(text)
+        if path.suffix.lower() != suffix:
+            raise argparse.ArgumentTypeError(f"expected a file name that ends in {suffix}, got {text}")
+        for written in (path, *map(path.with_suffix, beside)):
+            if written.is_dir():
+                raise argparse.ArgumentTypeError(f"expected a file name, and {written} is a folder")
+        return path
+
+    return file
+
+
 def reason(error: OSError) -> str:
     """The file and the reason, or the error's own message if it is not the system's."""
     return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
