@@ -21,6 +21,7 @@ from ..matting.predict import (
     matte,
     network_alpha,
     normalize,
+    one_pass,
     resize_to_network,
 )
 from ..network.birefnet import BiRefNet
@@ -118,7 +119,8 @@ def other_size(size: tuple[int, int]) -> tuple[int, int]:
 def trial(model: BiRefNet, contract: Contract, photographs: Sequence[Tensor], size: tuple[int, int]) -> Trial:
     seen = torch.cat([resize_to_network(photograph, size) for photograph in photographs])
     given = normalize(seen, model.config)
-    alpha = torch.cat([network_alpha(model, image[None]) for image in given])
+    alpha_of = one_pass if contract.raw else network_alpha
+    alpha = torch.cat([alpha_of(model, image[None]) for image in given])
     if not is_finite(alpha):
         raise explain_not_finite(model, given)
     return Trial((given if contract.raw else seen).contiguous().numpy(), alpha.numpy())

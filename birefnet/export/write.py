@@ -177,6 +177,9 @@ def describe(config: Config, contract: Contract, dtype: str, checks: list[Check]
     colours = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD} if normalize else None
     size = contract.size or config.size
     alpha = "logits: alpha is their sigmoid" if contract.raw else "alpha, 0 to 1, 1 = subject"
+    if is_nano(config):
+        alpha += (" (BiRef itself averages it with the mirror image's)" if contract.raw else
+                  ", the mean of the image's and its mirror image's")
     return {
         "network": config.describe(), "task": config.task,
         "input": {"name": contract.input_name, "layout": "NCHW", "colours": "RGB",

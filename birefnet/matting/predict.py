@@ -105,7 +105,20 @@ def network_input(frame: Tensor, config: Config, size: int | tuple[int, int] | N
 
 @torch.inference_mode()
 def network_alpha(model: BiRefNet, x: Tensor) -> Tensor:
-    """Alpha at the network's own size, float32 [B,1,h,w] on its device, of network inputs [B,3,h,w]."""
+    """Alpha at the network's own size, float32 [B,1,h,w] on its device, of network inputs [B,3,h,w].
+
+    The authors' networks make one pass, as their own code does; the small included one a second over the
+    mirror image, and alpha is the mean (weights/NANO.md has both measured).
+    """
+    alpha = one_pass(model, x)
+    if is_nano(model.config):
+        alpha = (alpha + one_pass(model, x.flip(3)).flip(3)) / 2
+    return alpha
+
+
+@torch.inference_mode()
+def one_pass(model: BiRefNet, x: Tensor) -> Tensor:
+    """The sigmoid of the network's logits, float32 [B,1,h,w] on its device."""
     x = x.to(next(model.parameters()).device, model.input_dtype)
     if x.is_cuda:
         x = x.contiguous(memory_format=torch.channels_last)
