@@ -185,20 +185,11 @@ def describe(selector: Selector, image: Tensor, alpha: Tensor, seen: Box) -> Ten
 
 
 def by_regions(alpha: Tensor, meant: Tensor, prompt: Prompt, whole: bool = True) -> Tensor:
-    """Decide for connected regions of the matte as a whole, where the selector is clear about them.
+    """How far each pixel is meant [1,H,W], where whole regions of the matte are meant or are not.
 
-    A region is set to 0 if less than NONE_SHARE of it is meant, or if there are positive points or strokes
-    and none of them touches it. It is set to 1 if more than WHOLE_SHARE of it is meant and no negative point
-    touches it. In other regions, where two subjects touch, the selector's probabilities stay.
-
-    Args:
-        alpha: [1,H,W], the matte of everything salient.
-        meant: [1,H,W] in 0..1, from `ask`.
-        prompt: the prompt.
-        whole: whether regions may be set to 1.
-
-    Returns:
-        [1,H,W] in 0..1.
+    Regions that neither a point nor a stroke touches are not, where there are such; one of which most is
+    meant, is as a whole; between these the selector parts what touches. whole: False leaves the second of
+    these out.
     """
     values = alpha[0].float().cpu().numpy()
     labels, count = label_regions(values >= REGION_LEVEL, diagonal=True)
