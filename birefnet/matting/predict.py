@@ -55,10 +55,10 @@ def matte(model: BiRefNet, image: Tensor | Image.Image, size: int | tuple[int, i
 def compute_alpha(model: BiRefNet, frames: Tensor, size: int | tuple[int, int] | None = None) -> Tensor:
     """`matte` of a tensor, whatever numbers come out, on the model's device."""
     if not isinstance(frames, Tensor) or not frames.is_floating_point():
-        raise ValueError("expected a float tensor in 0..1 or a PIL image, got "
+        raise ValueError("Give a float tensor in 0..1 or a PIL image: got "
                          f"{getattr(frames, 'dtype', type(frames))}")
     if frames.ndim != 4 or frames.shape[3] not in (1, 3, 4):
-        raise ValueError(f"expected an image [B, H, W, C] with 1, 3 or 4 channels, got {list(frames.shape)}")
+        raise ValueError(f"Give an image [B, H, W, C] with 1, 3 or 4 channels: got {list(frames.shape)}")
     batch, height, width, _ = frames.shape
     if not frames.numel():
         return frames.new_zeros((batch, height, width), dtype=torch.float32)
