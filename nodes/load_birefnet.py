@@ -29,8 +29,7 @@ class BiRefLoad(io.ComfyNode):
             description="Loads a BiRefNet checkpoint that tells a picture's subject from its background. "
                         "birefnet-nano is included; nothing is downloaded unless download is set to \"when "
                         "missing\".",
-            search_aliases=["load background removal model", "RMBG model",
-                            "checkpoint"],
+            search_aliases=["load background removal model", "load RMBG model", "checkpoint"],
             inputs=[
                 schema.checkpoint_input(
                     checkpoints.options(), DEFAULT,
