@@ -30,6 +30,7 @@ class BiRefLoad(io.ComfyNode):
                         "birefnet-nano is included; nothing is downloaded unless download is set to \"when "
                         "missing\".",
             search_aliases=["load background removal model", "load RMBG model", "checkpoint"],
+            has_intermediate_output=False,  # in Remove Background it would come after what the others say
             inputs=[
                 schema.checkpoint_input(
                     checkpoints.options(), DEFAULT,

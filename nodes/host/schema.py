@@ -24,7 +24,7 @@ def make(kind: Callable, *args, **words):
     """kind(*args, **words) without keywords that older hosts lack, such as `advanced` and
     `search_aliases`."""
     if kind is io.Schema:  # what a node says and shows comes again with a result from the cache
-        words["has_intermediate_output"] = True
+        words.setdefault("has_intermediate_output", True)
     known = inspect.signature(kind).parameters
     return kind(*args, **{name: value for name, value in words.items() if name in known})
 
