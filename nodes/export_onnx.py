@@ -36,7 +36,7 @@ class BiRefExport(io.ComfyNode):
             description="Writes a network, with its adapters and fine-tuning, as an ONNX file for "
                         "onnxruntime, TensorRT, OpenVINO and others. The file is run on photographs and "
                         "kept only if its mattes agree with those of this node pack.",
-            search_aliases=["onnx", "save model", "tensorrt", "openvino", "rembg"],
+            search_aliases=["onnx", "save model", "tensorrt", "openvino"],
             is_output_node=True,
             inputs=[
                 schema.model_input("The network, from Load BiRefNet, Load Adapter (BiRefNet) or Fine-tune "

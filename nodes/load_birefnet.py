@@ -29,8 +29,8 @@ class BiRefLoad(io.ComfyNode):
             description="Loads a BiRefNet checkpoint that tells a picture's subject from its background. "
                         "birefnet-nano is included; nothing is downloaded unless download is set to \"when "
                         "missing\".",
-            search_aliases=["load background removal model", "RMBG model",
-                            "checkpoint"],
+            search_aliases=["load background removal model", "load RMBG model", "checkpoint"],
+            has_intermediate_output=False,  # in Remove Background it would come after what the others say
             inputs=[
                 schema.checkpoint_input(
                     checkpoints.options(), DEFAULT,

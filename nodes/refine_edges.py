@@ -1,4 +1,4 @@
-"""Refine Edges (BiRefNet): birefnet.matting.edges on a socket."""
+"""Refine Edges and Hair (BiRefNet): birefnet.matting.edges on a socket."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class BiRefEdgeRefine(io.ComfyNode):
         return schema.make(
             io.Schema,
             node_id="BiRefEdgeRefine",
-            display_name="Refine Edges (BiRefNet)",
+            display_name="Refine Edges and Hair (BiRefNet)",
             category=schema.CATEGORY,
             description="Works out again, at the picture's own resolution, what a mask left uncertain: hair, "
                         "fur, thin parts, soft edges. What the mask was certain about stays exactly as it "

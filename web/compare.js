@@ -1,4 +1,4 @@
-// Refine Edges: the cut-out before and after, on both sides of a line that follows the pointer.
+// Refine Edges and Hair: the cut-out before and after, on both sides of a line that follows the pointer.
 
 import { app } from "../../scripts/app.js";
 import { loadPicture, onExecuted } from "./view.js";

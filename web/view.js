@@ -4,6 +4,8 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
+const LOOK = 200; // milliseconds between looks for a result that the page brings back
+const LOOKS = 40; // a large workflow on a busy machine takes seconds
 const MARGINS = 20; // pixels that the page leaves above and below a widget of HTML, together
 const TEXT = { font: "12px/1.35 sans-serif", color: "var(--input-text, #bbb)", overflowWrap: "anywhere" };
 
@@ -78,12 +80,33 @@ export function setWidget(node, name, value) {
 
 export const valueOf = (node, name) => node.widgets?.find(widget => widget.name === name)?.value;
 
-/** Calls `shown(output)` with what the node's `ui` gave when it has run; output is never null. */
+/**
+ * Calls `shown(output)` with what the node's `ui` gave when it has run, and again where the page builds the node anew
+ * with that result, as it does to undo a change or to open another tab; output is never null.
+ */
 export function onExecuted(node, shown) {
+    let given = false;
+    const give = output => {
+        given = true;
+        shown(output ?? {});
+    };
     const executed = node.onExecuted;
     node.onExecuted = function (output, ...rest) {
         const result = executed?.call(this, output, ...rest);
-        shown(output ?? {});
+        give(output);
+        return result;
+    };
+    function look(times) { // the page brings back results only after it has built all nodes
+        if (given || !times || !node.graph) return;
+        const inside = node.graph !== (app.rootGraph ?? app.graph);
+        const output = app.nodeOutputs?.[inside ? `${node.graph.id}:${node.id}` : node.id];
+        if (output) give(output);
+        else setTimeout(look, LOOK, times - 1);
+    }
+    const configured = node.onConfigure;
+    node.onConfigure = function (...rest) {
+        const result = configured?.apply(this, rest);
+        setTimeout(look, LOOK, LOOKS);
         return result;
     };
 }

@@ -173,15 +173,26 @@ def outputs(page: Page) -> list[str]:
     return page.evaluate(OUTPUTS)
 
 
+# How many workflows have ended well since the page was first asked.
+ENDED = """() => {
+    if (window.ended === undefined) {
+        window.ended = 0;
+        app.api.addEventListener('execution_success', () => window.ended++);
+    }
+    return window.ended;
+}"""
+
+
 def run(page: Page, nodes: list[str], alone: bool = False, seconds: float = 120) -> None:
     """Presses Run, and waits until the page shows what these nodes made. alone: has only these run, by the
     page's own way of running part of a workflow."""
+    before = page.evaluate(ENDED)
     if alone:
         page.evaluate("nodes => app.queuePrompt(0, 1, nodes)", nodes)
     else:
         run_button(page).click()
-    page.wait_for_function("nodes => nodes.every(node => app.nodeOutputs[node])", arg=nodes,
-                           timeout=1000 * seconds)
+    page.wait_for_function("([nodes, before]) => window.ended > before && nodes.every(node => "
+                           "app.nodeOutputs[node])", arg=[nodes, before], timeout=1000 * seconds)
     page.wait_for_timeout(3000)  # messages about the finished run go away, previews appear
 
 

@@ -121,7 +121,8 @@ class Bench:
     def batches(self, workflow: Workflow, shown: dict[str, Output]) -> dict[str, list[Image.Image]]:
         """All the pictures or masks of each of these outputs, by caption."""
         viewers = {f"view {caption}": self.viewer(workflow, output) for caption, output in shown.items()}
-        record = self.host.run({name: self.filled(made) for name, made in (workflow | viewers).items()})
+        whole = {name: self.filled(made) for name, made in (workflow | viewers).items()}
+        record = self.host.run(whole, seconds=1800)
         pictures = self.host.pictures(record)
         return {caption: pictures[f"view {caption}"] for caption in shown}
 
@@ -475,10 +476,13 @@ def make(host: Host, wanted: Collection[str] = (*PANELS, *ON_THE_PAGE)) -> None:
     bench = Bench(host)
     for name in filter(wanted.__contains__, PANELS):
         save(name, PANELS[name](bench))
+    shown = [name for name in ON_THE_PAGE if name in wanted]
+    if not shown:
+        return
     # Above the nodes, the pack's name would be cut off at the picture's edge.
     host.fetch("/settings", json.dumps({"Comfy.NodeBadge.NodeSourceBadgeMode": "None"}).encode())
     with open_page(host.address, []) as page:
-        for name in filter(wanted.__contains__, ON_THE_PAGE):
+        for name in shown:
             save(name, on_the_page(page, name))
 
 

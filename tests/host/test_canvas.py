@@ -1,5 +1,5 @@
-"""Nodes on the page, on the classic canvas and in Nodes 2.0: what is drawn on a picture, and the line that
-stays."""
+"""Nodes on the page, on the classic canvas and in Nodes 2.0: what a search finds, what is drawn on a picture,
+and the line that stays."""
 
 from __future__ import annotations
 
@@ -52,6 +52,12 @@ SET = """([kind, values]) => app.graph._nodes.find(node => node.type === kind).w
     widget.value = values[widget.name];
     widget.callback?.(widget.value);
 })"""
+# The first node that the page's search for nodes lists for each of these words.
+FIRST_FOUND = """words => {
+    const stores = document.querySelector('#vue-app').__vue_app__.config.globalProperties.$pinia._s;
+    const search = stores.get('nodeDef').nodeSearchService;
+    return Object.fromEntries(words.map(word => [word, search.searchNode(word)[0]?.name]));
+}"""
 LINES = """() => Object.fromEntries(app.graph._nodes.filter(node => node.type.startsWith('BiRef')).map(
     node => [node.type, node.widgets.find(widget => widget.name === 'line')?.element.textContent]))"""
 
@@ -63,6 +69,15 @@ def opened(request, host):
     said = []
     with open_page(host.address, said, {"Comfy.VueNodes.Enabled": request.param}) as page:
         yield page, said
+
+
+def test_a_search_for_a_task_finds_its_node_first(opened, object_info):
+    page, _ = opened
+    wanted = {"hair": "BiRefEdgeRefine", "refine edges": "BiRefEdgeRefine"}
+    if object_info["BiRefEdgeRefine"].get("search_aliases"):  # 0.3.75 knows titles alone
+        wanted |= {"fur": "BiRefEdgeRefine"} | dict.fromkeys(
+            ["rembg", "rmbg", "matting", "cutout", "remove bg"], "BiRefRemoveBackground")
+    assert page.evaluate(FIRST_FOUND, list(wanted)) == wanted
 
 
 def look_at(page: Page, view: tuple[str, str]) -> tuple[float, float, float, float]:
@@ -178,6 +193,26 @@ def test_the_subject_is_moved_scaled_and_turned_on_the_preview(opened, host):
     stored = page.evaluate("async () => Object.values((await app.graphToPrompt()).output)"
                            ".find(node => node.class_type === 'BiRefComposite').inputs.scale")
     assert stored == scaled["scale"]
+    assert of_ours(said) == []
+
+
+def test_results_come_back_when_a_change_is_undone(opened, host):
+    page, said = opened
+    said.clear()
+    host.free()  # a node that does not run again shows nothing
+    page.evaluate("() => app.graph.clear()")
+    drop(page, PLACE)
+    run(page, outputs(page))
+    look_at(page, COMPOSITE)
+    before = page.evaluate(VALUES, "BiRefComposite")["scale"]
+    page.evaluate("() => app.canvas.emitBeforeChange()")
+    page.evaluate(SET, ["BiRefComposite", {"scale": 0.3}])
+    page.evaluate("() => app.canvas.emitAfterChange()")
+    page.evaluate("() => app.extensionManager.command.execute('Comfy.Undo')")  # builds all nodes anew
+    page.wait_for_function(f"kind => ({VALUES})(kind).scale === {before}", arg="BiRefComposite")
+    page.wait_for_function(VIEW, arg=list(COMPOSITE))
+    lines = page.evaluate(LINES)
+    assert "covers" in lines["BiRefSegment"] and "Done" in lines["BiRefComposite"]
     assert of_ours(said) == []
 
 

@@ -1,11 +1,15 @@
-"""The pictures of the help pages: every node has one, and pages.py makes it or says who does. No host is
-started."""
+"""The pictures of the help pages: every node has one, and pages.py makes it or says who does; retake.py makes
+all of them, and the templates' cards. No host is started."""
 
 from __future__ import annotations
 
 import json
 import re
 
+import cards
+import pages
+import pytest
+import retake
 from host import PACK
 from pages import DOCS, ELSEWHERE, ON_THE_PAGE, PANELS
 
@@ -32,3 +36,27 @@ def test_each_page_shows_its_own_picture_and_none_is_left_over():
 
 def test_no_picture_is_heavy():
     assert [name for name in MADE if (DOCS / f"{name}.jpg").stat().st_size > 90_000] == []
+
+
+def test_all_pictures_are_retaken_or_those_that_are_named():
+    templates = [file.stem for file in (PACK / "example_workflows").glob("*.json")]
+    assert sorted(retake.named([])) == sorted([*MADE, *templates])
+    assert retake.named(["BiRefNet 07", "BiRefTrimap"]) == ["BiRefTrimap",
+                                                            "BiRefNet 07 Video to Green Screen"]
+    with pytest.raises(SystemExit, match="not made here: BiRefNothing"):
+        retake.named(["BiRefNothing"])
+
+
+def test_a_picture_that_fails_does_not_keep_others_from_being_retaken(monkeypatch):
+    made = []
+
+    def make(host, wanted):
+        if "BiRefTrimap" in wanted:
+            raise TimeoutError
+        made.extend(wanted)
+
+    monkeypatch.setattr(pages, "make", make)
+    monkeypatch.setattr(cards, "make", make)
+    card = "BiRefNet 01 Remove Background"
+    assert retake.make(None, ["BiRefSegment", "BiRefTrimap", card]) == ["BiRefTrimap"]
+    assert made == ["BiRefSegment", card]

@@ -66,6 +66,19 @@ def test_the_next_picture_finds_the_model_loaded(host, photo):
     assert host.log().count("birefnet-nano.safetensors is ") == before
 
 
+def test_what_it_says_last_is_about_the_picture(host, photo):
+    """And not that the model is ready, where its loader's result came from the cache."""
+    lines = []
+
+    def hear(event: str, data: dict) -> None:
+        if event == "executed" and data["display_node"] == "remove":
+            lines.extend((data["output"] or {}).get("biref_line", ()))
+
+    host.run(remove(photo))
+    host.watch(remove(photo, colour="teal", background="colour"), hear)
+    assert lines and "ready" not in lines[-1]
+
+
 def test_one_load_serves_picture_after_picture_until_the_host_frees_its_models(host, photo):
     """The host forgets what the nodes inside this one have made as soon as the prompt is over."""
     def loads() -> int:

@@ -128,3 +128,14 @@ def test_core_s_remove_background_runs_our_model(host, object_info, photo, direc
     workflow = {"model": load(), "source": node("LoadImage", image=photo),
                 "core": node("RemoveBackground", bg_removal_model=["model", 0], image=["source", 0])}
     assert np.abs(masks(host, show_mask(workflow, ["core", 0]))[0] - direct).max() < 2 / 255
+
+
+def test_a_result_from_the_cache_says_its_line_again(host, object_info, photo):
+    if "has_intermediate_output" not in object_info["BiRefSegment"]:
+        pytest.skip("this host sends the page nothing of nodes whose results it has")
+    workflow = show_mask(segmented(node("LoadImage", image=photo)), ["segment", 0])
+    host.run(workflow)
+    heard = []
+    host.watch(workflow, lambda event, data: heard.append(data) if event == "executed" else None)
+    said, = (data["output"]["biref_line"] for data in heard if data["node"] == "segment")
+    assert said[0].startswith("The subject covers")
