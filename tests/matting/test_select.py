@@ -13,6 +13,7 @@ from birefnet.imaging.boxes import Box, bounding_box
 from birefnet.matting import subject
 from birefnet.matting.subject import Prompt
 from birefnet.matting.subject.prompts import draw_maps
+from birefnet.matting.subject.select import by_regions
 
 NAMES = ("astronaut", "coffee")
 POINTS = {"astronaut": [(290, 420), (275, 240)], "coffee": [(850, 420), (730, 480)]}
@@ -125,3 +126,13 @@ def test_maps_show_the_prompts_where_the_crop_has_them():
 def test_another_checkpoint_is_no_selector():
     with pytest.raises(CheckpointError, match="^Download or copy it again: .*birefnet-nano.safetensors: "):
         load_selector(weights.NANO)
+
+
+def test_a_small_part_of_a_joined_region_may_be_all_that_is_meant():
+    alpha, meant = torch.zeros(1, 40, 100), torch.zeros(1, 40, 100)
+    alpha[:, 10:30, 10:90] = 1
+    meant[:, 10:30, 10:18] = 1  # a tenth of it: what a wide thing in front leaves to be seen
+    prompt = Prompt(mask=meant)
+    assert by_regions(alpha, meant, prompt).max() == 0
+    assert torch.equal(by_regions(alpha, meant, prompt, none_share=0.02), meant)
+    assert by_regions(alpha, meant * 0.1, prompt, none_share=0.02).max() == 0
