@@ -16,7 +16,7 @@ from ..network.builds import is_nano
 from ..network.config import IMAGENET_MEAN, IMAGENET_STD, STRIDE, Config, snap
 from .graph import Contract, write_graph
 from .precision import to_float16, to_int8_weights
-from .verify import BOUNDS, Check, check, make_trials, within, worst_layer
+from .verify import BOUNDS, Check, bounds, check, make_trials, within, worst_layer
 
 DTYPES = tuple(BOUNDS)
 NATIVE_RUNTIME = "1.25"    # the first onnxruntime that runs DeformConv
@@ -93,8 +93,9 @@ def export_onnx(
         checks = check(finished, contract, trials)
         for item in checks:
             report(item.describe())
-        if not within(checks, dtype):
-            raise UserError(explain_stray(checks, dtype, worst_layer(module, graph, contract, trials[0])))
+        limits = bounds(dtype, guided=module.nano and contract.any_size)
+        if not within(checks, limits):
+            raise UserError(explain_stray(checks, limits, worst_layer(module, graph, contract, trials[0])))
         part.keep(inner=finished.name)
     sidecar = path.with_suffix(".json")
     written = path.stat().st_size
@@ -161,12 +162,12 @@ def finish(plain: Path, dtype: str, report: Callable[[str], None]):
     return to_int8_weights(graph) if dtype == "int8" else graph
 
 
-def explain_stray(checks: list[Check], dtype: str, worst: tuple[str, float]) -> str:
-    largest, mean = BOUNDS[dtype]
+def explain_stray(checks: list[Check], limits: tuple[float, float], worst: tuple[str, float]) -> str:
+    largest, mean = limits
     layer, error = worst
     return ("Choose another dtype or checkpoint: the file was not kept, because its alpha strays from ours "
             f"by up to {max(item.largest for item in checks):.1e}, "
-            f"{max(item.mean for item in checks):.1e} on average, where {dtype} may by {largest:g} and "
+            f"{max(item.mean for item in checks):.1e} on average, where it may by {largest:g} and "
             f"{mean:g}; the first layer that strays is {layer} ({error:.1e} of its largest value)")
 
 
