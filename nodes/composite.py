@@ -10,7 +10,6 @@ from ..birefnet.imaging.boxes import Box, bounding_box
 from .host import convert, looks, memory, messages, preview, progress, schema, values
 
 CANVASES = ("picture", "background image")
-OPAQUE = "for a transparent background, set background to transparent"
 
 
 class BiRefComposite(io.ComfyNode):
@@ -95,7 +94,7 @@ class BiRefComposite(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, colour=None) -> bool | str:
-        return values.fault_of_colour(colour, OPAQUE)
+        return values.fault_of_colour(colour, looks.OPAQUE)
 
     @classmethod
     @values.checked
@@ -104,19 +103,13 @@ class BiRefComposite(io.ComfyNode):
                 shadow_strength: float, shadow_softness: float, shadow_x: float, shadow_y: float,
                 light_wrap: float, light_wrap_width: float, mask=None, background_image=None,
                 rotation: float = 0.0) -> io.NodeOutput:
-        images = convert.frames(image)
-        mask = None if mask is None else convert.masks(mask)
-        backdrops = None if background_image is None else convert.frames(background_image)
-        if mask is None and images.shape[-1] < 4:
-            raise ValueError("Connect mask (1 = subject), or a picture with transparency (RGBA).")
-        if backdrops is None and ("image" in background or canvas != "picture"):
+        layers = looks.Layers(image, mask, background_image)
+        if layers.backdrops is None and ("image" in background or canvas != "picture"):
             raise ValueError(f"Connect background_image: background {background!r} on the canvas {canvas!r} "
                              "needs it.")
-        count = len(images) if mask is None else convert.common_batch(len(mask), len(images))
-        if backdrops is not None:
-            count = convert.common_batch(len(backdrops), count, ("background images", "pictures"))
-        size = tuple((images if canvas == "picture" else backdrops).shape[1:3])
-        colour = composite.opaque_colour(colour, OPAQUE)
+        count, picture_size = layers.count, tuple(layers.images.shape[1:3])
+        size = picture_size if canvas == "picture" else tuple(layers.backdrops.shape[1:3])
+        colour = composite.opaque_colour(colour, looks.OPAQUE)
         backdrop = composite.Background(background, colour, fit, blur / 100, linear_light)
         settings = composite.BlendSettings(opacity, linear_light, shadow, shadow_strength,
                                            shadow_softness / 100,
@@ -124,26 +117,21 @@ class BiRefComposite(io.ComfyNode):
                                            light_wrap_width / 100 * max(size))
         result = memory.empty_result(count, *size, 4 if background == "transparent" else 3)
         alpha = memory.empty_result(count, *size)
-        clean_image, clean_mask = convert.Cleaner("the image"), convert.Cleaner("the mask")
-        clean_backdrop = convert.Cleaner("the background")
         empty, placing = [], ()
         for i in progress.each(range(count)):
-            picture, matte = composite.split_layers(clean_image(convert.frame(images, i)),
-                                             None if mask is None else clean_mask(convert.frame(mask, i)))
+            picture, matte = layers.subject(i)
             box = bounding_box(matte[0])
             if box is None:
                 empty.append(i)
                 box = Box(0, 0, *matte.shape[1:])
             where = composite.place_subject(position, tuple(matte.shape[1:]), size, box, scale, x, y,
                                             rotation)
-            other = None if backdrops is None else clean_backdrop(convert.frame(backdrops, i))
-            behind = backdrop.behind(picture, matte, size, other)
+            behind = backdrop.behind(picture, matte, size, layers.backdrop(i))
             result[i:i + 1], alpha[i:i + 1] = composite.compose(picture, matte, where, size, behind,
                                                                  settings)
             if not i:
                 placing = to_place(position, picture, matte, behind, size, box)
-        picture_size = tuple(images.shape[1:3])
-        resized = "" if mask is None else messages.resized_text(tuple(mask.shape[1:]), picture_size)
+        resized = "" if mask is None else messages.resized_text(tuple(layers.masks.shape[1:]), picture_size)
         text = "; ".join(filter(None, [resized, no_subject(empty, count)]))
         remark = messages.remark(text, messages.done(count, size))
         return io.NodeOutput(result, alpha, ui=remark | {"biref_place": placing})

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..birefnet import composite
 from ..birefnet.imaging.boxes import Box
-from .composite import OPAQUE, no_subject
+from .composite import no_subject
 from .host import convert, looks, memory, messages, progress, schema, values
 from .host.crop import Crop, CropSocket
 
@@ -110,7 +110,7 @@ class BiRefFrame(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, colour=None) -> bool | str:
-        return values.fault_of_colour(colour, OPAQUE)
+        return values.fault_of_colour(colour, looks.OPAQUE)
 
     @classmethod
     @values.checked
@@ -119,32 +119,18 @@ class BiRefFrame(io.ComfyNode):
                 background: str, colour: str, fit: str, blur: float, shadow: str, shadow_strength: float,
                 shadow_softness: float, shadow_x: float, shadow_y: float, mask=None, background_image=None
                 ) -> io.NodeOutput:
-        images = convert.frames(image)
-        mask = None if mask is None else convert.masks(mask)
-        backdrops = None if background_image is None else convert.frames(background_image)
-        if mask is None and images.shape[-1] < 4:
-            raise ValueError("Connect mask (1 = subject), or a picture with transparency (RGBA).")
-        if backdrops is None and "image" in background:
+        layers = looks.Layers(image, mask, background_image)
+        if layers.backdrops is None and "image" in background:
             raise ValueError(f"Connect background_image: background {background!r} needs it.")
-        count = len(images) if mask is None else convert.common_batch(len(mask), len(images))
-        if backdrops is not None:
-            count = convert.common_batch(len(backdrops), count, ("background images", "pictures"))
         across, _, down = aspect.partition(":")
         framing = composite.Framing(width, height, margin, margin_unit, position, ground / 100, scale_by,
                                     share / 100, int(across) / int(down) if down else 0.0, int(multiple))
-        colour = composite.opaque_colour(colour, OPAQUE)
-        clean_image, clean_mask = convert.Cleaner("the image"), convert.Cleaner("the mask")
-        clean_backdrop = convert.Cleaner("the background")
+        colour = composite.opaque_colour(colour, looks.OPAQUE)
+        count, picture_size = layers.count, tuple(layers.images.shape[1:3])
         bar = comfy.utils.ProgressBar(2 * count)
-
-        def layers(i: int) -> tuple[torch.Tensor, torch.Tensor]:
-            return composite.split_layers(clean_image(convert.frame(images, i)),
-                                          None if mask is None else clean_mask(convert.frame(mask, i)))
-
-        picture_size = tuple(images.shape[1:3])
         regions, found = torch.empty(count, *picture_size), []
         for i in progress.each(range(count), bar):
-            _, regions[i:i + 1] = layers(i)
+            _, regions[i:i + 1] = layers.subject(i)
             found.append(composite.measure_subject(regions[i], threshold))
         present = [i for i, subject in enumerate(found) if subject is not None]
         plan = composite.plan_frames([found[i] for i in present] or
@@ -161,22 +147,21 @@ class BiRefFrame(io.ComfyNode):
         alpha = memory.empty_result(count, *plan.canvas)
         windows = []
         for i in progress.each(range(count), bar):
-            picture, matte = layers(i)
+            picture, matte = layers.subject(i)
             where = places.get(i, plan.places[0])
-            other = None if backdrops is None else clean_backdrop(convert.frame(backdrops, i))
             behind = (composite.show_original(picture, where, plan.canvas, colour) if backdrop is None else
-                      backdrop.behind(picture, matte, plan.canvas, other))
+                      backdrop.behind(picture, matte, plan.canvas, layers.backdrop(i)))
             composed, alpha[i:i + 1] = composite.compose(picture, matte, where, plan.canvas, behind, settings)
             framed[i:i + 1] = behind if backdrop is None else composed
             windows.append(composite.framed_window(where, plan.canvas))
         if backdrop is None:
             regions = torch.ones(1, 1, 1).expand_as(regions)
-        resized = "" if mask is None else messages.resized_text(tuple(mask.shape[1:]), picture_size)
+        resized = "" if mask is None else messages.resized_text(tuple(layers.masks.shape[1:]), picture_size)
         text = "; ".join(filter(None, [
             resized, no_subject(sorted(set(range(count)) - set(present)), count),
             no_room([present[i] for i in plan.limited if present], count, scale_by)]))
         remark = messages.remark(text, messages.done(count, plan.canvas))
-        return io.NodeOutput(framed, alpha, Crop(images, regions, windows), ui=remark)
+        return io.NodeOutput(framed, alpha, Crop(layers.images, regions, windows), ui=remark)
 
 
 def no_room(limited: list[int], total: int, scale_by: str) -> str:

@@ -7,9 +7,9 @@ from comfy_execution.graph_utils import GraphBuilder, Node
 
 from .. import weights
 from ..birefnet import composite
-from .composite import OPAQUE, BiRefComposite
+from .composite import BiRefComposite
 from .estimate_foreground import BiRefForeground
-from .host import checkpoints, schema, values
+from .host import checkpoints, looks, schema, values
 from .load_birefnet import BiRefLoad
 from .segment import BiRefSegment
 
@@ -64,7 +64,7 @@ class BiRefRemoveBackground(io.ComfyNode):
     def validate_inputs(cls, checkpoint=None, fetch=None, background=None, colour=None) -> bool | str:
         if background not in (None, *BACKGROUNDS):
             return f"Set background to {' or '.join(BACKGROUNDS)}: it is {weights.quoted(background)}."
-        wrong = values.fault_of_colour(colour, OPAQUE) if background == "colour" else True
+        wrong = values.fault_of_colour(colour, looks.OPAQUE) if background == "colour" else True
         return wrong if wrong is not True else checkpoints.fault_before_run(checkpoint, fetch) or True
 
     @classmethod
@@ -77,7 +77,7 @@ class BiRefRemoveBackground(io.ComfyNode):
     def execute(cls, image, checkpoint: str, background: str, colour: str, clean_edges: bool, fetch: bool
                 ) -> io.NodeOutput:
         if background == "colour":  # a wrong one is said here, before the network runs
-            composite.opaque_colour(colour, OPAQUE)
+            composite.opaque_colour(colour, looks.OPAQUE)
         # As a graph of nodes, so that the host caches the model, and what follows it, as if each stood on the
         # canvas.
         graph = GraphBuilder()

@@ -18,9 +18,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 HERE = Path(__file__).parent
-# Rooms that start hosts, browsers, clusters, videos or training, longest first; in all others a test is quick
-# unless it is marked `slow`.
-SLOW_ROOMS = ("host", "training", "faults", "scale", "soak", "fuzz", "video", "evaluation", "tools")
+# Rooms that start hosts, browsers, clusters, videos, training or exports, longest first; in all others a test
+# is quick unless it is marked `slow`.
+SLOW_ROOMS = ("host", "training", "faults", "scale", "soak", "fuzz", "video", "evaluation", "tools", "export")
 SHARED = "host"  # the room whose files share one ComfyUI and therefore one worker
 
 

@@ -41,6 +41,7 @@ def run_without(packages: set[str], state: str, script: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ERRORS)
 @pytest.mark.parametrize("packages", [{"kornia"}, {"scipy"}, set(OLDEST)], ids=["kornia", "scipy", "all"])
 def test_a_photograph_is_cut_out_all_the_same(packages, state):
@@ -85,6 +86,7 @@ assert len(names) > 20
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ERRORS)
 def test_every_module_of_the_nodes_is_imported_all_the_same(state):
     run_without(set(OLDEST), state, HOST_AS_MOCKS)
@@ -101,9 +103,10 @@ OPERATORS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ERRORS)
 def test_what_needs_a_package_names_the_command(state):
-    cases = {f'{purpose} needs the package {package}: pip install "{package}>={OLDEST[package]}"': call
+    cases = {f'Install {package} for {purpose}: pip install "{package}>={OLDEST[package]}"': call
              for purpose, (package, call) in OPERATORS.items()}
     run_without(set(OLDEST), state, f"""
 import torch
@@ -123,6 +126,7 @@ for sentence, call in {cases!r}.items():
 """)
 
 
+@pytest.mark.slow
 def test_a_package_that_is_too_old_is_told_of():
     run_without(set(), "missing", """
 import timm.optim

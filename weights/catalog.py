@@ -60,16 +60,16 @@ def read(path: Path) -> tuple[Entry, ...]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise CatalogError(f"{path} is no catalog: expected JSON, got {quoted(str(error))}") from None
+        raise CatalogError(f"Write {path} as JSON: {quoted(str(error))}") from None
     if not isinstance(rows, list):
-        raise CatalogError(f"{path} is no catalog: expected a list of checkpoints, got {quoted(rows)}")
+        raise CatalogError(f"Write {path} as a list of checkpoints: got {quoted(rows)}")
     return tuple(_entry(row, f"{path}, row {number}") for number, row in enumerate(rows, 1))
 
 
 def _entry(row: object, place: str) -> Entry:
     """A checked row. place: file and number, for messages. Raises CatalogError."""
     if not isinstance(row, dict) or row.keys() != Entry.__annotations__.keys():
-        raise CatalogError(f"{place}: expected the fields {', '.join(Entry.__annotations__)}, got "
+        raise CatalogError(f"Write the fields {', '.join(Entry.__annotations__)} in {place}: got "
                            f"{quoted(row)}")
     size = row["size"]
     good = {
@@ -87,7 +87,7 @@ def _entry(row: object, place: str) -> Entry:
     }
     for key, is_good in good.items():
         if not is_good:
-            raise CatalogError(f"{place}: {key} cannot be {quoted(row[key])}")
+            raise CatalogError(f"Correct {key} in {place}: it cannot be {quoted(row[key])}")
     return Entry(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
 
 

@@ -72,7 +72,8 @@ class Adapter:
         except ValueError:
             alpha = math.nan
         if not math.isfinite(alpha):
-            raise CheckpointError(f"in the adapter's metadata, birefnet.alpha is {text!r}; expected a number")
+            raise CheckpointError("Correct birefnet.alpha in the adapter's metadata",
+                                  f"it is {text!r}; expected a number")
         return alpha / rank
 
     def targets(self) -> dict[str, tuple[int, ...]]:
@@ -116,7 +117,7 @@ def read(path: str | os.PathLike) -> Adapter:
         adapter = Adapter(tensors, opened.metadata, Path(path).name)
         check_tensors(adapter, sorted(opened.names.keys() - tensors.keys()))
     except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+        raise error.at(path) from None
     return adapter
 
 
@@ -125,24 +126,27 @@ def check_tensors(adapter: Adapter, others: Sequence[str]) -> None:
     tensors."""
     tensors = adapter.tensors
     if any(name.startswith("decoder.decoder_block") for name in others):
-        raise CheckpointError("this is a whole checkpoint, not an adapter: choose it as the checkpoint")
+        raise CheckpointError("Choose it as the checkpoint", "this is a whole checkpoint, not an adapter")
     if others or not tensors:
-        raise CheckpointError(f"not a BiRefNet adapter: expected tensors named …{LOW_A} and …{LOW_B}, or "
-                              f"…{DIFFERENCE}, found {', '.join(others[:3]) or 'none'}")
+        raise CheckpointError("Choose another adapter",
+                              f"this is not a BiRefNet adapter: expected tensors named …{LOW_A} and "
+                              f"…{LOW_B}, or …{DIFFERENCE}, found {', '.join(others[:3]) or 'none'}")
     for name, tensor in tensors.items():
         module = name.removesuffix(LOW_A).removesuffix(LOW_B)
         if module != name:
             pair = [tensors.get(module + half) for half in (LOW_A, LOW_B)]
             matrices = all(half is not None and half.ndim == 2 for half in pair)
             if not matrices or not 0 < len(pair[0]) == pair[1].shape[1]:
-                raise CheckpointError(f"the adapter's low-rank pair of {module} does not fit together: "
-                                      "expected lora_A [rank, in] and lora_B [out, rank]")
+                raise CheckpointError("Choose another adapter",
+                                      f"its low-rank pair of {module} does not fit together: expected "
+                                      "lora_A [rank, in] and lora_B [out, rank]")
         if not tensor.isfinite().all():
-            raise CheckpointError(f"the adapter's {name} has values that are not numbers (NaN): its training "
-                                  "went wrong")
+            raise CheckpointError("Train the adapter again, or choose another",
+                                  f"its {name} has values that are not numbers (NaN)")
     ranks = {len(tensor) for name, tensor in tensors.items() if name.endswith(LOW_A)}
     if len(ranks) > 1:
-        raise CheckpointError(f"the adapter's low-rank pairs have ranks {sorted(ranks)}; expected one rank")
+        raise CheckpointError("Choose another adapter",
+                              f"its low-rank pairs have ranks {sorted(ranks)}; expected one rank")
     adapter.scale  # raises if alpha is not a number
 
 
@@ -165,8 +169,8 @@ def add_adapters(
     """
     for adapter, strength in adapters:
         if not math.isfinite(strength):
-            raise CheckpointError(f"the strength of adapter {adapter.name} is {strength}; expected a finite "
-                                  "number")
+            raise CheckpointError(f"Set the strength of adapter {adapter.name} to a finite number",
+                                  f"the strength is {strength}")
         check_fit(adapter, source, config)
     target_of = {name: target for target, name in source.names.items()}
 
@@ -191,9 +195,9 @@ def check_fit(adapter: Adapter, source: TensorSource, config: Config) -> None:
         there = source.shapes.get(name)
         if there is None or there[:len(shape)] != shape or set(there[len(shape):]) - {1}:
             found = f"is {list(there)} here, not {list(shape)}" if there else "is not in this checkpoint"
-            raise CheckpointError(f"the adapter {adapter.name} does not fit: it was made on {made_on}, and "
-                                  f"this checkpoint is {config.describe()} ({name} {found}); choose the one "
-                                  "that it was made on")
+            raise CheckpointError("Choose the checkpoint that the adapter was made on",
+                                  f"the adapter {adapter.name} does not fit: it was made on {made_on}, and "
+                                  f"this checkpoint is {config.describe()} ({name} {found})")
     wanted = adapter.metadata.get("birefnet.base_fingerprint")
     if wanted and wanted != fingerprint(source):
         log.warning("the adapter %s was made on another checkpoint of the same build (%s): it may help "

@@ -76,13 +76,15 @@ def check_tensors(source: TensorSource, model: BiRefNet) -> None:
               if not name.endswith(REBUILT)}
     missing = sorted(needed.keys() - source.shapes.keys())
     if missing:
-        raise CheckpointError(f"the checkpoint is incomplete: detected {model.config.describe()}, but "
-                              f"the file lacks {join_names(missing)}")
+        raise CheckpointError("Download or copy it again",
+                              f"the checkpoint is incomplete: detected {model.config.describe()}, but the "
+                              f"file lacks {join_names(missing)}")
     wrong = [f"{name} is {list(source.shapes[name])}, expected {list(shape)}"
              for name, shape in needed.items() if source.shapes[name] != shape]
     if wrong:
-        raise CheckpointError(f"the checkpoint does not fit together: detected {model.config.describe()}, "
-                              f"but {join_names(wrong, '; ')}")
+        raise CheckpointError("Choose another checkpoint",
+                              f"its tensors do not fit together: detected {model.config.describe()}, but "
+                              f"{join_names(wrong, '; ')}")
     extra = sorted(name for name in source.shapes.keys() - needed.keys() if not name.endswith(REBUILT))
     if extra:
         log.warning("ignored tensors that this network does not have: %s", join_names(extra))

@@ -51,21 +51,23 @@ def detect(
     if family is None:
         unsupported = find_label(shapes, UNSUPPORTED)
         if unsupported:
-            raise CheckpointError(f"this BiRefNet was built on {unsupported}; supported encoders are Swin "
-                                  "v1, PVT v2, DINOv3 and those of timm")
-        raise CheckpointError("name this BiRefNet's encoder: tensors do not tell which it is, and the file's "
-                              "metadata has no entry birefnet.encoder (for one of timm's: "
-                              'load(…, encoder="convnext_femto"))')
+            raise CheckpointError("Choose a BiRefNet with Swin v1, PVT v2, DINOv3 or an encoder of timm",
+                                  f"this one was built on {unsupported}")
+        raise CheckpointError("Name this BiRefNet's encoder",
+                              "tensors do not tell which it is, and the file's metadata has no entry "
+                              'birefnet.encoder (for one of timm\'s: load(…, encoder="convnext_femto"))')
     try:
         found = family.read(shapes, encoder, heads)
         return {**found, **detect_decoder(shapes, found["widths"], multi_scale)}
     except KeyError as missing:
-        raise CheckpointError(f"this file seems to be a BiRefNet, but lacks the tensor {missing}: it was "
-                              "saved incompletely; get it again") from None
+        raise CheckpointError("Download or copy it again",
+                              f"this seems to be a BiRefNet, but lacks the tensor {missing}: it was saved "
+                              "incompletely") from None
     except (IndexError, ValueError, ZeroDivisionError) as error:  # tensors with fewer axes, or empty ones
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f"the checkpoint's tensors do not fit together: {error}") from None
+        raise CheckpointError("Choose another checkpoint",
+                              f"its tensors do not fit together: {error}") from None
 
 
 def refuse_foreign(shapes: Shapes) -> None:
@@ -75,8 +77,8 @@ def refuse_foreign(shapes: Shapes) -> None:
     found = find_label(shapes, FOREIGN)
     names = ", ".join(sorted(shapes)[:3]) or "none"
     guess = f"it seems to be {found}" if found else f"its {len(shapes)} tensors begin with: {names}"
-    raise CheckpointError(f"not a BiRefNet checkpoint: {guess}; expected tensors named bb.*, "
-                          "squeeze_module.*, decoder.*")
+    raise CheckpointError("Choose a BiRefNet checkpoint",
+                          f"{guess}; expected tensors named bb.*, squeeze_module.*, decoder.*")
 
 
 def find_label(shapes: Shapes, table: tuple[tuple[str, str], ...]) -> str | None:
@@ -94,7 +96,8 @@ def detect_decoder(shapes: Shapes, widths: tuple[int, ...], multi_scale: str | N
     if channels == 2 * backbone_channels:
         multi_scale = "cat"
     elif channels != backbone_channels:
-        raise CheckpointError(f"the squeeze block reads {channels} channels; expected {backbone_channels} "
+        raise CheckpointError("Choose another checkpoint",
+                              f"its squeeze block reads {channels} channels; expected {backbone_channels} "
                               f"(one look at the image) or {2 * backbone_channels} (a second look at half "
                               "size)")
     elif multi_scale != "add":

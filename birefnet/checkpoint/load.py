@@ -78,29 +78,29 @@ def load(
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: the file cannot be used; the message is one sentence: what was found, what was
+        CheckpointError: the file cannot be used; the message says what to do, what was found, and what was
             expected.
         ValueError: an argument is wrong.
     """
     arguments = {"patch_order": patch_order, "normalize": normalize, "size": size, "multi_scale": multi_scale,
             "heads": heads, "encoder": encoder}
     if form not in ("inference", "plain"):
-        raise ValueError(f'form must be "inference" or "plain", got {form!r}')
+        raise ValueError(f'Set form to "inference" or "plain": it is {form!r}')
     from_file, kind = isinstance(source, (str, os.PathLike)), resolve_dtype(dtype, device)
     added = [(item if isinstance(item, Adapter) else read_adapter(item), strength)
              for item, strength in adapters]
     try:
         opened = open_file(Path(source)) if from_file else from_mapping(source, copy=True)
         if KIND_ENTRY in opened.metadata:
-            raise CheckpointError("this is an adapter, not a checkpoint: load the checkpoint that it was "
-                                  f"made on ({opened.metadata.get('birefnet.base', 'unknown')}), and this as "
-                                  "its adapter")
+            raise CheckpointError("Load the checkpoint that it was made on, and this as its adapter",
+                                  "this is an adapter, not a checkpoint; it was made on "
+                                  f"{opened.metadata.get('birefnet.base', 'an unknown build')}")
         config = configure(opened, arguments, defaults or {})
         model = assemble(add_adapters(opened, config, added), config, device, kind, form)
     except CheckpointError as error:
         if not from_file:
             raise
-        raise CheckpointError(f"{source}: {error}") from None
+        raise error.at(source) from None
     warn_if_folded(model)
     model.metadata = dict(opened.metadata)
     if cuda_graphs:
@@ -132,7 +132,7 @@ def configure(
             try:
                 settings[key] = parse(key, text)
             except ValueError as error:
-                raise CheckpointError(f"in the file's metadata, {error}") from None
+                raise CheckpointError(f"Correct birefnet.{key} in the file's metadata", str(error)) from None
         elif key in defaults:
             settings[key] = parse(key, defaults[key])
     found = detect(source.shapes, settings.pop("multi_scale", None), settings.pop("heads", None),
@@ -140,7 +140,8 @@ def configure(
     try:
         config = Config(**found, **settings, task=source.metadata.get("birefnet.task", ""))
     except ValueError as error:
-        raise CheckpointError(f"the checkpoint's tensors do not fit together: {error}") from None
+        raise CheckpointError("Choose another checkpoint",
+                              f"its tensors do not fit together: {error}") from None
     if "size" not in settings and is_nano(config):
         return replace(config, size=NANO.size)
     return config
@@ -157,7 +158,7 @@ def parse(key: str, value: object) -> object:
         return value
     allowed = {"patch_order": PATCH_ORDERS, "normalize": NORMALIZATIONS, "multi_scale": MULTI_SCALE}[key]
     if value not in allowed:
-        raise ValueError(f"{key} is {value!r}; expected {' or '.join(map(repr, allowed))}")
+        raise ValueError(f"Set {key} to {' or '.join(map(repr, allowed))}: it is {value!r}")
     return value
 
 
@@ -168,7 +169,7 @@ def parse_heads(heads: object) -> tuple[int, ...]:
     except (ValueError, TypeError):
         numbers = ()
     if len(numbers) != 4 or min(numbers) < 1:
-        raise ValueError(f'heads is {heads!r}; expected four numbers such as "1,2,5,8"')
+        raise ValueError(f'Set heads to four numbers such as "1,2,5,8": it is {heads!r}')
     return numbers
 
 
@@ -182,7 +183,7 @@ def parse_size(size: object) -> tuple[int, int] | None:
     except (ValueError, TypeError):
         sides = []
     if len(sides) not in (1, 2) or min(sides) < 1:
-        raise ValueError(f'size is {size!r}; expected a number, (height, width), "HxW" or "dynamic"')
+        raise ValueError(f'Set size to a number, (height, width), "HxW" or "dynamic": it is {size!r}')
     return sides[0], sides[-1]
 
 
@@ -201,7 +202,7 @@ def save(model: BiRefNet, path: str | os.PathLike, metadata: Mapping[str, str] |
         OSError: the file cannot be written.
     """
     if model.form != "plain":
-        raise ValueError('the inference form cannot be saved: load with form="plain"')
+        raise ValueError('Load with form="plain": the inference form cannot be saved')
     config, path = model.config, Path(path)
     size = "x".join(map(str, config.size)) if config.size else "dynamic"
     entries = {"task": config.task, "size": size, "normalize": config.normalize,

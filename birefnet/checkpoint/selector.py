@@ -17,15 +17,18 @@ def load_selector(path: Path) -> Selector:
     """The selector of a file, on the CPU, in float32.
 
     Raises:
-        CheckpointError: the file is no selector's.
+        CheckpointError: the file does not hold a selector.
         OSError: it cannot be read.
     """
-    source = open_file(path)
+    try:
+        source = open_file(path)
+    except CheckpointError as error:
+        raise error.at(path) from None
     selector = Selector()
     wanted = {name: tuple(tensor.shape) for name, tensor in selector.state_dict().items()
               if not name.endswith(COUNTERS)}
     if source.shapes != wanted:
-        raise CheckpointError(f"get {path.name} again: it does not hold a selector's tensors")
+        raise CheckpointError("Download or copy it again", "it does not hold a selector's tensors", path)
     selector.load_state_dict({name: source.tensor(name, "cpu", torch.float32) for name in wanted},
                              strict=False)
     return selector.eval().requires_grad_(False)

@@ -57,11 +57,11 @@ class TensorSource:
         try:
             return self.read(self.names[name], torch.device(device), dtype)
         except OSError as error:
-            raise CheckpointError(f"the tensor {name} cannot be read ({error}): the file is damaged; get it "
-                                  "again"
+            raise CheckpointError("Download or copy it again",
+                                  f"the tensor {name} cannot be read ({error}): the file is damaged"
                                   ) from None
         except UnsupportedDtype as error:
-            raise CheckpointError(f"{name} is stored as {error}; expected float32, float16 or bfloat16"
+            raise CheckpointError("Convert it to float32, float16 or bfloat16", f"{name} is stored as {error}"
                                   ) from None
 
 
@@ -74,28 +74,28 @@ def open_file(path: Path) -> TensorSource:
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: it cannot be used; the caller adds the path to the message.
+        CheckpointError: it cannot be used; the caller adds the path (`CheckpointError.at`).
     """
     kind = path.stat().st_mode
     if stat.S_ISDIR(kind):
-        raise CheckpointError("this is a folder; expected a .safetensors, .pth or .pt file")
+        raise CheckpointError("Choose a .safetensors, .pth or .pt file", "this is a folder")
     if not stat.S_ISREG(kind):  # opening a pipe would block
-        raise CheckpointError("this is a device or a pipe; expected a .safetensors, .pth or .pt file")
+        raise CheckpointError("Choose a .safetensors, .pth or .pt file", "this is a device or a pipe")
     with path.open("rb") as file:
         head = file.read(512)
     if not head:
-        raise CheckpointError("the file is empty; get it again")
+        raise CheckpointError("Download or copy it again", "the file is empty")
     text = head.lstrip().lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        raise CheckpointError("this is a web page, not a checkpoint: the download saved a page in its place; "
-                              "get the file itself")
+        raise CheckpointError("Download the file itself",
+                              "this is a web page, not a checkpoint: the download saved a page in its place")
     if text.startswith(b"version https://git-lfs"):
-        raise CheckpointError("this is a Git LFS pointer, not the file itself; fetch it with git lfs pull")
+        raise CheckpointError("Fetch it with git lfs pull", "this is a Git LFS pointer, not the file itself")
     if head[8:9] == b"{":
         return open_safetensors(path)
     if head.startswith((b"PK\x03\x04", b"\x80")):
         return open_pickle(path)
-    raise CheckpointError("this is neither a safetensors nor a PyTorch file; expected a BiRefNet checkpoint")
+    raise CheckpointError("Choose a BiRefNet checkpoint", "this is neither a safetensors nor a PyTorch file")
 
 
 def open_safetensors(path: Path) -> TensorSource:
@@ -103,15 +103,16 @@ def open_safetensors(path: Path) -> TensorSource:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
     if length > MAX_HEADER_BYTES:  # parsing the header takes many times its size in memory
-        raise CheckpointError("this is a damaged or truncated safetensors file (its header would have "
-                              f"{length} bytes); get it again")
+        raise CheckpointError("Download or copy it again",
+                              "this is a damaged or truncated safetensors file (its header would have "
+                              f"{length} bytes)")
     try:
         with safe_open(path, "pt") as file:  # checks the header and the file's length
             metadata = file.metadata() or {}
         reader = SafetensorsReader(path)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"this is a damaged or truncated safetensors file ({error}); get it again"
-                              ) from None
+        raise CheckpointError("Download or copy it again",
+                              f"this is a damaged or truncated safetensors file ({error})") from None
     shapes = {name: tuple(entry["shape"]) for name, entry in reader.entries.items()}
     names = clean_names(shapes)
     shapes = {name: shapes[own] for name, own in names.items()}
@@ -175,19 +176,20 @@ def open_pickle(path: Path) -> TensorSource:
             content = torch.load(path if zipfile.is_zipfile(path) else file, map_location="cpu",
                                  weights_only=True)
     except pickle.UnpicklingError:
-        raise CheckpointError("the file holds more than plain tensors, or is damaged, and was refused, "
-                              "because reading on could run code; save it again as a plain state dict or as "
-                              ".safetensors") from None
+        raise CheckpointError("Save it again as a plain state dict or as .safetensors",
+                              "the file holds more than plain tensors, or is damaged, and was refused, "
+                              "because reading on could run code") from None
     except Exception as error:  # damaged files raise exceptions of many kinds
         if is_out_of_memory(error):
             raise
         if "TorchScript" in str(error):
-            raise CheckpointError("this is a TorchScript program; save the state dict of its model instead"
+            raise CheckpointError("Save the state dict of its model instead", "this is a TorchScript program"
                                   ) from None
-        raise CheckpointError(f"this is a damaged or truncated PyTorch file ({type(error).__name__}); "
-                              "get it again") from None
+        raise CheckpointError("Download or copy it again",
+                              f"this is a damaged or truncated PyTorch file ({type(error).__name__})"
+                              ) from None
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"the file holds a {type(content).__name__}; expected a state dict")
+        raise CheckpointError("Choose a file with a state dict", f"this one holds a {type(content).__name__}")
     return from_mapping(content, copy=False)
 
 
@@ -212,9 +214,9 @@ def refuse_bomb(path: Path) -> None:
     except Exception:  # a damaged directory, which torch.load reports
         return
     if unpacked > MAX_UNPACKED_RATIO * path.stat().st_size + PIECE_BYTES:
-        raise CheckpointError(f"this file unpacks to {unpacked} bytes, many times its own size, which "
-                              "tensors saved by PyTorch do not; save it again as a plain state dict or as "
-                              ".safetensors")
+        raise CheckpointError("Save it again as a plain state dict or as .safetensors",
+                              f"the file unpacks to {unpacked} bytes, many times its own size, which "
+                              "tensors saved by PyTorch do not")
 
 
 def refuse_claims(tensors: Mapping[str, Tensor]) -> None:
@@ -224,13 +226,14 @@ def refuse_claims(tensors: Mapping[str, Tensor]) -> None:
     """
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested or tensor.is_meta:
-            raise CheckpointError(f"{name} is no plain tensor (sparse, quantised, nested or without values); "
-                                  "save the network's own state dict")
+            raise CheckpointError("Save the network's own state dict",
+                                  f"{name} is no plain tensor (sparse, quantised, nested or without values)")
     claimed = sum(tensor.nbytes for tensor in tensors.values())
     storages = map(Tensor.untyped_storage, tensors.values())
     held = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
     if claimed > MAX_SHARED_RATIO * held:
-        raise CheckpointError(f"its tensors claim {claimed} bytes, but only {held} are stored; the file is "
+        raise CheckpointError("Choose another file",
+                              f"its tensors claim {claimed} bytes, but only {held} are stored: the file is "
                               "damaged or was made to fill the memory")
 
 
@@ -249,8 +252,8 @@ def from_mapping(content: Mapping, *, copy: bool) -> TensorSource:
     tensors = {name: value for name, value in content.items()
                if isinstance(name, str) and isinstance(value, Tensor)}
     if not tensors:
-        raise CheckpointError("no tensors found; expected a state dict, or one under "
-                              f"{' or '.join(map(repr, NESTS))}")
+        raise CheckpointError("Choose a file with a state dict",
+                              f"no tensors found, neither outside nor under {' or '.join(map(repr, NESTS))}")
     refuse_claims(tensors)
 
     def read(name: str, device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files.errors import one_line
-from .options import DTYPE_CHOICES, CommandError, Stacked, add_adapter_option, needing, size
+from .options import DTYPE_CHOICES, CommandError, Stacked, add_adapter_option, file_name, needing, size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,23 +42,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                         help="pixels that the network sees (default: its own)")
     parser.add_argument("--dtype", choices=DTYPE_CHOICES,
                         help="number format of the computation (default: fp32, as in published tables)")
-    parser.add_argument("--json", type=report_file, default="eval.json", metavar="FILE.json",
+    parser.add_argument("--json", type=file_name(".json", *BESIDE), default="eval.json", metavar="FILE.json",
                         help="file for means and single scores (default: %(default)s); beside it a .csv of "
                              "the single scores and a .jpg of the worst cases")
     parser.add_argument("--workers", type=int, default=max(1, os.cpu_count() or 1), metavar="N",
                         help="processes that compute measures (default: %(default)s)")
     parser.set_defaults(run=run)
-
-
-def report_file(text: str) -> Path:
-    """Type of --json: a name that ends in .json, where no file of the report would be a folder."""
-    path = Path(text)
-    if path.suffix.lower() != ".json":
-        raise argparse.ArgumentTypeError(f"expected a file name that ends in .json, got {text}")
-    for file in (path, *(path.with_suffix(suffix) for suffix in BESIDE)):
-        if file.is_dir():
-            raise argparse.ArgumentTypeError(f"expected a name for files, and {file} is a folder")
-    return path
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .options import CommandError, Stacked, add_adapter_option, size
+from .options import CommandError, Stacked, add_adapter_option, file_name, size
 
 if TYPE_CHECKING:
     from .. import BiRefNet, Config
@@ -21,7 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                     "run on photographs and kept only if its alpha agrees with ours; FILE.json beside it "
                     "says how to use it.")
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a name of the catalog or a file")
-    parser.add_argument("-o", "--output", type=onnx_file, required=True, metavar="FILE.onnx",
+    parser.add_argument("-o", "--output", type=file_name(".onnx"), required=True, metavar="FILE.onnx",
                         help="what is written")
     add_adapter_option(parser)
     parser.add_argument("--size", type=size, metavar="N|WxH",
@@ -40,15 +40,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                         help="fp16: half the size, for GPUs; int8: a third of it, weights only (default: "
                              "%(default)s)")
     parser.set_defaults(run=run)
-
-
-def onnx_file(text: str) -> Path:
-    path = Path(text)
-    if path.suffix.lower() != ".onnx":
-        raise argparse.ArgumentTypeError(f"expected a file name that ends in .onnx, got {text}")
-    if path.is_dir():
-        raise argparse.ArgumentTypeError(f"expected a file name, and {path} is a folder")
-    return path
 
 
 def run(args: argparse.Namespace) -> int:

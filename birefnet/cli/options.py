@@ -28,7 +28,7 @@ def needing(what: str, requirements: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise CommandError(f"{what} needs the package {error.name}: pip install -r {requirements}") from None
+        raise CommandError(f"Install {error.name} for {what}: pip install -r {requirements}") from None
 
 
 class Stacked(NamedTuple):
@@ -74,6 +74,20 @@ def at_least(least: int, most: float = math.inf) -> Callable[[str], int]:
         return value
 
     return number
+
+
+def file_name(suffix: str, *beside: str) -> Callable[[str], Path]:
+    """An option's type: a file name that ends in `suffix`. beside: suffixes of files written beside it."""
+    def file(text: str) -> Path:
+        path = Path(text)
+        if path.suffix.lower() != suffix:
+            raise argparse.ArgumentTypeError(f"expected a file name that ends in {suffix}, got {text}")
+        for written in (path, *map(path.with_suffix, beside)):
+            if written.is_dir():
+                raise argparse.ArgumentTypeError(f"expected a file name, and {written} is a folder")
+        return path
+
+    return file
 
 
 def reason(error: OSError) -> str:
@@ -177,20 +191,20 @@ def screen(text: str) -> str:
 def add_despill_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--despill", type=screen, metavar=f"COLOUR|{MEASURED}",
-        help="remove the light of a green or blue screen from the subject, in linear light; alpha stays. "
-             f"Give the screen's colour, or {MEASURED} to take it from the picture's border")
+        help="remove the light of a green or blue screen from the subject, in linear light; alpha is not "
+             f"changed. Give the screen's colour, or {MEASURED} to measure it along the picture's border")
 
 
 def add_storage_options(parser: argparse.ArgumentParser) -> None:
     """--depth, --linear and --premultiplied: how pictures are stored."""
     parser.add_argument("--depth", choices=("8", "16", "half", "float"),
-                        help="bits of a result's samples: 16 in .png and .tif, half or float in .exr and "
+                        help="bits per sample of the result: 16 in .png and .tif, half or float in .exr and "
                              ".tif (default: 8; in .exr half, or float as the input)")
     parser.add_argument("--linear", action="store_true",
                         help="the inputs are linear light, as .exr always is: the network sees them as "
-                             "sRGB, the result has them as they are")
+                             "sRGB, and the result keeps their values")
     parser.add_argument("--premultiplied", action="store_true",
-                        help="multiply colours with alpha in .exr and .tif, which say so (default: straight)")
+                        help="multiply colours by alpha in .exr and .tif (default: straight alpha)")
 
 
 def box(text: str) -> tuple[int, int, int, int]:
@@ -215,25 +229,25 @@ def _numbers(text: str, count: int) -> tuple[int, ...] | None:
 
 
 def add_prompt_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """--box, --point, --not-point and --scribble: which of several subjects is meant. Returns their group."""
+    """Add the options that choose one of several subjects. Returns their group."""
     group = parser.add_argument_group(
-        "which subject", "one of several, by any mixture of these; coordinates are pixels of the upright "
-                         "picture")
+        "which subject", "chooses one of several; the options can be combined; coordinates are pixels of the "
+                         "upright picture")
     group.add_argument("--box", type=box, action="append", default=[], metavar="X,Y,W,H",
-                       help="the subject in this box; several boxes: several subjects, together")
+                       help="the subject in this box; repeat it for several subjects")
     group.add_argument("--point", type=point, action="append", default=[], metavar="X,Y",
-                       help="a pixel on the subject; several add up")
+                       help="a pixel of the subject; may be repeated")
     group.add_argument("--not-point", type=point, action="append", default=[], metavar="X,Y",
-                       help="a pixel on what is not wanted; several add up")
+                       help="a pixel of anything else; may be repeated")
     group.add_argument("--scribble", type=Path, metavar="FILE",
                        help="a picture of the same size, white where a stroke touches the subject or where a "
-                            "coarse mask covers it; which of them it is, its widest part tells: up to 6 %% "
-                            "of the longer side it is a stroke")
+                            "coarse mask covers it; it counts as a stroke if it is nowhere wider than 6 %% "
+                            "of the longer side")
     return group
 
 
 def add_adapter_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--adapter", type=adapter, action="append", default=[], dest="adapters", metavar="FILE[:STRENGTH]",
-        help="what fine-tuning made, added to the checkpoint, by default at strength 1; several add up",
+        help="an adapter from fine-tuning, and its strength (default: 1); may be repeated",
     )

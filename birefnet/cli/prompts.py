@@ -1,4 +1,4 @@
-"""What --box, --point, --not-point and --scribble say, for a picture."""
+"""Prompts from the options --box, --point, --not-point and --scribble."""
 
 from __future__ import annotations
 
@@ -22,8 +22,14 @@ from .options import CommandError
 
 @dataclass(frozen=True)
 class Choice:
-    """The subjects that are meant: one by points and scribble, or one for each box, with them where they lie
-    in it."""
+    """The chosen subjects: one for each box, or one for the points and the scribble without boxes.
+
+    Args:
+        boxes: (x, y, width, height) in pixels.
+        points, not_points: positive and negative points (x, y) in pixels. Of several boxes, each gets the
+            positive points inside it, and all negative points.
+        scribble: file of a stroke or a coarse mask, for at most one box.
+    """
 
     boxes: tuple[tuple[int, int, int, int], ...]
     points: tuple[tuple[int, int], ...]
@@ -31,13 +37,17 @@ class Choice:
     scribble: Path | None
 
     def settings(self) -> dict[str, object]:
-        """For the record of a run."""
+        """What a run's record stores, to refuse to continue it with another choice."""
         drawn = {"scribble": str(self.scribble)} if self.scribble else {}
         return {"boxes": self.boxes, "points": self.points, "not points": self.not_points, **drawn}
 
     def prompts(self, height: int, width: int) -> list[subject.Prompt]:
-        """One for each subject; ValueError where something lies outside the picture, PictureError for the
-        file."""
+        """A prompt for each subject in a picture of this size.
+
+        Raises:
+            ValueError: the scribble has another size.
+            PictureError: its file cannot be read.
+        """
         drawn = {} if self.scribble is None else self._drawn(height, width)
         boxes = [Box(y, x, y + h, x + w) for x, y, w, h in self.boxes]
         if len(boxes) < 2:
@@ -53,19 +63,24 @@ class Choice:
         mask = pictures.read(str(self.scribble))
         mask = mask[..., :3].mean(-1) * (mask[..., 3] if mask.shape[-1] == 4 else 1)
         if mask.shape[1:] != (height, width):
-            raise ValueError(f"draw {self.scribble} on the picture itself, {width}×{height} pixels: it has "
+            raise ValueError(f"Draw {self.scribble} on the picture itself, {width}×{height} pixels: it has "
                              f"{mask.shape[2]}×{mask.shape[1]}")
         return {"scribble" if subject.is_scribble(mask) else "mask": mask}
 
     def choose(self, selector: Selector, alpha_of: subject.AlphaOf, picture: Tensor) -> Tensor:
-        """The alpha [1,H,W] of the subjects together, in a picture [1,H,W,C]; raises as `prompts` does."""
+        """Matte the chosen subjects together: alpha [1,H,W] of a picture [1,H,W,C].
+
+        Raises:
+            ValueError: a prompt lies outside the picture, or the scribble has another size.
+            PictureError: the scribble's file cannot be read.
+        """
         found = [subject.select(alpha_of, selector, picture, prompt)
                  for prompt in self.prompts(*picture.shape[1:3])]
         return torch.stack(found).amax(0)
 
 
 def open_selector() -> Selector:
-    """The included selector; raises CommandError where its file is missing or damaged."""
+    """Load the included selector. Raises CommandError if its file is missing or damaged."""
     try:
         return load_selector(weights.SELECTOR)
     except (CheckpointError, OSError) as error:
@@ -73,15 +88,15 @@ def open_selector() -> Selector:
 
 
 def choice_of(args: argparse.Namespace) -> Choice | None:
-    """What the options of `add_prompt_options` say; None where nothing was chosen.
+    """The choice that the options of `add_prompt_options` make; None without one.
 
     Raises:
-        CommandError: they name only what is not wanted.
+        CommandError: there are only negative points, or a scribble for several boxes.
     """
     if not (args.box or args.point or args.scribble):
         if args.not_point:
-            raise CommandError("--not-point takes something away from a subject: say which by --box, --point "
-                               "or --scribble")
+            raise CommandError("--not-point takes something away from a subject: choose one with --box, "
+                               "--point or --scribble")
         return None
     if len(args.box) > 1 and args.scribble:
         raise CommandError("--scribble marks one subject: give one --box with it, or none")

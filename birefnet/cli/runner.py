@@ -45,7 +45,7 @@ def open_model(path: Path, dtype: str, adapters: Sequence[Stacked]) -> Runner:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise CommandError(f"{path}: not enough memory to load it; a light checkpoint needs less") from None
+        raise CommandError(f"Choose a lighter checkpoint: not enough memory to load {path}") from None
     runner = Runner(network, host=Terminal())
     say(f"{describe(path, adapters)} on {runner.home.type} in {precision.name(runner.home_dtype)}: "
         f"{network.config.describe()}")
@@ -66,8 +66,10 @@ def read_config(path: Path) -> Config:
     told = dict.fromkeys(("patch_order", "normalize", "size", "multi_scale", "heads", "encoder"), "auto")
     try:
         return configure(open_file(path), told, weights.settings(path))
-    except (CheckpointError, OSError) as error:
-        raise CommandError(f"{path}: {error}") from None
+    except CheckpointError as error:
+        raise CommandError(str(error.at(path))) from None
+    except OSError as error:
+        raise CommandError(f"Choose another checkpoint: {path}: {error.strerror or error}") from None
 
 
 def digest(path: Path) -> str:

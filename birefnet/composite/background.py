@@ -41,7 +41,7 @@ class Background:
 
     def __post_init__(self) -> None:
         if self.kind not in BACKGROUNDS:
-            raise ValueError(f"expected a background of {', '.join(BACKGROUNDS)}, got {self.kind!r}")
+            raise ValueError(f"Choose a background of {', '.join(BACKGROUNDS)}: it is {self.kind!r}")
 
     def behind(
         self, image: Tensor, alpha: Tensor, canvas: Size, other: Tensor | None = None
@@ -70,8 +70,8 @@ class Background:
             own = remove_subject(image, alpha, self.blur * max(image.shape[1:3]), self.linear_light)
             return fit_to_canvas(own, canvas, self.fit, colour)
         if other is None:
-            raise ValueError(f"the background {self.kind!r} needs another picture: give one, or take another "
-                             "background")
+            raise ValueError("Give another picture, or choose another background: the background "
+                             f"{self.kind!r} needs one")
         behind = fit_to_canvas(other.to(image), canvas, self.fit, colour)
         if self.kind == "image":
             return behind

@@ -63,7 +63,7 @@ def split_layers(image: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Ten
     """
     opacity = image[..., 3] if image.shape[-1] == 4 else None
     if mask is None and opacity is None:
-        raise ValueError("expected a mask, or an image with opacity [B,H,W,4], got an image "
+        raise ValueError("Give a mask, or an image with opacity [B,H,W,4]: got an image "
                          f"{list(image.shape)} alone")
     colours = image[..., :3] if image.shape[-1] >= 3 else image.expand(*image.shape[:3], 3)
     if mask is None:

@@ -31,7 +31,7 @@ def fit_to_canvas(image: Tensor, size: Size, fit: str, colour: Tensor) -> Tensor
         ValueError: there is no such fit.
     """
     if fit not in FITS:
-        raise ValueError(f"expected a fit of {', '.join(FITS)}, got {fit!r}")
+        raise ValueError(f"Choose a fit of {', '.join(FITS)}: it is {fit!r}")
     height, width = image.shape[1:3]
     colour = colour.to(image)
     if image.shape[-1] == 1:
@@ -119,7 +119,7 @@ def place_subject(
         return Placement(*(at + c * zoom * (1 - scale) + move for at, c, move in zip(corner, middle, (y, x))),
                          zoom * scale)
     if position not in POSITIONS:
-        raise ValueError(f"expected a position of {', '.join(POSITIONS)}, got {position!r}")
+        raise ValueError(f"Choose a position of {', '.join(POSITIONS)}: it is {position!r}")
     scale *= min(canvas[0] / max(bottom - top, 1), canvas[1] / max(right - left, 1))
     down = canvas[0] - bottom * scale if position == "bottom" else (canvas[0] - (top + bottom) * scale) / 2
     return Placement(down + y, (canvas[1] - (left + right) * scale) / 2 + x, scale)

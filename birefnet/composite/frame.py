@@ -67,7 +67,7 @@ class Framing:
         for name, known in (("position", FRAME_POSITIONS), ("scale_by", SCALE_BY),
                             ("margin_unit", MARGIN_UNITS)):
             if getattr(self, name) not in known:
-                raise ValueError(f"expected a {name} of {', '.join(known)}, got {getattr(self, name)!r}")
+                raise ValueError(f"Set {name} to {', '.join(known)}: it is {getattr(self, name)!r}")
         if self.scale_by != "fit" and not (self.width and self.height or self.aspect
                                            and (self.width or self.height)):
             raise ValueError(f"Set width and height, or one of them and aspect: scale_by {self.scale_by} "

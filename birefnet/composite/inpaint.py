@@ -54,7 +54,7 @@ def select_region(mask: Tensor, which: str, grow: float = 0.0, feather: float = 
         PackageError: kornia is missing, to feather.
     """
     if which not in REGIONS:
-        raise ValueError(f"expected a region of {', '.join(REGIONS)}, got {which!r}")
+        raise ValueError(f"Choose a region of {', '.join(REGIONS)}: it is {which!r}")
     certain = masks.levels(mask, CERTAIN_MARGIN, 1 - CERTAIN_MARGIN)
     wanted = masks.feather(masks.grow(certain if which == "subject" else 1 - certain, grow), feather)
     wanted = torch.where(wanted > 1 - VISIBLE_DIFFERENCE, 1, wanted)

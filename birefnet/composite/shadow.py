@@ -30,7 +30,7 @@ def cast_shadow(alpha: Tensor, kind: str, softness: float, x: float = 0.0, y: fl
         ValueError: there is no such kind.
     """
     if kind not in SHADOWS:
-        raise ValueError(f"expected a shadow of {', '.join(SHADOWS)}, got {kind!r}")
+        raise ValueError(f"Choose a shadow of {', '.join(SHADOWS)}: it is {kind!r}")
     box = None if kind == "none" else bounding_box(alpha, GROUND_ALPHA)
     if box is None:
         return torch.zeros_like(alpha)

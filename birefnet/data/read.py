@@ -23,8 +23,7 @@ def read_grey(path: Path) -> np.ndarray:
         float64 [H,W] in 0..1.
 
     Raises:
-        PictureError: the file is bad, or has transparency, of which nobody knows whether alpha or colours are
-            meant.
+        PictureError: the file cannot be read, or has transparency: the mask may be its alpha or its colours.
     """
     with open_picture(path) as picture:
         if _alpha(picture):
@@ -40,7 +39,7 @@ def read_matte(path: Path) -> np.ndarray:
 
 
 def _alpha(picture: Image.Image) -> Image.Image | None:
-    """The alpha channel, or None where there is none or every pixel is opaque."""
+    """The alpha channel; None without one, or if every pixel is opaque."""
     if not picture.has_transparency_data:
         return None
     alpha = picture.convert("RGBA").getchannel("A")

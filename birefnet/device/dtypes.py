@@ -30,7 +30,7 @@ def resolve_dtype(dtype: str | torch.dtype, device: str | torch.device) -> torch
     if isinstance(dtype, torch.dtype):
         return dtype
     if dtype not in DTYPES:
-        raise ValueError(f"dtype {dtype!r}: expected auto, {', '.join(DTYPES)} or a torch.dtype")
+        raise ValueError(f"Set dtype to auto, {', '.join(DTYPES)} or a torch.dtype: it is {dtype!r}")
     return DTYPES[dtype]
 
 

@@ -52,6 +52,6 @@ def in_passes(
         if stop - start > 1:
             per_pass = (stop - start) // 2
         elif not lower():
-            raise OutOfMemory("out of memory even with one frame at a time: choose a smaller size or a "
-                              "lighter checkpoint, make the image smaller, or close other programs")
+            raise OutOfMemory("Choose a smaller size or a lighter checkpoint, make the image smaller, or "
+                              "close other programs: out of memory even with one frame at a time")
     return per_pass

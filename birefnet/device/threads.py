@@ -1,4 +1,4 @@
-"""How PyTorch's threads wait for each other on a processor that other programs use, too."""
+"""Keeps PyTorch's threads from spinning on a processor that other programs use too."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ GRAIN = 32768  # elements below which PyTorch gives a thread no part of an eleme
 
 @contextlib.contextmanager
 def short_waits() -> Iterator[None]:
-    """While it is open, threads of this process that wait for the others of their team soon sleep.
+    """Context manager in which OpenMP threads that wait for others go to sleep early.
 
-    A network is many short parallel regions, and at the end of each all threads wait for the slowest. With
-    libgomp, PyTorch's OpenMP on Linux, they spin for milliseconds first: where another program has taken a
-    core, they keep the core that the slowest waits for. The environment variable OMP_WAIT_POLICY=passive
-    would end that, but is read when the library is loaded, which in another program has happened. libgomp
-    spins 100 instead of 300,000 times while it has more threads than the process has processors
-    (GOMP_SPINCOUNT in its manual), so this starts as many threads as lack for that, which sleep. On other
-    systems it does nothing.
+    A network consists of many short parallel regions; at the end of each, all threads wait for the slowest.
+    With libgomp, PyTorch's OpenMP on Linux, they spin for milliseconds first, and when another program uses a
+    core, they occupy the core that the slowest thread needs. The environment variable OMP_WAIT_POLICY=passive
+    prevents this, but it is read when the library is loaded, which is too late in a host such as ComfyUI.
+    libgomp spins 100 times instead of 300,000 while it manages more threads than the process has processors
+    (GOMP_SPINCOUNT in its manual). So this starts sleeping threads until there are more. Elsewhere it does
+    nothing.
     """
     over = threading.Event()
-    teams = [Team(over) for _ in range(teams_that_lack())]
+    teams = [Team(over) for _ in range(missing_teams())]
     try:
         for team in teams:
             team.formed.wait()
@@ -37,8 +37,8 @@ def short_waits() -> Iterator[None]:
             team.join()
 
 
-def teams_that_lack() -> int:
-    """How many more teams, beside the caller's, have more threads than there are processors."""
+def missing_teams() -> int:
+    """The number of teams that, with the caller's, have more threads than there are processors."""
     threads = torch.get_num_threads()
     if sys.platform != "linux" or threads < 2:
         return 0
@@ -46,7 +46,7 @@ def teams_that_lack() -> int:
 
 
 class Team(threading.Thread):
-    """A thread with an OpenMP team of its own, which both end when the event comes."""
+    """A thread with an OpenMP team of its own; both end when the event is set."""
 
     def __init__(self, over: threading.Event) -> None:
         super().__init__(daemon=True)

@@ -74,7 +74,7 @@ class ExportedNetwork(nn.Module):
     def __init__(self, network: BiRefNet, contract: Contract) -> None:
         super().__init__()
         self.network = prepared(network, contract.portable)
-        self.contract, self.guided = contract, is_nano(network.config)
+        self.contract, self.nano = contract, is_nano(network.config)
         normalize = network.config.normalize != "none" and not contract.raw
         mean, std = (IMAGENET_MEAN, IMAGENET_STD) if normalize else ((0.0,) * 3, (1.0,) * 3)
         self.normalize = normalize
@@ -83,15 +83,24 @@ class ExportedNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         seen = resample(image, self.contract.size) if self.contract.any_size else image
-        logits = self.network((seen - self.mean) / self.std if self.normalize else seen)
+        x = (seen - self.mean) / self.std if self.normalize else seen
         if self.contract.raw:
-            return logits
-        alpha = logits.sigmoid()
+            return self.network(x)
+        alpha = self.network_alpha(x)
         if not self.contract.any_size:
             return alpha
-        if self.guided:
+        if self.nano:
             return upsample_guided(alpha, seen, image)
         return resample(alpha, image.shape[2:]).clamp(0, 1)
+
+    def network_alpha(self, x: Tensor) -> Tensor:
+        """As matting.predict has it, with the mirror images in the same batch: the file holds the network
+        once."""
+        if not self.nano:
+            return self.network(x).sigmoid()
+        alpha = self.network(torch.cat([x, x.flip(3)])).sigmoid()
+        batch = x.shape[0]
+        return (alpha[:batch] + alpha[batch:].flip(3)) / 2
 
 
 def prepared(network: BiRefNet, portable: bool) -> BiRefNet:

@@ -1,4 +1,4 @@
-"""Runs an exported file in onnxruntime on photographs, and compares its alpha with our own."""
+"""Runs an exported file in onnxruntime on photographs, and compares its alpha with PyTorch's."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from ..matting.predict import (
     matte,
     network_alpha,
     normalize,
+    one_pass,
     resize_to_network,
 )
 from ..network.birefnet import BiRefNet
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "tests" / "data"
 NAMES = ("astronaut.jpg", "coffee.jpg", "figure.jpg")
-LARGEST_CHECKED = 1024  # longer side, pixels: larger ones take gigabytes, and show nothing more
+LARGEST_CHECKED = 1024  # longer side in pixels: larger ones take gigabytes and check nothing more
 PERCENTILE = 99.9
 # Largest and mean error of alpha, 0..1, above which a file is not kept.
 BOUNDS = {"fp32": (1e-4, 1e-5), "fp16": (0.02, 0.002), "int8": (0.05, 0.005)}
@@ -41,8 +42,8 @@ BOUNDS = {"fp32": (1e-4, 1e-5), "fp16": (0.02, 0.002), "int8": (0.05, 0.005)}
 
 @dataclass(frozen=True)
 class Check:
-    """One pass of the file against ours. `size`: (height, width) of the images given to it; errors of alpha
-    in 0..1; `memory_bytes`: by how much the process grew, None where the system does not say."""
+    """Errors of alpha, 0..1, in one pass of the file. `size`: (height, width) of its images;
+    `memory_bytes`: by how much the process grew, None if the system does not tell."""
 
     size: tuple[int, int]
     batch: int
@@ -71,11 +72,11 @@ class Trial:
 
 
 def make_trials(model: BiRefNet, contract: Contract) -> list[Trial]:
-    """Photographs with our own alphas of them: at two sizes, and as a batch, as far as the file is free in
-    these.
+    """Photographs with PyTorch's alphas: at two sizes and as a batch, if the file allows these.
 
     Args:
         model: either form, on the CPU.
+        contract: what the file takes and gives.
 
     Raises:
         UserError: the network gives numbers that are not finite.
@@ -101,7 +102,7 @@ def read(name: str) -> Tensor:
     try:
         return pictures.read(path)[0, ..., :3]
     except (OSError, UserError) as error:
-        raise UserError(f"restore {path}, which exported files are checked with: {error}") from None
+        raise UserError(f"Restore {path}, which exported files are checked with: {error}") from None
 
 
 def shrunk(size: tuple[int, int]) -> tuple[int, int]:
@@ -110,7 +111,7 @@ def shrunk(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def other_size(size: tuple[int, int]) -> tuple[int, int]:
-    """About half as large, and of another shape: no odd number of strides in common."""
+    """A second size to check: about half as large, and of another shape."""
     height, width = size
     return max(2 * STRIDE, height // 2 // STRIDE * STRIDE), max(3 * STRIDE, width // 3 // STRIDE * STRIDE)
 
@@ -118,7 +119,8 @@ def other_size(size: tuple[int, int]) -> tuple[int, int]:
 def trial(model: BiRefNet, contract: Contract, photographs: Sequence[Tensor], size: tuple[int, int]) -> Trial:
     seen = torch.cat([resize_to_network(photograph, size) for photograph in photographs])
     given = normalize(seen, model.config)
-    alpha = torch.cat([network_alpha(model, image[None]) for image in given])
+    alpha_of = one_pass if contract.raw else network_alpha
+    alpha = torch.cat([alpha_of(model, image[None]) for image in given])
     if not is_finite(alpha):
         raise explain_not_finite(model, given)
     return Trial((given if contract.raw else seen).contiguous().numpy(), alpha.numpy())
@@ -135,10 +137,11 @@ def run_trial(session: onnxruntime.InferenceSession, contract: Contract, item: T
     try:
         [found] = session.run([contract.output_name], {contract.input_name: item.images})
     except Exception as error:  # onnxruntime's errors have no common class
+        import onnxruntime
+
         height, width = item.images.shape[2:]
-        raise UserError(f"onnxruntime cannot run the file at {width}x{height}, batch {len(item.images)}: "
-                        f"{error}"
-                        ) from None
+        raise UserError(f"Install another version of onnxruntime: {onnxruntime.__version__} cannot run the "
+                        f"file at {width}x{height}, batch {len(item.images)}: {error}") from None
     seconds, after = time.perf_counter() - started, resident_now()
     alpha = 1 / (1 + np.exp(-found.astype(np.float64))) if contract.raw else found
     error = np.abs(alpha - item.alpha)
@@ -160,7 +163,8 @@ def open_session(model: Path | bytes) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(model if isinstance(model, bytes) else str(model), options,
                                             providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise UserError(f"onnxruntime {onnxruntime.__version__} cannot load the file: {error}") from None
+        raise UserError(f"Install another version of onnxruntime: {onnxruntime.__version__} cannot load the "
+                        f"file: {error}") from None
 
 
 def within(checks: Sequence[Check], dtype: str) -> bool:
@@ -170,23 +174,25 @@ def within(checks: Sequence[Check], dtype: str) -> bool:
 
 def worst_layer(model: nn.Module, graph: onnx.ModelProto, contract: Contract, item: Trial
                 ) -> tuple[str, float]:
-    """Where an exported graph leaves the PyTorch module that it was made from.
+    """Find where an exported graph departs from the PyTorch module that it was made from.
 
     Args:
         model: graph.ExportedNetwork.
         graph: the file; the names of its nodes begin with those of the modules.
+        contract: what the file takes and gives.
+        item: the images to compare on.
 
     Returns:
-        The first layer whose output differs from the module's by half as much as any does, relative to the
-        module's largest value, and by how much: those behind it only hand the error on.
+        The first layer whose error is at least half of the largest, and that error, relative to the module's
+        largest value. Later layers only pass the error on.
     """
     import onnx
 
     expected: dict[str, Tensor] = {}
     places = outputs_of_layers(model, graph)
-    hooks = [module.register_forward_hook(keeping(expected, name)) for name, module in model.named_modules()
-             if name in places]
-    hooks += [module.register_forward_hook(folding(expected)) for module in model.modules()
+    hooks = [module.register_forward_hook(keep_output(expected, name))
+             for name, module in model.named_modules() if name in places]
+    hooks += [module.register_forward_hook(fold_norm(expected)) for module in model.modules()
               if isinstance(module, nn.BatchNorm2d)]
     with torch.no_grad():
         model(torch.from_numpy(item.images))
@@ -202,14 +208,13 @@ def worst_layer(model: nn.Module, graph: onnx.ModelProto, contract: Contract, it
         if name in expected and values.shape == expected[name].shape:
             truth = expected[name].numpy()
             error = float(np.abs(values - truth).max() / max(np.abs(truth).max(), 1e-12))
-            strays[name] = min(1.0, error)  # from there on one is as wrong as another
+            strays[name] = min(1.0, error)  # larger errors are all equally wrong
     name = next(name for name, error in strays.items() if error >= max(strays.values()) / 2)
     return name.removeprefix("network."), strays[name]
 
 
 def merged_convolutions(model: nn.Module) -> tuple[str, ...]:
-    """Names of the modules with a batch norm right behind them, which the exporter merges into their
-    convolution."""
+    """Names of the modules before a batch norm, which the exporter merges into their convolution."""
     found = []
     for parent, module in model.named_modules():
         children = list(module.named_children())
@@ -218,16 +223,16 @@ def merged_convolutions(model: nn.Module) -> tuple[str, ...]:
     return tuple(found)
 
 
-def keeping(kept: dict[str, Tensor], name: str) -> Callable[..., None]:
+def keep_output(kept: dict[str, Tensor], name: str) -> Callable[..., None]:
     def keep(module: nn.Module, inputs: tuple, output: Tensor) -> None:
         kept[name] = output
 
     return keep
 
 
-def folding(kept: dict[str, Tensor]) -> Callable[..., None]:
-    """A hook of batch norms: PyTorch's exporter folds one into the convolution before it, whose output in the
-    file is then the norm's. Norms that bring an activation along (timm's) are left out."""
+def fold_norm(kept: dict[str, Tensor]) -> Callable[..., None]:
+    """A hook of batch norms, which PyTorch's exporter folds into the convolution before: the convolution's
+    output in the file is the norm's. Norms that include an activation (timm's) are left out."""
     def fold(norm: nn.Module, inputs: tuple, output: Tensor) -> None:
         for name in [name for name, values in kept.items() if values is inputs[0]]:
             if type(norm) is nn.BatchNorm2d:
@@ -239,10 +244,9 @@ def folding(kept: dict[str, Tensor]) -> Callable[..., None]:
 
 
 def outputs_of_layers(model: nn.Module, graph: onnx.ModelProto) -> dict[str, str]:
-    """The tensor that each convolution, linear layer and norm gives when it runs last, by the module's
-    name."""
+    """The name of the last output of each convolution, linear layer and norm, by the module's name."""
     places = {}
-    merged = merged_convolutions(model)  # what they give in the file is the batch norm's
+    merged = merged_convolutions(model)  # their output in the file is the batch norm's
     layers = {name for name, module in model.named_modules()
               if isinstance(module, (nn.Conv2d, nn.Linear, nn.LayerNorm)) and not name.startswith(merged)}
     for node in graph.graph.node:

@@ -20,7 +20,7 @@ from .verify import BOUNDS, Check, check, make_trials, within, worst_layer
 
 DTYPES = tuple(BOUNDS)
 NATIVE_RUNTIME = "1.25"    # the first onnxruntime that runs DeformConv
-LARGEST_BYTES = 2_000_000_000  # of one file: what its format, protocol buffers, can hold
+LARGEST_BYTES = 2_000_000_000  # of one file: the limit of its format, protocol buffers
 SLOW_HALF = "a float16 file is for GPUs: on most CPUs it is slower than float32"
 NATIVE_NEEDS = ("DeformConv of opset 19: needs onnxruntime 1.25 or TensorRT 10.1 or newer; a portable file "
                 "runs in others, too")
@@ -28,8 +28,8 @@ NATIVE_NEEDS = ("DeformConv of opset 19: needs onnxruntime 1.25 or TensorRT 10.1
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: `file`, its description `sidecar`, the `checks` it passed, its size in `bytes`, and
-    in `float32_bytes` the size that it would have in float32."""
+    """An exported file: `file`, its description `sidecar`, the `checks` that it passed, its size in `bytes`,
+    and in `float32_bytes` the size that it has in float32."""
 
     file: Path
     sidecar: Path
@@ -53,11 +53,11 @@ def export_onnx(
     source: Mapping[str, object] | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Exported:
-    """Write a network as an ONNX file, and keep it only if its alphas agree with ours.
+    """Write a network as an ONNX file, and keep the file only if its alphas agree with PyTorch's.
 
     Args:
-        load: gives the network in float32 on the CPU, in the form named ("inference" or "plain"); called once
-            for each.
+        load: loads the network in float32 on the CPU, in a form ("inference" or "plain"); called once for
+            each.
         path: the file, which ends in .onnx; an old one stays until the new one is verified.
         contract: what goes in and what comes out.
         dtype: "fp32"; "fp16", with float32 at both ends; "int8", weights only.
@@ -71,10 +71,10 @@ def export_onnx(
     """
     require_packages(contract)
     if dtype not in DTYPES:
-        raise UserError(f"choose a dtype of {', '.join(DTYPES)}; got {dtype!r}")
+        raise UserError(f"Choose a dtype of {', '.join(DTYPES)}; got {dtype!r}")
     network = load("inference")
     config = network.config
-    contract = settled(contract, config)
+    contract = settle_contract(contract, config)
     report(f"our own alphas of photographs, {config.describe()}")
     trials = make_trials(network, contract)
     del network
@@ -94,7 +94,7 @@ def export_onnx(
         for item in checks:
             report(item.describe())
         if not within(checks, dtype):
-            raise UserError(stray(checks, dtype, worst_layer(module, graph, contract, trials[0])))
+            raise UserError(explain_stray(checks, dtype, worst_layer(module, graph, contract, trials[0])))
         part.keep(inner=finished.name)
     sidecar = path.with_suffix(".json")
     written = path.stat().st_size
@@ -110,15 +110,15 @@ def require_packages(contract: Contract) -> None:
         try:
             importlib.import_module(package)
         except ImportError as error:
-            raise UserError(f"pip install -r requirements-export.txt: exporting needs the package {package} "
-                            f"({error})"
-                            ) from None
+            raise UserError(f"Install {package} for exporting: pip install -r requirements-export.txt "
+                            f"({error})") from None
     import onnxruntime
 
     version = onnxruntime.__version__
     if not contract.portable and numbers(version) < numbers(NATIVE_RUNTIME):
-        raise UserError(f"pip install -U onnxruntime: {version} is too old to run DeformConv and to verify "
-                        f"the file with, {NATIVE_RUNTIME} or newer is needed; or make the file portable")
+        raise UserError(f"Update onnxruntime (pip install -U onnxruntime): {version} is too old to run "
+                        f"DeformConv and to verify the file with, {NATIVE_RUNTIME} or newer is needed; or "
+                        "make the file portable")
 
 
 def numbers(version: str) -> tuple[int, ...]:
@@ -126,19 +126,19 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
-def settled(contract: Contract, config: Config) -> Contract:
-    """The contract with the size that it needs. Raises UserError for one that will not do."""
+def settle_contract(contract: Contract, config: Config) -> Contract:
+    """Fill in the size that a contract needs. Raises UserError for a contract that cannot be exported."""
     if contract.raw and contract.any_size:
-        raise UserError("choose --raw or --any-size: the network alone does not resize")
+        raise UserError("Choose --raw or --any-size: the network alone does not resize")
     if contract.size and contract.size != tuple(map(snap, contract.size)):
         height, width = contract.size
         near = "x".join(str(snap(side)) for side in (width, height))
-        raise UserError(f"choose a size of multiples of {STRIDE}, from {2 * STRIDE} up, such as {near}; got "
+        raise UserError(f"Choose a size of multiples of {STRIDE}, from {2 * STRIDE} up, such as {near}; got "
                         f"{width}x{height}")
     if not contract.any_size or contract.size:
         return contract
     if config.size is None:
-        raise UserError("choose a size: this checkpoint follows the photograph's, and resizing inside the "
+        raise UserError("Choose a size: this checkpoint follows the photograph's, and resizing inside the "
                         "file is to one size")
     return Contract(tuple(config.size), contract.raw, contract.any_size, contract.portable)
 
@@ -146,7 +146,7 @@ def settled(contract: Contract, config: Config) -> Contract:
 def refuse_large(network: BiRefNet) -> None:
     parameters = sum(tensor.numel() for tensor in network.parameters())
     if 4 * parameters > LARGEST_BYTES:
-        raise UserError(f"choose a smaller checkpoint: this one's {parameters / 1e6:.0f} million weights "
+        raise UserError(f"Choose a smaller checkpoint: this one's {parameters / 1e6:.0f} million weights "
                         "take more than the 2 GB that one ONNX file holds")
 
 
@@ -161,10 +161,11 @@ def finish(plain: Path, dtype: str, report: Callable[[str], None]):
     return to_int8_weights(graph) if dtype == "int8" else graph
 
 
-def stray(checks: list[Check], dtype: str, worst: tuple[str, float]) -> str:
+def explain_stray(checks: list[Check], dtype: str, worst: tuple[str, float]) -> str:
     largest, mean = BOUNDS[dtype]
     layer, error = worst
-    return (f"not kept: its alpha strays from ours by up to {max(item.largest for item in checks):.1e}, "
+    return ("Choose another dtype or checkpoint: the file was not kept, because its alpha strays from ours "
+            f"by up to {max(item.largest for item in checks):.1e}, "
             f"{max(item.mean for item in checks):.1e} on average, where {dtype} may by {largest:g} and "
             f"{mean:g}; the first layer that strays is {layer} ({error:.1e} of its largest value)")
 
@@ -176,6 +177,9 @@ def describe(config: Config, contract: Contract, dtype: str, checks: list[Check]
     colours = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD} if normalize else None
     size = contract.size or config.size
     alpha = "logits: alpha is their sigmoid" if contract.raw else "alpha, 0 to 1, 1 = subject"
+    if is_nano(config):
+        alpha += (" (BiRef itself averages it with the mirror image's)" if contract.raw else
+                  ", the mean of the image's and its mirror image's")
     return {
         "network": config.describe(), "task": config.task,
         "input": {"name": contract.input_name, "layout": "NCHW", "colours": "RGB",

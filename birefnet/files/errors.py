@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 MAX_CHARACTERS = 800  # of a message: a sentence with a few paths and names
 
 
@@ -36,7 +38,21 @@ def one_line(text: str) -> str:
 
 
 class CheckpointError(UserError):
-    """A file or state dict is no usable BiRefNet checkpoint; the message says why and what was expected."""
+    """A file or state dict is no usable BiRefNet checkpoint.
+
+    Args:
+        action: what to do, beginning with a verb ("Choose another checkpoint").
+        reason: what was found, and what was expected.
+        path: the file, where there is one.
+    """
+
+    def __init__(self, action: str, reason: str = "", path: str | os.PathLike = "") -> None:
+        super().__init__(": ".join(filter(None, (action, str(path), reason))))
+        self.action, self.reason = action, reason
+
+    def at(self, path: str | os.PathLike) -> CheckpointError:
+        """The same error about the file at `path`."""
+        return CheckpointError(self.action, self.reason, path)
 
 
 class PictureError(UserError):

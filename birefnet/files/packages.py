@@ -21,7 +21,7 @@ def require(module: str, purpose: str, name: str = "") -> ModuleType:
 
     Args:
         module: dotted name, say "kornia.filters".
-        purpose: what needs it, the subject of the error's sentence, say "feather".
+        purpose: what needs it, for the error ("feather").
         name: what the module must have, where older versions of the package lack it.
 
     Returns:
@@ -40,6 +40,5 @@ def require(module: str, purpose: str, name: str = "") -> ModuleType:
     except Exception as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name == package
         why = "" if missing else f"; the installed one fails with {type(error).__name__}: {error}"
-        raise PackageError(f'{purpose} needs the package {package}: pip install '
-                           f'"{package}>={OLDEST[package]}"{why}'
+        raise PackageError(f'Install {package} for {purpose}: pip install "{package}>={OLDEST[package]}"{why}'
                            ) from None

@@ -36,8 +36,8 @@ def parse_colour(text: str) -> tuple[float, float, float, float]:
         found = FUNCTION.fullmatch(wanted)
         values = _function(*found.groups()) if found else [v / 255 for v in ImageColor.getrgb(wanted)]
     except ValueError:
-        raise UserError(f"expected a colour, got {text!r}: write it as in CSS (white, #20a0ff, "
-                        "rgb(32 160 255), hsl(206 100% 56%))") from None
+        raise UserError("Write the colour as in CSS (white, #20a0ff, rgb(32 160 255), hsl(206 100% 56%)): "
+                        f"expected a colour, got {text!r}") from None
     red, green, blue, opacity = (min(max(v, 0.0), 1.0) for v in (*values, 1.0)[:4])
     return red, green, blue, opacity
 
@@ -57,7 +57,7 @@ def opaque_colour(text: str, advice: str) -> Tensor:
     """
     *colour, opacity = parse_colour(text)
     if opacity < 1:
-        raise UserError(f"expected an opaque colour, got {text!r}: {advice}")
+        raise UserError(f"Choose an opaque colour, not {text!r}: {advice}")
     return torch.tensor(colour)
 
 

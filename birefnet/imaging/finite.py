@@ -20,5 +20,5 @@ def check_finite(values: Tensor, name: str) -> None:
     if not values.sum().isfinite():  # a sum is quick, but may overflow without one that is not finite
         wrong = int((~values.isfinite()).sum())
         if wrong:
-            raise UserError(f"check what made the {name}: {wrong} of its {values.numel()} values are NaN or "
+            raise UserError(f"Check what made the {name}: {wrong} of its {values.numel()} values are NaN or "
                             "infinite")

@@ -44,8 +44,8 @@ def from_pil(image: Image.Image) -> Tensor:
         ValueError: the mode's range is unknown.
     """
     if image.mode.startswith(("I", "F")):
-        raise ValueError(f"a picture of mode {image.mode} has no known range; "
-                         "birefnet.imaging.pictures.read scales such files")
+        raise ValueError("Read the file with birefnet.imaging.pictures.read, which scales it: a picture of "
+                         f"mode {image.mode} has no known range")
     if image.mode not in ("L", "RGB", "RGBA"):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     pixels = torch.from_numpy(np.array(image, dtype=np.float32) / 255)

@@ -17,10 +17,8 @@ def in_full_precision(operator: Callable) -> Callable:
     @functools.wraps(operator)
     def run(mask: torch.Tensor, *args, **kwargs) -> torch.Tensor:
         if mask.ndim != 3 or not mask.is_floating_point():
-            raise ValueError(
-                f"expected a float mask [B,H,W] in 0..1, got {str(mask.dtype).removeprefix('torch.')} "
-                f"{list(mask.shape)}: convert it before refining it"
-            )
+            raise ValueError(f"Convert the mask to floats in 0..1, [B,H,W]: it is {list(mask.shape)} of "
+                             f"{str(mask.dtype).removeprefix('torch.')}")
         wide = mask.to(torch.promote_types(mask.dtype, torch.float32))
         return operator(wide, *args, **kwargs).to(mask.dtype)
 

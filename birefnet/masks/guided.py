@@ -39,10 +39,8 @@ def guided_edges(mask: torch.Tensor, image: torch.Tensor, radius: int, strength:
     """
     frames, height, width = mask.shape
     if image.ndim != 4 or image.shape[1:3] != (height, width) or len(image) not in (1, frames):
-        raise ValueError(
-            f"expected a guide image [{frames} or 1, {height}, {width}, C] for a mask {list(mask.shape)}, "
-            f"got {list(image.shape)}: resize the mask to the image first"
-        )
+        raise ValueError(f"Resize the mask to the image first: expected a guide [{frames} or 1, {height}, "
+                         f"{width}, C] for a mask {list(mask.shape)}, got {list(image.shape)}")
     if radius <= 0 or strength <= 0:
         return mask
     guide = image[..., :3] if image.shape[-1] >= 3 else image[..., :1]

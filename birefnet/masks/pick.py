@@ -35,8 +35,7 @@ def region_at(mask: torch.Tensor, x: int, y: int) -> torch.Tensor:
 
 @in_full_precision
 def regions_within(mask: torch.Tensor, area: torch.Tensor) -> torch.Tensor:
-    """Keep the regions of which at least half lies within an area; where there are none, the one of which
-    most does.
+    """Keep the regions that lie in an area by at least half; without any, the one with most alpha in it.
 
     Args:
         mask: float [B,H,W] in 0..1, 1 = subject.

@@ -26,10 +26,8 @@ def levels(mask: torch.Tensor, black: float = 0.0, white: float = 1.0) -> torch.
         ValueError: the mask is not float [B,H,W], or black is not below white.
     """
     if not black < white:
-        raise ValueError(
-            f"the black point must lie below the white point, got black {black:g} and white {white:g}: "
-            "lower the black point or raise the white point"
-        )
+        raise ValueError("Lower the black point or raise the white point: the black point must lie below the "
+                         f"white point, got black {black:g} and white {white:g}")
     if black == 0 and white == 1:
         return mask
     return ((mask - black) / (white - black)).clamp(0, 1)

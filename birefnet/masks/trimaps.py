@@ -34,12 +34,10 @@ def trimap(
         PackageError: SciPy is missing.
     """
     if not background < foreground:
-        raise ValueError(
-            f"the background's threshold must lie below the subject's, got background {background:g} and "
-            f"subject {foreground:g}: lower the first or raise the second"
-        )
+        raise ValueError("Lower the first or raise the second: the background's threshold must lie below the "
+                         f"subject's, got background {background:g} and subject {foreground:g}")
     if inward < 0 or outward < 0:
-        raise ValueError(f"expected widths of 0 pixels or more, got {inward:g} inward and {outward:g} "
+        raise ValueError(f"Set both widths to 0 pixels or more: got {inward:g} inward and {outward:g} "
                          "outward")
     result = torch.full_like(mask, UNKNOWN)
     for frame, alpha in zip(result, mask):

@@ -55,10 +55,10 @@ def matte(model: BiRefNet, image: Tensor | Image.Image, size: int | tuple[int, i
 def compute_alpha(model: BiRefNet, frames: Tensor, size: int | tuple[int, int] | None = None) -> Tensor:
     """`matte` of a tensor, whatever numbers come out, on the model's device."""
     if not isinstance(frames, Tensor) or not frames.is_floating_point():
-        raise ValueError("expected a float tensor in 0..1 or a PIL image, got "
+        raise ValueError("Give a float tensor in 0..1 or a PIL image: got "
                          f"{getattr(frames, 'dtype', type(frames))}")
     if frames.ndim != 4 or frames.shape[3] not in (1, 3, 4):
-        raise ValueError(f"expected an image [B, H, W, C] with 1, 3 or 4 channels, got {list(frames.shape)}")
+        raise ValueError(f"Give an image [B, H, W, C] with 1, 3 or 4 channels: got {list(frames.shape)}")
     batch, height, width, _ = frames.shape
     if not frames.numel():
         return frames.new_zeros((batch, height, width), dtype=torch.float32)
@@ -105,7 +105,20 @@ def network_input(frame: Tensor, config: Config, size: int | tuple[int, int] | N
 
 @torch.inference_mode()
 def network_alpha(model: BiRefNet, x: Tensor) -> Tensor:
-    """Alpha at the network's own size, float32 [B,1,h,w] on its device, of network inputs [B,3,h,w]."""
+    """Alpha at the network's own size, float32 [B,1,h,w] on its device, of network inputs [B,3,h,w].
+
+    The authors' networks make one pass, as their own code does; the small included one a second over the
+    mirror image, and alpha is the mean (weights/NANO.md has both measured).
+    """
+    alpha = one_pass(model, x)
+    if is_nano(model.config):
+        alpha = (alpha + one_pass(model, x.flip(3)).flip(3)) / 2
+    return alpha
+
+
+@torch.inference_mode()
+def one_pass(model: BiRefNet, x: Tensor) -> Tensor:
+    """The sigmoid of the network's logits, float32 [B,1,h,w] on its device."""
     x = x.to(next(model.parameters()).device, model.input_dtype)
     if x.is_cuda:
         x = x.contiguous(memory_format=torch.channels_last)

@@ -37,14 +37,14 @@ Started = tuple[Tensor, Callable[[], Tensor]]  # a pass's pictures, and a functi
 
 
 class Host:
-    """The services that a run needs of the program around it.
+    """The services that a run needs from the program around it.
 
-    This is a process with a network of its own. A program that manages devices, messages or interrupts itself
-    overrides what it has.
+    This class serves a process with a network of its own. A program that manages devices, messages or
+    interrupts itself overrides the methods concerned.
     """
 
     def load(self, network: BiRefNet, device: torch.device, dtype: torch.dtype, memory_bytes: int) -> None:
-        """Puts all of the network on a device, where it needs `memory_bytes` beside its weights to run."""
+        """Moves the whole network to a device, where running needs `memory_bytes` beside its weights."""
         if not self.is_loaded(network, device, dtype):
             place(network, device, dtype)
 
@@ -54,7 +54,7 @@ class Host:
                    and device.index in (None, weight.device.index) for weight in network.parameters())
 
     def free_memory(self, device: torch.device) -> int | None:
-        """Bytes that a run on the device may take; None where that is unknown."""
+        """Bytes that a run on the device may use; None if that is unknown."""
         return free_memory(device)
 
     def is_out_of_memory(self, error: BaseException) -> bool:
@@ -67,17 +67,16 @@ class Host:
             torch.cuda.empty_cache()
 
     def check_interrupt(self) -> None:
-        """Raises the program's own exception where its user has stopped the run; asked before each pass."""
+        """Raises the program's own exception if its user has stopped the run; called before each pass."""
 
     def announce(self, text: str) -> None:
-        """Told before a batch: network size, frames at a time, memory."""
+        """Called before a batch with its network size, frames at a time and memory, in words."""
 
     def note(self, text: str) -> None:
-        """Told what a log should have: smaller steps, a network that was loaded again, float32 in place of a
-        half."""
+        """Called with a line for the log: smaller steps, a network loaded again, float32 for a half."""
 
     def say_cpu_takes_over(self, device: torch.device) -> None:
-        """Told when the memory of `device` was too small."""
+        """Called when the memory of `device` is too small."""
 
 
 class Worker(Protocol):
@@ -94,7 +93,7 @@ class Worker(Protocol):
         """Do with less memory, in the end on another device; False if there is no way left."""
 
     def close(self) -> None:
-        """Give back what was held for the batch."""
+        """Free what was held for the batch."""
 
 
 class NetworkWorker:
@@ -137,8 +136,8 @@ class NetworkWorker:
             runner.too_large = None
         if not fits:  # outside `except`: the error's traceback holds what was loaded so far
             if device.type == "cpu":
-                raise passes.OutOfMemory("out of memory while loading the network: choose a lighter "
-                                         "checkpoint, or close other programs")
+                raise passes.OutOfMemory("Choose a lighter checkpoint, or close other programs: out of "
+                                         "memory while loading the network")
             self._settle_on_cpu(size)
         self.frames = self.plan.frames
         self.host.announce(self.announcement())
@@ -155,8 +154,8 @@ class NetworkWorker:
                 self.close()  # a recorded pass holds memory that the next attempt may need
                 if not isinstance(error, Exception) or self._is_loaded() or self.host.is_out_of_memory(error):
                     raise
-        raise RuntimeError("the network was unloaded again and again while it ran: another node or extension "
-                           "frees models during a run")
+        raise RuntimeError("Remove the node or extension that frees models during a run: the network was "
+                           "unloaded again and again while it ran")
 
     def lower(self) -> bool:
         budget = self.plan.budget
@@ -219,7 +218,7 @@ class NetworkWorker:
         self._settle_on(CPU, size, 0)
 
     def _settle_on(self, device: torch.device, size: tuple[int, int], frames: int) -> None:
-        """Loads the network with room for so many frames, and plans."""
+        """Loads the network with room for this many frames, and plans the batch."""
         self.device = device
         self.network, self.dtype = self.runner.network, self.runner.dtype_on(device)
         self.host.load(self.network, device, self.dtype, self._bytes(size, frames) if frames else 0)
@@ -235,7 +234,7 @@ class NetworkWorker:
                                             peak=self._bytes(size, self.wanted, self.plan.budget))
 
     def _bytes(self, size: tuple[int, int], frames: int, budget: int | None = None) -> int:
-        """What a pass of so many frames needs beside the weights."""
+        """Bytes that a pass of this many frames needs beside the weights."""
         return activation_bytes(self.network, size, frames, budget, self.device) + frames * self.beside
 
 

@@ -1,4 +1,4 @@
-"""Smooth mattes over time: flicker is averaged along the motion, changes are followed, cuts begin anew."""
+"""Smooth mattes over time: average flicker along the motion, follow changes, restart at cuts."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ CUT_TRUST = 0.1
 class Smoother:
     """Smooth the mattes of a clip frame by frame: smoother(picture, alpha) -> alpha.
 
-    The smoothed alpha of the frame before is moved along the motion between the pictures, and each pixel
-    takes a share of it: `strength` at most; less where the motion is not to be trusted, because the two
-    places look different or the motion back leads elsewhere (what was hidden, or moves too fast); less where
-    alpha has lately changed in one direction only, which is a change and not noise. After a cut it begins
-    anew. Holds a few maps of one frame's size.
+    The previous frame's smoothed alpha is warped along the motion between the pictures, and each pixel is
+    blended with it by a share of at most `strength`. The share is smaller where the motion is unreliable,
+    because the two places look different or the backward motion leads elsewhere (occlusions, fast motion),
+    and where alpha has lately changed in one direction only, which is a change and not noise. After a cut,
+    smoothing restarts. The state is a few maps of one frame's size.
 
     Args:
-        strength: 0 leaves alpha unchanged, 1 takes all of the past where it can be trusted.
+        strength: 0 leaves alpha unchanged, 1 replaces it by the past where the motion is reliable.
 
     Raises:
         ValueError: the strength is outside 0..1.
@@ -35,7 +35,7 @@ class Smoother:
 
     def __init__(self, strength: float) -> None:
         if not 0 <= strength <= 1:
-            raise ValueError(f"expected a strength of 0 to 1, got {strength:g}")
+            raise ValueError(f"Set strength to 0 to 1: it is {strength:g}")
         self.strength = strength
         self.cuts = 0
         self._luma = None   # of the frame before, [1,1,h,w], reduced
@@ -43,7 +43,7 @@ class Smoother:
         self._state = None
 
     def __call__(self, picture: Tensor, alpha: Tensor) -> Tensor:
-        """Smooth one frame; a frame of another size than the one before begins anew.
+        """Smooth one frame; a frame of another size than the previous one restarts the smoothing.
 
         Args:
             picture: float [1,H,W,C] in 0..1.

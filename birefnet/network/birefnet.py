@@ -81,10 +81,10 @@ class BiRefNet(nn.Module):
     def forward_train(self, x: Tensor) -> TrainOutputs:
         """Logits, and the side predictions and predicted gradients that only training needs."""
         if self.form != "plain":
-            raise ValueError('the inference form cannot be trained: load with form="plain"')
+            raise ValueError('Load with form="plain": the inference form cannot be trained')
         if not self.config.supervision:
-            raise ValueError("this build has no supervision heads (conv_ms_spvn_*, gdt_convs_pred_*); set "
-                             "Config.supervision to train it")
+            raise ValueError("Set Config.supervision to train this build: it has no supervision heads "
+                             "(conv_ms_spvn_*, gdt_convs_pred_*)")
         self.check(x)
         return self.decoder(x, *self.encode(x), supervise=True)
 
@@ -110,8 +110,8 @@ class BiRefNet(nn.Module):
         smallest = STRIDE if self.config.multi_scale == "none" else 2 * STRIDE
         fits = x.ndim == 4 and x.shape[1] == 3 and not any(side % STRIDE for side in x.shape[2:])
         if not fits or min(x.shape[2:]) < smallest:
-            raise ValueError(f"expected [batch, 3, H, W] with H and W multiples of {STRIDE} from {smallest} "
-                             f"up, got {list(x.shape)}; birefnet.matte takes any size")
+            raise ValueError(f"Give [batch, 3, H, W] with H and W multiples of {STRIDE} from {smallest} up, "
+                             f"or use birefnet.matte, which takes any size: got {list(x.shape)}")
 
     def initialize(self) -> BiRefNet:
         """Draw fresh weights for training from scratch; deformable branches start undeformed."""

@@ -27,8 +27,7 @@ def config(backbone: str) -> Config:
         encoder = backbone.removeprefix(TIMM)
         family = next((family for family in FAMILIES.values() if family.recognises({}, encoder)), None)
         if family is None:
-            raise CheckpointError(f"name one of timm's models after {TIMM}, for instance "
-                                  f"{TIMM}convnext_femto")
+            raise CheckpointError(f"Name one of timm's models after {TIMM}, such as {TIMM}convnext_femto")
         return Config(**family.read({}, encoder, None))
     return Config(**BACKBONES[backbone].builds[backbone])
 

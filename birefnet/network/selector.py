@@ -1,14 +1,13 @@
-"""The selector: which part of a matte is meant by clicks, strokes, a box or a coarse mask.
+"""The selector: a small network that predicts which part of a matte a prompt means.
 
-    picture ─ first stages of an EfficientNet-Lite2 (strides 2 4 8 16) ─┐
-    prompts, matte, how far and how unlike each place is from them ─────┴─ decoder, 16 8 4 2 ─ logits at half
-    size
+    picture ── first stages of EfficientNet-Lite2, strides 2 4 8 16 ──┐
+    prompts, matte, distance and likeness to the prompts ─────────────┴── decoder, strides 16 8 4 2 ── logits
 
-How far: along the cheapest path, which costs where colours or features change and where the matte ends
-(geodesic distance as in Bai and Sapiro, ICCV 2007).
+Distances are geodesic (Bai and Sapiro, ICCV 2007): along paths whose cost grows where colours or features
+change and where the matte ends.
 
-The encoder is that of the included checkpoint, unchanged; the decoder was taught by `python -m
-tools.subject.train`. It works beside any matting network, of which it sees the matte only.
+The encoder is the included checkpoint's, frozen; the decoder was trained by `python -m tools.subject.train`.
+The selector reads the matte only, so it works with any matting network.
 """
 
 from __future__ import annotations
@@ -23,28 +22,31 @@ from .backbones.efficientnet_lite import EfficientNetLite
 from .blocks import resize
 
 ENCODER = "tf_efficientnet_lite2"
-SIDE = 256                           # pixels: the side at which it sees a picture
-STAGES = 5                           # of the encoder's seven
-TAPS = (0, 1, 2, 4)                  # stages whose maps are used, at strides 2, 4, 8, 16
-FEATURES = (16, 24, 48, 120)         # their channels
-WIDTHS = (12, 24, 48, 96)            # the decoder's channels at these strides
-PROMPTS = 5                          # touched, not wanted, box, coarse mask, matte
-DISTANCES = 4                        # maps of `measure_distances`
-HEADS = 4                            # of the attention at stride 16
+SIDE = 256                    # pixels: side of the square to which a picture is resized
+STAGES = 5                    # of the encoder's seven
+TAPS = (0, 1, 2, 4)           # stages whose maps are used, at strides 2, 4, 8, 16
+FEATURES = (16, 24, 48, 120)  # channels of these maps
+WIDTHS = (12, 24, 48, 96)     # the decoder's channels at these strides
+PROMPTS = 5                   # maps: positive and negative touches, box, coarse mask, matte
+DISTANCES = 4                 # maps of `measure_distances`
+HEADS = 4                     # of the attention at stride 16
 
-# The cost of a step to the next place of the map at stride 4, and what a cost of 1 is on the maps.
+# Costs of a step between neighbours of the map at stride 4: constant, per difference of colours, of features,
+# and of the matte's complement.
 STEP_COST, COLOUR_COST, FEATURE_COST, GROUND_COST = 0.01, 1.5, 0.3, 4.0
-NEAR, FAR = 4.0, 14.0
-REACH = 8.0                          # pixels of that map at which closeness as the crow flies falls to 1/e
+NEAR, FAR = 4.0, 14.0         # path costs at which the two nearness maps fall to 1/e
+REACH = 8.0                   # pixels of that map: Euclidean distance at which the last map falls to 1/e
 
 
 class Selector(nn.Module):
-    """`forward(features, prompts)` → logits [B,1,SIDE/2,SIDE/2] of the subject that the prompts mean.
+    """Predicts which part of a matte the prompts mean.
 
-    features: of `encode`, which are shared by all prompts on one picture. prompts: [B,5,SIDE/2,SIDE/2]: 1
-    where a click or a stroke touches the subject; 1 where one touches what is not wanted; 1 inside and -1
-    outside a box, 0 without; the same of a coarse mask; the matte of everything that stands out. distances:
-    of `measure_distances`.
+    `forward(features, prompts, distances)` → logits [B,1,SIDE/2,SIDE/2].
+
+    - features: from `encode`; all prompts on one picture share them.
+    - prompts: [B,5,SIDE/2,SIDE/2]: positive touches (clicks, strokes), 0 or 1; negative touches; box, 1
+      inside, -1 outside, 0 without one; coarse mask, likewise; the matte of everything salient, 0..1.
+    - distances: from `measure_distances`.
     """
 
     def __init__(self) -> None:
@@ -60,12 +62,16 @@ class Selector(nn.Module):
         self.up = nn.ModuleList(Block(WIDTHS[i + 1] + WIDTHS[i] + extras, WIDTHS[i], count)
                                 for i, count in ((2, 2), (1, 2), (0, 1)))
         self.out = nn.Conv2d(WIDTHS[0], 1, 3, padding=1)
-        # what is near is meant, until the decoder knows better
+        # A shortcut: near a prompt is a good first guess, which the decoder corrects.
         self.direct = nn.Conv2d(PROMPTS + DISTANCES, 1, 1)
 
     def encode(self, pictures: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Of normalised pictures [B,3,SIDE,SIDE]: maps at strides 2, 4, 8, 16, and their directions at 4, 8,
-        16."""
+        """Encode normalised pictures [B,3,SIDE,SIDE].
+
+        Returns:
+            Maps at strides 2, 4, 8, 16; and those at 4, 8, 16 centred and normalised to unit vectors, which
+            compare places by their cosine.
+        """
         x = F.relu6(self.bn1(self.conv_stem(pictures)))
         maps = []
         for i, stage in enumerate(self.blocks):
@@ -108,8 +114,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over all places of a map [B,C,h,w], with a residual: what a click says reaches
-    everywhere."""
+    """Self-attention over all positions of a map [B,C,h,w], with a residual: clicks inform all of it."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -125,7 +130,7 @@ class Attention(nn.Module):
 
 
 def shrink(prompts: Tensor, size: tuple[int, int]) -> Tensor:
-    """Prompts at a coarser map's size: a touch, however small, stays one; the others are averaged."""
+    """Resize prompts to a coarser map: touches by their maximum, so that small ones stay; others by mean."""
     if tuple(prompts.shape[2:]) == tuple(size):
         return prompts
     touches, others = prompts[:, :2], prompts[:, 2:]
@@ -133,9 +138,16 @@ def shrink(prompts: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def likeness(direction: Tensor, prompts: Tensor) -> Tensor:
-    """Cosine of each place's direction [B,C,h,w] and the prompted ones' mean, [B,1,h,w] in -1..1.
+    """Cosine similarity of each position's features to the mean of the prompted positions.
 
-    Prompted is what was touched; where nothing was, the coarse mask, or the box, within the matte.
+    Prompted are the touched positions; without any, those of the coarse mask, or of the box, in the matte.
+
+    Args:
+        direction: unit vectors [B,C,h,w].
+        prompts: [B,5,H,W], see `Selector`.
+
+    Returns:
+        [B,1,h,w] in -1..1.
     """
     touched, _, box, coarse, matte = F.adaptive_avg_pool2d(prompts, direction.shape[2:]).split(1, 1)
     area = torch.where(coarse.abs().amax((2, 3), keepdim=True) > 0, coarse, box).clamp(min=0) * (matte + 1e-3)
@@ -145,17 +157,19 @@ def likeness(direction: Tensor, prompts: Tensor) -> Tensor:
 
 
 def measure_distances(picture: Tensor, direction: Tensor, prompts: Tensor) -> Tensor:
-    """How near each place is to what is prompted, [1,DISTANCES,h,w] in 0..1, 0 where nothing is.
+    """Nearness of each position to the prompts, by geodesic and Euclidean distance.
+
+    Positive seeds are the touched positions; without any, the inner part of the coarse mask or the box.
+    Negative seeds are negative touches, and the matte outside the coarse mask or the box.
 
     Args:
         picture: [1,3,SIDE,SIDE], normalised.
-        direction: of the map at stride 4, [1,C,h,w].
-        prompts: [1,5,SIDE/2,SIDE/2], see Selector.
+        direction: unit vectors [1,C,h,w] of the map at stride 4.
+        prompts: [1,5,SIDE/2,SIDE/2], see `Selector`.
 
     Returns:
-        Nearness along the cheapest path to the subject's seeds, by NEAR and by FAR; to the others', by FAR;
-        and to the subject's as the crow flies, by REACH. Seeds are what was touched; else the inner part of
-        the coarse mask or the box, and the matte outside of it.
+        [1,DISTANCES,h,w] in 0..1, exp(-distance / scale): geodesic to positive seeds with the scales NEAR and
+        FAR; geodesic to negative seeds with FAR; Euclidean to positive seeds with REACH. 0 without seeds.
 
     Raises:
         PackageError: SciPy is missing.
@@ -170,9 +184,9 @@ def measure_distances(picture: Tensor, direction: Tensor, prompts: Tensor) -> Te
         inside = area > 0
         touched = touched if touched.any() else _inner(inside) & (matte > 0.5)
         touched = touched if touched.any() else _inner(inside)
-        unwanted = unwanted | ~_grown(inside) & (matte > 0.5)
+        unwanted = unwanted | ~_dilated(inside) & (matte > 0.5)
 
-    # Steps to the right and down, as edges of a graph of all places.
+    # Edges of the grid graph: steps to the right, and down.
     number = np.arange(height * width).reshape(height, width)
     starts, ends, costs = [], [], []
     for here, there in (((slice(None), slice(None, -1)), (slice(None), slice(1, None))),
@@ -201,11 +215,12 @@ def measure_distances(picture: Tensor, direction: Tensor, prompts: Tensor) -> Te
 
 
 def _inner(inside: np.ndarray) -> np.ndarray:
-    """Half of an area, by its middle: places at least half as far from its edge as the farthest."""
+    """The inner part of an area: at least half as far from its edge as its innermost position."""
     depth = require("scipy.ndimage",
                     "finding the subject that is meant").distance_transform_edt(np.pad(inside, 1))
     return depth[1:-1, 1:-1] >= max(1.0, depth.max() / 2)
 
 
-def _grown(inside: np.ndarray) -> np.ndarray:
+def _dilated(inside: np.ndarray) -> np.ndarray:
+    """The area dilated by two positions."""
     return F.max_pool2d(torch.from_numpy(inside).float()[None], 5, 1, 2)[0].numpy() > 0

@@ -181,8 +181,8 @@ def learn_in_pieces(learner: Learner, images: Tensor, alphas: Tensor, relieve: C
                 raise
         relieve()  # outside `except`: the error's traceback held the failed step's tensors
         if learner.accumulate >= len(images):
-            raise OutOfMemory("out of memory with one picture at a time: choose a smaller size, low-rank "
-                              "adapters or the head instead of everything, or a lighter checkpoint")
+            raise OutOfMemory("Choose a smaller size, low-rank adapters or the head instead of everything, "
+                              "or a lighter checkpoint: out of memory with one picture at a time")
         learner.accumulate *= 2
 
 

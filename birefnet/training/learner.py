@@ -97,7 +97,7 @@ class Learner:
         self.parts = dict(zip(totals, values))
         loss = sum(values)
         if loss - loss != 0:
-            raise FloatingPointError(f"the loss is {loss} at step {self.step + 1}; lower the learning rate")
+            raise FloatingPointError(f"Lower the learning rate: the loss is {loss} at step {self.step + 1}")
         self.optimizer.step(self.scaler, MAX_GRADIENT_NORM)
         self.step += 1
         self.update_average()

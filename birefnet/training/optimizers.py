@@ -31,7 +31,7 @@ class Optimizer:
 
     def __init__(self, kind: str, parameters: Sequence[nn.Parameter], rate: float) -> None:
         if kind not in OPTIMIZERS:
-            raise ValueError(f"expected one of the optimisers {', '.join(OPTIMIZERS)}, got {kind!r}")
+            raise ValueError(f"Choose an optimiser of {', '.join(OPTIMIZERS)}: it is {kind!r}")
         self.parameters = parameters
         matrices = [p for p in parameters if is_matrix(p)] if kind == "muon" else []
         moved = set(map(id, matrices))

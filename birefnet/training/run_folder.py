@@ -57,8 +57,8 @@ class RunFolder:
             if changed:
                 differences = "; ".join(f"{key} was {earlier.get(key)}, now {settings.get(key)}"
                                         for key in changed)
-                raise OtherRun(f"{self.folder} holds a run with other settings ({differences}): give the "
-                               "same to go on, or another folder to begin anew")
+                raise OtherRun("Give the same settings to go on, or another folder to begin anew: "
+                               f"{self.folder} holds a run with others ({differences})")
         self.folder.mkdir(parents=True, exist_ok=True)
         for part in self.folder.rglob(".*.part"):
             shutil.rmtree(part) if part.is_dir() else part.unlink()
@@ -68,8 +68,8 @@ class RunFolder:
         try:
             return dict(json.loads(self.settings.read_text(encoding="utf-8")))
         except (ValueError, TypeError):
-            raise Damaged(f"{self.settings} is damaged: give another folder, or remove {self.state.name} to "
-                          "begin anew") from None
+            raise Damaged(f"Give another folder, or remove {self.state.name} to begin anew: {self.settings} "
+                          "is damaged") from None
 
     def store(self, state: dict[str, object]) -> None:
         """Save a state atomically. Raises OSError if it cannot be written."""
@@ -95,7 +95,7 @@ class RunFolder:
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             if is_out_of_memory(error):
                 raise
-            raise Damaged(f"{self.state} is damaged: put a whole copy there, or remove it to begin anew"
+            raise Damaged(f"Restore a whole copy, or remove the file to begin anew: {self.state} is damaged"
                           ) from None
 
     def rows(self) -> list[dict]:

@@ -1,4 +1,4 @@
-"""Clips as a kind of file can hold them: square pixels, and SDR colours."""
+"""Converts clips to what a kind of file can hold: square pixels, and SDR colours."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .colour import BT709
 from .read import Clip
 from .write import FORMATS
 
-SQUARE_ONLY = ("vp9", "png", *ANIMATIONS)  # kinds of file that PyAV or the format gives no pixel aspect
+SQUARE_ONLY = ("vp9", "png", *ANIMATIONS)  # kinds of file without a pixel aspect, in the format or in PyAV
 
 
 class Adapted:
-    """A clip whose pictures are changed as they are read; times, sound and all else are the clip's own."""
+    """A clip whose pictures are changed as they are read; times, sound and all else stay the clip's."""
 
     def __init__(self, clip: Clip, change: Callable[[Tensor], Tensor]) -> None:
         self._clip, self._change = clip, change
@@ -35,7 +35,7 @@ class Adapted:
         return self
 
     def __exit__(self, *_) -> None:
-        pass  # whoever opened the clip closes it
+        pass  # the code that opened the clip closes it
 
     def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
         return ((time, self._change(picture)) for time, picture in self._clip)
@@ -65,19 +65,20 @@ class Sdr(Adapted):
 
 
 def keeps_hdr(kind: str) -> bool:
-    """Whether a kind of file holds a cut-out's HDR signal. Backgrounds and masks, which files without alpha
-    have, are SDR."""
+    """Whether a kind of file keeps a cut-out's HDR signal. Results without alpha, over a background or masks,
+    are SDR."""
     return kind in FORMATS and FORMATS[kind].alpha and FORMATS[kind].bits(10) > 8
 
 
 def adapt(clip: Clip, kind: str) -> tuple[Clip, list[str]]:
-    """A clip as a kind of file can hold it.
+    """Convert a clip to what a kind of file can hold.
 
     Args:
+        clip: the clip.
         kind: as for `writing`.
 
     Returns:
-        The clip itself or an adapted one, and a sentence for each change.
+        The clip itself or a converted one, and a sentence for each change.
     """
     said = []
     if clip.aspect != 1 and kind in SQUARE_ONLY:
@@ -99,7 +100,7 @@ def light_to_srgb(picture: Tensor) -> Tensor:
 
 
 def seen_by_networks(clip: Clip) -> Callable[[Tensor], Tensor] | None:
-    """What turns a clip's pictures into what networks know, SDR; None where they are."""
+    """A function that converts a clip's pictures to SDR, as networks expect them; None if they are SDR."""
     if clip.linear:
         return light_to_srgb
     if not tone.is_hdr(clip.colour.transfer):
@@ -109,7 +110,7 @@ def seen_by_networks(clip: Clip) -> Callable[[Tensor], Tensor] | None:
 
 @contextlib.contextmanager
 def as_seen(open_clip: Callable[[], Clip], kind: str) -> Iterator[Clip]:
-    """A clip opened for networks alone: its pictures as `adapt` and `seen_by_networks` make them."""
+    """Open a clip for a network only, converted by `adapt` and `seen_by_networks`."""
     with open_clip() as source:
         clip, _ = adapt(source, kind)
         see = seen_by_networks(clip)

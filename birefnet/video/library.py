@@ -15,5 +15,5 @@ def pyav() -> ModuleType:
     try:
         import av
     except ImportError:
-        raise VideoError('reading and writing video needs the package PyAV: pip install "av>=14.2"') from None
+        raise VideoError('Install PyAV for reading and writing video: pip install "av>=14.2"') from None
     return av

@@ -53,11 +53,11 @@ class Format:
         return "yuva" in self.pixels + self.deep
 
     def bits(self, source: int) -> int:
-        """Bits of the samples for a source of so many."""
+        """Bits per sample for a source with `source` bits."""
         return 10 if self.deep and (source > 8 or not self.pixels) else 8
 
     def pixels_for(self, source: int) -> str:
-        """FFmpeg's name of the samples for a source of so many bits."""
+        """FFmpeg's pixel format for a source with `source` bits."""
         return self.deep if self.bits(source) > 8 else self.pixels
 
 
@@ -160,8 +160,8 @@ class VideoFile:
 
 @contextlib.contextmanager
 def keep_scheduling() -> Iterator[None]:
-    """Undo what SVT-AV1 does where it may, as root: it makes the thread that opens it a real-time one, which
-    would take the processor from all other programs."""
+    """Restore the thread's scheduling policy: as root, SVT-AV1 makes the thread that opens it a real-time
+    one, which would starve all other programs."""
     if not hasattr(os, "sched_getscheduler"):
         yield
         return

@@ -50,8 +50,8 @@ def find_or_fetch(checkpoint: str, fetch: bool) -> Path:
         if not broken:
             return path
         if not fetch:
-            raise birefnet.CheckpointError(f"Set download to \"when missing\" to get {row.name} again: "
-                                           f"{path}: {broken}")
+            raise birefnet.CheckpointError(f'Set download to "when missing" to get {row.name} again', broken,
+                                           path)
     log.info("BiRef: downloading %s into %s", row.name, folder)
     messages.say(f"downloading {row.name}")
     return weights.fetch(row.name, folder, progress=progress.download_progress())
@@ -94,7 +94,7 @@ def damage(path: Path) -> str:
         try:
             open_file(path)
         except birefnet.CheckpointError as error:
-            return str(error)
+            return error.reason
         except OSError:  # not readable, which loading reports
             pass
     return ""

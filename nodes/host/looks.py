@@ -1,11 +1,14 @@
-"""The sockets that Composite and Frame Subject share: what lies behind the subject, and its shadow."""
+"""What Composite and Frame Subject share: sockets for background and shadow, and layers frame by frame."""
 
 from __future__ import annotations
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ...birefnet import composite
-from . import schema
+from . import convert, schema
+
+OPAQUE = "for a transparent background, set background to transparent"
 
 
 def background_colour_input():
@@ -56,3 +59,43 @@ def background_image_input():
         "background_image", optional=True,
         tooltip="Pictures for the backgrounds image and blurred image; one for all, or one "
                 "each.")
+
+
+class Layers:
+    """The subject's pictures, its masks and the pictures behind it, frame by frame.
+
+    Args:
+        image: IMAGE, the pictures.
+        mask: MASK of the subject, or None if the pictures are RGBA.
+        background_image: IMAGE, or None.
+
+    `count` is the number of frames. A batch of one is repeated.
+
+    Raises:
+        ValueError: there is neither a mask nor an alpha channel, or batches of different lengths.
+    """
+
+    def __init__(self, image, mask, background_image) -> None:
+        self.images = convert.frames(image)
+        self.masks = None if mask is None else convert.masks(mask)
+        self.backdrops = None if background_image is None else convert.frames(background_image)
+        if self.masks is None and self.images.shape[-1] < 4:
+            raise ValueError("Connect mask (1 = subject), or a picture with transparency (RGBA).")
+        self.count = len(self.images)
+        if self.masks is not None:
+            self.count = convert.common_batch(len(self.masks), self.count)
+        if self.backdrops is not None:
+            names = "background images", "pictures"
+            self.count = convert.common_batch(len(self.backdrops), self.count, names)
+        self._clean = {name: convert.Cleaner(f"the {name}") for name in ("image", "mask", "background")}
+
+    def subject(self, i: int) -> tuple[Tensor, Tensor]:
+        """Frame i's colours [1,H,W,3] and alpha [1,H,W], float32 in 0..1."""
+        mask = None if self.masks is None else self._clean["mask"](convert.frame(self.masks, i))
+        return composite.split_layers(self._clean["image"](convert.frame(self.images, i)), mask)
+
+    def backdrop(self, i: int) -> Tensor | None:
+        """Frame i's background image [1,h,w,C], float32 in 0..1."""
+        if self.backdrops is None:
+            return None
+        return self._clean["background"](convert.frame(self.backdrops, i))

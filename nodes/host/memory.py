@@ -117,7 +117,7 @@ def minding_memory(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
         finally:
             trim_heap_at_times()
         mm.soft_empty_cache()  # only here, outside `except`: the error's traceback held the node's tensors
-        raise passes.OutOfMemory("out of memory: make the pictures smaller or fewer, or close other programs")
+        raise passes.OutOfMemory("Make the pictures smaller or fewer, or close other programs: out of memory")
 
     node.execute = classmethod(execute)
     return node

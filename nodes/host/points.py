@@ -20,7 +20,7 @@ def points_of(text: str) -> list[tuple[int, int]]:
     try:
         return [_pixel(entry) for entry in json.loads(text)]
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
-        raise ValueError('write points as [{"x": 120, "y": 80}], in pixels of the picture; got '
+        raise ValueError('Write points as [{"x": 120, "y": 80}], in pixels of the picture: got '
                          f"{one_line(text[:100])!r}") from None
 
 

@@ -1,4 +1,4 @@
-"""What a loaded model was made of, to make it again with an adapter or in the form that can be trained."""
+"""Records how a model was loaded, to load it again with an adapter or in the trainable form."""
 
 from __future__ import annotations
 

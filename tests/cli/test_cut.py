@@ -277,6 +277,7 @@ def test_an_animation_gives_its_first_frame_and_says_so(tmp_path, cut, name):
     assert result.status == 0 and ("this is its first frame" in told or "nothing found" in told)
 
 
+@pytest.mark.slow
 def test_standard_input_and_output(tmp_path, photo, tiny):
     command = [sys.executable, "-m", "birefnet", "cut", "-", "-o", "-", "--model", str(tiny)]
     done = subprocess.run(command, input=photo("a.jpg").read_bytes(), capture_output=True, cwd=ROOT,
@@ -532,7 +533,7 @@ def test_when_the_checkpoint_does_not_fit_at_all(tmp_path, cut, photo, monkeypat
 
     monkeypatch.setattr(_running, "load", load)
     result = cut(photo("a.png"), "-o", tmp_path / "b.png")
-    assert result == (1, [f"error: {tiny}: not enough memory to load it; a light checkpoint needs less"])
+    assert result == (1, [f"error: Choose a lighter checkpoint: not enough memory to load {tiny}"])
 
 
 def test_when_memory_is_too_small_the_rest_is_done(tmp_path, cut, photo, monkeypatch):

@@ -181,5 +181,5 @@ def test_wrong_usage(cut, arguments, message):
 def test_an_engine_that_is_not_installed(tmp_path, cut, photo, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)  # as an import finds it that fails
     result = cut(photo("a.png"), "-o", tmp_path / "b.png", "--engine", "ray")
-    assert result == (1, ["error: --engine ray needs the package ray: pip install -r requirements-scale.txt"])
+    assert result == (1, ["error: Install ray for --engine ray: pip install -r requirements-scale.txt"])
     assert not (tmp_path / "b.png").exists()

@@ -40,8 +40,8 @@ def test_a_file_and_its_description(small, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
-    (("--size", 100), "error: choose a size of multiples of 32, from 64 up, such as 96x96; got 100x100"),
-    (("--raw", "--any-size"), "error: choose --raw or --any-size: the network alone does not resize"),
+    (("--size", 100), "error: Choose a size of multiples of 32, from 64 up, such as 96x96; got 100x100"),
+    (("--raw", "--any-size"), "error: Choose --raw or --any-size: the network alone does not resize"),
 ])
 def test_options_that_cannot_be(small, tmp_path, capsys, arguments, sentence):
     assert export(small, "-o", tmp_path / "a.onnx", *arguments) == 1
@@ -53,7 +53,7 @@ def test_a_checkpoint_that_is_none(tmp_path, capsys):
     other = tmp_path / "other.safetensors"
     other.write_bytes(b"")
     assert export(other, "-o", tmp_path / "a.onnx") == 1
-    assert capsys.readouterr().err.strip() == f"error: {other}: the file is empty; get it again"
+    assert capsys.readouterr().err.strip() == f"error: Download or copy it again: {other}: the file is empty"
 
 
 def test_a_place_that_cannot_be_written(small, tmp_path, capsys):

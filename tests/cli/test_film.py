@@ -174,7 +174,7 @@ def test_a_picture_without_a_screen_says_so(tmp_path, cut, photo):
     result = cut(tmp_path / "a.png", "-o", tmp_path / "b.png", "--despill", "measured", "--refine",
                  "levels=0.999:1")
     assert result.status == 1
-    assert "set the colour of a green or blue screen" in result.messages[0] + result.messages[1]
+    assert "Set the colour of a green or blue screen" in result.messages[0] + result.messages[1]
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def test_the_words_of_the_node():
     ("size=3", "expected a name of width"),
     ("margin=x", "expected a number from 0 to 4096 for margin"),
     ("20000x10", "expected 0 to 16384 pixels for width"),
-    ("position=top", "expected a position of centre"), ("shadow=long", "expected a shadow of none"),
+    ("position=top", "Set position to centre"), ("shadow=long", "expected a shadow of none"),
     ("aspect=3", "expected a number from 0.01 to 100 for aspect"),
     ("20x20,margin=30px", "Lower margin or ground"),
     ("scale_by=height", "Set width and height"), ("200x200,scale_by=area", "add share=PER CENT"),

@@ -75,7 +75,7 @@ def test_a_place_without_a_subject_is_said(run, tmp_path):
     (["--box", "1,2,3"], "expected X,Y,WIDTH,HEIGHT in pixels, got 1,2,3"),
     (["--box", "1,2,0,5"], "expected X,Y,WIDTH,HEIGHT"),
     (["--point", "left"], "expected X,Y in pixels, got left"),
-    (["--not-point", "3,4"], "say which by --box, --point or --scribble"),
+    (["--not-point", "3,4"], "choose one with --box, --point or --scribble"),
     (["--scribble", "s.png", "--box", BOX, "--box", BOX], "--scribble marks one subject"),
     (["--point", POINT, "--engine", "ray"], "--engine ray chooses no subject")])
 def test_what_cannot_be_is_one_sentence(run, tmp_path, options, words):
@@ -87,7 +87,7 @@ def test_what_cannot_be_is_one_sentence(run, tmp_path, options, words):
 @pytest.mark.parametrize("options, words", [
     (["--point", "60,10"], "the point (60, 10) lies outside the picture of 60×40"),
     (["--box", "60,0,9,9"], "holds nothing of the picture"),
-    (["--scribble", "s.png"], "draw s.png on the picture itself"),
+    (["--scribble", "s.png"], "Draw s.png on the picture itself"),
     (["--scribble", "none.png"], "none.png")])
 def test_what_does_not_fit_a_picture_is_said_of_it(cut, photo, tmp_path, monkeypatch, options, words):
     monkeypatch.chdir(tmp_path)

@@ -49,9 +49,9 @@ def test_the_blur_is_a_share_of_the_longer_side_of_what_is_blurred(picture, alph
 
 
 def test_what_is_missing_or_unknown_is_told(picture, alpha):
-    with pytest.raises(ValueError, match="'blurred image' needs another picture"):
+    with pytest.raises(ValueError, match="^Give another picture, .*'blurred image'"):
         background("blurred image").behind(picture, alpha, (30, 50))
-    with pytest.raises(ValueError, match="expected a background of colour, .*, got 'sky'"):
+    with pytest.raises(ValueError, match="^Choose a background of colour, .*: it is 'sky'"):
         background("sky")
 
 

@@ -156,7 +156,7 @@ def test_a_contact_shadow_lies_at_the_feet():
 def test_no_subject_has_no_shadow():
     assert not cast_shadow(torch.zeros(20, 20), "drop", 0.1).any()
     assert not cast_shadow(disc(20, 5)[0], "none", 0.1).any()
-    with pytest.raises(ValueError, match="expected a shadow of none, contact, drop, got 'long'"):
+    with pytest.raises(ValueError, match="^Choose a shadow of none, contact, drop: it is 'long'"):
         cast_shadow(torch.zeros(2, 2), "long", 0.1)
 
 
@@ -186,5 +186,5 @@ def test_a_layer_takes_a_mask_of_another_size_or_none():
     rgba = torch.rand(1, 6, 8, 4)
     assert torch.equal(split_layers(rgba)[1], rgba[..., 3])
     assert torch.equal(split_layers(rgba[..., :3], torch.full((1, 3, 2), 0.5))[1], torch.full((1, 6, 8), 0.5))
-    with pytest.raises(ValueError, match="expected a mask, or an image with opacity"):
+    with pytest.raises(ValueError, match="^Give a mask, or an image with opacity"):
         split_layers(rgba[..., :3])

@@ -57,7 +57,7 @@ def test_colour_shows_through_what_is_transparent(fit):
 
 
 def test_an_unknown_fit():
-    with pytest.raises(ValueError, match="expected a fit of fill, fit, stretch, tile, got 'cover'"):
+    with pytest.raises(ValueError, match="^Choose a fit of fill, fit, stretch, tile: it is 'cover'"):
         fit_to_canvas(ramp(3, 3), (3, 3), "cover", GREEN)
 
 
@@ -108,5 +108,5 @@ def test_a_turn_is_around_the_subjects_middle(position, canvas, changes, pivot):
 
 
 def test_an_unknown_position():
-    with pytest.raises(ValueError, match="expected a position of in place, .*, got 'left'"):
+    with pytest.raises(ValueError, match="^Choose a position of in place, .*: it is 'left'"):
         place_subject("left", (1, 1), (1, 1), (0, 0, 1, 1))

@@ -38,7 +38,7 @@ def test_what_is_no_colour(text):
 
 def test_an_opaque_colour_is_asked_for():
     assert opaque_colour("#0f8", "").tolist() == pytest.approx([0, 1, 8 / 15])
-    with pytest.raises(ValueError, match="expected an opaque colour, got '#336699cc': take another"):
+    with pytest.raises(ValueError, match="^Choose an opaque colour, not '#336699cc': take another"):
         opaque_colour("#336699cc", "take another")
 
 

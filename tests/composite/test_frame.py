@@ -120,7 +120,7 @@ def test_canvas(words, canvas):
 
 @pytest.mark.parametrize("words, sentence", [
     ({"scale_by": "height"}, "Set width and height"),
-    ({"position": "top"}, "expected a position of centre, bottom"),
+    ({"position": "top"}, "Set position to centre, bottom"),
     ({"margin": 50.0}, "Lower margin"),
     ({"width": 90, "height": 90, "margin": 45, "margin_unit": "pixels"}, "Lower"),
     ({"width": 90, "height": 90, "position": "bottom", "ground": 0.97}, "Lower margin or ground"),

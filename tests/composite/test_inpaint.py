@@ -129,7 +129,7 @@ def test_near_certain_is_certain():
     mask = torch.tensor([[[0.004, 0.5, 0.996]]])
     assert inpaint.select_region(mask, "subject").tolist() == [[[0.0, 0.5, 1.0]]]
     assert inpaint.select_region(mask, "background").tolist() == [[[1.0, 0.5, 0.0]]]
-    with pytest.raises(ValueError, match="expected a region of subject, background, got 'all'"):
+    with pytest.raises(ValueError, match="^Choose a region of subject, background: it is 'all'"):
         inpaint.select_region(mask, "all")
 
 

@@ -76,7 +76,7 @@ def test_one_frame_too_large_goes_on_the_cpu():
 
 def test_too_large_for_the_cpu_too_says_what_to_do():
     device = Device(room=0, cpu_room=0)
-    with pytest.raises(passes.OutOfMemory, match="choose a smaller size or a lighter checkpoint"):
+    with pytest.raises(passes.OutOfMemory, match="^Choose a smaller size or a lighter checkpoint"):
         device.work(3, per_pass=2)
     assert device.lowered and device.done == []
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from birefnet.device import threads
-from birefnet.device.threads import short_waits, teams_that_lack
+from birefnet.device.threads import missing_teams, short_waits
 
 ROOT = Path(__file__).parents[2]
 MINE = "OMP_WAIT_POLICY", "OMP_NUM_THREADS", "GOMP_SPINCOUNT"  # of the tests' own processes
@@ -80,6 +80,6 @@ def test_as_many_teams_as_lack(monkeypatch, of_a_team, processors, teams):
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(torch, "get_num_threads", lambda: of_a_team)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(processors), raising=False)
-    assert teams_that_lack() == teams
+    assert missing_teams() == teams
     if teams:
         assert of_a_team + teams * (of_a_team - 1) > processors >= of_a_team + (teams - 1) * (of_a_team - 1)

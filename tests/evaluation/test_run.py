@@ -141,8 +141,8 @@ def test_names_that_are_not_utf_8_are_written_as_they_are(data, tmp_path):
 @pytest.mark.parametrize("name, message", [
     ("r.csv", "expected a file name that ends in .json, got r.csv"),
     (".", "expected a file name that ends in .json, got ."),
-    ("folder.json", "expected a name for files, and folder.json is a folder"),
-    ("beside.json", "expected a name for files, and beside.jpg is a folder"),
+    ("folder.json", "expected a file name, and folder.json is a folder"),
+    ("beside.json", "expected a file name, and beside.jpg is a folder"),
 ])
 def test_a_report_that_could_not_be_written_is_refused_at_the_start(tmp_path, monkeypatch, capsys, name,
                                                                     message):

@@ -64,7 +64,7 @@ def test_one_serves_many(host, images, masks, count):
 
 @pytest.mark.parametrize("changes, words", [
     ({"method": "network"}, ["Connect model"]),
-    ({"low": 0.9, "high": 0.2}, ["lower low or raise high"]),
+    ({"low": 0.9, "high": 0.2}, ["Lower low or raise high"]),
     ({"image": ["three", 0], "mask": ["two", 0]}, ["2 masks and 3 images"]),
 ])
 def test_what_cannot_be(host, changes, words):

@@ -113,4 +113,4 @@ def test_a_green_screens_light_is_taken_off_the_subject(host, tmp_path, settings
 def test_a_picture_before_no_screen_asks_for_its_colour(host, sources):
     workflow = estimated(odd(), despill="measured")
     workflow["mask"]["inputs"]["value"] = 0.0
-    assert "set the colour of a green or blue screen" in host.fail(workflow)
+    assert "Set the colour of a green or blue screen" in host.fail(workflow)

@@ -117,12 +117,12 @@ def test_tiles_meet_without_a_seam(monkeypatch):
 
 @pytest.mark.parametrize("shape", [(1, 299, 300, 3), (2, 300, 300, 3), (300, 300, 3)])
 def test_a_photograph_that_does_not_fit_is_refused(shape):
-    with pytest.raises(ValueError, match="resize the mask to the image first"):
+    with pytest.raises(ValueError, match="^Resize the mask to the image first"):
         masks.guided_edges(scene()[1].expand(3, -1, -1), torch.zeros(shape), 4)
 
 
 def test_a_guide_with_a_value_that_is_not_finite_is_refused():
     image = torch.rand(1, 32, 32, 3)
     image[0, 5, 5, 0] = torch.inf
-    with pytest.raises(UserError, match="check what made the guide: 1 of its 3072 values"):
+    with pytest.raises(UserError, match="^Check what made the guide: 1 of its 3072 values"):
         masks.guided_edges(torch.rand(1, 32, 32), image, 4)

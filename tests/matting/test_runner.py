@@ -135,7 +135,7 @@ def test_smaller_steps_that_suffice_are_kept(network):
 
 def test_too_large_for_the_cpu_too_is_a_sentence_that_says_what_to_do(network):
     meter = Meter(room=0, cpu_room=0)
-    with pytest.raises(OutOfMemory, match="choose a smaller size or a lighter checkpoint"):
+    with pytest.raises(OutOfMemory, match="^Choose a smaller size or a lighter checkpoint"):
         run(worker(network, meter), frames(3))
     assert meter.tried[-1] == ("cpu", 1, FALLBACK_BUDGETS[-1])
 

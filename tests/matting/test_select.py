@@ -92,9 +92,9 @@ def test_an_empty_drawing_means_nothing(selector, mask):
 
 @pytest.mark.parametrize("prompt, words", [
     (Prompt(box=Box(100, 0, 120, 40)), "holds nothing of the picture of 90×80"),
-    (Prompt(points=((90, 10),)), "x goes from 0 to 89"),
+    (Prompt(points=((90, 10),)), "with x from 0 to 89"),
     (Prompt(points=((10, 10),), not_points=((10, -1),)), "y from 0 to 79"),
-    (Prompt(not_points=((10, 10),)), "give a box, a point, a stroke or a mask"),
+    (Prompt(not_points=((10, 10),)), "Give a box, a point, a stroke or a mask"),
 ])
 def test_what_cannot_be_is_refused(selector, prompt, words):
     with pytest.raises(ValueError, match=words):
@@ -123,5 +123,5 @@ def test_maps_show_the_prompts_where_the_crop_has_them():
 
 
 def test_another_checkpoint_is_no_selector():
-    with pytest.raises(CheckpointError, match="^get birefnet-nano.safetensors again"):
+    with pytest.raises(CheckpointError, match="^Download or copy it again: .*birefnet-nano.safetensors: "):
         load_selector(weights.NANO)

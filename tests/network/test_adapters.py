@@ -134,16 +134,17 @@ def test_an_adapter_of_another_build_says_which(files):
                                               r"8-16-40-64, .*checkpoint is pvt_v2 16-16-40-64, .*\[32, 16\] "
                                               r"here, not \[16, 8\]"):
         birefnet.load(wider, adapters=[(files[1], 1.0)])
-    with pytest.raises(CheckpointError, match="is not in this checkpoint.*choose the one that it was made "
-                                              "on"):
+    with pytest.raises(CheckpointError, match="^Choose the checkpoint that the adapter was made on: .*is "
+                                              "not in this checkpoint"):
         birefnet.load(random_state(SWIN), adapters=[(files[1], 1.0)])
 
 
 def test_an_adapter_is_no_checkpoint_nor_a_checkpoint_an_adapter(files):
-    with pytest.raises(CheckpointError, match=r"this is an adapter, not a checkpoint: load .*pvt_v2 "
-                                              r"8-16-40-64"):
+    with pytest.raises(CheckpointError, match=r"^Load the checkpoint .*: this is an adapter, not a "
+                                              r"checkpoint; it was made on pvt_v2 8-16-40-64"):
         birefnet.load(files[1])
-    with pytest.raises(CheckpointError, match="base.safetensors: this is a whole checkpoint, not an adapter"):
+    with pytest.raises(CheckpointError, match="^Choose it as the checkpoint: .*base.safetensors: this is a "
+                                              "whole checkpoint, not an adapter"):
         birefnet.load(files[0], adapters=[(files[0], 1.0)])
 
 
@@ -191,10 +192,10 @@ def test_a_truncated_file_is_refused(files):
 
 
 def test_odd_numbers_are_refused(files, tiny_state):
-    with pytest.raises(CheckpointError, match="strength of adapter mine.safetensors is nan"):
+    with pytest.raises(CheckpointError, match="^Set the strength of adapter mine.safetensors .* is nan"):
         birefnet.load(files[0], adapters=[(files[1], float("nan"))])
     taught(tiny_state, **{"birefnet.alpha": "much"}).save(files[1])
-    with pytest.raises(CheckpointError, match="birefnet.alpha is 'much'; expected a number"):
+    with pytest.raises(CheckpointError, match="^Correct birefnet.alpha .*: it is 'much'; expected a number"):
         birefnet.load(files[0], adapters=[(files[1], 1.0)])
     with pytest.raises(FileNotFoundError):
         birefnet.load(files[0], adapters=[("gone.safetensors", 1.0)])

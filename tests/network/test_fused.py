@@ -61,9 +61,9 @@ def test_tables_of_windows_do_not_outlive_a_network_on_its_device():
 
 def test_training_and_saving_are_refused(tiny_state, tmp_path):
     model = birefnet.load(tiny_state)
-    with pytest.raises(ValueError, match='cannot be trained: load with form="plain"'):
+    with pytest.raises(ValueError, match='^Load with form="plain": '):
         model.forward_train(torch.zeros(1, 3, 64, 64))
-    with pytest.raises(ValueError, match='cannot be saved: load with form="plain"'):
+    with pytest.raises(ValueError, match='^Load with form="plain": .* cannot be saved'):
         birefnet.save(model, tmp_path / "a.safetensors")
-    with pytest.raises(ValueError, match="form must be"):
+    with pytest.raises(ValueError, match="^Set form to"):
         birefnet.load(tiny_state, form="fast")

@@ -29,6 +29,6 @@ def test_points_are_read(points_of, text, expected):
                                   '[{"x": "1", "y": 2}]', "[[NaN, 1]]", "[[1e400, 1]]", "[[true, 1]]",
                           "[" * 100_000])
 def test_what_is_no_list_of_points_is_refused_in_one_line(points_of, text):
-    with pytest.raises(ValueError, match=r"^write points as \[\{") as caught:
+    with pytest.raises(ValueError, match=r"^Write points as \[\{") as caught:
         points_of(text)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300

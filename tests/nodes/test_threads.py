@@ -12,7 +12,7 @@ import torch
 def test_a_node_runs_with_short_waits_and_leaves_no_thread(pack, monkeypatch):
     threads = importlib.import_module(f"{pack.__name__}.nodes.host.threads")
     device = importlib.import_module(f"{pack.__name__}.birefnet.device.threads")
-    monkeypatch.setattr(device, "teams_that_lack", lambda: 1)
+    monkeypatch.setattr(device, "missing_teams", lambda: 1)
     seen = []
 
     class Node:

@@ -98,7 +98,7 @@ def test_it_goes_on_to_the_same_numbers():
 
 
 def test_another_kind_is_refused():
-    with pytest.raises(ValueError, match="expected one of the optimisers adamw, muon, got 'sgd'"):
+    with pytest.raises(ValueError, match="^Choose an optimiser of adamw, muon: it is 'sgd'"):
         Optimizer("sgd", list(layers().parameters()), RATE)
 
 

@@ -167,7 +167,7 @@ def test_a_kill_at_any_moment_leaves_whole_files_to_go_on_from(trained, pairs, t
 def test_other_settings_do_not_go_on_with_a_run(trained, pairs, tiny, capsys):
     before = (trained / "state.pt").read_bytes()
     assert train(pairs, trained, "--init", tiny, "--steps", 40, "--hold-out", 0.2) == 1
-    assert "holds a run with other settings (steps was 30, now 40)" in capsys.readouterr().err
+    assert "holds a run with others (steps was 30, now 40)" in capsys.readouterr().err
     assert (trained / "state.pt").read_bytes() == before
 
 
@@ -176,7 +176,7 @@ def test_a_damaged_run_is_one_sentence(trained, pairs, tiny, tmp_path, capsys, n
     file = shutil.copytree(trained, tmp_path / "run") / name
     file.write_bytes(file.read_bytes()[:200])
     assert train(pairs, file.parent, "--init", tiny, "--steps", 30, "--hold-out", 0.2) == 1
-    assert f"error: {file} is damaged" in capsys.readouterr().err
+    assert f"begin anew: {file} is damaged" in capsys.readouterr().err
 
 
 def test_a_run_that_cannot_be_made_is_one_sentence(pairs, tiny, tmp_path, capsys):
@@ -302,7 +302,7 @@ def test_a_network_on_an_encoder_of_timm_begins_with_what_that_has_learnt(pairs,
                                                                         "timm:NAME"),
     (["--init", "scratch", "--build", "timm:resnet10t", "--encoder", "gone.pth"], "--encoder gone.pth: no "
                                                                                   "such file"),
-    (["--init", "scratch", "--build", "timm:"], "name one of timm's models after timm:"),
+    (["--init", "scratch", "--build", "timm:"], "Name one of timm's models after timm:"),
     (["--init", "scratch", "--build", "timm:nothing_of_the_kind"], "has no model 'nothing_of_the_kind'"),
     (["--init", "nowhere.safetensors"], "nowhere.safetensors"),
     (["--phase", "64:0.5", "--phase", "96:0.4"], "add up to 0.9; expected 1"),
@@ -320,7 +320,7 @@ def test_muon_is_there_for_any_run_where_timm_has_it(pairs, tmp_path, capsys, mo
     assert json.loads((tmp_path / "run/settings.json").read_text())["optimizer"] == "muon"
     monkeypatch.delattr("timm.optim.Muon")
     assert train(pairs, tmp_path / "other", "--steps", 2, "--size", 64, "--optimizer", "muon") == 1
-    assert 'error: the optimiser muon needs the package timm: pip install "timm>=' in capsys.readouterr().err
+    assert 'error: Install timm for the optimiser muon: pip install "timm>=' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments",

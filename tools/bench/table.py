@@ -1,4 +1,4 @@
-"""Numbers as tables in Markdown, aligned for those who read them as they are."""
+"""Results as Markdown tables, aligned to be readable as plain text."""
 
 from __future__ import annotations
 
@@ -31,8 +31,7 @@ def film_table(found: list[dict]) -> str:
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """A table with columns as wide as their longest cell, all but the first right-aligned; a cell that says
-    why there are no numbers makes no column wider."""
+    """A table with aligned columns, all but the first to the right; error messages do not widen a column."""
     widths = [max(len(row[column]) for row in [head, *rows] if not row[column].startswith("does not run"))
               for column in range(len(head))]
 

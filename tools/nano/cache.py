@@ -14,7 +14,8 @@ class Pictures:
 
     Kinds: "animal", "thing", "human" (photographed), "model" and "person" (rendered) are cut-outs, uint8 RGBA
     [h,w,4]; "scene" and "portrait" whole photographs with the matte of their subject, RGBA too; "place",
-    "empty" (nothing in it stands out) and "panorama" backgrounds, uint8 RGB [h,w,3].
+    "empty" (nothing in it stands out) and "panorama" backgrounds, uint8 RGB [h,w,3], as is "unmarked".
+    "labelled" are crops with soft mattes, RGBA [h,w,4] (see `teacher.label`).
     """
 
     def __init__(self, folder: Path) -> None:

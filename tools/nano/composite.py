@@ -18,6 +18,7 @@ Rng = np.random.Generator
 SCENE_SHARE = 0.5      # whole photographs, with the backgrounds that their subjects had
 PORTRAIT_SHARE = 0.15  # photographs of people among those
 EMPTY_SHARE = 0.11     # pictures without a subject
+REFLECTED_SHARE = 0.15 # of whole photographs, pushed aside by their mirror image
 SMALLEST_SUBJECT, SMALLEST_CLUTTER = 0.012, 0.001  # of the picture's area, in view
 # What the subjects of composites are; "human" is photographed, "person" and "model" are rendered.
 SUBJECT_SHARES = {"animal": 0.35, "human": 0.11, "person": 0.16, "model": 0.25, "thing": 0.13}
@@ -37,6 +38,23 @@ def make_pair(pictures: Pictures, seed: int, index: int, size: int) -> tuple[np.
         if alpha.any() and rng.random() < 0.05:
             image, alpha = occlude(rng, image, alpha)
     return photograph(rng, image), as_bytes(alpha)
+
+
+def make_labelled_pair(pictures: Pictures, seed: int, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """`make_pair` of a cache of crops with soft mattes (kind "labelled")."""
+    rng = np.random.default_rng([seed, index])
+    pixels, _ = pictures.draw(rng, "labelled")
+    height, width = pixels.shape[:2]
+    w, h = rng.uniform(0.6, 1, 2) * (width, height) if rng.random() < 0.6 else (width, height)
+    x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
+    image, alpha = (as_float(Image.fromarray(np.ascontiguousarray(part)).resize(
+        (size, size), Image.Resampling.BICUBIC, (x, y, x + w, y + h), reducing_gap=2.0))
+        for part in (pixels[..., :3], pixels[..., 3]))
+    if rng.random() < 0.5:
+        image, alpha = image[:, ::-1], alpha[:, ::-1]
+    if rng.random() < REFLECTED_SHARE:
+        image, alpha = push_aside(rng, image, alpha)
+    return photograph(rng, jitter(rng, image, 0.15)), as_bytes(alpha)
 
 
 # --- whole photographs and backgrounds ----------------------------------------------------------------------
@@ -68,7 +86,18 @@ def make_scene(pictures: Pictures, rng: Rng, size: int) -> tuple[np.ndarray, np.
         image = mix(image, smooth_patch(rng, image, alpha), alpha[..., None])
     if rng.random() < 0.2:
         image = mix(blur(image, rng.uniform(0.01, 0.03) * size), image, alpha[..., None])
-    return image, alpha
+    return push_aside(rng, image, alpha) if rng.random() < REFLECTED_SHARE else (image, alpha)
+
+
+def push_aside(rng: Rng, image: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Picture and alpha off-centre, or smaller, in their mirror image."""
+    size = len(image)
+    more = int(rng.uniform(0.08, 0.35) * size)
+    first = rng.choice([0, more], 2) if rng.random() < 0.7 else np.repeat(rng.integers(more + 1), 2)
+    pad = [(int(before), int(more - before)) for before in first]
+    wide = np.pad(image, [*pad, (0, 0)], "reflect"), np.pad(alpha, pad, "reflect")
+    return tuple(as_float(Image.fromarray(as_bytes(x)).resize((size, size), Image.Resampling.BICUBIC,
+                                                              reducing_gap=2.0)) for x in wide)
 
 
 def make_background(pictures: Pictures, rng: Rng, size: int, empty: bool) -> np.ndarray:

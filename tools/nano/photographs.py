@@ -35,7 +35,8 @@ def read_photographs() -> Iterator[Entry]:
 
     Yields: whole photographs with the matte of their subject as "scene" (of people "portrait"), RGBA; their
         subjects cut out as "animal", "thing" or "human" (named by its framing), RGBA; places to stand behind
-        others as "place", and those without anything that stands out as "empty", RGB.
+        others as "place", those without anything that stands out as "empty", and those for `teacher.label`
+        as "unmarked", RGB.
     """
     marks = read_marks()
     for name, strokes in marks["strokes"].items():
@@ -51,7 +52,7 @@ def read_photographs() -> Iterator[Entry]:
             yield from both("portrait", "human", mark["framing"], pixels, alpha)
         else:
             yield from both("scene", mark["kind"], name, pixels, alpha)
-    for kind, key in (("place", "places"), ("empty", "empty")):
+    for kind, key in (("place", "places"), ("empty", "empty"), ("unmarked", "unmarked")):
         for name in marks[key]:
             yield kind, name, read(name, PLACE_SIDE)
 

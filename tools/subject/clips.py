@@ -1,11 +1,11 @@
-"""How well one subject is followed:  python -m tools.subject.clips CACHE [options]
+"""Measure how well a subject is followed through clips:  python -m tools.subject.clips CACHE [options]
 
-Twelve clips of 60 frames are composed of cut-outs (see measure.py), in which one subject is meant, by a click
-in one frame; it is followed forwards and backwards from there. For each clip: the mean IoU over the frames in
-which the subject is in view, the share of the others in which nothing is taken, and the longest run of frames
-with another subject instead. --flicker adds the mean of |alpha - the alpha before, moved along the flow|
-where alpha is not certain, both for what is followed and for everything as without a prompt, each smoothed by
-0.5. --photos FOLDER: a real clip besides, im/ and gt/.
+Twelve clips of 60 frames are composed of cut-outs (see measure.py). A click in one frame chooses the subject,
+which is followed forwards and backwards from there. For each clip: the mean IoU over the frames in which the
+subject is in view, the share of the other frames whose matte is empty, and the longest run of frames that
+show another subject instead. --flicker adds the mean of |alpha - the previous alpha, warped by the flow| at
+uncertain pixels, with following and without a prompt, both smoothed by 0.5. --photos FOLDER adds real clips,
+each with its frames in im/ and mattes in gt/.
 """
 
 from __future__ import annotations
@@ -32,31 +32,37 @@ from .scenes import Cutout, Rng, Sources, lay, make_background, put, put_colours
 
 FRAMES, SHAPE = 60, (400, 640)
 KINDS = ("crossing", "crossing", "crossing", "behind", "behind", "leaving", "leaving", "double", "double",
-         "shaking",
-         "shaking", "cut")
-IN_VIEW = 0.002    # share of the picture from which a subject counts as in view
-SMOOTHING = 0.5
+         "shaking", "shaking", "cut")
+IN_VIEW = 0.002    # share of the picture that a subject in view covers at least
+SMOOTHING = 0.5    # of Smoother, for --flicker
 
-Frame = tuple[np.ndarray, list[np.ndarray]]  # uint8 [H,W,3], what is seen of each subject; the first is meant
-# time 0..1 -> x and y of the middle, and scale, of the picture
-Path2 = Callable[[float], tuple[float, float, float]]
+# uint8 [H,W,3], and the visible part of each subject's alpha, float32 [H,W]; the first is the chosen one
+Frame = tuple[np.ndarray, list[np.ndarray]]
+# time 0..1 → the centre's x and y as shares of the picture's sides, and a scale
+Motion = Callable[[float], tuple[float, float, float]]
 
 
 def make_clip(sources: Sources, rng: Rng, kind: str) -> list[Frame]:
-    """FRAMES frames of a kind of KINDS; in all the meant subject turns and grows a little."""
+    """Compose a clip of FRAMES frames, in which the chosen subject moves and changes its size a little.
+
+    Args:
+        sources: cut-outs and backgrounds.
+        rng: all randomness.
+        kind: one of KINDS.
+    """
     one, other = (sources.cutouts[i] for i in rng.choice(len(sources.cutouts), 2, replace=False))
     if kind == "double":
         other = one
     height = rng.uniform(0.4, 0.5)
     y, drift = rng.uniform(0.45, 0.6), rng.uniform(-0.05, 0.05)
     grow = rng.uniform(0.9, 1.15)
-    own: Path2 = lambda t: (0.25 + 0.5 * t, y + drift * np.sin(6 * t), 1 + (grow - 1) * t)  # noqa: E731
-    its: Path2 = lambda t: (0.8 - 0.55 * t, 1 - y + 0.1, 1)  # noqa: E731
+    own: Motion = lambda t: (0.25 + 0.5 * t, y + drift * np.sin(6 * t), 1 + (grow - 1) * t)  # noqa: E731
+    its: Motion = lambda t: (0.8 - 0.55 * t, 1 - y + 0.1, 1)  # noqa: E731
     front = [own, its]
     if kind == "double":
         front = [lambda t: (0.28 + 0.1 * np.sin(4 * t), 0.5, 1),
                  lambda t: (0.72 - 0.1 * np.sin(3 * t), 0.55, 0.95)]
-    if kind == "behind":  # a wide thing passes in front and hides it, or nearly
+    if kind == "behind":  # a wide object passes in front and hides most of it or all
         front = [lambda t: (0.5 + 0.1 * np.sin(3 * t), 0.5, 0.7), lambda t: (-0.2 + 1.4 * t, 0.5, 1.5)]
     if kind == "leaving":
         front = [lambda t: (0.5 + 0.85 * np.sin(np.pi * 2 * t) * (1 if t < 0.5 else 0.4), y, 1),
@@ -85,13 +91,14 @@ def make_clip(sources: Sources, rng: Rng, kind: str) -> list[Frame]:
 
 
 def enlarged(background: np.ndarray) -> np.ndarray:
-    """At least 100 pixels larger than the frames to every side."""
+    """A background resized to 160 pixels more than a frame along each axis, to move the camera over it."""
     image = Image.fromarray((background * 255).astype(np.uint8)).resize((SHAPE[1] + 160, SHAPE[0] + 160))
     return np.asarray(image, np.float32) / 255
 
 
 def placed(cutout: Cutout, place: tuple[float, float, float], height: float, shake: np.ndarray
            ) -> tuple[np.ndarray, np.ndarray]:
+    """A cut-out in a frame: colours multiplied by alpha [H,W,3], and alpha [H,W]."""
     x, y, scale = place
     h, w = cutout.pixels.shape[:2]
     scale *= height * SHAPE[0] / np.sqrt(h * w)
@@ -101,6 +108,7 @@ def placed(cutout: Cutout, place: tuple[float, float, float], height: float, sha
 
 
 def read_clip(folder: Path) -> list[Frame]:
+    """The frames in im/ with their mattes in gt/, in order of their names."""
     frames = []
     for path in sorted((folder / "im").iterdir()):
         with Image.open(path) as image, Image.open(folder / "gt" / f"{path.stem}.png") as mask:
@@ -133,7 +141,7 @@ def as_picture(image: np.ndarray) -> Tensor:
 
 
 def flicker(alphas: list[Tensor], pictures: list[Tensor]) -> float:
-    """See above."""
+    """Mean change of uncertain alpha between frames along the optical flow, without cuts."""
     sums, weights_ = 0.0, 0.0
     for i in range(1, len(alphas)):
         motion, trust = estimate_motion(small_luma(pictures[i]), small_luma(pictures[i - 1]))
@@ -150,6 +158,7 @@ def smoothed(alphas: list[Tensor], pictures: list[Tensor]) -> list[Tensor]:
 
 
 def score(found: list[Tensor], frames: list[Frame]) -> dict[str, float]:
+    """The measures of a clip, see the module."""
     ious, absent, run, longest = [], [], 0, 0
     for alpha, (_, truths) in zip(found, frames):
         alpha, own = alpha[0].numpy(), truths[0]
@@ -172,10 +181,10 @@ def main() -> None:
     parser.add_argument("cache", type=Path)
     parser.add_argument("--seed", type=int, default=22)
     parser.add_argument("--selector", type=Path, default=weights.SELECTOR)
-    parser.add_argument("--clips", type=int, nargs="*", help="numbers of those to measure, from 0")
-    parser.add_argument("--flicker", action="store_true", help="takes three times as long")
+    parser.add_argument("--clips", type=int, nargs="*", help="numbers of the clips to measure, from 0")
+    parser.add_argument("--flicker", action="store_true", help="measure flicker too; three times as long")
     parser.add_argument("--photos", type=Path, nargs="*", default=[])
-    parser.add_argument("--out", type=Path, help="a folder for a sheet of every clip's frames")
+    parser.add_argument("--out", type=Path, help="folder for a contact sheet of each clip")
     args = parser.parse_args()
     network, selector = birefnet.load(weights.NANO), load_selector(args.selector)
     sources = read_sources(args.cache, "held out")
@@ -218,7 +227,7 @@ def line(label: str, row: dict[str, float]) -> str:
 
 
 def sheet(path: Path, frames: list[Frame], found: list[Tensor], columns: int = 10) -> None:
-    """Every frame, small, with what was found as it is and the rest dark."""
+    """Save a contact sheet of all frames, darkened outside the subject that was found."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tiles = []
     for (image, _), alpha in zip(frames, found):

@@ -1,8 +1,7 @@
-"""What the selector learns from: pictures of several subjects as the network sees them, with its matte of
-each.
+"""Training samples of the selector: pictures, the network's mattes of them, and the mattes of each subject.
 
-A lesson is one look, SIDE pixels square: a whole composed picture, or a crop around one of its subjects; a
-fifth of them are photographs of one subject with their own background.
+A sample is SIDE pixels square: a whole composed picture, or a crop around one of its subjects. A fifth are
+photographs of a single subject with their own background.
 """
 
 from __future__ import annotations
@@ -21,27 +20,28 @@ from birefnet.network.selector import SIDE
 from .prompts import true_box
 from .scenes import Scene, Sources, compose
 
-NETWORK_SIDE = 320        # pixels: what the included checkpoint sees
+NETWORK_SIDE = 320        # pixels: the included checkpoint's input
 SIDES = (420, 640)        # pixels: longer side of a composed picture
-SINGLE_SHARE = 0.2        # photographs of one subject
-CONTEXTS = (0.1, 1.2)     # of the box's longer side, on each side of a crop
-LEAST_AREA = 0.004        # of the look: what is smaller is no subject of it
-SUBJECTS = 3              # masks per lesson; missing ones are empty
-PART = 100                # lessons in a file
+SINGLE_SHARE = 0.2        # of samples: photographs of a single subject
+CONTEXTS = (0.1, 1.2)     # least and largest margin of a crop, as shares of the box's longer side
+LEAST_AREA = 0.004        # of a sample: smaller subjects are left out
+SUBJECTS = 3              # masks of a sample; missing ones are empty
+PART = 100                # samples in a file
 
 Rng = np.random.Generator
 
 
 @dataclass
 class Lessons:
-    pictures: np.ndarray   # uint8 [n,SIDE,SIDE,3]
-    # uint8 [n,SIDE/2,SIDE/2]: of all that stands out, as the included checkpoint sees it
-    mattes: np.ndarray
-    subjects: np.ndarray   # uint8 [n,SUBJECTS,SIDE/2,SIDE/2]: what is seen of each
+    """n training samples."""
+
+    pictures: np.ndarray  # uint8 [n,SIDE,SIDE,3]
+    mattes: np.ndarray    # uint8 [n,SIDE/2,SIDE/2]: the included checkpoint's matte of everything salient
+    subjects: np.ndarray  # uint8 [n,SUBJECTS,SIDE/2,SIDE/2]: the visible part of each subject
 
 
 def make_lessons(folder: Path, sources: Sources, network: birefnet.BiRefNet, seed: int, count: int) -> None:
-    """Files of PART lessons each, `count` in all; those that are there are kept."""
+    """Write `count` samples in files of PART each; existing files are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count // PART):
         path = folder / f"{number:04d}.npz"
@@ -68,6 +68,7 @@ def read_lessons(folder: Path) -> Lessons:
 
 
 def single(sources: Sources, rng: Rng) -> Scene:
+    """A photograph of a single subject with its own background."""
     pixels = sources.scenes[rng.integers(len(sources.scenes))]
     if rng.random() < 0.5:
         pixels = pixels[:, ::-1]
@@ -76,7 +77,7 @@ def single(sources: Sources, rng: Rng) -> Scene:
 
 
 def draw_crop(scene: Scene, rng: Rng) -> tuple[int, int, int, int]:
-    """left, top, right, bottom around one subject, with more or less around it."""
+    """A crop (left, top, right, bottom) around a random subject, with a random margin on each side."""
     alpha = scene.alphas[rng.integers(len(scene.alphas))]
     box = true_box(alpha)
     reach = np.array([rng.uniform(*CONTEXTS)
@@ -86,7 +87,12 @@ def draw_crop(scene: Scene, rng: Rng) -> tuple[int, int, int, int]:
 
 
 def look_at(scene: Scene, crop: tuple[int, int, int, int] | None) -> tuple[np.ndarray, np.ndarray] | None:
-    """The picture, or a crop of it, and its subjects at half the size; None where the crop holds nothing."""
+    """A sample's picture at the network's size and its subjects; None if it shows none.
+
+    Args:
+        scene: the composed picture.
+        crop: left, top, right, bottom in pixels; None for the whole picture.
+    """
     picture = Image.fromarray(scene.image).resize((NETWORK_SIDE,) * 2, Image.Resampling.BILINEAR, crop)
     subjects = np.zeros((SUBJECTS, SIDE // 2, SIDE // 2), np.uint8)
     for i, alpha in enumerate(scene.alphas):
@@ -97,6 +103,7 @@ def look_at(scene: Scene, crop: tuple[int, int, int, int] | None) -> tuple[np.nd
 
 
 def matte(network: birefnet.BiRefNet, pictures: np.ndarray) -> np.ndarray:
+    """Mattes uint8 [n,SIDE/2,SIDE/2] of pictures uint8 [n,h,w,3]."""
     alpha = birefnet.matte(network, torch.from_numpy(pictures).float() / 255)
     small = resample(alpha[:, None], (SIDE // 2, SIDE // 2))[:, 0]
     return (small * 255 + 0.5).byte().numpy()

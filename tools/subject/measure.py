@@ -1,12 +1,11 @@
-"""How well the subject that is meant is found:  python -m tools.subject.measure CACHE [options]
+"""Measure how well a prompt chooses one of several subjects:  python -m tools.subject.measure CACHE [options]
 
-CACHE: a folder of cut-outs, packed there when it is empty, from the Debian packages of weights/NANO.md
-(gcompris-qt-data, krank, petsc3.18-doc, sqlite3-doc). Two or three subjects are composed in each of --count
-pictures (see scenes.py); one of them is meant, by a random click inside it, by its box as a hand draws it,
-and by a stroke. For each: the mean IoU of what was found, the share of pictures in which something else was
-found rather than it (its IoU with another subject, or with all that is not meant, is higher), in which
-nothing was found, and seconds. --pairs takes the subjects from folders im/ and gt/ instead, which the
-checkpoint never saw.
+CACHE is a folder of cut-outs; if it is empty, it is filled from the Debian packages of weights/NANO.md
+(gcompris-qt-data, krank, petsc3.18-doc, sqlite3-doc). Each of --count pictures shows two or three subjects
+(see scenes.py). One of them is chosen by a random click, by a box drawn with a hand's error, and by a stroke.
+For each prompt: the mean IoU, the share of pictures with a wrong subject (the result has a higher IoU with
+another subject, or with all others together), the share without a result, and seconds. --pairs takes the
+subjects from folders with im/ and gt/ instead, which the checkpoint was not trained on.
 """
 
 from __future__ import annotations
@@ -59,15 +58,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=22)
     parser.add_argument("--model", type=Path, default=weights.NANO)
     parser.add_argument("--selector", type=Path, default=weights.SELECTOR,
-                        help="'' for none: as it was without, with the functions of "
-                             "birefnet.matting.subject.looks")
+                        help="'' measures without one, by the functions of birefnet.matting.subject.looks")
     parser.add_argument("--prompts", default=",".join(PROMPTS))
     parser.add_argument("--sources", choices=("all", "held out", "learned"), default="held out",
-                        help="which cut-outs: those that the selector was not taught with, the others, or "
-                             "all")
+                        help="which cut-outs: those the selector was not trained on, the others, or all")
     parser.add_argument("--pairs", type=Path, nargs="*", default=[])
-    parser.add_argument("--out", type=Path, help="a folder for pictures of what was found, worst first, and "
-                                                 "scores.json")
+    parser.add_argument("--out", type=Path, help="folder for scores.json and pictures of the results")
     args = parser.parse_args()
 
     network = birefnet.load(args.model)
@@ -126,7 +122,7 @@ def report(rows: list[dict]) -> None:
 
 
 def draw(path: Path, image: np.ndarray, given, found: np.ndarray, truth: np.ndarray) -> None:
-    """The picture with the prompt, what was found, and what is meant, side by side."""
+    """Save the picture with its prompt, the result, and the true subject, side by side."""
     path.parent.mkdir(parents=True, exist_ok=True)
     marked = image.copy()
     if isinstance(given, np.ndarray):

@@ -1,9 +1,7 @@
-"""Pictures of two or three subjects whose mattes are known, composed of cut-outs, and the prompts for one of
-them.
+"""Compose pictures of two or three subjects, with the visible matte of each.
 
-Cut-outs come from a cache of tools.nano (its photographs of GCompris, krank, PETSc and SQLite), from
-tests/data where the matte is known, and from folders of pairs (im/ and gt/). Everything is drawn by the
-generator that is given.
+Cut-outs come from a cache of tools.nano (its photographs of GCompris, krank, PETSc and SQLite), from those of
+tests/data with a matte, and from folders of pairs (im/ and gt/). All randomness comes from a given generator.
 """
 
 from __future__ import annotations
@@ -20,21 +18,23 @@ from ..nano.cache import Pictures, pack
 from ..nano.photographs import crop_to_subject, read_photographs
 
 DATA = Path(__file__).parents[2] / "tests" / "data"
-HELD_OUT_STEP = 4
+HELD_OUT_STEP = 4          # every 4th cut-out of a kind is held out from training
 KNOWN = ("astronaut", "coffee", "dandelion")  # of tests/data, with mattes
 CUTOUT_SIDE = 640          # pixels: longer side of cut-outs of whole photographs
-SIDES = (640, 960)         # pixels: longer side of a picture
-OVERLAPPING, ALIKE, DOUBLES = 0.35, 0.35, 0.25  # shares of pictures; doubles among those alike
-# of a subject, as a share of the picture's shorter side (the root of its box's area)
-HEIGHTS = (0.28, 0.62)
-LEAST_SEEN = 0.6           # share of a subject that must stay in view
-MOST_APART = 0.02          # overlap of two boxes' subjects that still counts as apart
+SIDES = (640, 960)         # pixels: least and largest longer side of a picture
+OVERLAPPING, ALIKE = 0.35, 0.35  # of pictures: subjects overlap; subjects are of one kind
+DOUBLES = 0.25             # of pictures with one kind: the same cut-out several times
+HEIGHTS = (0.28, 0.62)     # size of a subject (root of its box's area) over the picture's shorter side
+LEAST_SEEN = 0.6           # of each subject: share that is not hidden by others
+MOST_APART = 0.02          # of each subject: hidden share up to which subjects count as apart
 
 Rng = np.random.Generator
 
 
 @dataclass
 class Cutout:
+    """A subject with its matte."""
+
     name: str
     kind: str
     pixels: np.ndarray  # uint8 RGBA
@@ -42,7 +42,7 @@ class Cutout:
 
 @dataclass
 class Scene:
-    """A picture, uint8 [H,W,3], and what of each subject is seen, float32 [H,W] each."""
+    """A composed picture, uint8 [H,W,3], and the visible part of each subject's alpha, float32 [H,W]."""
 
     image: np.ndarray
     alphas: list[np.ndarray]
@@ -53,19 +53,21 @@ class Scene:
 
 @dataclass
 class Sources:
+    """What scenes are composed of."""
+
     cutouts: list[Cutout]
     places: list[np.ndarray]   # uint8 RGB
     scenes: list[np.ndarray]   # whole photographs with the matte of their one subject, uint8 RGBA
 
 
 def read_sources(cache: Path, part: str = "all", pairs: Sequence[Path] = ()) -> Sources:
-    """Everything that scenes are made of.
+    """Read what scenes are composed of.
 
     Args:
-        cache: packed first where there is none (four minutes).
-        part: "learned" or "held out": the selector was taught with the first, and measured on the second,
-            which holds every HELD_OUT_STEP-th of each kind, and tests/data; or "all".
-        pairs: folders im/ and gt/ whose subjects are taken instead of those of the cache.
+        cache: a folder of tools.nano's cut-outs; filled first if it is empty, which takes four minutes.
+        part: "learned", which the selector is trained on; "held out", every HELD_OUT_STEP-th of each kind and
+            those of tests/data; or "all".
+        pairs: folders with im/ and gt/, whose subjects replace the cache's.
     """
     if not (cache / "index.json").exists():
         pack(cache, read_photographs())
@@ -89,12 +91,14 @@ def read_sources(cache: Path, part: str = "all", pairs: Sequence[Path] = ()) -> 
 
 
 def read_pairs(folder: Path) -> list[tuple[Path, np.ndarray]]:
+    """(file, cut-out) of each picture in a folder with im/ and gt/."""
     found = [(path, cut(path, folder / "gt" / f"{path.stem}.png"))
              for path in sorted((folder / "im").iterdir())]
     return [(path, pixels) for path, pixels in found if pixels is not None]
 
 
 def cut(photograph: Path, matte: Path) -> np.ndarray | None:
+    """A photograph's subject, uint8 RGBA, cropped; None if the matte is empty."""
     with Image.open(photograph) as image, Image.open(matte) as alpha:
         rgba = image.convert("RGB")
         rgba.putalpha(alpha.convert("L").resize(rgba.size))
@@ -105,10 +109,12 @@ def cut(photograph: Path, matte: Path) -> np.ndarray | None:
 
 
 def compose(sources: Sources, rng: Rng, sides: tuple[int, int] = SIDES) -> Scene:
-    """Two or three subjects before a place: apart or overlapping, of several kinds, one kind, or the same
-    twice.
+    """Compose two or three subjects on a background: apart or overlapping, of one kind or several.
 
-    sides: least and most pixels of the picture's longer side.
+    Args:
+        sources: cut-outs and backgrounds.
+        rng: all randomness.
+        sides: least and largest longer side of the picture, in pixels.
     """
     count = 2 if rng.random() < 0.6 else 3
     overlapping, alike = rng.random() < OVERLAPPING, rng.random() < ALIKE
@@ -131,6 +137,7 @@ def compose(sources: Sources, rng: Rng, sides: tuple[int, int] = SIDES) -> Scene
 
 
 def draw_cutouts(sources: Sources, rng: Rng, count: int, alike: bool) -> list[Cutout]:
+    """`count` random cut-outs; if `alike`, of one kind, or one cut-out several times."""
     first = sources.cutouts[rng.integers(len(sources.cutouts))]
     same = [cutout for cutout in sources.cutouts if cutout.kind == first.kind]
     if alike and (len(same) < count or rng.random() < DOUBLES):
@@ -140,7 +147,7 @@ def draw_cutouts(sources: Sources, rng: Rng, count: int, alike: bool) -> list[Cu
 
 
 def make_background(sources: Sources, rng: Rng, sides: tuple[int, int]) -> np.ndarray:
-    """A place, out of focus as behind a subject, float32 [H,W,3] in 0..1."""
+    """A random background, blurred as if out of focus, float32 [H,W,3] in 0..1."""
     pixels = sources.places[rng.integers(len(sources.places))]
     longer, ratio = int(rng.integers(*sides)), rng.uniform(0.65, 1.0)
     width, height = (longer, int(longer * ratio)) if rng.random() < 0.75 else (int(longer * ratio), longer)
@@ -153,20 +160,19 @@ def make_background(sources: Sources, rng: Rng, sides: tuple[int, int]) -> np.nd
 
 
 def mirrored(cutout: Cutout, rng: Rng) -> Cutout:
-    """Half of the time."""
+    """The cut-out, mirrored with probability 1/2."""
     return replace(cutout, pixels=cutout.pixels[:, ::-1]) if rng.random() < 0.5 else cutout
 
 
 def vary(cutout: Cutout, rng: Rng) -> np.ndarray:
-    """The cut-out a little lighter or darker, warmer or colder; float32 RGBA."""
+    """The cut-out with random brightness and colour balance, float32 RGBA in 0..1."""
     light = rng.uniform(0.75, 1.2) * rng.uniform(0.94, 1.06, 3) / 255
     colours = (cutout.pixels[..., :3] * light.astype(np.float32)).clip(0, 1)
     return np.dstack([colours, cutout.pixels[..., 3] / np.float32(255)])
 
 
 def draw_place(cutout: Cutout, shape: tuple[int, int], rng: Rng) -> tuple[float, float, float]:
-    """Scale of a cut-out, and where its middle comes, as (scale, x, y): at most a tenth lies outside the
-    picture."""
+    """A random (scale, x, y of the centre) for a cut-out: at most a tenth of each side lies outside."""
     height, width = cutout.pixels.shape[:2]
     scale = rng.uniform(*HEIGHTS) * min(shape) / np.sqrt(height * width)
     scale = min(scale, 0.9 * shape[0] / height, 0.9 * shape[1] / width)
@@ -176,9 +182,19 @@ def draw_place(cutout: Cutout, shape: tuple[int, int], rng: Rng) -> tuple[float,
 
 
 def put(pixels: np.ndarray, shape: tuple[int, int], scale: float, x: float, y: float) -> np.ndarray:
-    """float32 [h,w,C], scaled, with the middle at (x, y) of an empty picture: float32 [H,W,C]."""
+    """Scale pixels and place them in an empty picture, antialiased.
+
+    Args:
+        pixels: float32 [h,w,C] in 0..1.
+        shape: the picture's (H, W).
+        scale: of the pixels.
+        x, y: where their centre comes, in the picture's pixels.
+
+    Returns:
+        float32 [H,W,C] in 0..1.
+    """
     whole = np.zeros((*shape, pixels.shape[2]), np.float32)
-    edges = []  # along each axis: first and last pixel of the picture, and where they lie in `pixels`
+    edges = []  # along each axis: first and last pixel of the picture, and their positions in `pixels`
     for side, room, middle in zip(pixels.shape[:2], shape, (y, x)):
         first, last = (int(np.floor(middle - scale * side / 2)), int(np.ceil(middle + scale * side / 2)))
         first, last = max(0, first), min(room, last)
@@ -197,12 +213,12 @@ def put(pixels: np.ndarray, shape: tuple[int, int], scale: float, x: float, y: f
 
 
 def put_colours(pixels: np.ndarray, shape: tuple[int, int], scale: float, x: float, y: float) -> np.ndarray:
-    """`put` of the colours of float32 RGBA, multiplied by alpha: float32 [H,W,3]."""
+    """`put` the colours of float32 RGBA, multiplied by alpha: float32 [H,W,3]."""
     return put(pixels[..., :3] * pixels[..., 3:], shape, scale, x, y)
 
 
 def visible(alphas: list[np.ndarray]) -> list[np.ndarray]:
-    """What is seen of each layer; later ones lie in front."""
+    """The visible part of each layer's alpha; later layers are in front."""
     free, seen = np.ones_like(alphas[0]), []
     for alpha in reversed(alphas):
         seen.append(alpha * free)
@@ -217,11 +233,11 @@ def apart(alphas: list[np.ndarray]) -> bool:
 
 
 def lay(image: np.ndarray, colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Colours that are multiplied by alpha, over an image."""
+    """Composite premultiplied colours over an image."""
     return image * (1 - alpha[..., None]) + colours
 
 
 def finish(image: np.ndarray, rng: Rng) -> np.ndarray:
-    """As a camera would give it: a little noise; uint8."""
+    """Add a camera's noise and convert to uint8."""
     noisy = image + rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(0.002, 0.012))
     return (noisy.clip(0, 1) * 255 + 0.5).astype(np.uint8)

@@ -1,7 +1,7 @@
-"""Teaches weights/birefnet-selector.safetensors:  python -m tools.subject.train FOLDER [options]
+"""Train weights/birefnet-selector.safetensors:  python -m tools.subject.train FOLDER [options]
 
-FOLDER gets the cut-outs (see scenes.read_sources), the lessons, and the state of the run, which goes on where
-it stopped. The encoder is the included checkpoint's and is not changed.
+FOLDER holds the cut-outs (see scenes.read_sources), the training samples and the run's state, from which it
+resumes. The encoder is the included checkpoint's and stays frozen.
 """
 
 from __future__ import annotations
@@ -24,30 +24,40 @@ from birefnet.network.config import IMAGENET_MEAN, IMAGENET_STD
 from birefnet.network.selector import SIDE, Selector, measure_distances
 
 from .lessons import Lessons, make_lessons, read_lessons
-from .prompts import draw_scribble, inner
+from .prompts import draw_box, draw_click, draw_scribble
 from .scenes import read_sources
 
 HALF = SIDE // 2
-PICTURES, PROMPTS_EACH = 4, 3      # of a step
-RATE, WARM_UP, DECAY = 2e-3, 50, 1e-3
-AVERAGE = 0.98                     # of the running mean of weights, which is what is saved
+PICTURES, PROMPTS_EACH = 4, 3      # in a training step
+RATE, WARM_UP, DECAY = 2e-3, 50, 1e-3  # largest learning rate, steps of warm-up, weight decay
+AVERAGE = 0.98                     # decay of the exponential moving average of weights, which is saved
+# Shares of prompts by kind; "nothing" is a click on the background.
 KINDS = {"click": 0.34, "clicks": 0.1, "box": 0.2, "scribble": 0.12, "mask": 0.18, "nothing": 0.06}
-# shares of prompts for two subjects; with what is not wanted; ...
-TOGETHER, NOT_WANTED, ALSO_CLICKED = 0.06, 0.25, 0.15
-OTHERS_KNOWN = 0.5                 # share of coarse masks with another one of what is not wanted
-# what `Selector.direct` begins with
+TOGETHER = 0.06                    # of prompts: two subjects at once
+NOT_WANTED = 0.25                  # of prompts: with negative points
+ALSO_CLICKED = 0.15                # of boxes and masks: with a click
+OTHERS_KNOWN = 0.5                 # of coarse masks: with a negative mask of the other subjects
+# initial values of `Selector.direct`
 DIRECT, DIRECT_BIAS = (0.5, -0.5, 0.5, 0.5, 1.0, 2.0, 5.0, -1.0, 0.0), -3.5
-BOX_OFF = 0.06                     # of a side
+BOX_OFF = 0.06                     # largest error of a box's side, over the box's size
 
 Rng = np.random.Generator
 
 
 def draw_prompt(lessons: Lessons, number: int, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
-    """Prompts float32 [5,HALF,HALF] (see Selector) for one subject of a lesson, and what they mean,
-    [1,HALF,HALF]."""
+    """Draw a random prompt for a sample.
+
+    Args:
+        lessons: the samples.
+        number: of the sample.
+        rng: all randomness.
+
+    Returns:
+        Prompts float32 [5,HALF,HALF], see Selector; and the matte that they mean, float32 [1,HALF,HALF].
+    """
     subjects = lessons.subjects[number].astype(np.float32) / 255
     there = [i for i in range(len(subjects)) if (subjects[i] > 0.9).sum() > 20]
-    maps = np.zeros((5, HALF, HALF), np.float32)
+    maps = np.zeros((5, HALF), np.float32)
     maps[4] = lessons.mattes[number].astype(np.float32) / 255
     kind = rng.choice(list(KINDS), p=list(KINDS.values()))
     everything = subjects.sum(0).clip(0, 1)
@@ -55,8 +65,8 @@ def draw_prompt(lessons: Lessons, number: int, rng: Rng) -> tuple[np.ndarray, np
         rows, columns = np.nonzero(ndimage.binary_erosion(everything < 0.05, iterations=4))
         if len(rows):
             i = rng.integers(len(rows))
-            maps[0] = draw_touches([(columns[i], rows[i])], HALF, HALF).numpy()
-            return maps, np.zeros((1, HALF, HALF), np.float32)
+            maps[0] = draw_touches([(columns[i], rows[i])], HALF).numpy()
+            return maps, np.zeros((1, HALF), np.float32)
         there = there or [int(subjects.sum((1, 2)).argmax())]
         kind = "click"
     chosen = int(rng.choice(there))
@@ -65,9 +75,9 @@ def draw_prompt(lessons: Lessons, number: int, rng: Rng) -> tuple[np.ndarray, np
         several = list(rng.choice(there, 2, replace=False))
     target = subjects[several].sum(0).clip(0, 1)
     if kind in ("click", "clicks"):
-        points = [click(subjects[i], rng) for i in several]
-        points += [click(target, rng) for _ in range(rng.integers(1, 4) if kind == "clicks" else 0)]
-        maps[0] = draw_touches(points, HALF, HALF).numpy()
+        points = [draw_click(subjects[i], rng) for i in several]
+        points += [draw_click(target, rng) for _ in range(rng.integers(1, 4) if kind == "clicks" else 0)]
+        maps[0] = draw_touches(points, HALF).numpy()
     elif kind == "scribble":
         maps[0] = np.max([draw_scribble(subjects[i], rng, width=1 + int(rng.integers(4))) for i in several],
                          0)
@@ -76,41 +86,28 @@ def draw_prompt(lessons: Lessons, number: int, rng: Rng) -> tuple[np.ndarray, np
     else:
         maps[3] = 2 * coarse(target, rng) - 1
     if kind in ("box", "mask") and rng.random() < ALSO_CLICKED:
-        maps[0] = draw_touches([click(target, rng)], HALF, HALF).numpy()
+        maps[0] = draw_touches([draw_click(target, rng)], HALF).numpy()
     rest = [i for i in there if i not in several]
-    if kind == "mask" and rest and rng.random() < OTHERS_KNOWN:  # as through a clip
+    if kind == "mask" and rest and rng.random() < OTHERS_KNOWN:  # as when following
         others = coarse(subjects[rest].sum(0).clip(0, 1), rng) > 0.5
         maps[1] = ndimage.binary_erosion(others & (maps[3] < 0), iterations=int(rng.integers(1, 4)))
     elif rng.random() < NOT_WANTED:
         where = subjects[rest].sum(0).clip(0, 1) if rest and rng.random() < 0.8 else 1 - everything
         if (where > 0.9).any():
-            maps[1] = draw_touches([click(where, rng) for _ in range(rng.integers(1, 3))], HALF, HALF).numpy()
+            maps[1] = draw_touches([draw_click(where, rng) for _ in range(rng.integers(1, 3))], HALF).numpy()
     return maps, target[None]
 
 
-def click(alpha: np.ndarray, rng: Rng) -> tuple[int, int]:
-    rows, columns = np.nonzero(inner(alpha))
-    if not len(rows):
-        rows, columns = np.nonzero(alpha == alpha.max())
-    i = rng.integers(len(rows))
-    return int(columns[i]), int(rows[i])
-
-
 def box_map(alpha: np.ndarray, rng: Rng) -> np.ndarray:
-    rows, columns = np.flatnonzero((alpha > 0.5).any(1)), np.flatnonzero((alpha > 0.5).any(0))
-    h, w = np.ptp(rows) + 1, np.ptp(columns) + 1
-    off = rng.uniform(-BOX_OFF, BOX_OFF, 4)
-    top, left, bottom, right = np.round([rows[0] + off[0] * h, columns[0] + off[1] * w,
-                                         rows[-1] + 1 + off[2] * h,
-                                         columns[-1] + 1 + off[3] * w]).astype(int).clip(0, HALF)
+    """The selector's map of the subject's box, drawn with a random error."""
+    box = draw_box(alpha, rng, BOX_OFF)
     made = np.full((HALF, HALF), -1, np.float32)
-    made[top:max(bottom, top + 1), left:max(right, left + 1)] = 1
+    made[box.top:box.bottom, box.left:box.right] = 1
     return made
 
 
 def coarse(alpha: np.ndarray, rng: Rng) -> np.ndarray:
-    """As somebody paints it, or as the frame before had it: moved, too large or too small, in blocks,
-    softened."""
+    """A random coarse mask float32 [HALF,HALF] in 0..1: shifted, grown or shrunk, deformed, softened."""
     solid = (alpha > 0.5).astype(np.float32)
     extent = np.sqrt(max(solid.sum(), 1))
     moved = ndimage.shift(solid, rng.normal(0, 0.03 * extent, 2), order=1)
@@ -128,7 +125,7 @@ def coarse(alpha: np.ndarray, rng: Rng) -> np.ndarray:
 
 
 def make_selector(network: birefnet.BiRefNet) -> Selector:
-    """Untaught, with the encoder of a network on EfficientNet-Lite2 in its plain form."""
+    """A selector with fresh weights and the encoder of a network on EfficientNet-Lite2 (plain form)."""
     selector = Selector()
     own = {name for name, _ in [*selector.named_parameters(), *selector.named_buffers()]
            if name.startswith(("conv_stem", "bn1", "blocks"))}
@@ -143,12 +140,13 @@ def make_selector(network: birefnet.BiRefNet) -> Selector:
 
 
 def step_loss(selector: Selector, lessons: Lessons, rng: Rng) -> Tensor:
+    """The loss of one random batch: weighted cross-entropy and soft Jaccard distance."""
     chosen = rng.integers(len(lessons.pictures), size=PICTURES)
     pairs = [draw_prompt(lessons, int(number), rng) for number in chosen for _ in range(PROMPTS_EACH)]
     prompts, targets = (torch.from_numpy(np.stack(part)) for part in zip(*pairs))
     pictures = torch.from_numpy(lessons.pictures[chosen]).permute(0, 3, 1, 2).float() / 255
-    pictures = (pictures * (0.8
-                            + 0.4 * torch.from_numpy(rng.random((PICTURES, 1, 1, 1))).float())).clamp(0, 1)
+    brightness = 0.8 + 0.4 * torch.from_numpy(rng.random((PICTURES, 1, 1, 1))).float()
+    pictures = (pictures * brightness).clamp(0, 1)
     if rng.random() < 0.5:
         pictures, prompts, targets = (x.flip(3) for x in (pictures, prompts, targets))
     mean, std = (torch.tensor(numbers).view(1, 3, 1, 1) for numbers in (IMAGENET_MEAN, IMAGENET_STD))
@@ -159,7 +157,7 @@ def step_loss(selector: Selector, lessons: Lessons, rng: Rng) -> Tensor:
                                for i in range(len(prompts)) for n in [i // PROMPTS_EACH]])
         maps, directions = ([x.repeat_interleave(PROMPTS_EACH, 0) for x in part] for part in features)
     logits = selector((maps, directions), prompts, distances)
-    # Where nothing stands out there is little to learn.
+    # Background far from any subject gets a low weight.
     weight = 0.3 + prompts[:, 4:5] + targets
     entropy = (F.binary_cross_entropy_with_logits(logits, targets, reduction="none") * weight).mean((1, 2, 3))
     found = logits.sigmoid()
@@ -169,6 +167,7 @@ def step_loss(selector: Selector, lessons: Lessons, rng: Rng) -> Tensor:
 
 
 def train(folder: Path, lessons: Lessons, steps: int, seed: int) -> Selector:
+    """Train a selector up to `steps` steps; resumes from FOLDER/state.pt, and saves state and selector."""
     selector = make_selector(birefnet.load(weights.NANO, form="plain"))
     learning = [parameter for parameter in selector.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learning, RATE, weight_decay=DECAY)
@@ -193,14 +192,12 @@ def train(folder: Path, lessons: Lessons, steps: int, seed: int) -> Selector:
         torch._foreach_lerp_(average, [parameter.detach() for parameter in learning], 1 - keep)
         losses.append(loss.item())
         if (step + 1) % 50 == 0 or step + 1 == steps:
-            print(f"{step + 1}: {np.mean(losses):.4f}, {(time.monotonic() - start) / (step + 1 - first):.2f} "
-                  "s a step",
-                  flush=True)
+            seconds = (time.monotonic() - start) / (step + 1 - first)
+            print(f"{step + 1}: {np.mean(losses):.4f}, {seconds:.2f} s a step", flush=True)
             losses.clear()
             part = state.with_suffix(".part")
             torch.save({"selector": selector.state_dict(), "optimizer": optimizer.state_dict(),
-                        "average": average,
-                        "step": step + 1}, part)
+                        "average": average, "step": step + 1}, part)
             part.replace(state)
             now = [parameter.detach().clone() for parameter in learning]
             torch._foreach_copy_([parameter.data for parameter in learning], average)
@@ -219,8 +216,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     make_lessons(args.folder / "lessons", read_sources(args.folder / "cache", "learned"),
-                 birefnet.load(weights.NANO),
-                 args.seed, args.lessons)
+                 birefnet.load(weights.NANO), args.seed, args.lessons)
     train(args.folder, read_lessons(args.folder / "lessons"), args.steps, args.seed)
     print(f"written: {args.folder / 'birefnet-selector.safetensors'}")
 

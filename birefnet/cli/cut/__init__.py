@@ -28,20 +28,19 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "cut",
         help="cut the subject out of pictures",
         description="Cuts the subject out of pictures: a cut-out with alpha, its mask, or a new background. "
-                    "A run into a folder that was stopped goes on with the same command.",
+                    "If a run into a folder was stopped, the same command continues it.",
     )
     parser.add_argument("inputs", nargs="*", metavar="IN",
-                        help="picture files, folders of them, or quoted globs; URLs of these "
-                             "(s3://bucket/photos); numbered frames (shot.####.exr); - for one picture on "
-                             "standard input")
+                        help="picture files, folders, or quoted globs, also as URLs (s3://bucket/photos); "
+                             "numbered frames (shot.####.exr); - for a picture on standard input")
     parser.add_argument("--list", action="append", default=[], metavar="FILE",
                         help="a text file with a picture's path or URL on each line, or a .parquet file "
                              "with a column `path`")
     parser.add_argument(
         "-o", "--out", required=True, metavar="OUT",
-        help="a .png, .webp, .tif or .exr for one picture, or - for a PNG on standard output; a folder, or "
-             "its URL, for several: each result is <stem>.png there, in the folders that a glob's ** found "
-             "it in; cut.####.exr for numbered frames",
+        help="a .png, .webp, .tif or .exr for one picture, or - for a PNG on standard output; a folder "
+             "or its URL for several: results are named <stem>.png, in the subfolders that a glob's ** "
+             "matched; cut.####.exr for numbered frames",
     )
     add_network_options(parser)
     add_prompt_options(parser)
@@ -55,9 +54,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                         help="remove the old background's colours from hair and other soft edges")
     add_despill_option(parser)
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0],
-                        help="of results in a folder and on standard output (default: %(default)s)")
+                        help="format of results in a folder and on standard output (default: %(default)s)")
     parser.add_argument("--quality", type=at_least(1, 100), default=95, metavar="N",
-                        help="of .jpg results, 1 to 100 (default: %(default)s)")
+                        help="quality of .jpg results, 1 to 100 (default: %(default)s)")
     add_storage_options(parser)
     parser.add_argument("--exif", action="store_true",
                         help="keep a photograph's EXIF data, without place and serial numbers")

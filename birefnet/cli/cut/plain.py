@@ -14,7 +14,7 @@ from .steps import Choose, CutOptions, Outcome
 class Plain:
     """A checkpoint in this process; raises CommandError if it cannot be loaded.
 
-    choose: the subjects of each picture that are meant; None for all that stands out.
+    choose: chooses subjects in each picture; None mattes everything salient.
     """
 
     def __init__(self, model: str, dtype: str, adapters: Sequence[Stacked],

@@ -30,17 +30,25 @@ from .manifest import Job
 BATCH_PIXELS = 8 * 1024**2  # of all network inputs in a batch
 MAX_BATCH = 16              # pictures
 
-# (pictures → alpha, picture [1,H,W,C]) → alpha [1,H,W] of the subjects that are meant.
+# (pictures → alpha, picture [1,H,W,C]) → alpha [1,H,W] of the chosen subjects.
 Choose = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class CutOptions:
-    """What becomes of every picture.
+    """How every picture is cut out.
 
-    config: of the network. size: as for `birefnet.matte`. mask: write alpha instead of a cut-out. refine:
-    arguments of `masks.refine`. force: as for `places.write`. style: how results are stored. despill: the
-    screen's colour as CSS, MEASURED, or "". frame: the canvas, if not the photograph's.
+    Args:
+        config: of the network.
+        size: as for `birefnet.matte`.
+        mask: write alpha instead of a cut-out.
+        refine: arguments of `masks.refine`.
+        backdrop: the background, or None for a cut-out.
+        clean_edges: estimate the subject's colours in soft edges.
+        force: as for `places.write`.
+        style: how results are stored.
+        despill: the screen's colour as CSS, MEASURED, or "".
+        frame: the canvas, if not the photograph's.
     """
 
     config: Config
@@ -55,7 +63,7 @@ class CutOptions:
     frame: Frame | None = None
 
     def batch(self) -> int:
-        """Pictures to a batch: fewer for larger network inputs."""
+        """Pictures in a batch: fewer for larger network inputs."""
         height, width = network_size(self.config, 1024, 1024, self.size)
         return max(1, min(MAX_BATCH, BATCH_PIXELS // (height * width)))
 

@@ -21,7 +21,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "video",
         help="cut the subject out of a video",
         description="Cuts the subject out of a video, frame by frame; long videos need no more memory. "
-                    "Sound, times and colours stay. Needs the package av.",
+                    "Sound, frame times and colours are kept. Needs the package av.",
     )
     parser.add_argument("input", type=Path, metavar="IN",
                         help="a video file, an animated GIF, WebP or PNG, or numbered pictures "
@@ -35,8 +35,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add_network_options(parser)
     add_prompt_options(parser).add_argument(
         "--frame", type=at_least(0), default=0, metavar="N",
-        help="the frame that they are meant in, from 0; the subject is followed from there, forwards and "
-             "backwards (default: %(default)s)")
+        help="the frame that these options refer to, from 0; the subject is followed from there, forwards "
+             "and backwards (default: %(default)s)")
     add_refine_option(parser)
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--mask", action="store_true", help="write the alpha as grey, white = subject")
@@ -46,13 +46,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add_despill_option(parser)
     parser.add_argument(
         "--smoothing", type=float, default=0.0, metavar="S",
-        help="reduce flicker: weight of the mask before in each mask, 0 to 1 (default: %(default)s)")
+        help="reduce flicker: weight of the previous mask in each mask, 0 to 1 (default: %(default)s)")
     parser.add_argument("--codec", choices=("h264", "h265", "av1"),
-                        help="of an .mp4: h264 plays everywhere, in 8 bits; h265 and av1 are smaller and "
-                             "have 10 bits where the video has them (default: h264)")
+                        help="codec of an .mp4: h264 plays everywhere, with 8 bits; h265 and av1 make "
+                             "smaller files, with 10 bits if the video has them (default: h264)")
     add_storage_options(parser)
     parser.add_argument("--rate", type=frame_rate, default=Fraction(24), metavar="N",
-                        help="frames a second of numbered pictures, such as 25 or 24000/1001 (default: 24)")
+                        help="frames per second of numbered pictures, such as 25 or 24000/1001 (default: 24)")
     parser.add_argument("--force", action="store_true", help="overwrite a result that exists")
     parser.set_defaults(run=run)
 

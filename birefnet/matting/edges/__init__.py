@@ -70,17 +70,17 @@ def refine(
         PackageError: kornia is missing, for the method "network".
     """
     if mask.ndim != 3 or len(mask) != 1 or image.ndim != 4 or image.shape[:3] != mask.shape:
-        raise ValueError(f"expected a mask [1,H,W] and its picture [1,H,W,C], got {list(mask.shape)} and "
-                         f"{list(image.shape)}: resize the mask to the picture first")
+        raise ValueError("Resize the mask to the picture first: expected a mask [1,H,W] and its picture "
+                         f"[1,H,W,C], got {list(mask.shape)} and {list(image.shape)}")
     if method not in METHODS:
-        raise ValueError(f"expected one of the methods {', '.join(METHODS)}, got {method!r}")
+        raise ValueError(f"Choose a method of {', '.join(METHODS)}: it is {method!r}")
     check_finite(mask, "mask")
     check_finite(image, "guide")
     weight = band(mask, low, high)
     radius = radius or max(1, round(max(mask.shape) / RADIUS_SHARE))
     if method == "network":
         if alpha_of is None:
-            raise ValueError('the method "network" needs the network: give alpha_of')
+            raise ValueError('Give alpha_of: the method "network" needs the network')
         answer = refine_by_network(alpha_of, mask, image, weight, window, progress)
     elif method == "guided":
         answer = masks.guided_edges(mask, image, radius)
@@ -110,8 +110,8 @@ def band(mask: torch.Tensor, low: float = 0.05, high: float = 0.95) -> torch.Ten
         ValueError: the levels are wrong.
     """
     if not 0 <= low < high <= 1:
-        raise ValueError(f"expected 0 ≤ low < high ≤ 1, got low {low:g} and high {high:g}: lower low or "
-                         "raise high")
+        raise ValueError(f"Lower low or raise high: expected 0 ≤ low < high ≤ 1, got low {low:g} and high "
+                         f"{high:g}")
     inside = torch.minimum(mask - low, high - mask) / min(LEVEL_MARGIN, (high - low) / 2)
     step = inside.clamp(0, 1)
     return step * step * (3 - 2 * step)

@@ -44,14 +44,14 @@ def estimate(
         UserError: a value is not finite.
     """
     if image.ndim != 4 or image.shape[3] not in (1, 3, 4) or not image.is_floating_point():
-        raise ValueError(f"expected a float image [B,H,W,C] in 0..1 with C 1, 3 or 4, got {_describe(image)}")
+        raise ValueError(f"Give a float image [B,H,W,C] in 0..1 with C 1, 3 or 4: got {_describe(image)}")
     if alpha.shape != image.shape[:3] or not alpha.is_floating_point():
-        raise ValueError(f"expected a float alpha {list(image.shape[:3])} for an image {list(image.shape)}, "
-                         f"got {_describe(alpha)}: resize alpha to the image first")
+        raise ValueError(f"Resize alpha to the image first: expected floats {list(image.shape[:3])} for an "
+                         f"image {list(image.shape)}, got {_describe(alpha)}")
     check_finite(image[..., :3], "image")
     check_finite(alpha, "alpha")
     if method not in METHODS:
-        raise ValueError(f"expected the method {' or '.join(METHODS)}, got {method}")
+        raise ValueError(f"Set method to {' or '.join(METHODS)}: it is {method}")
     result = image.new_empty(*image.shape[:3], 3, dtype=torch.float32)
     if not result.numel():
         return result

@@ -37,7 +37,7 @@ def blur_fusion(image: Tensor, alpha: Tensor, widths: tuple[int, int] = WIDTHS) 
     prior = (image * alpha).mean((1, 2)) / share if share > 0 else image.mean((1, 2))
     for width in widths:
         if width < 1:
-            raise ValueError(f"expected windows of at least 1 pixel, got {width}")
+            raise ValueError(f"Set both windows to at least 1 pixel: got {width}")
         front, back = _fuse(image, alpha, front, back, prior, width)
     return torch.where(alpha >= 1, image, front).permute(1, 2, 0)
 

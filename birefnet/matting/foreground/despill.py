@@ -45,9 +45,9 @@ def despill(image: Tensor, screen: Tensor, limit: str = LIMITS[0], *, strength: 
         PackageError: kornia is missing, for sRGB.
     """
     if image.ndim != 4 or image.shape[-1] not in (3, 4) or not image.is_floating_point():
-        raise ValueError(f"expected a float image [B,H,W,3 or 4], got {list(image.shape)}")
+        raise ValueError(f"Give a float image [B,H,W,3 or 4]: got {list(image.shape)}")
     if limit not in LIMITS or not 0 <= strength <= 1:
-        raise ValueError(f"expected the limit {' or '.join(LIMITS)} and a strength in 0..1, got {limit} and "
+        raise ValueError(f"Set limit to {' or '.join(LIMITS)} and strength to 0..1: they are {limit} and "
                          f"{strength:g}")
     image = image[..., :3].float()
     check_finite(image, "image")
@@ -86,7 +86,7 @@ def measure_screen(image: Tensor, alpha: Tensor, *, linear: bool = False) -> Ten
     if len(shown) < FEWEST_PIXELS:
         shown = image[..., :3][behind]
     if len(shown) < FEWEST_PIXELS:
-        raise UserError("set the screen's colour: no background is left in the picture to measure it from")
+        raise UserError("Set the screen's colour: no background is left in the picture to measure it from")
     colour = shown.float().median(dim=0).values
     channel_of(colour if linear else to_linear(colour.view(1, 1, 3)).view(3), "maximum")
     return colour
@@ -100,7 +100,7 @@ def channel_of(screen: Tensor, limit: str) -> int:
     excess = screen[channel] - _limit(others, limit)
     if channel not in (GREEN, BLUE) or excess < LEAST_EXCESS:
         red, green, blue = screen.tolist()
-        raise UserError("set the colour of a green or blue screen: this one is "
+        raise UserError("Set the colour of a green or blue screen: this one is "
                         f"({red:.2f}, {green:.2f}, {blue:.2f}) in linear light")
     return channel
 

@@ -1,8 +1,8 @@
-"""Choose one subject among several by a box, a point or a coarse mask: the network looks at a crop around it.
+"""Matte one of several subjects, chosen by a box, a point or a coarse mask, in a crop around it.
 
 Every function takes `alpha_of`, a function from pictures [b,h,w,C] to alpha [b,h,w], such as `lambda x:
-birefnet.matte(model, x)`, and `context`, how far the crop reaches beyond the subject's box, as a share of the
-box's longer side: a network needs to see what the subject stands out from.
+birefnet.matte(model, x)`, and `context`, the margin of the crop around the subject's box, as a share of the
+box's longer side. The network needs that margin: it separates a subject from what surrounds it.
 """
 
 from __future__ import annotations
@@ -18,27 +18,26 @@ from ...masks.pick import region_at, regions_within
 
 AlphaOf = Callable[[Tensor], Tensor]
 
-SOLID_ALPHA = 0.5         # some pixel of a subject must reach it for the subject to count as found
-POINT_ZOOMS = (1, 2, 4)   # a point's subject is looked for in the whole picture, then in a half and a quarter
-SAME_SHARE = 0.5          # share of the first matte that a closer look at the same subject must show too
-MAX_CLOSER_LOOKS = 2
-CLOSER_SHARE = 0.75       # of the picture's longer side: larger crops are no closer look
-LEAST_REACH = 0.02        # share of a coarse mask's box by which the subject may at least go beyond the mask
+SOLID_ALPHA = 0.5         # a matte whose maximum is below it counts as empty
+POINT_ZOOMS = (1, 2, 4)   # the subject under a point is searched in the whole picture, a half, a quarter
+SAME_SHARE = 0.5          # of the first matte: less in a closer crop, and that crop shows another subject
+MAX_CLOSER_LOOKS = 2      # crops tried after the first
+CLOSER_SHARE = 0.75       # of the picture's longer side: crops longer than this are not worth a second pass
+LEAST_REACH = 0.02        # of a coarse mask's longer side: how far the subject may at least exceed the mask
 NEIGHBOURHOOD_SIDE = 256  # pixels: longer side at which a coarse mask's neighbourhood is computed
 
 
 def in_box(alpha_of: AlphaOf, image: Tensor, box: Box, context: float = 0.25) -> Tensor:
-    """Matte the subject in a box: of what the network finds in and around it, the regions that lie mostly in
-    the box.
+    """Matte the subject in a box: the regions of the crop's matte that lie mostly inside the box.
 
     Args:
-        alpha_of: see above.
+        alpha_of: see the module.
         image: float [1,H,W,C] in 0..1.
         box: in pixels; it may reach beyond the picture.
-        context: share of the box's longer side.
+        context: margin of the crop, as a share of the box's longer side.
 
     Returns:
-        Alpha [1,H,W] in 0..1, 0 outside the crop, all 0 where nothing was found.
+        Alpha [1,H,W] in 0..1, 0 outside the crop; all 0 if nothing was found.
 
     Raises:
         ValueError: the box lies outside the picture.
@@ -52,16 +51,17 @@ def in_box(alpha_of: AlphaOf, image: Tensor, box: Box, context: float = 0.25) ->
 
 
 def under_mask(alpha_of: AlphaOf, image: Tensor, mask: Tensor, context: float = 0.25) -> Tensor:
-    """Matte the subject that a coarse mask marks, with its true edge.
+    """Matte the subject that a coarse mask marks.
 
     Args:
-        alpha_of: see above.
+        alpha_of: see the module.
         image: float [1,H,W,C] in 0..1.
         mask: float [1,H,W] in 0..1, 1 = subject.
-        context: share of the box's longer side; nothing farther from the mask than half of it is taken.
+        context: margin of the crop, as a share of the longer side of the mask's box. Pixels farther from the
+            mask than half the margin are set to 0.
 
     Returns:
-        Alpha [1,H,W] in 0..1, 0 outside the crop, all 0 where nothing was found.
+        Alpha [1,H,W] in 0..1, 0 outside the crop; all 0 if nothing was found.
 
     Raises:
         PackageError: kornia or SciPy is missing.
@@ -77,28 +77,26 @@ def under_mask(alpha_of: AlphaOf, image: Tensor, mask: Tensor, context: float = 
 
 
 def at_point(alpha_of: AlphaOf, image: Tensor, x: int, y: int, context: float = 0.25) -> Tensor:
-    """Matte the one region of what the network finds that lies under a pixel, in a closer crop once its size
-    is known.
+    """Matte the subject under a point: the region of the matte that contains the pixel.
 
-    A subject that the network overlooks in the whole picture is looked for in smaller parts around the point.
+    The whole picture is tried first, then smaller parts around the point (POINT_ZOOMS). Once the subject's
+    size is known, it is matted again in a crop around it.
 
     Args:
-        alpha_of: see above.
+        alpha_of: see the module.
         image: float [1,H,W,C] in 0..1.
-        x, y: column and row of the pixel, from 0.
-        context: share of the box's longer side.
+        x, y: column and row of the pixel, counted from 0.
+        context: margin of the crop, as a share of the longer side of the subject's box.
 
     Returns:
-        Alpha [1,H,W] in 0..1, 0 outside the crop, all 0 where nothing was found.
+        Alpha [1,H,W] in 0..1, 0 outside the crop; all 0 if nothing was found.
 
     Raises:
         ValueError: the pixel lies outside the picture.
         PackageError: SciPy is missing.
     """
     height, width = image.shape[1:3]
-    if not (0 <= x < width and 0 <= y < height):
-        raise ValueError(f"the point ({x}, {y}) lies outside the picture of {width}×{height} pixels: "
-                         f"x goes from 0 to {width - 1}, y from 0 to {height - 1}")
+    check_point(x, y, height, width)
     for zoom in POINT_ZOOMS:
         seen = part_around(x, y, height, width, zoom)
         found = region_at(look(alpha_of, image, seen), x, y)
@@ -110,8 +108,7 @@ def at_point(alpha_of: AlphaOf, image: Tensor, x: int, y: int, context: float = 
 def _closer(
     alpha_of: AlphaOf, image: Tensor, found: Tensor, seen: Box, x: int, y: int, context: float
 ) -> Tensor:
-    """The region under (x, y) as the network finds it in a crop around `found`; again while it turns out
-    larger."""
+    """Matte the region under (x, y) again in a crop around `found`, and once more if it turns out larger."""
     for _ in range(MAX_CLOSER_LOOKS):
         closer = widen_box(bounding_box(found[0], SOLID_ALPHA), context, *image.shape[1:3])
         if closer == seen or longer_side(closer) > CLOSER_SHARE * max(image.shape[1:3]):
@@ -123,8 +120,19 @@ def _closer(
     return found
 
 
+def check_point(x: int, y: int, height: int, width: int) -> None:
+    """Raise ValueError for a pixel outside a picture."""
+    if not (0 <= x < width and 0 <= y < height):
+        raise ValueError(f"Give a point with x from 0 to {width - 1} and y from 0 to {height - 1}: the point "
+                         f"({x}, {y}) lies outside the picture of {width}×{height} pixels")
+
+
 def widen_box(box: Box, context: float, height: int, width: int) -> Box:
-    """Widen a box by `context` times its longer side on every side, as far as the picture goes."""
+    """Widen a box by `context` times its longer side on every side, clipped to the picture.
+
+    Raises:
+        ValueError: the box lies outside the picture.
+    """
     more = round(context * longer_side(box))
     return _clipped(Box(box.top - more, box.left - more, box.bottom + more, box.right + more), height, width)
 
@@ -132,29 +140,28 @@ def widen_box(box: Box, context: float, height: int, width: int) -> Box:
 def _clipped(box: Box, height: int, width: int) -> Box:
     clipped = Box(max(box.top, 0), max(box.left, 0), min(box.bottom, height), min(box.right, width))
     if clipped.top >= clipped.bottom or clipped.left >= clipped.right:
-        raise ValueError(f"the box from ({box.left}, {box.top}) to ({box.right}, {box.bottom}) holds nothing "
-                         f"of the picture of {width}×{height} pixels: x and y are its upper left corner, in "
-                         "pixels")
+        raise ValueError("Give a box in the picture, x and y its upper left corner, in pixels: the box from "
+                         f"({box.left}, {box.top}) to ({box.right}, {box.bottom}) holds nothing of the "
+                         f"picture of {width}×{height} pixels")
     return clipped
 
 
 def part_around(x: int, y: int, height: int, width: int, zoom: int) -> Box:
-    """A part of the picture with 1 / zoom of its sides, around (x, y) but inside the picture."""
+    """A crop with 1 / zoom of the picture's sides, centred on (x, y) as far as the border allows."""
     h, w = -(-height // zoom), -(-width // zoom)
     top, left = min(max(y - h // 2, 0), height - h), min(max(x - w // 2, 0), width - w)
     return Box(top, left, top + h, left + w)
 
 
 def look(alpha_of: AlphaOf, image: Tensor, box: Box) -> Tensor:
-    """What the network finds in a box of the picture, alpha [1,H,W], 0 outside the box."""
+    """Matte a crop of the picture: alpha [1,H,W], 0 outside the box."""
     alpha = image.new_zeros(image.shape[:3])
     alpha[(slice(None), *slices_of(box))] = alpha_of(image[(slice(None), *slices_of(box))]).to(alpha)
     return alpha
 
 
 def _neighbourhood(mask: Tensor, reach: float) -> Tensor:
-    """1 up to `reach` pixels around mask [1,H,W] > 1/2, falling to 0 at one and a half times that:
-    [1,H,W]."""
+    """A soft dilation of a mask [1,H,W]: 1 up to `reach` pixels from it, falling to 0 at 1.5 times that."""
     height, width = mask.shape[1:]
     scale = min(1.0, NEIGHBOURHOOD_SIDE / max(height, width))
     small = max(round(height * scale), 1), max(round(width * scale), 1)

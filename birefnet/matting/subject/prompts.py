@@ -1,5 +1,4 @@
-"""What says which subject is meant: boxes, points, strokes and coarse masks, and their maps for the
-selector."""
+"""Prompts (boxes, points, strokes, coarse masks), and the maps of them that the selector reads."""
 
 from __future__ import annotations
 
@@ -14,22 +13,23 @@ from torch import Tensor
 from ...files.packages import require
 from ...imaging.boxes import Box, bounding_box
 
-TOUCH_RADIUS = 2.5    # pixels of the selector's maps: how large a click is drawn
-STROKE_SHARE = 0.06     # of the longer side: how wide a stroke may be
-STROKE_LEVEL = 0.5    # where a stroke's mask touches
+TOUCH_RADIUS = 2.5   # pixels of the selector's maps: radius of the disc drawn for a click
+STROKE_SHARE = 0.06  # of the longer side: the largest width of a stroke
+STROKE_LEVEL = 0.5   # value of a stroke's mask above which a pixel belongs to it
+STROKE_SIDE = 512    # pixels: longest side at which the width of strokes is measured
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """One subject, by any mixture of these.
+    """A prompt for one subject; any of these can be combined.
 
     Args:
-        box: around it, in pixels.
-        points: pixels (x, y) on it, from 0.
-        not_points: pixels on what is not wanted.
-        scribble: float [1,H,W], above 1/2 where strokes touch it.
-        mask: float [1,H,W] in 0..1, which is the subject, roughly.
-        not_scribble: float [1,H,W], above 1/2 where strokes touch what is not wanted.
+        box: a box around the subject, in pixels.
+        points: positive points: pixels (x, y) of the subject, counted from 0.
+        not_points: negative points: pixels (x, y) of anything else.
+        scribble: float [1,H,W]: positive strokes where it exceeds STROKE_LEVEL.
+        mask: float [1,H,W] in 0..1, a coarse mask, 1 = subject.
+        not_scribble: float [1,H,W]: negative strokes where it exceeds STROKE_LEVEL.
     """
 
     box: Box | None = None
@@ -40,7 +40,7 @@ class Prompt:
     not_scribble: Tensor | None = None
 
     def extent(self) -> Box | None:
-        """The box of all that says where the subject is; None where nothing does."""
+        """The smallest box around all positive prompts; None if there are none."""
         boxes = [Box(y, x, y + 1, x + 1) for x, y in self.points]
         if self.box is not None:
             boxes.append(self.box)
@@ -54,7 +54,14 @@ class Prompt:
                    max(box.bottom for box in boxes), max(box.right for box in boxes))
 
     def touched(self, size: tuple[int, int]) -> np.ndarray | None:
-        """bool [H,W]: the pixels under the points and strokes; None where there are none of them."""
+        """The pixels of positive points and strokes.
+
+        Args:
+            size: the picture's (H, W).
+
+        Returns:
+            bool [H,W]; None if there are none.
+        """
         touched = np.zeros(size, bool)
         for x, y in self.points:
             touched[y, x] = True
@@ -63,28 +70,37 @@ class Prompt:
         return touched if touched.any() else None
 
     def touches(self, alpha: Tensor) -> float:
-        """The largest alpha [1,H,W] under the points and strokes, or, where there are none, anywhere."""
+        """The largest alpha [1,H,W] under positive points and strokes; without any, in the whole picture."""
         touched = self.touched(tuple(alpha.shape[1:]))
         return float(alpha.max() if touched is None
                      else alpha[0, torch.from_numpy(touched).to(alpha.device)].max())
 
 
 def is_scribble(mask: Tensor) -> bool:
-    """Whether a mask [1,H,W] is rather a stroke than a shape: nowhere wider than STROKE_SHARE.
+    """Whether a mask [1,H,W] is a stroke and not a shape: it is nowhere wider than STROKE_SHARE.
 
     Raises:
         PackageError: SciPy is missing.
     """
     ndimage = require("scipy.ndimage", "telling strokes from coarse masks")
     small = F.adaptive_max_pool2d((mask > STROKE_LEVEL).float(),
-                                  [min(side, 512) for side in mask.shape[1:]])[0]
+                                  [min(side, STROKE_SIDE) for side in mask.shape[1:]])[0]
     deepest = ndimage.distance_transform_edt(F.pad(small, (1, 1, 1, 1)).cpu().numpy()).max()
     return 2 * deepest - 1 <= STROKE_SHARE * max(small.shape)
 
 
 def draw_maps(prompt: Prompt, crop: Box, side: int) -> Tensor:
-    """The selector's first four maps, float32 [1,4,side,side], of a prompt as seen in a crop of the
-    picture."""
+    """Draw a prompt as the selector's first four maps.
+
+    Args:
+        prompt: in the picture's coordinates.
+        crop: the part of the picture that the selector sees, in pixels.
+        side: of the maps, in pixels.
+
+    Returns:
+        float32 [1,4,side,side]: positive and negative touches, 0 or 1; box and coarse mask, -1 outside to 1
+        inside, 0 without one.
+    """
     height, width = crop.bottom - crop.top, crop.right - crop.left
 
     def seen(points: Sequence[tuple[int, int]]) -> list[tuple[float, float]]:
@@ -93,8 +109,8 @@ def draw_maps(prompt: Prompt, crop: Box, side: int) -> Tensor:
         return [((x + 0.5) * side / width - 0.5, (y + 0.5) * side / height - 0.5) for x, y in inside]
 
     maps = torch.zeros(4, side, side)
-    maps[0], maps[1] = draw_touches(seen(prompt.points), side,
-                                    side), draw_touches(seen(prompt.not_points), side, side)
+    maps[0] = draw_touches(seen(prompt.points), side)
+    maps[1] = draw_touches(seen(prompt.not_points), side)
     for i, drawn in enumerate((prompt.scribble, prompt.not_scribble)):
         if drawn is not None:
             part = (drawn[:, crop.top:crop.bottom, crop.left:crop.right] > STROKE_LEVEL).float().cpu()
@@ -111,12 +127,12 @@ def draw_maps(prompt: Prompt, crop: Box, side: int) -> Tensor:
     return maps[None]
 
 
-def draw_touches(points: Sequence[tuple[float, float]], height: int, width: int) -> Tensor:
-    """1 within TOUCH_RADIUS of the points (x, y), 0 elsewhere: float32 [height,width]."""
-    drawn = torch.zeros(height, width)
+def draw_touches(points: Sequence[tuple[float, float]], side: int) -> Tensor:
+    """Discs of TOUCH_RADIUS around points (x, y): 1 inside, 0 outside, float32 [side,side]."""
+    drawn = torch.zeros(side, side)
     if points:
         x, y = torch.tensor(points, dtype=torch.float32).T
-        rows = (torch.arange(height)[None] - y[:, None])[:, :, None]
-        columns = (torch.arange(width)[None] - x[:, None])[:, None]
+        rows = (torch.arange(side)[None] - y[:, None])[:, :, None]
+        columns = (torch.arange(side)[None] - x[:, None])[:, None]
         drawn[(rows.square() + columns.square() <= TOUCH_RADIUS**2).any(0)] = 1
     return drawn

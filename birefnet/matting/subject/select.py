@@ -1,7 +1,8 @@
-"""The subject that a prompt means, whole, and parted from what touches it.
+"""Matte the subject that a prompt chooses, and separate it from subjects that it touches.
 
-The network mattes all that stands out in a crop; the selector says which part of it is meant; the matte's own
-edge is kept, and between two subjects the edge is the selector's, moved to the picture's.
+The network mattes everything salient in a crop, and the selector predicts which part of that the prompt
+means. Against the background the subject keeps the matte's edge; between two subjects the edge is the
+selector's, aligned to the picture by a guided filter.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from .looks import (
     SAME_SHARE,
     SOLID_ALPHA,
     AlphaOf,
+    check_point,
     in_box,
     longer_side,
     look,
@@ -36,41 +38,43 @@ from .looks import (
 )
 from .prompts import Prompt, draw_maps
 
-# of the subject's box: with less around it the network takes the subject for the ground
+# Share of the box's longer side: with a smaller margin the network takes the subject for the background.
 LEAST_CONTEXT = 0.15
-EDGE_SHARE = 100        # between two subjects the edge is sought within a 100th of the crop's longer side
-REGION_LEVEL = 0.3      # alpha of the pixels that join a region
-WHOLE_SHARE, NONE_SHARE = 0.8, 0.15  # of a region, beyond which it is meant as a whole, or not at all
-FAINT = 0.05            # alpha below which nothing stands out
+EDGE_SHARE = 100    # the guided filter's radius is the crop's longer side over this
+REGION_LEVEL = 0.3  # alpha from which pixels form a region
+# Of a region's alpha: if more of it is meant, the whole region is; if less, none of it.
+WHOLE_SHARE, NONE_SHARE = 0.8, 0.15
+FAINT = 0.05        # alpha up to which a pixel counts as background
 
 
 def select(
     alpha_of: AlphaOf, selector: Selector, image: Tensor, prompt: Prompt, context: float = 0.25
 ) -> Tensor:
-    """Matte the subject that a prompt means.
+    """Matte the subject that a prompt chooses.
 
     Args:
         alpha_of: pictures [b,h,w,C] → alpha [b,h,w], such as `lambda x: birefnet.matte(model, x)`.
         selector: of birefnet.checkpoint.selector.load_selector.
         image: float [1,H,W,C] in 0..1.
-        prompt: its coordinates are the picture's; a box may reach beyond it.
-        context: how far the crop reaches beyond the subject's box, as a share of the box's longer side.
+        prompt: in the picture's coordinates; a box may reach beyond the picture.
+        context: margin of the crop around the subject's box, as a share of the box's longer side; at least
+            LEAST_CONTEXT.
 
     Returns:
-        Alpha [1,H,W] in 0..1, all 0 where no subject was found.
+        Alpha [1,H,W] in 0..1, all 0 if no subject was found.
 
     Raises:
-        ValueError: the prompt names nothing, or something outside the picture.
+        ValueError: the prompt is empty, or lies outside the picture.
         PackageError: SciPy or kornia is missing.
     """
     height, width = image.shape[1:3]
-    prompt = checked(prompt, height, width)
+    prompt = clip_prompt(prompt, height, width)
     extent, context = prompt.extent(), max(context, LEAST_CONTEXT)
-    if extent is None:  # an empty mask
+    if extent is None:  # the mask is empty
         return image.new_zeros(1, height, width)
-    if prompt == Prompt(box=Box(0, 0, height, width)):  # nothing is chosen
+    if prompt == Prompt(box=Box(0, 0, height, width)):  # the whole picture chooses nothing
         return in_box(alpha_of, image, prompt.box, context)
-    for seen in first_views(prompt, extent, context, height, width):
+    for seen in first_crops(prompt, extent, context, height, width):
         alpha = look(alpha_of, image, seen)
         meant = by_regions(alpha, ask(selector, image, alpha, prompt, seen), prompt)
         if prompt.touches(meant * (alpha > FAINT)) >= SOLID_ALPHA:
@@ -86,20 +90,29 @@ def select(
     return part(alpha, meant, image, seen)
 
 
-def checked(prompt: Prompt, height: int, width: int) -> Prompt:
-    """The prompt with its box inside the picture; ValueError where something of it lies outside."""
+def clip_prompt(prompt: Prompt, height: int, width: int) -> Prompt:
+    """Clip a prompt's box to the picture.
+
+    Raises:
+        ValueError: a point or the whole box lies outside, or there is no positive prompt.
+    """
     for x, y in (*prompt.points, *prompt.not_points):
-        if not (0 <= x < width and 0 <= y < height):
-            raise ValueError(f"the point ({x}, {y}) lies outside the picture of {width}×{height} pixels: "
-                             f"x goes from 0 to {width - 1}, y from 0 to {height - 1}")
+        check_point(x, y, height, width)
     if not (prompt.box or prompt.points or prompt.scribble is not None or prompt.mask is not None):
-        raise ValueError("give a box, a point, a stroke or a mask of the subject: nothing says which one is "
+        raise ValueError("Give a box, a point, a stroke or a mask of the subject: nothing says which one is "
                          "meant")
     return prompt if prompt.box is None else replace(prompt, box=widen_box(prompt.box, 0.0, height, width))
 
 
-def first_views(prompt: Prompt, extent: Box, context: float, height: int, width: int) -> list[Box]:
-    """Where the subject is looked for, one after the other."""
+def first_crops(prompt: Prompt, extent: Box, context: float, height: int, width: int) -> list[Box]:
+    """The crops to search for the subject, in order; points and strokes do not tell its size.
+
+    Args:
+        prompt: the prompt.
+        extent: the box around its positive prompts.
+        context: margin around that box, as a share of its longer side.
+        height, width: of the picture.
+    """
     if prompt.box is not None or prompt.mask is not None:
         return [widen_box(extent, context, height, width)]
     x, y = (extent.left + extent.right) // 2, (extent.top + extent.bottom) // 2
@@ -110,8 +123,18 @@ def first_views(prompt: Prompt, extent: Box, context: float, height: int, width:
 
 @torch.inference_mode()
 def ask(selector: Selector, image: Tensor, alpha: Tensor, prompt: Prompt, seen: Box) -> Tensor:
-    """How far each pixel is meant, by the selector's look at a crop of the picture: [1,H,W] in 0..1, 0
-    outside."""
+    """Predict with the selector how probable it is that each pixel belongs to the chosen subject.
+
+    Args:
+        selector: the selector.
+        image: float [1,H,W,C] in 0..1.
+        alpha: [1,H,W], the matte of everything salient in the crop.
+        prompt: in the picture's coordinates.
+        seen: the crop, in pixels.
+
+    Returns:
+        float [1,H,W] in 0..1, 0 outside the crop.
+    """
     inside = (slice(None), *slices_of(seen))
     half = SIDE // 2
     matte = resample(alpha[inside][:, None].float(), (half, half)).clamp(0, 1)
@@ -119,7 +142,8 @@ def ask(selector: Selector, image: Tensor, alpha: Tensor, prompt: Prompt, seen: 
     maps = torch.cat([draw_maps(prompt, seen, half), matte.cpu()], 1).to(picture.device)
     features = selector.encode(picture)
     meant = selector(features, maps, measure_distances(picture, features[1][0], maps)).sigmoid()
-    if maps[0, 0].any() and maps[0, 1].any() and prompt.not_points:  # what is not wanted asks for its own
+    # With negative points, the same question is asked for what they mark, and the two answers are weighed.
+    if maps[0, 0].any() and maps[0, 1].any() and prompt.not_points:
         turned = torch.zeros_like(maps)
         turned[:, [0, 1, 4]] = maps[:, [1, 0, 4]]
         others = selector(features, turned, measure_distances(picture, features[1][0], turned)).sigmoid()
@@ -131,7 +155,7 @@ def ask(selector: Selector, image: Tensor, alpha: Tensor, prompt: Prompt, seen: 
 
 
 def selector_input(selector: Selector, crop: Tensor) -> Tensor:
-    """A crop [1,h,w,C] of a picture as `Selector.encode` takes it."""
+    """Resize and normalise a crop [1,h,w,C] for `Selector.encode`: [1,3,SIDE,SIDE] on its device."""
     picture = resample(over_grey(crop).float().permute(0, 3, 1, 2), (SIDE, SIDE)).clamp(0, 1)
     mean, std = (picture.new_tensor(numbers).view(1, 3, 1, 1) for numbers in (IMAGENET_MEAN, IMAGENET_STD))
     return ((picture - mean) / std).to(next(selector.parameters()).device)
@@ -139,7 +163,17 @@ def selector_input(selector: Selector, crop: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def describe(selector: Selector, image: Tensor, alpha: Tensor, seen: Box) -> Tensor:
-    """The mean features of what a matte [1,H,W] holds, within a crop of the picture: [C], length 1."""
+    """Describe a subject by the selector's mean features under its matte, to recognise it in other frames.
+
+    Args:
+        selector: the selector.
+        image: float [1,H,W,C] in 0..1.
+        alpha: [1,H,W], the subject's matte.
+        seen: the crop to describe it in, in pixels.
+
+    Returns:
+        float [C], a unit vector.
+    """
     inside = (slice(None), *slices_of(seen))
     _, directions = selector.encode(selector_input(selector, image[inside]))
     means = []
@@ -177,10 +211,20 @@ def by_regions(alpha: Tensor, meant: Tensor, prompt: Prompt, whole: bool = True)
 
 
 def part(alpha: Tensor, meant: Tensor, image: Tensor, seen: Box) -> Tensor:
-    """The meant part of a matte: at the ground its own edge, at other subjects the picture's. [1,H,W]."""
+    """Cut the chosen subject out of the matte of everything salient.
+
+    Args:
+        alpha: [1,H,W], the matte.
+        meant: [1,H,W] in 0..1, from `by_regions`.
+        image: float [1,H,W,C] in 0..1.
+        seen: the crop that was matted, in pixels.
+
+    Returns:
+        Alpha [1,H,W]: against the background the matte's edge, against other subjects the picture's.
+    """
     inside = (slice(None), *slices_of(seen))
     all_of_it, share = alpha[inside], meant[inside]
-    # What share of the alpha around a pixel is meant: 1 along the subject's soft edge with the ground.
+    # The share of the alpha around a pixel that is meant: 1 along the subject's soft edge to the background.
     side = 2 * max(1, round(longer_side(seen) / SIDE)) + 1
     solid = box_mean(all_of_it[:, None] + 1e-4, side)
     share = (box_mean((share * (all_of_it + 1e-4))[:, None], side) / solid)[:, 0]
@@ -198,8 +242,22 @@ def select_each(
     not_points: Sequence[tuple[int, int]] = (),
     context: float = 0.25,
 ) -> Tensor:
-    """The subjects under several points together [1,H,W]: as one, and each that this leaves out; see
-    `select`."""
+    """Matte the subjects under several points, which may be one or many.
+
+    All points are tried as one prompt; a point that the result leaves out is matted alone and added.
+
+    Args:
+        alpha_of, selector, image, context: as for `select`.
+        points: pixels (x, y) of subjects, counted from 0.
+        not_points: pixels (x, y) of anything else.
+
+    Returns:
+        Alpha [1,H,W] in 0..1.
+
+    Raises:
+        ValueError: there are no points, or one lies outside the picture.
+        PackageError: SciPy or kornia is missing.
+    """
     not_points = tuple(not_points)
     found = select(alpha_of, selector, image, Prompt(points=tuple(points), not_points=not_points), context)
     for x, y in points if len(points) > 1 else ():

@@ -57,13 +57,13 @@ def parse_encoder(encoder: str) -> tuple[str, dict[str, Any]]:
     name = options.pop("name", None)
     # Names with a colon or a slash make timm read a folder or a hub.
     if not isinstance(name, str) or not re.fullmatch(r"\w+(\.\w+)?", name):
-        raise ValueError(f'encoder is {encoder!r}; expected a name of timm such as "convnext_femto", or JSON '
-                         'such as {"name": "convnext_femto", "act_layer": "relu"}')
+        raise ValueError('Set encoder to a name of timm such as "convnext_femto", or JSON such as {"name": '
+                         f'"convnext_femto", "act_layer": "relu"}}: it is {encoder!r}')
     for key, value in options.items():
         values = value if isinstance(value, list) else [value]
         plain = all(isinstance(item, (bool, int, float, str)) for item in values)
         if FORBIDDEN_OPTIONS.search(key) or not plain:
-            raise ValueError(f"encoder {name} has the option {key!r}, which a checkpoint cannot set")
+            raise ValueError(f"Remove the option {key!r} of the encoder {name}: a checkpoint cannot set it")
     return name, options
 
 
@@ -83,20 +83,21 @@ def create_encoder(encoder: str, **weights: object) -> nn.Module:
     except (ValueError, PackageError) as error:
         raise CheckpointError(str(error)) from None
     if not timm.is_model(name):
-        raise CheckpointError("correct the encoder's name, or install a newer timm (pip install --upgrade "
-                              f"timm): timm {timm.__version__} has no model {name!r}")
+        raise CheckpointError("Correct the encoder's name, or install a newer timm (pip install --upgrade "
+                              "timm)", f"timm {timm.__version__} has no model {name!r}")
     try:
         with torch.device("meta"):
             strides = build(timm, name, options).feature_info.reduction()
         if not set(STRIDES) <= set(strides):
-            raise CheckpointError(f"choose an encoder with maps at strides {', '.join(map(str, STRIDES))}; "
+            raise CheckpointError(f"Choose an encoder with maps at strides {', '.join(map(str, STRIDES))}",
                                   f"timm's {name} has {', '.join(map(str, strides))}")
         places = tuple(strides.index(stride) for stride in STRIDES)
         encoder = build(timm, name, {**options, "out_indices": places, **weights})
     except CheckpointError:
         raise
     except Exception as error:  # depends on the model
-        raise CheckpointError(f"timm {timm.__version__} cannot build the encoder {encoder}: {error}"
+        raise CheckpointError("Choose another encoder",
+                              f"timm {timm.__version__} cannot build the encoder {encoder}: {error}"
                               ) from None
     if getattr(encoder, "output_fmt", "NCHW") == "NHWC":
         encoder.register_forward_hook(put_channels_first)

@@ -79,7 +79,7 @@ def test_a_hard_mask_has_nothing_to_refine(image, matte):
 
 @pytest.mark.parametrize("changes, words", [
     ({"method": "magic"}, "network, guided, closed form"), ({"alpha_of": None}, "alpha_of"),
-    ({"low": 0.6, "high": 0.4}, "lower low"), ({"image": torch.zeros(1, 5, 5, 3)}, "resize the mask"),
+    ({"low": 0.6, "high": 0.4}, "^Lower low"), ({"image": torch.zeros(1, 5, 5, 3)}, "^Resize the mask"),
 ])
 def test_what_cannot_be_is_said(image, coarse, changes, words):
     settings = {"image": image, "alpha_of": knowing, "method": "network"} | changes
@@ -93,5 +93,5 @@ def test_a_value_that_is_not_finite_is_found(method, where):
     """It would spread over every window that holds it."""
     mask, image = torch.full((1, 40, 40), 0.5), torch.rand(1, 40, 40, 3)
     (image if where == "guide" else mask)[0, 20, 20] = torch.nan
-    with pytest.raises(UserError, match=f"check what made the {where}: "):
+    with pytest.raises(UserError, match=f"^Check what made the {where}: "):
         edges.refine(mask, image, method=method)

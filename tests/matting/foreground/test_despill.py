@@ -75,8 +75,8 @@ def test_where_the_border_is_covered_the_whole_background_counts():
 
 
 @pytest.mark.parametrize(("image", "alpha", "words"), [
-    (torch.full((8, 8, 3), 0.5), torch.zeros(8, 8), "set the colour of a green or blue screen"),
-    (torch.tensor([1.0, 0, 0]).expand(8, 8, 3), torch.zeros(8, 8), "set the colour of a green or blue "
+    (torch.full((8, 8, 3), 0.5), torch.zeros(8, 8), "Set the colour of a green or blue screen"),
+    (torch.tensor([1.0, 0, 0]).expand(8, 8, 3), torch.zeros(8, 8), "Set the colour of a green or blue "
                                                                    "screen"),
     (GREEN.expand(8, 8, 3), torch.ones(8, 8), "no background is left")])
 def test_no_screen_is_one_sentence(image, alpha, words):
@@ -89,7 +89,7 @@ def test_values_that_are_not_finite_are_found():
     image[0, 3, 4, 1] = torch.nan
     for call in (lambda: foreground.estimate(image, alpha), lambda: foreground.despill(image, GREEN),
                  lambda: foreground.estimate(greys(), alpha / 0)):
-        with pytest.raises(UserError, match="check what made the (image|alpha): [0-9]+ of its [0-9]+ values "
+        with pytest.raises(UserError, match="Check what made the (image|alpha): [0-9]+ of its [0-9]+ values "
                                             "are NaN"):
             call()
 

@@ -146,26 +146,27 @@ def test_where_the_subject_stands_out_the_edge_is_found_and_elsewhere_the_outlin
 
 
 def test_the_cache_gets_scenes_portraits_cutouts_and_places(half_dark, tmp_path, monkeypatch):
-    for name in ("person.png", "cup.png", "dog.png", "hill.png", "sky.png"):
+    for name in ("person.png", "cup.png", "dog.png", "hill.png", "sky.png", "mill.png"):
         Image.fromarray(half_dark).save(tmp_path / name)
     monkeypatch.setattr(photographs, "SHARE", tmp_path)
     monkeypatch.setattr(photographs, "read_marks", lambda: {
         "strokes": {"dog.png": {"box": [20, 10, 90, 100]}},
         "outlines": {"person.png": {"kind": "person", "framing": "half", "outline": draw_outline(0)},
                      "cup.png": {"kind": "thing", "outline": draw_outline(0)}},
-        "places": ["hill.png"], "empty": ["sky.png"]})
+        "places": ["hill.png"], "empty": ["sky.png"], "unmarked": ["mill.png"]})
     entries = [(kind, name, picture.shape) for kind, name, picture in photographs.read_photographs()]
     assert [entry[:2] for entry in entries] == [
         ("scene", "dog.png"), ("animal", "dog.png"), ("portrait", "half"), ("human", "half"),
-        ("scene", "cup.png"), ("thing", "cup.png"), ("place", "hill.png"), ("empty", "sky.png")]
-    assert [shape[2] for *_, shape in entries] == [4, 4, 4, 4, 4, 4, 3, 3]
+        ("scene", "cup.png"), ("thing", "cup.png"), ("place", "hill.png"), ("empty", "sky.png"),
+        ("unmarked", "mill.png")]
+    assert [shape[2] for *_, shape in entries] == [4, 4, 4, 4, 4, 4, 3, 3, 3]
     assert entries[3][2][1] < WIDTH == entries[2][2][1]
 
 
 def test_marks_lie_within_their_pictures():
     marks = photographs.read_marks()
     assert len(marks["strokes"]) > 80 and len(marks["outlines"]) > 30 and len(marks["places"]) > 70
-    names = [name for key in ("strokes", "outlines", "places", "empty") for name in marks[key]]
+    names = [name for key in ("strokes", "outlines", "places", "empty", "unmarked") for name in marks[key]]
     assert len(names) == len(set(names))
     for name, strokes in marks["strokes"].items():
         assert set(strokes) <= {"box", "inside", "outside", "smallest"}, name

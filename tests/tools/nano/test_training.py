@@ -11,7 +11,20 @@ from torch import nn
 import birefnet
 from birefnet.network.config import IMAGENET_MEAN, IMAGENET_STD
 from tools.nano import training
-from tools.nano.training import Phase, TwoRates, export, freeze_statistics, load_imagenet, phase_at, rate_at
+from tools.nano.cache import Pictures, pack
+from tools.nano.teacher import TEACHER_SIDE, as_teacher, label
+from tools.nano.training import (
+    FIRST,
+    Phase,
+    Stage,
+    TwoRates,
+    early_and_depthwise,
+    export,
+    freeze_statistics,
+    load_imagenet,
+    phase_at,
+    rate_at,
+)
 
 
 @pytest.fixture
@@ -35,7 +48,7 @@ def test_phases_follow_one_another_and_the_rate_falls():
 
 def test_the_encoder_moves_less_than_the_decoder(model):
     before = {name: tensor.clone() for name, tensor in model.named_parameters()}
-    optimizer = TwoRates(model)
+    optimizer = TwoRates(model, FIRST)
     optimizer.begin(1.0)
     for parameter in model.parameters():
         parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
@@ -111,11 +124,45 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(model, cache, tmp_path, monke
 
     monkeypatch.setattr(training, "build_network", fresh)
     monkeypatch.setattr(training, "SAVE_EVERY_STEPS", 2)
-    phases = (Phase(64, 2, 3), Phase(96, 1, 1))
-    straight = birefnet.load(training.train(tmp_path / "a", cache, phases, workers=0)).state_dict()
+    stage = Stage((Phase(64, 2, 3), Phase(96, 1, 1)), 1e-3, 2e-4, 0.9)
+    first = training.train(tmp_path / "a", cache, stage, workers=0)
+    straight = birefnet.load(first).state_dict()
     with monkeypatch.context() as patched:
         patched.setattr(training, "export", stop)  # at the first saving, after two steps
         with pytest.raises(Stopped):
-            training.train(tmp_path / "b", cache, phases, workers=0)
-    resumed = birefnet.load(training.train(tmp_path / "b", cache, phases, workers=0)).state_dict()
+            training.train(tmp_path / "b", cache, stage, workers=0)
+    resumed = birefnet.load(training.train(tmp_path / "b", cache, stage, workers=0)).state_dict()
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+
+    pack(tmp_path / "labelled", label(Pictures(cache), bright, as_teacher(birefnet.load(first)), 0))
+    second = Stage((Phase(64, 2, 2),), 1e-3, 2e-4, 0.9, labelled=0.5, all_layers=False)
+    ended = training.train(tmp_path / "c", cache, second, begin=first, labelled=tmp_path / "labelled",
+                           workers=0)
+    moved = [name for name, tensor in birefnet.load(ended).state_dict().items()
+             if not torch.equal(tensor, straight[name])]
+    assert any(name.startswith("decoder") for name in moved)
+    assert any(name.startswith("bb") for name in moved)
+
+
+def bright(crop) -> np.ndarray:
+    """A teacher to whom whatever is light is the subject."""
+    return (np.asarray(crop.convert("L").resize((TEACHER_SIDE,) * 2)) > 55).astype(np.float32)
+
+
+def test_crops_are_labelled_by_the_mean_of_teacher_and_network(cache):
+    pictures = Pictures(cache)
+    rows = list(label(pictures, bright, lambda crop: np.zeros((TEACHER_SIDE,) * 2, np.float32), 0))
+    assert len(rows) == 2 * 8 + 2 * 6  # places and panoramas; the cache holds nothing unmarked
+    assert {kind for kind, _, _ in rows} == {"labelled"}
+    values = np.stack([pixels[..., 3] for _, _, pixels in rows])
+    assert values.min() == 0 and values.max() == round(255 * (0.6 - 0.2) / 0.6)
+    again = list(label(pictures, bright, lambda crop: np.zeros((TEACHER_SIDE,) * 2, np.float32), 0))
+    assert all(np.array_equal(a[2], b[2]) for a, b in zip(rows, again))
+
+
+def test_early_and_depthwise_layers_are_told_from_the_others():
+    encoder = nn.ModuleDict({"conv_stem": nn.Conv2d(3, 4, 3), "late": nn.Conv2d(4, 4, 1),
+                             "depthwise": nn.Conv2d(4, 4, 3, groups=4)})
+    fixed = set(map(id, early_and_depthwise(encoder)))
+    assert {name for name, parameter in encoder.named_parameters() if id(parameter) in fixed} == {
+        "conv_stem.weight", "conv_stem.bias", "depthwise.weight", "depthwise.bias"}

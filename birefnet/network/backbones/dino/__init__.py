@@ -59,8 +59,8 @@ class DINOv3Family(Family):
 
     def read(self, shapes: Shapes, encoder: str, heads: tuple[int, ...] | None) -> dict[str, object]:
         if "bb.model.blocks.0.attn.q_bias" in shapes:
-            raise CheckpointError("this BiRefNet was built on a DINOv3 with biases of queries and values "
-                                  "(timm's *_qkvb); expected one without, as the authors build them")
+            raise CheckpointError("Choose a BiRefNet with a DINOv3 as the authors build it",
+                                  "this one's has biases of queries and values (timm's *_qkvb)")
         gated = "bb.model.blocks.0.mlp.fc1_g.weight" in shapes
         hidden, width = shapes[f"bb.model.blocks.0.mlp.{'fc1_g' if gated else 'fc1'}.weight"]
         return trunk(width, count(shapes, r"bb\.model\.blocks\.(\d+)\."), gated, hidden // width, heads)

@@ -45,10 +45,9 @@ class PVTFamily(Family):
         widths = tuple(shapes[f"bb.norm{i}.weight"][0] for i in range(1, 5))
         heads = heads or HEADS
         if len(heads) != 4 or any(width % number for width, number in zip(widths, heads)):
-            raise CheckpointError(f"PVT v2 of widths {widths} cannot have {heads} attention heads, and "
-                                  'shapes do not tell the right ones: pass heads=(…), or write '
-                                  '"birefnet.heads" into the '
-                                  "file's metadata")
+            raise CheckpointError("Pass heads=(…), or write \"birefnet.heads\" into the file's metadata",
+                                  f"PVT v2 of widths {widths} cannot have {heads} attention heads, and "
+                                  "shapes do not tell the right ones")
         return {
             "family": self.name,
             "widths": widths,
