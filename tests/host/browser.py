@@ -92,6 +92,7 @@ def open_page(address: str, said: list[str], settings: Mapping[str, object] = NO
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         page = browser.new_page(viewport={"width": 1600, "height": 900})
+        page.set_default_timeout(150_000)  # ms: on a busy machine the page alone takes more than 30 s to come
         # What lies outside this machine is refused at once instead of timing out.
         page.route("**/*", lambda route: route.continue_()
                    if route.request.url.startswith((address, "data:", "blob:"))
