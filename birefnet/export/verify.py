@@ -37,7 +37,8 @@ NAMES = ("astronaut.jpg", "coffee.jpg", "figure.jpg")
 LARGEST_CHECKED = 1024  # longer side in pixels: larger ones take gigabytes and check nothing more
 PERCENTILE = 99.9
 # Largest and mean error of alpha, 0..1, above which a file is not kept.
-BOUNDS = {"fp32": (1e-4, 1e-5), "fp16": (0.02, 0.002), "int8": (0.05, 0.005)}
+# Steep networks, such as tuned ones, turn fp32's rounding into 4e-4 at single pixels; 8 bits show 4e-3.
+BOUNDS = {"fp32": (1e-3, 1e-5), "fp16": (0.02, 0.002), "int8": (0.05, 0.005)}
 
 
 @dataclass(frozen=True)
