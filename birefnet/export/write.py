@@ -95,7 +95,8 @@ def export_onnx(
             report(item.describe())
         limits = bounds(dtype, guided=module.nano and contract.any_size)
         if not within(checks, limits):
-            raise UserError(explain_stray(checks, limits, worst_layer(module, graph, contract, trials[0])))
+            worst = worst_layer(module, graph, contract, trials[0])
+            raise UserError(explain_stray(checks, dtype, limits, worst))
         part.keep(inner=finished.name)
     sidecar = path.with_suffix(".json")
     written = path.stat().st_size
@@ -162,12 +163,13 @@ def finish(plain: Path, dtype: str, report: Callable[[str], None]):
     return to_int8_weights(graph) if dtype == "int8" else graph
 
 
-def explain_stray(checks: list[Check], limits: tuple[float, float], worst: tuple[str, float]) -> str:
+def explain_stray(checks: list[Check], dtype: str, limits: tuple[float, float],
+                  worst: tuple[str, float]) -> str:
     largest, mean = limits
     layer, error = worst
     return ("Choose another dtype or checkpoint: the file was not kept, because its alpha strays from ours "
             f"by up to {max(item.largest for item in checks):.1e}, "
-            f"{max(item.mean for item in checks):.1e} on average, where it may by {largest:g} and "
+            f"{max(item.mean for item in checks):.1e} on average, where {dtype} may by {largest:g} and "
             f"{mean:g}; the first layer that strays is {layer} ({error:.1e} of its largest value)")
 
 
