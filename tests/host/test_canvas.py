@@ -155,7 +155,7 @@ def test_a_mixture_shows_its_box_and_its_points_and_draws_both(opened):
         assert [point["x"] / SIZE[0], point["y"] / SIZE[1]] == pytest.approx([x, y], abs=NEAR)
     shown = page.evaluate(COLOURS_SHOWN)
     assert all(shown.values()), shown
-    page.get_by_role("button", name="Clear").first.click()
+    page.get_by_role("button", name="Clear", exact=True).first.click()
     values = page.evaluate(VALUES, "BiRefSubject")
     assert (values["width"], values["points"], values["negative_points"]) == (0, "", "")
 
