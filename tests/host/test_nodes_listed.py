@@ -112,8 +112,10 @@ def test_the_included_checkpoint_is_the_default_and_comes_first(object_info):
 
 
 @pytest.mark.parametrize("node", WIDGETS)
-def test_help_with_its_picture_is_served(host, node):
+def test_help_with_its_pictures_is_served(host, node):
     page = host.fetch(f"/extensions/comfyui-biref/docs/{node}.md").decode()
     assert len(page) > 200
-    (picture,) = re.findall(r"!\[.+\]\((.+)\)", page)
-    assert host.fetch(f"/extensions/comfyui-biref/docs/{picture}")[:2] == b"\xff\xd8"  # a JPEG
+    pictures = re.findall(r"!\[.+\]\((.+)\)", page)
+    assert pictures
+    for picture in pictures:
+        assert host.fetch(f"/extensions/comfyui-biref/docs/{picture}")[:2] == b"\xff\xd8"  # a JPEG
