@@ -110,6 +110,7 @@ def network_alpha(model: BiRefNet, x: Tensor) -> Tensor:
     The authors' networks make one pass, as their own code does; the small included one a second over the
     mirror image, and alpha is the mean (weights/NANO.md has both measured).
     """
+    x = x.to(next(model.parameters()).device, model.input_dtype)
     alpha = one_pass(model, x)
     if is_nano(model.config):
         alpha = (alpha + one_pass(model, x.flip(3)).flip(3)) / 2
@@ -118,8 +119,7 @@ def network_alpha(model: BiRefNet, x: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def one_pass(model: BiRefNet, x: Tensor) -> Tensor:
-    """The sigmoid of the network's logits, float32 [B,1,h,w] on its device."""
-    x = x.to(next(model.parameters()).device, model.input_dtype)
+    """The sigmoid of the network's logits, float32 [B,1,h,w], of inputs on its device in its dtype."""
     if x.is_cuda:
         x = x.contiguous(memory_format=torch.channels_last)
     logits = (model(x) if model.graphs is None else model.graphs(model, x)).float()

@@ -102,30 +102,41 @@ def drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> No
     page.mouse.up()
 
 
+def box_of(values):
+    """x, y, width and height as shares of the picture."""
+    return [values["x"] / SIZE[0], values["y"] / SIZE[1], values["width"] / SIZE[0],
+            values["height"] / SIZE[1]]
+
+
+def click_two_points(page, view):
+    """A point on the subject and one on what is not wanted; the node's values, in which both stand."""
+    left, top, width, height = view
+    page.get_by_role("button", name="Point +").first.click()
+    page.mouse.click(left + 0.2 * width, top + 0.6 * height)
+    page.keyboard.down("Shift")
+    page.mouse.click(left + 0.75 * width, top + 0.5 * height)
+    page.keyboard.up("Shift")
+    values = page.evaluate(VALUES, "BiRefSubject")
+    for name, x, y in (("points", 0.2, 0.6), ("negative_points", 0.75, 0.5)):
+        point, = json.loads(values[name])
+        assert [point["x"] / SIZE[0], point["y"] / SIZE[1]] == pytest.approx([x, y], abs=NEAR)
+    return values
+
+
 def test_a_box_is_drawn_on_the_picture(opened):
     page, _ = opened
     left, top, width, height = open_view(page)
     drag(page, (left + 0.05 * width, top + 0.1 * height), (left + 0.45 * width, top + 0.9 * height))
     values = page.evaluate(VALUES, "BiRefSubject")
-    drawn = [values["x"] / SIZE[0], values["y"] / SIZE[1], values["width"] / SIZE[0],
-             values["height"] / SIZE[1]]
-    assert drawn == pytest.approx([0.05, 0.1, 0.4, 0.8], abs=NEAR)
+    assert box_of(values) == pytest.approx([0.05, 0.1, 0.4, 0.8], abs=NEAR)
     assert values["pick"] == "box"
 
 
 def test_points_are_clicked_saved_as_text_and_taken_away(opened):
     page, _ = opened
     left, top, width, height = open_view(page)
-    page.get_by_role("button", name="Point +").first.click()
-    page.mouse.click(left + 0.2 * width, top + 0.6 * height)
-    page.keyboard.down("Shift")
-    page.mouse.click(left + 0.7 * width, top + 0.5 * height)
-    page.keyboard.up("Shift")
-    values = page.evaluate(VALUES, "BiRefSubject")
+    values = click_two_points(page, (left, top, width, height))
     assert values["pick"] == "point"
-    for name, x, y in (("points", 0.2, 0.6), ("negative_points", 0.7, 0.5)):
-        point, = json.loads(values[name])
-        assert [point["x"] / SIZE[0], point["y"] / SIZE[1]] == pytest.approx([x, y], abs=NEAR)
     saved = page.evaluate("() => app.graph.serialize()")
     node = next(node for node in saved["nodes"] if node["type"] == "BiRefSubject")
     assert node["widgets_values"][-4:-2] == [values["points"], values["negative_points"]]
@@ -140,19 +151,9 @@ def test_a_mixture_shows_its_box_and_its_points_and_draws_both(opened):
     shown = page.evaluate(COLOURS_SHOWN)
     assert not any(shown.values())
     drag(page, (left + 0.1 * width, top + 0.1 * height), (left + 0.6 * width, top + 0.9 * height))
-    page.get_by_role("button", name="Point +").first.click()
-    page.mouse.click(left + 0.2 * width, top + 0.6 * height)
-    page.keyboard.down("Shift")
-    page.mouse.click(left + 0.8 * width, top + 0.5 * height)
-    page.keyboard.up("Shift")
-    values = page.evaluate(VALUES, "BiRefSubject")
+    values = click_two_points(page, (left, top, width, height))
     assert values["pick"] == "mixture"
-    drawn = [values["x"] / SIZE[0], values["y"] / SIZE[1], values["width"] / SIZE[0],
-             values["height"] / SIZE[1]]
-    assert drawn == pytest.approx([0.1, 0.1, 0.5, 0.8], abs=NEAR)
-    for name, x, y in (("points", 0.2, 0.6), ("negative_points", 0.8, 0.5)):
-        point, = json.loads(values[name])
-        assert [point["x"] / SIZE[0], point["y"] / SIZE[1]] == pytest.approx([x, y], abs=NEAR)
+    assert box_of(values) == pytest.approx([0.1, 0.1, 0.5, 0.8], abs=NEAR)
     shown = page.evaluate(COLOURS_SHOWN)
     assert all(shown.values()), shown
     page.get_by_role("button", name="Clear", exact=True).first.click()

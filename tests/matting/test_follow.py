@@ -91,5 +91,5 @@ def test_after_a_cut_it_is_known_by_its_looks(cutouts, nano, selector):
 
 
 def test_nothing_to_follow_is_refused(selector):
-    with pytest.raises(ValueError, match="^point at a subject"):
+    with pytest.raises(ValueError, match="^Point at a subject"):
         Follower(lambda x: x[..., 0], selector).begin(torch.zeros(1, 64, 64, 3), torch.zeros(1, 64, 64))

@@ -47,9 +47,7 @@ def make_labelled_pair(pictures: Pictures, seed: int, index: int, size: int) -> 
     height, width = pixels.shape[:2]
     w, h = rng.uniform(0.6, 1, 2) * (width, height) if rng.random() < 0.6 else (width, height)
     x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
-    image, alpha = (as_float(Image.fromarray(np.ascontiguousarray(part)).resize(
-        (size, size), Image.Resampling.BICUBIC, (x, y, x + w, y + h), reducing_gap=2.0))
-        for part in (pixels[..., :3], pixels[..., 3]))
+    image, alpha = resize_part(pixels, (x, y, x + w, y + h), size)
     if rng.random() < 0.5:
         image, alpha = image[:, ::-1], alpha[:, ::-1]
     if rng.random() < REFLECTED_SHARE:
@@ -73,9 +71,7 @@ def make_scene(pictures: Pictures, rng: Rng, size: int) -> tuple[np.ndarray, np.
                                                                           (columns[0], np.ptp(columns))))
     bottom, right = (rng.uniform(last - inner * span, end) for last, span, end in (
         (rows[-1] + 1, np.ptp(rows), height), (columns[-1] + 1, np.ptp(columns), width)))
-    colours, alpha = (as_float(Image.fromarray(np.ascontiguousarray(part)).resize(
-        (size, size), Image.Resampling.BICUBIC, (left, top, right, bottom), reducing_gap=2.0))
-        for part in (pixels[..., :3], pixels[..., 3]))  # apart: RGBA is resized with a black background
+    colours, alpha = resize_part(pixels, (left, top, right, bottom), size)
     image = jitter(rng, colours, 0.2)
     if rng.random() < 0.3:  # what is behind, partly something else
         tint = image[alpha > 0.5].mean(0) if rng.random() < 0.4 else None
@@ -87,6 +83,14 @@ def make_scene(pictures: Pictures, rng: Rng, size: int) -> tuple[np.ndarray, np.
     if rng.random() < 0.2:
         image = mix(blur(image, rng.uniform(0.01, 0.03) * size), image, alpha[..., None])
     return push_aside(rng, image, alpha) if rng.random() < REFLECTED_SHARE else (image, alpha)
+
+
+def resize_part(pixels: np.ndarray, box: tuple[float, ...], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Image and alpha of a part (left, top, right, bottom) of RGBA; apart, because Pillow resizes RGBA with a
+    black background."""
+    return tuple(as_float(Image.fromarray(np.ascontiguousarray(part)).resize(
+        (size, size), Image.Resampling.BICUBIC, box, reducing_gap=2.0))
+        for part in (pixels[..., :3], pixels[..., 3]))
 
 
 def push_aside(rng: Rng, image: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

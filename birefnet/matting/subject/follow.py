@@ -81,7 +81,7 @@ class Follower:
             ValueError: the matte is empty.
         """
         if alpha.max() < SOLID_ALPHA:
-            raise ValueError("point at a subject: there is none under the prompt, and nothing to follow")
+            raise ValueError("Point at a subject: there is none under the prompt, and nothing to follow")
         everything = look(self.alpha_of, picture, whole(picture))
         self.luma = small_luma(picture)
         others = (everything - alpha).clamp(min=0)
