@@ -28,7 +28,8 @@ from torch import Tensor
 from ..files.errors import CheckpointError
 from ..network.birefnet import BiRefNet
 from ..network.config import Config
-from .tensorfile import TensorSource, from_mapping, open_file, write_safetensors
+from .source import TensorSource
+from .tensorfile import from_mapping, open_file, write_safetensors
 
 log = logging.getLogger(__name__)
 

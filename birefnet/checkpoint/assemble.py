@@ -13,7 +13,7 @@ from ..files.errors import CheckpointError
 from ..network.birefnet import BiRefNet
 from ..network.config import Config
 from ..network.fused import fuse
-from .tensorfile import TensorSource
+from .source import TensorSource
 
 log = logging.getLogger(__name__)
 

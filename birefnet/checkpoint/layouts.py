@@ -8,15 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..network.family import Shapes
-
-if TYPE_CHECKING:
-    from .tensorfile import TensorSource
+from .source import TensorSource
 
 LAYOUT_TENSOR = "bb.swin.embeddings.patch_embeddings.projection.weight"
 LAYER = r"^bb\.swin\.encoder\.layers\.(\d+)"

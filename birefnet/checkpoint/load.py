@@ -23,7 +23,8 @@ from .adapters import KIND_ENTRY, Adapter, add_adapters
 from .adapters import read as read_adapter
 from .assemble import REBUILT, assemble
 from .detect import detect
-from .tensorfile import TensorSource, from_mapping, open_file, write_safetensors
+from .source import TensorSource
+from .tensorfile import from_mapping, open_file, write_safetensors
 
 log = logging.getLogger(__name__)
 

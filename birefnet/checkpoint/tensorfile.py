@@ -8,8 +8,7 @@ import os
 import pickle
 import stat
 import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -21,6 +20,7 @@ from ..device.memory import is_out_of_memory
 from ..files.atomic import atomic_write
 from ..files.errors import CheckpointError
 from .layouts import rename_tensors
+from .source import TensorSource, UnsupportedDtype
 
 DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
 PIECE_BYTES = 1 << 20               # read at a time when values have to be converted
@@ -33,40 +33,6 @@ MAX_NESTS = 8                       # levels of such keys
 MAX_HEADER_BYTES = 10 << 20         # of a safetensors file; a large BiRefNet's header has 0.2 MB
 MAX_UNPACKED_RATIO = 2              # contents of a PyTorch file over its size: text in it may be compressed
 MAX_SHARED_RATIO = 2                # listed over stored bytes: a file may list a tensor as module.x and as x
-
-
-@dataclass(frozen=True)
-class TensorSource:
-    """Tensors that can be read one by one, from a file or from memory.
-
-    Args:
-        names: the network's name of each tensor → the file's own name.
-        shapes: by the network's names.
-        read: read(own name, device, dtype) returns a tensor.
-        metadata: the file's text entries.
-    """
-
-    names: dict[str, str]
-    shapes: dict[str, tuple[int, ...]]
-    read: Callable[[str, torch.device, torch.dtype], Tensor]
-    metadata: Mapping[str, str]
-
-    def tensor(self, name: str, device: str | torch.device, dtype: torch.dtype) -> Tensor:
-        """Read a tensor by its name in the network, without a second copy in memory. Raises
-        CheckpointError."""
-        try:
-            return self.read(self.names[name], torch.device(device), dtype)
-        except OSError as error:
-            raise CheckpointError("Download or copy it again",
-                                  f"the tensor {name} cannot be read ({error}): the file is damaged"
-                                  ) from None
-        except UnsupportedDtype as error:
-            raise CheckpointError("Convert it to float32, float16 or bfloat16", f"{name} is stored as {error}"
-                                  ) from None
-
-
-class UnsupportedDtype(Exception):
-    """A tensor is not stored as floats; the message is the dtype's name."""
 
 
 def open_file(path: Path) -> TensorSource:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from birefnet.checkpoint.assemble import REBUILT
-from birefnet.checkpoint.tensorfile import TensorSource
+from birefnet.checkpoint.source import TensorSource
 from birefnet.network.config import Config
 
 
