@@ -81,7 +81,7 @@ class Following:
                         self.lost.append(i)
                 yield picture, alpha
         if count <= self.frame:
-            raise VideoError(f"choose the subject in an earlier frame than {self.frame}: the video has "
+            raise VideoError(f"Choose the subject in an earlier frame than {self.frame}: the video has "
                              f"{count}, counted from 0")
         self.lost.sort()
 
@@ -118,7 +118,7 @@ class Following:
         try:
             follower.begin(picture, alpha)
         except ValueError:
-            raise VideoError(f"point at a subject: none was found in frame {self.frame}, where it is "
+            raise VideoError(f"Point at a subject: none was found in frame {self.frame}, where it is "
                              "chosen") from None
         return alpha
 
@@ -132,7 +132,7 @@ class Following:
                 chunk = [picture for _, picture in islice(clip, start, stop)]
             if follower is None:
                 if len(chunk) < stop - start:
-                    raise VideoError(f"choose the subject in an earlier frame than {self.frame}: the video "
+                    raise VideoError(f"Choose the subject in an earlier frame than {self.frame}: the video "
                                      f"has {start + len(chunk)}, counted from 0")
                 follower = self.new_follower()
                 self._begin(follower, chunk.pop()[None])

@@ -120,7 +120,7 @@ def test_a_subject_is_followed_both_ways(run, clip, tmp_path):
 
 
 @pytest.mark.parametrize("options, words", [
-    (["--point", "268,140", "--frame", 20], "choose the subject in an earlier frame than 20"),
+    (["--point", "268,140", "--frame", 20], "Choose the subject in an earlier frame than 20"),
     (["--point", "900,140"], "lies outside"), (["--frame", "x", "--point", "1,1"], "expected a number")])
 def test_what_cannot_be_in_a_clip_is_one_sentence(run, clip, tmp_path, options, words):
     status, said = run("video", clip, "-o", tmp_path / "out.mp4", "--mask", *options)

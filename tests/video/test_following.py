@@ -65,13 +65,13 @@ def test_every_frame_once_in_order_whatever_the_chunks(clip, monkeypatch, frame,
 
 @pytest.mark.parametrize("frame", [9, 40])
 def test_a_frame_that_the_clip_has_not(clip, frame):
-    with pytest.raises(video.VideoError, match="^choose the subject in an earlier frame than"):
+    with pytest.raises(video.VideoError, match="^Choose the subject in an earlier frame than"):
         followed(clip, frame)
 
 
 @pytest.mark.parametrize("frame", [0, 3])
 def test_no_subject_where_it_is_chosen(clip, frame):
-    with pytest.raises(video.VideoError, match=f"^point at a subject: none was found in frame {frame}"):
+    with pytest.raises(video.VideoError, match=f"^Point at a subject: none was found in frame {frame}"):
         followed(clip, frame, lambda picture: torch.zeros(1, 4, 6))
 
 

@@ -26,8 +26,7 @@ from .select import REGION_LEVEL, ask, by_regions, describe, part
 
 CONTEXT = 0.3            # of the subject's box, around it
 STATE_SIDE = 640         # pixels: longer side at which mattes are carried from frame to frame
-LOST_SHARE = 0.08        # of its usual area: less than that in view, and the subject is lost
-FOUND_SHARE = 0.08       # of its usual area: what is taken for the subject again has at least so much
+LEAST_SHARE = 0.08       # of the subject's usual area: smaller parts in view do not count
 MEMORY_SHARE = 0.95      # share of the past in what is remembered of the subject
 COLOURS = 6              # levels of each colour in a histogram
 CANDIDATES = 4           # regions of a frame that are compared with what is remembered
@@ -115,7 +114,7 @@ class Follower:
         meant = claimed(ask(self.selector, picture, everything, prompt, seen), own, others)
         meant = both_tell(meant, self._shade(picture, seen))
         alpha = part(everything, parts_of(everything, meant, prompt), picture, seen)
-        if alpha.max() < SOLID_ALPHA or float(alpha.mean()) < LOST_SHARE * self.area:
+        if alpha.max() < SOLID_ALPHA or float(alpha.mean()) < LEAST_SHARE * self.area:
             return None
         now = self._describe(picture, alpha)
         likeness = self.memory.likeness(now)
@@ -151,7 +150,7 @@ class Follower:
             meant = claimed(ask(self.selector, picture, closer, prompt, seen), region, others_here)
             meant = both_tell(meant, self._shade(picture, seen))
             alpha = part(closer, parts_of(closer, meant, prompt), picture, seen)
-            if alpha.max() < SOLID_ALPHA or float(alpha.mean()) < FOUND_SHARE * self.area:
+            if alpha.max() < SOLID_ALPHA or float(alpha.mean()) < LEAST_SHARE * self.area:
                 continue
             now = self._describe(picture, alpha)
             likeness = self.memory.likeness(now)
@@ -172,7 +171,7 @@ class Follower:
         labels = torch.from_numpy(labels).to(alpha.device)
         sizes = torch.bincount(labels.flatten(), minlength=count + 1)[1:]
         large = sizes.argsort(descending=True)[:CANDIDATES]
-        least = FOUND_SHARE / 2 * self.area * alpha.numel()
+        least = LEAST_SHARE / 2 * self.area * alpha.numel()
         return [alpha * (labels == i + 1) for i in large.tolist() if sizes[i] >= least]
 
     def _keep(self, own: Tensor, others: Tensor) -> None:
@@ -191,7 +190,7 @@ class Follower:
 
     def _remember_others(self, picture: Tensor, others: Tensor) -> None:
         """Once, as soon as some are clearly seen."""
-        if self.foreign is None and float((others > SOLID_ALPHA).float().mean()) > FOUND_SHARE * self.area:
+        if self.foreign is None and float((others > SOLID_ALPHA).float().mean()) > LEAST_SHARE * self.area:
             self.foreign = self._describe(picture, others)
 
     def _shade(self, picture: Tensor, seen: Box) -> Tensor:
