@@ -8,6 +8,7 @@ from . import looks
 from .adapt import adapt, as_seen, seen_by_networks
 from .animation import ANIMATIONS, Animation, is_animation
 from .following import Following
+from .kept import discard
 from .library import VideoError
 from .matting import matting
 from .read import Clip, File, Pictures
@@ -15,7 +16,7 @@ from .sequence import FrameFiles, Frames
 from .write import FORMATS, QUALITIES, writing
 
 __all__ = ["ANIMATIONS", "FORMATS", "QUALITIES", "Animation", "Clip", "File", "Following", "FrameFiles",
-           "Frames", "Pictures", "VideoError", "adapt", "as_seen", "looks", "matting", "open_clip",
+           "Frames", "Pictures", "VideoError", "adapt", "as_seen", "discard", "looks", "matting", "open_clip",
            "seen_by_networks", "writing"]
 
 

@@ -1,32 +1,31 @@
-"""One subject through a clip, chosen in any frame, in constant memory.
+"""Follow one subject, chosen in any frame, through a clip in constant memory.
 
-Where what was chosen by points comes apart nearby, it is followed from there instead. The frames before are
-followed backwards first, a few at a time, and their mattes wait in a temporary file; then the clip is read
-once more from its start.
+The frames before the chosen one are followed backwards first, in chunks, and their mattes are kept in a file.
+Then the clip is read again from its start. Where a prompt of points chose several subjects that touch,
+following begins in a nearby frame in which they are apart. A run that keeps its mattes in a folder resumes
+after it was stopped.
 """
 
 from __future__ import annotations
 
-import tempfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from itertools import chain, islice
+from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from ..matting.subject import PARTING_REACH, Follower, Parting, reduce_picture
+from .kept import Kept
 from .library import VideoError
 from .read import Clip
 
-CHUNK_BYTES = 1 << 28   # of the frames that are in memory at a time on the way back
-FULL = 65535            # alpha 1 in the temporary file
+CHUNK_BYTES = 1 << 28   # of frames in memory at a time when following backwards
+SAVE_EVERY_FRAMES = 20  # the state from which a stopped run resumes
 
 Choose = Callable[[Tensor], Tensor]                     # picture [1,H,W,C] → alpha [1,H,W]
-Progress = Callable[[int, int], None]                   # frames done, frames in all, on the way back
-# Frames from the chosen one on, and what was chosen in it: see birefnet.matting.subject.find_parting.
+Progress = Callable[[int, int], None]                   # frames done and frames in all, backwards
+# (frames from the chosen one on, the matte chosen in it), see birefnet.matting.subject.find_parting
 FindParting = Callable[[Iterable[Tensor], Tensor], Parting | None]
 
 
@@ -34,17 +33,21 @@ class Following:
     """The mattes of one subject, for `video.matting`.
 
     Args:
-        open_clip: opens the clip anew, for each of the chunks before `frame`.
-        choose: the subject in the frame that it is chosen in.
-        new_follower: a Follower for each direction.
-        frame: number of that frame, from 0.
-        progress: called on the way back.
-        find_parting: where the subject is chosen by points.
+        open_clip: opens the clip again, for each of the chunks before `frame`.
+        choose: mattes the subject in the frame of the prompt.
+        new_follower: makes a Follower for each direction.
+        frame: number of that frame, counted from 0.
+        progress: called when following backwards.
+        find_parting: for a prompt of points; None for others.
+        keep: folder for the mattes and the state from which a stopped run resumes; None to keep nothing.
+        key: names clip, prompt and network; what was kept under another key is discarded.
 
     Raises, when iterated:
         VideoError: the clip has no such frame, or no subject is found in it.
 
-    After the last frame, `lost` lists numbers of frames in which the subject was not in view.
+    Attributes:
+        lost: after the last frame, numbers of the frames in which the subject was not in view.
+        resumed: number of mattes that came from an earlier run.
     """
 
     def __init__(
@@ -55,30 +58,40 @@ class Following:
         frame: int = 0,
         progress: Progress = lambda done, total: None,
         find_parting: FindParting | None = None,
+        keep: Path | None = None,
+        key: str = "",
     ) -> None:
         self.open_clip, self.choose, self.new_follower = open_clip, choose, new_follower
-        self.frame, self.progress, self.lost = frame, progress, []
-        self.find_parting = find_parting
+        self.frame, self.progress, self.lost, self.resumed = frame, progress, [], 0
+        self.find_parting, self.keep, self.key = find_parting, keep, key
 
     def __call__(self, pictures: Iterator[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """(picture [1,H,W,C], alpha [1,H,W]) of each of pictures [H,W,C], from the clip's first."""
-        with tempfile.TemporaryFile() as file:
-            before = Store(file)
-            if self.find_parting is not None:
+        """Yield (picture [1,H,W,C], alpha [1,H,W]) for all pictures [H,W,C] of the clip."""
+        with Kept(self.keep, self.key) as kept:
+            state, done = kept.state, -1  # the last frame that was followed forwards
+            if state is not None:
+                self.frame, self.lost, self.resumed = state["begin"], state["lost"], len(kept.places)
+            elif self.find_parting is not None:
                 self._look_around()
-            if self.frame:
-                self._go_back(before)
-            follower, count = self.new_follower(), 0
+            if state is not None and state["forwards"]:
+                follower, done = self._restore(state), state["frame"]
+            else:
+                self._go_back(kept)
+                follower = self.new_follower()
+            count = 0
             for count, picture in enumerate(pictures, 1):  # noqa: B007
                 i, picture = count - 1, picture[None]
-                if i < self.frame:
-                    alpha = before.read(i).to(picture.device)
+                if i < self.frame or i <= done:
+                    alpha = kept.read(i).to(picture.device)
                 elif i == self.frame:
-                    alpha = self._begin(follower, picture)
+                    alpha = self._begin(follower, picture, kept)
                 else:
-                    alpha = follower(picture)
-                    if follower.lost:
-                        self.lost.append(i)
+                    alpha = self._follow(follower, i, picture)
+                    if self.keep is not None:
+                        kept.write(i, alpha)
+                        alpha = kept.read(i).to(picture.device)  # as a resumed run does
+                if i >= self.frame and i > done and (i - self.frame) % SAVE_EVERY_FRAMES == 0:
+                    self._save(kept, follower, i, forwards=True)
                 yield picture, alpha
         if count <= self.frame:
             raise VideoError(f"Choose the subject in an earlier frame than {self.frame}: the video has "
@@ -86,11 +99,11 @@ class Following:
         self.lost.sort()
 
     def _look_around(self) -> None:
-        """Begins at the nearest frame in which what was chosen has come apart."""
+        """Begin at the nearest frame in which the chosen subject is apart from others, if there is one."""
         with self.open_clip() as clip:
             ahead = (picture[None] for _, picture in islice(clip, self.frame, None))
             first = next(ahead, None)
-            if first is None:  # the clip has no such frame, which is said later
+            if first is None:  # the clip has no such frame; `__call__` raises the error
                 return
             alpha = self._choose(first)
             if not alpha.any():
@@ -110,11 +123,14 @@ class Following:
     def _choose(self, picture: Tensor) -> Tensor:
         try:
             return self.choose(picture)
-        except ValueError as error:  # it is outside of the picture
+        except ValueError as error:  # the prompt lies outside of the picture
             raise VideoError(str(error)) from None
 
-    def _begin(self, follower: Follower, picture: Tensor) -> Tensor:
-        alpha = self._choose(picture)
+    def _begin(self, follower: Follower, picture: Tensor, kept: Kept) -> Tensor:
+        """Begin in the frame of the prompt; backwards first, and forwards with the same matte."""
+        if self.frame not in kept:
+            kept.write(self.frame, self._choose(picture))
+        alpha = kept.read(self.frame).to(picture.device)
         try:
             follower.begin(picture, alpha)
         except ValueError:
@@ -122,11 +138,20 @@ class Following:
                              "chosen") from None
         return alpha
 
-    def _go_back(self, store: Store) -> None:
+    def _follow(self, follower: Follower, i: int, picture: Tensor) -> Tensor:
+        alpha = follower(picture)
+        if follower.lost:
+            self.lost.append(i)
+        return alpha
+
+    def _go_back(self, kept: Kept) -> None:
+        """Follow backwards from the frame of the prompt, or from where an earlier run was stopped."""
+        follower, last = None, self.frame + 1
+        if kept.state is not None:
+            follower, last = self._restore(kept.state), kept.state["frame"]
         with self.open_clip() as clip:
             frames = max(2, CHUNK_BYTES // (clip.height * clip.width * 3 * 4))
-        follower = None
-        for stop in range(self.frame + 1, 0, -frames):
+        for stop in range(last, 0, -frames) if self.frame else ():
             start = max(0, stop - frames)
             with self.open_clip() as clip:
                 chunk = [picture for _, picture in islice(clip, start, stop)]
@@ -135,29 +160,20 @@ class Following:
                     raise VideoError(f"Choose the subject in an earlier frame than {self.frame}: the video "
                                      f"has {start + len(chunk)}, counted from 0")
                 follower = self.new_follower()
-                self._begin(follower, chunk.pop()[None])
+                self._begin(follower, chunk.pop()[None], kept)
             while chunk:
                 i, picture = start + len(chunk) - 1, chunk.pop()[None]
-                store.write(i, follower(picture))
-                if follower.lost:
-                    self.lost.append(i)
+                kept.write(i, self._follow(follower, i, picture))
+                if i % SAVE_EVERY_FRAMES == 0:
+                    self._save(kept, follower, i, forwards=False)
                 self.progress(self.frame - i, self.frame)
 
+    def _save(self, kept: Kept, follower: Follower, frame: int, *, forwards: bool) -> None:
+        if self.keep is not None:
+            kept.save({"begin": self.frame, "lost": self.lost, "frame": frame, "forwards": forwards,
+                       "follower": follower.state_dict()})
 
-class Store:
-    """Mattes [1,H,W] in a file, by number, in 16 bits, compressed."""
-
-    def __init__(self, file) -> None:
-        self.file, self.places = file, {}
-
-    def write(self, number: int, alpha: Tensor) -> None:
-        packed = zlib.compress((alpha.clamp(0, 1) * FULL + 0.5).cpu().numpy().astype(np.uint16).tobytes(), 1)
-        self.file.seek(0, 2)
-        self.places[number] = self.file.tell(), len(packed), tuple(alpha.shape)
-        self.file.write(packed)
-
-    def read(self, number: int) -> Tensor:
-        place, length, shape = self.places[number]
-        self.file.seek(place)
-        values = np.frombuffer(zlib.decompress(self.file.read(length)), np.uint16).reshape(shape)
-        return torch.from_numpy(values.astype(np.float32) / FULL)
+    def _restore(self, state: dict) -> Follower:
+        follower = self.new_follower()
+        follower.load_state_dict(state["follower"])
+        return follower

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from birefnet.__main__ import main
+from birefnet.matting.subject import Follower
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "video"))  # clips
 
@@ -117,6 +118,39 @@ def test_a_subject_is_followed_both_ways(run, clip, tmp_path):
     for i, frame in enumerate(frames(tmp_path / "out.mp4")):
         found, wanted = frame.to_ndarray(format="gray") > 127, known[:, 3 * i:3 * i + 360]
         assert (found & wanted).sum() / (found | wanted).sum() > 0.85, i
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("out", ["out.mp4", "cut.##.png"])
+def test_an_interrupted_run_goes_on_where_it_stopped(run, clip, tmp_path, monkeypatch, out):
+    monkeypatch.setattr("birefnet.video.following.SAVE_EVERY_FRAMES", 2)
+    options = ("video", clip, "--mask", "--point", "268,140", "--frame", 2, "-o")
+    (tmp_path / "whole").mkdir()
+    assert run(*options, tmp_path / "whole" / out)[0] == 0
+    follow, calls = Follower.__call__, []
+
+    def stop(self, picture):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return follow(self, picture)
+
+    monkeypatch.setattr(Follower, "__call__", stop)
+    status, said = run(*options, tmp_path / out)
+    assert status == 130 and "the same command goes on from them" in said
+    kept = tmp_path / f".{out}.following"
+    assert kept.is_dir()
+    monkeypatch.setattr(Follower, "__call__", follow)
+    status, said = run(*options, tmp_path / out)
+    assert status == 0 and "5 mattes were kept from a run that was stopped" in said, said
+    assert not kept.exists()
+    if out.endswith(".mp4"):
+        one, other = (np.stack([frame.to_ndarray(format="gray") for frame in frames(folder / out)])
+                      for folder in (tmp_path, tmp_path / "whole"))
+        assert np.array_equal(one, other)
+    else:
+        for file in sorted((tmp_path / "whole").iterdir()):
+            assert (tmp_path / file.name).read_bytes() == file.read_bytes()
 
 
 @pytest.mark.parametrize("options, words", [

@@ -22,6 +22,12 @@ class Counting:
         self.seen, self.lost = [], False
         self.made.append(self)
 
+    def state_dict(self) -> dict:
+        return {"last": self.seen[-1]}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.seen.append(f"after {state['last']}")
+
     def begin(self, picture: torch.Tensor, alpha: torch.Tensor) -> None:
         if alpha.max() < 0.5:
             raise ValueError
@@ -96,3 +102,44 @@ def test_it_begins_at_the_nearest_frame_where_what_was_chosen_comes_apart(clip, 
     assert [number(picture) for picture, _ in pairs] == list(range(9))
     assert {way.seen[0] for way in Counting.made} == {begins}
     assert float(pairs[begins][1].mean()) == pytest.approx(1.0 if begins == 4 else 0.9, abs=1e-4)
+
+
+# Stopped and resumed ----------------------------------------------------------------------------------------
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("frame", [0, 4, 8])
+@pytest.mark.parametrize("calls", range(8))
+def test_a_stopped_run_goes_on_and_gives_the_same(clip, tmp_path, monkeypatch, frame, calls):
+    """Stopped after so many frames, of the way back and the way forth together."""
+    monkeypatch.setattr(room, "SAVE_EVERY_FRAMES", 2)
+
+    class Stopping(Counting):
+        left = calls
+
+        def __call__(self, picture: torch.Tensor) -> torch.Tensor:
+            if not Stopping.left:
+                raise Stopped
+            Stopping.left -= 1
+            return super().__call__(picture)
+
+    def follow(follower: type, key: str = "this clip") -> tuple[list, video.Following]:
+        following = video.Following(clip, lambda picture: torch.ones(1, 4, 6), follower, frame,
+                                    keep=tmp_path / "kept", key=key)
+        return list(following(picture for _, picture in clip())), following
+
+    with pytest.raises(Stopped):
+        follow(Stopping)
+    Counting.made = []
+    pairs, following = follow(Counting)
+    seen = [one for way in Counting.made for one in way.seen if isinstance(one, int)]
+    assert [number(picture) for picture, _ in pairs] == list(range(9))
+    for i, (_, alpha) in enumerate(pairs):
+        assert torch.allclose(alpha, torch.full((1, 4, 6), 1.0 if i == frame else i / 100), atol=1 / 65535)
+    assert following.lost == ([0] if frame else [])
+    assert len(seen) <= 10 - max(0, calls - 1)  # at most the last frame again, and the first for both ways
+    assert (following.resumed > 0) == (calls > 1 or frame == 0)
+    assert follow(Counting, "another clip")[1].resumed == 0

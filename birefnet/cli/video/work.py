@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ... import composite, is_out_of_memory, video
+from ... import __version__, composite, is_out_of_memory, video
 from ...files.errors import UserError
 from ...imaging import photographs, pictures
 from ...imaging.colour import to_linear
@@ -61,6 +61,7 @@ def matte_video(args: argparse.Namespace) -> int:
         raise CommandError(f"{out}: exists; --force overwrites files, but no folder and nothing that is read")
     if not 0 <= args.smoothing <= 1:
         raise CommandError(f"--smoothing {args.smoothing:g}: expected 0 to 1")
+    following = None
     try:
         with _open(source, args.rate, style, out) as clip:
             clip, said = video.adapt(clip, kind)
@@ -85,6 +86,10 @@ def matte_video(args: argparse.Namespace) -> int:
         if not is_out_of_memory(error):
             raise
         raise CommandError(f"{source}: not enough memory; a smaller --size needs less") from None
+    except KeyboardInterrupt:
+        if following is not None:
+            say(f"{following.keep}: holds the mattes so far; the same command goes on from them")
+        raise
     say(f"{count} frames written to {out}")
     for sentence in said:
         say(f"{out}: {sentence}")
@@ -92,8 +97,12 @@ def matte_video(args: argparse.Namespace) -> int:
         say(f"{out}: without the sound, which pictures cannot hold")
     if kind == "gif" and not flat:
         say(f"{out}: a GIF has one bit of alpha, so soft edges are cut hard; .webp and .png keep them")
-    if following is not None and following.lost:
-        say(f"the subject was not found in {len(following.lost)} of them: {_in_words(following.lost)}")
+    if following is not None:
+        video.discard(following.keep)
+        if following.resumed:
+            say(f"{following.resumed} mattes were kept from a run that was stopped")
+        if following.lost:
+            say(f"the subject was not found in {len(following.lost)} of them: {_in_words(following.lost)}")
     return 0
 
 
@@ -122,7 +131,8 @@ def _writing(args: argparse.Namespace, clip: video.Clip, kind: str, style: photo
     taken = {Path(path).resolve() for path in frames(source)} if digits else set()
     if name(0).resolve() in taken:
         raise CommandError(f"{args.out}: its pictures would replace those that are read; take another name")
-    return contextlib.nullcontext(video.FrameFiles(name, clip, style, grey=args.mask, force=args.force))
+    return contextlib.nullcontext(video.FrameFiles(name, clip, style, grey=args.mask,
+                                                    force=args.force or _kept(args.out).exists()))
 
 
 def _check_style(args: argparse.Namespace, style: photographs.Style, *, alpha: bool, numbered: bool) -> None:
@@ -175,7 +185,22 @@ def _following(
     return video.Following(partial(video.as_seen, open_clip, kind),
                            partial(choice.choose, selector, alpha_of),
                            partial(Follower, alpha_of, selector), args.frame, tell,
-                           partial(find_parting, alpha_of, choice.points) if only_points else None)
+                           partial(find_parting, alpha_of, choice.points) if only_points else None,
+                           _kept(args.out), _key(args, runner, choice.settings(), kind))
+
+
+def _kept(out: Path) -> Path:
+    """The folder in which a run that follows a subject keeps its mattes until OUT is written."""
+    return out.with_name(f".{out.name}.following")
+
+
+def _key(args: argparse.Namespace, runner: Runner, choice: Mapping[str, object], kind: str) -> str:
+    """Names clip, prompt and network: mattes that an earlier run has kept are of the same or are not used."""
+    read = frames(str(args.input)) if "#" in args.input.name else [args.input]
+    files = [Path(file) for file in (*read, find_checkpoint(args.model), args.scribble) if file]
+    stamps = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    options = args.frame, args.size, args.adapters, str(runner.home_dtype), kind
+    return repr((__version__, stamps, choice, options))
 
 
 def _in_words(frames: list[int]) -> str:

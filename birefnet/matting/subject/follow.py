@@ -1,8 +1,9 @@
 """The same subject through the frames of a clip, in constant memory.
 
-The subject's last matte, and that of all other things, move along the optical flow; in a crop that follows,
-the network mattes what stands out, and the selector says which part of it continues the subject. What it
-looks like is remembered, so that it is found again after it was hidden, had left, or after a cut.
+The last matte of the subject, and that of all other things, are warped along the optical flow. In a crop
+around the warped subject the network mattes everything salient, and the selector predicts which part of it is
+the subject. An appearance model (colours and features) finds the subject again after an occlusion, after it
+left the picture, or after a cut.
 """
 
 from __future__ import annotations
@@ -24,49 +25,53 @@ from .looks import SOLID_ALPHA, AlphaOf, look, slices_of, widen_box
 from .prompts import Prompt
 from .select import REGION_LEVEL, ask, by_regions, describe, part
 
-CONTEXT = 0.3            # of the subject's box, around it
+CONTEXT = 0.3            # margin of the crop, as a share of the longer side of the subject's box
 STATE_SIDE = 640         # pixels: longer side at which mattes are carried from frame to frame
-LEAST_SHARE = 0.08       # of the subject's usual area: smaller parts in view do not count
-MEMORY_SHARE = 0.95      # share of the past in what is remembered of the subject
-COLOURS = 6              # levels of each colour in a histogram
-CANDIDATES = 4           # regions of a frame that are compared with what is remembered
-LEAST_LIKENESS = 0.88    # of the subject's usual likeness to what is remembered: less is something else
-FOUND_LIKENESS = 0.8     # the same where it is looked for: a part of it may be in view
-SURE_LIKENESS = 0.95     # of it: from there on its looks are remembered
-CLEARER = 0.05           # likeness: so much more like the subject than like others is what belongs to it
-PART_LIKENESS = 0.7      # of the usual likeness: less, even of a small part of it, is something else
-LEAST_SHADE = 0.2        # trust in a pixel's colour alone ends here
-LEAST_CLAIM = 0.03       # trust in the flow ends here: so much may have changed hands
-APART_SHARE = 0.02       # of a region: with no more of the subject in it, it is another thing
-NEAR_SHARE = 0.01        # of the longer side: what is nearer to another thing belongs to it
+LEAST_SHARE = 0.08       # of the subject's usual area: smaller parts do not count as in view
+MEMORY_SHARE = 0.95      # decay of the appearance model's moving averages, per frame
+COLOURS = 6              # levels of each colour channel in a histogram
+CANDIDATES = 4           # largest regions of a frame that are compared with the appearance model
+# Likeness to the appearance model, as a share of the subject's usual likeness:
+LEAST_LIKENESS = 0.88    # below it a region that the flow leads to is something else
+FOUND_LIKENESS = 0.8     # below it a region of the whole picture is something else; it may be a part
+SURE_LIKENESS = 0.95     # from it on the model is updated
+PART_LIKENESS = 0.7      # below it even a small part is something else
+CLEARER = 0.05           # likeness by which a part must resemble the subject more than other things
+LEAST_SHADE = 0.2        # lower bound of the probability from a pixel's colour; the upper one is 1 minus it
+LEAST_CLAIM = 0.03       # lower bound of the probability from the flow, likewise
+APART_SHARE = 0.02       # a region of which at most this share is the subject is another thing
+NEAR_SHARE = 0.01        # of the picture's longer side: how far other things are dilated
 
 
 @dataclass
 class Memory:
-    """What something looks like: a histogram of its colours, and its mean features."""
+    """An appearance model: a histogram of colours, and mean features."""
 
-    colours: Tensor      # [COLOURS³], sum 1
-    features: Tensor     # [C], length 1
+    colours: Tensor      # [COLOURS³], sums to 1
+    features: Tensor     # [C], a unit vector
 
     def likeness(self, other: Memory) -> float:
-        """0..1."""
+        """Mean of the histograms' intersection and the features' cosine, 0..1."""
         return float(torch.minimum(self.colours, other.colours).sum() / 2
                      + (self.features @ other.features).clamp(min=0) / 2)
 
     def updated(self, now: Memory) -> Memory:
+        """The moving average after one more frame."""
         return Memory(torch.lerp(now.colours, self.colours, MEMORY_SHARE),
                       F.normalize(torch.lerp(now.features, self.features, MEMORY_SHARE), dim=0))
 
 
 class Follower:
-    """Follows a subject: `begin` with its matte in one frame, then one call for each next frame, in either
-    direction.
+    """Follows a subject: call `begin` with its matte in one frame, then the object with each further frame,
+    in either direction.
 
     Args:
         alpha_of: pictures [b,h,w,C] → alpha [b,h,w].
         selector: of birefnet.checkpoint.selector.load_selector.
 
-    `lost`: whether it was not found in the last frame. `cuts`: how many were met.
+    Attributes:
+        lost: whether the subject was not found in the last frame.
+        cuts: number of cuts so far.
     """
 
     def __init__(self, alpha_of: AlphaOf, selector: Selector) -> None:
@@ -74,7 +79,11 @@ class Follower:
         self.lost, self.cuts = False, 0
 
     def begin(self, picture: Tensor, alpha: Tensor) -> None:
-        """Takes the subject's matte [1,H,W] in a picture [1,H,W,C].
+        """Start at a frame.
+
+        Args:
+            picture: float [1,H,W,C] in 0..1.
+            alpha: [1,H,W], the subject's matte in it.
 
         Raises:
             ValueError: the matte is empty.
@@ -91,7 +100,7 @@ class Follower:
         self.usual, self.lost = 0.9, False
 
     def __call__(self, picture: Tensor) -> Tensor:
-        """The subject's matte [1,H,W] in the next picture [1,H,W,C]; all 0 where it is not in view."""
+        """Matte the subject in the next picture [1,H,W,C]: alpha [1,H,W], all 0 where it is not in view."""
         before, self.luma = self.luma, small_luma(picture)
         motion, trust = estimate_motion(self.luma, before)
         cut = bool(trust.mean() < CUT_TRUST)
@@ -106,13 +115,23 @@ class Follower:
             alpha = self._search(picture, others)
         return alpha
 
+    def state_dict(self) -> dict:
+        """All that the next call depends on, as numbers, tensors and dicts of them."""
+        return {name: vars(value) if isinstance(value, Memory) else value
+                for name, value in vars(self).items() if name not in ("alpha_of", "selector")}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue from a `state_dict` whose tensors are on the pictures' device."""
+        for name, value in state.items():
+            setattr(self, name, Memory(**value) if isinstance(value, dict) else value)
+
     def _continue(self, picture: Tensor, box: Box, own: Tensor, others: Tensor) -> Tensor | None:
-        """The subject near where the flow has carried it; None where it is no longer in view."""
+        """Matte the subject near its warped matte `own`; None if it is no longer in view."""
         seen = widen_box(box, CONTEXT, *picture.shape[1:3])
         everything = look(self.alpha_of, picture, seen)
         prompt = Prompt(mask=own, not_scribble=core(others, own))
-        meant = claimed(ask(self.selector, picture, everything, prompt, seen), own, others)
-        meant = both_tell(meant, self._shade(picture, seen))
+        meant = with_claim(ask(self.selector, picture, everything, prompt, seen), own, others)
+        meant = combine(meant, self._shade(picture, seen))
         alpha = part(everything, parts_of(everything, meant, prompt), picture, seen)
         if alpha.max() < SOLID_ALPHA or float(alpha.mean()) < LEAST_SHARE * self.area:
             return None
@@ -123,7 +142,7 @@ class Follower:
         self._remember(now, likeness, alpha)
         inside = torch.zeros_like(others)
         inside[:, seen.top:seen.bottom, seen.left:seen.right] = 1
-        # What touches the subject and was not another's before may be a part of it that was hidden.
+        # A region that touches the subject and was no other thing before may be a part that was hidden.
         left = (everything - alpha).clamp(min=0)
         away = left * apart(everything, alpha)
         self._keep(alpha, torch.where(inside > 0, torch.minimum(left, others).maximum(away), others))
@@ -131,13 +150,14 @@ class Follower:
         return alpha
 
     def _search(self, picture: Tensor, others: Tensor) -> Tensor:
-        """The subject anywhere in the picture but in what is known as other things; all 0 where it is not."""
+        """Look for the subject in the whole picture, outside of the known other things; all 0 if it is not
+        found."""
         everything = look(self.alpha_of, picture, whole(picture))
         near = max(1, round(NEAR_SHARE * max(picture.shape[1:3])))
         taken = F.max_pool2d((others > 0.3).float()[:, None], 2 * near + 1, 1, near)[:, 0]
         best, best_likeness = None, 0.0
         free = [(region, False) for region in self._candidates(everything * (1 - taken))]
-        if len(free) > 1:  # parts of it, where something is in front
+        if len(free) > 1:  # parts of one subject, where something stands in front of it
             free.append((torch.stack([region for region, _ in free]).amax(0), False))
         known = [(region, True) for region in self._candidates(everything)
                  if (region * taken).sum() > 0.5 * region.sum()]
@@ -147,8 +167,8 @@ class Follower:
             closer = look(self.alpha_of, picture, seen)
             prompt = Prompt(scribble=core(region, torch.zeros_like(region)), mask=region,
                             not_scribble=core(others_here, region))
-            meant = claimed(ask(self.selector, picture, closer, prompt, seen), region, others_here)
-            meant = both_tell(meant, self._shade(picture, seen))
+            meant = with_claim(ask(self.selector, picture, closer, prompt, seen), region, others_here)
+            meant = combine(meant, self._shade(picture, seen))
             alpha = part(closer, parts_of(closer, meant, prompt), picture, seen)
             if alpha.max() < SOLID_ALPHA or float(alpha.mean()) < LEAST_SHARE * self.area:
                 continue
@@ -166,7 +186,7 @@ class Follower:
         return best
 
     def _candidates(self, alpha: Tensor) -> list[Tensor]:
-        """The largest regions of a matte, each [1,H,W]."""
+        """The CANDIDATES largest regions of a matte [1,H,W], each as a matte."""
         labels, count = label_regions(alpha[0].cpu().numpy() >= SOLID_ALPHA, diagonal=True)
         labels = torch.from_numpy(labels).to(alpha.device)
         sizes = torch.bincount(labels.flatten(), minlength=count + 1)[1:]
@@ -184,18 +204,19 @@ class Follower:
         return Memory(histogram(picture, alpha, seen), describe(self.selector, picture, alpha, seen))
 
     def _rather_own(self, now: Memory, likeness: float) -> bool:
-        """Whether something is clearly more like the subject than like others, as a part of it may be."""
+        """Whether an appearance resembles the subject clearly more than the other things; a part may not
+        resemble the whole much."""
         return (self.foreign is not None and likeness > self.foreign.likeness(now) + CLEARER
                 and likeness > PART_LIKENESS * self.usual)
 
     def _remember_others(self, picture: Tensor, others: Tensor) -> None:
-        """Once, as soon as some are clearly seen."""
+        """Model the appearance of other things, once, in the first frame in which they are large enough."""
         if self.foreign is None and float((others > SOLID_ALPHA).float().mean()) > LEAST_SHARE * self.area:
             self.foreign = self._describe(picture, others)
 
     def _shade(self, picture: Tensor, seen: Box) -> Tensor:
-        """How far each pixel's colour is rather the subject's than others' [1,H,W]: 1/2 where nothing is
-        known."""
+        """Probability [1,H,W] that a pixel's colour is the subject's and not that of other things; 1/2
+        without a model of these."""
         shade = torch.full(picture.shape[:3], 0.5, device=picture.device)
         if self.foreign is not None:
             inside = (slice(None), *slices_of(seen))
@@ -218,32 +239,32 @@ def whole(picture: Tensor) -> Box:
 
 
 def core(mask: Tensor, other: Tensor) -> Tensor:
-    """The inner part of a mask [1,H,W], less what may be the other."""
+    """The inner part of a mask [1,H,W] without the pixels of `other`."""
     reach = max(1, round(NEAR_SHARE * max(mask.shape[1:])))
     inner = -F.max_pool2d(-(mask * (other < 0.3))[:, None], 2 * reach + 1, 1, reach)[:, 0]
     return (inner > SOLID_ALPHA).float()
 
 
 def parts_of(alpha: Tensor, meant: Tensor, prompt: Prompt) -> Tensor:
-    """`by_regions`, of which the subject may be a small part: another thing may be in front of it."""
+    """`by_regions` for a subject that may be a small part of a region, behind another thing."""
     return by_regions(alpha, meant, prompt, whole=False, none_share=APART_SHARE)
 
 
-def claimed(meant: Tensor, own: Tensor, others: Tensor) -> Tensor:
-    """How far each pixel is meant [1,H,W], where the frame before tells what belonged to whom: both tell
-    independently."""
+def with_claim(meant: Tensor, own: Tensor, others: Tensor) -> Tensor:
+    """The selector's probability [1,H,W], combined with that from the warped mattes of the frame before where
+    these show something."""
     known = (own + others).clamp(0, 1)
     claim = (own / (own + others).clamp(min=1e-3)).clamp(LEAST_CLAIM, 1 - LEAST_CLAIM)
-    return torch.lerp(meant, both_tell(meant, claim), known)
+    return torch.lerp(meant, combine(meant, claim), known)
 
 
-def both_tell(one: Tensor, other: Tensor) -> Tensor:
-    """The probability by two independent ones."""
+def combine(one: Tensor, other: Tensor) -> Tensor:
+    """Combine two independent probabilities of the same event (Bayes' rule, prior 1/2)."""
     return one * other / (one * other + (1 - one) * (1 - other)).clamp(min=1e-6)
 
 
 def apart(everything: Tensor, alpha: Tensor) -> Tensor:
-    """1 in the regions of a matte [1,H,W] in which there is next to nothing of `alpha`, else 0."""
+    """1 in the regions of a matte [1,H,W] of which at most APART_SHARE is in `alpha`, else 0."""
     values = everything[0].float().cpu().numpy()
     labels, count = label_regions(values >= REGION_LEVEL, diagonal=True)
     share = region_areas(alpha[0].float().cpu().numpy(), labels, count) / region_areas(values, labels, count)
@@ -252,7 +273,7 @@ def apart(everything: Tensor, alpha: Tensor) -> Tensor:
 
 
 def histogram(picture: Tensor, alpha: Tensor, seen: Box) -> Tensor:
-    """Shares of COLOURS³ colours in a subject, [COLOURS³], softened over neighbouring ones."""
+    """Histogram of a subject's colours, [COLOURS³], smoothed over neighbouring colours; sums to 1."""
     inside = (0, slice(seen.top, seen.bottom), slice(seen.left, seen.right))
     index = colour_index(picture[inside]).flatten()
     weight = (alpha[inside] > 0.9).float().flatten()
@@ -262,6 +283,6 @@ def histogram(picture: Tensor, alpha: Tensor, seen: Box) -> Tensor:
 
 
 def colour_index(picture: Tensor) -> Tensor:
-    """Which of the COLOURS³ colours each pixel of [...,C] has."""
+    """The histogram bin of each pixel of [...,C]."""
     levels = (picture[..., :3].float().expand(*picture.shape[:-1], 3).clamp(0, 1) * (COLOURS - 1e-3)).long()
     return (levels[..., 0] * COLOURS + levels[..., 1]) * COLOURS + levels[..., 2]

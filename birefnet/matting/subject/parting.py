@@ -1,7 +1,7 @@
-"""Where what was chosen comes apart.
+"""Find a nearby frame in which the chosen subject is apart from others.
 
-Two subjects that touch in the frame in which one is pointed at are easily taken for one. In frames nearby
-they are apart, and there the point, which moves along with the picture, says which one is meant.
+Two subjects that touch in the frame of the prompt are easily mistaken for one. In a nearby frame in which
+they are apart, the prompt's points, tracked along the optical flow, tell which one is meant.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from ..temporal import CUT_TRUST, estimate_motion, small_luma
 from .looks import SOLID_ALPHA, AlphaOf, at_point
 from .select import REGION_LEVEL
 
-PARTING_REACH = 48    # frames that are looked at, at most
-STRIDE = 4            # frames from one matte to the next
-SEEN_SIDE = 640       # pixels: longer side at which they are looked at
-REGION_SIDE = 320     # pixels: longer side at which regions and points are moved along
-POINT_REACH = 3.0     # pixels of it: how far around a point the picture must move with it
-LEAST_SEEN = 0.6      # of that area: with less still in view the point is being covered
-POINT_TRUST = 0.25    # in the motion there: with less, twice running, the point may be on something else
-OTHER_SHARE = 0.15    # of what was chosen: with so much in other regions it was more than one thing
-OWN_SHARE = 0.1       # of it: with less in the region under the point, that is no subject
-GAP_SHARE = 0.02      # of the longer side: how far apart the regions must be
+PARTING_REACH = 48    # frames to search in each direction
+STRIDE = 4            # every how many frames a matte is computed
+SEEN_SIDE = 640       # pixels: longer side of the pictures that are matted
+REGION_SIDE = 320     # pixels: longer side at which regions and points are tracked
+POINT_REACH = 3.0     # pixels at REGION_SIDE: radius of the disc that is tracked for a point
+LEAST_SEEN = 0.6      # of that disc's area: with less left, the point is being covered
+POINT_TRUST = 0.25    # of the flow in the disc: with less in two frames running, the point is lost
+OTHER_SHARE = 0.15    # of the chosen matte: with this much in other regions, it was more than one subject
+OWN_SHARE = 0.1       # of the chosen matte: with less in the regions under the points, these are no subject
+GAP_SHARE = 0.02      # of the longer side: least distance between the regions
 
 Point = tuple[int, int]
-Parting = tuple[int, Callable[[Tensor], Tensor]]  # steps, and the subject in the full picture there
+Parting = tuple[int, Callable[[Tensor], Tensor]]  # frames further, and a function: full picture → its matte
 
 
 def reduce_picture(picture: Tensor) -> Tensor:
-    """A picture [1,H,W,C] as `find_parting` needs it, at most SEEN_SIDE pixels."""
+    """Reduce a picture [1,H,W,C] for `find_parting` to at most SEEN_SIDE pixels a side."""
     scale = min(1.0, SEEN_SIDE / max(picture.shape[1:3]))
     size = tuple(max(1, round(side * scale)) for side in picture.shape[1:3])
     return resample(picture.permute(0, 3, 1, 2).float(), size).permute(0, 2, 3, 1).clamp(0, 1)
@@ -47,19 +47,19 @@ def reduce_picture(picture: Tensor) -> Tensor:
 def find_parting(
     alpha_of: AlphaOf, points: Sequence[Point], pictures: Iterable[Tensor], alpha: Tensor
 ) -> Parting | None:
-    """Look for the first of some frames in which what was chosen by points has come apart.
+    """Find the first frame in which the subject under the points is apart from the rest of the chosen matte.
 
     Args:
         alpha_of: as for `select`.
         points: on the subject, pixels (x, y) of `alpha`.
-        pictures: consecutive frames [1,h,w,C] in either direction, from the one with the points on; see
-            `reduce_picture`.
-        alpha: what was chosen there, [1,H,W].
+        pictures: consecutive frames [1,h,w,C] in either direction, beginning with the one that the points are
+            in; see `reduce_picture`.
+        alpha: [1,H,W], the matte chosen in that frame.
 
     Returns:
-        How many frames further, and a function that finds the subject in that frame at the size of `alpha`;
-        None where it stays in one piece until the frames end, a point is lost, or the clip cuts. A gap counts
-        that is still there, and no narrower, STRIDE frames further, or at the last look.
+        The number of frames further, and a function that mattes the subject in that frame at the size of
+        `alpha`. None if the matte stays in one piece until the frames end, a point is lost, or the clip cuts.
+        A gap must last: STRIDE frames later it is at least as wide, or the frames have ended.
 
     Raises:
         PackageError: SciPy or kornia is missing.
@@ -92,7 +92,7 @@ def find_parting(
         doubts = torch.where(trusted < POINT_TRUST, doubts + 1, 0)
         if mass.min() < LEAST_SEEN * math.pi * POINT_REACH**2 or doubts.max() > 1:
             break
-        places = middles(around)
+        places = centroids(around)
         if steps % STRIDE:
             continue
         found = resample(alpha_of(picture)[:, None].float(), size).clamp(0, 1)
@@ -105,15 +105,15 @@ def find_parting(
 
 
 def draw_points(places: Tensor, size: tuple[int, int]) -> Tensor:
-    """A soft disc around each of the points (x, y) [n,2]: [1,n,h,w]."""
+    """Draw a soft disc around each of the points (x, y) [n,2]: [1,n,h,w]."""
     rows, columns = (torch.arange(side, device=places.device, dtype=torch.float32) for side in size)
     squared = (rows[None, :, None] - places[:, 1, None, None]).square() + (
         columns[None, None] - places[:, 0, None, None]).square()
     return torch.exp(-squared / POINT_REACH**2)[None]
 
 
-def middles(around: Tensor) -> Tensor:
-    """The middle (x, y) of each of the maps [1,n,h,w]: [n,2]."""
+def centroids(around: Tensor) -> Tensor:
+    """The centroid (x, y) of each of the maps [1,n,h,w]: [n,2]."""
     rows, columns = (torch.arange(side, device=around.device, dtype=torch.float32)
                      for side in around.shape[2:])
     mass = around[0].sum((1, 2))
@@ -122,9 +122,17 @@ def middles(around: Tensor) -> Tensor:
 
 
 def gap_between(found: np.ndarray, own: np.ndarray, places: np.ndarray) -> float | None:
-    """How many pixels lie between the regions of a matte [h,w] under points (x, y) and the rest of what was
-    chosen, `own`; None where a point is on no region, or almost all that was chosen is in theirs, or almost
-    nothing is."""
+    """The distance between the subject's regions and the rest of the chosen matte.
+
+    Args:
+        found: [h,w], the matte of everything salient.
+        own: [h,w], the part of it that was chosen.
+        places: points (x, y) on the subject, [n,2].
+
+    Returns:
+        Pixels; None if a point is on no region, or nearly all or nearly nothing of `own` is in the regions
+        under the points.
+    """
     labels, _ = label_regions(found >= REGION_LEVEL, diagonal=True)
     columns, rows = (places.round().astype(int).clip(0, np.array(found.shape[::-1]) - 1)).T
     if found[rows, columns].min() < SOLID_ALPHA:
