@@ -112,8 +112,9 @@ class Following:
         reach = PARTING_REACH if after is None else after[0] - 1
         with self.open_clip() as clip:
             seen = islice(clip, max(0, self.frame - reach), self.frame + 1)
-            back = [reduce_picture(picture[None]) for _, picture in seen]
-        before = self.find_parting(reversed(back), alpha)
+            # in 8 bits, at most 40 MB
+            back = [(reduce_picture(picture[None]) * 255).round().byte() for _, picture in seen]
+        before = self.find_parting((picture.float() / 255 for picture in reversed(back)), alpha)
         self.choose = lambda picture: alpha
         for found, way in ((before, -1), (after, 1)):
             if found is not None:
