@@ -1,4 +1,4 @@
-"""Encoder families: each is a file or folder here, and a line of the list in which checkpoints are tried."""
+"""Encoder families. Each is a file or folder here, and an entry of the list, in the order of trial."""
 
 from __future__ import annotations
 

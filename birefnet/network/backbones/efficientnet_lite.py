@@ -32,20 +32,20 @@ STEM_CHANNELS = 32
 # Blocks, kernel, stride and channels of each stage before scaling; first and last keep their one block.
 STAGES = ((1, 3, 1, 16), (2, 3, 2, 24), (2, 5, 2, 40), (3, 3, 2, 80), (3, 5, 1, 112), (4, 5, 2, 192),
           (1, 3, 1, 320))
-EXPANSION = 6
+EXPANSION = 6                 # hidden channels of an inverted residual over its input's
 OUTPUT_STAGES = (1, 2, 4, 6)  # whose outputs are x1..x4
 EPS = 1e-3                    # of batch norm
 
 
 def scale_channels(channels: int, factor: float) -> int:
-    """Channels times a factor, rounded to a multiple of 8, but not down by more than 10 %."""
+    """Multiply channels by a factor and round to a multiple of 8, but not down by more than 10 %."""
     exact = channels * factor
     multiple = max(8, int(exact + 4) // 8 * 8)
     return multiple + 8 if multiple < 0.9 * exact else multiple
 
 
 def scale_stages(name: str) -> list[tuple[int, int, int, int]]:
-    """Blocks, kernel, stride of the first block, and channels of each stage."""
+    """Return blocks, kernel, stride of the first block, and channels of each stage."""
     width, depth = SCALES[name]
     last = len(STAGES) - 1
     return [(blocks if i in (0, last) else math.ceil(blocks * depth), kernel, stride,
@@ -79,7 +79,7 @@ class EfficientNetLite(nn.Module):
 
 
 class SameConv(nn.Conv2d):
-    """A convolution without bias, with TensorFlow's "same" padding, which adds odd zeros right and below."""
+    """A convolution without bias, with TensorFlow's "same" padding: an odd zero is added right and below."""
 
     def __init__(self, channels: int, out: int, kernel: int, stride: int, groups: int = 1) -> None:
         super().__init__(channels, out, kernel, stride, kernel // 2, groups=groups, bias=False)
@@ -151,7 +151,7 @@ class FusedEfficientNetLite(nn.Module):
             for stage in plain.blocks)
 
     def forward(self, image: Tensor, scratch: int = sys.maxsize) -> list[Tensor]:
-        """x1..x4, [B,C,H,W], channels-last, in the weights' dtype; the image is best float32."""
+        """Return x1..x4, [B,C,H,W], channels-last, in the weights' dtype. image: preferably float32."""
         dtype = next(self.parameters()).dtype
         x = relu6_(convolve(self.conv_stem(torch.float32, image.shape[2:]), image.float()))
         features = []
@@ -229,7 +229,7 @@ class FoldedConv(nn.Module):
         self.bias = HighLowTensor(fused.bias)
 
     def forward(self, dtype: torch.dtype, size: tuple[int, int]) -> ConvParameters:
-        """The convolution in that dtype for a map (H, W). Odd sides need no added zeros in the kernel."""
+        """Return it in `dtype` for a map of `size` (H, W). Odd sides need no added zeros in the kernel."""
         weight = self.weight(dtype)
         if self.stride[0] == 2 and (size[0] % 2 or size[1] % 2):
             weight = weight[:, :, size[0] % 2:, size[1] % 2:].contiguous(memory_format=torch.channels_last)
@@ -256,7 +256,7 @@ def relu6_(x: Tensor) -> Tensor:
 
 
 def recognise_tensors(shapes: Shapes) -> str | None:
-    """The name in SCALES whose tensors a file without metadata has, or None.
+    """Return the name in SCALES whose tensors have these names and shapes, or None.
 
     timm's models without `tf_` have the same tensors and another padding; they are taken for those with it.
     """
@@ -269,7 +269,7 @@ def recognise_tensors(shapes: Shapes) -> str | None:
 
 @functools.cache
 def tensor_shapes(name: str) -> dict[str, tuple[int, ...]]:
-    """Shapes of the encoder's tensors by name."""
+    """Return the shapes of an encoder's tensors by their names."""
     with torch.device("meta"):
         state = EfficientNetLite(name).state_dict()
     return {key: tuple(tensor.shape) for key, tensor in state.items()
@@ -290,7 +290,7 @@ class EfficientNetLiteFamily(Family):
         return {"family": self.name, "encoder": encoder, **self.shape(encoder)}
 
     def shape(self, encoder: str) -> dict[str, object]:
-        """Widths of x1..x4 and number of blocks before each, after the one before."""
+        """Return the widths of x1..x4, and how many blocks lie between each of them and the one before."""
         own = scale_stages(encoder)
         bounds = (0, *(tap + 1 for tap in OUTPUT_STAGES))
         parts = [own[start:stop] for start, stop in zip(bounds, bounds[1:])]
@@ -323,6 +323,6 @@ class EfficientNetLiteFamily(Family):
     ) -> tuple[float, float]:
         first = scale_channels(STAGES[0][3], SCALES[config.encoder][0])
         dtype = next(encoder.parameters()).dtype
-        pixels = size[0] * size[1] / 4  # of stride 2
+        pixels = size[0] * size[1] / 4  # positions at stride 2
         alive = 4 * (STEM_CHANNELS + first) + 2 * 4 * config.widths[0] / 4
         return pixels * alive, pixels * first_stage_dtype(dtype).itemsize * 2.5 * EXPANSION * first

@@ -46,7 +46,7 @@ def parse_encoder(encoder: str) -> tuple[str, dict[str, Any]]:
         timm's model name, and options for timm.create_model.
 
     Raises:
-        ValueError: it is something else, or an option is forbidden.
+        ValueError: `encoder` is neither, or it has a forbidden option.
     """
     options: Any = {"name": encoder}
     if encoder.lstrip().startswith("{"):
@@ -91,8 +91,8 @@ def create_encoder(encoder: str, **weights: object) -> nn.Module:
         if not set(STRIDES) <= set(strides):
             raise CheckpointError(f"Choose an encoder with maps at strides {', '.join(map(str, STRIDES))}",
                                   f"timm's {name} has {', '.join(map(str, strides))}")
-        places = tuple(strides.index(stride) for stride in STRIDES)
-        encoder = build(timm, name, {**options, "out_indices": places, **weights})
+        indices = tuple(strides.index(stride) for stride in STRIDES)
+        encoder = build(timm, name, {**options, "out_indices": indices, **weights})
     except CheckpointError:
         raise
     except Exception as error:  # depends on the model
@@ -137,7 +137,7 @@ def load_pretrained_state(encoder: str, file: Path | None = None) -> dict[str, T
 
 
 def fuse_encoder(plain: nn.Module, compose: Compose) -> nn.Module:
-    """The inference form: channels-last, batch norms folded into convolutions that nothing else reads."""
+    """Make the inference form: channels-last, batch norms folded into convolutions that only they read."""
     encoder = copy_modules(plain)
     modules = dict(plain.named_modules())
     convs = {name: module for name, module in modules.items() if isinstance(module, nn.Conv2d)}
@@ -155,7 +155,7 @@ def fuse_encoder(plain: nn.Module, compose: Compose) -> nn.Module:
 
 
 def find_foldable(encoder: nn.Module) -> list[tuple[str, str]]:
-    """(convolution, batch norm) names where only the batch norm reads the convolution; [] without a trace."""
+    """Find (convolution, batch norm) names where only the norm reads the convolution; [] without a trace."""
     copied = copy_to_meta(encoder)
     try:
         with torch.no_grad(), Consumers() as consumers:
@@ -173,7 +173,7 @@ def find_foldable(encoder: nn.Module) -> list[tuple[str, str]]:
 
 
 def replace_module(encoder: nn.Module, name: str, module: nn.Module) -> None:
-    """Put another module at a dotted name."""
+    """Replace the submodule at a dotted name."""
     parent, _, leaf = name.rpartition(".")
     setattr(encoder.get_submodule(parent), leaf, module)
 
@@ -216,7 +216,7 @@ class TimmFamily(Family):
         if not torch.empty(0).is_meta:
             return encoder
         if {name for name, _ in encoder.named_buffers()} - encoder.state_dict().keys():
-            # Tables that are not in checkpoints have to be computed, which the meta device does not do.
+            # Buffers that checkpoints do not hold must be computed, which the meta device does not do.
             with torch.device("cpu"):
                 encoder = create_encoder(config.encoder)
         state = {name: tensor.to("meta") for name, tensor in encoder.state_dict().items()}
@@ -235,7 +235,7 @@ class TimmFamily(Family):
         return peak_bytes(encoder, size), 0
 
     def blocks_of(self, encoder: nn.Module) -> list[nn.Module]:
-        """The repeated modules of each stage, which timm puts into lists."""
+        """Return the repeated modules of each stage, which timm puts into lists."""
         found: list[nn.Module] = []
         for module in encoder.modules():
             if isinstance(module, (nn.Sequential, nn.ModuleList)) and not any(
@@ -245,11 +245,11 @@ class TimmFamily(Family):
         return found
 
     def initialize(self, encoder: nn.Module) -> bool:
-        return True  # timm's create_model has done it
+        return True  # by timm's create_model
 
 
 def peak_bytes(encoder: nn.Module, size: tuple[int, int]) -> int:
-    """Peak bytes that a pass over one image (H, W) allocates, its results included."""
+    """Measure the peak bytes that a pass over one image (H, W) allocates, its results included."""
     copied = copy_to_meta(encoder)
     with torch.no_grad(), Allocations() as allocations:
         copied(torch.empty(1, 3, *size, device="meta", dtype=next(copied.parameters()).dtype))

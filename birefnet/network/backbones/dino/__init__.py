@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 __all__ = ["DINOv3Family"]
 
-NECK = (192, 384, 768, 1536)
+NECK = (192, 384, 768, 1536)  # channels of the four maps after the neck: Swin-L's
 DEFAULT_HEAD_WIDTH = 64      # channels of an attention head
-HEAD_WIDTHS = {4096: 128}    # those of other widths
+HEAD_WIDTHS = {4096: 128}    # exceptions, by the transformer's width
 DEPTHS = {12: (4, 2, 2, 4)}  # blocks before each map, by number of blocks; others have even quarters
 
 
 def trunk(
     width: int, blocks: int, gated: bool, ratio: int, heads: tuple[int, ...] | None = None
 ) -> dict[str, object]:
-    """Fields of `Config` for a transformer. ratio: hidden width of the MLP over `width`."""
+    """Return fields of `Config` for a transformer. ratio: hidden width of the MLP over `width`."""
     heads = heads or (max(1, width // HEAD_WIDTHS.get(width, DEFAULT_HEAD_WIDTH)),) * 4
     return {"family": DINOv3Family.name, "widths": (width,) * 4, "heads": heads, "mlp_ratios": (ratio,) * 4,
             "depths": DEPTHS.get(blocks, (blocks // 4,) * 4), "gated_mlp": gated}
 
 
 def build(width: int, blocks: int, gated: bool = False, ratio: int = 4) -> dict[str, object]:
-    """Fields of `Config` for one of the authors' builds."""
+    """Return fields of `Config` for one of the authors' builds."""
     return {**trunk(width, blocks, gated, ratio), "neck": NECK}
 
 

@@ -25,7 +25,7 @@ class FusedVisionTransformer(nn.Module):
         self.model = FusedTrunk(plain.model)
 
     def forward(self, image: Tensor, scratch: int = sys.maxsize) -> list[Tensor]:
-        """Four maps [B,C,H/16,W/16], channels-last, in the weights' dtype; the image is best float32."""
+        """Return four maps [B,C,H/16,W/16], channels-last, in the weights' dtype. image: best float32."""
         return self.model(image, scratch)
 
 
@@ -41,15 +41,15 @@ class FusedTrunk(nn.Module):
     def forward(self, image: Tensor, scratch: int) -> list[Tensor]:
         x = convolve(self.patch_embed.proj, image.float())
         batch, width, *size = x.shape
-        turns = rotary_tables(*size, self.head_width, x.device)
+        tables = rotary_tables(*size, self.head_width, x.device)
         prefix = torch.cat([self.cls_token, self.reg_token], 1).float().expand(batch, -1, -1)
         x = torch.cat([prefix, x.flatten(2).transpose(1, 2)], 1)
         features, dtype = [], self.cls_token.dtype
         for i, block in enumerate(self.blocks):
-            block(x, turns, dtype, scratch)
+            block(x, tables, dtype, scratch)
             if i in self.taps:
-                places = x[:, PREFIX:].to(dtype, copy=True)
-                features.append(places.view(batch, *size, width).permute(0, 3, 1, 2))
+                patches = x[:, PREFIX:].to(dtype, copy=True)
+                features.append(patches.view(batch, *size, width).permute(0, 3, 1, 2))
         return features
 
 
@@ -61,17 +61,18 @@ class FusedBlock(nn.Module):
         self.norm1, self.attn, self.gamma_1 = plain.norm1, plain.attn, plain.gamma_1
         self.norm2, self.mlp, self.gamma_2 = plain.norm2, plain.mlp, plain.gamma_2
 
-    def forward(self, x: Tensor, turns: tuple[Tensor, Tensor], dtype: torch.dtype, scratch: int) -> None:
-        """Update x, float32 [B,N,C]; products are in `dtype`. turns: see `rotary_tables`."""
+    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor], dtype: torch.dtype, scratch: int) -> None:
+        """Update x, float32 [B,N,C]; products are in `dtype`. tables: see `rotary_tables`."""
         batch, tokens, channels = x.shape
-        seen = layer_norm(x, self.norm1, dtype)
-        heads, of_q, of_kv = self.attn.heads, *self.attn.qkv.weight.to(dtype).split([channels, 2 * channels])
-        k, v = (product(seen.flatten(0, 1), of_kv)
+        normed = layer_norm(x, self.norm1, dtype)
+        heads, weight = self.attn.heads, self.attn.qkv.weight
+        q_weight, kv_weight = weight.to(dtype).split([channels, 2 * channels])
+        k, v = (product(normed.flatten(0, 1), kv_weight)
                 .view(batch, tokens, 2, heads, -1).permute(2, 0, 3, 1, 4).unbind(0))
-        k = rotate(k, turns)
+        k = rotate(k, tables)
         for run in split_runs(tokens, batch * channels * 8 * dtype.itemsize, scratch):
-            q = product(seen[:, run].flatten(0, 1), of_q).view(batch, -1, heads, channels // heads)
-            q = rotate(q.transpose(1, 2), tuple(turn[run] for turn in turns))
+            q = product(normed[:, run].flatten(0, 1), q_weight).view(batch, -1, heads, channels // heads)
+            q = rotate(q.transpose(1, 2), tuple(table[run] for table in tables))
             y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(-1, channels)
             y = linear(self.attn.proj, y).view(batch, -1, channels)
             x[:, run].addcmul_(y, self.gamma_1.to(y.dtype))
@@ -83,7 +84,7 @@ class FusedBlock(nn.Module):
             rows[run].addcmul_(y, self.gamma_2.to(y.dtype))
 
     def expand(self, x: Tensor) -> Tensor:
-        """The MLP without its last layer."""
+        """Apply the MLP without its last layer."""
         mlp = self.mlp
         if isinstance(mlp, GatedMlp):
             return F.silu(linear(mlp.fc1_g, x), inplace=True).mul_(linear(mlp.fc1_x, x))
@@ -91,6 +92,6 @@ class FusedBlock(nn.Module):
 
 
 def split_runs(length: int, item_bytes: int, scratch: int) -> Iterator[slice]:
-    """Slices of 0..length whose items, of `item_bytes` each, take up to `scratch` bytes."""
+    """Split 0..length into slices of at least one item; `item_bytes` per item, at most `scratch` in all."""
     step = max(1, scratch // item_bytes)
     return (slice(start, start + step) for start in range(0, length, step))

@@ -15,7 +15,7 @@ from ..layers import Mlp
 if TYPE_CHECKING:
     from ...config import Config
 
-PATCH = 16         # side of a token, in pixels
+PATCH = 16         # pixels: side of a token
 REGISTERS = 4      # register tokens (Darcet et al. 2024)
 PREFIX = 1 + REGISTERS  # tokens before those of the map: class token and registers
 PERIOD = 100.0     # longest period of the rotary positions, in halves of the map's side
@@ -25,7 +25,7 @@ EPS = 1e-5         # of LayerNorm
 class VisionTransformer(nn.Module):
     """A vision transformer at stride 16: [B,3,H,W] → four maps [B,C,H/16,W/16].
 
-    Each is taken after `Config.depths` more blocks, without a final norm.
+    Map i is taken after `Config.depths[i]` more blocks; there is no final norm.
     """
 
     def __init__(self, config: Config) -> None:
@@ -52,12 +52,12 @@ class Trunk(nn.Module):
     def forward(self, image: Tensor) -> list[Tensor]:
         x = self.patch_embed.proj(image)
         batch, width, *size = x.shape
-        turns = rotary_tables(*size, self.head_width, x.device)
+        tables = rotary_tables(*size, self.head_width, x.device)
         prefix = torch.cat([self.cls_token, self.reg_token], 1).expand(batch, -1, -1)
         x = torch.cat([prefix, x.flatten(2).transpose(1, 2)], 1)
         features = []
         for i, block in enumerate(self.blocks):
-            x = block(x, turns)
+            x = block(x, tables)
             if i in self.taps:
                 features.append(x[:, PREFIX:].transpose(1, 2).reshape(batch, width, *size))
         return features
@@ -84,8 +84,8 @@ class Block(nn.Module):
         self.mlp = (GatedMlp if config.gated_mlp else Mlp)(width, config.mlp_ratios[0] * width)
         self.gamma_2 = nn.Parameter(torch.ones(width))
 
-    def forward(self, x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
-        x = x + self.gamma_1 * self.attn(self.norm1(x), turns)
+    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
+        x = x + self.gamma_1 * self.attn(self.norm1(x), tables)
         return x + self.gamma_2 * self.mlp(self.norm2(x))
 
 
@@ -98,10 +98,10 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
         batch, tokens, channels = x.shape
         q, k, v = self.qkv(x).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        y = F.scaled_dot_product_attention(rotate(q, turns), rotate(k, turns), v)
+        y = F.scaled_dot_product_attention(rotate(q, tables), rotate(k, tables), v)
         return self.proj(y.transpose(1, 2).reshape(batch, tokens, channels))
 
 
@@ -123,11 +123,17 @@ class GatedMlp(nn.Module):
 
 @lru_cache(maxsize=8)
 def rotary_tables(height: int, width: int, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Rotary position embedding (Su et al. 2021): sines and cosines of each token's angles.
+    """Compute the sines and cosines of a rotary position embedding (Su et al. 2021).
 
-    A position is that of the token's centre, with both axes from −1 to 1. Per axis there are channels/4
+    A token's position is that of its centre, with both axes from −1 to 1. Per axis there are channels/4
     periods in geometric sequence from 1 to below PERIOD. Angles are ordered y, x, y, x, each a quarter of the
     channels.
+
+    Args:
+        height: of the map, in tokens.
+        width: of the map, in tokens.
+        channels: of an attention head.
+        device: of the result.
 
     Returns:
         Two float32 [PREFIX+height·width,channels]; prefix tokens have angle 0.
@@ -135,14 +141,14 @@ def rotary_tables(height: int, width: int, channels: int, device: torch.device) 
     with torch.inference_mode(False):  # cached inference tensors cannot be used in training
         periods = PERIOD ** (2.0 * torch.arange(channels // 4) / (channels // 2))
         y, x = ((torch.arange(n, dtype=torch.float32) + 0.5) / n * 2 - 1 for n in (height, width))
-        places = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1).view(-1, 2, 1)
-        angles = (2 * math.pi * places / periods).flatten(1).tile(2)
+        positions = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1).view(-1, 2, 1)
+        angles = (2 * math.pi * positions / periods).flatten(1).tile(2)
         angles = torch.cat([angles.new_zeros(PREFIX, channels), angles])
         return angles.sin().to(device), angles.cos().to(device)
 
 
-def rotate(x: Tensor, turns: tuple[Tensor, Tensor]) -> Tensor:
+def rotate(x: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
     """Rotate the halves of each token's channels [...,N,channels] by its angles."""
-    sine, cosine = turns
+    sine, cosine = tables
     first, second = x.chunk(2, -1)
     return (x * cosine + torch.cat([-second, first], -1) * sine).to(x.dtype)

@@ -21,7 +21,7 @@ HEADS = (1, 2, 5, 8)  # of the authors' builds; tensors do not determine them
 
 
 def build(width: int, depths: tuple[int, ...], ratios: tuple[int, ...] = (8, 8, 4, 4)) -> dict[str, object]:
-    """Fields of `Config` for one of the authors' builds. width: of the first stage."""
+    """Return fields of `Config` for one of the authors' builds. width: of the first stage."""
     widths = (32, 64, 160, 256) if width == 32 else (64, 128, 320, 512)
     return {"family": PVTFamily.name, "widths": widths, "depths": depths, "heads": HEADS,
             "mlp_ratios": ratios}
@@ -74,8 +74,8 @@ class PVTFamily(Family):
         positions, width = size[0] * size[1] / 16, config.widths[0]
         first = first_stage_dtype(encoder.norm1.weight.dtype).itemsize
         alive = width * (2 * 4 + 2 + first)  # two float32 maps, the next stage's input, x1
-        token = 12 * width + 2 * config.mlp_ratios[0] * width * first
-        return positions * alive, positions * token
+        token_bytes = 12 * width + 2 * config.mlp_ratios[0] * width * first
+        return positions * alive, positions * token_bytes
 
     def first_convolution(self, encoder: nn.Module) -> nn.Conv2d:
         return encoder.patch_embed1.proj

@@ -28,7 +28,7 @@ class FusedPVT(nn.Module):
             self.add_module(name, module)
 
     def forward(self, image: Tensor, scratch: int = sys.maxsize) -> list[Tensor]:
-        """x1..x4, [B,C,H,W], channels-last, in the weights' dtype; the image is best float32."""
+        """Return x1..x4, [B,C,H,W], channels-last, in the weights' dtype. image: preferably float32."""
         x, features, dtype = image, [], self.norm1.weight.dtype
         for i in range(1, 5):
             embed = getattr(self, f"patch_embed{i}")
@@ -50,7 +50,7 @@ class FusedBlock(nn.Module):
         self.norm2, self.mlp = plain.norm2, FusedMlp(plain.mlp)
 
     def forward(self, x: Tensor, dtype: torch.dtype, scratch: int) -> Tensor:
-        """float32 [B,H,W,C] → the same shape; x is overwritten. Products are in `dtype`."""
+        """float32 [B,H,W,C] → the same shape; overwrites x. Products are in `dtype`."""
         self.attn(x, self.norm1, dtype, scratch)
         return self.mlp(x, self.norm2, dtype, scratch)
 
@@ -66,16 +66,16 @@ class FusedAttention(nn.Module):
     def forward(self, x: Tensor, norm: nn.LayerNorm, dtype: torch.dtype, scratch: int) -> None:
         """x += attention(norm(x)) for float32 [B,H,W,C], in runs of queries."""
         batch, height, width, channels = x.shape
-        keys = seen = layer_norm_map(x, norm, dtype, scratch)
+        keys = normed = layer_norm_map(x, norm, dtype, scratch)
         if self.sr is not None:
-            keys = convolve(self.sr, seen.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            keys = convolve(self.sr, normed.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
             keys = layer_norm(keys.float(), self.norm, dtype)
         k, v = (linear(self.kv, keys.flatten(0, 2))
                 .view(batch, -1, 2, self.heads, channels // self.heads).permute(2, 0, 3, 1, 4).unbind(0))
         step = max(1, scratch // (batch * width * channels * 8 * dtype.itemsize))
         for start in range(0, height, step):
             rows = slice(start, start + step)
-            q = linear(self.q, seen[:, rows].flatten(0, 2))
+            q = linear(self.q, normed[:, rows].flatten(0, 2))
             q = q.view(batch, -1, self.heads, channels // self.heads).transpose(1, 2)
             y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(-1, channels)
             x[:, rows] += linear(self.proj, y).view(batch, -1, width, channels)
@@ -89,7 +89,7 @@ class FusedMlp(nn.Module):
         self.fc1, self.dwconv, self.fc2 = plain.fc1, plain.dwconv, plain.fc2
 
     def forward(self, x: Tensor, norm: nn.LayerNorm, dtype: torch.dtype, scratch: int) -> Tensor:
-        """x + mlp(norm(x)) for float32 [B,H,W,C]."""
+        """Return x + mlp(norm(x)) for float32 [B,H,W,C]."""
         batch, height, width, channels = x.shape
         hidden = len(self.fc1.weight)
 

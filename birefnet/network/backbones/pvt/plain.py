@@ -67,7 +67,7 @@ class Block(nn.Module):
 
 
 class SpatialReductionAttention(nn.Module):
-    """Self-attention over the map; keys and values come from one with `reduction` times smaller sides."""
+    """Self-attention over a map; keys and values come from it at `reduction` times smaller sides."""
 
     def __init__(self, width: int, heads: int, reduction: int) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ __all__ = ["SwinFamily"]
 
 
 def build(width: int, third: int, window: int) -> dict[str, object]:
-    """Fields of `Config` for a build. width: of the first stage; third: blocks of the third stage."""
+    """Return fields of `Config`. width: of the first stage; third: blocks of the third stage."""
     widths = tuple(width * 2**i for i in range(4))
     return {"family": SwinFamily.name, "widths": widths, "depths": (2, 2, third, 2),
             "heads": tuple(width // 32 for width in widths), "window": window}
@@ -70,8 +70,8 @@ class SwinFamily(Family):
         positions, width = size[0] * size[1] / 16, config.widths[0]
         first = first_stage_dtype(encoder.norm0.weight.dtype).itemsize
         alive = width * (4 + 2 + first)  # the float32 map, the next stage's input, x1
-        token = 8 * width + (config.mlp_ratios[0] + 3) * width * first
-        return positions * alive, positions * token
+        token_bytes = 8 * width + (config.mlp_ratios[0] + 3) * width * first
+        return positions * alive, positions * token_bytes
 
     def first_convolution(self, encoder: nn.Module) -> nn.Conv2d:
         return encoder.patch_embed.proj

@@ -4,7 +4,7 @@ Tokens interact only within a window, and in each block a token belongs to one w
 group of windows, computes attention and MLP while their tokens are in the cache, and scatters the results
 back. This one gather and one scatter replace padding, rolling, splitting and joining, and temporaries are
 limited by the group.
-Padding is not multiplied: a padded token is zero, so its queries, keys and values are their bias.
+Padding is not multiplied: a padding token is zero, so its query, key and value equal the bias.
 
 The residual stream and LayerNorm are float32 in every dtype.
 """
@@ -26,8 +26,8 @@ from ...ops.products import convolve, gelu_, linear
 from .plain import Block, PatchMerging, SwinTransformer, WindowAttention, edge_masks
 
 GROUP_MULTIPLE = 16    # windows; products of odd sizes may miss the fastest kernels
-MAX_CACHED_TABLES = 8  # of a stage, for different sizes, batches and shifts
-BIAS_ALIGNMENT = 8     # elements; CUDA's fast attention kernels need a bias whose rows start at multiples
+MAX_CACHED_TABLES = 8  # lists of groups kept by a stage: one per map size, batch size and shift
+BIAS_ALIGNMENT = 8     # elements; CUDA's fast attention kernels need rows of the bias to start at multiples
 
 
 class FusedSwin(nn.Module):
@@ -41,7 +41,7 @@ class FusedSwin(nn.Module):
             self.add_module(f"norm{i}", getattr(plain, f"norm{i}"))
 
     def forward(self, image: Tensor, scratch: int = sys.maxsize) -> list[Tensor]:
-        """x1..x4, [B,C,H,W], channels-last, in the weights' dtype; the image is best float32."""
+        """Return x1..x4, [B,C,H,W], channels-last, in the weights' dtype. image: preferably float32."""
         embed, dtype = self.patch_embed, self.norm0.weight.dtype
         x = layer_norm(convolve(embed.proj, image.float()).permute(0, 2, 3, 1), embed.norm, torch.float32)
         features = []
@@ -85,8 +85,8 @@ class FusedBlock(nn.Module):
         """Update x, float32 [B,H,W,C]; products are in `dtype`. groups: `group_windows`, or a cache of it."""
         batch, height, width, channels = x.shape
         attn, mlp = self.attn, self.mlp
-        token = 8 * channels + (len(mlp.fc1.weight) + 3 * channels) * dtype.itemsize
-        windows = max(1, scratch // (token * attn.window**2))
+        token_bytes = 8 * channels + (len(mlp.fc1.weight) + 3 * channels) * dtype.itemsize
+        windows = max(1, scratch // (token_bytes * attn.window**2))
         windows -= windows % GROUP_MULTIPLE if windows > GROUP_MULTIPLE else 0
         tokens = x.view(-1, channels)
         for group in groups(batch, height, width, attn.window, attn.shift, windows, x.device):
@@ -153,14 +153,14 @@ class Group(NamedTuple):
 
     tokens: Tensor                # [T] indices in the flattened maps, window by window, without padding
     slots: Tensor | None          # [T] indices among the group's windows·side² tokens; None without padding
-    windows: int                  # how many
+    windows: int                  # number of windows
     runs: list[tuple[int, int]]   # (edge, number of windows) in order; edge 0 is none
 
 
 def group_windows(
     batch: int, height: int, width: int, side: int, shift: int, windows: int, device: torch.device
 ) -> list[Group]:
-    """All windows of `batch` maps of height × width, up to `windows` per group, sorted by edge."""
+    """Group all windows of `batch` maps of height × width, sorted by edge, up to `windows` per group."""
     rows, columns = -(-height // side), -(-width // side)
     with torch.inference_mode(False):
         y, x = ((torch.arange(n * side) + shift) % (n * side) for n in (rows, columns))
@@ -190,7 +190,7 @@ def group_windows(
 
 
 def merge_patches(x: Tensor, merging: PatchMerging, scratch: int) -> Tensor:
-    """`merging`, in bands of rows: float32 [B,H,W,C] → float32 [B,⌈H/2⌉,⌈W/2⌉,2C]."""
+    """Apply `merging` in bands of rows: float32 [B,H,W,C] → float32 [B,⌈H/2⌉,⌈W/2⌉,2C]."""
     batch, height, width, channels = x.shape
     dtype = merging.reduction.weight.dtype
     y = x.new_empty(batch, -(-height // 2), -(-width // 2), 2 * channels)

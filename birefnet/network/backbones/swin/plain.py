@@ -1,8 +1,7 @@
 """Swin Transformer v1 (Liu et al. 2021) as BiRefNet's checkpoints expect it.
 
 Two details differ from most libraries and change the results: the *normalised* map is padded to whole
-    windows, and
-odd blocks shift their windows even if the map is a single window.
+windows, and odd blocks shift their windows even if the map is a single window.
 """
 
 from __future__ import annotations
@@ -38,9 +37,9 @@ class SwinTransformer(nn.Module):
         x = self.patch_embed(image)
         features = []
         for i, stage in enumerate(self.layers):
-            x, shrunk = stage(x)
+            x, downsampled = stage(x)
             features.append(getattr(self, f"norm{i}")(x).permute(0, 3, 1, 2).contiguous())
-            x = shrunk
+            x = downsampled
         return features
 
 
@@ -93,8 +92,7 @@ class WindowAttention(nn.Module):
 
     After rolling, shifted windows in the last row and column hold tokens from opposite sides of the padded
     map, which must not attend to each other. All windows of that row (column) have the same mask, so four
-    biases serve maps of
-    all sizes: interior, last row, last column, corner.
+    biases serve maps of all sizes: interior, last row, last column, corner.
     """
 
     def __init__(self, width: int, heads: int, window: int, shift: int) -> None:
@@ -123,13 +121,13 @@ class WindowAttention(nn.Module):
         return y[:, :height, :width]
 
     def position_bias(self, dtype: torch.dtype) -> Tensor:
-        """[1,heads,N,N], with N = window² tokens, indexed by query, then key."""
+        """Return [1,heads,N,N], with N = window² tokens, indexed by query, then key."""
         index = relative_position_index(self.window, self.relative_position_bias_table.device)
         bias = self.relative_position_bias_table[index.flatten()].to(dtype)
         return bias.view(*index.shape, self.heads).permute(2, 0, 1).unsqueeze(0).contiguous()
 
     def attend_shifted(self, windows: Tensor, bias: Tensor) -> Tensor:
-        """`attend` for shifted windows, with masks in the last row and column."""
+        """Apply `attend` to shifted windows, with masks in the last row and column."""
         below, beside = edge_masks(self.window, self.shift, bias.device, bias.dtype)
         rows, columns = windows.shape[1:3]
         inside, last_row, last_column = slice(0, rows - 1), slice(rows - 1, rows), slice(columns - 1, columns)
@@ -168,7 +166,7 @@ def join_windows(windows: Tensor, side: int) -> Tensor:
 
 @lru_cache(maxsize=8)
 def relative_position_index(side: int, device: torch.device) -> Tensor:
-    """[N,N]: the row of the bias table for query i and key j, (yi−yj+side−1)·(2·side−1) + (xi−xj+side−1)."""
+    """Rows of the bias table [N,N] for query i, key j: (yi−yj+side−1)·(2·side−1) + (xi−xj+side−1)."""
     with torch.inference_mode(False):  # cached inference tensors cannot be used in training
         y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
         y, x = y.flatten(), x.flatten()
@@ -178,7 +176,7 @@ def relative_position_index(side: int, device: torch.device) -> Tensor:
 
 @lru_cache(maxsize=8)
 def edge_masks(side: int, shift: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Two [N,N] masks, 0 or −inf, for windows of the last row and of the last column after a shift.
+    """Return two [N,N] masks, 0 or −inf, for windows of the last row and of the last column after a shift.
 
     −inf separates rows (columns) that were at opposite sides of the map.
     """
