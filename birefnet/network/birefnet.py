@@ -24,7 +24,7 @@ from .family import FAMILIES, Family
 
 
 class TrainOutputs(NamedTuple):
-    """What the losses need; `side` and `gradient` are those of stages 4, 3, 2, each in its stage's size."""
+    """What the losses need; `side` and `gradient` are of stages 4, 3, 2, each at its stage's size."""
 
     logits: Tensor           # [B,1,H,W]
     side: list[Tensor]       # logits [B,1,h,w] of each stage
@@ -35,10 +35,10 @@ class Replay(Protocol):
     """Runs a network's pass in another way, such as birefnet.device.cuda_graphs.Graphs."""
 
     def __call__(self, model: nn.Module, x: Tensor) -> Tensor:
-        """What model(x) returns."""
+        """Return what model(x) returns."""
 
     def drop(self) -> None:
-        """Free what it keeps of earlier passes."""
+        """Free the memory that earlier passes left."""
 
 
 class BiRefNet(nn.Module):
@@ -46,10 +46,10 @@ class BiRefNet(nn.Module):
 
     Attributes:
         form: "plain" as built here, "inference" after birefnet.network.fused.fuse.
-        graphs: what birefnet.matte runs the network through, or None to call it.
-        budget_bytes: of temporaries in one step of the inference form, beyond the maps that later steps read
-            (see birefnet.network.cost); None for the fastest.
-        metadata: of the file that the network was loaded from.
+        graphs: a Replay through which birefnet.matte runs the network; None calls the network directly.
+        budget_bytes: limit of temporaries in one step of the inference form, beyond the maps that later steps
+            read (see birefnet.network.cost); None chooses the fastest.
+        metadata: text entries of the file that the network was loaded from.
     """
 
     form = "plain"
@@ -71,7 +71,7 @@ class BiRefNet(nn.Module):
 
     @property
     def input_dtype(self) -> torch.dtype:
-        """The best dtype for the image; the inference form takes it unrounded."""
+        """The dtype that the image should have: float32 for the inference form, else that of the weights."""
         return torch.float32 if self.form == "inference" else next(self.parameters()).dtype
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class BiRefNet(nn.Module):
         return self.decoder(x, *self.encode(x)).logits
 
     def forward_train(self, x: Tensor) -> TrainOutputs:
-        """Logits, and the side predictions and predicted gradients that only training needs."""
+        """Compute logits, and the side predictions and predicted gradients that only training needs."""
         if self.form != "plain":
             raise ValueError('Load with form="plain": the inference form cannot be trained')
         if not self.config.supervision:
@@ -89,13 +89,13 @@ class BiRefNet(nn.Module):
         return self.decoder(x, *self.encode(x), supervise=True)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """x1, x2, x3 and the squeezed x4."""
+        """Compute x1, x2, x3 and the squeezed x4."""
         x1, x2, x3, x4 = self.backbone_features(x)
         context = [resize(feature, x4.shape[2:]) for feature in (x1, x2, x3)]
         return x1, x2, x3, self.squeeze_module(torch.cat([*context, x4], 1))
 
     def backbone_features(self, x: Tensor) -> list[Tensor]:
-        """x1..x4, with the maps of the half-size image concatenated or added if the build does so."""
+        """Compute x1..x4, with the maps of the half-size image concatenated or added if the build does so."""
         features = self.bb(x)
         if self.config.multi_scale == "none":
             return features
@@ -139,8 +139,8 @@ class BiRefNet(nn.Module):
 class Decoder(nn.Module):
     """Four stages from stride 32 to stride 4, then the full-resolution head.
 
-    For an encoder without maps of strides 4, 8, 16, 32 there is a neck, which resizes each map to its stage's
-    size and maps it to its width.
+    Encoders without maps of strides 4, 8, 16, 32 need a neck (`Config.neck`): it resizes each map to its
+    stage's size and changes its channels to `Config.decoder_channels`.
     """
 
     def __init__(self, config: Config) -> None:
@@ -187,13 +187,13 @@ class Decoder(nn.Module):
         return TrainOutputs(self.head(self.block(1, p, image), image), side, gradient)
 
     def block(self, n: int, p: Tensor, image: Tensor) -> Tensor:
-        """The decoder block of stage n, applied to the stage's map p and the image tiles of its size."""
+        """Apply the decoder block of stage n to the stage's map p and the image tiles of its size."""
         patches = image_patches(image, p.shape[2:], self.patch_order)
         tiles = getattr(self, f"ipt_blk{n + 1}")(patches)
         return getattr(self, f"decoder_block{n}")(torch.cat([p, tiles], 1))
 
     def head(self, p1: Tensor, image: Tensor) -> Tensor:
-        """`conv_out1` of [resized p1, ipt_blk1(image)].
+        """Apply `conv_out1` to [resized p1, ipt_blk1(image)].
 
         A 1×1 convolution commutes with resizing, so it is applied to p1 first: one channel is resized to full
         size instead of c1/2.
@@ -216,7 +216,7 @@ class Lateral(nn.Module):
 
 
 def stage_size(image: Tensor, stage: int) -> tuple[int, int]:
-    """Height and width of x1..x4 and of the decoder's stage that reads it: strides 4, 8, 16, 32."""
+    """Return height and width of the map that decoder stage 1..4 reads: strides 4, 8, 16, 32."""
     return image.shape[2] // 2**(stage + 1), image.shape[3] // 2**(stage + 1)
 
 

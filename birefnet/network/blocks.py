@@ -18,13 +18,15 @@ def resize(x: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
 
 
 def make_norm(config: Config, channels: int) -> nn.Module:
-    """A batch norm, or nothing in builds without."""
+    """Return a batch norm, or an identity for builds without batch norm."""
     return nn.BatchNorm2d(channels) if config.batch_norm else nn.Identity()
 
 
 class DecoderBlock(nn.Module):
-    """conv 3×3 → BN → ReLU → ASPP → conv 3×3 → BN, without an activation at the end; [B,C,H,W] →
-    [B,out,H,W]."""
+    """conv 3×3 → BN → ReLU → ASPP → conv 3×3 → BN, without an activation at the end.
+
+    [B,C,H,W] → [B,out,H,W].
+    """
 
     def __init__(self, config: Config, channels: int, out: int, residual: bool = False) -> None:
         super().__init__()
@@ -46,7 +48,7 @@ class ASPP(nn.Module):
     """Atrous spatial pyramid pooling (Chen et al. 2017): [B,inner,H,W] → the same shape.
 
     Parallel convolutions of one map and its global mean are concatenated and mixed by a 1×1 convolution. A
-    subclass creates its branches, then calls `add_tail`, so that tensors have the published order.
+    subclass creates its branches, then calls `add_tail`, so that tensors are in the published order.
     """
 
     def add_tail(self, config: Config, branches: int) -> None:
@@ -59,16 +61,16 @@ class ASPP(nn.Module):
         self.dropout = nn.Dropout(0.5)
 
     def branches(self) -> list[nn.Module]:
-        """The parallel convolutions, in the order of their concatenation."""
+        """Return the parallel convolutions, in the order of their concatenation."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        views = [branch(x) for branch in self.branches()]
-        views.append(self.pooled(x).expand_as(views[0]))
-        return self.dropout(F.relu(self.bn1(self.conv1(torch.cat(views, 1)))))
+        outputs = [branch(x) for branch in self.branches()]
+        outputs.append(self.pooled(x).expand_as(outputs[0]))
+        return self.dropout(F.relu(self.bn1(self.conv1(torch.cat(outputs, 1)))))
 
     def pooled(self, x: Tensor) -> Tensor:
-        """The global mean's branch, [B,branch,1,1].
+        """Apply the global mean's branch: [B,inner,H,W] → [B,branch,1,1].
 
         In training, a batch of one is normalised by running statistics: it has one value per channel.
         """
@@ -100,8 +102,7 @@ class PlainASPP(ASPP):
         super().__init__()
         for i, (kernel, dilation) in enumerate(PLAIN_ASPP, 1):
             conv = nn.Conv2d(config.inner, config.branch, kernel, padding=dilation * (kernel // 2),
-                             dilation=dilation,
-                             bias=False)
+                             dilation=dilation, bias=False)
             self.add_module(f"aspp{i}", Branch(config, conv))
         self.add_tail(config, len(PLAIN_ASPP))
 
@@ -122,6 +123,8 @@ class Branch(nn.Module):
 
 
 class DeformableBranch(Branch):
+    """A deformable convolution of the pyramid, batch norm and ReLU."""
+
     def __init__(self, config: Config, kernel: int) -> None:
         super().__init__(config, DeformableConv(config.inner, config.branch, kernel))
 

@@ -13,15 +13,19 @@ NANO = Config(family="efficientnet_lite", encoder="tf_efficientnet_lite2", width
               depths=(4, 3, 8, 6), multi_scale="none", attention="plain", inner=64, branch=48, patch_inner=16,
               residual=True, size=(320, 320), task="Anything: quick cut-outs")
 
-BACKBONES = {name: family for family in FAMILIES.values() for name in family.builds}
+BACKBONES = {name: family for family in FAMILIES.values() for name in family.builds}  # by the encoder's name
 TIMM = "timm:"  # prefix of a timm model's name or JSON, see birefnet.network.backbones.timm
 
 
 def config(backbone: str) -> Config:
-    """The build with the authors' decoder and an encoder: one of BACKBONES, or "timm:NAME".
+    """Return the build with the authors' decoder and an encoder.
+
+    Args:
+        backbone: a name of BACKBONES, or "timm:" and a timm model's name or JSON.
 
     Raises:
         CheckpointError: timm is missing, or has no such encoder.
+        KeyError: BACKBONES has no such name.
     """
     if backbone.startswith(TIMM):
         encoder = backbone.removeprefix(TIMM)

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from .family import FAMILIES
 
 STRIDE = 32                  # pixels; network sides are multiples of it
-MIN_SIDE = 2 * STRIDE        # pixels
+MIN_SIDE = 2 * STRIDE        # pixels; smallest network side
 DYNAMIC_RANGE = (256, 2304)  # sides in pixels that dynamic checkpoints were trained on
 
 MULTI_SCALE = ("cat", "add", "none")
 ATTENTION = ("deformable", "plain", "none")
 PATCH_ORDERS = ("colour-slowest", "colour-fastest")
 NORMALIZATIONS = ("imagenet", "none")
-# Far above any real build: a damaged or hostile file must not claim unlimited memory and time.
+# Far above any real build, so that a damaged or hostile file cannot demand unlimited memory and time.
 MAX_VALUES = {"widths": 8192, "neck": 8192, "depths": 256, "heads": 256, "mlp_ratios": 32, "window": 64,
-              "reductions": 64,
-        "kernels": 31, "inner": 4096, "branch": 4096, "patch_inner": 4096, "gate": 4096, "size": 16384}
+              "reductions": 64, "kernels": 31, "inner": 4096, "branch": 4096, "patch_inner": 4096,
+              "gate": 4096, "size": 16384}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -39,9 +39,9 @@ class Config:
     heads: tuple[int, ...] = (1, 1, 1, 1)       # attention heads per stage
     mlp_ratios: tuple[int, ...] = (4, 4, 4, 4)  # hidden width of each stage's MLP over its width
     window: int = 7                             # side of Swin's attention windows, in tokens
-    reductions: tuple[int, ...] = (8, 4, 2, 1)  # PVT v2's spatial reduction of keys and values
+    reductions: tuple[int, ...] = (8, 4, 2, 1)  # PVT v2's spatial reduction of keys and values, per stage
     gated_mlp: bool = False                     # SwiGLU in DINOv3's MLPs
-    # the encoder's name and options where tensors do not determine it
+    # the encoder's name, or JSON with its name and options, where tensors do not determine it
     encoder: str = ""
     # channels after the neck, for encoders without strides 4 8 16 32
     neck: tuple[int, ...] | None = None
@@ -52,14 +52,14 @@ class Config:
     inner: int = 64                             # channels inside a decoder block
     branch: int = 256                           # channels of each ASPP branch
     patch_inner: int = 64                       # channels inside the blocks that read image patches
-    gate: int = 16                              # channels of the outward reference's feature
+    gate: int = 16                              # channels of the outward reference's map, which gates a stage
     residual: bool = False                      # 1×1 shortcut in the decoder's four blocks
     batch_norm: bool = True                     # False in checkpoints trained at batch size 1
-    supervision: bool = True                    # whether there are heads that only training uses
+    supervision: bool = True                    # whether the heads that only training uses exist
 
     # channel order of stacked image tiles: (c, gy, gx) or (gx, gy, c)
     patch_order: str = "colour-slowest"
-    normalize: str = "imagenet"                 # what `matte` does to the image first
+    normalize: str = "imagenet"                 # how `matte` normalises the image: imagenet or none
     size: tuple[int, int] | None = (1024, 1024)  # network height and width; None follows the photograph
     task: str = ""                              # what the checkpoint is for, in a user's words
 
@@ -82,12 +82,12 @@ class Config:
 
     @property
     def backbone(self) -> str:
-        """The encoder's name, or its family and widths for a build without one."""
+        """The encoder's name, or its family and widths where the build has no name."""
         return FAMILIES[self.family].label(self)
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Channels of x1..x4 for the squeeze block; doubled by concatenated maps of the half-size image."""
+        """Channels of x1..x4 for the squeeze block; twice `widths` if the half-size maps are concatenated."""
         return tuple(self.looks * width for width in self.widths)
 
     @property
@@ -97,11 +97,11 @@ class Config:
 
     @property
     def looks(self) -> int:
-        """How many maps of the encoder are concatenated in each of x1..x4."""
+        """How many maps of the encoder are concatenated into each of x1..x4: 2 with the half-size image's."""
         return 2 if self.multi_scale == "cat" else 1
 
     def describe(self) -> str:
-        """One line for logs and error messages."""
+        """Describe the build in one line, for logs and error messages."""
         aspp = {"deformable": f"deformable ASPP {'-'.join(map(str, (1, *self.kernels)))}",
                 "plain": "plain ASPP", "none": "no ASPP"}[self.attention]
         size = f"{self.size[0]}×{self.size[1]}" if self.size else "dynamic size"
@@ -113,12 +113,12 @@ class Config:
 def network_size(
     config: Config, height: int, width: int, size: int | tuple[int, int] | None = None
 ) -> tuple[int, int]:
-    """The size in pixels to which a photograph is resized for the network.
+    """Choose the size in pixels to which a photograph is resized for the network.
 
     Args:
         config: the checkpoint's build.
-        height: of the photograph.
-        width: of the photograph.
+        height: of the photograph, in pixels.
+        width: of the photograph, in pixels.
         size: None or 0 for the checkpoint's own size, or for a dynamic checkpoint the photograph's, limited
             to DYNAMIC_RANGE; an int for the longer side, with the checkpoint's aspect ratio, or the
             photograph's for a dynamic one; a pair for (H, W).
@@ -141,5 +141,5 @@ def network_size(
 
 
 def snap(side: float) -> int:
-    """The side in pixels rounded to a multiple of STRIDE, at least MIN_SIDE."""
+    """Round a side in pixels to a multiple of STRIDE, at least MIN_SIDE."""
     return max(MIN_SIDE, round(side / STRIDE) * STRIDE)

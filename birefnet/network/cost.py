@@ -1,8 +1,8 @@
 """Estimates a pass's memory, and plans frames and temporaries to fit what is free.
 
 A pass of the inference form needs the maps that later steps read, whose size is fixed, and the temporaries of
-one
-step: windows, columns, the inside of a decoder block. `BiRefNet.budget_bytes` limits the latter.
+one step: windows of an encoder, columns of a deformable convolution, the inside of a decoder block.
+`BiRefNet.budget_bytes` limits the latter.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch
 from .birefnet import BiRefNet
 from .fused.network import CPU_SCRATCH_BYTES
 
-PLAIN_MARGIN, INFERENCE_MARGIN = 1.4, 1.3  # measured peaks over the sums below, at most
-WORKSPACE_BYTES = 128 << 20   # of kernels and of the deformable convolution's runs, for any size
-MIN_BUDGET_BYTES = 16 << 20   # with less, steps get slow and hardly smaller
+PLAIN_MARGIN, INFERENCE_MARGIN = 1.4, 1.3  # upper bounds of measured peaks over the sums below
+WORKSPACE_BYTES = 128 << 20   # of kernels, and of one run of a deformable convolution; the same for any size
+MIN_BUDGET_BYTES = 16 << 20   # smaller budgets slow the steps down and save hardly any memory
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Plan:
     """How a batch goes through a network."""
 
     size: tuple[int, int]  # network size (H, W) of each frame
-    frames: int            # in one pass
+    frames: int            # frames in one pass
     budget: int | None     # `BiRefNet.budget_bytes`
     peak: int              # bytes that a pass needs beside the weights
 
@@ -40,8 +40,8 @@ def plan(
     Args:
         model: the network.
         size: network size (H, W).
-        frames: in one pass, at most.
-        free: bytes; None if unknown, then nothing is limited.
+        frames: number of frames; at most these go into one pass.
+        free: free bytes; None if unknown, which limits nothing.
         beside: bytes that each frame needs outside the network.
     """
 
@@ -65,7 +65,7 @@ def activation_bytes(model: BiRefNet, size: tuple[int, int], frames: int = 1, bu
     Args:
         model: the network.
         size: network size (H, W).
-        frames: in the pass.
+        frames: frames in the pass.
         budget: `BiRefNet.budget_bytes`.
         device: where the pass will run; by default where the network is.
 
@@ -85,8 +85,7 @@ def plain_bytes(model: BiRefNet, size: tuple[int, int], frames: int) -> int:
     """`activation_bytes` of the plain form.
 
     The sum of x1..x4, the image, and the largest of three: a block of the encoder's first stage,
-        decoder_block1,
-    and the image's full-size branch.
+    decoder_block1, and the image's full-size branch.
     """
     config = model.config
     c1, c2, c3, c4 = config.decoder_channels
@@ -107,15 +106,16 @@ def plain_bytes(model: BiRefNet, size: tuple[int, int], frames: int) -> int:
 
 
 def inference_bytes(model: BiRefNet, size: tuple[int, int], frames: int) -> tuple[int, int]:
-    """For the inference form, bytes of the maps that later steps read, and of the largest step's temporaries.
+    """Estimate the inference form's bytes: maps that later steps read, and the largest step's temporaries.
 
-    The decoder's are counted per position of stride 4, the image's per pixel.
+    The decoder's maps are counted per position at stride 4, the image's per pixel.
     """
     config, (c1, c2, _, _) = model.config, model.config.decoder_channels
     element = next(model.parameters()).element_size()
-    backbone, token = model.family.inference_bytes(model.bb, config, size)
-    width, looks = c1 // config.looks, 1.0 if config.multi_scale == "none" else 1.25
-    decoder = element * (1.875 * looks * width + width + 3 * config.inner)
+    encoder_alive, encoder_step = model.family.inference_bytes(model.bb, config, size)
+    # Maps of the half-size image add a quarter.
+    width, maps = c1 // config.looks, 1.0 if config.multi_scale == "none" else 1.25
+    decoder = element * (1.875 * maps * width + width + 3 * config.inner)
     entry = element * (2.5 * (c1 + c2 // 8) + 4 * config.inner)
     sides = [1, *config.kernels] if config.attention == "deformable" else []
     pyramid = element * (sum(3 * side**2 for side in sides) + 8 * max(sides, default=1)**2
@@ -123,6 +123,6 @@ def inference_bytes(model: BiRefNet, size: tuple[int, int], frames: int) -> tupl
     positions = size[0] * size[1] / 16
     # float32: the image, its half and framed copies, logits
     pixels = size[0] * size[1] * frames * 4 * (3 + 3 + 3)
-    alive = max(backbone, positions * decoder)
-    step = max(token, positions * max(entry, pyramid))
+    alive = max(encoder_alive, positions * decoder)
+    step = max(encoder_step, positions * max(entry, pyramid))
     return int(INFERENCE_MARGIN * frames * alive) + pixels, int(INFERENCE_MARGIN * frames * step)

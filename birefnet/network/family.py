@@ -1,5 +1,4 @@
-"""An encoder family is one object: how its checkpoints are recognised, how it is built, fused, and what it
-costs.
+"""An encoder family is one object: it recognises, builds and fuses its encoders, and estimates their memory.
 
 The idea is that of spandrel's Architecture. A family is one file or folder of `birefnet.network.backbones`
 and one line of that package's list; all other code uses `FAMILIES`.
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 Shapes = Mapping[str, tuple[int, ...]]
 """Shapes of a checkpoint's tensors by name."""
 Compose = Callable[[Sequence[nn.Module], Callable[[], nn.Module]], nn.Module]
+"""compose(modules, build) returns build(), which merges `modules`; see birefnet.network.fused.fuse."""
 
 
 class Family(ABC):
@@ -32,10 +32,11 @@ class Family(ABC):
     """
 
     name: ClassVar[str]
+    """Key in FAMILIES, and `Config.family`."""
     builds: Mapping[str, Mapping[str, object]] = MappingProxyType({})
     """Fields of `Config` by the backbone's name, for builds that have one."""
     label_fields: tuple[str, ...] = ("widths", "depths")
-    """Fields that tell `builds` apart."""
+    """Fields of `Config` that distinguish `builds`."""
     blocks: tuple[type[nn.Module], ...] = ()
     """Modules that gradient checkpointing recomputes."""
 
@@ -64,42 +65,42 @@ class Family(ABC):
                 raise ValueError(f"stage width {width} is not divisible by its {heads} attention heads")
 
     def label(self, config: Config) -> str:
-        """The encoder's name in messages."""
+        """Return the encoder's name for messages."""
         known = (name for name, build in self.builds.items()
                  if all(getattr(config, field) == build[field] for field in self.label_fields))
         return next(known, f"{self.name} {'-'.join(map(str, config.widths))}")
 
     @abstractmethod
     def build(self, config: Config) -> nn.Module:
-        """The plain form, which is trained and saved: `forward(image)` → x1..x4."""
+        """Build the plain form, which is trained and saved: `forward(image)` → x1..x4."""
 
     @abstractmethod
     def fuse(self, plain: nn.Module, compose: Compose) -> nn.Module:
-        """The inference form: `forward(image, scratch)` → x1..x4, channels-last, in the weights' dtype.
+        """Make the inference form: `forward(image, scratch)` → x1..x4, channels-last, in the weights' dtype.
 
         Temporaries of each step take about `scratch` bytes. For `compose` see birefnet.network.fused.fuse.
         """
 
     @abstractmethod
     def plain_bytes(self, encoder: nn.Module, config: Config, size: tuple[int, int]) -> float:
-        """Peak bytes of the plain form's temporaries for one image of network size (H, W)."""
+        """Estimate peak bytes of the plain form's temporaries for one image of network size (H, W)."""
 
     @abstractmethod
     def inference_bytes(
         self, encoder: nn.Module, config: Config, size: tuple[int, int]
     ) -> tuple[float, float]:
-        """The inference form's bytes for one image of network size (H, W).
+        """Estimate the inference form's bytes for one image of network size (H, W).
 
         Returns:
             Those of maps that later steps read, and those of the largest step's temporaries without a limit.
         """
 
     def blocks_of(self, encoder: nn.Module) -> list[nn.Module]:
-        """Modules that gradient checkpointing recomputes; none contains another."""
+        """Return the modules that gradient checkpointing recomputes; none contains another."""
         return [module for module in encoder.modules() if isinstance(module, self.blocks)]
 
     def first_convolution(self, encoder: nn.Module) -> nn.Conv2d | None:
-        """The convolution that reads the image, if a folded normalisation would change its bias."""
+        """Return the convolution that reads the image if its bias shows a folded normalisation, else None."""
         return None
 
     def initialize(self, encoder: nn.Module) -> bool:
@@ -112,5 +113,5 @@ FAMILIES: dict[str, Family] = {}
 
 
 def count(shapes: Shapes, pattern: str) -> int:
-    """How many different numbers the group in `pattern` takes among the names."""
+    """Count the different texts that the first group of `pattern` matches in the names."""
     return len({match.group(1) for name in shapes if (match := re.match(pattern, name))})

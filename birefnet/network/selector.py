@@ -35,7 +35,7 @@ HEADS = 4                     # of the attention at stride 16
 # and of the matte's complement.
 STEP_COST, COLOUR_COST, FEATURE_COST, GROUND_COST = 0.01, 1.5, 0.3, 4.0
 NEAR, FAR = 4.0, 14.0         # path costs at which the two nearness maps fall to 1/e
-REACH = 8.0                   # pixels of that map: Euclidean distance at which the last map falls to 1/e
+REACH = 8.0                   # pixels at stride 4: Euclidean distance at which the last map falls to 1/e
 
 
 class Selector(nn.Module):
@@ -62,7 +62,7 @@ class Selector(nn.Module):
         self.up = nn.ModuleList(Block(WIDTHS[i + 1] + WIDTHS[i] + extras, WIDTHS[i], count)
                                 for i, count in ((2, 2), (1, 2), (0, 1)))
         self.out = nn.Conv2d(WIDTHS[0], 1, 3, padding=1)
-        # A shortcut: near a prompt is a good first guess, which the decoder corrects.
+        # A shortcut to the logits: nearness to a prompt is a good first guess, which the decoder corrects.
         self.direct = nn.Conv2d(PROMPTS + DISTANCES, 1, 1)
 
     def encode(self, pictures: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -70,7 +70,7 @@ class Selector(nn.Module):
 
         Returns:
             Maps at strides 2, 4, 8, 16; and those at 4, 8, 16 centred and normalised to unit vectors, which
-            compare places by their cosine.
+            compare positions by their cosine.
         """
         x = F.relu6(self.bn1(self.conv_stem(pictures)))
         maps = []
@@ -83,17 +83,18 @@ class Selector(nn.Module):
     def forward(self, features: tuple[list[Tensor], list[Tensor]], prompts: Tensor,
                 distances: Tensor) -> Tensor:
         features, directions = features
-        alike = [likeness(direction, prompts) for direction in directions]
+        similarities = [likeness(direction, prompts) for direction in directions]
 
-        def beside(feature: Tensor, reduce: nn.Module) -> list[Tensor]:
+        def decoder_inputs(feature: Tensor, reduce: nn.Module) -> list[Tensor]:
             size = feature.shape[2:]
             return [reduce(feature), shrink(prompts, size), resize(distances, size),
-                    *(resize(one, size) for one in alike)]
+                    *(resize(one, size) for one in similarities)]
 
-        x = self.deepest(torch.cat(beside(features[3], self.reduce[3]), 1))
+        x = self.deepest(torch.cat(decoder_inputs(features[3], self.reduce[3]), 1))
         x = self.deep(self.attention(x))
         for block, i in zip(self.up, (2, 1, 0)):
-            x = block(torch.cat([resize(x, features[i].shape[2:]), *beside(features[i], self.reduce[i])], 1))
+            extras = decoder_inputs(features[i], self.reduce[i])
+            x = block(torch.cat([resize(x, features[i].shape[2:]), *extras], 1))
         return self.out(x) + self.direct(torch.cat([prompts, resize(distances, x.shape[2:])], 1))
 
 
@@ -114,7 +115,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over all positions of a map [B,C,h,w], with a residual: clicks inform all of it."""
+    """Self-attention over all positions of a map [B,C,h,w], with a residual: a click affects them all."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -138,7 +139,7 @@ def shrink(prompts: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def likeness(direction: Tensor, prompts: Tensor) -> Tensor:
-    """Cosine similarity of each position's features to the mean of the prompted positions.
+    """Compute the cosine similarity of each position's features to the mean of the prompted positions.
 
     Prompted are the touched positions; without any, those of the coarse mask, or of the box, in the matte.
 
@@ -157,7 +158,7 @@ def likeness(direction: Tensor, prompts: Tensor) -> Tensor:
 
 
 def measure_distances(picture: Tensor, direction: Tensor, prompts: Tensor) -> Tensor:
-    """Nearness of each position to the prompts, by geodesic and Euclidean distance.
+    """Measure how near each position is to the prompts, by geodesic and Euclidean distance.
 
     Positive seeds are the touched positions; without any, the inner part of the coarse mask or the box.
     Negative seeds are negative touches, and the matte outside the coarse mask or the box.
@@ -182,21 +183,22 @@ def measure_distances(picture: Tensor, direction: Tensor, prompts: Tensor) -> Te
     area = coarse if (coarse > 0).any() else box
     if (area > 0).any():
         inside = area > 0
-        touched = touched if touched.any() else _inner(inside) & (matte > 0.5)
-        touched = touched if touched.any() else _inner(inside)
-        unwanted = unwanted | ~_dilated(inside) & (matte > 0.5)
+        touched = touched if touched.any() else _shrink_to_core(inside) & (matte > 0.5)
+        touched = touched if touched.any() else _shrink_to_core(inside)
+        unwanted = unwanted | ~_dilate(inside) & (matte > 0.5)
 
     # Edges of the grid graph: steps to the right, and down.
     number = np.arange(height * width).reshape(height, width)
     starts, ends, costs = [], [], []
     for here, there in (((slice(None), slice(None, -1)), (slice(None), slice(1, None))),
                         ((slice(None, -1), slice(None)), (slice(1, None), slice(None)))):
-        apart = np.sqrt(((colours[here] - colours[there]) ** 2).sum(-1))
-        unlike = 1 - (features[here] * features[there]).sum(-1)
+        colour_change = np.sqrt(((colours[here] - colours[there]) ** 2).sum(-1))
+        feature_change = 1 - (features[here] * features[there]).sum(-1)
         ground = 1 - np.minimum(matte[here], matte[there])
         starts.append(number[here].ravel())
         ends.append(number[there].ravel())
-        costs.append((STEP_COST + COLOUR_COST * apart + FEATURE_COST * unlike + GROUND_COST * ground).ravel())
+        costs.append((STEP_COST + COLOUR_COST * colour_change + FEATURE_COST * feature_change
+                      + GROUND_COST * ground).ravel())
     sparse = require("scipy.sparse", "finding the subject that is meant")
     graph = sparse.csr_matrix((np.concatenate(costs), (np.concatenate(starts), np.concatenate(ends))),
                               (height * width,) * 2)
@@ -214,13 +216,13 @@ def measure_distances(picture: Tensor, direction: Tensor, prompts: Tensor) -> Te
     return torch.from_numpy(near)[None].to(direction)
 
 
-def _inner(inside: np.ndarray) -> np.ndarray:
-    """The inner part of an area: at least half as far from its edge as its innermost position."""
+def _shrink_to_core(inside: np.ndarray) -> np.ndarray:
+    """Return the inner part of an area: at least half as far from its edge as its innermost position."""
     depth = require("scipy.ndimage",
                     "finding the subject that is meant").distance_transform_edt(np.pad(inside, 1))
     return depth[1:-1, 1:-1] >= max(1.0, depth.max() / 2)
 
 
-def _dilated(inside: np.ndarray) -> np.ndarray:
-    """The area dilated by two positions."""
+def _dilate(inside: np.ndarray) -> np.ndarray:
+    """Dilate an area by two positions."""
     return F.max_pool2d(torch.from_numpy(inside).float()[None], 5, 1, 2)[0].numpy() > 0

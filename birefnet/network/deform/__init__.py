@@ -1,4 +1,4 @@
-"""Modulated deformable convolution (DCN v2, Zhu et al. 2019), by the fastest form for the tensors' device."""
+"""Modulated deformable convolution (DCN v2, Zhu et al. 2019), in the fastest form for the tensors' device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import plain, triton
 
 log = logging.getLogger(__name__)
 
-# relative: rounding of the result
+# Relative, by the dtype of the result, which is rounded.
 TOLERANCES = {torch.float32: 1e-5, torch.float16: 2**-10, torch.bfloat16: 2**-7}
 
 
@@ -38,7 +38,7 @@ def deform_conv2d(x: Tensor, offset: Tensor, modulation: Tensor, weight: Tensor)
 
 def deformed_columns(x: Tensor, offset: Tensor, modulation: Tensor, side: int, first_row: int = 0,
                      frame: Tensor | None = None, scratch: int | None = None) -> Iterator[Tensor]:
-    """`plain.deformed_columns`, or the same by the Triton kernel where it can be used."""
+    """Compute `plain.deformed_columns`, by the Triton kernel where it can be used."""
     if x.is_cuda and usable(x):
         return triton.deformed_columns(x, offset, modulation, side, first_row)
     return plain.deformed_columns(x, offset, modulation, side, first_row, frame, scratch)
@@ -78,8 +78,7 @@ def warn_once(reason: str) -> None:
 
 
 def make_sample(channels: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Two small images with offsets to positions on, between and far outside their pixels; float32 on the
-    CPU."""
+    """Make two small images, with offsets to positions on, between and far outside their pixels."""
     random = torch.Generator().manual_seed(0)
     x = torch.randn(2, channels, 9, 13, generator=random)
     offset = 4 * torch.randn(2, 18, 9, 13, generator=random)

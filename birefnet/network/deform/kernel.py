@@ -12,11 +12,10 @@ def gather_columns(
     modulation_batch, modulation_channel, modulation_row, modulation_column,
     CHANNELS: tl.constexpr, PADDED: tl.constexpr, BLOCK: tl.constexpr,
 ):
-    """One tap's modulated bilinear samples, all channels, at BLOCK of the flat positions first..stop.
+    """Compute one tap's modulated bilinear samples, all channels, at BLOCK of the flat positions first..stop.
 
     rows: channels-last images [B·H·W,CHANNELS]. columns: [stop − first, side²·CHANNELS]. Positions enumerate
-        the
-    images' rows first_row..first_row + band; offset and modulation hold values of these and are read by
+    the images' rows first_row..first_row + band; offset and modulation hold values of these and are read by
     strides. PADDED is CHANNELS rounded up to a power of two, as Triton's blocks require. The tap is the
     fastest axis of the grid, so that programs which run together read the same neighbourhood.
     """

@@ -1,5 +1,4 @@
-"""Modulated deformable convolution (DCN v2, Zhu et al. 2019) in plain PyTorch, for any device and float
-dtype.
+"""Modulated deformable convolution (DCN v2, Zhu et al. 2019) in plain PyTorch, for any device and dtype.
 
 Each output position samples each kernel tap at its own fractional position. A bilinear sample is a weighted
 sum of four rows of the channels-last input, and modulation scales these four weights. So all taps of a run of
@@ -24,12 +23,12 @@ TAP_BYTES = 100                   # of temporaries per tap: four indices and wei
 
 
 def column_kernel(weight: Tensor) -> Tensor:
-    """A weight [O,C,k,k] as the matrix [k²·C,O] that columns are multiplied by."""
+    """Return a weight [O,C,k,k] as the matrix [k²·C,O] that columns are multiplied by."""
     return weight.permute(2, 3, 1, 0).flatten(0, 2)
 
 
 def framed(x: Tensor) -> Tensor:
-    """[B,C,H,W] → rows [B·(H+2)·(W+2),C]: the pixels in a frame of zeros, which neighbours outside read."""
+    """Frame images with zeros, which taps outside read: [B,C,H,W] → rows [B·(H+2)·(W+2),C]."""
     return F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)).flatten(0, 2)
 
 
@@ -44,7 +43,7 @@ def deformed_columns(x: Tensor, offset: Tensor, modulation: Tensor, side: int, f
         side: k, of the kernel.
         first_row: of the band.
         frame: framed(x), if the caller has it.
-        scratch: bytes for one run; limited to, and by default, the fastest.
+        scratch: bytes for one run; at most, and by default, the device's fastest size.
 
     Yields:
         [P,k²·C] for P positions at a time, B·h·W in all.
@@ -64,9 +63,8 @@ def deformed_columns(x: Tensor, offset: Tensor, modulation: Tensor, side: int, f
 
 
 def bilinear_rows(dy: Tensor, dx: Tensor, modulation: Tensor, run: slice, side: int, first_row: int,
-                  rows: int,
-                  height: int, width: int) -> tuple[Tensor, Tensor]:
-    """The four rows of the framed images, and their weights, of each tap's bilinear sample.
+                  rows: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Find the four rows of the framed images that each tap's bilinear sample reads, and their weights.
 
     Args:
         dy, dx, modulation: [P,k²] for the positions of `run`.

@@ -6,8 +6,9 @@ over runs of columns that limit memory. A 7×7 branch at stride 4 of 1024² writ
 precision and multiplies them in 0.1 TFLOP, so a fused product could at most save writing and reading the
 columns.
 
-The kernel is used if it agrees with the plain form on the device, which is tested once per process. If it
-does not, or Triton or a compiler is missing, a warning is logged and the plain form is used.
+The kernel is used if it agrees with the plain form on the device, which is tested once per process for each
+dtype and number of channels. If it does not, or if Triton or a compiler is missing, a warning is logged and
+the plain form is used.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ TILE_BYTES = 8 << 10       # of columns that one program computes, with 72 regis
 
 def deformed_columns(x: Tensor, offset: Tensor, modulation: Tensor, side: int,
                      first_row: int = 0) -> Iterator[Tensor]:
-    """The columns of birefnet.network.deform.plain.deformed_columns, each run a new tensor.
+    """Compute the columns of birefnet.network.deform.plain.deformed_columns, each run in a new tensor.
 
     Args:
         x: [B,C,H,W]; fastest channels-last.

@@ -1,7 +1,7 @@
 """The inference form of a network: the same function with less arithmetic and memory.
 
 Layers are merged exactly: batch norm is affine in eval mode, and linear layers can be composed, exchanged and
-    split.
+split.
 
 - Each batch norm is folded into the convolution before it.
 - An ASPP's 1×1 convolution is applied to each branch separately, so neither all branches' maps nor their
@@ -22,8 +22,7 @@ budget, for pictures of any size.
 
 Weights are merged in float64. In every dtype, residual streams, LayerNorm, sampling positions and logits are
 float32: rounding these to half precision would change alpha more than all other roundings together. The
-    result cannot be
-trained or saved; load the plain form for that.
+result cannot be trained or saved; load the plain form for that.
 """
 
 from __future__ import annotations

@@ -27,8 +27,7 @@ class Extent(NamedTuple):
 
 
 class FusedDecoder(nn.Module):
-    """Four stages from stride 32 to stride 4; logits are the last one's output, resized, plus the image's
-    part."""
+    """Four stages from stride 32 to stride 4; logits are the last one's output, resized, plus ImageHead's."""
 
     def __init__(self, config: Config, plain: Decoder, compose: Compose) -> None:
         super().__init__()
@@ -83,7 +82,7 @@ class FusedDecoder(nn.Module):
         return self.image_head(image, scratch).add_(resize(p, image.shape[2:]))
 
     def block(self, n: int, rows: Rows, image: Tensor, dtype: torch.dtype, scratch: int) -> Tensor:
-        """Stage n, applied to its map, given as rows of `dtype`, and the image tiles of its size."""
+        """Apply stage n to its map, given as rows of `dtype`, and the image tiles of its size."""
         size = stage_size(image, n)
         tiles = getattr(self, f"ipt_blk{n + 1}")
         patches = lazy_convolution(tiles.conv1, image_rows(image, size, self.patch_order, dtype), size[0])
@@ -114,7 +113,7 @@ class FusedDecoderBlock(nn.Module):
         self.gives_logits = mix is not None
 
     def forward(self, inputs: list[Rows], extent: Extent, scratch: int) -> Tensor:
-        """Rows of each input, which has that extent → [B,out,H,W], channels-last."""
+        """Rows of each input, all of one extent → [B,out,H,W], channels-last."""
         batch, (height, width), dtype = extent
         conv_in, conv_out = self.conv_in, self.conv_out
         channels = sum(4 * conv.in_channels + 2 * conv.out_channels for conv in conv_in)
@@ -126,7 +125,7 @@ class FusedDecoderBlock(nn.Module):
             return add_all_(first, others).relu_()
 
         def write(start: int, stop: int) -> Tensor:
-            y = convolve_rows(conv_out, in_block_dtype(as_rows(view)), height, start, stop)
+            y = convolve_rows(conv_out, in_block_dtype(as_rows(features)), height, start, stop)
             if self.conv_resi is None:
                 return y
             return add_all_(y, (convolve_rows(conv, in_block_dtype(rows), height, start, stop)
@@ -135,9 +134,10 @@ class FusedDecoderBlock(nn.Module):
         def in_block_dtype(rows: Rows) -> Rows:  # logits are float32
             return (lambda start, stop: rows(start, stop).float()) if self.gives_logits else rows
 
-        view = self.dec_att(compute_by_bands(read, height, row_bytes, scratch, self.dec_att.frame), scratch)
+        features = compute_by_bands(read, height, row_bytes, scratch, self.dec_att.frame)
+        features = self.dec_att(features, scratch)
         if self.conv_resi is None:
-            row_bytes = view[:, :, :1].numel() * view.element_size() * 4
+            row_bytes = features[:, :, :1].numel() * features.element_size() * 4
         return compute_by_bands(write, height, row_bytes, scratch)
 
 
@@ -164,25 +164,25 @@ class FusedLateral(nn.Module):
             self.of_half = make_convolution(conv.weight, None, conv.padding) if multi_scale == "add" else None
 
     def sum_rows(self, p: Tensor, whole: Tensor, half: Tensor | None, size: tuple[int, int]) -> Rows:
-        """Rows of resize(p) + lateral(whole, resize(half)), all of `size`."""
+        """Return rows of resize(p) + lateral(whole, resize(half)), all of `size`; may overwrite p."""
         if whole.shape[2:] == size:
             if half is not None:
                 p.add_(self.of_half(half))
             def lateral_rows(start: int, stop: int) -> Tensor:
                 return self.of_whole(whole[:, :, start:stop])
         else:  # the encoder has no map of this stride
-            view = self.of_whole(whole)
+            y = self.of_whole(whole)
             if half is not None:
-                view.add_(resize(self.of_half(half), view.shape[2:]))
+                y.add_(resize(self.of_half(half), y.shape[2:]))
 
             def lateral_rows(start: int, stop: int) -> Tensor:
-                return resize_rows(view, size, start, stop)
+                return resize_rows(y, size, start, stop)
 
         return lambda start, stop: resize_rows(p, size, start, stop).add_(lateral_rows(start, stop))
 
 
 def image_rows(image: Tensor, size: tuple[int, int], order: str, dtype: torch.dtype) -> Rows:
-    """Rows of `image_patches`; rows [start, stop) are those of each tile."""
+    """Return rows of `image_patches`: rows [start, stop) of each tile."""
     batch, channels, height, width = image.shape
     tiles = image.view(batch, channels, height // size[0], size[0], width)
 

@@ -18,8 +18,7 @@ class ImageHead(nn.Module):
     """`ipt_blk1` and its half of `conv_out1` as one 5×5 convolution, [B,3,H,W] → [B,1,H,W].
 
     Outside the map, the second 3×3 convolution reads zeros, not results of the first one. So for pixels at
-    the
-    border, its taps outside are dropped before merging: nine kernels, for {first, inner, last} row × column.
+    the border, its taps outside are dropped before merging: nine kernels, {first, inner, last} row × column.
     """
 
     def __init__(self, block: PatchBlock, mix: Tensor, bias: Tensor) -> None:
@@ -31,16 +30,16 @@ class ImageHead(nn.Module):
         kernels, biases = [], []
         for rows in (slice(1, 3), slice(0, 3), slice(0, 2)):
             for columns in (slice(1, 3), slice(0, 3), slice(0, 2)):
-                seen = torch.zeros_like(taps)
-                seen[:, rows, columns] = taps[:, rows, columns]
+                inside = torch.zeros_like(taps)
+                inside[:, rows, columns] = taps[:, rows, columns]
                 # Two correlations in sequence have the full convolution of their kernels as kernel.
-                kernels.append(F.conv_transpose2d(seen[None], first.weight.double()))
-                biases.append(constant + (seen.sum((1, 2)) * first.bias.double()).sum())
+                kernels.append(F.conv_transpose2d(inside[None], first.weight.double()))
+                biases.append(constant + (inside.sum((1, 2)) * first.bias.double()).sum())
         self.kernels = nn.Parameter(torch.stack(kernels).view(3, 3, 1, first.in_channels, 5, 5).to(dtype))
         self.biases = nn.Parameter(torch.stack(biases).view(3, 3, 1).to(dtype))
 
     def forward(self, image: Tensor, scratch: int = sys.maxsize) -> Tensor:
-        """Logits float32 [B,1,H,W]. scratch: bytes of temporaries."""
+        """Compute logits, float32 [B,1,H,W]. scratch: bytes of temporaries."""
         batch, _, height, width = image.shape
         padded = F.pad(image.float(), (2, 2, 2, 2))
         logits = padded.new_empty(batch, 1, height, width)
@@ -58,5 +57,5 @@ class ImageHead(nn.Module):
         return logits
 
     def part(self, padded: Tensor, row: int, column: int) -> Tensor:
-        """The convolution with one of the nine kernels."""
+        """Apply one of the nine kernels; row, column: 0 first, 1 inner, 2 last."""
         return F.conv2d(padded, self.kernels[row, column].float(), self.biases[row, column].float())

@@ -13,7 +13,7 @@ from ..family import Compose
 from ..ops.bands import as_rows, resize_twice
 from .decoder import Extent, FusedDecoder, FusedDecoderBlock
 
-CPU_SCRATCH_BYTES = 48 << 20  # reused by the allocator and near the cache; larger measured slower
+CPU_SCRATCH_BYTES = 48 << 20  # of a step's temporaries: near the cache, reused; larger ones measured slower
 
 
 class FusedBiRefNet(BiRefNet):
@@ -33,27 +33,28 @@ class FusedBiRefNet(BiRefNet):
         self.check(x)
         scratch = self.scratch(x.device)
         large = self.bb(x, scratch)
-        looks = self.config.multi_scale != "none"
-        small = self.bb(resize(x, (x.shape[2] // 2, x.shape[3] // 2)), scratch) if looks else []
+        two_scales = self.config.multi_scale != "none"
+        small = self.bb(resize(x, (x.shape[2] // 2, x.shape[3] // 2)), scratch) if two_scales else []
         x4 = self.context(large, small)
         x4 = self.squeeze_module[0]([as_rows(x4)], Extent(len(x4), x4.shape[2:], x4.dtype), scratch)
         return self.decoder(x, large, small, x4, scratch)
 
     def context(self, large: list[Tensor], small: list[Tensor]) -> Tensor:
-        """The squeeze block's input: all maps in x4's size, concatenated. Pops both lists' fourth maps."""
+        """Concatenate all maps at x4's size for the squeeze block, and pop both lists' fourth maps."""
         size = large[3].shape[2:]
-        views = []
+        maps = []
         for i, whole in enumerate(large):
-            view = resize(whole, size)
+            resized = resize(whole, size)
             if small:
                 half = resize_twice(small[i], whole.shape[2:], size)
-                view = torch.cat([view, half], 1) if self.config.multi_scale == "cat" else view + half
-            views.append(view)
+                cat = self.config.multi_scale == "cat"
+                resized = torch.cat([resized, half], 1) if cat else resized + half
+            maps.append(resized)
         del large[3:], small[3:]
-        return torch.cat(views, 1)
+        return torch.cat(maps, 1)
 
     def scratch(self, device: torch.device) -> int:
-        """Bytes for the temporaries of one step."""
+        """Return the bytes for the temporaries of one step."""
         if self.budget_bytes is not None:
             return self.budget_bytes
         return CPU_SCRATCH_BYTES if device.type == "cpu" else sys.maxsize

@@ -17,7 +17,7 @@ from ..ops.products import product
 
 
 def fuse_aspp(plain: nn.Module) -> nn.Module:
-    """The inference form of a decoder block's ASPP, or of none."""
+    """Make the inference form of a decoder block's ASPP, or of none."""
     if not isinstance(plain, ASPP):
         return Skip()
     return FusedDeformableASPP(plain) if isinstance(plain, DeformableASPP) else FusedASPP(plain)
@@ -55,23 +55,23 @@ class FusedASPP(nn.Module):
         pooled = F.conv2d(F.relu(self.pool(x.mean((2, 3), keepdim=True))), self.mix_pool, self.bias)
         row_bytes = batch * width * self.channels() * x.element_size()
 
-        def mixed_views(start: int, stop: int) -> Tensor:
+        def mix_rows(start: int, stop: int) -> Tensor:
             total = None
-            for view in self.views(framed, x, start, stop, scratch):
-                total = view if total is None else total.add_(view)
+            for y in self.outputs(framed, x, start, stop, scratch):
+                total = y if total is None else total.add_(y)
             return total.view(batch, stop - start, width, -1).permute(0, 3, 1, 2).add_(pooled).relu_()
 
-        return compute_by_bands(mixed_views, height, row_bytes, scratch)
+        return compute_by_bands(mix_rows, height, row_bytes, scratch)
 
     def channels(self) -> int:
-        """Channels of temporaries per position."""
+        """Count the channels of temporaries per position."""
         return 2 * self.branches[0].out_channels + 2 * len(self.bias)
 
-    def views(self, framed: Tensor, x: Tensor, start: int, stop: int, scratch: int) -> Iterator[Tensor]:
-        """Each branch's part of the mixed rows [start, stop), [B·(stop-start)·W,C]."""
+    def outputs(self, framed: Tensor, x: Tensor, start: int, stop: int, scratch: int) -> Iterator[Tensor]:
+        """Yield each branch's part of the mixed rows [start, stop): [B·(stop-start)·W,C]."""
         for branch, mix in zip(self.branches, self.mix):
-            view = convolve_rows(branch, as_rows(x), x.shape[2], start, stop).relu_()
-            yield product(view.permute(0, 2, 3, 1).flatten(0, 2), mix)
+            y = convolve_rows(branch, as_rows(x), x.shape[2], start, stop).relu_()
+            yield product(y.permute(0, 2, 3, 1).flatten(0, 2), mix)
 
 
 class FusedDeformableASPP(FusedASPP):
@@ -88,7 +88,7 @@ class FusedDeformableASPP(FusedASPP):
         self.biases = nn.ParameterList(branch.bias for branch in self.branches)
         self.sides = [branch.kernel_size[0] for branch in self.branches]
         del self.branches
-        self.places = nn.ModuleDict()
+        self.places = nn.ModuleDict()  # convolutions of offsets and modulations, by kernel size
         for side in sorted(set(self.sides)):
             group = [conv for conv, of_side in zip(convs, self.sides) if of_side == side]
             self.places[str(side)] = merge_offset_convolutions(group)
@@ -97,8 +97,8 @@ class FusedDeformableASPP(FusedASPP):
         # Offsets and modulations of all branches, and a float32 copy of one branch's.
         return sum(3 * side**2 for side in self.sides) + 8 * max(self.sides)**2 + 2 * len(self.bias)
 
-    def views(self, framed: Tensor, x: Tensor, start: int, stop: int, scratch: int) -> Iterator[Tensor]:
-        places = {}
+    def outputs(self, framed: Tensor, x: Tensor, start: int, stop: int, scratch: int) -> Iterator[Tensor]:
+        places = {}  # kernel size → offsets and modulations of the branches that are still to come
         for side, kernel, bias, mix in zip(self.sides, self.kernels, self.biases, self.mix):
             taps = side**2
             if side not in places:

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 
 def fold_norm(conv: nn.Module, norm: nn.Module) -> nn.Conv2d:
-    """A convolution that includes the batch norm after it. conv: ordinary or a DeformableConv; norm: or
-    Identity."""
+    """Make a convolution that includes the batch norm or Identity after it. conv: or a DeformableConv."""
     conv = getattr(conv, "regular_conv", conv)
     weight, bias = fold_norm_values(conv, norm)
     return make_convolution(weight, bias, conv.padding, conv.dilation, conv.weight.dtype, conv.stride,
@@ -16,7 +15,7 @@ def fold_norm(conv: nn.Module, norm: nn.Module) -> nn.Conv2d:
 
 
 def fold_norm_values(conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Float64 weight and bias of a convolution that includes the batch norm after it, if any."""
+    """Compute the float64 weight and bias of a convolution that includes the batch norm after it, if any."""
     weight = conv.weight.double()
     bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.double()
     if isinstance(norm, nn.BatchNorm2d):
@@ -39,43 +38,39 @@ def fold_norm_(conv: nn.Conv2d, norm: nn.Module | None = None) -> nn.Conv2d:
 
 
 def mix_outputs(conv: nn.Conv2d, mix: Tensor) -> nn.Conv2d:
-    """A convolution followed by the 1×1 convolution `mix` [M,out,1,1], without bias, as one."""
+    """Merge a convolution and the 1×1 convolution after it, `mix` [M,out,1,1] without bias."""
     matrix = mix.double().flatten(1)
     return make_convolution(torch.einsum("mo,ochw->mchw", matrix, conv.weight.double()),
-                            matrix @ conv.bias.double(),
-                       conv.padding, conv.dilation, conv.weight.dtype)
+                            matrix @ conv.bias.double(), conv.padding, conv.dilation, conv.weight.dtype)
 
 
 def compose_pointwise(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
-    """A 1×1 convolution followed by another, as one."""
+    """Merge two 1×1 convolutions in sequence."""
     made = mix_outputs(first, second.weight)
     made.bias = nn.Parameter((made.bias.double() + second.bias.double()).to(made.bias.dtype))
     return made
 
 
 def split_inputs(conv: nn.Conv2d, channels: list[int]) -> nn.ModuleList:
-    """Convolutions of parts of the input, which sum to `conv` of the whole; the first has the bias."""
+    """Split a convolution by input channels: the results sum to its result; the first has the bias."""
     parts = conv.weight.split(channels, 1)
     return nn.ModuleList(make_convolution(part, None if i else conv.bias, conv.padding, conv.dilation)
                          for i, part in enumerate(parts))
 
 
 def merge_offset_convolutions(convs: list[nn.Module]) -> nn.Conv2d:
-    """One convolution for offsets and modulations of deformable convolutions of one kernel size."""
+    """Merge the offset and modulation convolutions of deformable convolutions of one kernel size."""
     parts = [part for conv in convs for part in (conv.offset_conv, conv.modulator_conv)]
     return make_convolution(torch.cat([part.weight for part in parts]),
-                            torch.cat([part.bias for part in parts]),
-                       parts[0].padding)
+                            torch.cat([part.bias for part in parts]), parts[0].padding)
 
 
 def make_convolution(weight: Tensor, bias: Tensor | None, padding: tuple[int, ...],
-                     dilation: tuple[int, ...] = (1, 1),
-                dtype: torch.dtype | None = None, stride: tuple[int, ...] = (1, 1),
-                     groups: int = 1) -> nn.Conv2d:
-    """A convolution with a channels-last weight, for which oneDNN and cuDNN are fastest."""
+                     dilation: tuple[int, ...] = (1, 1), dtype: torch.dtype | None = None,
+                     stride: tuple[int, ...] = (1, 1), groups: int = 1) -> nn.Conv2d:
+    """Make a convolution with a copied, channels-last weight, for which oneDNN and cuDNN are fastest."""
     conv = nn.Conv2d(weight.shape[1] * groups, weight.shape[0], tuple(weight.shape[2:]), stride, padding,
-                     dilation,
-                     groups, bias is not None, device="meta")
+                     dilation, groups, bias is not None, device="meta")
     weight = weight.detach().to(dtype or weight.dtype, copy=True, memory_format=torch.channels_last)
     conv.weight = nn.Parameter(weight)
     if bias is not None:

@@ -1,4 +1,4 @@
-"""Maps in bands of rows, exactly: a band's convolution reads its neighbours' rows, zeros outside the map."""
+"""Maps in bands of rows. Results are exact: a band's convolution also reads rows of the bands beside it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .products import convolve
 Rows = Callable[[int, int], Tensor]
 """rows(start, stop) computes these rows of a map, [B,C,stop-start,W], which need not exist as a whole."""
 
-MIN_BAND_ROWS = 8  # in lower bands, rows that neighbours compute again cost more than the band
+MIN_BAND_ROWS = 8  # lower bands spend more on rows that two bands compute than on their own
 
 
 def iterate_bands(height: int, row_bytes: int, scratch: int) -> Iterator[tuple[int, int]]:
-    """(start, stop) of even bands, whose temporaries of `row_bytes` per row take up to `scratch` bytes."""
+    """Yield (start, stop) of even bands whose temporaries, `row_bytes` per row, take up to `scratch`."""
     highest = max(MIN_BAND_ROWS, scratch // row_bytes)
     count = -(-height // highest)
     for i in range(count):
@@ -53,17 +53,17 @@ def compute_by_bands(make: Rows, height: int, row_bytes: int, scratch: int, fram
 
 
 def as_rows(x: Tensor) -> Rows:
-    """Rows of a tensor [B,C,H,W]."""
+    """Return a tensor [B,C,H,W] as Rows."""
     return lambda start, stop: x[:, :, start:stop]
 
 
 def lazy_convolution(conv: nn.Conv2d, rows: Rows, height: int) -> Rows:
-    """Rows of conv(map), for a map of `height` rows."""
+    """Return conv(map) as Rows, for a map of `height` rows."""
     return partial(convolve_rows, conv, rows, height)
 
 
 def convolve_rows(conv: nn.Conv2d, rows: Rows, height: int, start: int, stop: int) -> Tensor:
-    """Rows [start, stop) of conv(map), for a map of `height` rows."""
+    """Compute rows [start, stop) of conv(map), for a map of `height` rows; outside, the map is zero."""
     first = start * conv.stride[0] - conv.padding[0]
     last = (stop - 1) * conv.stride[0] - conv.padding[0] + conv.dilation[0] * (conv.kernel_size[0] - 1) + 1
     above, below = max(0, -first), max(0, last - height)
@@ -74,7 +74,7 @@ def convolve_rows(conv: nn.Conv2d, rows: Rows, height: int, start: int, stop: in
 
 
 def resize_rows(x: Tensor, size: tuple[int, int], start: int, stop: int) -> Tensor:
-    """Rows [start, stop) of resize(x, size), for x [B,C,h,w], channels-last."""
+    """Compute rows [start, stop) of resize(x, size), for x [B,C,h,w], channels-last."""
     height = x.shape[2]
     if x.shape[2:] == size or (start == 0 and stop == size[0]):
         return resize(x, size)[:, :, start:stop]
@@ -86,19 +86,22 @@ def resize_rows(x: Tensor, size: tuple[int, int], start: int, stop: int) -> Tens
 
 @lru_cache(maxsize=256)
 def find_source_rows(
-    height: int, grown: int, start: int, stop: int, device: torch.device
+    height: int, resized: int, start: int, stop: int, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """For rows [start, stop) of a map resized from `height` to `grown` rows, corners aligned: the weight of
-    the lower source row, and the numbers of the upper and the lower one."""
+    """Find the source rows of rows [start, stop) of a map resized from `height` rows, corners aligned.
+
+    Returns:
+        The weight of the lower source row, and the numbers of the upper and the lower one.
+    """
     with torch.inference_mode(False):
-        y = torch.arange(start, stop, dtype=torch.float64) * ((height - 1) / max(1, grown - 1))
+        y = torch.arange(start, stop, dtype=torch.float64) * ((height - 1) / max(1, resized - 1))
         low = y.floor().clamp(max=max(0, height - 2))
         high = (low + 1).clamp(max=height - 1)
         return (y - low).float().to(device), low.long().to(device), high.long().to(device)
 
 
 def resize_twice(x: Tensor, via: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """resize(resize(x, via), size) by two matrix products, without the map of size `via`.
+    """Compute resize(resize(x, via), size) by two matrix products, without the map of size `via`.
 
     x: [B,C,h,w], channels-last.
     """
@@ -114,7 +117,7 @@ def resize_twice(x: Tensor, via: tuple[int, int], size: tuple[int, int]) -> Tens
 
 @lru_cache(maxsize=64)
 def make_resizing_matrix(length: int, via: int, size: int, device: torch.device) -> Tensor:
-    """The matrix [size,length] that resizes a line of `length` pixels to `via`, then to `size`."""
+    """Make the matrix [size,length] that resizes a line of `length` pixels to `via`, then to `size`."""
     with torch.inference_mode(False):
         unit = torch.eye(length).view(1, 1, length, length)
         return resize(resize(unit, (via, length)), (size, length))[0, 0].to(device)

@@ -11,18 +11,19 @@ from torch.utils._pytree import tree_leaves
 
 
 def copy_modules(module: nn.Module) -> nn.Module:
-    """A copy of the modules that shares their tensors."""
+    """Copy modules, but share their tensors."""
     return copy.deepcopy(module, {id(tensor): tensor for tensor in list_tensors(module)})
 
 
 def copy_to_meta(module: nn.Module) -> nn.Module:
-    """A copy of a network on the meta device, without values."""
+    """Copy a network to the meta device, without values."""
     return copy.deepcopy(module, {id(tensor): nn.Parameter(tensor.detach().to("meta"), requires_grad=False)
                                   if isinstance(tensor, nn.Parameter) else tensor.to("meta")
                                   for tensor in list_tensors(module)})
 
 
 def list_tensors(module: nn.Module) -> list[Tensor]:
+    """Return all parameters and buffers."""
     return [*module.parameters(), *module.buffers()]
 
 
@@ -69,7 +70,7 @@ class Consumers(TorchDispatchMode):
         return out
 
     def find_normalized(self, results: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """(weight, running mean) where only a batch norm reads a convolution. results: of the pass."""
+        """Find (weight, running mean) where only a batch norm reads a convolution. results: of the pass."""
         pairs, returned = [], {id(result) for result in results}
         for key, weight in self.weight_of.items():
             if key in returned or len(self.readers[key]) != 1:

@@ -19,12 +19,12 @@ ONEDNN_BATCH = 16  # on one thread, PyTorch leaves 1×1 convolutions to oneDNN f
 
 
 def linear(layer: nn.Linear, x: Tensor) -> Tensor:
-    """layer(x) for contiguous rows [M,K] → [M,N], in x's dtype."""
+    """Compute layer(x) for contiguous rows [M,K] → [M,N], in x's dtype."""
     return product(x, layer.weight.to(x.dtype), None if layer.bias is None else layer.bias.to(x.dtype))
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """F.linear of contiguous rows: x [M,K], weight [N,K], bias [N] → [M,N]."""
+    """Compute F.linear of contiguous rows: x [M,K], weight [N,K], bias [N] → [M,N]."""
     if x.device.type != "cpu" or not (IS_X86 and torch.backends.mkldnn.is_available()) or not len(x):
         return F.linear(x, weight, bias)
     images = x.view(ONEDNN_BATCH if len(x) % ONEDNN_BATCH == 0 else 1, -1, 1, x.shape[1]).permute(0, 3, 1, 2)
@@ -35,8 +35,7 @@ gelu_ = torch.ops.aten.gelu_  # exact; F.gelu has no in-place form
 
 
 def convolve(conv: nn.Conv2d, x: Tensor, padding: tuple[int, int] | None = None) -> Tensor:
-    """conv(x) in x's dtype, with another padding if one is given."""
+    """Compute conv(x) in x's dtype, with another padding if one is given."""
     bias = None if conv.bias is None else conv.bias.to(x.dtype)
     return F.conv2d(x, conv.weight.to(x.dtype), bias, conv.stride,
-                    conv.padding if padding is None else padding,
-                    conv.dilation, conv.groups)
+                    conv.padding if padding is None else padding, conv.dilation, conv.groups)
