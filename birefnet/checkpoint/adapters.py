@@ -33,7 +33,7 @@ from .tensorfile import from_mapping, open_file, write_safetensors
 
 log = logging.getLogger(__name__)
 
-KIND_ENTRY = "birefnet.adapter"  # the metadata entry that tells an adapter from a checkpoint
+KIND_ENTRY = "birefnet.adapter"  # metadata entry that only adapters have, not checkpoints
 LOW_A, LOW_B, DIFFERENCE = ".lora_A.weight", ".lora_B.weight", ".diff"
 STORED_DTYPE = torch.float16  # rounds a change by 1/4096 of itself at most
 
@@ -45,14 +45,14 @@ FINGERPRINT_TENSORS = (
 
 @dataclass(frozen=True)
 class Adapter:
-    """What was learned on top of a checkpoint.
+    """The change of a checkpoint's tensors that fine-tuning has made.
 
     Args:
         tensors: named as the module's docstring says, on the CPU.
         metadata: `birefnet.adapter` is the kind, "lora" or "head"; `birefnet.base` describes the build it was
             trained on, `birefnet.base_fingerprint` identifies the checkpoint (see `fingerprint`);
             `birefnet.rank` and `birefnet.alpha` belong to low-rank pairs.
-        name: for messages.
+        name: the adapter's name in messages.
     """
 
     tensors: Mapping[str, Tensor]
@@ -78,7 +78,7 @@ class Adapter:
         return alpha / rank
 
     def targets(self) -> dict[str, tuple[int, ...]]:
-        """Changed tensors of the checkpoint and their shapes, without sides of 1 at the end."""
+        """Return the checkpoint's tensors that change and their shapes, without sides of 1 at the end."""
         found = {}
         for name, tensor in self.tensors.items():
             if name.endswith(DIFFERENCE):
@@ -89,7 +89,7 @@ class Adapter:
         return found
 
     def change(self, target: str) -> Tensor | None:
-        """The tensor that strength 1 adds to the target, float32 on the CPU; None for an unchanged target."""
+        """Return what strength 1 adds to the target, float32 on the CPU; None for an unchanged target."""
         difference = self.tensors.get(target + DIFFERENCE)
         if difference is not None:
             return difference.float()
@@ -123,8 +123,7 @@ def read(path: str | os.PathLike) -> Adapter:
 
 
 def check_tensors(adapter: Adapter, others: Sequence[str]) -> None:
-    """Raise CheckpointError for an adapter that fits no checkpoint. others: names of the file's other
-    tensors."""
+    """Raise CheckpointError for an adapter that fits no checkpoint. others: the file's other tensors."""
     tensors = adapter.tensors
     if any(name.startswith("decoder.decoder_block") for name in others):
         raise CheckpointError("Choose it as the checkpoint", "this is a whole checkpoint, not an adapter")
@@ -206,7 +205,7 @@ def check_fit(adapter: Adapter, source: TensorSource, config: Config) -> None:
 
 
 def fingerprint(source: TensorSource) -> str:
-    """16 hex digits that identify a checkpoint; equal for a float32 file and its copy in float16."""
+    """Return 16 hex digits that identify a checkpoint; equal for a float32 file and its copy in float16."""
     digest = hashlib.sha256()
     for name in FINGERPRINT_TENSORS:
         if name in source.shapes:
@@ -216,7 +215,7 @@ def fingerprint(source: TensorSource) -> str:
 
 
 def make_metadata(kind: str, model: BiRefNet, rank: int = 0, alpha: float = 0.0) -> dict[str, str]:
-    """Metadata for an adapter trained on a plain network; rank and alpha for kind "lora"."""
+    """Make the metadata of an adapter trained on a plain network; rank and alpha for kind "lora"."""
     base = {KIND_ENTRY: kind, "birefnet.base": model.config.describe(), "birefnet.task": model.config.task,
             "birefnet.base_fingerprint": fingerprint(from_mapping(model.state_dict(), copy=False))}
     return base | ({"birefnet.rank": str(rank), "birefnet.alpha": str(alpha)} if rank else {})

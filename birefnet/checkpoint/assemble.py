@@ -1,4 +1,4 @@
-"""Builds a network from a checkpoint's tensors, part by part: memory peaks at about the network's size."""
+"""Build a network from a checkpoint's tensors, part by part: memory peaks at about the network's size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .source import TensorSource
 
 log = logging.getLogger(__name__)
 
-MAX_LISTED = 6  # names in a message
+MAX_LISTED = 6  # names listed in a message
 REBUILT = ("relative_position_index", "num_batches_tracked")  # integer buffers, which files may hold or lack
 
 
@@ -91,6 +91,6 @@ def check_tensors(source: TensorSource, model: BiRefNet) -> None:
 
 
 def join_names(items: list[str], separator: str = ", ") -> str:
-    """The first MAX_LISTED items, and the number of the others."""
+    """Join the first MAX_LISTED items, and append the number of the others."""
     shown = separator.join(items[:MAX_LISTED])
     return shown if len(items) <= MAX_LISTED else f"{shown} and {len(items) - MAX_LISTED} more"

@@ -1,4 +1,4 @@
-"""Detects a build's `Config` by names and shapes of tensors, and what kind a file is that is no BiRefNet."""
+"""Detect a build's `Config` from names and shapes of tensors; guess what files of other kinds are."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def detect(
     """Detect the fields of `Config` that determine the network.
 
     Args:
-        shapes: of a state dict, by names without prefixes.
+        shapes: of a state dict's tensors, by names without prefixes.
         multi_scale: decides between "add" and "none", which tensors do not; "cat" is detected.
         heads: attention heads of each stage for PVT v2; other encoders ignore it.
         encoder: the encoder's name where tensors do not determine it, such as "convnext_femto"; else "".
@@ -82,12 +82,12 @@ def refuse_foreign(shapes: Shapes) -> None:
 
 
 def find_label(shapes: Shapes, table: tuple[tuple[str, str], ...]) -> str | None:
-    """The label of the first pattern in the table that some tensor's name matches, or None."""
+    """Find the label of the first pattern in the table that matches some tensor's name, or None."""
     return next((label for pattern, label in table if any(re.search(pattern, name) for name in shapes)), None)
 
 
 def detect_decoder(shapes: Shapes, widths: tuple[int, ...], multi_scale: str | None) -> dict:
-    """The fields of `Config` that determine the decoder. widths: channels of the encoder's four maps.
+    """Detect the fields of `Config` that determine the decoder. widths: of the encoder's four maps.
 
     Raises KeyError for a missing tensor, and CheckpointError where decoder and encoder do not fit together.
     """

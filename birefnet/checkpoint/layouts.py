@@ -1,6 +1,6 @@
-"""Renames the tensors of BiRefNets saved with Hugging Face's Swin (feyninc/FeyNobg) to the authors' names.
+"""Rename the tensors of BiRefNets saved with Hugging Face's Swin (feyninc/FeyNobg) to the authors' names.
 
-The network is the same; tensors have other names, and queries, keys and values are three instead of one.
+The network is the same; tensors have other names, and queries, keys and values are three tensors, not one.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ LISTED = re.compile(rf"^decoder\.({'|'.join(LISTS)})\.(\d+)\.")
 
 
 def authors_name(name: str) -> str:
-    """The authors' name of a tensor of that layout; `qkv` for queries, keys and values."""
+    """Return the authors' name of a tensor; queries, keys and values have the same one, that of `qkv`."""
     if parts := PARTS.match(name):
         layer, block, _, kind = parts.groups()
         return f"bb.layers.{layer}.blocks.{block}.attn.qkv.{kind}"
     if norm := STAGE_NORM.match(name):
         return f"bb.norm{int(norm[1]) - 1}.{name[norm.end():]}"
     if listed := LISTED.match(name):
-        own, first = LISTS[listed[1]]
-        return f"decoder.{own}{first - int(listed[2])}.{name[listed.end():]}"
+        renamed, first = LISTS[listed[1]]
+        return f"decoder.{renamed}{first - int(listed[2])}.{name[listed.end():]}"
     for pattern, plain in RENAMES:
         if re.match(pattern, name):
             return re.sub(pattern, plain, name)
@@ -54,13 +54,13 @@ def authors_name(name: str) -> str:
 
 
 def rename_tensors(source: TensorSource) -> TensorSource:
-    """A source under the authors' names if it has that layout; any other source is returned unchanged."""
+    """Return a source under the authors' names; one that has them already is returned unchanged."""
     if LAYOUT_TENSOR not in source.names:
         return source
     groups: dict[str, list[str]] = {}
     for name in sorted(source.names, key=part_order):
         groups.setdefault(authors_name(name), []).append(name)
-    own = {name: source.names[parts[0]] for name, parts in groups.items()}
+    renamed = {name: source.names[parts[0]] for name, parts in groups.items()}
     stacked = {source.names[parts[0]]: [source.names[part] for part in parts]
                for parts in groups.values() if len(parts) > 1}
 
@@ -69,17 +69,17 @@ def rename_tensors(source: TensorSource) -> TensorSource:
             return source.read(name, device, dtype)
         return torch.cat([source.read(part, device, dtype) for part in stacked[name]])
 
-    return replace(source, names=own, shapes=join_shapes(source.shapes, groups), read=read)
+    return replace(source, names=renamed, shapes=join_shapes(source.shapes, groups), read=read)
 
 
 def part_order(name: str) -> tuple[int, str]:
-    """Sort key: queries, keys, values."""
+    """Sort key that puts queries, keys and values in this order."""
     parts = PARTS.match(name)
     return "qkv".index(parts[3]) if parts else 0, name
 
 
 def join_shapes(shapes: Shapes, groups: Mapping[str, list[str]]) -> Shapes:
-    """Shapes of each group's tensors concatenated along the first axis."""
+    """Compute the shapes of each group's tensors concatenated along the first axis."""
     found = {}
     for name, parts in groups.items():
         first = shapes[parts[0]]

@@ -28,8 +28,8 @@ from .tensorfile import from_mapping, open_file, write_safetensors
 
 log = logging.getLogger(__name__)
 
-# Of the first convolution's bias with the one that folding the normalisation gives: 1 if all of it comes from
-# folding, about 0 in a checkpoint as it was trained.
+# Threshold for the correlation of the first convolution's bias with the bias that folding the normalisation
+# would add: 1 if all of the bias comes from folding, about 0 in a checkpoint as it was trained.
 FOLDED_CORRELATION = 0.95
 
 
@@ -84,7 +84,7 @@ def load(
         ValueError: an argument is wrong.
     """
     arguments = {"patch_order": patch_order, "normalize": normalize, "size": size, "multi_scale": multi_scale,
-            "heads": heads, "encoder": encoder}
+                 "heads": heads, "encoder": encoder}
     if form not in ("inference", "plain"):
         raise ValueError(f'Set form to "inference" or "plain": it is {form!r}')
     from_file, kind = isinstance(source, (str, os.PathLike)), resolve_dtype(dtype, device)
@@ -112,13 +112,13 @@ def load(
 def configure(
     source: TensorSource, arguments: Mapping[str, object], defaults: Mapping[str, object]
 ) -> Config:
-    """Detect a checkpoint's build and settle what its tensors do not determine.
+    """Detect a checkpoint's build, and choose the settings that its tensors do not determine.
 
     Args:
         source: the checkpoint's tensors and metadata.
-        arguments: settings of the caller, of `load`'s names; "auto" leaves one to the metadata, then
-            `defaults`.
-        defaults: settings from a catalog.
+        arguments: the caller's settings, by the names of `load`'s arguments; "auto" takes the
+            metadata's, else that of `defaults`.
+        defaults: settings from a catalog, by the same names.
 
     Raises:
         CheckpointError: it is not a BiRefNet, or its metadata is wrong.
@@ -149,7 +149,7 @@ def configure(
 
 
 def parse(key: str, value: object) -> object:
-    """A setting as `Config` holds it, from an argument, a catalog's row or metadata. Raises ValueError."""
+    """Parse a setting for `Config` from an argument, a catalog's row or metadata. Raises ValueError."""
     if key == "size":
         return parse_size(value)
     if key == "heads":
@@ -164,7 +164,7 @@ def parse(key: str, value: object) -> object:
 
 
 def parse_heads(heads: object) -> tuple[int, ...]:
-    """Head counts of the four stages, from a sequence or "1,2,5,8"."""
+    """Parse the head counts of the four stages, from a sequence or "1,2,5,8". Raises ValueError."""
     try:
         numbers = tuple(int(number) for number in (heads.split(",") if isinstance(heads, str) else heads))
     except (ValueError, TypeError):
@@ -175,7 +175,10 @@ def parse_heads(heads: object) -> tuple[int, ...]:
 
 
 def parse_size(size: object) -> tuple[int, int] | None:
-    """(height, width), or None for "dynamic"; from an int, a pair, "512" or "1440x2560" (height × width)."""
+    """Parse (height, width) from an int, a pair, "512" or "1440x2560" (height × width); "dynamic" gives None.
+
+    Raises ValueError.
+    """
     if size == "dynamic":
         return None
     try:
@@ -207,8 +210,8 @@ def save(model: BiRefNet, path: str | os.PathLike, metadata: Mapping[str, str] |
     config, path = model.config, Path(path)
     size = "x".join(map(str, config.size)) if config.size else "dynamic"
     entries = {"task": config.task, "size": size, "normalize": config.normalize,
-               "patch_order": config.patch_order,
-               "multi_scale": config.multi_scale, "heads": ",".join(map(str, config.heads))}
+               "patch_order": config.patch_order, "multi_scale": config.multi_scale,
+               "heads": ",".join(map(str, config.heads))}
     if config.encoder:
         entries["encoder"] = config.encoder
     entries = {"format": "pt", **{f"birefnet.{key}": value for key, value in entries.items()},
@@ -224,12 +227,12 @@ def save(model: BiRefNet, path: str | os.PathLike, metadata: Mapping[str, str] |
 
 
 def ancestry(model: BiRefNet, name: str, license: str | None = None) -> dict[str, str]:
-    """Metadata for a checkpoint made from a loaded one.
+    """Make metadata for a checkpoint derived from a loaded one.
 
     Args:
         model: the loaded network.
-        name: of the checkpoint that it was loaded from.
-        license: of that checkpoint, if its file does not name one.
+        name: of the checkpoint that `model` was loaded from.
+        license: of that checkpoint, used if its file does not name one.
     """
     license = model.metadata.get("birefnet.license") or license
     return {"birefnet.base": name} | ({"birefnet.license": license} if license else {})

@@ -1,4 +1,4 @@
-"""The selector's file: read, and written."""
+"""Read and write the selector's file."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ..files.errors import CheckpointError
 from ..network.selector import Selector
 from .tensorfile import open_file, write_safetensors
 
-COUNTERS = "num_batches_tracked"  # which only training with batch norms needs
+COUNTERS = "num_batches_tracked"  # counters of batch norms, which only training needs
 
 
 def load_selector(path: Path) -> Selector:
-    """The selector of a file, on the CPU, in float32.
+    """Load a selector from its file, on the CPU, in float32.
 
     Raises:
         CheckpointError: the file does not hold a selector.
@@ -35,7 +35,7 @@ def load_selector(path: Path) -> Selector:
 
 
 def save_selector(selector: Selector, path: Path) -> None:
-    """Writes a selector: convolutions in half precision, the rest in float32.
+    """Write a selector's file: convolutions in half precision, the rest in float32.
 
     Raises:
         OSError: it cannot be written.

@@ -1,4 +1,4 @@
-"""A checkpoint's tensors, whatever they are read from."""
+"""A checkpoint's tensors, from a file or from memory."""
 
 from __future__ import annotations
 
@@ -28,8 +28,7 @@ class TensorSource:
     metadata: Mapping[str, str]
 
     def tensor(self, name: str, device: str | torch.device, dtype: torch.dtype) -> Tensor:
-        """Read a tensor by its name in the network, without a second copy in memory. Raises
-        CheckpointError."""
+        """Read a tensor by its name in the network. Raises CheckpointError."""
         try:
             return self.read(self.names[name], torch.device(device), dtype)
         except OSError as error:

@@ -23,16 +23,16 @@ from .layouts import rename_tensors
 from .source import TensorSource, UnsupportedDtype
 
 DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
-PIECE_BYTES = 1 << 20               # read at a time when values have to be converted
-# Converted at a time: up to this many, PyTorch stays in one thread. Waking its other threads for each piece
-# takes longer than the conversion, and on a busy machine they wait for the scheduler.
+PIECE_BYTES = 1 << 20               # bytes read at a time when values have to be converted
+# Elements converted at a time; up to this many, PyTorch uses one thread. Waking its other threads for each
+# piece takes longer than the conversion, and on a busy machine they wait for the scheduler.
 SERIAL_ELEMENTS = (1 << 15) - 1
 WRAPPERS = ("module", "_orig_mod")  # name parts that DataParallel and torch.compile add
 NESTS = ("state_dict", "model")     # keys under which training scripts store the weights
-MAX_NESTS = 8                       # levels of such keys
+MAX_NESTS = 8                       # levels of such keys that are opened
 MAX_HEADER_BYTES = 10 << 20         # of a safetensors file; a large BiRefNet's header has 0.2 MB
-MAX_UNPACKED_RATIO = 2              # contents of a PyTorch file over its size: text in it may be compressed
-MAX_SHARED_RATIO = 2                # listed over stored bytes: a file may list a tensor as module.x and as x
+MAX_UNPACKED_RATIO = 2              # unpacked bytes over a PyTorch file's; text in it may be compressed
+MAX_SHARED_RATIO = 2                # listed bytes over stored ones; a file may list a tensor as module.x and as x
 
 
 def open_file(path: Path) -> TensorSource:
@@ -101,8 +101,7 @@ class SafetensorsReader:
         self.piece = torch.empty(PIECE_BYTES, dtype=torch.uint8)
 
     def read(self, name: str, device: torch.device, dtype: torch.dtype) -> Tensor:
-        """Read a tensor by its name in the file. Raises UnsupportedDtype, and OSError for a truncated
-        file."""
+        """Read a tensor by its name in the file. Raises UnsupportedDtype, and OSError for a short file."""
         entry = self.entries[name]
         if entry["dtype"] not in DTYPES:
             raise UnsupportedDtype(entry["dtype"])
@@ -160,7 +159,7 @@ def open_pickle(path: Path) -> TensorSource:
 
 
 class BoundedFile(io.FileIO):
-    """A file that never reads more than is left: Python allocates whatever size a damaged pickle claims."""
+    """A file that never reads more than is left: Python allocates any size that a damaged pickle states."""
 
     def read(self, size: int = -1) -> bytes:
         rest = os.fstat(self.fileno()).st_size - self.tell()
@@ -168,7 +167,7 @@ class BoundedFile(io.FileIO):
 
 
 def refuse_bomb(path: Path) -> None:
-    """Raise CheckpointError for a file that unpacks to many times its size.
+    """Raise CheckpointError for a decompression bomb, a file that unpacks to many times its size.
 
     PyTorch stores tensors uncompressed; compressed or overlapping parts may unpack to any amount of memory.
     """
@@ -186,7 +185,7 @@ def refuse_bomb(path: Path) -> None:
 
 
 def refuse_claims(tensors: Mapping[str, Tensor]) -> None:
-    """Raise CheckpointError for tensors that are not plain, or that claim far more bytes than are stored.
+    """Raise CheckpointError for tensors that are not plain, or whose shapes need far more bytes than stored.
 
     A pickled tensor may expand one stored number to any shape.
     """
@@ -204,7 +203,7 @@ def refuse_claims(tensors: Mapping[str, Tensor]) -> None:
 
 
 def from_mapping(content: Mapping, *, copy: bool) -> TensorSource:
-    """A source of a state dict's tensors.
+    """Make a source of a state dict's tensors.
 
     Args:
         content: a state dict, or mappings that hold one under the keys NESTS.
@@ -233,7 +232,7 @@ def from_mapping(content: Mapping, *, copy: bool) -> TensorSource:
 
 
 def clean_names(names: Mapping[str, object]) -> dict[str, str]:
-    """The network's name → the file's own, which may have parts and prefixes added by wrappers."""
+    """Map the network's names to the file's own, which may have parts and prefixes added by wrappers."""
     cleaned = {".".join(part for part in name.split(".") if part not in WRAPPERS): name for name in names}
     anchor = "squeeze_module.0.conv_in.weight"
     prefix = next((name.removesuffix(anchor) for name in cleaned if name.endswith(anchor)), "")

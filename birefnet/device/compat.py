@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def weighted_rows(rows: Tensor, index: Tensor, share: Tensor) -> Tensor:
-    """Σₙ share[i,n]·rows[index[i,n]]: [N,C], [M,4], [M,4] → [M,C]."""
+    """Compute Σₙ share[i,n]·rows[index[i,n]]: rows [N,C], index [M,4], share [M,4] → [M,C]."""
     try:
         return F.embedding_bag(index, rows, mode="sum", per_sample_weights=share)
     except NotImplementedError:  # some releases of PyTorch lack it on MPS
@@ -15,8 +15,8 @@ def weighted_rows(rows: Tensor, index: Tensor, share: Tensor) -> Tensor:
 
 
 def put_rows(target: Tensor, index: Tensor, rows: Tensor) -> None:
-    """target[index[i]] = rows[i], in place: [N,C], [M] without repeats, [M,C]."""
-    if target.device.type == "mps":  # before PyTorch 2.8 it has no index_copy_ there, and then a slow one
+    """Set target[index[i]] = rows[i]: target [N,C], index [M] without repeats, rows [M,C]."""
+    if target.device.type == "mps":  # no index_copy_ there before PyTorch 2.8, and a slow one since
         target[index] = rows
     else:
         target.index_copy_(0, index, rows)

@@ -1,4 +1,4 @@
-"""CUDA graphs: records a network's pass once, and replays it without a launch for each of its kernels.
+"""CUDA graphs: record a network's pass once, and replay it without a launch for each of its kernels.
 
 On fast GPUs, launching a pass from Python takes longer than the pass itself. Recording needs no compile time,
 where torch.compile takes minutes for these networks, again for each size, and a compiler that many machines
@@ -25,18 +25,18 @@ class Recording:
 
     key: tuple
     weights: list[tuple[dict, str, int]]  # each tensor's owner and name in it, and the recorded address
-    tables: list[Tensor]                  # other tensors that it reads; kept alive, as a cache may drop them
+    tables: list[Tensor]                  # other tensors that the pass reads; kept alive, as caches drop them
     graph: torch.cuda.CUDAGraph
     image: Tensor
     logits: Tensor
 
     def is_valid(self) -> bool:
-        """Whether the network's tensors are still at the recorded addresses."""
+        """Return whether the network's tensors are still at the recorded addresses."""
         return all((tensor := holder.get(name)) is not None and tensor.data_ptr() == address
                    for holder, name, address in self.weights)
 
     def replay(self, x: Tensor) -> Tensor:
-        """The recorded pass on another input of the same shape."""
+        """Run the recorded pass on another input of the same shape."""
         self.image.copy_(x)
         self.graph.replay()
         return self.logits.clone()
@@ -46,16 +46,16 @@ class Graphs:
     """`graphs(model, x)` returns what `model(x)` returns, under inference_mode.
 
     The first pass of a shape runs as usual; the second in a row is recorded, and replayed from then on. One
-    recording is kept, until the network's weights move. If recording fails, one log line says so and all
-    passes run as usual; after a failure for lack of memory it is tried again later. Off CUDA nothing is
-    recorded. Threads take turns; they must share a stream, as they do by default.
+    recording is kept, until the network's weights move. If recording fails, a warning is logged once and all
+    passes run as usual; after a failure for lack of memory it is tried again later. On devices other than
+    CUDA nothing is recorded. Threads take turns; they must share a stream, as they do by default.
     """
 
     def __init__(self) -> None:
         self.recording: Recording | None = None
         self.last: tuple | None = None
         self.failed = False
-        self.lock = threading.RLock()  # a recording has one place to read from and one to write to
+        self.lock = threading.RLock()  # a recording has one input and one output buffer
 
     def __call__(self, model: nn.Module, x: Tensor) -> Tensor:
         if self.failed or not x.is_cuda or not torch.is_inference_mode_enabled():
@@ -79,7 +79,7 @@ class Graphs:
         try:
             self.recording = record(model, x, key)
         except RuntimeError as error:
-            torch.cuda.set_stream(stream)  # a recording that breaks off leaves its own stream the current one
+            torch.cuda.set_stream(stream)  # a failed recording leaves its own stream the current one
             revive_random_numbers(x.device)
             if isinstance(error, torch.cuda.OutOfMemoryError):
                 self.last = None  # there may be more memory for a later pass
@@ -87,7 +87,7 @@ class Graphs:
                 self.failed = True
                 log.warning("CUDA graphs are off: this network's pass could not be recorded (%s)",
                             (str(error).strip() or type(error).__name__).splitlines()[0])
-        # Outside `except`: the error's traceback holds the activations of the pass that broke off.
+        # Outside `except`: the error's traceback holds the activations of the failed pass.
         return model(x) if self.recording is None else self.recording.replay(x)
 
     def __deepcopy__(self, memo: dict) -> Graphs:
@@ -97,12 +97,12 @@ class Graphs:
         """Free the recording's memory."""
         with self.lock:
             if self.recording is not None:
-                torch.cuda.synchronize(self.recording.image.device)  # it may still be running
+                torch.cuda.synchronize(self.recording.image.device)  # a replay may still be running
             self.recording = self.last = None
 
 
 class Reads(TorchDispatchMode):
-    """Collects the tensors that a pass reads and did not make itself."""
+    """Collects the tensors that a pass reads and does not make itself."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,19 +119,19 @@ class Reads(TorchDispatchMode):
 
 
 def address(tensor: Tensor) -> int:
-    """The address of a tensor's storage."""
+    """Return the address of a tensor's storage."""
     return tensor.untyped_storage().data_ptr()
 
 
 def held_by(model: nn.Module) -> list[tuple[dict, str, int]]:
-    """Parameters and buffers: the owning dictionary, the name in it, and the address."""
+    """List parameters and buffers: the owning dictionary, the name in it, and the address."""
     return [(holder, name, tensor.data_ptr()) for module in model.modules()
             for holder in (module._parameters, module._buffers) for name, tensor in holder.items()
             if tensor is not None]
 
 
 def tables_of(model: nn.Module, x: Tensor) -> list[Tensor]:
-    """Tensors that a pass reads beside its image, its weights and its own results: cached position tables."""
+    """Find tensors that a pass reads beside image, weights and its own results: cached position tables."""
     with Reads() as reads:
         model(x)
     known = {address(x), *(address(holder[name]) for holder, name, _ in held_by(model))}
@@ -139,10 +139,10 @@ def tables_of(model: nn.Module, x: Tensor) -> list[Tensor]:
 
 
 def revive_random_numbers(device: torch.device) -> None:
-    """Makes PyTorch's generator usable again after a recording that broke off.
+    """Make PyTorch's generator of random numbers usable again after a failed recording.
 
-    It still waits for the end of the recording, and raises "Offset increment outside graph capture
-    encountered unexpectedly" when used. A clone of its state does not.
+    Its state still expects the end of the recording, and raises "Offset increment outside graph capture
+    encountered unexpectedly" when used. A clone of the state does not.
     """
     generator = torch.cuda.default_generators[device.index or 0]
     if hasattr(generator, "graphsafe_set_state"):

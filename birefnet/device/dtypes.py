@@ -15,12 +15,12 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def name(dtype: torch.dtype) -> str:
-    """The short name of a format: "bf16" of torch.bfloat16."""
+    """Return the short name of a format: "bf16" for torch.bfloat16."""
     return next(short for short, kind in DTYPES.items() if kind is dtype)
 
 
 def resolve_dtype(dtype: str | torch.dtype, device: str | torch.device) -> torch.dtype:
-    """The format for a short name, or for "auto" the device's best; a torch.dtype is returned as it is.
+    """Return the format of a short name, or for "auto" the device's best; a torch.dtype is returned as it is.
 
     Raises:
         ValueError: an unknown name.
@@ -35,7 +35,7 @@ def resolve_dtype(dtype: str | torch.dtype, device: str | torch.device) -> torch
 
 
 def best_dtype(device: str | torch.device) -> torch.dtype:
-    """float16 on CUDA and MPS, bfloat16 on a CPU that multiplies it natively, else float32."""
+    """Return float16 on CUDA and MPS, bfloat16 on a CPU that multiplies it natively, else float32."""
     kind = torch.device(device).type
     if kind in ("cuda", "mps"):
         return torch.float16
@@ -43,10 +43,9 @@ def best_dtype(device: str | torch.device) -> torch.dtype:
 
 
 def cpu_multiplies_bfloat16() -> bool:
-    """Whether bfloat16 runs natively: AVX512_BF16 or AMX on x86, BF16 on ARM, and a PyTorch built with
-    oneDNN.
+    """Return whether bfloat16 runs natively; otherwise it is emulated, slower than float32.
 
-    Otherwise it is emulated, slower than float32.
+    That takes AVX512_BF16 or AMX on x86, BF16 on ARM, and a PyTorch built with oneDNN.
     """
     if not torch.backends.mkldnn.is_available():
         return False
@@ -60,7 +59,7 @@ def cpu_multiplies_bfloat16() -> bool:
 
 
 def processor_flags() -> set[str]:
-    """Features of the first core as Linux lists them; empty on other systems."""
+    """Return the features of the first core as Linux lists them; empty on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

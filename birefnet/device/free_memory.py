@@ -12,7 +12,7 @@ import torch
 
 
 def free_memory(device: torch.device | str = "cpu") -> int | None:
-    """Bytes that a computation on the device can still allocate; None if the system does not say.
+    """Return the bytes that a computation on the device can still allocate, or None if unknown.
 
     Memory that PyTorch's allocator has reserved but not allocated counts as free.
     """
@@ -33,16 +33,16 @@ def free_memory(device: torch.device | str = "cpu") -> int | None:
 
 
 def read_linux(root: Path) -> int:
-    """The kernel's MemAvailable, or less if a control group of this process allows less.
+    """Read the kernel's MemAvailable, in bytes, or less if a control group of this process allows less.
 
-    root: of the system's files; tests use another folder.
+    root: root folder of the system's files; tests use another one.
     """
     machine = 1024 * int(read_fields(root / "proc/meminfo", ":")["MemAvailable"].split()[0])
     return max(0, min([machine, *control_groups(root)]))
 
 
 def control_groups(root: Path) -> Iterator[int]:
-    """Limit minus usage, in bytes, of each control group, from this process's own to the outermost.
+    """Yield limit minus usage, in bytes, of each control group, from this process's own to the outermost.
 
     File pages that the kernel can drop count as free, as in container tools. Version 2 has one hierarchy,
     version 1 one for memory; in a container the outermost group is the container's.
@@ -70,13 +70,13 @@ def control_groups(root: Path) -> Iterator[int]:
 
 
 def read_fields(file: Path, separator: str) -> dict[str, str]:
-    """Name → value, from lines of a name, the separator and a value."""
+    """Read name → value from lines of a name, the separator and a value."""
     lines = (line.partition(separator) for line in file.read_text().splitlines())
     return {name.strip(): value.strip() for name, _, value in lines}
 
 
 def read_windows() -> int:
-    """Free bytes of memory and page file, whichever is less. Raises OSError."""
+    """Read the free bytes of memory, or of memory and page file if that is less. Raises OSError."""
 
     class Status(ctypes.Structure):
         _fields_ = [("length", ctypes.c_ulong), ("load", ctypes.c_ulong),
@@ -91,13 +91,13 @@ def read_windows() -> int:
 
 
 def read_macos() -> int:
-    """Free bytes according to `vm_stat`."""
+    """Read the free bytes from `vm_stat`."""
     output = subprocess.run(["vm_stat"], capture_output=True, text=True, check=True, timeout=5).stdout
     return parse_vm_stat(output)
 
 
 def parse_vm_stat(output: str) -> int:
-    """Bytes of pages that are free, or that can be read again from disk."""
+    """Sum the bytes of pages that are free, or that can be read again from disk."""
     heading, *lines = output.splitlines()
     page = int(heading.split("page size of")[1].split()[0])
     entries = (line.partition(":") for line in lines)

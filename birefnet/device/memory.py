@@ -1,4 +1,4 @@
-"""Recognising out-of-memory errors, the budgets tried after one, and trimming the heap."""
+"""Recognise out-of-memory errors, the budgets that are tried after one, and trim the heap."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import torch
 NO_MEMORY = re.compile("can't allocate memory|cannot allocate memory|not enough memory|out of memory|"
                        "bad_alloc|status_alloc_failed|could not create a primitive(?! desc)", re.IGNORECASE)
 PLANNED_SHARE = 0.7  # of free memory that a plan may use; the rest covers the estimate's error
-FALLBACK_BUDGETS = (256 << 20, 32 << 20)  # bytes; tried in order after one frame has run out of memory
+FALLBACK_BUDGETS = (256 << 20, 32 << 20)  # bytes; tried in order when a single frame runs out of memory
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that an allocator gave up, on any device."""
+    """Return whether an error means that memory has run out, on any device."""
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
     if isinstance(error, OSError):
@@ -29,7 +29,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def trim_heap() -> None:
-    """Returns freed memory to the system; takes milliseconds.
+    """Return freed memory to the system; takes milliseconds.
 
     glibc keeps freed memory, and varying picture sizes fragment the heap, so that a long-running process
     grows. With other allocators this does nothing.
@@ -41,7 +41,7 @@ def trim_heap() -> None:
 
 @functools.cache
 def _trim() -> Callable[[int], int] | None:
-    """glibc's malloc_trim, or None."""
+    """Find glibc's malloc_trim, or None."""
     try:
         return ctypes.CDLL(None).malloc_trim
     except (TypeError, OSError, AttributeError):  # Windows, macOS, musl

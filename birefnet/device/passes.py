@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class OutOfMemory(RuntimeError):
-    """Not even one frame fits, on no device; the message is one sentence that says what to do."""
+    """Not even one frame fits into memory on any device; the message is a sentence that says what to do."""
 
 
 def in_passes(
@@ -18,21 +18,21 @@ def in_passes(
     relieve: Callable[[], None],
     lower: Callable[[], bool],
 ) -> int:
-    """Calls run(start, stop) until 0..total is done, in order.
+    """Call run(start, stop) until 0..total is done, in order.
 
     When a pass runs out of memory, `relieve` is called and the same frames are run again, half as many at a
     time. When a single frame runs out of memory, `lower` is called first.
 
     Args:
         total: number of frames.
-        per_pass: frames to a pass at first.
-        run: works on frames start to stop; may be called again for the same frames.
-        out_of_memory: whether an error means that an allocator gave up.
-        relieve: gives back what allocators keep for later.
+        per_pass: frames per pass at first.
+        run: processes frames start to stop - 1; may be called again for the same frames.
+        out_of_memory: whether an error means that memory has run out.
+        relieve: frees the memory that allocators cache.
         lower: makes a frame need less memory, in the end on another device; False if there is no way left.
 
     Returns:
-        Frames to a pass in the end.
+        Frames per pass in the end.
 
     Raises:
         OutOfMemory: `lower` returned False. Any other error, and an interrupt, passes through.
@@ -48,7 +48,7 @@ def in_passes(
         else:
             start = stop
             continue
-        relieve()  # only here, outside `except`: the error's traceback held the failed pass's tensors
+        relieve()  # outside `except`: the error's traceback holds the failed pass's tensors
         if stop - start > 1:
             per_pass = (stop - start) // 2
         elif not lower():

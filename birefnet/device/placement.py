@@ -1,4 +1,4 @@
-"""Moves a network to a device, with the memory layout that suits the device's kernels."""
+"""Move a network to a device, with the memory layout that suits the device's kernels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def place(model: Network, device: torch.device | str, dtype: torch.dtype) -> Net
     """Move a network, in place, and return it.
 
     On CUDA the weights of its convolutions become channels-last, the order in which tensor cores compute; all
-    maps of the network follow it.
+    maps of the network take over this layout.
     """
     model.to(device, dtype)
     if torch.device(device).type == "cuda":

@@ -6,12 +6,12 @@ import sys
 
 
 def resident_now() -> int | None:
-    """Resident bytes at present; None if the system does not say."""
+    """Return the resident bytes at present; None if unknown."""
     return _status("VmRSS")
 
 
 def resident_peak() -> int | None:
-    """The peak of resident bytes so far; None if the system does not say."""
+    """Return the peak of resident bytes so far; None if unknown."""
     peak = _status("VmHWM")  # getrusage's would include the parent's peak before the fork
     if peak is not None:
         return peak
@@ -23,7 +23,7 @@ def resident_peak() -> int | None:
 
 
 def _status(key: str) -> int | None:
-    """An entry of /proc/self/status, in bytes."""
+    """Read an entry of /proc/self/status, in bytes."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:
             return next((int(line.split()[1]) * 1024 for line in file if line.startswith(key)), None)

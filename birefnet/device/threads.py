@@ -1,4 +1,4 @@
-"""Keeps PyTorch's threads from spinning on a processor that other programs use too."""
+"""Keep PyTorch's threads from spinning on a processor that other programs use too."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ GRAIN = 32768  # elements below which PyTorch gives a thread no part of an eleme
 
 @contextlib.contextmanager
 def short_waits() -> Iterator[None]:
-    """Context manager in which OpenMP threads that wait for others go to sleep early.
+    """Let OpenMP threads that wait for others sleep early, within a `with` block.
 
     A network consists of many short parallel regions; at the end of each, all threads wait for the slowest.
     With libgomp, PyTorch's OpenMP on Linux, they spin for milliseconds first, and when another program uses a
     core, they occupy the core that the slowest thread needs. The environment variable OMP_WAIT_POLICY=passive
     prevents this, but it is read when the library is loaded, which is too late in a host such as ComfyUI.
     libgomp spins 100 times instead of 300,000 while it manages more threads than the process has processors
-    (GOMP_SPINCOUNT in its manual). So this starts sleeping threads until there are more. Elsewhere it does
-    nothing.
+    (GOMP_SPINCOUNT in its manual). So this starts threads that sleep, until there are more than that. On
+    systems other than Linux it does nothing.
     """
     over = threading.Event()
     teams = [Team(over) for _ in range(missing_teams())]
@@ -38,7 +38,7 @@ def short_waits() -> Iterator[None]:
 
 
 def missing_teams() -> int:
-    """The number of teams that, with the caller's, have more threads than there are processors."""
+    """Count the teams that, with the caller's, have more threads than there are processors."""
     threads = torch.get_num_threads()
     if sys.platform != "linux" or threads < 2:
         return 0

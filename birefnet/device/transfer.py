@@ -16,11 +16,11 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-BUFFER_BYTES = 16 << 20
+BUFFER_BYTES = 16 << 20  # of each page-locked buffer
 
 
 def connect(device: torch.device) -> Transfer | None:
-    """A Transfer for a CUDA device; None for others, and where the system grants no page-locked memory."""
+    """Create a Transfer for a CUDA device; None for others, and where there is no page-locked memory."""
     if device.type != "cuda":
         return None
     try:
@@ -41,7 +41,7 @@ class Transfer:
         self.fetched = [torch.cuda.Event() for _ in range(2)]
 
     def upload(self, host: Tensor) -> Tensor:
-        """Copies to the device; the current stream waits for the copy. Returns once `host` has been read."""
+        """Copy to the device; the current stream waits for the copy. Returns once `host` has been read."""
         flat = as_bytes(host)
         with torch.cuda.stream(self.upload_stream):
             out = torch.empty(host.shape, dtype=host.dtype, device=self.device)
@@ -58,17 +58,17 @@ class Transfer:
         return out
 
     def download_later(self, tensor: Tensor) -> Callable[[], Tensor]:
-        """A function that returns the tensor in the host's memory.
+        """Return a function that returns the tensor in the host's memory.
 
-        It waits for the work that the device has been given so far, not for what follows.
+        That function waits for the work that the device has been given so far, not for later work.
         """
-        tensor = tensor.contiguous()  # here, as the other stream waits for nothing that comes after the event
+        tensor = tensor.contiguous()  # before the event: the download does not wait for later work
         ready = torch.cuda.Event()
         ready.record(torch.cuda.current_stream(self.device))
         return partial(self.download, tensor, ready)
 
     def download(self, tensor: Tensor, ready: torch.cuda.Event) -> Tensor:
-        """Copies to the host's memory once `ready` has been recorded."""
+        """Copy to the host's memory once the device has reached `ready`."""
         flat = as_bytes(tensor)
         out = torch.empty(tensor.shape, dtype=tensor.dtype)
         target = as_bytes(out)
@@ -87,7 +87,7 @@ class Transfer:
 
 
 def settle(target: Tensor, arriving: tuple[slice, Tensor, torch.cuda.Event] | None) -> None:
-    """Waits for a part to arrive in its buffer, and copies it to the target."""
+    """Wait for a part to arrive in its buffer, and copy it to the target."""
     if arriving is not None:
         part, staged, arrived = arriving
         arrived.synchronize()
@@ -95,10 +95,10 @@ def settle(target: Tensor, arriving: tuple[slice, Tensor, torch.cuda.Event] | No
 
 
 def parts(total: int) -> list[slice]:
-    """Slices of 0..total that fit into a buffer."""
+    """Split 0..total into slices that fit into a buffer."""
     return [slice(start, min(start + BUFFER_BYTES, total)) for start in range(0, total, BUFFER_BYTES)]
 
 
 def as_bytes(tensor: Tensor) -> Tensor:
-    """The tensor's contents as uint8 [bytes]."""
+    """Return the tensor's contents as uint8 [bytes]."""
     return tensor.contiguous().flatten().view(torch.uint8)

@@ -25,11 +25,15 @@ class Part:
         self.path, self._lock = _claim(target, folder)
 
     def keep(self, *, new: bool = False, inner: str = "") -> None:
-        """Renames it to the target, replacing what is there.
+        """Rename the part to the target, replacing what is there.
 
         Args:
             new: raise FileExistsError if the target exists.
-            inner: rename the file of that name in the folder `path` instead of the folder itself.
+            inner: rename the file of this name in the folder `path` instead of the folder itself.
+
+        Raises:
+            FileExistsError: `new` is set, and the target exists.
+            OSError: the file cannot be written.
         """
         made = self.path / inner
         if made.is_file():
@@ -42,7 +46,7 @@ class Part:
             self._ours = bool(inner)  # after a rename, the name may become another process's
 
     def drop(self) -> None:
-        """Removes the part unless it has been renamed."""
+        """Remove the part unless it has been renamed."""
         with contextlib.suppress(OSError):
             if self._ours:
                 _remove(self.path)
@@ -52,11 +56,11 @@ class Part:
 
 @contextlib.contextmanager
 def atomic_write(target: Path, *, folder: bool = False) -> Iterator[Part]:
-    """A `Part` for a file or a folder, removed unless its `keep` is called; missing parent folders are made.
+    """Make a `Part` for a file or a folder, and remove it unless its `keep` is called.
 
-    A killed process leaves its part behind; the next one that writes the same target removes it. A lock tells
-    whether the owner still lives. Without locks (Windows, some network shares) parts get random names, and a
-    killed process's part stays.
+    Missing parent folders are made. A killed process leaves its part behind; the next one that writes the
+    same target removes it, if the lock shows that the owner no longer runs. Without locks (Windows, some network
+    shares) parts get random names, and a killed process's part stays.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +74,7 @@ def atomic_write(target: Path, *, folder: bool = False) -> Iterator[Part]:
 
 
 def _claim(target: Path, folder: bool) -> tuple[Path, int | None]:
-    """A new empty file or folder of this process alone, and the descriptor that holds its lock, if any."""
+    """Make an empty file or folder for this process alone; return its path and its lock's descriptor."""
     # A hash, as the name itself might be too long with a suffix.
     usual = hashlib.sha1(os.fsencode(target.name)).hexdigest()[:16]
     path = target.parent / f".{usual}.part"
@@ -81,7 +85,7 @@ def _claim(target: Path, folder: bool) -> tuple[Path, int | None]:
             break
         if made:
             return path, descriptor
-        _remove(path)  # a dead process's
+        _remove(path)  # left by a process that no longer runs
         os.close(descriptor)
     path = target.parent / f".{secrets.token_hex(8)}.part"
     _make(path, folder)
@@ -89,7 +93,7 @@ def _claim(target: Path, folder: bool) -> tuple[Path, int | None]:
 
 
 def _make(path: Path, folder: bool) -> bool:
-    """Whether it was made; False if it exists."""
+    """Make a file or folder; return False if it exists."""
     try:
         path.mkdir() if folder else path.touch(exist_ok=False)
     except FileExistsError:
@@ -98,7 +102,7 @@ def _make(path: Path, folder: bool) -> bool:
 
 
 def _lock(path: Path, made: bool) -> int | None:
-    """A descriptor that holds the lock of the file or folder at `path`; None if it cannot be locked."""
+    """Lock the file or folder at `path` and return the lock's descriptor; None if it cannot be locked."""
     try:
         descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     except OSError:  # renamed meanwhile, or another user's
@@ -106,10 +110,10 @@ def _lock(path: Path, made: bool) -> int | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.stat(path), os.fstat(descriptor)):
-            return descriptor  # else its owner gave it its name before the lock was ours
+            return descriptor  # else its owner has renamed it before it was locked here
     except BlockingIOError:
-        pass  # a living process's
-    except OSError:  # no locks here, or no such name any more
+        pass  # a running process holds it
+    except OSError:  # no locks on this disk, or the name has gone
         if made:
             _remove(path)
     os.close(descriptor)
@@ -117,11 +121,12 @@ def _lock(path: Path, made: bool) -> int | None:
 
 
 def _remove(path: Path) -> None:
+    """Remove a file or a folder."""
     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
 def _rename_to_new(part: Path, path: Path) -> None:
-    """Renames `part` to `path` atomically; raises FileExistsError if that exists, also in a race."""
+    """Rename `part` to `path` atomically; raises FileExistsError if that exists, also in a race."""
     try:
         os.link(part, path)
     except FileExistsError:
@@ -129,7 +134,7 @@ def _rename_to_new(part: Path, path: Path) -> None:
     except OSError as error:
         if error.errno == errno.ENOENT:
             raise
-        # No hard links (FAT, some network shares): claim the name with an empty file, then replace the claim.
+        # No hard links (FAT, some network shares): reserve the name with an empty file, then replace that.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         try:
             os.replace(part, path)
@@ -139,7 +144,7 @@ def _rename_to_new(part: Path, path: Path) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file atomically."""
+    """Write bytes as a file, atomically. Raises OSError."""
     with atomic_write(path) as part:
         part.path.write_bytes(content)
         part.keep()

@@ -1,4 +1,4 @@
-"""Errors for users: one printable line, whatever text a file puts into it."""
+"""Errors for users: one printable line, whatever text comes from a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MAX_CHARACTERS = 800  # of a message: a sentence with a few paths and names
 
 
 class UserError(ValueError):
-    """What to do, and why something cannot be used, in one line.
+    """An error whose message says in one line what to do, and why something cannot be used.
 
     Names, values and other libraries' messages in it may come from any file: unprintable characters are
     escaped, and a message that is too long loses its middle.
@@ -19,7 +19,7 @@ class UserError(ValueError):
 
 
 def why_not_read(error: OSError, wanted: str) -> str:
-    """Why a file cannot be read, in a few words. wanted: what was expected ("a picture")."""
+    """Say in a few words why a file cannot be read. wanted: what was expected ("a picture")."""
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, IsADirectoryError):
@@ -30,7 +30,7 @@ def why_not_read(error: OSError, wanted: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The text in printable characters, at most MAX_CHARACTERS of them before escaping."""
+    """Escape unprintable characters, and cut the middle of a text longer than MAX_CHARACTERS."""
     if len(text) > MAX_CHARACTERS:
         text = f"{text[:MAX_CHARACTERS * 2 // 3]} … {text[-MAX_CHARACTERS // 3:]}"
     return "".join(character if character.isprintable() else character.encode("unicode_escape").decode()
@@ -51,7 +51,7 @@ class CheckpointError(UserError):
         self.action, self.reason = action, reason
 
     def at(self, path: str | os.PathLike) -> CheckpointError:
-        """The same error about the file at `path`."""
+        """Return the same error about the file at `path`."""
         return CheckpointError(self.action, self.reason, path)
 
 

@@ -9,7 +9,7 @@ BLOCK = 1 << 20  # bytes read at a time
 
 
 def sha256(*files: Path) -> str:
-    """SHA-256, in hex, of the files' concatenated contents, in constant memory.
+    """Compute the SHA-256, in hex, of the files' concatenated contents, in constant memory.
 
     Raises:
         OSError: a file cannot be read.

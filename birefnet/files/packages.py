@@ -1,4 +1,4 @@
-"""Packages that only some operators need: imported when they are used, with a sentence where that fails."""
+"""Optional packages, which only some operators need: imported on use, with an error that helps to install."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class PackageError(UserError):
 
 
 def require(module: str, purpose: str, name: str = "") -> ModuleType:
-    """Import a module of a package that the pack loads and mattes without.
+    """Import a module of an optional package, one of OLDEST.
 
     Args:
         module: dotted name, say "kornia.filters".
         purpose: what needs it, for the error ("feather").
-        name: what the module must have, where older versions of the package lack it.
+        name: an attribute that the module must have, where older versions of the package lack it.
 
     Returns:
         The imported module.
