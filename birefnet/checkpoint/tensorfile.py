@@ -32,7 +32,7 @@ NESTS = ("state_dict", "model")     # keys under which training scripts store th
 MAX_NESTS = 8                       # levels of such keys that are opened
 MAX_HEADER_BYTES = 10 << 20         # of a safetensors file; a large BiRefNet's header has 0.2 MB
 MAX_UNPACKED_RATIO = 2              # unpacked bytes over a PyTorch file's; text in it may be compressed
-MAX_SHARED_RATIO = 2                # listed bytes over stored ones; a file may list a tensor as module.x and as x
+MAX_SHARED_RATIO = 2                # listed bytes over stored; a file may list a tensor as module.x and as x
 
 
 def open_file(path: Path) -> TensorSource:

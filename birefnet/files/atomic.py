@@ -59,8 +59,8 @@ def atomic_write(target: Path, *, folder: bool = False) -> Iterator[Part]:
     """Make a `Part` for a file or a folder, and remove it unless its `keep` is called.
 
     Missing parent folders are made. A killed process leaves its part behind; the next one that writes the
-    same target removes it, if the lock shows that the owner no longer runs. Without locks (Windows, some network
-    shares) parts get random names, and a killed process's part stays.
+    same target removes it, if the lock shows that the owner no longer runs. Without locks (Windows, some
+    network shares) parts get random names, and a killed process's part stays.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Boxes of whole pixels around what is present in a mask."""
+"""Bounding boxes of masks, in whole pixels."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def bounding_box(mask: Tensor, least: float = REGION_ALPHA) -> Box | None:
 
 
 def enclosing_box(boxes: Iterable[Box | None]) -> Box | None:
-    """Find the smallest box around several boxes; None entries are skipped, None where all of them are."""
+    """Find the smallest box around several boxes; None entries are skipped; None if there is no other."""
     known = [box for box in boxes if box is not None]
     if not known:
         return None

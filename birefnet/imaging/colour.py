@@ -13,7 +13,7 @@ from torch import Tensor
 from ..files.errors import UserError
 from ..files.packages import require
 
-FUNCTION = re.compile(r"(rgb|hsl)a?\(([^()]*)\)")
+FUNCTION = re.compile(r"(rgb|hsl)a?\(([^()]*)\)")  # its name, and what is in its parentheses
 
 
 def parse_colour(text: str) -> tuple[float, float, float, float]:
@@ -34,7 +34,7 @@ def parse_colour(text: str) -> tuple[float, float, float, float]:
         return 0.0, 0.0, 0.0, 0.0
     try:
         found = FUNCTION.fullmatch(wanted)
-        values = _function(*found.groups()) if found else [v / 255 for v in ImageColor.getrgb(wanted)]
+        values = _parse_function(*found.groups()) if found else [v / 255 for v in ImageColor.getrgb(wanted)]
     except ValueError:
         raise UserError("Write the colour as in CSS (white, #20a0ff, rgb(32 160 255), hsl(206 100% 56%)): "
                         f"expected a colour, got {text!r}") from None
@@ -61,23 +61,23 @@ def opaque_colour(text: str, advice: str) -> Tensor:
     return torch.tensor(colour)
 
 
-def _function(name: str, inside: str) -> list[float]:
-    """Values in 0..1 of rgb(…) or hsl(…), from the function's name and what is in its parentheses."""
+def _parse_function(name: str, inside: str) -> list[float]:
+    """Compute the values in 0..1 of rgb(…) or hsl(…), from its name and what is in its parentheses."""
     words = [word for word in re.split(r"[\s,/]+", inside) if word]
     if len(words) not in (3, 4):
         raise ValueError(inside)
-    opacity = [_number(words[3])] if len(words) == 4 else []
+    opacity = [_parse_number(words[3])] if len(words) == 4 else []
     if name == "rgb":
-        return [_number(word, whole=255) for word in words[:3]] + opacity
-    hue = _number(words[0].removesuffix("deg"), whole=360)
-    saturation, lightness = (_number(word, whole=100) for word in words[1:3])
+        return [_parse_number(word, full=255) for word in words[:3]] + opacity
+    hue = _parse_number(words[0].removesuffix("deg"), full=360)
+    saturation, lightness = (_parse_number(word, full=100) for word in words[1:3])
     red, green, blue = colorsys.hls_to_rgb(hue % 1, min(max(lightness, 0), 1), min(max(saturation, 0), 1))
     return [red, green, blue, *opacity]
 
 
-def _number(word: str, whole: float = 1) -> float:
-    """A percentage as a share of 1, any other number as a share of `whole`."""
-    number = float(word[:-1]) / 100 if word.endswith("%") else float(word) / whole
+def _parse_number(word: str, full: float = 1) -> float:
+    """Parse a percentage as a share of 1, any other number as a share of `full`."""
+    number = float(word[:-1]) / 100 if word.endswith("%") else float(word) / full
     if not math.isfinite(number):
         raise ValueError(word)
     return number

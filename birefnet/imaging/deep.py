@@ -1,7 +1,7 @@
 """Samples deeper than 8 bits: 16-bit PNG, TIFF of every depth, OpenEXR.
 
-Pillow keeps 8 bits of colour, so imagecodecs, tifffile and OpenEXR do it, optional packages that are imported
-when such a file is read or written.
+Pillow keeps only 8 bits of colour, so such files are read and written by imagecodecs, tifffile and OpenEXR,
+optional packages that are imported on use.
 """
 
 from __future__ import annotations
@@ -28,26 +28,34 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 DEPTHS = ("8", "16", "half", "float")  # of the samples that are written
 # The depths that each suffix can hold; the first is the usual one.
 HOLDS = {".png": ("8", "16"), ".tif": DEPTHS, ".tiff": DEPTHS, ".exr": ("half", "float")}
-INCH, CENTIMETRES = 2, 2.54  # a TIFF's unit of resolution, and an inch
+UNIT_INCH, CENTIMETRES_PER_INCH = 2, 2.54  # a TIFF's ResolutionUnit for inches, and its conversion
 ALPHA_KIND = "alphaType"  # attribute of an EXR file; without it, PREMULTIPLIED is the convention
 STRAIGHT, PREMULTIPLIED = "straight", "premultiplied"
 # Attributes that describe how an EXR file is stored, so they are not copied to another.
 STORAGE = {"channels", "chunkCount", "compression", "dwaCompressionLevel", "envmap", "lineOrder",
            "maxSamplesPerPixel", "multiView", "name", "preview", "tiles", "type", "version", "view",
            ALPHA_KIND}
-# Sensors and scanners of 10 and 12 bits leave their values in the low end of 16: as 16 bits even white would
-# be black. Below 10 bits nothing is assumed, so that a dark frame stays dark.
+# Cameras and scanners of 10 and 12 bits store their values in the lower bits of 16; read as 16 bits, even
+# white would be nearly black. If no value reaches MIN_NARROW_VALUE, 16 bits are assumed, so that a dark frame
+# stays dark.
 NARROW_BITS = (10, 12)
-SMALLEST_NARROW = 256
+MIN_NARROW_VALUE = 256
 
 
 @dataclass(frozen=True)
 class Samples:
     """A decoded picture, upright only if its format knows no orientation.
 
-    values: [H,W,C] in the file's own type; C 1 or 3, with alpha 2 or 4. bits: of integers that are used.
-    premultiplied: whether colours are multiplied with alpha. linear: whether values are proportional to
-    light. depth: the one of DEPTHS that holds them. header: attributes of an EXR file that another may keep.
+    Args:
+        values: [H,W,C] in the file's own type; C 1 or 3, with alpha 2 or 4.
+        bits: bits that integers use.
+        premultiplied: whether colours are multiplied with alpha.
+        linear: whether values are proportional to light.
+        depth: the one of DEPTHS that holds them.
+        orientation: EXIF's, 1..8.
+        icc: an ICC profile.
+        dpi: horizontal and vertical dots per inch.
+        header: attributes of an EXR file that another file may keep.
     """
 
     values: np.ndarray
@@ -61,7 +69,7 @@ class Samples:
     header: Mapping[str, object] = field(default_factory=dict)
 
     def shares(self) -> np.ndarray:
-        """float32 [H,W,C], integers scaled to 0..1, floats as they are, alpha straight."""
+        """Return float32 values [H,W,C]: integers scaled to 0..1, floats as they are, alpha straight."""
         values = self.values.astype(np.float32)
         if self.values.dtype.kind == "u":
             values /= np.float32(2**self.bits - 1)
@@ -71,7 +79,11 @@ class Samples:
         return values
 
     def eight_bit(self, name: str | Path) -> Image.Image:
-        """A Pillow image of mode L, LA, RGB or RGBA; the colours of linear values are converted to sRGB."""
+        """Convert to a Pillow image of mode L, LA, RGB or RGBA; linear values become sRGB.
+
+        Raises:
+            PictureError: floats are not in 0..1; `name` is the file's in the message.
+        """
         shares = self.shares()
         colours = shares.shape[-1] - (shares.shape[-1] in (2, 4))
         if self.linear:
@@ -88,27 +100,28 @@ class Samples:
 
 
 def encode_srgb(linear: np.ndarray) -> np.ndarray:
-    """Linear light to sRGB values in 0..1 (IEC 61966-2-1), in NumPy, as pictures are read without kornia."""
+    """Convert linear light to sRGB values in 0..1 (IEC 61966-2-1), in NumPy: reading needs no kornia."""
     light = np.clip(np.nan_to_num(linear), 0, 1)
     return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055).astype(np.float32)
 
 
 def used_bits(values: np.ndarray, bits: int) -> int:
-    """The bits that integers of 16 bits use: 16, or one of NARROW_BITS; any other `bits` as they are."""
+    """Find the bits that integers of 16 bits use: 16, or one of NARROW_BITS; other `bits` are returned."""
     if bits != 16 or not values.size:
         return bits
     largest = int(values.max())
-    if largest < SMALLEST_NARROW:
+    if largest < MIN_NARROW_VALUE:
         return bits
     return next((narrow for narrow in NARROW_BITS if largest < 1 << narrow), bits)
 
 
 def can_read_exr() -> bool:
+    """Return whether the package OpenEXR is installed."""
     return importlib.util.find_spec("OpenEXR") is not None
 
 
 def is_deep(content: bytes) -> bool:
-    """Whether a file may hold more than 8 bits that Pillow would lose: EXR, TIFF, and PNG of 16 bits."""
+    """Return whether a file may hold more bits than the 8 that Pillow keeps: EXR, TIFF, PNG of 16 bits."""
     if content.startswith(PNG_SIGNATURE):
         return content[24:25] == b"\x10" and content[25:26] != b"\x03"
     return content.startswith((EXR_SIGNATURE, *TIFF_SIGNATURES))
@@ -128,13 +141,13 @@ def read(name: str | Path, content: bytes) -> Samples:
 def encode(name: str | Path, values: np.ndarray, depth: str, *, premultiplied: bool = False,
            icc: bytes | None = None, dpi: tuple[float, float] | None = None,
            header: Mapping[str, object] | None = None) -> bytes:
-    """The bytes of a file.
+    """Encode a file.
 
     Args:
         name: its suffix chooses the format, see HOLDS.
         values: float32 [H,W,C], C 1, 3, or 4 with straight alpha; in 0..1 if they become integers.
         depth: one of DEPTHS that the format holds.
-        premultiplied: multiply the colours with alpha, and say so in the file.
+        premultiplied: multiply the colours with alpha, and mark the file so.
         icc, dpi: kept in PNG and TIFF.
         header: attributes for EXR.
 
@@ -159,8 +172,11 @@ def encode(name: str | Path, values: np.ndarray, depth: str, *, premultiplied: b
 
 
 def check_holds(name: str | Path, depth: str, premultiplied: bool) -> None:
-    """Check that a file with that name can hold samples of a depth, or premultiplied colours; raises
-    PictureError."""
+    """Check that a file with that name can hold this depth, and premultiplied colours if asked for.
+
+    Raises:
+        PictureError: it cannot.
+    """
     suffix = Path(name).suffix.lower()
     held = HOLDS.get(suffix, ("8",))
     if depth not in held:
@@ -172,7 +188,8 @@ def check_holds(name: str | Path, depth: str, premultiplied: bool) -> None:
                            "straight")
 
 
-def _needed(module: str, packages: str, what: str) -> ModuleType:
+def _import_optional(module: str, packages: str, what: str) -> ModuleType:
+    """Import a module, or raise a PictureError that says which packages to install, and for what."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -180,8 +197,8 @@ def _needed(module: str, packages: str, what: str) -> ModuleType:
 
 
 @contextlib.contextmanager
-def _explained(name: str | Path) -> Iterator[None]:
-    """Decoders raise nearly every type of exception on damaged data."""
+def _explain_errors(name: str | Path) -> Iterator[None]:
+    """Convert a decoder's errors, nearly any type on damaged data, to PictureError."""
     try:
         yield
     except (PictureError, MemoryError):
@@ -191,8 +208,8 @@ def _explained(name: str | Path) -> Iterator[None]:
 
 
 def _read_png(name: str | Path, content: bytes) -> Samples:
-    codec = _needed("imagecodecs", "imagecodecs", "to read all 16 bits of a PNG")
-    with _explained(name):
+    codec = _import_optional("imagecodecs", "imagecodecs", "to read all 16 bits of a PNG")
+    with _explain_errors(name):
         values = codec.png_decode(content)
     values = values[..., None] if values.ndim == 2 else values
     return Samples(values, used_bits(values, 16) if values.shape[-1] == 1 else 16)
@@ -200,8 +217,8 @@ def _read_png(name: str | Path, content: bytes) -> Samples:
 
 def read_tiff(name: str | Path, content: bytes) -> Samples:
     """Decode the first page of a TIFF; raises PictureError."""
-    tifffile = _needed("tifffile", "tifffile imagecodecs", "to read this kind of TIFF")
-    with _explained(name), tifffile.TiffFile(io.BytesIO(content)) as file:
+    tifffile = _import_optional("tifffile", "tifffile imagecodecs", "to read this kind of TIFF")
+    with _explain_errors(name), tifffile.TiffFile(io.BytesIO(content)) as file:
         page = file.pages[0]
         if page.photometric not in (0, 1, 2) or page.bitspersample not in (8, 16, 32):
             kind = getattr(page.photometric, "name", page.photometric)
@@ -226,23 +243,23 @@ def read_tiff(name: str | Path, content: bytes) -> Samples:
         depth = {"f2": "half", "f4": "float", "u1": "8"}.get(values.dtype.str[1:], "16")
         return Samples(values, bits, premultiplied=kind == 1 and values.shape[-1] in (2, 4), depth=depth,
                        orientation=1 if tag is None else int(tag.value), icc=page.iccprofile,
-                       dpi=_resolution(page))
+                       dpi=_read_resolution(page))
 
 
-def _resolution(page) -> tuple[float, float] | None:
-    """Dots per inch of a TIFF page."""
+def _read_resolution(page) -> tuple[float, float] | None:
+    """Read the dots per inch of a TIFF page, horizontal and vertical."""
     values = [page.tags.get(name) for name in ("XResolution", "YResolution", "ResolutionUnit")]
     if any(value is None for value in values) or int(values[2].value) not in (2, 3):
         return None
-    scale = 1 if int(values[2].value) == INCH else CENTIMETRES
+    scale = 1 if int(values[2].value) == UNIT_INCH else CENTIMETRES_PER_INCH
     x, y = (value.value[0] / max(value.value[1], 1) * scale for value in values[:2])
     return x, y
 
 
 def _read_exr(name: str | Path, content: bytes) -> Samples:
-    library = _needed("OpenEXR", "OpenEXR", "to read EXR files")
-    with _explained(name), _file_of(content) as path, library.File(path, separate_channels=True) as file:
-        part, names = _colour_channels(name, file.parts)
+    library = _import_optional("OpenEXR", "OpenEXR", "to read EXR files")
+    with _explain_errors(name), _on_disk(content) as path, library.File(path, separate_channels=True) as file:
+        part, names = _find_channels(name, file.parts)
         planes = [part.channels[channel].pixels for channel in names]
         halves = all(plane.dtype == np.float16 for plane in planes)
         header = {key: value for key, value in part.header.items() if key not in STORAGE}
@@ -252,8 +269,8 @@ def _read_exr(name: str | Path, content: bytes) -> Samples:
                    header=header)
 
 
-def _colour_channels(name: str | Path, parts: list) -> tuple[object, list[str]]:
-    """The first part of an EXR file with colours or grey, and its channels in order."""
+def _find_channels(name: str | Path, parts: list) -> tuple[object, list[str]]:
+    """Find the first part of an EXR file with colours or grey, and its channels in order."""
     for part in parts:
         if "deep" in str(part.header.get("type", "")):
             continue
@@ -270,8 +287,8 @@ def _colour_channels(name: str | Path, parts: list) -> tuple[object, list[str]]:
 
 
 @contextlib.contextmanager
-def _file_of(content: bytes) -> Iterator[str]:
-    """A temporary file, as the library reads and writes no bytes in memory."""
+def _on_disk(content: bytes) -> Iterator[str]:
+    """Put bytes into a temporary file, as the library reads and writes only files; yields its path."""
     descriptor, path = tempfile.mkstemp(suffix=".exr")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -282,7 +299,7 @@ def _file_of(content: bytes) -> Iterator[str]:
 
 
 def _encode_exr(samples: np.ndarray, premultiplied: bool, header: Mapping[str, object]) -> bytes:
-    library = _needed("OpenEXR", "OpenEXR", "to write EXR files")
+    library = _import_optional("OpenEXR", "OpenEXR", "to write EXR files")
     height, width, count = samples.shape
     names = ("Y",) if count == 1 else "RGBA"[:count]
     kept = {**header, "compression": library.ZIP_COMPRESSION, "type": library.scanlineimage}
@@ -292,20 +309,19 @@ def _encode_exr(samples: np.ndarray, premultiplied: bool, header: Mapping[str, o
     if count == 4:
         kept[ALPHA_KIND] = PREMULTIPLIED if premultiplied else STRAIGHT
     channels = {name: np.ascontiguousarray(samples[..., i]) for i, name in enumerate(names)}
-    with _file_of(b"") as path:
+    with _on_disk(b"") as path:
         with library.File(kept, channels) as file:
             file.write(path)
         return Path(path).read_bytes()
 
 
 def _encode_png(samples: np.ndarray, icc: bytes | None, dpi: tuple[float, float] | None) -> bytes:
-    """The file by imagecodecs, with what Pillow would write beside the samples: a profile and dots per
-    inch."""
-    codec = _needed("imagecodecs", "imagecodecs", "to write PNG of 16 bits")
+    """Encode a file with imagecodecs, and add Pillow's chunks for the profile and the dots per inch."""
+    codec = _import_optional("imagecodecs", "imagecodecs", "to write PNG of 16 bits")
     content = codec.png_encode(samples[..., 0] if samples.shape[-1] == 1 else samples)
     if not icc and not dpi:
         return content
-    pattern = io.BytesIO()  # its chunks between the header (8 + 25 bytes) and the data are those wanted
+    pattern = io.BytesIO()  # the chunks between its header (8 + 25 bytes) and its data are copied
     options = {key: value for key, value in (("icc_profile", icc), ("dpi", dpi)) if value}
     Image.new("L", (1, 1)).save(pattern, "PNG", **options)
     extra = pattern.getvalue()[33:]
@@ -314,7 +330,7 @@ def _encode_png(samples: np.ndarray, icc: bytes | None, dpi: tuple[float, float]
 
 def _encode_tiff(samples: np.ndarray, premultiplied: bool, icc: bytes | None, dpi: tuple[float, float] | None
                  ) -> bytes:
-    tifffile = _needed("tifffile", "tifffile imagecodecs", "to write TIFF of more than 8 bits")
+    tifffile = _import_optional("tifffile", "tifffile imagecodecs", "to write TIFF of more than 8 bits")
     encoded = io.BytesIO()
     grey = samples.shape[-1] == 1
     alpha = ["assocalpha" if premultiplied else "unassalpha"] if samples.shape[-1] == 4 else None

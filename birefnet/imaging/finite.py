@@ -1,4 +1,4 @@
-"""Values that are not finite, which operators would spread over a whole picture."""
+"""Check for NaN and infinity, which operators would spread over a whole picture."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ def check_finite(values: Tensor, name: str) -> None:
 
     Args:
         values: float, of any shape.
-        name: what they are, for the error's sentence ("guide").
+        name: what they are, for the error's message ("guide").
 
     Raises:
-        UserError: one is.
+        UserError: a value is not finite.
     """
-    if not values.sum().isfinite():  # a sum is quick, but may overflow without one that is not finite
+    if not values.sum().isfinite():  # quick; but a sum of finite values may overflow, too
         wrong = int((~values.isfinite()).sum())
         if wrong:
             raise UserError(f"Check what made the {name}: {wrong} of its {values.numel()} values are NaN or "

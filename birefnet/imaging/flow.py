@@ -16,8 +16,8 @@ COARSEST_SIDE = 24   # pixels: shorter side of the coarsest level is at least th
 COARSEST_REACH = 6   # pixels searched in every direction on the coarsest level
 REACH = 1            # pixels searched on every other level around the coarser level's result
 WINDOW = 5           # pixels: side of the compared blocks
-STAY_BONUS = 2e-3    # luma difference that each pixel of displacement within a level costs
-REFINEMENTS = 2      # least-squares steps per level
+DISPLACEMENT_COST = 2e-3    # of luma difference, per pixel of displacement within a level
+REFINEMENTS = 2      # least-squares steps on each level
 FLAT_SLOPE = 1e-4    # added to the squared luma slopes: keeps motion in flat blocks near 0
 
 
@@ -39,17 +39,16 @@ def estimate_flow(here: Tensor, there: Tensor) -> Tensor:
     motion, reach = here.new_zeros(len(here), 2, *levels[-1][0].shape[2:]), COARSEST_REACH
     for here, there in reversed(levels):
         motion = resize_flow(motion, here.shape[2:])
-        motion = _median(motion + _step(here, warp(there, motion), reach))
+        motion = _filter_median(motion + _match_blocks(here, warp(there, motion), reach))
         for _ in range(REFINEMENTS):
-            # Smoothed each time: a block has moved as one, or the next round compares a patchwork.
-            motion = box_mean(motion + _fraction(here, warp(there, motion)), WINDOW)
+            # Smoothed each time, so that the next refinement warps whole blocks, not pixels apart.
+            motion = box_mean(motion + _refine(here, warp(there, motion)), WINDOW)
         reach = REACH
-    return _median(motion)
+    return _filter_median(motion)
 
 
 def warp(picture: Tensor, motion: Tensor) -> Tensor:
-    """Sample a picture at p + motion for every pixel p, bilinearly; outside the picture its border pixels are
-    repeated.
+    """Sample a picture at p + motion for every pixel p, bilinearly; border pixels are repeated outside.
 
     Args:
         picture: float [B,C,H,W].
@@ -74,9 +73,9 @@ def resize_flow(motion: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(motion, size, mode="bilinear", align_corners=False) * scale
 
 
-def _step(here: Tensor, there: Tensor, reach: int) -> Tensor:
-    """Block matching: for each pixel the displacement in whole pixels, at most `reach` in each direction,
-    under which the blocks around it differ least. Lumas [B,1,H,W] -> (x, y) [B,2,H,W].
+def _match_blocks(here: Tensor, there: Tensor, reach: int) -> Tensor:
+    """Match blocks: for each pixel the displacement in whole pixels, at most `reach` in each direction, at
+    which the blocks around it differ least. Lumas [B,1,H,W] -> (x, y) [B,2,H,W].
     """
     height, width = here.shape[2:]
     padded = F.pad(there, (reach,) * 4, mode="replicate")
@@ -84,15 +83,15 @@ def _step(here: Tensor, there: Tensor, reach: int) -> Tensor:
     for y in range(-reach, reach + 1):
         for x in range(-reach, reach + 1):
             moved = padded[:, :, reach + y:reach + y + height, reach + x:reach + x + width]
-            cost = box_mean((moved - here).abs(), WINDOW) + STAY_BONUS * math.hypot(x, y)
+            cost = box_mean((moved - here).abs(), WINDOW) + DISPLACEMENT_COST * math.hypot(x, y)
             step = torch.where(cost < least, step.new_tensor([x, y]).view(1, 2, 1, 1), step)
             least = torch.minimum(cost, least)
     return step
 
 
-def _fraction(here: Tensor, there: Tensor) -> Tensor:
-    """One least-squares step: for each pixel the displacement, at most one pixel in each direction, that best
-    explains the difference of the blocks around it. Lumas [B,1,H,W] -> (x, y) [B,2,H,W].
+def _refine(here: Tensor, there: Tensor) -> Tensor:
+    """Take one least-squares step: for each pixel the displacement, at most one pixel in each direction, that
+    best explains the difference of the blocks around it. Lumas [B,1,H,W] -> (x, y) [B,2,H,W].
     """
     padded = F.pad(there, (1, 1, 1, 1), mode="replicate")
     x = (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]) / 2
@@ -106,8 +105,7 @@ def _fraction(here: Tensor, there: Tensor) -> Tensor:
 
 
 def box_mean(x: Tensor, side: int) -> Tensor:
-    """Average x [B,C,H,W] over the square of an odd `side` around each pixel; border pixels are repeated
-    outside.
+    """Average x [B,C,H,W] over the square of an odd `side` around each pixel; repeats border pixels outside.
 
     Written out because matching calls it 200 times per frame: with `kornia.filters.box_blur` or
     `F.avg_pool2d` the flow of a frame of 384×216 takes 2.4 or 2.0 times as long (one core).
@@ -118,9 +116,8 @@ def box_mean(x: Tensor, side: int) -> Tensor:
     return sum(rows[..., i:i + width] for i in range(side)) / side**2
 
 
-def _median(motion: Tensor) -> Tensor:
-    """The median of 3×3 neighbours of motion [B,2,H,W], x and y separately: removes isolated wrong
-    matches."""
+def _filter_median(motion: Tensor) -> Tensor:
+    """Remove isolated wrong matches: the median of 3×3 neighbours of motion [B,2,H,W], x and y separately."""
     filters = require("kornia.filters", "smoothing over time")
     padded = F.pad(motion, (1, 1, 1, 1), mode="replicate")
     return filters.median_blur(padded, 3)[:, :, 1:-1, 1:-1]

@@ -1,4 +1,4 @@
-"""Photographs with all that a result keeps: own colours in full depth, profile, resolution, EXIF."""
+"""Photographs with what a result keeps of them: own colours in full depth, profile, resolution, EXIF."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from torch import Tensor
 from . import deep, pictures
 from .colour import to_linear, to_srgb
 
-# EXIF that describes the photograph; what describes the file (its size, strips, orientation) or the place is
-# left out.
+# EXIF entries that describe the photograph. Those that describe the file (its size, strips, orientation) or
+# the place are left out.
 EXIF_KEPT = (Base.ImageDescription, Base.Make, Base.Model, Base.Software, Base.DateTime, Base.Artist,
              Base.Copyright)
 EXIF_SECRET = (Base.MakerNote, Base.BodySerialNumber, Base.LensSerialNumber, Base.CameraOwnerName)
@@ -27,10 +27,17 @@ EXIF_SECRET = (Base.MakerNote, Base.BodySerialNumber, Base.LensSerialNumber, Bas
 class Photograph:
     """A decoded picture file, upright.
 
-    seen: what networks see, float32 [1,H,W,C] sRGB in 0..1, C 3, or 4 with straight alpha. own: the file's
-    own values as float32 [1,H,W,C], unbounded in float files, in the colour space of `icc`; `seen` itself
-    where they are the same. linear: whether `own` is proportional to light. depth: the one of deep.DEPTHS
-    that holds it. narrow: the bits that its 16-bit samples really use, else 0.
+    Args:
+        seen: what networks see, float32 [1,H,W,C] sRGB in 0..1, C 3, or 4 with straight alpha.
+        own: the file's own values as float32 [1,H,W,C], unbounded in float files, in the colour space of
+            `icc`; `seen` itself where they are the same.
+        linear: whether `own` is proportional to light.
+        depth: the one of deep.DEPTHS that holds `own`.
+        narrow: bits that its 16-bit samples use, where these are fewer; else 0.
+        icc: the ICC profile of `own`.
+        dpi: horizontal and vertical dots per inch.
+        exif: EXIF without the place, serial numbers, thumbnail and orientation.
+        header: attributes of an EXR file that another file may keep.
     """
 
     seen: Tensor
@@ -48,10 +55,13 @@ class Photograph:
 class Style:
     """How results are stored.
 
-    depth: one of deep.DEPTHS, "" for the usual one of the format. linear: the photographs' values are linear
-    light, and results hold them as they are. premultiplied: colours are multiplied with alpha. exif: keep it,
-    without the place and serial numbers. suffix: of results whose names are not given. quality: of JPEG
-    files, 1..100.
+    Args:
+        depth: one of deep.DEPTHS, "" for the usual one of the format.
+        linear: the photographs' values are linear light, and results hold them as they are.
+        premultiplied: colours are multiplied with alpha.
+        exif: keep EXIF, without the place and serial numbers.
+        suffix: of results whose names are not given.
+        quality: of JPEG files, 1..100.
     """
 
     depth: str = ""
@@ -77,15 +87,14 @@ class Style:
                              self.premultiplied)
 
     def depth_of(self, name: str | Path, photograph: Photograph) -> str:
-        """The depth of a result: that asked for, else the usual one; in EXR the photograph's own if it is
-        float."""
+        """Return a result's depth: `depth`, else the format's usual one, or "float" for EXR of "float"."""
         if self.depth:
             return self.depth
         held = deep.HOLDS.get(Path(name).suffix.lower(), ("8",))
         return "float" if held[0] == "half" and photograph.depth == "float" else held[0]
 
     def reads_deep(self, name: str | Path) -> bool:
-        """Whether a result with that name holds more than 8 bits."""
+        """Return whether a result with that name holds more than 8 bits."""
         return self.depth not in ("", "8") or self.linear or Path(name).suffix.lower() == ".exr"
 
 
@@ -99,44 +108,46 @@ def read(path: str | Path, content: bytes | None = None, style: Style = USUAL, n
     Args:
         path: the file, or only its name where `content` is given.
         content: the file's bytes.
-        style, name: of the result; own colours are read in full depth only where they are needed.
+        style, name: of the result; own colours are read in full depth only if it holds that depth.
 
     Raises:
         PictureError: as `pictures.read`; or full depth needs a package that is missing.
     """
-    start = _start(path, content)
+    start = _read_start(path, content)
     if start.startswith(deep.EXR_SIGNATURE):
-        photograph = _of_samples(deep.read(path, _content(path, content)), 1)
-        photograph.seen = _seen(photograph.own)
+        photograph = _of_samples(deep.read(path, _read_content(path, content)), 1)
+        photograph.seen = _encode_light(photograph.own)
         return photograph
     with pictures.open_picture(path, content) as image:
         plain = pictures.eight_bit(image)
         seen = pictures.floats(pictures.srgb(image))
         dpi, icc = image.info.get("dpi"), image.info.get("icc_profile")
-        exif = _exif(image) if style.exif else None
+        exif = _filter_exif(image) if style.exif else None
         kept, turned = _own_levels(plain, icc), image.info.get("turned", 1)
         shallow = image.format == "TIFF" and max(image.tag_v2.get(Base.BitsPerSample, (1,))) <= 8
     photograph = Photograph(seen, seen)
     if style.reads_deep(name) and deep.is_deep(start) and not shallow:
-        photograph = replace(_of_samples(deep.read(path, _content(path, content)), turned), seen=seen)
+        photograph = replace(_of_samples(deep.read(path, _read_content(path, content)), turned), seen=seen)
     elif kept is not None:
         photograph.own = seen if torch.equal(kept, seen) else kept
     photograph.icc = photograph.icc or (icc if kept is not None else None)
-    photograph.dpi, photograph.exif = _positive(dpi) or photograph.dpi, exif
+    photograph.dpi, photograph.exif = _valid_resolution(dpi) or photograph.dpi, exif
     photograph.narrow = plain.info.get("narrow", 0)
     if style.linear:
         photograph.linear = True
-        photograph.seen = _seen(photograph.own)
+        photograph.seen = _encode_light(photograph.own)
     return photograph
 
 
 def encode(name: str | Path, picture: Tensor, photograph: Photograph, style: Style, *, own: bool = True
            ) -> bytes:
-    """The bytes of a result.
+    """Encode a result.
 
     Args:
         name: its suffix chooses the format, see pictures.WRITERS and deep.HOLDS.
         picture: float [1,H,W,C], C 1, 3 or 4 (straight), in the colours of `working`.
+        photograph: what the result is made from; profile, resolution and EXIF are taken from it.
+        style: how it is stored.
         own: whether its colours are the photograph's own, so that its profile describes them.
 
     Raises:
@@ -153,8 +164,11 @@ def encode(name: str | Path, picture: Tensor, photograph: Photograph, style: Sty
 
 
 def working(name: str | Path, photograph: Photograph, style: Style) -> Tensor:
-    """The photograph's colours for a result with that name, [1,H,W,C]: its own values, unless the format
-    needs others: linear light in EXR files, sRGB in all others. With `style.linear` always its own."""
+    """Return the photograph's colours for a result with that name, [1,H,W,C].
+
+    These are its own values, unless the format needs others: linear light in EXR files, sRGB in all others.
+    With `style.linear` they are always its own.
+    """
     if style.linear or photograph.linear == holds_light(name, photograph, style):
         return photograph.own
     convert = to_srgb if photograph.linear else to_linear
@@ -167,15 +181,15 @@ def working(name: str | Path, photograph: Photograph, style: Style) -> Tensor:
 
 
 def holds_light(name: str | Path, photograph: Photograph, style: Style) -> bool:
-    """Whether a result with that name holds linear light."""
+    """Return whether a result with that name holds linear light."""
     if style.linear or Path(name).suffix.lower() == ".exr":
         return True
     return photograph.linear and style.depth in ("half", "float")
 
 
 def _of_samples(samples: deep.Samples, turned: int) -> Photograph:
-    """A photograph of a file's samples in full depth. turned: the EXIF orientation, where Pillow knew it."""
-    own = _upright(samples.shares(), samples.orientation if turned == 1 else turned)
+    """Make a photograph of samples in full depth. turned: the EXIF orientation that Pillow found, else 1."""
+    own = _turn_upright(samples.shares(), samples.orientation if turned == 1 else turned)
     alpha = own[..., -1:] if own.shape[-1] in (2, 4) else own[..., :0]
     colours = own[..., :3] if own.shape[-1] > 2 else own[..., :1].repeat(3, axis=-1)
     values = torch.from_numpy(np.concatenate([colours, alpha], axis=-1))[None]
@@ -183,14 +197,14 @@ def _of_samples(samples: deep.Samples, turned: int) -> Photograph:
                       header=samples.header)
 
 
-def _seen(own: Tensor) -> Tensor:
-    """Linear light [1,H,W,C] as networks see it."""
+def _encode_light(own: Tensor) -> Tensor:
+    """Convert linear light [1,H,W,C] to the sRGB values that networks see."""
     colours = torch.from_numpy(deep.encode_srgb(own[..., :3].numpy()))
     return torch.cat([colours, own[..., 3:].nan_to_num().clamp(0, 1)], dim=-1)
 
 
-def _upright(values: np.ndarray, orientation: int) -> np.ndarray:
-    """[H,W,C] turned as EXIF's orientation asks."""
+def _turn_upright(values: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn [H,W,C] upright from an EXIF orientation."""
     if orientation >= 5:
         values = values.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -199,7 +213,7 @@ def _upright(values: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _own_levels(image: Image.Image, icc: bytes | None) -> Tensor | None:
-    """The values of an 8-bit RGB picture with an RGB profile; None for all others, which are converted."""
+    """Return the values of an 8-bit RGB picture with an RGB profile; None for others, which are converted."""
     if not icc or image.mode not in ("RGB", "RGBA", "P", "PA"):
         return None
     try:
@@ -211,12 +225,13 @@ def _own_levels(image: Image.Image, icc: bytes | None) -> Tensor | None:
     return pictures.floats(image.convert("RGBA" if pictures.has_alpha(image) else "RGB"))
 
 
-def _content(path: str | Path, content: bytes | None) -> bytes:
+def _read_content(path: str | Path, content: bytes | None) -> bytes:
+    """Return the file's bytes, read unless they are given."""
     return Path(path).read_bytes() if content is None else content
 
 
-def _start(path: str | Path, content: bytes | None) -> bytes:
-    """The first bytes; none of a file that cannot be read, which `pictures` explains."""
+def _read_start(path: str | Path, content: bytes | None) -> bytes:
+    """Read the first bytes; b"" for a file that cannot be read, for which `pictures` raises the error."""
     if content is not None:
         return content[:32]
     try:
@@ -226,8 +241,8 @@ def _start(path: str | Path, content: bytes | None) -> bytes:
         return b""
 
 
-def _positive(dpi: object) -> tuple[float, float] | None:
-    """A resolution as Pillow gives it, unless it is none."""
+def _valid_resolution(dpi: object) -> tuple[float, float] | None:
+    """Return Pillow's dots per inch if they are two positive finite numbers, else None."""
     try:
         x, y = map(float, dpi)
     except (TypeError, ValueError, ZeroDivisionError):
@@ -235,9 +250,8 @@ def _positive(dpi: object) -> tuple[float, float] | None:
     return (x, y) if x > 0 and y > 0 and x * y < float("inf") else None
 
 
-def _exif(image: Image.Image) -> bytes | None:
-    """A photograph's EXIF without place, serial numbers, thumbnail and orientation, as the result is
-    upright."""
+def _filter_exif(image: Image.Image) -> bytes | None:
+    """Copy EXIF without place, serial numbers, thumbnail and orientation; the result is upright."""
     try:
         source = image.getexif()
         kept = Image.Exif()

@@ -20,15 +20,15 @@ from ..files.errors import PictureError, why_not_read
 from . import deep
 from .colour import to_linear
 
-# Formats that are read. Not among them: what is no picture, and what Pillow passes to other programs (EPS to
-# Ghostscript).
+# Formats that are read. Left out are those that are no pictures, and those that Pillow passes to other
+# programs (EPS to Ghostscript).
 FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "JXL", "MPO", "PNG", "PPM", "PSD", "TGA", "TIFF",
            "WEBP")
 
 # Formats that a Pillow plug-in reads: its module, the package to install, and the suffixes.
 PLUGINS = {"HEIF": ("pillow_heif", "pillow-heif", (".heic", ".heif", ".hif")),
            "JXL": ("pillow_jxl", "pillow-jxl-plugin", (".jxl",))}
-RAW_SUFFIXES = frozenset((".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"))  # of cameras
+RAW_SUFFIXES = frozenset((".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"))  # of raw files
 
 # suffix → format that is written, and Pillow's options for it.
 WRITERS = {
@@ -44,18 +44,17 @@ WRITERS = {
 
 @functools.cache
 def register_plugins() -> None:
-    """Make those of PLUGINS that are installed known to Pillow."""
+    """Register the installed ones of PLUGINS with Pillow."""
     Image.init()
     for module, _, _ in PLUGINS.values():
-        with contextlib.suppress(ImportError, OSError):  # missing, or its library is
+        with contextlib.suppress(ImportError, OSError):  # the plug-in or its library is missing
             plugin = importlib.import_module(module)
             if hasattr(plugin, "register_heif_opener"):
                 plugin.register_heif_opener()
 
 
 def why_unreadable(suffix: str) -> str:
-    """What to do about pictures with this lower-case suffix, in a few words; "" for what is read or is no
-    picture."""
+    """Say in a few words what to do about a suffix (".heic"); "" if it is read, or not a picture's."""
     if suffix in suffixes():
         return ""
     for _, package, endings in PLUGINS.values():
@@ -69,7 +68,7 @@ def why_unreadable(suffix: str) -> str:
 
 
 def suffixes() -> frozenset[str]:
-    """The lower-case suffixes (".jpg") of the files that `read` can be expected to read."""
+    """Return the lower-case suffixes (".jpg") of files that `read` can be expected to read."""
     register_plugins()
     found = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
     return frozenset(found | {".exr"} if deep.can_read_exr() else found)
@@ -107,12 +106,12 @@ def read_frames(path: str | Path) -> Iterator[tuple[int, torch.Tensor]]:
     with open_picture(path) as image:
         for index in range(getattr(image, "n_frames", 1)):
             image.seek(index)
-            image.load()  # before the duration is asked for, which WebP knows only then
+            image.load()  # WebP knows the frame's duration only after this
             yield round(image.info.get("duration", 0)), floats(srgb(image))[0]
 
 
 def is_animated(content: bytes) -> bool:
-    """Whether the bytes of a GIF, WebP or PNG file hold more than the frame that `read` gives."""
+    """Return whether the bytes of a GIF, WebP or PNG file hold more than the frame that `read` gives."""
     try:
         with Image.open(io.BytesIO(content), formats=("GIF", "WEBP", "PNG")) as image:
             return getattr(image, "is_animated", False)
@@ -149,8 +148,8 @@ def cutout(image: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
 
 
 def over(front: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
-    """Composite one picture over another: "over" of Porter and Duff, "Compositing Digital Images" (1984), on
-    the stored values, not in linear light.
+    """Composite one picture over another: "over" (Porter and Duff 1984), on the stored values, not in linear
+    light.
 
     Args:
         front: straight RGBA [B,H,W,4] in 0..1.
@@ -197,7 +196,7 @@ def write(path: str | Path, picture: torch.Tensor, *, force: bool = False) -> No
 
     Raises:
         FileExistsError: `path` exists and `force` is not set.
-        OSError: the disk refuses.
+        OSError: the file cannot be written.
         PictureError: as `check_writable`.
     """
     write_file(path, encode(path, picture), force=force)
@@ -205,10 +204,16 @@ def write(path: str | Path, picture: torch.Tensor, *, force: bool = False) -> No
 
 def encode(path: str | Path, picture: torch.Tensor, *, icc: bytes | None = None,
            dpi: tuple[float, float] | None = None, exif: bytes | None = None, quality: int = 95) -> bytes:
-    """The bytes of the file that `write` would write. Args and Raises as there.
+    """Encode the file that `write` would write.
 
-    icc, dpi, exif: kept in the file, where its format can hold them; a TIFF keeps EXIF's first directory.
-    quality: of a JPEG file, 1..100.
+    Args:
+        path: only its suffix counts, see WRITERS.
+        picture: float [1,H,W,C] in 0..1, C 1 (grey), 3 (RGB) or 4 (straight RGBA).
+        icc, dpi, exif: kept in the file, where its format can hold them; a TIFF keeps EXIF's first directory.
+        quality: of a JPEG file, 1..100.
+
+    Raises:
+        PictureError: as `check_writable`; or OpenEXR is missing.
     """
     check_writable(path, alpha=picture.shape[-1] == 4)
     name, options = WRITERS[Path(path).suffix.lower()]
@@ -236,7 +241,7 @@ def write_file(path: str | Path, content: bytes, *, force: bool = False) -> None
 
     Raises:
         FileExistsError: `path` exists and `force` is not set.
-        OSError: the disk refuses.
+        OSError: the file cannot be written.
     """
     with atomic_write(Path(path)) as part:
         part.path.write_bytes(content)
@@ -244,7 +249,7 @@ def write_file(path: str | Path, content: bytes, *, force: bool = False) -> None
 
 
 def floats(image: Image.Image) -> torch.Tensor:
-    """An RGB or RGBA picture as float32 [1,H,W,C] in 0..1."""
+    """Convert an RGB or RGBA picture to float32 [1,H,W,C] in 0..1."""
     values = np.array(image, dtype=np.float32)
     values /= 255
     return torch.from_numpy(values)[None]
@@ -294,11 +299,11 @@ def open_picture(path: str | Path, content: bytes | None = None) -> Iterator[Ima
 
 
 def _open(file: str | Path | io.BytesIO, path: str | Path, content: bytes | None) -> Image.Image:
-    """The file by Pillow, or by another library what Pillow does not read: OpenEXR, TIFF of several float
+    """Open the file with Pillow, or with `deep` if Pillow does not read it: OpenEXR, TIFF of several float
     samples, deep TIFF in planes."""
     try:
         image = Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
-        if image.format != "TIFF" or not _deep_planes(image):
+        if image.format != "TIFF" or not _has_deep_planes(image):
             return image
     except UnidentifiedImageError:
         if why_unreadable(Path(path).suffix.lower()):
@@ -320,19 +325,20 @@ TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
 
 
 def _with_info(image: Image.Image, info: dict) -> Image.Image:
+    """Give an image a copy of another's `info`, which `transpose` drops."""
     image.info = dict(info)
     return image
 
 
-def _deep_planes(image: Image.Image) -> bool:
-    """Whether a TIFF has separate planes of more than 8 bits, which Pillow garbles."""
+def _has_deep_planes(image: Image.Image) -> bool:
+    """Return whether a TIFF has separate planes of more than 8 bits, which Pillow decodes wrongly."""
     bits = max(image.tag_v2.get(Base.BitsPerSample, (1,)))
     return bits > 8 and image.tag_v2.get(Base.PlanarConfiguration) == 2 and len(image.getbands()) > 1
 
 
 def _turn_upright(image: Image.Image) -> None:
     """Turn a picture as its EXIF orientation asks; damaged EXIF data is never a reason to refuse it."""
-    if image.format != "TIFF":  # Pillow has turned it while loading, and some versions leave the tag standing
+    if image.format != "TIFF":  # which Pillow turns while loading; some versions leave the tag in place
         with contextlib.suppress(Exception):
             turned = image.getexif().get(Base.Orientation, 1)
             ImageOps.exif_transpose(image, in_place=True)
@@ -340,6 +346,7 @@ def _turn_upright(image: Image.Image) -> None:
 
 
 def has_alpha(image: Image.Image) -> bool:
+    """Return whether a picture has alpha or a transparent colour."""
     return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
 
 
@@ -348,19 +355,21 @@ def srgb(image: Image.Image) -> Image.Image:
     profile = image.info.get("icc_profile")
     image = eight_bit(image)
     if not has_alpha(image):
-        return _colours(image, profile)
+        return _convert_to_srgb(image, profile)
     layers = image.convert("RGBA")
     grey = image.mode in ("L", "LA")
-    colours = _colours(layers.getchannel("R") if grey else layers.convert("RGB"), profile)
+    colours = _convert_to_srgb(layers.getchannel("R") if grey else layers.convert("RGB"), profile)
     colours.putalpha(layers.getchannel("A"))
     return colours
 
 
 def eight_bit(image: Image.Image) -> Image.Image:
-    """Scale deep grey to 8 bits, where Pillow's own conversion clips at 255; other pictures are returned
-    unchanged.
+    """Scale deep grey to 8 bits; Pillow's own conversion clips at 255. Others are returned unchanged.
 
-    Deep colour needs nothing: Pillow keeps the upper 8 of its 16 bits when it decodes.
+    Deep colour needs no scaling: Pillow keeps the upper 8 of its 16 bits when it decodes.
+
+    Raises:
+        PictureError: floats are not in 0..1.
     """
     tags = image.tag_v2 if image.format == "TIFF" else {}
     bits, narrow = max(tags.get(Base.BitsPerSample, (16,))), 0
@@ -387,9 +396,8 @@ def eight_bit(image: Image.Image) -> Image.Image:
     return grey
 
 
-def _colours(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert a picture without alpha to sRGB; a damaged profile, or one for another kind of colour, is
-    ignored."""
+def _convert_to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Convert a picture without alpha to sRGB; ignores a damaged profile, or one for other channels."""
     target = ImageCms.createProfile("sRGB")
     try:
         if image.mode == "LAB":

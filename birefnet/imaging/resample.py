@@ -1,4 +1,4 @@
-"""Resample any part of a picture at any size, turn it, and wide Gaussian blurs."""
+"""Resample any part of a picture at any size, turn it, and blur it with wide Gaussians."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def resample_box(image: Tensor, box: Rectangle, size: Size) -> Tensor:
 
     Bicubic (Keys 1981 with a = -1/2, Catmull-Rom), with the kernel widened where it shrinks, against
     aliasing. Pixel (i, j) covers [i, i+1) × [j, j+1). Outside the picture its border pixels are repeated;
-    `coverage` tells how much lies outside. `F.interpolate(mode="bicubic", antialias=True)` knows neither
-    fractions nor the outside, and differs by up to 0.04 along the border, where it cuts the kernel off.
+    `coverage` gives the share that lies inside. `F.interpolate(mode="bicubic", antialias=True)` takes neither
+    fractions nor parts beyond the border, where it cuts off the kernel and differs by up to 0.04.
 
     Args:
         image: float [B,H,W,C].
@@ -45,14 +45,14 @@ def resample_box(image: Tensor, box: Rectangle, size: Size) -> Tensor:
     top, left, bottom, right = box
     x = image.movedim(-1, 1)
     if (left, right) != (0, x.shape[3]) or size[1] != x.shape[3]:
-        x = _columns(x, left, right, size[1])
+        x = _resample_columns(x, left, right, size[1])
     if (top, bottom) != (0, x.shape[2]) or size[0] != x.shape[2]:
-        x = _columns(x.mT, top, bottom, size[0]).mT
+        x = _resample_columns(x.mT, top, bottom, size[0]).mT
     return x.movedim(1, -1)
 
 
 def coverage(picture: Size, box: Rectangle, size: Size) -> Tensor:
-    """How much of each pixel of `resample_box` lies inside the picture.
+    """Compute how much of each pixel of `resample_box` lies inside the picture.
 
     Args:
         picture: height and width of the picture in pixels.
@@ -62,9 +62,9 @@ def coverage(picture: Size, box: Rectangle, size: Size) -> Tensor:
         float32 [*size] in 0..1: the exact share of each pixel's area.
     """
     sides = []
-    for whole, start, stop, count in zip(picture, box[:2], box[2:], size):
+    for length, start, stop, count in zip(picture, box[:2], box[2:], size):
         step = (stop - start) / count
-        ends = (start + torch.arange(count + 1, dtype=torch.float64) * step).clamp(0, whole)
+        ends = (start + torch.arange(count + 1, dtype=torch.float64) * step).clamp(0, length)
         sides.append(ends.diff() / step)
     return (sides[0][:, None] * sides[1]).float()
 
@@ -99,8 +99,12 @@ def turn(
 
 
 def turned_bounds(size: Size, degrees: float, pivot: tuple[float, float]) -> Rectangle:
-    """The smallest upright rectangle that holds all of a picture that `turn` needs for a result of `size`
-    whose top left corner is the picture's."""
+    """Return the smallest upright rectangle of a picture that `turn` reads for a result at origin (0, 0).
+
+    Args:
+        size: height and width of the result in pixels.
+        degrees, pivot: as for `turn`.
+    """
     angle = math.radians(degrees)
     corners = [(row - pivot[0], column - pivot[1]) for row in (0, size[0]) for column in (0, size[1])]
     rows = [pivot[0] + math.cos(angle) * row - math.sin(angle) * column for row, column in corners]
@@ -109,7 +113,7 @@ def turned_bounds(size: Size, degrees: float, pivot: tuple[float, float]) -> Rec
             max(rows) + CUBIC_REACH, max(columns) + CUBIC_REACH)
 
 
-def _columns(x: Tensor, start: float, stop: float, count: int) -> Tensor:
+def _resample_columns(x: Tensor, start: float, stop: float, count: int) -> Tensor:
     """Resample the columns from `start` to `stop` of x [B,C,H,W] to `count` columns: [B,C,H,count]."""
     length = x.shape[-1]
     if stop - start == count and start == int(start):
@@ -133,7 +137,7 @@ def _columns(x: Tensor, start: float, stop: float, count: int) -> Tensor:
 
 
 def _cubic(distance: Tensor) -> Tensor:
-    """Keys' cubic kernel with a = -1/2 at distances in pixels."""
+    """Evaluate Keys' cubic kernel with a = -1/2 at distances in pixels."""
     d = distance.abs()
     near, far = 1.5 * d**3 - 2.5 * d**2 + 1, -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2
     return torch.where(d < 1, near, torch.where(d < 2, far, 0.0))
@@ -142,7 +146,7 @@ def _cubic(distance: Tensor) -> Tensor:
 def blur(image: Tensor, sigma: float) -> Tensor:
     """Gaussian blur; the picture is mirrored at its border.
 
-    A wide blur is computed on a reduced picture, so that time does not grow with `sigma`:
+    A wide blur is computed on a reduced picture, so that time does not grow with `sigma`;
     `kornia.filters.gaussian_blur2d` takes 61 times as long at 40 pixels.
 
     Args:
@@ -165,15 +169,15 @@ def blur(image: Tensor, sigma: float) -> Tensor:
 
 
 def shrink_for_blur(image: Tensor, sigma: float) -> tuple[Tensor, float]:
-    """Reduce an image as far as a later blur allows.
+    """Reduce an image as far as the blur that follows allows.
 
     Args:
         image: float [B,H,W,C].
-        sigma: standard deviation of the later blur, in pixels of the image.
+        sigma: standard deviation of the blur that follows, in pixels of the image.
 
     Returns:
-        The reduced image and the sigma that remains to be applied to it. The variance factor² / 6 each of
-        reducing and of enlarging again is subtracted.
+        The reduced image and the sigma that remains to be applied to it. Reducing and enlarging
+        again add a variance of factor² / 6 each, which is subtracted.
     """
     factor = int(sigma // LARGEST_FULL_SIGMA)
     if factor <= 1:
@@ -183,8 +187,8 @@ def shrink_for_blur(image: Tensor, sigma: float) -> tuple[Tensor, float]:
 
 
 def mirror_indices(start: int, count: int, length: int, device: torch.device) -> Tensor:
-    """Indices into a row of `length` pixels that show the places start .. start + count - 1 of the row
-    mirrored at both ends, repeatedly: int64 [count].
+    """Return the indices of positions start .. start + count - 1 in a row of `length` pixels that is mirrored
+    at both ends, repeatedly: int64 [count].
     """
     places = torch.arange(start, start + count, device=device) % (2 * length)
     return torch.minimum(places, 2 * length - 1 - places)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-BLOCK_COLUMNS = 128  # columns of a banded matrix
+BLOCK_COLUMNS = 128  # columns of a banded matrix, at most
 GREY = 0.5  # transparent pixels of an RGBA image are composited over this
 
 
@@ -66,8 +66,7 @@ def over_grey(images: Tensor) -> Tensor:
 
 
 def _from_grey(images: Tensor) -> Tensor:
-    """Float32 colours [...,1 or 3] of images [...,C]; for RGBA the difference from grey, weighted by
-    opacity."""
+    """Return the colours [...,1 or 3] of images [...,C] in float32; for RGBA (colour - GREY) · opacity."""
     images = images.float()
     return images if images.shape[-1] < 4 else (images[..., :3] - GREY) * images[..., 3:]
 
