@@ -1,6 +1,6 @@
 """Compositing: pure functions on images [B,H,W,C] in 0..1 and alphas [B,H,W] (1 = subject), on any device.
 
-`background` makes what lies behind the subject, `canvas` places pictures, `frame` places many of them alike,
+`background` makes what lies behind the subject, `canvas` places a picture, `frame` many pictures alike,
 `shadow` and `light` fit the subject into its new surroundings, `blend` takes the subject from its picture and
 composites it. `inpaint` cuts windows for an image model and pastes its results.
 """
@@ -28,5 +28,4 @@ __all__ = ["BACKGROUNDS", "Background", "BlendSettings", "FITS", "FRAME_POSITION
            "MARGIN_UNITS", "POSITIONS", "Placement", "SCALE_BY", "SHADOWS", "SUBJECT_ALPHA", "Subject",
            "compose",
            "fit_to_canvas", "framed_window", "measure_subject", "opaque_colour", "parse_colour",
-           "place_subject",
-           "plan_frames", "show_original", "split_layers"]
+           "place_subject", "plan_frames", "show_original", "split_layers"]

@@ -14,7 +14,7 @@ from ..imaging.resize import resample
 from .canvas import fit_to_canvas
 
 BACKGROUNDS = ("colour", "image", "blurred image", "blurred original", "transparent")
-UNSURE_SHARE = 0.01  # share of background pixels around, at which the next wider blur counts as much
+UNSURE_SHARE = 0.01  # local share of background at which the next wider blur has an equal weight
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Background:
     Args:
         kind: one of BACKGROUNDS: a colour; another picture, sharp or blurred; the picture's own background,
             blurred without the subject; or nothing.
-        colour: float [3] in 0..1, also beside and beneath pictures.
+        colour: float [3] in 0..1, also where a picture does not cover the canvas or is transparent.
         fit: how pictures fill the canvas, see `fit_to_canvas`.
         blur: standard deviation of the Gaussian, as a share of the longer side of what is blurred.
         linear_light: blur light instead of stored values.
@@ -52,7 +52,7 @@ class Background:
             image: float [1,H,W,3] in 0..1, the picture with the subject.
             alpha: float [1,H,W] in 0..1, 1 = subject.
             canvas: height and width of the result in pixels.
-            other: float [1,h,w,C] in 0..1, C 1, 3 or 4: the picture of the kinds "image" and "blurred image".
+            other: float [1,h,w,C] in 0..1, C 1, 3 or 4: the picture for kinds "image" and "blurred image".
 
         Returns:
             float [1,*canvas,3] in 0..1 on the image's device; None for "transparent".
@@ -79,27 +79,29 @@ class Background:
 
 
 def defocus(image: Tensor, sigma: float, linear_light: bool = False) -> Tensor:
-    """Blur an image [B,H,W,3] in 0..1 by `sigma` pixels; in linear light bright spots keep their
-    brightness."""
+    """Blur an image [B,H,W,3] in 0..1 by `sigma` pixels; in linear light bright spots stay bright."""
     if linear_light:
         return to_srgb(blur(to_linear(image), sigma))
     return blur(image, sigma)
 
 
 def remove_subject(image: Tensor, alpha: Tensor, sigma: float, linear_light: bool = False) -> Tensor:
-    """The background of an image by itself, blurred.
+    """Blur the background of an image without its subject.
 
     Each pixel is weighted with 1 - alpha, so that the subject's colours do not glow around it. What the
-    subject hides is filled from around it, with wider and wider blurs where narrower ones find nothing.
+    subject hides is filled from around it, by wider and wider blurs where narrower ones find no background.
 
     Args:
         image: float [B,H,W,3] in 0..1.
         alpha: float [B,H,W] in 0..1, 1 = subject.
-        sigma: standard deviation in pixels, at least 1 is used.
+        sigma: standard deviation in pixels; smaller values than 1 count as 1.
         linear_light: blur light instead of stored values.
 
     Returns:
         float [B,H,W,3] in 0..1.
+
+    Raises:
+        PackageError: kornia is missing, for linear light.
     """
     free = 1 - alpha[..., None]
     colours = to_planar(to_linear(image) if linear_light else image)

@@ -28,7 +28,7 @@ class BlendSettings:
         shadow_softness, shadow_x, shadow_y: blur and displacement right and down, as shares of the subject's
             longer side.
         light_wrap: 0..1, how much of the background's light falls on the subject's edge.
-        light_width: pixels, how deep.
+        light_width: depth of that light, in pixels.
     """
 
     opacity: float = 1.0
@@ -48,12 +48,12 @@ DEFAULT_SETTINGS = BlendSettings()
 def split_layers(image: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Split an image into straight colours and alpha.
 
-    Of mask and the image's own opacity the smaller counts, not the product: a cut-out may come with the mask
-    that it was cut out with.
+    Alpha is the smaller of the mask and the image's own opacity, not their product: a cut-out may come with
+    the mask that it was cut out with.
 
     Args:
         image: float [B,H,W,C] in 0..1, C 1 (grey), 3 or 4 (straight RGBA).
-        mask: float [B,h,w] in 0..1, 1 = subject; resized to the image.
+        mask: float [B,h,w] in 0..1, 1 = subject; is resized to the image.
 
     Returns:
         Colours [B,H,W,3] and alpha [B,H,W] in 0..1 on the image's device.
@@ -93,9 +93,9 @@ def compose(
     Raises:
         PackageError: kornia is missing, for linear light.
     """
-    mix, unmix = (to_linear, to_srgb) if settings.linear_light else (_keep, _keep)
+    mix, unmix = (to_linear, to_srgb) if settings.linear_light else (_identity, _identity)
     alpha = alpha[..., None]
-    colour, alpha = _move(mix(to_planar(image)) * alpha, alpha, where, canvas)
+    colour, alpha = _place(mix(to_planar(image)) * alpha, alpha, where, canvas)
     shade = cast_shadow(alpha[0, ..., 0], settings.shadow, settings.shadow_softness, settings.shadow_x,
                         settings.shadow_y)
     shade = shade[None, ..., None] * (settings.shadow_strength * settings.opacity)
@@ -111,12 +111,11 @@ def compose(
     return unmix(colour + background * ((1 - shade) * (1 - alpha))).clamp(0, 1), alpha[..., 0]
 
 
-def _move(colour: Tensor, alpha: Tensor, where: Placement, canvas: Size) -> tuple[Tensor, Tensor]:
-    """Premultiplied colour [1,h,w,3] and alpha [1,h,w,1] on the canvas, [1,*canvas,·]; 0 outside their
-    picture."""
+def _place(colour: Tensor, alpha: Tensor, where: Placement, canvas: Size) -> tuple[Tensor, Tensor]:
+    """Place premultiplied colour [1,h,w,3] and alpha [1,h,w,1] on a canvas: [1,*canvas,·], 0 beside them."""
     if not where.rotation % 360:
-        return _straight(colour, alpha, where, canvas)
-    # First all that the turned canvas shows, straight, in pixels of the canvas's size; then the turn.
+        return _place_unrotated(colour, alpha, where, canvas)
+    # First, without the rotation, the part that the canvas will show, at its scale; then the rotation.
     height, width = (side * where.scale for side in alpha.shape[1:3])
     seen = turned_bounds(canvas, where.rotation, where.pivot)
     top, left = (math.floor(max(a, b)) for a, b in zip(seen[:2], (where.top, where.left)))
@@ -125,27 +124,28 @@ def _move(colour: Tensor, alpha: Tensor, where: Placement, canvas: Size) -> tupl
     if bottom <= top or right <= left:
         return alpha.new_zeros(1, *canvas, 3), alpha.new_zeros(1, *canvas, 1)
     shifted = Placement(where.top - top, where.left - left, where.scale)
-    layers = torch.cat(_straight(colour, alpha, shifted, (bottom - top, right - left)), dim=-1)
+    layers = torch.cat(_place_unrotated(colour, alpha, shifted, (bottom - top, right - left)), dim=-1)
     pivot = where.pivot[0] - top, where.pivot[1] - left
     layers = turn(layers, where.rotation, pivot, (-top, -left), canvas)
-    return _within(layers[..., :3], layers[..., 3:])
+    return _remove_overshoot(layers[..., :3], layers[..., 3:])
 
 
-def _straight(colour: Tensor, alpha: Tensor, where: Placement, canvas: Size) -> tuple[Tensor, Tensor]:
-    """`_move` without a turn."""
+def _place_unrotated(colour: Tensor, alpha: Tensor, where: Placement, canvas: Size) -> tuple[Tensor, Tensor]:
+    """`_place` without a rotation."""
     picture, box = tuple(alpha.shape[1:3]), where.seen(canvas)
     if (picture, box) == (canvas, (0, 0, *canvas)):
         return colour, alpha
-    colour, alpha = _within(resample_box(colour, box, canvas), resample_box(alpha, box, canvas))
+    colour, alpha = _remove_overshoot(resample_box(colour, box, canvas), resample_box(alpha, box, canvas))
     covered = coverage(picture, box, canvas)[..., None].to(alpha)
     return colour * covered, alpha * covered
 
 
-def _within(colour: Tensor, loose: Tensor) -> tuple[Tensor, Tensor]:
-    """Resampled premultiplied colour and alpha without the overshoot of either."""
+def _remove_overshoot(colour: Tensor, loose: Tensor) -> tuple[Tensor, Tensor]:
+    """Clamp resampled alpha to 0..1, and premultiplied colour to 0..alpha."""
     alpha = loose.clamp(0, 1)
     return torch.minimum((colour * (alpha / loose.clamp(min=1e-6))).clamp(min=0), alpha), alpha
 
 
-def _keep(values: Tensor) -> Tensor:
+def _identity(values: Tensor) -> Tensor:
+    """Return stored values unchanged, instead of converting them to or from linear light."""
     return values

@@ -1,4 +1,4 @@
-"""The canvas: pictures resized to fill it, and where on it the subject goes."""
+"""The canvas: pictures resized to fill it, and where the subject is placed on it."""
 
 from __future__ import annotations
 
@@ -44,24 +44,24 @@ def fit_to_canvas(image: Tensor, size: Size, fit: str, colour: Tensor) -> Tensor
     if fit == "stretch":
         return resample_box(image, (0, 0, height, width), size).clamp(0, 1)
     zoom = (max if fit == "fill" else min)(size[0] / height, size[1] / width)
-    box = _around((height / 2, width / 2), (size[0] / zoom, size[1] / zoom), whole=zoom == 1)
+    box = _around((height / 2, width / 2), (size[0] / zoom, size[1] / zoom), rounded=zoom == 1)
     image = resample_box(image, box, size).clamp(0, 1)
     if fit == "fill":
         return image
     return torch.lerp(colour, image, coverage((height, width), box, size)[..., None].to(image))
 
 
-def _around(centre: tuple[float, float], size: tuple[float, float], whole: bool) -> Rectangle:
-    """The rectangle of a size around a centre; `whole` rounds its corners, so that nothing is resampled."""
+def _around(centre: tuple[float, float], size: tuple[float, float], rounded: bool) -> Rectangle:
+    """Return a rectangle around a centre; `rounded` rounds its corner, so that nothing is resampled."""
     top, left = (middle - side / 2 for middle, side in zip(centre, size))
-    if whole:
+    if rounded:
         top, left = round(top), round(left)
     return top, left, top + size[0], left + size[1]
 
 
 class Placement(NamedTuple):
     """Where a picture lies on a canvas: its top left corner in canvas pixels, and canvas pixels per picture
-    pixel; then turned clockwise by `rotation` degrees around `pivot` (row, column), in canvas pixels."""
+    pixel; then a clockwise rotation in degrees around `pivot` (row, column), in canvas pixels."""
 
     top: float
     left: float
@@ -70,8 +70,10 @@ class Placement(NamedTuple):
     pivot: tuple[float, float] = (0.0, 0.0)
 
     def seen(self, canvas: Size) -> Rectangle:
-        """The part of the picture that the canvas shows before the turn, in the picture's pixels; may reach
-        beyond the picture."""
+        """Return the part of the picture that the canvas shows, without rotation, in the picture's pixels.
+
+        It may reach beyond the picture.
+        """
         top, left = -self.top / self.scale, -self.left / self.scale
         return top, left, top + canvas[0] / self.scale, left + canvas[1] / self.scale
 
@@ -94,9 +96,9 @@ def place_subject(
             "bottom": the subject as large as the canvas allows, in the middle or standing on the lower edge.
         picture, canvas: heights and widths in pixels.
         box: the subject's box in the picture's pixels.
-        scale: multiplies that size.
+        scale: factor on the size that `position` gives.
         x, y: canvas pixels to move right and down.
-        rotation: degrees by which the subject is turned clockwise around its box's centre, wherever that is.
+        rotation: degrees by which the placed subject is turned clockwise around its box's centre.
 
     Returns:
         The placement.
@@ -114,7 +116,7 @@ def place_subject(
     if position == "in place":
         size = picture
         zoom = min(canvas[0] / size[0], canvas[1] / size[1])
-        corner = [round((whole - side * zoom) / 2) for whole, side in zip(canvas, size)]
+        corner = [round((length - side * zoom) / 2) for length, side in zip(canvas, size)]
         middle = (top + bottom) / 2, (left + right) / 2
         return Placement(*(at + c * zoom * (1 - scale) + move for at, c, move in zip(corner, middle, (y, x))),
                          zoom * scale)

@@ -22,8 +22,8 @@ from .inpaint import Window
 FRAME_POSITIONS = ("centre", "bottom", "keep")
 SCALE_BY = ("fit", "height", "area")
 MARGIN_UNITS = ("per cent", "pixels")
-SUBJECT_ALPHA = 0.5  # the box reaches to where a soft edge is half opaque
-TOLERANCE = 1e-6  # pixels: rounding errors of sides and corners that are whole in exact arithmetic
+SUBJECT_ALPHA = 0.5  # a subject's box encloses the pixels with at least this alpha
+TOLERANCE = 1e-6  # pixels: rounding errors of sides that are whole in exact arithmetic
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,7 @@ class Framing:
 
 
 class Subject(NamedTuple):
-    """What framing has to know of a picture: its size (H,W), the subject's box in it, and the subject's area
-    in pixels."""
+    """A picture's size (H,W), its subject's box, and the subject's area: the sum of alpha, in pixels."""
 
     picture: Size
     box: Box
@@ -86,8 +85,8 @@ class Subject(NamedTuple):
 
 
 class FramePlan(NamedTuple):
-    """The canvas (H,W) in pixels, each picture's place on it, and the indices of the subjects for which there
-    was less room than `share` or the others' size asks for."""
+    """The canvas (H,W) in pixels, each picture's place on it, and the indices of the subjects that are
+    smaller than `scale_by` and `share` ask for, because there is no room."""
 
     canvas: Size
     places: list[Placement]
@@ -141,15 +140,17 @@ def plan_frames(subjects: list[Subject], framing: Framing) -> FramePlan:
             corner = [bottom - size[0] if framing.position == "bottom" else (height - size[0]) / 2,
                       (width - size[1]) / 2]
         top, left = (at - start * scale for at, start in zip(corner, subject.box))
-        # Pixels that keep their size are copied exactly when they keep their grid.
+        # At scale 1 the corner is rounded, so that pixels are copied exactly.
         places.append(Placement(round(top), round(left), scale) if scale == 1
                       else Placement(top, left, scale))
     return FramePlan(canvas, places, limited)
 
 
 def framed_window(where: Placement, canvas: Size) -> Window:
-    """The part of a picture that its frame shows, for `inpaint.paste_window`: the exact inverse of
-    `where`."""
+    """Return the part of a picture that its frame shows, for `inpaint.paste_window`: the inverse of `where`.
+
+    It may have fractions of pixels.
+    """
     top, left, bottom, right = where.seen(canvas)
     return Window(top, left, bottom - top, right - left)
 
@@ -173,7 +174,7 @@ def show_original(image: Tensor, where: Placement, canvas: Size, colour: Tensor)
 
 
 def _canvas(subjects: list[Subject], framing: Framing) -> Size:
-    """Height and width in pixels; see `Framing`."""
+    """Compute the canvas's height and width in pixels; see `Framing`."""
     height, width = framing.height, framing.width
     if not (height and width):
         own_height, own_width = _own_canvas(subjects, framing)
@@ -188,7 +189,7 @@ def _canvas(subjects: list[Subject], framing: Framing) -> Size:
 
 
 def _own_canvas(subjects: list[Subject], framing: Framing) -> tuple[float, float]:
-    """The smallest height and width of the wanted aspect that hold every box with its margins at scale 1."""
+    """Compute the smallest canvas of the wanted aspect that holds every box with its margins at scale 1."""
     needed = max(map(_height, subjects)), max(map(_width, subjects))
     if framing.margin_unit == "pixels":
         height, width = (side + 2 * framing.margin for side in needed)
@@ -208,23 +209,23 @@ def _own_canvas(subjects: list[Subject], framing: Framing) -> tuple[float, float
 
 
 def _margin(framing: Framing, shorter_side: float) -> float:
-    """The margin in pixels."""
+    """Return the margin in pixels, for a canvas with this shorter side."""
     return framing.margin if framing.margin_unit == "pixels" else framing.margin / 100 * shorter_side
 
 
 def _scales(subjects: list[Subject], framing: Framing, canvas: Size, room: list[float]
             ) -> tuple[list[float], list[int]]:
-    """Each subject's scale, and the indices of those that `room`, the largest scales, has limited."""
+    """Compute each subject's scale, and the indices of those that `room`, the largest scales, limits."""
     if framing.scale_by == "fit":
         return (room if framing.width or framing.height else [1.0] * len(subjects)), []
     if framing.scale_by == "height":
         per_target = [1 / _height(subject) for subject in subjects]  # scale = target × this
-        whole = canvas[0]
+        length = canvas[0]
     else:  # the square root of the area is a length, too
         per_target = [1 / math.sqrt(subject.area) for subject in subjects]
-        whole = math.sqrt(canvas[0] * canvas[1])
+        length = math.sqrt(canvas[0] * canvas[1])
     if framing.share:
-        target = whole * (framing.share if framing.scale_by == "height" else math.sqrt(framing.share))
+        target = length * (framing.share if framing.scale_by == "height" else math.sqrt(framing.share))
     else:
         target = min(scale / per for scale, per in zip(room, per_target))
     wanted = [target * per for per in per_target]

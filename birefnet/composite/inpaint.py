@@ -17,16 +17,19 @@ from .. import masks
 from ..imaging.boxes import Box, enclosing_box
 from ..imaging.resample import mirror_indices, resample_box
 
-CERTAIN_MARGIN = 0.02  # alpha this close to 0 or 1 counts as 0 or 1
-ROUNDING = 1e-6  # pixels: fractions of a window's sides that are whole in exact arithmetic
+CERTAIN_MARGIN = 0.02  # alpha at most this far from 0 or 1 counts as 0 or 1
+ROUNDING = 1e-6  # pixels: rounding errors of sides that are whole in exact arithmetic
 VISIBLE_DIFFERENCE = 0.5 / 255  # smaller differences vanish in 8 bits
-MEGAPIXEL = 1024 * 1024  # as diffusion models count: SDXL's 1024×1024 is one
+MEGAPIXEL = 1024 * 1024  # pixels; as diffusion models count: SDXL's 1024×1024 is one
 
 REGIONS = ("subject", "background")
 
 
 class Window(NamedTuple):
-    """A part of a picture in whole pixels. It may reach beyond the picture, which is mirrored there."""
+    """A part of a picture, in whole pixels except from `frame.framed_window`.
+
+    It may reach beyond the picture, which `cut_window` mirrors there.
+    """
 
     top: int
     left: int
@@ -58,7 +61,7 @@ def select_region(mask: Tensor, which: str, grow: float = 0.0, feather: float = 
     certain = masks.levels(mask, CERTAIN_MARGIN, 1 - CERTAIN_MARGIN)
     wanted = masks.feather(masks.grow(certain if which == "subject" else 1 - certain, grow), feather)
     wanted = torch.where(wanted > 1 - VISIBLE_DIFFERENCE, 1, wanted)
-    return torch.where(wanted < VISIBLE_DIFFERENCE, 0, wanted)  # which would only enlarge the window
+    return torch.where(wanted < VISIBLE_DIFFERENCE, 0, wanted)  # else it only enlarges the window
 
 
 def plan_windows(
@@ -67,39 +70,41 @@ def plan_windows(
 ) -> tuple[list[Window], tuple[int, int]]:
     """Choose a window around each box, and one size at which all of them are repainted.
 
-    Windows have exactly the aspect of the size, lie inside the picture, and reach beyond it only where they
-    are larger.
+    Windows have the aspect of the size, to the pixel, and lie inside the picture; one that is larger than the
+    picture reaches beyond it on both sides.
 
     Args:
         boxes: one per frame; None, a frame with nothing to repaint, gets what the other boxes cover together,
             or all of the picture.
         picture: height and width in pixels.
         context: how far a window reaches beyond its box on every side, as a share of the box's longer side.
-        area: pixels of the size, about; 0 for as many as the largest window has, so that nothing is resized.
-        multiple: the size's sides are multiples of this many pixels.
-        most_aspect: windows are widened to an aspect within 1 : this, as far as the picture goes.
+        area: approximate number of pixels of the size; 0 takes the largest window's own size, so that nothing
+            is resized.
+        multiple: pixels; both sides of the size are multiples of it.
+        most_aspect: the longer side over the shorter at most; windows are widened to it, as far as the
+            picture goes.
 
     Returns:
         The windows, and the size (H,W). Its aspect is that of the boxes with context, their geometric mean
         for several.
     """
     anywhere = enclosing_box(boxes) or Box(0, 0, *picture)
-    needed = [_surrounded(box or anywhere, picture, context, most_aspect) for box in boxes]
+    needed = [_add_context(box or anywhere, picture, context, most_aspect) for box in boxes]
     if area:
         logarithms = [math.log(window.width / window.height) for window in needed]
         aspect = math.exp(sum(logarithms) / max(len(needed), 1))
-        size = _size(area, aspect, multiple)
-        sides = [_widened(window, size) for window in needed]
+        size = _choose_size(area, aspect, multiple)
+        sides = [_widen_to_aspect(window, size) for window in needed]
     else:
         largest = (max((window[i] for window in needed), default=1) for i in (2, 3))
         size = tuple(math.ceil(side / multiple) * multiple for side in largest)
         sides = [size] * len(needed)
-    return [_inside(window, side, picture) for window, side in zip(needed, sides)], size
+    return [_move_inside(window, side, picture) for window, side in zip(needed, sides)], size
 
 
-def _size(area: float, aspect: float, multiple: int) -> tuple[int, int]:
-    """Of the sizes (H,W) around the wanted one with sides in multiples, the one with the best aspect and
-    area. The aspect counts more, since windows must be widened to it.
+def _choose_size(area: float, aspect: float, multiple: int) -> tuple[int, int]:
+    """Choose, of the sizes (H,W) around the wanted one with sides in multiples, the one with the best aspect
+    and area. The aspect counts more, since windows must be widened to it.
     """
     sides = [math.sqrt(pixels) / multiple for pixels in (area / aspect, area * aspect)]
     choices = itertools.product(*({max(math.floor(side), 1), math.ceil(side)} for side in sides))
@@ -112,30 +117,30 @@ def _size(area: float, aspect: float, multiple: int) -> tuple[int, int]:
     return height * multiple, width * multiple
 
 
-def _surrounded(box: Box, picture: tuple[int, int], context: float, most_aspect: float) -> Window:
-    """The box with its context and at least the wanted aspect, inside the picture."""
+def _add_context(box: Box, picture: tuple[int, int], context: float, most_aspect: float) -> Window:
+    """Enlarge a box by its context, and widen it to the largest allowed aspect, inside the picture."""
     more = round(context * max(box.bottom - box.top, box.right - box.left))
     top, left = max(box.top - more, 0), max(box.left - more, 0)
     height, width = min(box.bottom + more, picture[0]) - top, min(box.right + more, picture[1]) - left
     least = math.ceil(max(height, width) / most_aspect)
     sides = min(max(height, least), picture[0]), min(max(width, least), picture[1])
-    return _inside(Window(top, left, height, width), sides, picture)
+    return _move_inside(Window(top, left, height, width), sides, picture)
 
 
-def _widened(window: Window, size: tuple[int, int]) -> tuple[int, int]:
-    """The smallest sides with the aspect of `size` that hold the window, to the pixel."""
+def _widen_to_aspect(window: Window, size: tuple[int, int]) -> tuple[int, int]:
+    """Return the smallest sides with the aspect of `size` that hold the window, in whole pixels."""
     zoom = max(window.height / size[0], window.width / size[1])
     return max(round(size[0] * zoom), window.height), max(round(size[1] * zoom), window.width)
 
 
-def _inside(window: Window, sides: tuple[int, int], picture: tuple[int, int]) -> Window:
-    """A window with these sides around the middle of another, moved into the picture, or around the picture's
-    middle where it is larger.
+def _move_inside(window: Window, sides: tuple[int, int], picture: tuple[int, int]) -> Window:
+    """Return a window with these sides around the middle of another, moved into the picture, or around the
+    picture's middle where it is larger.
     """
     starts = []
-    for start, old, side, whole in zip(window[:2], window[2:], sides, picture):
-        start = min(max(start + (old - side) // 2, 0), whole - side) if side <= whole else (whole - side) // 2
-        starts.append(start)
+    for start, old, side, length in zip(window[:2], window[2:], sides, picture):
+        centred = start + (old - side) // 2
+        starts.append(min(max(centred, 0), length - side) if side <= length else (length - side) // 2)
     return Window(*starts, *sides)
 
 
@@ -162,7 +167,7 @@ def paste_window(image: Tensor, mask: Tensor, window: Window, painted: Tensor) -
     Args:
         image: float [1,H,W,C] in 0..1, C 3 or 4.
         mask: float [1,H,W] in 0..1, 1 = repainted.
-        window: the part; may have fractions, of which the picture's whole pixels are repainted.
+        window: the part; may have fractions: only pixels that it holds completely are repainted.
         painted: float [1,h,w,3] in 0..1, of any size.
 
     Returns:
@@ -170,7 +175,7 @@ def paste_window(image: Tensor, mask: Tensor, window: Window, painted: Tensor) -
         also everywhere if the window comes back unchanged at its own size.
     """
     picture = image.shape[1:3]
-    # the picture's rows and columns that the window holds whole, and where they are in it
+    # The picture's rows and columns that the window holds completely, and where these are in `painted`.
     spans, seen = [], []
     for start, side, whole, count in zip(window[:2], window[2:], picture, painted.shape[1:3]):
         first = max(math.ceil(start - ROUNDING), 0)

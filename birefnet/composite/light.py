@@ -1,4 +1,4 @@
-"""Light that the background throws on the subject's edge."""
+"""Light wrap: the background's light on the subject's edge."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..imaging.resample import blur
 def wrap_light(colour: Tensor, alpha: Tensor, background: Tensor, strength: float, width: float) -> Tensor:
     """Lighten a subject's edge with the blurred background, by "screen" (c + l - c l), which only lightens.
 
-    At the edge the light has `strength`; inwards it falls off as the blurred outside, 1 - alpha, does.
+    The light has `strength` at the edge, and falls off inwards like the blurred outside, 1 - alpha.
 
     Args:
         colour: premultiplied colour [B,H,W,3] in 0..1.

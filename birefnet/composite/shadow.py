@@ -13,7 +13,7 @@ GROUND_ALPHA = 0.5  # pixels with at least this alpha touch the ground
 
 
 def cast_shadow(alpha: Tensor, kind: str, softness: float, x: float = 0.0, y: float = 0.0) -> Tensor:
-    """Make a shadow: how dark each pixel of the background gets.
+    """Make a shadow: the share of light that each pixel of the background loses.
 
     Args:
         alpha: float [H,W] in 0..1, 1 = subject.
@@ -38,7 +38,7 @@ def cast_shadow(alpha: Tensor, kind: str, softness: float, x: float = 0.0, y: fl
     if kind == "drop":
         cast = alpha
     else:
-        cast = _contact(alpha, box.bottom, softness * side)
+        cast = _contact_shadow(alpha, box.bottom, softness * side)
         softness /= 4
     height, width = alpha.shape
     window = (-y * side, -x * side, height - y * side, width - x * side)
@@ -46,16 +46,16 @@ def cast_shadow(alpha: Tensor, kind: str, softness: float, x: float = 0.0, y: fl
     return blur(moved, softness * side)[0, ..., 0]
 
 
-def _contact(alpha: Tensor, ground: int, softness: float) -> Tensor:
-    """The two layers that retouchers paint: a dark one along the line where the subject touches the ground,
-    and over it a wide faint one around the ground's row.
+def _contact_shadow(alpha: Tensor, ground: int, softness: float) -> Tensor:
+    """Make a contact shadow of two layers, as retouchers do: a dark one along the line where the subject
+    touches the ground, and a wide faint one around the ground's row.
 
-    A column of the picture casts from its lowest pixel, less the higher that is above `ground`, the row below
-    the subject: feet that stand farther back keep a shadow of their own, a raised arm gets hardly any.
+    Each column of the picture casts its shadow from its lowest pixel; the higher that is above `ground`, the
+    fainter the shadow: feet that stand farther back keep one of their own, a raised arm gets hardly any.
 
     Args:
         alpha: float [H,W] in 0..1.
-        ground: row.
+        ground: the row below the subject.
         softness: pixels.
 
     Returns:
@@ -64,12 +64,12 @@ def _contact(alpha: Tensor, ground: int, softness: float) -> Tensor:
     softness = max(softness, 1.0)
     rows = torch.arange(1, len(alpha) + 1, device=alpha.device, dtype=alpha.dtype)[:, None]
     lowest = torch.where(alpha >= GROUND_ALPHA, rows, 0).amax(0)
-    hanging = torch.where(lowest > 0, ground - lowest, torch.inf)
+    raised = torch.where(lowest > 0, ground - lowest, torch.inf)
 
-    def bell(distance: Tensor, width: float) -> Tensor:
+    def gaussian(distance: Tensor, width: float) -> Tensor:
         return torch.exp(-0.5 * (distance / width) ** 2)
 
-    tight = torch.exp(-hanging / softness) * bell(rows - lowest, 0.5 * softness)
-    along = torch.exp(-hanging / (4 * softness))
-    wide = blur(along[None, None, :, None], 1.5 * softness)[0, :, :, 0] * bell(rows - ground, softness)
+    tight = torch.exp(-raised / softness) * gaussian(rows - lowest, 0.5 * softness)
+    along = torch.exp(-raised / (4 * softness))
+    wide = blur(along[None, None, :, None], 1.5 * softness)[0, :, :, 0] * gaussian(rows - ground, softness)
     return 1 - (1 - tight) * (1 - 0.5 * wide)

@@ -15,8 +15,7 @@ from .shape import feather, grow, levels, resize
 from .trimaps import UNKNOWN, trimap
 
 __all__ = ["UNKNOWN", "drop_specks", "feather", "fill_holes", "grow", "guided_edges", "keep_largest",
-           "levels",
-           "refine", "resize", "trimap"]
+           "levels", "refine", "resize", "trimap"]
 
 
 def refine(
@@ -33,7 +32,7 @@ def refine(
     radius: int = 0,
     strength: float = 1.0,
 ) -> torch.Tensor:
-    """Apply the operators to a mask, in an order in which they do not undo each other:
+    """Apply the operators to a mask, in an order in which none undoes another:
 
     1. `resize` to the image, if there is one of another size: areas and radii count the image's pixels;
     2. `levels`: decides what is subject before regions are measured;
@@ -48,9 +47,9 @@ def refine(
         black, white: the mask's values that become 0 and 1, black < white.
         grow: pixels outwards, negative inwards.
         feather: radius in pixels.
-        fill: area in pixels up to which holes are filled.
-        specks: area in pixels below which regions are removed.
-        largest: how many of the largest regions are kept, 0 for all.
+        fill: area in pixels up to which holes are filled, 0 for none.
+        specks: area in pixels below which regions are removed, 0 for none.
+        largest: number of the largest regions that are kept, 0 for all.
         radius: pixels of the guided filter, 0 for none.
         strength: of the guided filter, 0..1.
 
@@ -59,6 +58,7 @@ def refine(
 
     Raises:
         ValueError: the mask is not float [B,H,W], or black is not below white.
+        UserError: a value of the mask or of the image is not finite, with a guided filter.
         PackageError: kornia or SciPy is missing where an operator needs it.
     """
     if image is not None:

@@ -1,4 +1,4 @@
-"""What every mask operator shares: the check of its input, full precision, tiles."""
+"""Shared by the mask operators: the check of the input, computing in full precision, tiles."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ TILE_SIDE = 512  # pixels: a float32 tile is 1 MB and stays in a core's cache
 
 
 def in_full_precision(operator: Callable) -> Callable:
-    """Decorate an operator: check that its mask is float [B,H,W], run it in float32 or wider, return the
-    mask's dtype."""
+    """Decorate an operator: it checks that its mask is float [B,H,W], computes in float32 or wider, and
+    returns the mask's dtype."""
 
     @functools.wraps(operator)
     def run(mask: torch.Tensor, *args, **kwargs) -> torch.Tensor:
@@ -31,11 +31,11 @@ def over_tiles(
     """Run a neighbourhood operator over a mask tile by tile, so that memory does not grow with the picture.
 
     Args:
-        operator: takes a window [h + 2 reach, w + 2 reach], and with a guide the same window [..., C] of
-            that, and returns [h,w]. It must keep flat areas: windows in which the mask has a single value are
-            skipped.
-        reach: pixels that the operator sees beyond its result; outside the picture its border pixels are
-            repeated.
+        operator: takes a window of the mask [h + 2 reach, w + 2 reach], and with a guide the same window of
+            the guide [...,C], and returns [h,w]. It must not change flat areas: windows in which the mask has
+            a single value are skipped.
+        reach: pixels beyond the result, on every side, that the operator reads; outside the picture its
+            border pixels are repeated.
         mask: float [B,H,W].
         guide: float [B or 1,H,W,C].
 
@@ -60,6 +60,7 @@ def over_tiles(
 
 
 def _window(start: int, stop: int, reach: int, length: int, device: torch.device) -> torch.Tensor:
+    """Return indices start - reach .. stop + reach - 1; outside 0..length - 1 the nearest inside."""
     return torch.arange(start - reach, stop + reach, device=device).clamp(0, length - 1)
 
 

@@ -19,16 +19,16 @@ EPSILON = 1e-4
 def guided_edges(mask: torch.Tensor, image: torch.Tensor, radius: int, strength: float = 1.0) -> torch.Tensor:
     """Move the edge of a mask to the edge in an image.
 
-    The guided filter of He, Sun and Tang (2010): within each window alpha is explained as a linear function
-    of colour. Written out: kornia's takes 4 times as long. The filter's result is blended in by 4 m (1 - m),
+    The guided filter of He, Sun and Tang (2010): within each window alpha is fitted by a linear function of
+    colour. Written out, as kornia's takes 4 times as long. The filter's result is blended in by 4 m (1 - m),
     where m is the window's mean alpha, so that areas far from any edge are unchanged.
 
     Args:
         mask: float [B,H,W] in 0..1, 1 = subject.
         image: float [B or 1,H,W,C] in 0..1, C 1, 3 or 4 (a fourth channel is ignored).
-        radius: pixels of a window to every side: about how far the mask's edge is blurred or off. 0 changes
-            nothing.
-        strength: 0..1, how much of the filter's result is taken.
+        radius: pixels from a window's centre to its sides, about as many as the mask's edge is blurred or
+            off; 0 changes nothing.
+        strength: 0..1, the share of the filter's result.
 
     Returns:
         The mask of the same shape and dtype.
@@ -59,8 +59,8 @@ def guided_edges(mask: torch.Tensor, image: torch.Tensor, radius: int, strength:
 def _guided_filter(
     alpha: torch.Tensor, colours: torch.Tensor, radius: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """alpha [h + 4r,w + 4r] and colours [C,h + 4r,w + 4r] -> the filtered and the mean alpha, both [h,w]."""
-    colours = colours - colours.mean((1, 2), keepdim=True)  # for the rounding of the variances
+    """Filter alpha [h + 4r,w + 4r] by colours [C,h + 4r,w + 4r] -> filtered and mean alpha, both [h,w]."""
+    colours = colours - colours.mean((1, 2), keepdim=True)  # else rounding distorts the variances
     *slope, offset, mean = fit_windows(alpha, colours, radius)
     inside = slice(2 * radius, -2 * radius)
     filtered = (torch.stack(slope) * colours[:, inside, inside]).sum(0) + offset
@@ -73,19 +73,19 @@ def fit_windows(
     radius: int,
     box_mean: Callable[[torch.Tensor, int], torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    """The guided filter's linear models: alpha is about slope · colour + offset in every window, and a pixel
-    gets the mean of the models of all windows that hold it (He, Sun and Tang 2010, equations 14 to 16).
+    """Fit the guided filter's linear models: alpha is about slope · colour + offset in every window, and a
+    pixel gets the mean of the models of all windows that hold it (He, Sun and Tang 2010, equations 14 to 16).
 
     Args:
         alpha: float [...,h + 4r,w + 4r] in 0..1.
-        colours: float [C,...,h + 4r,w + 4r], C 1 or 3, about 0 in the mean for exact variances.
-        radius: r, pixels of a window to every side.
-        box_mean: another way to compute what `_box` does.
+        colours: float [C,...,h + 4r,w + 4r], C 1 or 3, with a mean of about 0, so that variances are exact.
+        radius: r, pixels from a window's centre to its sides.
+        box_mean: another way to compute what `_box_mean` does.
 
     Returns:
         float [C + 2,...,h,w]: slope per colour, offset, mean alpha of the window around each pixel.
     """
-    box = box_mean or _box
+    box = box_mean or _box_mean
     mean = box(alpha, radius)
     mean_colours = box(colours, radius)
     shared = list(box(colours * alpha, radius) - mean_colours * mean)
@@ -99,8 +99,8 @@ def fit_windows(
     return torch.cat([box(slope, radius), box(offset, radius)[None], mean[None, ..., inside, inside]])
 
 
-def _box(image: torch.Tensor, radius: int) -> torch.Tensor:
-    """The mean of each window of [...,H,W] that lies completely inside: [...,H-2r,W-2r]. By running sums."""
+def _box_mean(image: torch.Tensor, radius: int) -> torch.Tensor:
+    """Average each window of [...,H,W] that lies completely inside, by running sums: [...,H-2r,W-2r]."""
     side = 2 * radius + 1
     along = F.pad(image.cumsum(-1), (1, 0))
     image = along[..., side:] - along[..., :-side]

@@ -1,5 +1,4 @@
-"""Choose one subject out of several: the regions of a mask under a point or within an area, with their soft
-fringe."""
+"""Choose one subject of several: the regions of a mask under a point or within an area, with their fringe."""
 
 from __future__ import annotations
 

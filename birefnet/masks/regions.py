@@ -18,17 +18,17 @@ from ..files.packages import require
 from ..imaging.boxes import REGION_ALPHA
 from .common import in_full_precision
 
-VISIBLE = 0.5 / 255  # smaller alpha rounds to 0 in an 8-bit mask and ends a fringe
+VISIBLE = 0.5 / 255  # smaller alpha rounds to 0 in an 8-bit mask; it ends a fringe
 SPECK_FRINGE = 32  # pixels: fainter alpha farther away from a speck or a hole is not part of it
 
-STAYS, GOES = np.uint8(1), np.uint8(2)  # what becomes of a pixel
+STAYS, GOES = np.uint8(1), np.uint8(2)  # decisions for a pixel
 
 
 @in_full_precision
 def keep_largest(mask: torch.Tensor, count: int) -> torch.Tensor:
     """Keep the `count` largest regions of each frame with their soft fringe and set everything else to 0.
 
-    Of equally large regions the one that is met first, reading from the top, is kept.
+    Of equally large regions the first one in reading order is kept.
 
     Args:
         mask: float [B,H,W] in 0..1, 1 = subject.
@@ -125,20 +125,20 @@ def label_regions(present: np.ndarray, diagonal: bool) -> tuple[np.ndarray, int]
             (4-connectivity).
 
     Returns:
-        Labels [H,W], 0 where nothing is present and else 1..count, and the count. SciPy's, as it is what
-        ComfyUI brings; `kornia.contrib.connected_components` takes 600 times as long.
+        Labels [H,W], 0 where nothing is present and else 1..count, and the count. By SciPy, which comes with
+        ComfyUI; `kornia.contrib.connected_components` takes 600 times as long.
     """
     ndimage = require("scipy.ndimage", "measuring the regions of a mask")
     return ndimage.label(present, np.ones((3, 3)) if diagonal else None)
 
 
 def region_areas(values: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """The sum of values [H,W] over each of `count` regions, float64 [count]."""
+    """Sum values [H,W] over each of `count` regions: float64 [count]."""
     return np.bincount(labels.ravel(), values.ravel(), count + 1)[1:]
 
 
 def keep_regions(alpha: np.ndarray, labels: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """alpha [H,W] of the regions that `kept`, bool [count], marks, with their soft fringe; 0 elsewhere."""
+    """Return alpha [H,W] of the regions marked in `kept`, bool [count], with their fringe; 0 elsewhere."""
     return np.where(_decide(alpha, labels, kept, reach=sum(alpha.shape)) == STAYS, alpha, 0)
 
 
@@ -150,7 +150,7 @@ def map_frames(operator: Callable[[np.ndarray], np.ndarray], mask: torch.Tensor)
 
 
 def _decide(alpha: np.ndarray, labels: np.ndarray, stays: np.ndarray, reach: int) -> np.ndarray:
-    """Whether a region and its fringe stay.
+    """Decide for each pixel of a region or its fringe whether it stays.
 
     All fringes grow outwards at once, one pixel to any side or corner per step, through what is visible but
     too faint for a region. A pixel that two regions reach in the same step stays.
@@ -159,7 +159,7 @@ def _decide(alpha: np.ndarray, labels: np.ndarray, stays: np.ndarray, reach: int
         alpha: float32 [H,W] in 0..1.
         labels: as from `label_regions`.
         stays: bool [count], which regions stay.
-        reach: pixels, the width of a fringe at most.
+        reach: largest width of a fringe, in pixels.
 
     Returns:
         uint8 [H,W]: STAYS or GOES in a region or its fringe, another value elsewhere.
@@ -174,24 +174,23 @@ def _decide(alpha: np.ndarray, labels: np.ndarray, stays: np.ndarray, reach: int
     flat, pitch = framed.ravel(), width + 2
     neighbours = (-pitch - 1, -pitch, -pitch + 1, -1, 1, pitch - 1, pitch, pitch + 1)
     border = _dilate_by_one(framed == free)
-    fronts = {mark: np.flatnonzero(border & (framed == mark)) for mark in (STAYS, GOES)}  # STAYS claims first
+    fronts = {mark: np.flatnonzero(border & (framed == mark)) for mark in (STAYS, GOES)}  # STAYS is first
     for _ in range(reach):
         if not any(map(len, fronts.values())):
             break
         for mark, front in fronts.items():
-            claimed = []
+            reached = []
             for offset in neighbours:
                 step = front + offset
                 step = step[flat[step] == free]
                 flat[step] = mark
-                claimed.append(step)
-            fronts[mark] = np.concatenate(claimed)
+                reached.append(step)
+            fronts[mark] = np.concatenate(reached)
     return decision
 
 
 def _dilate_by_one(picture: np.ndarray) -> np.ndarray:
-    """Dilate a bool picture [H,W] by a square of 3×3; `scipy.ndimage.binary_dilation` takes 30 times as
-    long."""
+    """Dilate a bool picture [H,W] by a square of 3×3; SciPy's binary_dilation takes 30 times as long."""
     rows = picture.copy()
     rows[1:] |= picture[:-1]
     rows[:-1] |= picture[1:]

@@ -71,11 +71,13 @@ def _dilate(window: torch.Tensor, radius: float) -> torch.Tensor:
 
 
 def _dilate_disc(window: torch.Tensor, radius: int) -> torch.Tensor:
-    """Flat dilation by a disc of a whole radius. Its rows are taken from the poles to the equator, each only
-    a little wider than the one before, which needs about four maxima per pixel of radius.
+    """Dilate by a disc of a whole radius: [h + 2 radius,w + 2 radius] -> [h,w].
+
+    The disc's rows are processed from the outermost to the middle one. Each is a little wider than the one
+    before and extends its maximum, so that about four maxima per pixel of radius are enough.
     """
     height, width = window.shape[0] - 2 * radius, window.shape[1] - 2 * radius
-    widest = window[:, radius : radius + width].clone()  # over columns -half..half of the disc's row
+    widest = window[:, radius : radius + width].clone()  # maxima over columns -half..half of the disc's row
     result = torch.full_like(widest[:height], -torch.inf)
     half = 0
     for row in range(radius, -1, -1):
@@ -113,9 +115,9 @@ def feather(mask: torch.Tensor, radius: float) -> torch.Tensor:
     side = 2 * math.ceil(3 * sigma) + 1
     result = mask.clone()
     for frame, alpha in zip(result, mask):
-        if alpha.amin() == alpha.amax():  # which the rounded sum of the kernel would change
+        if alpha.amin() == alpha.amax():  # the kernel's sum is not exactly 1, which would change it
             continue
-        # CUDA rounds convolutions of float32 to TF32 by default, but none of float64.
+        # CUDA rounds convolutions of float32 to TF32 by default, but not those of float64.
         alpha = alpha.double() if alpha.is_cuda else alpha
         alpha = alpha[None, None]
         frame.copy_(filters.gaussian_blur2d(alpha, side, (sigma, sigma), border_type="replicate")[0, 0])

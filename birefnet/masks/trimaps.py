@@ -7,7 +7,7 @@ import torch
 from ..files.packages import require
 from .common import in_full_precision
 
-UNKNOWN = 0.5
+UNKNOWN = 0.5  # a trimap's value in the unknown band
 
 
 @in_full_precision
@@ -47,8 +47,11 @@ def trimap(
 
 
 def dilate(region: torch.Tensor, pixels: float) -> torch.Tensor:
-    """Dilate region, bool [H,W], by the disc of all pixels whose centre is less than pixels + 1/2 away: bool
-    [H,W]."""
+    """Dilate a region, bool [H,W], by the disc of all pixels whose centre is less than pixels + 1/2 away.
+
+    Raises:
+        PackageError: SciPy is missing.
+    """
     if not region.any():
         return region
     distance = require("scipy.ndimage", "a trimap").distance_transform_edt(~region.cpu().numpy())
