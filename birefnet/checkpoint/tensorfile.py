@@ -88,7 +88,7 @@ def open_safetensors(path: Path) -> TensorSource:
 class SafetensorsReader:
     """Reads tensors of a .safetensors file into new memory, on any device and in any dtype.
 
-    Not memory-mapped: a mapped file would take memory beside the converted tensors, and overwriting the file
+    Not memory-mapped: a mapped file would take memory besides the converted tensors, and overwriting the file
     would change a loaded network.
     """
 

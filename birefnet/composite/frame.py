@@ -133,8 +133,8 @@ def plan_frames(subjects: list[Subject], framing: Framing) -> FramePlan:
         size = _height(subject) * scale, _width(subject) * scale
         if framing.position == "keep":
             corner = [
-                min(max((start + stop) / 2 / whole * side - part / 2, margin), side - margin - part)
-                for start, stop, whole, side, part in zip(subject.box[:2], subject.box[2:], subject.picture,
+                min(max((start + stop) / 2 / length * side - part / 2, margin), side - margin - part)
+                for start, stop, length, side, part in zip(subject.box[:2], subject.box[2:], subject.picture,
                                                           canvas, size)]
         else:
             corner = [bottom - size[0] if framing.position == "bottom" else (height - size[0]) / 2,

@@ -177,9 +177,9 @@ def paste_window(image: Tensor, mask: Tensor, window: Window, painted: Tensor) -
     picture = image.shape[1:3]
     # The picture's rows and columns that the window holds completely, and where these are in `painted`.
     spans, seen = [], []
-    for start, side, whole, count in zip(window[:2], window[2:], picture, painted.shape[1:3]):
+    for start, side, length, count in zip(window[:2], window[2:], picture, painted.shape[1:3]):
         first = max(math.ceil(start - ROUNDING), 0)
-        last = max(min(math.floor(start + side + ROUNDING), whole), first)
+        last = max(min(math.floor(start + side + ROUNDING), length), first)
         spans.append(slice(first, last))
         seen.append([(place - start) * count / side for place in (first, last)])
     rows, columns = spans

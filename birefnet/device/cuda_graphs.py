@@ -131,7 +131,7 @@ def held_by(model: nn.Module) -> list[tuple[dict, str, int]]:
 
 
 def tables_of(model: nn.Module, x: Tensor) -> list[Tensor]:
-    """Find tensors that a pass reads beside image, weights and its own results: cached position tables."""
+    """Find tensors that a pass reads besides image, weights and its own results: cached position tables."""
     with Reads() as reads:
         model(x)
     known = {address(x), *(address(holder[name]) for holder, name, _ in held_by(model))}

@@ -44,7 +44,7 @@ MIN_NARROW_VALUE = 256
 
 @dataclass(frozen=True)
 class Samples:
-    """A decoded picture, upright only if its format knows no orientation.
+    """A decoded picture, turned as it is stored; see `orientation`.
 
     Args:
         values: [H,W,C] in the file's own type; C 1 or 3, with alpha 2 or 4.

@@ -41,7 +41,7 @@ def estimate_flow(here: Tensor, there: Tensor) -> Tensor:
         motion = resize_flow(motion, here.shape[2:])
         motion = _filter_median(motion + _match_blocks(here, warp(there, motion), reach))
         for _ in range(REFINEMENTS):
-            # Smoothed each time, so that the next refinement warps whole blocks, not pixels apart.
+            # Smoothed each time, so that the next refinement compares blocks that move together.
             motion = box_mean(motion + _refine(here, warp(there, motion)), WINDOW)
         reach = REACH
     return _filter_median(motion)

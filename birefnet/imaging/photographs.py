@@ -28,7 +28,7 @@ class Photograph:
     """A decoded picture file, upright.
 
     Args:
-        seen: what networks see, float32 [1,H,W,C] sRGB in 0..1, C 3, or 4 with straight alpha.
+        seen: the picture for networks, float32 [1,H,W,C] sRGB in 0..1, C 3, or 4 with straight alpha.
         own: the file's own values as float32 [1,H,W,C], unbounded in float files, in the colour space of
             `icc`; `seen` itself where they are the same.
         linear: whether `own` is proportional to light.
@@ -198,7 +198,7 @@ def _of_samples(samples: deep.Samples, turned: int) -> Photograph:
 
 
 def _encode_light(own: Tensor) -> Tensor:
-    """Convert linear light [1,H,W,C] to the sRGB values that networks see."""
+    """Convert linear light [1,H,W,C] to the sRGB values that networks get."""
     colours = torch.from_numpy(deep.encode_srgb(own[..., :3].numpy()))
     return torch.cat([colours, own[..., 3:].nan_to_num().clamp(0, 1)], dim=-1)
 

@@ -259,8 +259,8 @@ def floats(image: Image.Image) -> torch.Tensor:
 def open_picture(path: str | Path, content: bytes | None = None) -> Iterator[Image.Image]:
     """Open a picture file: its first frame, decoded and upright, as Pillow gives it.
 
-    Whatever goes wrong, here or in the `with` block, becomes a `PictureError`: decoders raise nearly every
-    type of exception on damaged data.
+    Any error, here or in the `with` block, becomes a `PictureError`: decoders raise nearly every type of
+    exception on damaged data.
 
     Args:
         path: the file, or only its name where `content` is given.

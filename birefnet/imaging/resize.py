@@ -1,4 +1,4 @@
-"""Resize and convolve pictures, convert them from PIL, composite them over grey."""
+"""Resize and convolve pictures, convert them from PIL, and composite them over grey."""
 
 from __future__ import annotations
 

@@ -53,10 +53,10 @@ def regions_within(mask: torch.Tensor, area: torch.Tensor) -> torch.Tensor:
         labels, count = label_regions(alpha >= REGION_ALPHA, diagonal=True)
         if count == 0:
             return np.zeros_like(alpha)
-        whole, part = region_areas(alpha, labels, count), region_areas(alpha * inside, labels, count)
-        kept = part >= 0.5 * whole
+        areas, inside_areas = region_areas(alpha, labels, count), region_areas(alpha * inside, labels, count)
+        kept = inside_areas >= 0.5 * areas
         if not kept.any():
-            kept[np.argmax(part)] = part.max() > 0
+            kept[np.argmax(inside_areas)] = inside_areas.max() > 0
         return keep_regions(alpha, labels, kept)
 
     return map_frames(pick, mask)

@@ -5,7 +5,7 @@
         inward reference: each stage also reads the full-resolution image, cut into tiles stacked on channels
         outward reference: stages 4 3 2 are gated by a map that is trained to predict the image's gradients
 
-Channel widths c1..c4 are `Config.channels`; H and W are multiples of 32. Encoder families: see .family.
+Channel widths c1..c4 are `Config.channels`; H and W are multiples of 32. Encoder families: see `.family`.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class Plan:
     size: tuple[int, int]  # network size (H, W) of each frame
     frames: int            # frames in one pass
     budget: int | None     # `BiRefNet.budget_bytes`
-    peak: int              # bytes that a pass needs beside the weights
+    peak: int              # bytes that a pass needs besides the weights
 
 
 def plan(
@@ -60,7 +60,7 @@ def plan(
 
 def activation_bytes(model: BiRefNet, size: tuple[int, int], frames: int = 1, budget: int | None = None,
                      device: torch.device | str | None = None) -> int:
-    """Estimate the peak memory of one pass, beside the weights.
+    """Estimate the peak memory of one pass, besides the weights.
 
     Args:
         model: the network.
