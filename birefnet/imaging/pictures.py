@@ -28,7 +28,7 @@ FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "JXL", "MPO", "PNG"
 # Formats that a Pillow plug-in reads: its module, the package to install, and the suffixes.
 PLUGINS = {"HEIF": ("pillow_heif", "pillow-heif", (".heic", ".heif", ".hif")),
            "JXL": ("pillow_jxl", "pillow-jxl-plugin", (".jxl",))}
-RAW_SUFFIXES = frozenset((".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"))  # of raw files
+RAW_SUFFIXES = frozenset((".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"))  # camera raw files
 
 # suffix → format that is written, and Pillow's options for it.
 WRITERS = {
