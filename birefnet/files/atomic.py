@@ -39,10 +39,12 @@ class Part:
         if made.is_file():
             with open(made, "rb+") as file:
                 os.fsync(file.fileno())  # network disks report write errors here at the latest
+        moved = True
         if new:
-            _rename_to_new(made, self.target)
+            moved = _rename_to_new(made, self.target)
         else:
             os.replace(made, self.target)
+        if moved:
             self._ours = bool(inner)  # after a rename, the name may become another process's
 
     def drop(self) -> None:
@@ -125,10 +127,17 @@ def _remove(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
-def _rename_to_new(part: Path, path: Path) -> None:
-    """Rename `part` to `path` atomically; raises FileExistsError if that exists, also in a race."""
+def _rename_to_new(part: Path, path: Path) -> bool:
+    """Give `part` the name `path`; raises FileExistsError if that exists, also in a race.
+
+    Atomic where the disk has hard links; elsewhere a killed process may leave an empty file.
+
+    Returns:
+        Whether the old name is free; else it stays beside the new one.
+    """
     try:
         os.link(part, path)
+        return False
     except FileExistsError:
         raise
     except OSError as error:
@@ -141,6 +150,7 @@ def _rename_to_new(part: Path, path: Path) -> None:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
+        return True
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -139,7 +139,7 @@ def read(name: str | Path, content: bytes) -> Samples:
 
 
 def encode(name: str | Path, values: np.ndarray, depth: str, *, premultiplied: bool = False,
-           icc: bytes | None = None, dpi: tuple[float, float] | None = None,
+           icc: bytes | None = None, dpi: tuple[float, float] | None = None, exif: bytes | None = None,
            header: Mapping[str, object] | None = None) -> bytes:
     """Encode a file.
 
@@ -148,7 +148,7 @@ def encode(name: str | Path, values: np.ndarray, depth: str, *, premultiplied: b
         values: float32 [H,W,C], C 1, 3, or 4 with straight alpha; in 0..1 if they become integers.
         depth: one of DEPTHS that the format holds.
         premultiplied: multiply the colours with alpha, and mark the file so.
-        icc, dpi: kept in PNG and TIFF.
+        icc, dpi, exif: kept in PNG and TIFF; a TIFF keeps the text entries of EXIF's first directory.
         header: attributes for EXR.
 
     Raises:
@@ -167,8 +167,8 @@ def encode(name: str | Path, values: np.ndarray, depth: str, *, premultiplied: b
     if suffix == ".exr":
         return _encode_exr(samples, premultiplied, header or {})
     if suffix == ".png":
-        return _encode_png(samples, icc, dpi)
-    return _encode_tiff(samples, premultiplied, icc, dpi)
+        return _encode_png(samples, icc, dpi, exif)
+    return _encode_tiff(samples, premultiplied, icc, dpi, exif)
 
 
 def check_holds(name: str | Path, depth: str, premultiplied: bool) -> None:
@@ -315,29 +315,34 @@ def _encode_exr(samples: np.ndarray, premultiplied: bool, header: Mapping[str, o
         return Path(path).read_bytes()
 
 
-def _encode_png(samples: np.ndarray, icc: bytes | None, dpi: tuple[float, float] | None) -> bytes:
-    """Encode a file with imagecodecs, and add Pillow's chunks for the profile and the dots per inch."""
+def _encode_png(samples: np.ndarray, icc: bytes | None, dpi: tuple[float, float] | None, exif: bytes | None
+                ) -> bytes:
+    """Encode a file with imagecodecs, and add Pillow's chunks for profile, dots per inch and EXIF."""
     codec = _import_optional("imagecodecs", "imagecodecs", "to write PNG of 16 bits")
     content = codec.png_encode(samples[..., 0] if samples.shape[-1] == 1 else samples)
-    if not icc and not dpi:
+    options = {key: value for key, value in (("icc_profile", icc), ("dpi", dpi), ("exif", exif)) if value}
+    if not options:
         return content
     pattern = io.BytesIO()  # the chunks between its header (8 + 25 bytes) and its data are copied
-    options = {key: value for key, value in (("icc_profile", icc), ("dpi", dpi)) if value}
     Image.new("L", (1, 1)).save(pattern, "PNG", **options)
     extra = pattern.getvalue()[33:]
     return content[:33] + extra[:extra.index(b"IDAT") - 4] + content[33:]
 
 
-def _encode_tiff(samples: np.ndarray, premultiplied: bool, icc: bytes | None, dpi: tuple[float, float] | None
-                 ) -> bytes:
+def _encode_tiff(samples: np.ndarray, premultiplied: bool, icc: bytes | None, dpi: tuple[float, float] | None,
+                 exif: bytes | None) -> bytes:
     tifffile = _import_optional("tifffile", "tifffile imagecodecs", "to write TIFF of more than 8 bits")
     encoded = io.BytesIO()
     grey = samples.shape[-1] == 1
     alpha = ["assocalpha" if premultiplied else "unassalpha"] if samples.shape[-1] == 4 else None
+    first = Image.Exif()
+    if exif:
+        first.load(exif)
+    texts = [(tag, "s", 0, text, True) for tag, text in sorted(first.items()) if isinstance(text, str)]
     try:
         tifffile.imwrite(encoded, samples[..., 0] if grey else samples, extrasamples=alpha,
                          photometric="minisblack" if grey else "rgb", compression="adobe_deflate",
-                         iccprofile=icc, metadata=None,
+                         iccprofile=icc, metadata=None, software=False, extratags=texts,
                          **({"resolution": dpi, "resolutionunit": "INCH"} if dpi else {}))
     except ValueError as error:  # without imagecodecs
         raise PictureError("pip install tifffile imagecodecs to write TIFF of more than 8 bits "

@@ -159,7 +159,7 @@ def encode(name: str | Path, picture: Tensor, photograph: Photograph, style: Sty
         return pictures.encode(name, picture, icc=icc, dpi=photograph.dpi, exif=photograph.exif,
                                quality=style.quality)
     return deep.encode(name, picture[0].float().cpu().numpy(), depth,
-                       premultiplied=style.premultiplied, icc=icc, dpi=photograph.dpi,
+                       premultiplied=style.premultiplied, icc=icc, dpi=photograph.dpi, exif=photograph.exif,
                        header=photograph.header)
 
 

@@ -159,8 +159,10 @@ def test_what_a_format_does_not_hold(name, style, words):
         photographs.Style(**style).check(name, alpha=True)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif", ".jpg"])
-def test_profile_resolution_and_exif_survive_without_the_place(tmp_path, swapped_profile, suffix):
+@pytest.mark.parametrize(("suffix", "depth"), [
+    (".png", ""), (".webp", ""), (".tif", ""), (".jpg", ""), (".png", "16"), (".tif", "16"),
+    (".tif", "float")])
+def test_profile_resolution_and_exif_survive_without_the_place(tmp_path, swapped_profile, suffix, depth):
     exif = Image.Exif()
     exif[Base.Make], exif[Base.Orientation], exif[Base.Copyright] = "Maker", 6, "me"
     exif.get_ifd(IFD.Exif).update({Base.FNumber: 2.8, Base.BodySerialNumber: "secret",
@@ -171,12 +173,17 @@ def test_profile_resolution_and_exif_survive_without_the_place(tmp_path, swapped
     style = photographs.Style(exif=True)
     photograph = photographs.read(tmp_path / "a.png", style=style, name=f"b{suffix}")
     assert not torch.equal(photograph.seen, photograph.own)  # the profile exchanges red and blue
-    store(tmp_path / f"b{suffix}", photograph.own, photograph, exif=True)
+    store(tmp_path / f"b{suffix}", photograph.own, photograph, exif=True, depth=depth)
+    if depth == "float":  # which Pillow does not read
+        with tifffile.TiffFile(tmp_path / "b.tif") as file:
+            tags = {tag.name: tag.value for tag in file.pages[0].tags}
+        assert (tags["Make"], tags["Copyright"]) == ("Maker", "me") and "Software" not in tags
+        return
     with Image.open(tmp_path / f"b{suffix}") as image:
         assert image.info["icc_profile"] == swapped_profile
         if suffix != ".webp":  # which knows no resolution
             assert image.info["dpi"] == pytest.approx((300, 300), abs=0.01)
-        if suffix != ".jpg":
+        if suffix != ".jpg" and not depth:
             assert np.array_equal(np.array(image), np.rot90(levels, -1))
         kept = image.getexif()
         assert kept[Base.Make] == "Maker" and kept[Base.Copyright] == "me"
