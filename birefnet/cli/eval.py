@@ -51,7 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the report. Exit status: 0 if every picture was scored, else 1."""
+    """Write the report. Exit status: 0 if every picture was scored, else 1."""
     with needing("eval", "requirements-train.txt"):
         from ..data.pairs import DataError, find_pairs
         from ..evaluation import report
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def explain_errors(report: Path) -> Iterator[None]:
-    """Converts errors that stop a run to CommandError; the same command can continue it."""
+    """Convert errors that stop a run to CommandError; the same command can continue it."""
     from concurrent.futures.process import BrokenProcessPool
 
     try:

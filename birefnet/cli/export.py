@@ -43,7 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the file and its description; 0 where it is kept. Raises `CommandError`."""
+    """Write the file and its description; 0 where it is kept. Raises `CommandError`."""
     import weights
 
     from .. import load

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fetch(name: str, folder: Path | None) -> bool:
-    """Downloads one checkpoint, unless it is here under any name, and prints its path."""
+    """Download one checkpoint, unless it is here under any name, and print its path."""
     import weights
 
     row, here = weights.entry(name), None if folder else _here(name)
@@ -91,7 +91,7 @@ class _Bar:
 
 
 def _list(folder: Path | None) -> None:
-    """Prints the catalog as a table: each checkpoint's source, and its file on this machine."""
+    """Print the catalog as a table: each checkpoint's source, and its file on this machine."""
     import weights
 
     folders = [folder] if folder else weights.folders()

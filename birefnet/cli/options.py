@@ -42,7 +42,7 @@ class Stacked(NamedTuple):
 
 
 def adapter(text: str) -> Stacked:
-    """Parses "cracks.safetensors" or "cracks.safetensors:0.5"; the path may contain colons."""
+    """Parse "cracks.safetensors" or "cracks.safetensors:0.5"; the path may contain colons."""
     path, colon, number = text.rpartition(":")
     try:
         strength = float(number) if colon else math.nan
@@ -55,7 +55,7 @@ def adapter(text: str) -> Stacked:
 
 
 def size(text: str) -> int | tuple[int, int]:
-    """Parses "1024" as 1024, and "2560x1440" (width × height) as (1440, 2560); each side 64 to 8192
+    """Parse "1024" as 1024, and "2560x1440" (width × height) as (1440, 2560); each side 64 to 8192
     pixels."""
     found = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text.lower())
     sides = [int(side) for side in found.groups() if side] if found else []
@@ -128,7 +128,7 @@ REFINE = {"levels": ("black", "white"), "largest": ("largest",), "specks": ("spe
 
 
 def refine(text: str) -> dict[str, float]:
-    """Parses "levels=0.1:0.9,largest=1,holes=400" to arguments of birefnet.masks.refine."""
+    """Parse "levels=0.1:0.9,largest=1,holes=400" to arguments of birefnet.masks.refine."""
     arguments = {}
     for part in text.split(","):
         name, _, given = part.strip().partition("=")
@@ -174,7 +174,7 @@ MEASURED = "measured"
 
 
 def screen(text: str) -> str:
-    """Parses --despill: "measured", or a CSS colour; stays text, as colours are read when the command
+    """Parse --despill: "measured", or a CSS colour; stays text, as colours are read when the command
     runs."""
     if text.strip().lower() == MEASURED:
         return MEASURED
@@ -208,7 +208,7 @@ def add_storage_options(parser: argparse.ArgumentParser) -> None:
 
 
 def box(text: str) -> tuple[int, int, int, int]:
-    """Parses "x,y,width,height", in pixels."""
+    """Parse "x,y,width,height", in pixels."""
     numbers = _numbers(text, 4)
     if numbers is None or min(numbers[2:]) < 1:
         raise argparse.ArgumentTypeError(f"expected X,Y,WIDTH,HEIGHT in pixels, got {text}")
@@ -216,7 +216,7 @@ def box(text: str) -> tuple[int, int, int, int]:
 
 
 def point(text: str) -> tuple[int, int]:
-    """Parses "x,y", in pixels."""
+    """Parse "x,y", in pixels."""
     numbers = _numbers(text, 2)
     if numbers is None:
         raise argparse.ArgumentTypeError(f"expected X,Y in pixels, got {text}")

@@ -1,4 +1,4 @@
-"""Finds and loads a checkpoint for a command, and prints what runs where."""
+"""Find and load a checkpoint for a command, and print what runs where."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Terminal(Host):
 
 
 def open_model(path: Path, dtype: str, adapters: Sequence[Stacked]) -> Runner:
-    """Loads a checkpoint and its adapters on the GPU, or on the CPU if there is none with memory for it.
+    """Load a checkpoint and its adapters on the GPU, or on the CPU if there is none with memory for it.
 
     Args:
         dtype: a name of `precision.DTYPES`, or "auto" for the device's best.
@@ -92,7 +92,7 @@ def describe(path: Path, adapters: Sequence[Stacked]) -> str:
 
 
 def say_licence(path: Path) -> None:
-    """Prints a line if the checkpoint is for non-commercial use only."""
+    """Print a line if the checkpoint is for non-commercial use only."""
     row = weights.match(path)
     if row is not None and row.non_commercial:
         say(f"{row.name} is for non-commercial use only ({row.license})")

@@ -36,7 +36,7 @@ def _erode(mask: np.ndarray) -> np.ndarray:
 
 
 def _regrow(seeds: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Dilates seeds RELAX_PIXELS times, each time only within `inside`."""
+    """Dilate seeds RELAX_PIXELS times, each time only within `inside`."""
     for _ in range(RELAX_PIXELS):
         seeds = cv2.dilate(seeds.astype(np.uint8), CROSS).astype(bool) & inside
     return seeds

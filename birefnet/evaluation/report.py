@@ -41,7 +41,7 @@ def write_json(path: Path, means: dict[str, float], scores: dict[str, Score], ab
 
 
 def write_csv(path: Path, scores: dict[str, Score]) -> None:
-    """Writes one row for each picture: its name and measures."""
+    """Write one row for each picture: its name and measures."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["name", *MEASURES])
@@ -52,7 +52,7 @@ def write_csv(path: Path, scores: dict[str, Score]) -> None:
 
 def write_sheet(path: Path, worst: list[tuple[Pair, Score]], predict: Callable[[Pair], np.ndarray]
                 ) -> list[PictureError]:
-    """Writes a JPEG with a row for each case: picture, truth, prediction, difference.
+    """Write a JPEG with a row for each case: picture, truth, prediction, difference.
 
     The difference is red where the prediction is too high, and blue where it is too low.
 

@@ -1,4 +1,4 @@
-"""Scores a data set: streaming, in several processes, resumable.
+"""Score a data set: streaming, in several processes, resumable.
 
 Predictions are made (or read) one after the other, and worker processes compute their measures. Only a few
 pictures wait at a time, so memory does not grow with the data set. Each finished picture is a line of a
@@ -37,7 +37,7 @@ def evaluate(
     settings: dict[str, object],
     workers: int,
 ) -> Iterator[tuple[Pair, Score | Exception]]:
-    """Scores pairs.
+    """Score pairs.
 
     Args:
         predict: a pair's prediction, float [H,W] in 0..1; it is resized to the truth's size.
@@ -76,7 +76,7 @@ def evaluate(
 
 
 def end_with_parent() -> None:
-    """Ends a worker process with its parent. It holds both ends of its queue, and would not notice by
+    """End a worker process with its parent. It holds both ends of its queue, and would not notice by
     itself."""
     def watch() -> None:
         multiprocessing.parent_process().join()
@@ -87,7 +87,7 @@ def end_with_parent() -> None:
 
 def collect_finished(running: dict[Future, Pair], lines, marks: dict[str, str]
                      ) -> Iterator[tuple[Pair, Score | Exception]]:
-    """Waits for at least one score; writes all that are ready to the journal, and yields them."""
+    """Wait for at least one score; write all that are ready to the journal, and yield them."""
     for future in wait(running, return_when=FIRST_COMPLETED).done:
         pair = running.pop(future)
         error = future.exception()
@@ -150,7 +150,7 @@ def read_journal(path: Path, settings: dict[str, object]) -> dict[str, Score]:
 
 
 def write_journal(path: Path, settings: dict[str, object], done: dict[str, Score]) -> None:
-    """Writes the journal atomically, so that later lines are not appended to half a line."""
+    """Write the journal atomically, so that later lines are not appended to half a line."""
     lines = [json.dumps(settings), *(to_line(name, score) for name, score in done.items())]
     with atomic_write(path) as part:
         part.path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -163,7 +163,7 @@ def to_line(name: str, score: Score) -> str:
 
 
 def from_line(line: bytes) -> tuple[str, Score] | None:
-    """Parses a line of `to_line`; None for anything else."""
+    """Parse a line of `to_line`; None for anything else."""
     try:
         entry = json.loads(line)
         name, values = entry["name"], {measure: float(entry["values"][measure]) for measure in MEASURES}

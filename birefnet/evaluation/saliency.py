@@ -17,7 +17,7 @@ TINY = np.spacing(1)
 
 
 def stretch(prediction: np.ndarray) -> np.ndarray:
-    """Scales a prediction linearly to 0..1, as published tables do; a constant one is returned as it is."""
+    """Scale a prediction linearly to 0..1, as published tables do; a constant one is returned as it is."""
     low, high = prediction.min(), prediction.max()
     return prediction if low == high else (prediction - low) / (high - low)
 

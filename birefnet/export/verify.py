@@ -1,4 +1,4 @@
-"""Runs an exported file in onnxruntime on photographs, and compares its alpha with PyTorch's."""
+"""Run an exported file in onnxruntime on photographs, and compare its alpha with PyTorch's."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def export_onnx(
 
 
 def require_packages(contract: Contract) -> None:
-    """Raises UserError where onnx or onnxruntime is missing, or too old for the file."""
+    """Raise UserError where onnx or onnxruntime is missing, or too old for the file."""
     for package in ("onnx", "onnxruntime"):
         try:
             importlib.import_module(package)

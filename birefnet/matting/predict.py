@@ -144,7 +144,7 @@ def full_alpha(small: Tensor, frame: Tensor, config: Config) -> Tensor:
 
 
 def resize_to_network(frame: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resizes a frame [H,W,C] to the network's size, transparent parts over grey: float32 [1,3,h,w].
+    """Resize a frame [H,W,C] to the network's size, transparent parts over grey: float32 [1,3,h,w].
 
     Rows first: in the photograph's own layout (interleaved colours) this reads every pixel once, in order.
     """
@@ -158,7 +158,7 @@ def resize_to_network(frame: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def normalize(x: Tensor, config: Config) -> Tensor:
-    """Normalises [B,3,H,W] in 0..1 as the checkpoint's `Config.normalize` says."""
+    """Normalise [B,3,H,W] in 0..1 as the checkpoint's `Config.normalize` says."""
     if config.normalize == "none":
         return x
     # Numbers, not tensors: a copy to the device would make it wait.

@@ -44,7 +44,7 @@ class Host:
     """
 
     def load(self, network: BiRefNet, device: torch.device, dtype: torch.dtype, memory_bytes: int) -> None:
-        """Moves the whole network to a device, where running needs `memory_bytes` beside its weights."""
+        """Move the whole network to a device, where running needs `memory_bytes` beside its weights."""
         if not self.is_loaded(network, device, dtype):
             place(network, device, dtype)
 
@@ -62,12 +62,12 @@ class Host:
         return memory.is_out_of_memory(error)
 
     def release_memory(self) -> None:
-        """Gives back what allocators keep for later."""
+        """Give back what allocators keep for later."""
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     def check_interrupt(self) -> None:
-        """Raises the program's own exception if its user has stopped the run; called before each pass."""
+        """Raise the program's own exception if its user has stopped the run; called before each pass."""
 
     def announce(self, text: str) -> None:
         """Called before a batch with its network size, frames at a time and memory, in words."""
@@ -170,7 +170,7 @@ class NetworkWorker:
         return True
 
     def close(self) -> None:
-        """Gives a recorded pass's memory back."""
+        """Give a recorded pass's memory back."""
         if self.network.graphs is not None:
             self.network.graphs.drop()
 
@@ -218,7 +218,7 @@ class NetworkWorker:
         self._settle_on(CPU, size, 0)
 
     def _settle_on(self, device: torch.device, size: tuple[int, int], frames: int) -> None:
-        """Loads the network with room for this many frames, and plans the batch."""
+        """Load the network with room for this many frames, and plan the batch."""
         self.device = device
         self.network, self.dtype = self.runner.network, self.runner.dtype_on(device)
         self.host.load(self.network, device, self.dtype, self._bytes(size, frames) if frames else 0)
@@ -266,7 +266,7 @@ class Runner:
         return self.home_dtype if device == self.home else torch.float32
 
     def leave_home(self, size: tuple[int, int], device: torch.device) -> None:
-        """Notes that `device` was too small for a frame that the network sees at (H, W)."""
+        """Note that `device` was too small for a frame that the network sees at (H, W)."""
         if self.too_large is None:
             self.host.say_cpu_takes_over(device)
         self.too_large = size[0] * size[1]
@@ -323,7 +323,7 @@ def run_batch(
     deliver: Callable[[int, int, Tensor, Tensor], None],
     clean: Callable[[Tensor], Tensor] = lambda pictures: pictures,
 ) -> None:
-    """Mattes images [B,...] pass by pass: only a pass's frames are on the device at any time.
+    """Matte images [B,...] pass by pass: only a pass's frames are on the device at any time.
 
     Args:
         deliver: called as deliver(start, stop, pictures, alpha) for each pass, or a part of it where memory
@@ -344,7 +344,7 @@ def run_stream(
     frames: Iterator[Tensor],
     clean: Callable[[Tensor], Tensor] = lambda pictures: pictures,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Mattes `frames` [H,W,C] of one shape, of any number: two passes are in memory.
+    """Matte `frames` [H,W,C] of one shape, of any number: two passes are in memory.
 
     Args:
         make_worker: called with the first frame; not at all where there is none.
@@ -415,7 +415,7 @@ def slices(images: Tensor) -> Callable[[int], Tensor | None]:
 
 
 def _finish(worker: Worker, started: list[Started]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Waits for the alpha of passes that were started."""
+    """Wait for the alpha of passes that were started."""
     while started:
         pictures, wait = started[0]
         arrived: list[Tensor] = []

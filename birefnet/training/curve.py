@@ -1,4 +1,4 @@
-"""Draws a loss curve as a picture."""
+"""Draw a loss curve as a picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes a run's curves and mattes as TensorBoard events."""
+"""Write a run's curves and mattes as TensorBoard events."""
 
 from __future__ import annotations
 

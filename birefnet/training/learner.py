@@ -1,4 +1,4 @@
-"""Trains one network: losses, optimiser, averaged weights, and the state to continue from."""
+"""Train one network: losses, optimiser, averaged weights, and the state to continue from."""
 
 from __future__ import annotations
 

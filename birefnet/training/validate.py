@@ -1,4 +1,4 @@
-"""Scores a network during training: measures on held-out pictures, and tiles of their mattes."""
+"""Score a network during training: measures on held-out pictures, and tiles of their mattes."""
 
 from __future__ import annotations
 

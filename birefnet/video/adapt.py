@@ -1,4 +1,4 @@
-"""Converts clips to what a kind of file can hold: square pixels, and SDR colours."""
+"""Convert clips to what a kind of file can hold: square pixels, and SDR colours."""
 
 from __future__ import annotations
 

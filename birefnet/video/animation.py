@@ -146,7 +146,7 @@ class AnimationFile:
             raise
 
     def write(self, time: Fraction, picture: Tensor) -> None:
-        """Writes a picture [H,W,3], or [H,W,4] with straight alpha; a GIF leaves out what comes faster than
+        """Write a picture [H,W,3], or [H,W,4] with straight alpha; a GIF leaves out what comes faster than
         50 a second."""
         pts = max(round(time / self._form.tick), self._pts + 1)
         if self._kind == "gif" and 0 <= self._pts and pts < self._pts + GIF_TICKS:
@@ -187,7 +187,7 @@ class AnimationFile:
 
 
 def _set_end(path: Path, end: int) -> None:
-    """Sets how long a WebP's last frame is shown, for which FFmpeg takes the mean of the others.
+    """Set how long a WebP's last frame is shown, for which FFmpeg takes the mean of the others.
 
     The file is a list of chunks (name, length, data padded to even length) behind 12 bytes; a frame's chunk
     ANMF has the duration, in milliseconds, in bytes 12 to 14 of its data. Equal frames were merged.

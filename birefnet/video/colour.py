@@ -97,7 +97,7 @@ def from_rgb(picture: Tensor, bits: int, colour: Colour, halved: bool) -> list[T
 
 
 def _spread(chroma: Tensor, size: tuple[int, int]) -> Tensor:
-    """Interpolates chroma [2,h,w] at the luma's size."""
+    """Interpolate chroma [2,h,w] at the luma's size."""
     (height, width), (h, w) = size, chroma.shape[1:]
     rows, columns = -(-height // h), -(-width // w)  # luma samples for each chroma sample
     device = chroma.device
@@ -109,7 +109,7 @@ def _spread(chroma: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _at(x: Tensor, places: Tensor, dim: int) -> Tensor:
-    """Interpolates x linearly at fractional positions along one axis; its ends are repeated."""
+    """Interpolate x linearly at fractional positions along one axis; its ends are repeated."""
     last = x.shape[dim] - 1
     low = places.floor()
     share = (places - low).view([-1 if d == dim else 1 for d in range(x.ndim)])

@@ -1,4 +1,4 @@
-"""Converts between FFmpeg's frames and upright pictures, float [H,W,C]."""
+"""Convert between FFmpeg's frames and upright pictures, float [H,W,C]."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def pack(picture: Tensor, name: str, colour: Colour) -> VideoFrame:
 
 
 def tag(target: object, colour: Colour) -> None:
-    """Sets the colour description of a frame or an encoder. (Frames have primaries from PyAV 15 on.)"""
+    """Set the colour description of a frame or an encoder. (Frames have primaries from PyAV 15 on.)"""
     target.colorspace, target.color_range = colour.matrix, FULL_RANGE if colour.full else 1
     if hasattr(target, "color_primaries"):
         target.color_primaries, target.color_trc = colour.primaries, colour.transfer
@@ -83,7 +83,7 @@ def orientation(frame: VideoFrame) -> tuple[int, int, int, int]:
 
 
 def turn(picture: Tensor, signs: tuple[int, int, int, int]) -> Tensor:
-    """Turns and mirrors a picture [H,W,C] as `orientation` says, without resampling."""
+    """Turn and mirror a picture [H,W,C] as `orientation` says, without resampling."""
     a, b, c, d = signs
     if b or c:
         picture, a, d = picture.transpose(0, 1), c, b

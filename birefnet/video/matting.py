@@ -1,4 +1,4 @@
-"""Mattes a clip frame by frame; long clips need no more memory."""
+"""Matte a clip frame by frame; long clips need no more memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def matting(
     smooth: Callable[[Tensor, Tensor], Tensor] | None = None,
     colours: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Iterator[tuple[Fraction, Tensor, Tensor]]:
-    """Mattes a clip.
+    """Matte a clip.
 
     Args:
         mattes: pairs pictures with alpha. The opacity of RGBA pictures is part of alpha.

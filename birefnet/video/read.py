@@ -1,4 +1,4 @@
-"""Reads a video, from a file or from pictures in memory, as a sequence of upright pictures."""
+"""Read a video, from a file or from pictures in memory, as a sequence of upright pictures."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class File:
         return (self._container.duration or 0) / pyav().time_base
 
     def _begin(self) -> None:
-        """Decodes up to the first picture, which has properties that the header lacks."""
+        """Decode up to the first picture, which has properties that the header lacks."""
         shown = [stream for stream in self._container.streams.video if not is_cover(stream)]
         if not shown:
             only = "only sound" if self._container.streams.audio else "nothing to see"
@@ -257,7 +257,7 @@ class Pictures:
 
 
 def open_container(source: Source):
-    """Opens a file with PyAV; raises VideoError."""
+    """Open a file with PyAV; raises VideoError."""
     av = pyav()
     # Two readers of one buffer (pictures and sound) need a position each; the bytes themselves are shared.
     source = io.BytesIO(source.getvalue()) if isinstance(source, io.BytesIO) else str(source)

@@ -88,7 +88,7 @@ class FrameFiles:
         self._count = 0
 
     def write(self, time: Fraction, picture: Tensor) -> None:
-        """Writes a picture [H,W,3], or [H,W,4] with straight alpha; raises VideoError."""
+        """Write a picture [H,W,3], or [H,W,4] with straight alpha; raises VideoError."""
         path = self._names(self._count)
         self._count += 1
         picture = picture[None, ..., :1] if self._grey else picture[None]

@@ -34,7 +34,7 @@ class Kinds:
 
 class Source(Protocol):
     def into(self, output: OutputContainer, kinds: Kinds) -> Iterator[tuple[float, Packet]]:
-        """Adds its tracks to `output`, then yields (seconds, packet) in order."""
+        """Add its tracks to `output`, then yield (seconds, packet) in order."""
 
 
 class Track:
@@ -46,7 +46,7 @@ class Track:
         self._next = None
 
     def until(self, seconds: float) -> None:
-        """Writes everything up to a time."""
+        """Write everything up to a time."""
         self._next = self._next or next(self._packets, None)
         while self._next and self._next[0] <= seconds:
             self._output.mux(self._next[1])

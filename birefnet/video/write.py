@@ -1,4 +1,4 @@
-"""Writes results, video files and folders of pictures, atomically."""
+"""Write results, video files and folders of pictures, atomically."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class VideoFile:
         return stream
 
     def write(self, time: Fraction, picture: Tensor) -> None:
-        """Writes a picture [H,W,3], or [H,W,4] if the format has alpha; H.264's odd sides repeat the edge."""
+        """Write a picture [H,W,3], or [H,W,4] if the format has alpha; H.264's odd sides repeat the edge."""
         if self.shape.even:
             height, width = picture.shape[:2]
             padding = (0, width % 2, 0, height % 2)

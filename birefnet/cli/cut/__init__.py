@@ -71,7 +71,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Cuts all inputs; 0 where every one was written, else 1."""
+    """Cut all inputs; 0 where every one was written, else 1."""
     if not args.inputs and not args.list:
         raise CommandError("nothing to cut: name pictures, folders or globs, or give --list FILE")
     if args.engine == "ray" and "-" in (*args.inputs, args.out):

@@ -42,7 +42,7 @@ class Manifest:
     """
 
     def __init__(self, out: str, settings: dict[str, object], force: bool) -> None:
-        """Raises CommandError if `out` was begun with other settings, unless `force`."""
+        """Raise CommandError if `out` was begun with other settings, unless `force`."""
         self.out, self.folder = out, places.join(out, FOLDER)
         self.settings = json.loads(json.dumps(settings))
         state = self._read_state()
@@ -61,7 +61,7 @@ class Manifest:
                     self.planned[result] = Job(source, places.join(out, result), *more)
 
     def add(self, jobs: list[Job]) -> None:
-        """Records jobs that are about to be done, atomically."""
+        """Record jobs that are about to be done, atomically."""
         if not jobs:
             return
         self._write_state(finished=False)
@@ -74,7 +74,7 @@ class Manifest:
                 places.remove(places.join(self.folder, name))  # of a run that this one does anew
 
     def finish(self) -> None:
-        """Records that all jobs were tried: from now on --force starts over instead of continuing."""
+        """Record that all jobs were tried: from now on --force starts over instead of continuing."""
         if self._read_state() is not None:
             self._write_state(finished=True)
 

@@ -79,7 +79,7 @@ def read(place: str) -> bytes:
 
 
 def write(place: str, content: bytes, *, force: bool = False) -> None:
-    """Writes the content atomically; missing folders are made.
+    """Write the content atomically; missing folders are made.
 
     Args:
         force: replace what is there. Otherwise the same content counts as written, so that a process that was
@@ -243,7 +243,7 @@ def file_system(url: str):
 
 @contextlib.contextmanager
 def as_os_errors(place: str):
-    """Converts errors of stores' libraries (botocore, aiohttp, ...) to OSErrors that name the place."""
+    """Convert errors of stores' libraries (botocore, aiohttp, ...) to OSErrors that name the place."""
     try:
         yield
     except (OSError, CommandError):

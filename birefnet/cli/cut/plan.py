@@ -1,4 +1,4 @@
-"""Maps inputs to outputs: jobs, results that exist already, and inputs that are refused."""
+"""Map inputs to outputs: jobs, results that exist already, and inputs that are refused."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def plan_one(source: str, out: str, *, force: bool, backdrop: str | None = None)
 
 def plan_folder(inputs: list[Input], out: str, manifest: Manifest, *, force: bool,
                 backdrop: str | None = None, suffix: str = ".png", pattern: str = "") -> Plan:
-    """Plans each input's result in OUT, named by `_names`.
+    """Plan each input's result in OUT, named by `_names`.
 
     Args:
         force: results may replace files, except the inputs and `backdrop`.
@@ -180,7 +180,7 @@ def _without_results(inputs: list[Input], manifest: Manifest) -> list[Input]:
 
 
 def _add(plan: Plan, job: Job, before: Job | None) -> None:
-    """Adds a job that may be done already. before: the job as an earlier run planned it."""
+    """Add a job that may be done already. before: the job as an earlier run planned it."""
     same = before is not None and before.changed in (0, job.changed)  # 0: not known
     if before is not None and job.replaces and job.replaces != before.replaces:
         plan.done += 1

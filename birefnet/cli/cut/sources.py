@@ -1,4 +1,4 @@
-"""Finds the inputs, each with the folder below OUT for its result."""
+"""Find the inputs, each with the folder below OUT for its result."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def _lineage(folder: str) -> tuple[Path, ...]:
 
 
 def _add_folder(match: Input, found: Found) -> None:
-    """Adds a folder's pictures, and lists its other files and broken links."""
+    """Add a folder's pictures, and list its other files and broken links."""
     try:
         names, broken = places.children_and_broken_links(match.place)
     except OSError as error:

@@ -91,7 +91,7 @@ class Outcome:
 
 
 def read(job: Job, options: CutOptions, *, keep: bool) -> Picture:
-    """Reads the picture and prepares the network's input. keep: its pixels too, else `finish` decodes them
+    """Read the picture and prepare the network's input. keep: its pixels too, else `finish` decodes them
     again."""
     try:
         content = _fetch(job.source)
@@ -105,7 +105,7 @@ def read(job: Job, options: CutOptions, *, keep: bool) -> Picture:
 
 
 def matte(runner: Runner, batch: list[Picture]) -> None:
-    """Computes each picture's alpha; pictures of equal network size go through the network together."""
+    """Compute each picture's alpha; pictures of equal network size go through the network together."""
     sizes: dict[tuple[int, ...], list[Picture]] = {}
     for picture in batch:
         if not picture.error:
@@ -124,7 +124,7 @@ def matte(runner: Runner, batch: list[Picture]) -> None:
 
 
 def matte_chosen(runner: Runner, picture: Picture, choose: Choose, options: CutOptions) -> None:
-    """Computes the alpha of the subjects that the options name."""
+    """Compute the alpha of the subjects that the options name."""
     if picture.error:
         return
     try:
@@ -138,7 +138,7 @@ def matte_chosen(runner: Runner, picture: Picture, choose: Choose, options: CutO
 
 
 def finish(picture: Picture, options: CutOptions) -> Outcome:
-    """Writes the result."""
+    """Write the result."""
     job = picture.job
     if picture.error:
         return Outcome(job, picture.error)

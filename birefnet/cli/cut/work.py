@@ -27,7 +27,7 @@ REPORT = "_failed.csv"
 
 
 def cut(args: argparse.Namespace) -> int:
-    """Writes the result of every readable input.
+    """Write the result of every readable input.
 
     Args:
         args: from the command's parser.
@@ -102,7 +102,7 @@ def _make_plan(args: argparse.Namespace, out: str, backdrop: Backdrop | None, st
 
 def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backdrop: Backdrop | None,
           style: Style, frame: Frame | None) -> list[tuple[str, str]]:
-    """Does the plan's jobs; returns (source, reason) of those that failed."""
+    """Do the plan's jobs; return (source, reason) of those that failed."""
     if args.engine == "ray":
         from .cluster import Cluster
 
@@ -122,7 +122,7 @@ def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backd
 
 
 def _report_outcomes(outcomes: Iterable[Outcome], total: int) -> list[tuple[str, str]]:
-    """Counts the outcomes and prints errors as they arrive; returns (source, reason) of those that failed."""
+    """Count the outcomes and print errors as they arrive; return (source, reason) of those that failed."""
     failed = []
     with Progress(total) as progress:
         for outcome in outcomes:
@@ -158,7 +158,7 @@ def _stored(args: argparse.Namespace) -> dict[str, object]:
 
 
 def _report(place: str, failed: list[tuple[str, str]]) -> None:
-    """Writes a table of the failed files and the reasons; removes that of an earlier run if none failed."""
+    """Write a table of the failed files and the reasons; remove that of an earlier run if none failed."""
     if not failed:
         if places.exists(place):
             places.remove(place)

@@ -102,7 +102,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains. Exit status: 0 at the end of the run, 1 if data are bad, 130 if stopped."""
+    """Train. Exit status: 0 at the end of the run, 1 if data are bad, 130 if stopped."""
     with needing("train", "requirements-train.txt"):
         from .work import train
     return train(args)

@@ -27,7 +27,7 @@ class Beginning(NamedTuple):
 
 
 def begin(init: str, build: str | None, seed: int, encoder: str | None = None) -> Beginning:
-    """Loads or builds the network.
+    """Load or build the network.
 
     Args:
         init: a name of the catalog, a file, or "scratch".

@@ -56,7 +56,7 @@ def gather(
 
 
 def _checked(data: Path, skip_bad: bool, known: Path, workers: int, processes: Processes) -> Checked:
-    """Checks in the first process, which prints problems; the others read its findings."""
+    """Check in the first process, which prints problems; the others read its findings."""
     known.parent.mkdir(parents=True, exist_ok=True)
     if not processes.first:
         processes.wait()

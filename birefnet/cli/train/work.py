@@ -1,4 +1,4 @@
-"""Builds a run (network, pictures, plan) from the command's options, and starts the engine."""
+"""Build a run (network, pictures, plan) from the command's options, and start the engine."""
 
 from __future__ import annotations
 

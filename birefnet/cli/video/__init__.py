@@ -58,7 +58,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def frame_rate(text: str) -> Fraction:
-    """Parses "25", "23.976" or "24000/1001"."""
+    """Parse "25", "23.976" or "24000/1001"."""
     try:
         rate = Fraction(text)
     except (ValueError, ZeroDivisionError):
@@ -69,7 +69,7 @@ def frame_rate(text: str) -> Fraction:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Mattes the video; exit status 0 if it was written."""
+    """Matte the video; exit status 0 if it was written."""
     from .work import matte_video
 
     return matte_video(args)

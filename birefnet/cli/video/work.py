@@ -1,4 +1,4 @@
-"""Reads, mattes and writes a video."""
+"""Read, matte and write a video."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NUMBERED = "numbered"  # kind of result: pictures named by a pattern
 
 
 def matte_video(args: argparse.Namespace) -> int:
-    """Writes the matted video.
+    """Write the matted video.
 
     Args:
         args: from the command's parser.
@@ -136,7 +136,7 @@ def _writing(args: argparse.Namespace, clip: video.Clip, kind: str, style: photo
 
 
 def _check_style(args: argparse.Namespace, style: photographs.Style, *, alpha: bool, numbered: bool) -> None:
-    """Refuses what OUT cannot hold."""
+    """Refuse what OUT cannot hold."""
     if numbered:
         try:
             style.check(args.out, alpha)

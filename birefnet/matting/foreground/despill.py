@@ -1,4 +1,4 @@
-"""Removes a green or blue screen's light from the subject's colours (despill), in linear light."""
+"""Remove a green or blue screen's light from the subject's colours (despill), in linear light."""
 
 from __future__ import annotations
 
