@@ -18,12 +18,12 @@ from .read import Clip
 
 
 class Frames:
-    """A clip of picture files, read one by one; in linear light where the result holds that.
+    """A clip of picture files, read one by one; in linear light if the result's format stores that.
 
     Args:
         paths: the files in order, of one size.
         rate: frames a second.
-        style, name: how and under which name results are stored, see `photographs.read`.
+        style, name: how results are stored, and a result's file name, see `photographs.read`.
 
     Raises:
         VideoError: a file cannot be read, or has another size than the first.
@@ -70,13 +70,13 @@ class Frames:
 
 
 class FrameFiles:
-    """Numbered picture files being written, each complete or not at all.
+    """Writes numbered picture files, each of them atomically.
 
     Args:
-        names: the files in order.
-        clip: whose values the pictures have.
+        names: index from 0 → file.
+        clip: the source, which decides linear light, sample depth and pixel aspect.
         style: how they are stored.
-        grey: keep only the first channel, of a matte.
+        grey: keep only the first channel, for mattes.
         force: replace files that exist.
     """
 
