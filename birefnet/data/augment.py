@@ -35,7 +35,7 @@ def flip(rng: Rng, image: Image.Image, mask: Image.Image) -> tuple[Image.Image, 
 
 
 def rotate(rng: Rng, image: Image.Image, mask: Image.Image) -> tuple[Image.Image, Image.Image]:
-    """Rotate both in a fifth of the cases; corners without pixels become black, and background in the mask."""
+    """Rotate both in a fifth of the cases; empty corners become black, and background in the mask."""
     if rng.random() >= ROTATED_SHARE:
         return image, mask
     angle = rng.uniform(-MAX_ROTATION, MAX_ROTATION)
