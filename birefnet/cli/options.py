@@ -1,7 +1,7 @@
-"""Options and mistakes that the subcommands share.
+"""Options and errors that the subcommands share.
 
-A subcommand has `add_parser(subparsers)` and `run(args) -> int`. It imports PyTorch when it runs, so that
-help and mistakes answer at once.
+A subcommand has `add_parser(subparsers)` and `run(args) -> int`. It imports PyTorch only when it runs, so
+that help and errors in the options appear at once.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ class CommandError(Exception):
 
 @contextlib.contextmanager
 def needing(what: str, requirements: str) -> Iterator[None]:
-    """Around imports that only `what` needs: a package that is missing becomes a `CommandError` that names
-    the file of requirements."""
+    """A context for optional imports: a missing package becomes a CommandError that names the file of
+    requirements.
+
+    what: the command or option that needs the packages. requirements: the file's name.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
@@ -91,7 +94,7 @@ def file_name(suffix: str, *beside: str) -> Callable[[str], Path]:
 
 
 def reason(error: OSError) -> str:
-    """The file and the reason, or the error's own message if it is not the system's."""
+    """Describe an error: the file and the system's reason, or else the error's own message."""
     return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
 
 
@@ -170,12 +173,11 @@ def add_frame_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-MEASURED = "measured"
+MEASURED = "measured"  # value of --despill: measure the screen's colour in the picture
 
 
 def screen(text: str) -> str:
-    """Parse --despill: "measured", or a CSS colour; stays text, as colours are read when the command
-    runs."""
+    """Check the text of --despill: returns MEASURED, or the text of a CSS colour, which is parsed later."""
     if text.strip().lower() == MEASURED:
         return MEASURED
     from ..imaging.colour import parse_colour
@@ -224,6 +226,7 @@ def point(text: str) -> tuple[int, int]:
 
 
 def _numbers(text: str, count: int) -> tuple[int, ...] | None:
+    """Parse `count` integers with commas between; None for any other text."""
     found = re.fullmatch(r"\s*-?\d{1,6}\s*" + r",\s*-?\d{1,6}\s*" * (count - 1), text)
     return tuple(map(int, text.split(","))) if found else None
 

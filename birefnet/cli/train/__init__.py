@@ -12,6 +12,7 @@ from ..options import DTYPE_CHOICES, at_least, needing
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command `train`."""
     parser = subparsers.add_parser(
         "train", help="teach a checkpoint your own pictures, or make one from scratch",
         description="Teaches a checkpoint pictures with known masks, as the authors of BiRefNet do. The "
