@@ -155,6 +155,7 @@ def refine(text: str) -> dict[str, float]:
 
 
 def add_refine_option(parser: argparse.ArgumentParser) -> None:
+    """--refine: operators on the matte."""
     parser.add_argument(
         "--refine", type=refine, default={}, metavar="OPERATORS",
         help="clean the matte at the picture's size, with the operators of Refine Mask: levels=BLACK:WHITE "
@@ -163,6 +164,7 @@ def add_refine_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_frame_option(parser: argparse.ArgumentParser) -> None:
+    """--frame: the canvas, see cut/frame.py."""
     parser.add_argument(
         "--frame", metavar="WxH,NAME=VALUE,...",
         help="put the subject on a canvas of W x H pixels, with the settings of Frame Subject: "
@@ -191,6 +193,7 @@ def screen(text: str) -> str:
 
 
 def add_despill_option(parser: argparse.ArgumentParser) -> None:
+    """--despill: the screen whose light is removed."""
     parser.add_argument(
         "--despill", type=screen, metavar=f"COLOUR|{MEASURED}",
         help="remove the light of a green or blue screen from the subject, in linear light; alpha is not "
@@ -250,6 +253,7 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGro
 
 
 def add_adapter_option(parser: argparse.ArgumentParser) -> None:
+    """--adapter: adapters and their strengths."""
     parser.add_argument(
         "--adapter", type=adapter, action="append", default=[], dest="adapters", metavar="FILE[:STRENGTH]",
         help="an adapter from fine-tuning, and its strength (default: 1); may be repeated",

@@ -51,6 +51,8 @@ def to_unit_range(pair: Item) -> tuple[Tensor, Tensor]:
 
 
 class _Items(Dataset):
+    """The items of steps first .. stop - 1, for a DataLoader."""
+
     def __init__(self, source: BatchSource, first: int, stop: int) -> None:
         self.source, self.first, self.stop = source, first, stop
 

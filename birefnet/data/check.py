@@ -138,6 +138,7 @@ def _judge(pair: Pair) -> dict:
 
 
 def _short(error: Exception, path: Path) -> str:
+    """An error's message without the file's path."""
     return str(error).removeprefix(f"{path}: ")
 
 
@@ -156,6 +157,7 @@ def _upright_size(path: Path) -> tuple[int, int]:
 
 
 def _explain_size(picture: tuple[int, int], mask: tuple[int, int]) -> str | None:
+    """Why a mask's size (H, W) does not fit its picture's, or None."""
     if picture == mask:
         return None
     return (explain_turned(picture, mask)

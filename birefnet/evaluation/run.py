@@ -128,6 +128,7 @@ def mark(pair: Pair) -> str:
 
 
 def _stamp(path: Path) -> str:
+    """A file's size and time of change, which identify its content."""
     try:
         status = path.stat()
     except OSError:  # reported when the file is read

@@ -64,6 +64,7 @@ class Means:
         self.f_total = np.zeros(saliency.LEVELS)
 
     def add(self, score: Score) -> None:
+        """Add one picture's measures."""
         self.pictures += 1
         for name in MEASURES:
             self.totals[name] += score.values[name]

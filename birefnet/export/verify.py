@@ -60,6 +60,7 @@ class Check:
     memory_bytes: int | None
 
     def describe(self) -> str:
+        """One line: size, batch, errors, time and memory."""
         memory = "" if self.memory_bytes is None else f", {self.memory_bytes / 2**30:.2f} GiB"
         height, width = self.size
         return (f"{width}x{height}, batch {self.batch}: mean error {self.mean:.1e}, {PERCENTILE}% below "

@@ -82,7 +82,7 @@ def export_onnx(
     del network
     network = load("plain")
     refuse_large(network)
-    with atomic_write(path, folder=True) as part:  # where a disk has room for the file
+    with atomic_write(path, folder=True) as part:  # beside `path`, on the disk that is chosen for it
         plain, finished = part.path / "float32.onnx", part.path / "finished.onnx"
         needs = "" if contract.portable else f": {NATIVE_NEEDS}"
         report(f"writing the graph, opset {contract.opset}{needs}")

@@ -185,6 +185,7 @@ class NetworkWorker:
         return f"{width}×{height}, {at_once}: about {self.plan.peak / 2**30:.1f} GiB{free} on {self.device}"
 
     def _start(self, pictures: Tensor) -> Callable[[], Tensor]:
+        """Start a pass, without retries."""
         self.network.budget_bytes = self.plan.budget
         if self.overlaps:
             arrive = self.transfer.download_later(self.compute(self.network, self.transfer.upload(pictures)))

@@ -58,7 +58,7 @@ class Export:
 
 
 class Interrupted(Exception):
-    """The run was asked to stop, and has saved its state."""
+    """Raised when a run was interrupted and has saved its state."""
 
 
 def train(

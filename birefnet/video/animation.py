@@ -85,6 +85,7 @@ class Animation:
                 time += self._duration(milliseconds)
 
     def sound(self) -> None:
+        """Animated pictures have no sound."""
         return None
 
     def _duration(self, milliseconds: float) -> Fraction:
@@ -95,6 +96,7 @@ class Animation:
 
 @contextlib.contextmanager
 def _video_errors() -> Iterator[None]:
+    """Convert PictureError to VideoError."""
     try:
         yield
     except pictures.PictureError as error:
@@ -161,12 +163,14 @@ class AnimationFile:
         self._container.mux(self._stream.encode(frame))
 
     def finish(self) -> None:
+        """Write what the encoder still holds, and close the file."""
         self._container.mux(self._stream.encode(None))
         self._container.close()
         if self._kind == "webp":
             _set_end(self._path, self._pts + self._last)
 
     def abandon(self) -> None:
+        """Close the file without completing it."""
         with contextlib.suppress(Exception):
             self._container.close()
 

@@ -60,9 +60,11 @@ class Frames:
             yield index * self.tick, picture
 
     def sound(self) -> None:
+        """Picture files have no sound."""
         return None
 
     def _read(self, path: str | Path) -> photographs.Photograph:
+        """Read one file; raises VideoError."""
         try:
             return photographs.read(path, style=self._style, name=self._name)
         except PictureError as error:

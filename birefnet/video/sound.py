@@ -79,6 +79,7 @@ class Recorded:
         return self._packets(container, tracks)
 
     def _packets(self, container: InputContainer, tracks: dict) -> Iterator[tuple[float, Packet]]:
+        """Yield (seconds, packet) of all tracks in the window, then close the container."""
         start, stop = self.window
         with container:
             if start:
@@ -102,6 +103,7 @@ class Copy:
         self.stream, self.origin, self.last = stream, origin, None
 
     def packets(self, packet: Packet) -> list[Packet]:
+        """Shift a packet's times, in place."""
         shift = round(self.origin / packet.time_base)
         packet.stream = self.stream
         pts, dts = packet.pts - shift, (packet.pts if packet.dts is None else packet.dts) - shift
@@ -126,6 +128,7 @@ class Encode:
         self.stream = new_track(output, encoder, context.sample_rate, context.layout.nb_channels)
 
     def packets(self, packet: Packet) -> list[Packet]:
+        """Encode a packet again; a damaged one is left out."""
         made = []
         try:
             for frame in packet.decode():
@@ -145,6 +148,7 @@ class Encode:
         return frame
 
     def rest(self) -> list[Packet]:
+        """The packets that the encoder still holds."""
         return self.stream.encode(None)
 
 
@@ -162,6 +166,7 @@ class Waveform:
         return with_times(self._packets(samples, new_track(output, kinds.encoder, self.rate, len(samples))))
 
     def _packets(self, samples: Tensor, stream: AudioStream) -> Iterator[Packet]:
+        """Encode samples [channels,N] in blocks."""
         for start in range(0, samples.shape[1], BLOCK_SAMPLES):
             block = samples[:, start:start + BLOCK_SAMPLES].contiguous().numpy()
             frame = pyav().AudioFrame.from_ndarray(block, format="fltp", layout=LAYOUTS[len(samples)])

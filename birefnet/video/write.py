@@ -117,6 +117,7 @@ class VideoFile:
         self._last, self._count = -1, 0
 
     def _video_stream(self, clip: Clip, quality: str):
+        """Add the video stream to the container."""
         rate = clip.rate.limit_denominator(MAX_RATE_DENOMINATOR)
         stream = self._container.add_stream(self.shape.codec, rate=rate)
         pad = 2 if self.shape.even else 1
@@ -150,6 +151,7 @@ class VideoFile:
             self._sound.until(float(time))
 
     def finish(self) -> None:
+        """Write what the encoder still holds and the remaining sound, and close the file."""
         for packet in self._stream.encode(None):
             if self._count < ORDERED_FRAMES and packet.size:
                 packet.dts = packet.pts
@@ -159,6 +161,7 @@ class VideoFile:
         self._container.close()
 
     def abandon(self) -> None:
+        """Close the file without completing it."""
         with contextlib.suppress(Exception):  # such as a full disk; `writing` deletes the file
             self._container.close()
 

@@ -105,6 +105,7 @@ def write(place: str, content: bytes, *, force: bool = False) -> None:
 
 
 def _write_url(place: str, content: bytes, force: bool) -> None:
+    """Write a URL's content atomically. Raises OSError."""
     files, path = file_system(place)
     with as_os_errors(place):
         if not force and files.exists(path):
@@ -125,6 +126,7 @@ def _write_url(place: str, content: bytes, force: bool) -> None:
 
 
 def remove(place: str) -> None:
+    """Remove a file. Raises OSError."""
     if is_url(place):
         files, path = file_system(place)
         with as_os_errors(place):
@@ -178,6 +180,7 @@ def children(folder: str) -> list[str]:
 
 
 def _is_file(entry: os.DirEntry) -> bool:
+    """Whether an entry is a file, with links followed."""
     try:
         return entry.is_file()
     except OSError:  # a link to itself
@@ -205,6 +208,7 @@ def children_and_broken_links(folder: str) -> tuple[list[str], list[tuple[str, s
 
 
 def is_folder(place: str) -> bool:
+    """Whether a place is a folder or a store's prefix; web addresses never are. Raises OSError."""
     if not is_url(place):
         return os.path.isdir(place)
     if scheme(place) in WEB:

@@ -63,6 +63,7 @@ def is_folder(several: bool, out: str, *, alpha: bool, style: Style = USUAL) -> 
 
 
 def _is_folder(several: bool, out: str, *, alpha: bool, style: Style) -> bool:
+    """`is_folder`, without the check of a folder's or standard output's format."""
     if out == places.STANDARD:
         if several:
             raise CommandError("-o -: standard output takes one picture; give a folder for several")
@@ -200,14 +201,17 @@ def _add(plan: Plan, job: Job, before: Job | None) -> None:
 
 
 def _as_list(place: str | None) -> list[str]:
+    """[place], or [] for None."""
     return [] if place is None else [place]
 
 
 def _exists(source: str, target: str) -> tuple[str, str]:
+    """The refusal of an input whose result exists."""
     return source, f"{source}: {target} exists; --force overwrites"
 
 
 def _replaces_what_is_read(source: str, target: str) -> tuple[str, str]:
+    """The refusal of an input whose result would replace an input or the background."""
     return source, f"{source}: its result would replace {target}, which is read; take another OUT"
 
 
