@@ -51,7 +51,7 @@ def _windows(unknown: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     window the positions [9,K] of its pixels in that list.
     """
     width = unknown.shape[1]
-    centres = F.max_pool2d(unknown[None].float(), 3, 1)[0] > 0  # all but the picture's outermost pixels: [H-2,W-2]
+    centres = F.max_pool2d(unknown[None].float(), 3, 1)[0] > 0  # [H-2,W-2]: without the outermost pixels
     rows, columns = centres.nonzero(as_tuple=True)
     offsets = torch.tensor([dy * width + dx for dy in range(3) for dx in range(3)], device=unknown.device)
     flat = offsets[:, None] + rows * width + columns
