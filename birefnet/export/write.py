@@ -82,7 +82,7 @@ def export_onnx(
     del network
     network = load("plain")
     refuse_large(network)
-    with atomic_write(path, folder=True) as part:  # beside `path`, on the disk that is chosen for it
+    with atomic_write(path, folder=True) as part:  # beside `path`: a temporary disk may be too small
         plain, finished = part.path / "float32.onnx", part.path / "finished.onnx"
         needs = "" if contract.portable else f": {NATIVE_NEEDS}"
         report(f"writing the graph, opset {contract.opset}{needs}")

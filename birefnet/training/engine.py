@@ -34,7 +34,7 @@ from .run_folder import RunFolder
 from .validate import make_truth_tiles, score_pairs, stack_tiles
 
 CURVE_POINTS = 400  # of a loss curve, approximately
-MEASUREMENTS = 10   # validations during a run, beside the one before its first step
+MEASUREMENTS = 10   # validations during a run, approximately, besides the one before its first step
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def train(
         source: makes the batches.
         processes: this process among those that train together.
         workers: processes that prefetch batches.
-        validation: pairs that are scored before the first step, then MEASUREMENTS times, at last at the end.
+        validation: pairs that are scored before the first step, about MEASUREMENTS times, and at the end.
         recompute: save memory by gradient checkpointing.
         save_every: steps between saved states.
         export: how the checkpoint is written.

@@ -21,8 +21,8 @@ from .read import Clip
 # How files of these formats begin.
 SIGNATURES = (b"GIF8", b"\x89PNG\r\n\x1a\n", b"RIFF")
 MILLISECOND = Fraction(1, 1000)
-# Browsers show a GIF's frame of up to SHORT_MILLISECONDS for USUAL_MILLISECONDS: many files have durations of
-# 0 that are not meant.
+# Browsers show a GIF's frame of up to SHORT_MILLISECONDS for USUAL_MILLISECONDS, as many files have wrong
+# durations of 0.
 SHORT_MILLISECONDS, USUAL_MILLISECONDS = 10, 100
 CLEAR = 255   # index of the transparent colour in a GIF's palette
 OPAQUE = 0.5  # alpha from which a pixel of a GIF is opaque

@@ -31,7 +31,7 @@ def colour_of(frame: VideoFrame, stream: VideoStream) -> Colour:
 
 
 def unpack(frame: VideoFrame, colour: Colour) -> Tensor:
-    """Convert a frame to RGB, not yet turned: float32 [H,W,C] in 0..1; C is 3, or 4 with alpha."""
+    """Convert a frame to RGB, without its rotation: float32 [H,W,C] in 0..1; C is 3, or 4 with alpha."""
     kind = frame.format
     bits = kind.components[0].bits
     if _stored_as_rgb(kind):

@@ -15,7 +15,8 @@ from .read import Clip
 # (time in seconds, colours [1,H,W,3], alpha [1,H,W]) -> picture [H,W,3], or [H,W,4] with straight alpha
 Look = Callable[[Fraction, Tensor, Tensor], Tensor]
 
-HALO = 8  # pixels: width of the transparent band around the subject that keeps its colours, as codecs blur
+# Pixels: width of the transparent band around the subject that keeps its colours, as codecs mix neighbours.
+HALO = 8
 
 
 def mask(time: Fraction, colours: Tensor, alpha: Tensor) -> Tensor:

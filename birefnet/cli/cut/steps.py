@@ -264,7 +264,7 @@ class Backdrop:
                                "file")
         try:
             self.content = _fetch(self.place)
-            self.opaque = pictures.read(self.place, self.content).shape[-1] == 3  # it can be read
+            self.opaque = pictures.read(self.place, self.content).shape[-1] == 3  # raises if damaged
         except pictures.PictureError as error:
             raise CommandError(f"--background {error}") from None
 
