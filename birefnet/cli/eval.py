@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from ..data.pairs import Pair
 
 WORST = 12  # cases on the contact sheet
-BESIDE = (".csv", ".jpg", ".journal")  # suffixes of the files that a report has beside it
+BESIDE = (".csv", ".jpg", ".journal")  # suffixes of the files written beside the report
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command `eval`."""
     parser = subparsers.add_parser(
         "eval", help="score a checkpoint, or saved mattes, on pictures with known masks",
         description="Scores a checkpoint, or mattes that are already there, on pictures with known masks: "
@@ -51,7 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the report. Exit status: 0 if every picture was scored, else 1."""
+    """Write the report. Exit status: 0 if every picture was scored, else 1."""
     with needing("eval", "requirements-train.txt"):
         from ..data.pairs import DataError, find_pairs
         from ..evaluation import report
@@ -60,8 +61,8 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     unused = {"--adapter": args.adapters, "--size": args.size, "--dtype": args.dtype}
-    if args.pred and (told := [option for option, value in unused.items() if value]):
-        raise CommandError(f"--pred scores mattes as they are: {', '.join(told)} would do nothing")
+    if args.pred and (given := [option for option, value in unused.items() if value]):
+        raise CommandError(f"--pred scores mattes as they are: {', '.join(given)} would do nothing")
     try:
         pairs = find_pairs(args.data)
         predict, about = read_predictions(args.pred) if args.pred else predict_with(
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
                 scores[pair.name] = result
         if not scores:
             raise CommandError("no picture could be scored")
-        for pair in pairs:  # in the data set's order, as sums depend on theirs in the last digit
+        for pair in pairs:  # in the data set's order, so that rounding of the sums is reproducible
             if pair.name in scores:
                 means.add(scores[pair.name])
         worst = sorted(((pair, scores[pair.name]) for pair in pairs if pair.name in scores),
@@ -101,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def explain_errors(report: Path) -> Iterator[None]:
-    """Converts errors that stop a run to CommandError; the same command can continue it."""
+    """Convert errors that stop a run to CommandError; the same command can continue it."""
     from concurrent.futures.process import BrokenProcessPool
 
     try:
@@ -115,11 +116,13 @@ def explain_errors(report: Path) -> Iterator[None]:
 
 
 def read_predictions(folder: Path) -> tuple[Callable[[Pair], np.ndarray], dict[str, object]]:
-    """Predictions from a folder's files, named as the pairs with any picture suffix (of cut-outs, their
-    alpha).
+    """Predict by the mattes in a folder, named as the pairs with any picture suffix; of cut-outs, the alpha.
 
     Returns:
         A function from a pair to its prediction [H,W] in 0..1, and settings that identify the predictions.
+
+    Raises:
+        DataError: there is no such folder.
     """
     from ..data.pairs import DataError
     from ..data.read import read_matte
@@ -144,7 +147,7 @@ def read_predictions(folder: Path) -> tuple[Callable[[Pair], np.ndarray], dict[s
 def predict_with(
     name: str, adapters: Sequence[Stacked], network_size: int | tuple[int, int] | None, dtype: str
 ) -> tuple[Callable[[Pair], np.ndarray], dict[str, object]]:
-    """Predictions of a checkpoint with its adapters; returns as `read_predictions` does."""
+    """Predict by a checkpoint with its adapters; returns as `read_predictions` does."""
     from .. import is_out_of_memory
     from ..imaging import pictures
     from .runner import find_checkpoint, identify, open_model

@@ -1,4 +1,4 @@
-"""`python -m birefnet export`: a checkpoint as an ONNX file, verified before it is kept."""
+"""`python -m birefnet export`: writes a checkpoint as an ONNX file, which is verified before it is kept."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command `export`."""
     parser = subparsers.add_parser(
         "export", help="write a checkpoint as an ONNX file",
         description="Writes a checkpoint as an ONNX file for onnxruntime, TensorRT, OpenVINO and others: "
@@ -43,7 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the file and its description; 0 where it is kept. Raises `CommandError`."""
+    """Write the file and its description. Exit status 0; raises CommandError if the file is not kept."""
     import weights
 
     from .. import load
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe_source(path: Path, adapters: Sequence[Stacked]) -> dict[str, object]:
-    """Which checkpoint and adapters a file is made of, with SHA-256, and the licence that is known."""
+    """Name the checkpoint and adapters of a file, with SHA-256, and the licence, or "unknown"."""
     import weights
 
     from ..checkpoint.tensorfile import open_file
@@ -85,8 +86,8 @@ def describe_source(path: Path, adapters: Sequence[Stacked]) -> dict[str, object
 
 
 def network_sides(wanted: int | tuple[int, int] | None, config: Config) -> tuple[int, int] | None:
-    """(height, width) of --size; one number is the longer side, of a square where the checkpoint has no shape
-    of its own."""
+    """(height, width) of --size. One number is the longer side of the checkpoint's own shape, or of a square
+    if it has none."""
     if not isinstance(wanted, int):
         return wanted
     height, width = config.size or (wanted, wanted)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command `fetch`."""
     parser = subparsers.add_parser(
         "fetch",
         help="download a published checkpoint, or list them",
@@ -26,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit status: 0 if every checkpoint is there in the end, 1 if one is not, 2 if none was named."""
+    """Download or list. Exit status: 0 if every checkpoint is there, 1 if one is not, 2 if none was named."""
     if args.list:
         _list(args.to)
     elif not args.names:
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _fetch(name: str, folder: Path | None) -> bool:
-    """Downloads one checkpoint, unless it is here under any name, and prints its path."""
+    """Download one checkpoint, unless its file is already here, and print its path; False if that failed."""
     import weights
 
     row, here = weights.entry(name), None if folder else _here(name)
@@ -80,7 +81,7 @@ class _Bar:
         from tqdm import tqdm
 
         if self.bar is None:
-            # `initial`: what an earlier download left counts as done, not as speed.
+            # `initial`: bytes from an earlier download count as done, but not for the speed.
             self.bar = tqdm(desc=self.name, total=total, initial=done, unit="B", unit_scale=True,
                             disable=None)
         self.bar.update(done - self.bar.n)
@@ -91,12 +92,12 @@ class _Bar:
 
 
 def _list(folder: Path | None) -> None:
-    """Prints the catalog as a table: each checkpoint's source, and its file on this machine."""
+    """Print the catalog as a table: each checkpoint's source, and its file on this machine."""
     import weights
 
     folders = [folder] if folder else weights.folders()
     for row in weights.CATALOG:
-        # Width first.
+        # Sizes are (height, width); print the width first.
         side = "x".join(map(str, reversed(row.size))) if isinstance(row.size, tuple) else row.size
         print(f"{row.name:<26}{side:<11}{row.megabytes:>4} MB  {row.license:<22}{row.task}")
         if row.note:

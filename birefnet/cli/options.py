@@ -1,7 +1,7 @@
-"""Options and mistakes that the subcommands share.
+"""Options and errors that the subcommands share.
 
-A subcommand has `add_parser(subparsers)` and `run(args) -> int`. It imports PyTorch when it runs, so that
-help and mistakes answer at once.
+A subcommand has `add_parser(subparsers)` and `run(args) -> int`. It imports PyTorch only when it runs, so
+that help and errors in the options appear at once.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ class CommandError(Exception):
 
 @contextlib.contextmanager
 def needing(what: str, requirements: str) -> Iterator[None]:
-    """Around imports that only `what` needs: a package that is missing becomes a `CommandError` that names
-    the file of requirements."""
+    """A context for optional imports: a missing package becomes a CommandError that names the file of
+    requirements.
+
+    what: the command or option that needs the packages. requirements: the file's name.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
@@ -42,7 +45,7 @@ class Stacked(NamedTuple):
 
 
 def adapter(text: str) -> Stacked:
-    """Parses "cracks.safetensors" or "cracks.safetensors:0.5"; the path may contain colons."""
+    """Parse "cracks.safetensors" or "cracks.safetensors:0.5"; the path may contain colons."""
     path, colon, number = text.rpartition(":")
     try:
         strength = float(number) if colon else math.nan
@@ -55,7 +58,7 @@ def adapter(text: str) -> Stacked:
 
 
 def size(text: str) -> int | tuple[int, int]:
-    """Parses "1024" as 1024, and "2560x1440" (width × height) as (1440, 2560); each side 64 to 8192
+    """Parse "1024" as 1024, and "2560x1440" (width × height) as (1440, 2560); each side 64 to 8192
     pixels."""
     found = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text.lower())
     sides = [int(side) for side in found.groups() if side] if found else []
@@ -91,7 +94,7 @@ def file_name(suffix: str, *beside: str) -> Callable[[str], Path]:
 
 
 def reason(error: OSError) -> str:
-    """The file and the reason, or the error's own message if it is not the system's."""
+    """Describe an error: the file and the system's reason, or else the error's own message."""
     return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
 
 
@@ -128,7 +131,7 @@ REFINE = {"levels": ("black", "white"), "largest": ("largest",), "specks": ("spe
 
 
 def refine(text: str) -> dict[str, float]:
-    """Parses "levels=0.1:0.9,largest=1,holes=400" to arguments of birefnet.masks.refine."""
+    """Parse "levels=0.1:0.9,largest=1,holes=400" to arguments of birefnet.masks.refine."""
     arguments = {}
     for part in text.split(","):
         name, _, given = part.strip().partition("=")
@@ -152,6 +155,7 @@ def refine(text: str) -> dict[str, float]:
 
 
 def add_refine_option(parser: argparse.ArgumentParser) -> None:
+    """--refine: operators on the matte."""
     parser.add_argument(
         "--refine", type=refine, default={}, metavar="OPERATORS",
         help="clean the matte at the picture's size, with the operators of Refine Mask: levels=BLACK:WHITE "
@@ -160,6 +164,7 @@ def add_refine_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_frame_option(parser: argparse.ArgumentParser) -> None:
+    """--frame: the canvas, see cut/frame.py."""
     parser.add_argument(
         "--frame", metavar="WxH,NAME=VALUE,...",
         help="put the subject on a canvas of W x H pixels, with the settings of Frame Subject: "
@@ -170,12 +175,11 @@ def add_frame_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-MEASURED = "measured"
+MEASURED = "measured"  # value of --despill: measure the screen's colour in the picture
 
 
 def screen(text: str) -> str:
-    """Parses --despill: "measured", or a CSS colour; stays text, as colours are read when the command
-    runs."""
+    """Check the text of --despill: returns MEASURED, or the text of a CSS colour, which is parsed later."""
     if text.strip().lower() == MEASURED:
         return MEASURED
     from ..imaging.colour import parse_colour
@@ -189,6 +193,7 @@ def screen(text: str) -> str:
 
 
 def add_despill_option(parser: argparse.ArgumentParser) -> None:
+    """--despill: the screen whose light is removed."""
     parser.add_argument(
         "--despill", type=screen, metavar=f"COLOUR|{MEASURED}",
         help="remove the light of a green or blue screen from the subject, in linear light; alpha is not "
@@ -208,7 +213,7 @@ def add_storage_options(parser: argparse.ArgumentParser) -> None:
 
 
 def box(text: str) -> tuple[int, int, int, int]:
-    """Parses "x,y,width,height", in pixels."""
+    """Parse "x,y,width,height", in pixels."""
     numbers = _numbers(text, 4)
     if numbers is None or min(numbers[2:]) < 1:
         raise argparse.ArgumentTypeError(f"expected X,Y,WIDTH,HEIGHT in pixels, got {text}")
@@ -216,7 +221,7 @@ def box(text: str) -> tuple[int, int, int, int]:
 
 
 def point(text: str) -> tuple[int, int]:
-    """Parses "x,y", in pixels."""
+    """Parse "x,y", in pixels."""
     numbers = _numbers(text, 2)
     if numbers is None:
         raise argparse.ArgumentTypeError(f"expected X,Y in pixels, got {text}")
@@ -224,6 +229,7 @@ def point(text: str) -> tuple[int, int]:
 
 
 def _numbers(text: str, count: int) -> tuple[int, ...] | None:
+    """Parse `count` integers with commas between; None for any other text."""
     found = re.fullmatch(r"\s*-?\d{1,6}\s*" + r",\s*-?\d{1,6}\s*" * (count - 1), text)
     return tuple(map(int, text.split(","))) if found else None
 
@@ -247,6 +253,7 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGro
 
 
 def add_adapter_option(parser: argparse.ArgumentParser) -> None:
+    """--adapter: adapters and their strengths."""
     parser.add_argument(
         "--adapter", type=adapter, action="append", default=[], dest="adapters", metavar="FILE[:STRENGTH]",
         help="an adapter from fine-tuning, and its strength (default: 1); may be repeated",

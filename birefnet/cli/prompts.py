@@ -1,4 +1,4 @@
-"""Prompts from the options --box, --point, --not-point and --scribble."""
+"""Make prompts from the options --box, --point, --not-point and --scribble."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .options import CommandError
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen subjects: one for each box, or one for the points and the scribble without boxes.
+    """The chosen subjects: one per box, or without boxes a single one for all points and the scribble.
 
     Args:
         boxes: (x, y, width, height) in pixels.
@@ -37,18 +37,18 @@ class Choice:
     scribble: Path | None
 
     def settings(self) -> dict[str, object]:
-        """What a run's record stores, to refuse to continue it with another choice."""
+        """The choice for a run's record; a run is only resumed with the same one."""
         drawn = {"scribble": str(self.scribble)} if self.scribble else {}
         return {"boxes": self.boxes, "points": self.points, "not points": self.not_points, **drawn}
 
     def prompts(self, height: int, width: int) -> list[subject.Prompt]:
-        """A prompt for each subject in a picture of this size.
+        """Make the prompt of each subject, for a picture of this size in pixels.
 
         Raises:
             ValueError: the scribble has another size.
             PictureError: its file cannot be read.
         """
-        drawn = {} if self.scribble is None else self._drawn(height, width)
+        drawn = {} if self.scribble is None else self._read_scribble(height, width)
         boxes = [Box(y, x, y + h, x + w) for x, y, w, h in self.boxes]
         if len(boxes) < 2:
             return [subject.Prompt(boxes[0] if boxes else None, self.points, self.not_points, **drawn)]
@@ -59,7 +59,8 @@ class Choice:
             made.append(subject.Prompt(box, inside, self.not_points))
         return made
 
-    def _drawn(self, height: int, width: int) -> dict[str, Tensor]:
+    def _read_scribble(self, height: int, width: int) -> dict[str, Tensor]:
+        """The scribble's mask [1,H,W], as the argument `scribble` or `mask` of a prompt."""
         mask = pictures.read(str(self.scribble))
         mask = mask[..., :3].mean(-1) * (mask[..., 3] if mask.shape[-1] == 4 else 1)
         if mask.shape[1:] != (height, width):
@@ -88,7 +89,7 @@ def open_selector() -> Selector:
 
 
 def choice_of(args: argparse.Namespace) -> Choice | None:
-    """The choice that the options of `add_prompt_options` make; None without one.
+    """The choice by the options of `add_prompt_options`; None if none of them is given.
 
     Raises:
         CommandError: there are only negative points, or a scribble for several boxes.

@@ -1,4 +1,4 @@
-"""Finds and loads a checkpoint for a command, and prints what runs where."""
+"""Find and load a checkpoint for a command, and print what runs where."""
 
 from __future__ import annotations
 
@@ -28,15 +28,17 @@ class Terminal(Host):
 
 
 def open_model(path: Path, dtype: str, adapters: Sequence[Stacked]) -> Runner:
-    """Loads a checkpoint and its adapters on the GPU, or on the CPU if there is none with memory for it.
+    """Load a checkpoint and its adapters on the GPU, or on the CPU if no GPU has enough memory.
+
+    Prints the checkpoint, device and dtype.
 
     Args:
+        path: the checkpoint's file.
         dtype: a name of `precision.DTYPES`, or "auto" for the device's best.
+        adapters: files with their strengths.
 
     Raises:
         CommandError: it cannot be loaded.
-
-    Prints what runs where.
     """
     try:
         network = _load(path, "cuda" if torch.cuda.is_available() else "cpu", dtype, adapters)
@@ -54,7 +56,7 @@ def open_model(path: Path, dtype: str, adapters: Sequence[Stacked]) -> Runner:
 
 
 def find_checkpoint(name: str) -> Path:
-    """The file of a checkpoint, by catalog name or path; raises CommandError."""
+    """Find the file of a checkpoint by catalog name or path. Raises CommandError."""
     try:
         return weights.find(name, weights.folders(), allow_paths=True)
     except OSError as error:  # weights.NotFound is one
@@ -62,10 +64,10 @@ def find_checkpoint(name: str) -> Path:
 
 
 def read_config(path: Path) -> Config:
-    """The config of a checkpoint's file, without building the network; raises CommandError."""
-    told = dict.fromkeys(("patch_order", "normalize", "size", "multi_scale", "heads", "encoder"), "auto")
+    """Read a checkpoint's config without building the network. Raises CommandError."""
+    detected = dict.fromkeys(("patch_order", "normalize", "size", "multi_scale", "heads", "encoder"), "auto")
     try:
-        return configure(open_file(path), told, weights.settings(path))
+        return configure(open_file(path), detected, weights.settings(path))
     except CheckpointError as error:
         raise CommandError(str(error.at(path))) from None
     except OSError as error:
@@ -73,7 +75,7 @@ def read_config(path: Path) -> Config:
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file; raises CommandError."""
+    """The SHA-256 of a file. Raises CommandError."""
     try:
         return sha256(path)
     except OSError as error:
@@ -81,7 +83,7 @@ def digest(path: Path) -> str:
 
 
 def identify(path: Path, adapters: Sequence[Stacked]) -> dict[str, object]:
-    """Settings by which a resumed run recognises its checkpoint and adapters."""
+    """Names and SHA-256 of checkpoint and adapters, by which a resumed run recognises them."""
     stacked = [f"{adapter} {digest(adapter.file)}" for adapter in adapters]
     return {"model": path.name, "sha256": digest(path), **({"adapters": stacked} if stacked else {})}
 
@@ -92,18 +94,19 @@ def describe(path: Path, adapters: Sequence[Stacked]) -> str:
 
 
 def say_licence(path: Path) -> None:
-    """Prints a line if the checkpoint is for non-commercial use only."""
+    """Print a line if the checkpoint is for non-commercial use only."""
     row = weights.match(path)
     if row is not None and row.non_commercial:
         say(f"{row.name} is for non-commercial use only ({row.license})")
 
 
 def say(message: str) -> None:
-    """One line on stderr, above the progress bar."""
+    """Print a line to stderr, above the progress bar."""
     tqdm.write(message, file=sys.stderr)
 
 
 def _load(path: Path, device: str, dtype: str, adapters: Sequence[Stacked]) -> BiRefNet:
+    """Load on a device, or on the CPU if that runs out of memory."""
     try:
         return load(path, device=device, dtype=dtype, adapters=adapters, defaults=weights.settings(path))
     except RuntimeError as error:

@@ -1,1 +1,1 @@
-"""Training data: pairs of files, checked before the first step, then read, augmented and batched."""
+"""Data sets: pairs of pictures and masks, found, checked, augmented and batched."""

@@ -1,11 +1,11 @@
 """Augmentations of a picture and its mask, under the names of the authors' configuration: flip, enhance,
 rotate, pepper, crop.
 
-The first four have the amounts of their public code (the family of trainers for camouflaged and salient
-objects that began with SINet): mirrored in half of the cases; rotated by up to 15° in a fifth; brightness and
-contrast times 0.5 to 1.5, saturation 0 to 2, sharpness 0 to 3; 0.15 % of the mask's pixels set to black or
-white. Their crop trims up to 30 pixels around the centre at network size; here a window anywhere keeps at
-least nine tenths of each side, cut before the picture is scaled.
+The first four have the parameters of their public code (shared with SINet and other trainers for camouflaged
+and salient objects): mirrored in half of the cases; rotated by up to 15° in a fifth; brightness and contrast
+times 0.5 to 1.5, saturation 0 to 2, sharpness 0 to 3; 0.15 % of the mask's pixels set to black or white.
+Their crop trims up to 30 pixels around the centre at network size; here it is a random window with at least
+nine tenths of each side, cut before the picture is resized.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def flip(rng: Rng, image: Image.Image, mask: Image.Image) -> tuple[Image.Image, 
 
 
 def rotate(rng: Rng, image: Image.Image, mask: Image.Image) -> tuple[Image.Image, Image.Image]:
-    """Rotate both in a fifth of the cases; what comes in from outside is black, and background."""
+    """Rotate both in a fifth of the cases; empty corners become black, and background in the mask."""
     if rng.random() >= ROTATED_SHARE:
         return image, mask
     angle = rng.uniform(-MAX_ROTATION, MAX_ROTATION)

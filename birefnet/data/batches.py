@@ -1,4 +1,4 @@
-"""Batches of any source, prefetched by worker processes; a batch depends only on its source and step."""
+"""Load batches of any source in worker processes; a batch depends only on its source and step."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ Item = tuple[Tensor, Tensor]  # images uint8 [n,3,h,w] and alphas uint8 [n,1,h,w
 
 
 class BatchSource(Protocol):
-    """Where a run's pictures come from; called in worker processes."""
+    """The source of a run's batches; called in worker processes."""
 
     def item(self, step: int) -> Item:
         """The batch of a step: images uint8 [n,3,h,w] and alphas uint8 [n,1,h,w]."""
 
 
 def load_batches(source: BatchSource, start: int, stop: int, workers: int,
-            device: str | torch.device = "cpu") -> Iterator[tuple[Tensor, Tensor]]:
+                 device: str | torch.device = "cpu") -> Iterator[tuple[Tensor, Tensor]]:
     """Load the batches of steps start .. stop - 1 in order.
 
     Args:
         source: makes the batches.
         start, stop: steps.
         workers: processes that prefetch; 0 makes batches in this process.
-        device: where the batches go.
+        device: to which the batches are copied.
 
     Yields:
         Images uint8 [B,3,h,w] and alphas uint8 [B,1,h,w] on `device`.
@@ -51,6 +51,8 @@ def to_unit_range(pair: Item) -> tuple[Tensor, Tensor]:
 
 
 class _Items(Dataset):
+    """The items of steps first .. stop - 1, for a DataLoader."""
+
     def __init__(self, source: BatchSource, first: int, stop: int) -> None:
         self.source, self.first, self.stop = source, first, stop
 
@@ -62,8 +64,7 @@ class _Items(Dataset):
 
 
 def _begin(worker: int) -> None:
-    """Set up a worker: it yields to the training process, and ignores interrupts, which that process
-    answers."""
+    """Set up a worker: lower its priority, and ignore interrupts, which the training process handles."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
         os.nice(5)
@@ -71,10 +72,10 @@ def _begin(worker: int) -> None:
 
 
 def keep_memory() -> None:
-    """Make glibc's allocator keep the memory of pictures instead of asking the system for fresh pages each
-    time, as it does above 128 KiB, which takes a fifth of the time of making composites.
+    """Make glibc keep freed memory instead of returning blocks above 128 KiB to the system each time, which
+    takes a fifth of the time of making composites.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt:
-        mallopt(-3, 2**25)  # M_MMAP_THRESHOLD: the largest that it accepts
+        mallopt(-3, 2**25)  # M_MMAP_THRESHOLD, its maximum
         mallopt(-1, 2**30)  # M_TRIM_THRESHOLD

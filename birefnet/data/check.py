@@ -1,10 +1,10 @@
 """Find bad data before the first step: every picture and mask is decoded once, and what is wrong is listed.
 
-Masks of 16 bits, of one bit, and palette masks with grey colours are read as they are meant. Rejected are:
+16-bit, 1-bit and grey palette masks are accepted. Rejected are:
 files without a partner of the same name, two pictures that share one mask, damaged files, a mask of another
 size than its picture (both upright), colours or transparency in a mask, masks of labels (0 and 1 of 255)
 instead of levels, full masks, and masks that look inverted. An empty mask is a picture without a subject
-(COD10K has them), from which a network learns to answer nothing; those are counted.
+(COD10K has them), which teaches a network to return an empty matte; those are counted.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from ..files.hashing import sha256
 from ..imaging import pictures
 from .pairs import Pair, survey
 
-COLOUR_SPREAD = 0.1    # difference of a pixel's channels above which it is a colour, not compression noise
-COLOURED_SHARE = 0.001  # of the pixels that may have colours
+COLOUR_SPREAD = 0.1    # of a pixel's channels, 0..1: a larger one is a colour, not compression noise
+COLOURED_SHARE = 0.001  # of a grey mask's pixels that may have colours
 LABEL_LEVEL = 0.05     # a mask whose brightest level is lower holds labels
-SAMPLED_SIDE = 512     # pixels per side that colours and inversion are judged by
+SAMPLED_SIDE = 512     # pixels: colours and inversion are judged on a mask subsampled to about this side
 # A mask looks inverted where the border of the picture is nearly all subject and something inside is not, or
 # where the border is mostly subject and the centre is not.
-FRAME_SHARE = 0.02     # width of the border, of height and width
-FULL_FRAME, HOLED_MEAN = 0.95, 0.97
-MOSTLY_FRAME, EMPTY_CENTRE = 0.75, 0.25
+FRAME_SHARE = 0.02     # width of the border, as a share of height and width
+FULL_FRAME, HOLED_MEAN = 0.95, 0.97     # mean of a border that is all subject; of a mask with something else
+MOSTLY_FRAME, EMPTY_CENTRE = 0.75, 0.25  # mean of a border that is mostly subject; of a centre that is not
 
 
 class Problem(NamedTuple):
-    """A file that cannot be trained on, and why, in a few words."""
+    """A file that cannot be trained on, and the reason in a few words."""
 
     file: Path
     reason: str
 
 
 class Checked(NamedTuple):
-    """What a data set holds: good pairs, problems, how many of the pairs have no subject, and a fingerprint
-    of the pairs' names and contents.
+    """A checked data set: usable pairs, problems, the number of pairs without a subject, and a fingerprint of
+    the pairs' names and contents.
     """
 
     pairs: list[Pair]
@@ -61,8 +61,8 @@ def check_pairs(data: Path, known: Path, workers: int, progress: Callable[[list]
 
     Args:
         data: the folder.
-        known: a JSON file with the result of an earlier check, used for files that have not changed; written
-            again.
+        known: a JSON file with the results of an earlier check, which are used for unchanged files; it is
+            updated.
         workers: threads.
         progress: wraps the iteration over pairs, like tqdm.
 
@@ -97,6 +97,7 @@ def check_pairs(data: Path, known: Path, workers: int, progress: Callable[[list]
 
 
 def _read(known: Path) -> dict[str, dict]:
+    """The verdicts of an earlier check, by `_key`; {} if there are none."""
     try:
         return json.loads(known.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -104,12 +105,17 @@ def _read(known: Path) -> dict[str, dict]:
 
 
 def _key(pair: Pair, data: Path) -> str:
+    """A pair's key in the file of verdicts: its two paths below the data set."""
     return "\0".join(path.relative_to(data).as_posix() for path in (pair.picture, pair.truth))
 
 
 def _check_pair(pair: Pair, data: Path, earlier: dict[str, dict]) -> dict:
-    """{"stamp": sizes and times of the two files, "content": their digest, "problem": [which, reason] or
-    None, "empty": whether the mask is}."""
+    """Judge a pair, unless `earlier` has a verdict on the same files.
+
+    Returns:
+        {"stamp": sizes and times of the two files, "content": their digest, "problem": [which, reason] or
+        None, "empty": whether the mask is}.
+    """
     stamp = [[status.st_size, status.st_mtime_ns] for status in (pair.picture.stat(), pair.truth.stat())]
     held = earlier.get(_key(pair, data))
     if held and held["stamp"] == stamp and "empty" in held:
@@ -118,6 +124,7 @@ def _check_pair(pair: Pair, data: Path, earlier: dict[str, dict]) -> dict:
 
 
 def _judge(pair: Pair) -> dict:
+    """Decode a pair's files: the "problem" and "empty" of its verdict."""
     try:
         size = _upright_size(pair.picture)
     except pictures.PictureError as error:
@@ -131,12 +138,13 @@ def _judge(pair: Pair) -> dict:
 
 
 def _short(error: Exception, path: Path) -> str:
+    """An error's message without the file's path."""
     return str(error).removeprefix(f"{path}: ")
 
 
 def _upright_size(path: Path) -> tuple[int, int]:
-    """Height and width of the upright picture, after decoding all of it; a JPEG at an eighth of its size, for
-    speed."""
+    """Height and width of the upright picture, after decoding all of it (a JPEG at an eighth of its size, for
+    speed). Raises PictureError."""
     try:
         with Image.open(path, formats=["JPEG"]) as image:
             width, height = image.size
@@ -144,11 +152,12 @@ def _upright_size(path: Path) -> tuple[int, int]:
             image.draft("RGB", (width // 8, height // 8))
             image.load()
             return (width, height) if turned else (height, width)
-    except Exception:  # other formats, and whatever is wrong with this one, which `read` puts into words
+    except Exception:  # another format, or a damaged file, for which `read` raises the error
         return tuple(pictures.read(path).shape[1:3])
 
 
 def _explain_size(picture: tuple[int, int], mask: tuple[int, int]) -> str | None:
+    """Why a mask's size (H, W) does not fit its picture's, or None."""
     if picture == mask:
         return None
     return (explain_turned(picture, mask)
@@ -156,8 +165,7 @@ def _explain_size(picture: tuple[int, int], mask: tuple[int, int]) -> str | None
 
 
 def explain_turned(picture: tuple[int, int], mask: tuple[int, int]) -> str | None:
-    """What to do about a mask (H, W) that is landscape where its picture (H, W) is portrait, or the reverse;
-    else None."""
+    """Advice if a mask (H, W) has its picture's height and width (H, W) exchanged; else None."""
     if picture != mask[::-1] or picture == mask:
         return None
     return (f"the mask is {mask[1]}×{mask[0]}, the picture {picture[1]}×{picture[0]} after its EXIF "

@@ -8,14 +8,14 @@ from typing import NamedTuple
 from ..files.errors import UserError
 from ..imaging.pictures import suffixes
 
-# Folder names, lower case, as DIS5K, COD10K, HRSOD, DUTS, P3M and AM-2k have them.
+# Folder names, in lower case, of DIS5K, COD10K, HRSOD, DUTS, P3M and AM-2k.
 PICTURES = ("im", "image", "images", "img", "imgs", "original_image", "original", "blurred_image")
 TRUTHS = ("gt", "gts", "mask", "masks", "gt_object", "alpha", "matte")
 TRIMAPS = ("trimap", "trimaps")
 
 
 class Pair(NamedTuple):
-    """One picture and its true mask; `name` has no suffix, and is unique among those of `find_pairs`."""
+    """One picture and its true mask; `name` has no suffix and is unique in a result of `find_pairs`."""
 
     name: str
     picture: Path
@@ -36,10 +36,10 @@ class Found(NamedTuple):
 
 
 def find_pairs(data: Path) -> list[Pair]:
-    """All pairs of a data set, as `survey` finds them.
+    """Find all pairs of a data set; every picture needs a mask of its own.
 
     Raises:
-        DataError: there are none, a picture has no mask, or two pictures share one.
+        DataError: there are no pairs, a picture has no mask, or two pictures share one.
     """
     found = survey(data)
     lonely = [path.name for path in found.lonely_pictures]
@@ -71,12 +71,13 @@ def survey(data: Path) -> Found:
             if not is_hidden(folder, data) and _folder(folder, PICTURES) and _folder(folder, TRUTHS)]
     found = Found([], [], [])
     for folder in sets:
-        for whole, part in zip(found, _survey_of_set(data, folder)):
-            whole.extend(part)
+        for total, part in zip(found, _survey_set(data, folder)):
+            total.extend(part)
     return found
 
 
-def _survey_of_set(data: Path, folder: Path) -> Found:
+def _survey_set(data: Path, folder: Path) -> Found:
+    """`survey` of one folder with pictures and masks; names are relative to `data`."""
     truths = {path.stem: path for path in _picture_files(_folder(folder, TRUTHS))}
     trimaps = _folder(folder, TRIMAPS)
     by_stem = {path.stem: path for path in sorted(trimaps.iterdir())} if trimaps else {}
@@ -99,12 +100,12 @@ def _picture_files(folder: Path) -> list[Path]:
 
 
 def is_hidden(path: Path, below: Path) -> bool:
-    """Whether a path, seen from a folder, is hidden, or one that macOS adds to zip files: `._cat.jpg`,
-    `__MACOSX/`."""
+    """Whether a path has a hidden part below the folder `below`, or one that macOS adds to zip files
+    (`._cat.jpg`, `__MACOSX/`)."""
     return any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(below).parts)
 
 
 def _folder(parent: Path, names: tuple[str, ...]) -> Path | None:
-    """The sub-folder with the first of the names that is there, in upper or lower case."""
+    """The sub-folder that has the first possible name, regardless of case; None if there is none."""
     found = {path.name.lower(): path for path in parent.iterdir() if path.is_dir()}
     return next((found[name] for name in names if name in found), None)

@@ -1,4 +1,4 @@
-"""Read masks, trimaps and saved mattes as they are scored: upright, in 0..1, in the depth of their files."""
+"""Read masks, trimaps and saved mattes: upright, in 0..1, with the precision of their files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..imaging import pictures
 from ..imaging.pictures import PictureError, open_picture
 from .pairs import Pair
 
-LOWEST, HIGHEST = -0.5, 1.5  # floats in 0..1 that were resampled sharply stay between these
+LOWEST, HIGHEST = -0.5, 1.5  # floats beyond these are not a mask in 0..1, even with a resampling's overshoot
 
 
 def read_grey(path: Path) -> np.ndarray:
@@ -23,7 +23,7 @@ def read_grey(path: Path) -> np.ndarray:
         float64 [H,W] in 0..1.
 
     Raises:
-        PictureError: the file cannot be read, or has transparency: the mask may be its alpha or its colours.
+        PictureError: the file cannot be read, or has transparency (its mask could be alpha or colours).
     """
     with open_picture(path) as picture:
         if _alpha(picture):
@@ -33,7 +33,7 @@ def read_grey(path: Path) -> np.ndarray:
 
 
 def read_matte(path: Path) -> np.ndarray:
-    """Read a saved matte like `read_grey`; of a file with transparency, a cut-out, the alpha is the matte."""
+    """Read a saved matte as `read_grey` does, but of a file with transparency (a cut-out) the alpha."""
     with open_picture(path) as picture:
         return _levels(_alpha(picture) or picture, path)
 
@@ -47,6 +47,7 @@ def _alpha(picture: Image.Image) -> Image.Image | None:
 
 
 def _levels(picture: Image.Image, path: Path) -> np.ndarray:
+    """Grey levels float64 [H,W] in 0..1 of an opened picture. Raises PictureError for floats beyond 0..1."""
     if picture.mode == "F":
         values = np.nan_to_num(np.asarray(picture, np.float64))
         if values.min() < LOWEST or values.max() > HIGHEST:

@@ -1,4 +1,4 @@
-"""From a pair of files to what the network sees: scaled, augmented, possibly over a new background."""
+"""From a pair of files to a training sample: resized, augmented, possibly over a new background."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from . import augment
 from .pairs import Pair
 from .read import read_pair
 
-COMPOSED_SHARE = 0.5  # of the pictures get a new background, where there are some
+COMPOSED_SHARE = 0.5  # of the pictures that get a new background, if backgrounds are given
 
 
 def make_sample(pair: Pair, size: tuple[int, int], rng: np.random.Generator, augmentations: Collection[str],
-           backgrounds: Sequence[Path] = ()) -> tuple[Tensor, Tensor]:
-    """Read, resize and augment a pair; what is drawn depends only on `rng`.
+                backgrounds: Sequence[Path] = ()) -> tuple[Tensor, Tensor]:
+    """Read, resize and augment a pair; all random choices come from `rng`.
 
-    Both are stretched to `size` as birefnet.matte stretches a photograph.
+    Picture and mask are stretched to `size` as birefnet.matte stretches a photograph.
 
     Args:
         pair: the files.
         size: height and width in pixels.
         rng: random numbers.
         augmentations: names, see `augment`.
-        backgrounds: picture files, one of which replaces the background in half of the cases.
+        backgrounds: picture files; a random one replaces the background in half of the cases.
 
     Returns:
         Image uint8 [3,h,w] and alpha uint8 [1,h,w].
@@ -56,7 +56,10 @@ def make_sample(pair: Pair, size: tuple[int, int], rng: np.random.Generator, aug
 
 
 def replace_background(rng: np.random.Generator, image: Tensor, alpha: Tensor, background: Path) -> Tensor:
-    """The subject's own colours over another picture, which may be mirrored: float [1,h,w,3]."""
+    """Composite the subject, in its own colours, over another picture, mirrored in half of the cases.
+
+    image: [1,h,w,3] in 0..1. alpha: [1,h,w]. Returns float [1,h,w,3].
+    """
     behind = pictures.read_to_cover(background, *alpha.shape[1:])[..., :3]
     if rng.random() < 0.5:
         behind = behind.flip(2)

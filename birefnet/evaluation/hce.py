@@ -1,9 +1,8 @@
-"""Human correction efforts (Qin et al. 2022, the DIS5K paper): clicks that a retoucher needs to correct a
-mask.
+"""Human correction efforts (Qin et al. 2022, the DIS5K paper): number of clicks to correct a mask by hand.
 
 Errors within 5 pixels of the truth's border are ignored, and so are small ones that a brush of that width
 covers, unless they hit the truth's skeleton: a lost thin part counts. A wrong region that touches the region
-it should belong to is traced by a polygon and costs its corners; one that stands alone costs one click.
+it should belong to is traced by a polygon and costs its corners; an isolated one costs one click.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 
 
 def human_correction_efforts(prediction: np.ndarray, truth: np.ndarray) -> int:
-    """Clicks that turn prediction > 0.5 (float [H,W] in 0..1) into the truth (bool [H,W])."""
+    """Clicks that turn prediction > 128/255 (float [H,W] in 0..1) into the truth (bool [H,W])."""
     found = prediction > 128 / 255
     hits, false, missed = found & truth, found & ~truth, truth & ~found
     core = _erode(found | truth)
@@ -32,11 +31,12 @@ def human_correction_efforts(prediction: np.ndarray, truth: np.ndarray) -> int:
 
 
 def _erode(mask: np.ndarray) -> np.ndarray:
+    """Erode a mask by RELAX_PIXELS."""
     return cv2.erode(mask.astype(np.uint8), CROSS, iterations=RELAX_PIXELS).astype(bool)
 
 
 def _regrow(seeds: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Dilates seeds RELAX_PIXELS times, each time only within `inside`."""
+    """Dilate seeds RELAX_PIXELS times, each time only within `inside`."""
     for _ in range(RELAX_PIXELS):
         seeds = cv2.dilate(seeds.astype(np.uint8), CROSS).astype(bool) & inside
     return seeds

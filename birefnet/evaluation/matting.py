@@ -14,7 +14,7 @@ from scipy import ndimage
 
 SIGMA = 1.4                # pixels, of the Gaussian derivative
 LEVEL_STEP = 0.1           # between the levels of the connectivity error
-LEAST_DISTANCE = 0.15      # from its connected level at which a pixel counts as not connected
+LEAST_DISTANCE = 0.15      # of alpha above a pixel's connected level, from which it counts as not connected
 
 
 def sad(alpha: np.ndarray, truth: np.ndarray, region: np.ndarray | None = None) -> float:
@@ -49,11 +49,13 @@ def connectivity_error(alpha: np.ndarray, truth: np.ndarray, region: np.ndarray 
 
 
 def _attachment(values: np.ndarray, connected: np.ndarray) -> np.ndarray:
+    """φ of a matte [H,W], given each pixel's connected level l."""
     away = values - connected
     return 1 - away * (away >= LEAST_DISTANCE)
 
 
 def _largest(mask: np.ndarray) -> np.ndarray:
+    """The largest connected region of a mask, as a mask."""
     labels, count = ndimage.label(mask)
     if not count:
         return mask
@@ -62,12 +64,12 @@ def _largest(mask: np.ndarray) -> np.ndarray:
 
 def _gradient(values: np.ndarray) -> np.ndarray:
     """Gradient magnitude [H,W]; the outermost pixels repeat beyond the border."""
-    # To where the Gaussian is 1 %.
+    # The kernel ends where the Gaussian has fallen to 0.01.
     reach = int(np.ceil(SIGMA * np.sqrt(-2 * np.log(np.sqrt(2 * np.pi) * SIGMA * 0.01))))
     offset = np.arange(-reach, reach + 1)
     bell = np.exp(-(offset**2) / (2 * SIGMA**2)) / (SIGMA * np.sqrt(2 * np.pi))
     slope = -offset * bell / SIGMA**2
-    norm = np.sqrt((bell**2).sum() * (slope**2).sum())  # of the outer product of the two
+    norm = np.sqrt((bell**2).sum() * (slope**2).sum())  # of the 2-D kernel, their outer product
     correlate = functools.partial(ndimage.correlate1d, mode="nearest")
     across = correlate(correlate(values, slope, 1), bell, 0)
     along = correlate(correlate(values, slope, 0), bell, 1)

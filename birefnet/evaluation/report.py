@@ -1,4 +1,4 @@
-"""Reports of an evaluation: a table, a CSV file, a JSON file, a contact sheet of the worst cases."""
+"""Report an evaluation: a table, a CSV file, a JSON file, a contact sheet of the worst cases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TILE_SIDE, CAPTION_HEIGHT = 320, 22  # pixels: longer side of a picture on the s
 
 
 def table(means: dict[str, float], pictures: int) -> str:
-    """The means as text, in two blocks: against the binary truth, and against the soft one."""
+    """Format the means as text, in two blocks: against the binary truth, and against the soft one."""
     blocks = (MEASURES[:9], MEASURES[9:])
     lines = [f"{pictures} pictures"]
     for names in blocks:
@@ -35,13 +35,14 @@ def table(means: dict[str, float], pictures: int) -> str:
 
 def write_json(path: Path, means: dict[str, float], scores: dict[str, Score], about: dict[str, object]
                ) -> None:
+    """Write `about`, the means, and each picture's measures."""
     content = {**about, "pictures": len(scores), "mean": means,
                "each": {name: score.values for name, score in sorted(scores.items())}}
     write_whole(path, json.dumps(content, indent=1).encode())
 
 
 def write_csv(path: Path, scores: dict[str, Score]) -> None:
-    """Writes one row for each picture: its name and measures."""
+    """Write one row for each picture: its name and measures."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["name", *MEASURES])
@@ -52,12 +53,17 @@ def write_csv(path: Path, scores: dict[str, Score]) -> None:
 
 def write_sheet(path: Path, worst: list[tuple[Pair, Score]], predict: Callable[[Pair], np.ndarray]
                 ) -> list[PictureError]:
-    """Writes a JPEG with a row for each case: picture, truth, prediction, difference.
+    """Write a JPEG with a row for each case: picture, truth, prediction, difference.
 
     The difference is red where the prediction is too high, and blue where it is too low.
 
+    Args:
+        path: the file.
+        worst: pairs with their scores, in the order of the rows.
+        predict: a pair's prediction, float [H,W] in 0..1.
+
     Returns:
-        Errors of the pictures that cannot be read, whose places are grey.
+        Errors of the pictures that cannot be read; the sheet shows grey in their place.
     """
     rows, unread = [], []
     for pair, score in worst:
@@ -65,7 +71,7 @@ def write_sheet(path: Path, worst: list[tuple[Pair, Score]], predict: Callable[[
         prediction = resize_prediction(predict(pair), truth.shape)
         try:
             photograph = read_photograph(pair.picture, truth.shape[::-1])
-        except PictureError as error:  # saved mattes can be scored without
+        except PictureError as error:  # scoring saved mattes does not need the picture
             unread.append(error)
             photograph = Image.new("RGB", truth.shape[::-1], "lightgrey")
         difference = np.stack([1 - (truth - prediction).clip(0), 1 - np.abs(truth - prediction),
@@ -86,12 +92,13 @@ def write_sheet(path: Path, worst: list[tuple[Pair, Score]], predict: Callable[[
 
 
 def read_photograph(path: Path, size: tuple[int, int]) -> Image.Image:
-    """The picture upright, in RGB, at (width, height). Raises PictureError."""
+    """Read a picture, upright, in RGB, resized to (width, height). Raises PictureError."""
     with open_picture(path) as picture:
         return picture.convert("RGB").resize(size)
 
 
 def strip(tiles: list[Image.Image], caption: str) -> Image.Image:
+    """A row of the sheet: tiles side by side, below a caption."""
     scale = TILE_SIDE / max(tiles[0].size)
     size = tuple(max(1, round(side * scale)) for side in tiles[0].size)
     row = Image.new("RGB", (len(tiles) * (size[0] + 4), size[1] + CAPTION_HEIGHT), "white")
@@ -103,6 +110,7 @@ def strip(tiles: list[Image.Image], caption: str) -> Image.Image:
 
 
 def grey(values: np.ndarray) -> Image.Image:
+    """A picture of values [H,W] in 0..1."""
     return Image.fromarray((values * 255).round().astype(np.uint8))
 
 

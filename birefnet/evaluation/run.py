@@ -1,9 +1,8 @@
-"""Scores a data set: streaming, in several processes, resumable.
+"""Score a data set: streaming, in several processes, resumable.
 
-Predictions are made (or read) one after the other, and worker processes compute their measures. Only a few
-pictures wait at a time, so memory does not grow with the data set. Each finished picture is a line of a
-journal, from which a later run with the same settings continues, except for pictures whose files have
-changed.
+Predictions are computed (or read) one by one, and worker processes compute their measures. Few pictures wait
+at a time, so memory does not grow with the data set. Each finished picture is a line of a journal. A later
+run with the same settings takes scores from it, except for pictures whose files have changed.
 """
 
 from __future__ import annotations
@@ -37,17 +36,18 @@ def evaluate(
     settings: dict[str, object],
     workers: int,
 ) -> Iterator[tuple[Pair, Score | Exception]]:
-    """Scores pairs.
+    """Score pairs.
 
     Args:
+        pairs: pictures with true masks.
         predict: a pair's prediction, float [H,W] in 0..1; it is resized to the truth's size.
         journal: file of the finished scores.
-        settings: with others, the journal starts over.
+        settings: stored in the journal; one with other settings starts over.
         workers: processes that compute measures.
 
     Yields:
-        Each pair with its score, those of the journal first, then as they are finished. A picture that cannot
-        be read or predicted comes with its error, and is tried again by the next run.
+        Each pair with its score: first those of the journal, then the others as they are finished. A picture
+        that cannot be read or predicted comes with its error, and is tried again by the next run.
     """
     earlier = read_journal(journal, settings)
     marks = {pair.name: mark(pair) for pair in pairs}
@@ -76,8 +76,8 @@ def evaluate(
 
 
 def end_with_parent() -> None:
-    """Ends a worker process with its parent. It holds both ends of its queue, and would not notice by
-    itself."""
+    """Make a worker process exit with its parent. A worker holds both ends of its queue, so it would not
+    notice otherwise."""
     def watch() -> None:
         multiprocessing.parent_process().join()
         os._exit(1)
@@ -87,7 +87,7 @@ def end_with_parent() -> None:
 
 def collect_finished(running: dict[Future, Pair], lines, marks: dict[str, str]
                      ) -> Iterator[tuple[Pair, Score | Exception]]:
-    """Waits for at least one score; writes all that are ready to the journal, and yields them."""
+    """Wait for at least one score; write all that are ready to the journal, and yield them."""
     for future in wait(running, return_when=FIRST_COMPLETED).done:
         pair = running.pop(future)
         error = future.exception()
@@ -100,6 +100,7 @@ def collect_finished(running: dict[Future, Pair], lines, marks: dict[str, str]
 
 
 def score_pair(prediction: np.ndarray, pair: Pair) -> Score:
+    """Score a prediction against the pair's files. Raises ValueError if the trimap's size is wrong."""
     truth = read_grey(pair.truth)
     unknown = None
     if pair.trimap is not None:
@@ -111,6 +112,7 @@ def score_pair(prediction: np.ndarray, pair: Pair) -> Score:
 
 
 def resize_prediction(prediction: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Resize a prediction bilinearly to (H, W): float64 in 0..1."""
     if prediction.shape == shape:
         return prediction.astype(np.float64)
     picture = Image.fromarray(prediction.astype(np.float32))
@@ -121,20 +123,21 @@ def resize_prediction(prediction: np.ndarray, shape: tuple[int, int]) -> np.ndar
 
 
 def mark(pair: Pair) -> str:
-    """A pair's name in the journal, which changes when one of its files does."""
+    """A pair's key in the journal: its name and the stamps of its files."""
     return " ".join([pair.name, *(_stamp(path) for path in (pair.picture, pair.truth, pair.trimap) if path)])
 
 
 def _stamp(path: Path) -> str:
+    """A file's size and time of change, which identify its content."""
     try:
         status = path.stat()
-    except OSError:  # reported when it is read
+    except OSError:  # reported when the file is read
         return "unreadable"
     return f"{status.st_size}:{status.st_mtime_ns}"
 
 
 def read_journal(path: Path, settings: dict[str, object]) -> dict[str, Score]:
-    """Scores of an earlier run with the same settings, by mark.
+    """Read the scores of an earlier run with the same settings, by mark.
 
     Truncated or damaged lines are left out, so that their pictures are scored again.
     """
@@ -150,7 +153,7 @@ def read_journal(path: Path, settings: dict[str, object]) -> dict[str, Score]:
 
 
 def write_journal(path: Path, settings: dict[str, object], done: dict[str, Score]) -> None:
-    """Writes the journal atomically, so that later lines are not appended to half a line."""
+    """Write the journal atomically, so that new lines are not appended to a truncated one."""
     lines = [json.dumps(settings), *(to_line(name, score) for name, score in done.items())]
     with atomic_write(path) as part:
         part.path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -158,12 +161,13 @@ def write_journal(path: Path, settings: dict[str, object], done: dict[str, Score
 
 
 def to_line(name: str, score: Score) -> str:
+    """Format a journal's line; name: the pair's mark."""
     curve = base64.b64encode(score.f_curve.astype("<f8").tobytes()).decode()
     return json.dumps({"name": name, "values": score.values, "f_curve": curve})
 
 
 def from_line(line: bytes) -> tuple[str, Score] | None:
-    """Parses a line of `to_line`; None for anything else."""
+    """Parse a line of `to_line`; None for anything else."""
     try:
         entry = json.loads(line)
         name, values = entry["name"], {measure: float(entry["values"][measure]) for measure in MEASURES}
@@ -171,5 +175,5 @@ def from_line(line: bytes) -> tuple[str, Score] | None:
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
         return None
     finite = np.isfinite([*values.values(), *curve]).all()
-    whole = isinstance(name, str) and curve.shape == (LEVELS,) and finite
-    return (name, Score(values, curve)) if whole else None
+    valid = isinstance(name, str) and curve.shape == (LEVELS,) and finite
+    return (name, Score(values, curve)) if valid else None

@@ -13,11 +13,11 @@ from scipy import ndimage
 LEVELS = 256        # thresholds of the curves: prediction · 255 ≥ 255, 254, …, 0
 F_BETA2 = 0.3       # weight of recall in F, Achanta et al. 2009
 BORDER = 0.02       # width of boundary IoU's border, as a share of the picture's diagonal
-TINY = np.spacing(1)
+TINY = np.spacing(1)  # Matlab's eps in the authors' code: avoids division by 0
 
 
 def stretch(prediction: np.ndarray) -> np.ndarray:
-    """Scales a prediction linearly to 0..1, as published tables do; a constant one is returned as it is."""
+    """Scale a prediction linearly to 0..1, as published tables do; a constant one is returned as it is."""
     low, high = prediction.min(), prediction.max()
     return prediction if low == high else (prediction - low) / (high - low)
 
@@ -37,8 +37,8 @@ def iou(prediction: np.ndarray, truth: np.ndarray) -> float:
 def boundary_iou(prediction: np.ndarray, truth: np.ndarray) -> float:
     """IoU of the inner borders of prediction > 0.5 and the truth (Cheng et al. 2021).
 
-    The border are the pixels within BORDER times the picture's diagonal (at least one pixel, Chebyshev
-    distance) of the outside; beyond the picture is outside.
+    The border of a mask is its pixels within BORDER times the picture's diagonal (at least one pixel,
+    Chebyshev distance) of the outside. The area beyond the picture counts as outside.
     """
     reach = max(1, round(BORDER * float(np.hypot(*truth.shape))))
     borders = [mask & ~_erode(mask, reach) for mask in (prediction > 0.5, truth)]
@@ -46,6 +46,7 @@ def boundary_iou(prediction: np.ndarray, truth: np.ndarray) -> float:
 
 
 def _erode(mask: np.ndarray, reach: int) -> np.ndarray:
+    """Erode a mask by `reach` pixels (Chebyshev distance)."""
     return ndimage.minimum_filter(mask.astype(np.uint8), 2 * reach + 1, mode="constant", cval=0).astype(bool)
 
 
@@ -53,7 +54,7 @@ def _erode(mask: np.ndarray, reach: int) -> np.ndarray:
 
 
 def counts_over_thresholds(prediction: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels found inside and outside the truth at each threshold, 255 down to 0: two arrays [256]."""
+    """Count the pixels found inside and outside the truth at each threshold, 255 to 0: two arrays [256]."""
     level = (prediction * 255).astype(np.uint8)
     inside = np.bincount(level[truth], minlength=LEVELS)[::-1].cumsum()
     outside = np.bincount(level[~truth], minlength=LEVELS)[::-1].cumsum()
@@ -108,7 +109,7 @@ def s_measure(prediction: np.ndarray, truth: np.ndarray) -> float:
 
 
 def _object(values: np.ndarray) -> float:
-    """2x/(x² + 1 + σ) of the values that should be 1."""
+    """Similarity 2x/(x² + 1 + σ) of values that should be 1; x: their mean, σ: their standard deviation."""
     mean = values.mean()
     spread = values.std(ddof=1) if values.size > 1 else 0.0
     return 2 * mean / (mean * mean + 1 + spread + TINY)
@@ -117,7 +118,7 @@ def _object(values: np.ndarray) -> float:
 def _region(prediction: np.ndarray, truth: np.ndarray) -> float:
     """SSIM of the four quarters around the truth's centroid, weighted by their areas."""
     rows, columns = np.nonzero(truth)
-    # The authors' Matlab counts from one and rounds; the centre's row and column belong to the first quarter.
+    # As in the authors' Matlab code, the centroid is rounded, and belongs to the first quarter.
     y, x = int(np.round(rows.mean())) + 1, int(np.round(columns.mean())) + 1
     score = 0.0
     for part in ((slice(None, y), slice(None, x)), (slice(None, y), slice(x, None)),
@@ -128,7 +129,7 @@ def _region(prediction: np.ndarray, truth: np.ndarray) -> float:
 
 
 def _ssim(prediction: np.ndarray, truth: np.ndarray) -> float:
-    """4·x̄·ȳ·σxy / ((x̄²+ȳ²)(σx²+σy²)) of one region; 1 if both are all zero."""
+    """SSIM of one region: 4·x̄·ȳ·σxy / ((x̄²+ȳ²)(σx²+σy²)); 1 if numerator and denominator are 0."""
     truth = truth.astype(np.float64)
     count = max(truth.size - 1, 1)
     x, y = prediction.mean(), truth.mean()
@@ -143,8 +144,8 @@ def _ssim(prediction: np.ndarray, truth: np.ndarray) -> float:
 def weighted_f(prediction: np.ndarray, truth: np.ndarray) -> float:
     """Weighted F (Margolin, Zelnik-Manor and Tal 2014) with β = 1; 0 if the truth is empty.
 
-    Errors outside count less close to the truth, and an error inside counts no more than its surroundings'
-    errors.
+    Errors outside weigh less the closer they are to the truth, and an error inside counts at most as much as
+    the errors around it.
     """
     if not truth.any():
         return 0.0
@@ -162,6 +163,7 @@ def weighted_f(prediction: np.ndarray, truth: np.ndarray) -> float:
 
 
 def _gaussian(side: int, sigma: float) -> np.ndarray:
+    """A Gaussian kernel [side,side] that sums to 1."""
     offset = np.arange(side) - side // 2
     kernel = np.exp(-(offset[:, None] ** 2 + offset[None, :] ** 2) / (2 * sigma**2))
     return kernel / kernel.sum()

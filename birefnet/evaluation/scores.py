@@ -1,4 +1,4 @@
-"""All measures of one prediction, and their means over a data set."""
+"""Compute all measures of one prediction, and their means over a data set."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ MEASURES = ("s_measure", "weighted_f", "e_measure", "max_f", "mean_f", "mae", "h
 
 @dataclass
 class Score:
-    """Measures of one picture by name. max_f is the picture's own best F; a data set's is that of the mean
-    curve."""
+    """Measures of one picture by name. f_curve: F at each threshold, see `saliency.f_curve`. max_f is the
+    picture's largest F; that of a data set is the largest of the mean curve."""
 
     values: dict[str, float]
     f_curve: np.ndarray = field(repr=False)
 
 
 def score(prediction: np.ndarray, truth: np.ndarray, unknown: np.ndarray | None = None) -> Score:
-    """All measures of a prediction.
+    """Compute all measures of a prediction.
 
-    The saliency measures take the prediction stretched to 0..1 and the truth above 128/255, as published
-    tables do; HCE, IoU and boundary IoU take both unstretched, thresholded at one half.
+    As in published tables, the saliency measures stretch the prediction to 0..1 and binarise the truth at
+    128/255. HCE, IoU and boundary IoU use the same truth, and the unstretched prediction thresholded at one
+    half (HCE at 128/255).
 
     Args:
         prediction, truth: float [H,W] in 0..1.
@@ -63,12 +64,13 @@ class Means:
         self.f_total = np.zeros(saliency.LEVELS)
 
     def add(self, score: Score) -> None:
+        """Add one picture's measures."""
         self.pictures += 1
         for name in MEASURES:
             self.totals[name] += score.values[name]
         self.f_total += score.f_curve
 
     def values(self) -> dict[str, float]:
-        """Means by name; max_f over thresholds of the mean curve."""
+        """Means by name; max_f is the largest value of the mean curve."""
         means = {name: total / max(self.pictures, 1) for name, total in self.totals.items()}
         return means | {"max_f": float(self.f_total.max() / max(self.pictures, 1))}

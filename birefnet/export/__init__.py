@@ -1,2 +1,1 @@
-"""Out of PyTorch: a network as an ONNX file that was run, and compared with our own matte, before it was
-kept."""
+"""Export a network as an ONNX file, which is run and compared with PyTorch's matte before it is kept."""

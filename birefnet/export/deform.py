@@ -1,4 +1,4 @@
-"""Deformable convolution for exported files: ONNX's own operator, or the same out of GridSample."""
+"""Deformable convolution for exported files: ONNX's own operator, or GridSample and 1×1 convolutions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from ..network.blocks import DeformableConv
 from ..network.deform import deform_conv2d
 
 OPERATOR = "birefnet_export::deform_conv2d"
-KEPT = torch.library.Library("birefnet_export", "FRAGMENT")  # what it defines lasts as long as it does
+# Stays referenced, because its operators live only as long as it does.
+LIBRARY = torch.library.Library("birefnet_export", "FRAGMENT")
 
 
 class NativeDeformableConv(nn.Module):
@@ -32,11 +33,11 @@ class NativeDeformableConv(nn.Module):
 
 @functools.cache
 def native_operator() -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
-    """Our deformable convolution as one operator, which PyTorch's exporter does not look into."""
+    """Register our deformable convolution as one operator, which PyTorch's exporter writes as DeformConv."""
     namespace, name = OPERATOR.split("::")
     if not hasattr(getattr(torch.ops, namespace), name):
-        KEPT.define(f"{name}(Tensor x, Tensor offset, Tensor modulation, Tensor weight) -> Tensor")
-        KEPT.impl(name, lambda *tensors: deform_conv2d(*tensors).contiguous(), "CPU")
+        LIBRARY.define(f"{name}(Tensor x, Tensor offset, Tensor modulation, Tensor weight) -> Tensor")
+        LIBRARY.impl(name, lambda *tensors: deform_conv2d(*tensors).contiguous(), "CPU")
 
     def symbol(graph, x, offset, modulation, weight):
         out, _, side, _ = weight.type().sizes()

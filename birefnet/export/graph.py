@@ -1,9 +1,7 @@
-"""The plain network in the form that is exported: no size is baked in, and no tensor has more than five
-dimensions.
+"""The plain network in a form that can be exported: for any size, with tensors of at most five dimensions.
 
-PyTorch's exporter follows one pass and writes down what it sees. Blocks whose plain form decides something by
-the map's size, assigns into slices, or uses six dimensions are replaced here by blocks that compute the same
-from the shape.
+PyTorch's exporter traces one pass. Blocks that branch on the map's size, assign to slices, or use six
+dimensions are replaced by blocks that compute the same from the traced shape.
 """
 
 from __future__ import annotations
@@ -27,20 +25,21 @@ from .upsample import upsample_guided
 
 NATIVE_OPSET = 19    # the first with DeformConv
 PORTABLE_OPSET = 17  # the first with LayerNormalization
-MASKED = -1e4        # added to scores that must not count: exp of it is 0, and float16 can hold it
-TRACED = (2, 64, 96)  # batch, height, width of the image that the exporter follows, where these are free
-TRAINING_ONLY = ("conv_ms_spvn_", "gdt_convs_pred_")  # the decoder's heads that no matte needs
+MASKED = -1e4        # added to masked attention scores: its exp is 0, and float16 can represent it
+TRACED = (2, 64, 96)  # batch, height, width of the image that is traced, if these axes are free
+TRAINING_ONLY = ("conv_ms_spvn_", "gdt_convs_pred_")  # prefixes of the decoder's heads for supervision
 
 
 @dataclass(frozen=True)
 class Contract:
-    """What goes in and what comes out.
+    """Input and output of an exported file.
 
-    Attributes:
-        size: (height, width) that the network is fixed to; None: any multiples of 32. raw: the network alone,
-        from normalised images to logits, with rembg's names; else from RGB in 0..1 to alpha. any_size: images
-        of any size, resized to `size` and back inside the file. portable: deformable sampling out of standard
-        operators of opset 17 instead of DeformConv.
+    Args:
+        size: (height, width) of the network's input; None: any multiples of 32.
+        raw: the network alone, from normalised images to logits, with rembg's names; else from RGB in 0..1
+            to alpha.
+        any_size: images of any size are resized to `size`, and alpha back, inside the file.
+        portable: deformable convolution by standard operators of opset 17 instead of DeformConv.
     """
 
     size: tuple[int, int] | None = None
@@ -62,18 +61,18 @@ class Contract:
 
     @property
     def free_axes(self) -> dict[int, str]:
-        """Axes of the image, and of the alpha, that any number may stand for."""
+        """The dynamic axes of image and alpha, by index."""
         if self.size and not self.any_size:
             return {}
         return {0: "batch", 2: "height", 3: "width"}
 
 
 class ExportedNetwork(nn.Module):
-    """A plain network behind its contract: [B,3,H,W] → [B,1,H,W]. The network is changed in place."""
+    """A plain network that fulfils a contract: [B,3,H,W] → [B,1,H,W]. The network is changed in place."""
 
     def __init__(self, network: BiRefNet, contract: Contract) -> None:
         super().__init__()
-        self.network = prepared(network, contract.portable)
+        self.network = prepare(network, contract.portable)
         self.contract, self.nano = contract, is_nano(network.config)
         normalize = network.config.normalize != "none" and not contract.raw
         mean, std = (IMAGENET_MEAN, IMAGENET_STD) if normalize else ((0.0,) * 3, (1.0,) * 3)
@@ -94,8 +93,8 @@ class ExportedNetwork(nn.Module):
         return resample(alpha, image.shape[2:]).clamp(0, 1)
 
     def network_alpha(self, x: Tensor) -> Tensor:
-        """As matting.predict has it, with the mirror images in the same batch: the file holds the network
-        once."""
+        """`matting.predict.network_alpha`, with the mirror images in the same batch, so that the file holds
+        the network once."""
         if not self.nano:
             return self.network(x).sigmoid()
         alpha = self.network(torch.cat([x, x.flip(3)])).sigmoid()
@@ -103,9 +102,9 @@ class ExportedNetwork(nn.Module):
         return (alpha[:batch] + alpha[batch:].flip(3)) / 2
 
 
-def prepared(network: BiRefNet, portable: bool) -> BiRefNet:
-    """The network without the heads that only training uses, its blocks replaced by those that can be
-    exported."""
+def prepare(network: BiRefNet, portable: bool) -> BiRefNet:
+    """Remove the heads that only training uses, and replace blocks by those that can be exported, in
+    place."""
     decoder = network.decoder
     for name in [name for name, _ in decoder.named_children() if name.startswith(TRAINING_ONLY)]:
         delattr(decoder, name)
@@ -124,7 +123,7 @@ def prepared(network: BiRefNet, portable: bool) -> BiRefNet:
 
 
 def reorder_patch_channels(conv: nn.Conv2d) -> None:
-    """Let a convolution of image tiles stacked as (gx, gy, c) read them as (c, gy, gx), in place."""
+    """Permute the weights of a convolution over tiles stacked as (gx, gy, c), for the order (c, gy, gx)."""
     side = round((conv.in_channels / 3) ** 0.5)
     weight = conv.weight.detach()
     tiles = weight.reshape(len(weight), side, side, 3, *weight.shape[2:])
@@ -152,7 +151,7 @@ class ExportedWindowAttention(nn.Module):
         x = F.pad(x, (0, 0, 0, columns * side - width, 0, rows * side - height))
         if shift:
             x = x.roll((-shift, -shift), (1, 2))
-        # The window's row of tokens and its channels are one dimension, so that five are enough.
+        # A row of a window's tokens and their channels share one dimension, so that five suffice.
         windows = x.reshape(batch, rows, side, columns, side * channels).transpose(2, 3)
         tokens = self.qkv(windows.reshape(batch, rows * columns, side * side, channels))
         split = (batch, rows * columns, side * side, self.heads, channels // self.heads)
@@ -167,7 +166,7 @@ class ExportedWindowAttention(nn.Module):
         return y[:, :height, :width]
 
     def mask(self, rows: int | Tensor, columns: int | Tensor) -> Tensor:
-        """[1,rows·columns,1,N,N]: what the last row and the last column of windows add to their scores."""
+        """The attention mask [1,rows·columns,1,N,N], not 0 in the last row and the last column of windows."""
         last_row = (torch.arange(rows) == rows - 1).to(self.below.dtype)
         last_column = (torch.arange(columns) == columns - 1).to(self.below.dtype)
         mask = last_row[:, None, None, None] * self.below + last_column[:, None, None] * self.beside
@@ -179,12 +178,12 @@ def write_graph(network: BiRefNet, contract: Contract, path: Path) -> ExportedNe
 
     Args:
         network: plain form, float32, on the CPU; it is changed in place.
-        path: the file that is written; not atomically.
+        path: the file; not written atomically.
 
     Returns:
         The PyTorch module that the file was made from.
     """
-    model = ExportedNetwork(network, contract).eval()  # the exporter sets back the mode that it found
+    model = ExportedNetwork(network, contract).eval()  # the exporter restores the mode that it found
     batch, height, width = TRACED if contract.free_axes else (1, *contract.size)
     options: dict[str, object] = {}
     if contract.free_axes:
@@ -194,7 +193,7 @@ def write_graph(network: BiRefNet, contract: Contract, path: Path) -> ExportedNe
         # The newer exporter takes minutes for a Swin and needs one more package.
         options["dynamo"] = False
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one for each comparison of sizes, and what is deprecated
+        warnings.simplefilter("ignore")  # of traced comparisons, and of deprecation
         torch.onnx.export(model, (torch.rand(batch, 3, height, width),), str(path),
                           opset_version=contract.opset, input_names=[contract.input_name],
                           output_names=[contract.output_name], **options)

@@ -1,4 +1,4 @@
-"""Smaller number formats for an exported graph: float16 arithmetic, or int8 weights."""
+"""Convert an exported graph to a smaller number format: float16 arithmetic, or int8 weights."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ import numpy as np
 if TYPE_CHECKING:
     import onnx
 
-# Operators that stay float32 in a float16 file: sums over many channels, and places finer than half a pixel
-# of 1024.
+# Operators that stay float32 in a float16 file: sums over many channels, and sampling positions, as
+# float16 has steps of half a pixel and more from 512 on.
 FLOAT32_OPERATORS = ("LayerNormalization", "DeformConv", "GridSample", "Range")
-# Nodes that do: what computes the offsets, and what the decoder itself does at the end: the logits and their
-# sigmoid.
+# Nodes that stay float32, too: convolutions for offsets and modulation, and the end (logits, sigmoid).
 FLOAT32_NODES = re.compile(r"/(offset_conv|modulator_conv)/|^/network/decoder/(Conv|Add|Resize)[^/]*$"
                            r"|^/[^/]*$")
-# What onnxruntime's converter puts behind a node that stays float32.
+# Name of the Cast that onnxruntime's converter adds after a node that stays float32.
 HALVED = re.compile(r"_cast_to_fp16_node$")
-KEPT_FLOAT = re.compile(r"offset_conv|modulator_conv")  # an int8 file keeps these: they aim, and are few
-# Smaller weights stay float32: they cost little, and the first layers, which are small, stray most (the
-# included checkpoint's largest error: 0.03 with this, 0.12 with 1024, for 8.0 MB and 7.0 MB).
+KEPT_FLOAT = re.compile(r"offset_conv|modulator_conv")  # float32 in an int8 file: need precision, few weights
+# Elements. Smaller weights stay float32 in an int8 file: they save little, and the first layers, which are
+# small, have the largest effect on errors (included checkpoint: 0.03 and 8.0 MB; with 1024, 0.12 and 7.0 MB).
 LEAST_WEIGHTS = 16384
 
 
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph in float16 with float32 at both ends, by onnxruntime's converter."""
+    """Convert a graph to float16, with float32 input and output, by onnxruntime's converter."""
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
     kept = [node.name for node in model.graph.node if FLOAT32_NODES.search(node.name)]
@@ -36,8 +35,8 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def without_detours(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph without the converter's way from one float32 node to the next, or to the output, through
-    float16, which loses what these nodes are kept for; changed in place."""
+    """Remove the converter's casts to float16 and back between two float32 nodes, and between one and the
+    output, which would lose the precision that these nodes are kept for. In place; returns the graph."""
     from onnx import TensorProto
 
     graph = model.graph
@@ -64,8 +63,8 @@ def without_detours(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def to_int8_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with the weights of convolutions and matrix products as int8, one scale for each output
-    channel; it still computes in float32. By onnxruntime's quantiser; changed in place."""
+    """Store the weights of convolutions and matrix products as int8, with one scale per output channel, by
+    onnxruntime's quantiser. The graph still computes in float32. In place; returns the graph."""
     from onnx import TensorProto, helper, numpy_helper
     from onnxruntime.quantization.quant_utils import quantize_onnx_initializer
 

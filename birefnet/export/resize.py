@@ -1,4 +1,4 @@
-"""Bilinear resizing with antialiasing as matrix products, which give the same numbers in every runtime and
+"""Resize bilinearly with antialiasing by matrix products, whose result is the same in every runtime and
 opset."""
 
 from __future__ import annotations
@@ -8,14 +8,15 @@ from torch import Tensor
 
 
 def resample(x: Tensor, size: torch.Size | tuple[int | Tensor, int | Tensor]) -> Tensor:
-    """The same as birefnet.imaging.resize.resample: [B,C,h,w] → [B,C,H,W]; h, w, H and W may be traced."""
+    """birefnet.imaging.resize.resample for tracing: [B,C,h,w] → [B,C,H,W]; h, w, H and W may be tensors."""
     rows = shares(x.shape[2], size[0], x.dtype)
     columns = shares(x.shape[3], size[1], x.dtype)
     return rows @ x @ columns.T
 
 
 def shares(length: int | Tensor, new_length: int | Tensor, dtype: torch.dtype) -> Tensor:
-    """Weights [new_length,length] of the old pixels in each new one: a triangle as wide as the wider one."""
+    """Weights [new_length,length] of the old pixels in each new one: a triangle with the half-width of one
+    old or one new pixel, whichever is larger."""
     step = torch.as_tensor(length).to(dtype) / torch.as_tensor(new_length).to(dtype)
     centre = (torch.arange(new_length).to(dtype) + 0.5) * step
     distance = (torch.arange(length).to(dtype) + 0.5) - centre[:, None]

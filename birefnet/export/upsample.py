@@ -1,4 +1,4 @@
-"""Joint upsampling with the guided filter, as matting.upsample computes it, for a batch and in one piece."""
+"""Joint upsampling with the guided filter, as in matting.upsample, for tracing: a batch, without strips."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .resize import resample
 
 
 def upsample_guided(small: Tensor, seen: Tensor, image: Tensor) -> Tensor:
-    """Bring alpha to the image's size along the image's edges.
+    """Upsample alpha to the image's size along the image's edges.
 
     Args:
         small: [B,1,h,w] in 0..1, the network's alpha.
         seen: [B,3,h,w], the image as the network saw it, before normalisation.
-        image: [B,3,H,W] in 0..1. H and W may be traced numbers.
+        image: [B,3,H,W] in 0..1. H and W may be traced.
 
     Returns:
         [B,1,H,W] in 0..1.
@@ -38,8 +38,8 @@ def upsample_guided(small: Tensor, seen: Tensor, image: Tensor) -> Tensor:
 
 
 def box_mean(image: Tensor, radius: int) -> Tensor:
-    """The mean of each window of [...,H,W] that lies completely inside: [...,H-2r,W-2r]. Not by running
-    sums: these need more than float32, which onnxruntime does not give them."""
+    """The mean of each window of side 2r + 1 that lies completely inside [...,H,W]: [...,H-2r,W-2r]. Not by
+    running sums, which need more precision than float32."""
     side = 2 * radius + 1
     along = F.avg_pool2d(image if image.ndim == 4 else image[None], (1, side), 1)
     mean = F.avg_pool2d(along, (side, 1), 1)
@@ -47,8 +47,8 @@ def box_mean(image: Tensor, radius: int) -> Tensor:
 
 
 def between(length: int, new_length: int | Tensor, dtype: torch.dtype) -> Tensor:
-    """[new_length,length]: how much each new pixel takes of the two old ones between which it lies: bilinear
-    interpolation without antialiasing, with pixels' centres at half units."""
+    """Weights [new_length,length] of the old pixels in each new one: linear interpolation without
+    antialiasing, with pixel centres at half units."""
     step = length / torch.as_tensor(new_length).to(dtype)
     place = ((torch.arange(new_length).to(dtype) + 0.5) * step - 0.5).clamp(0, length - 1)
     return (1 - (torch.arange(length).to(dtype) - place[:, None]).abs()).relu()

@@ -1,4 +1,4 @@
-"""Runs an exported file in onnxruntime on photographs, and compares its alpha with PyTorch's."""
+"""Run an exported file in onnxruntime on photographs, and compare its alpha with PyTorch's."""
 
 from __future__ import annotations
 
@@ -34,19 +34,22 @@ if TYPE_CHECKING:
 
 PHOTOGRAPHS = Path(__file__).parents[2] / "tests" / "data"
 NAMES = ("astronaut.jpg", "coffee.jpg", "figure.jpg")
-LARGEST_CHECKED = 1024  # longer side in pixels: larger ones take gigabytes and check nothing more
-PERCENTILE = 99.9
-# Largest and mean error of alpha, 0..1, above which a file is not kept.
+LARGEST_CHECKED = 1024  # pixels, longer side: larger inputs take gigabytes and verify nothing more
+PERCENTILE = 99.9       # of the errors, that is reported
+# Largest and mean error of alpha, 0..1, that a file may have, by dtype.
 BOUNDS = {"fp32": (1e-4, 1e-5), "fp16": (0.02, 0.002), "int8": (0.05, 0.005)}
-# Where the file enlarges along the picture's edges (upsample.py): there a flat window's small variance is a
-# divisor, and single pixels have what rounding did to it (.0002 was seen).
+# The largest error for fp32 files with guided upsampling (upsample.py), which divides by the small variance
+# of flat windows, so that rounding shows in single pixels (0.0002 was measured).
 LARGEST_GUIDED = 1e-3
 
 
 @dataclass(frozen=True)
 class Check:
-    """Errors of alpha, 0..1, in one pass of the file. `size`: (height, width) of its images;
-    `memory_bytes`: by how much the process grew, None if the system does not tell."""
+    """Errors of alpha, 0..1, in one pass of the file.
+
+    size: (height, width) of its images. mean, percentile, largest: of the absolute errors. memory_bytes: by
+    how much the process grew, None if the system does not report it.
+    """
 
     size: tuple[int, int]
     batch: int
@@ -57,6 +60,7 @@ class Check:
     memory_bytes: int | None
 
     def describe(self) -> str:
+        """One line: size, batch, errors, time and memory."""
         memory = "" if self.memory_bytes is None else f", {self.memory_bytes / 2**30:.2f} GiB"
         height, width = self.size
         return (f"{width}x{height}, batch {self.batch}: mean error {self.mean:.1e}, {PERCENTILE}% below "
@@ -75,14 +79,14 @@ class Trial:
 
 
 def make_trials(model: BiRefNet, contract: Contract) -> list[Trial]:
-    """Photographs with PyTorch's alphas: at two sizes and as a batch, if the file allows these.
+    """Matte photographs with PyTorch: at two sizes and as a batch, if the contract allows them.
 
     Args:
-        model: either form, on the CPU.
-        contract: what the file takes and gives.
+        model: in any form, on the CPU.
+        contract: of the file.
 
     Raises:
-        UserError: the network gives numbers that are not finite.
+        UserError: the network's output is not finite, or a photograph cannot be read.
     """
     photographs = [read(name) for name in NAMES]
     own = contract.size or network_size(model.config, LARGEST_CHECKED, LARGEST_CHECKED)
@@ -90,17 +94,17 @@ def make_trials(model: BiRefNet, contract: Contract) -> list[Trial]:
         return [Trial(photograph.permute(2, 0, 1)[None].contiguous().numpy(),
                       matte(model, photograph[None], contract.size)[:, None].numpy())
                 for photograph in photographs]
-    own = own if contract.size else shrunk(own)
-    trials = [trial(model, contract, photographs[:1], own)]
+    own = own if contract.size else limit_size(own)
+    trials = [make_trial(model, contract, photographs[:1], own)]
     if contract.free_axes:
-        trials.append(trial(model, contract, photographs, other_size(own)))
+        trials.append(make_trial(model, contract, photographs, other_size(own)))
     else:
-        trials.append(trial(model, contract, photographs[1:2], own))
+        trials.append(make_trial(model, contract, photographs[1:2], own))
     return trials
 
 
 def read(name: str) -> Tensor:
-    """A photograph [H,W,3] in 0..1."""
+    """Read a photograph [H,W,3] in 0..1. Raises UserError."""
     path = PHOTOGRAPHS / name
     try:
         return pictures.read(path)[0, ..., :3]
@@ -108,7 +112,8 @@ def read(name: str) -> Tensor:
         raise UserError(f"Restore {path}, which exported files are checked with: {error}") from None
 
 
-def shrunk(size: tuple[int, int]) -> tuple[int, int]:
+def limit_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Scale a size to at most LARGEST_CHECKED, in multiples of STRIDE."""
     share = min(1.0, LARGEST_CHECKED / max(size))
     return tuple(max(2 * STRIDE, round(side * share / STRIDE) * STRIDE) for side in size)
 
@@ -119,7 +124,10 @@ def other_size(size: tuple[int, int]) -> tuple[int, int]:
     return max(2 * STRIDE, height // 2 // STRIDE * STRIDE), max(3 * STRIDE, width // 3 // STRIDE * STRIDE)
 
 
-def trial(model: BiRefNet, contract: Contract, photographs: Sequence[Tensor], size: tuple[int, int]) -> Trial:
+def make_trial(
+    model: BiRefNet, contract: Contract, photographs: Sequence[Tensor], size: tuple[int, int]
+) -> Trial:
+    """A batch of photographs at one network size, with PyTorch's alpha."""
     seen = torch.cat([resize_to_network(photograph, size) for photograph in photographs])
     given = normalize(seen, model.config)
     alpha_of = one_pass if contract.raw else network_alpha
@@ -130,12 +138,13 @@ def trial(model: BiRefNet, contract: Contract, photographs: Sequence[Tensor], si
 
 
 def check(path: Path, contract: Contract, trials: Sequence[Trial]) -> list[Check]:
-    """Run every trial through the file. Raises UserError where onnxruntime cannot load or run it."""
+    """Run every trial through the file. Raises UserError if onnxruntime cannot load or run it."""
     session = open_session(path)
     return [run_trial(session, contract, item) for item in trials]
 
 
 def run_trial(session: onnxruntime.InferenceSession, contract: Contract, item: Trial) -> Check:
+    """Run one trial and measure its errors, infinite if an alpha is not finite. Raises UserError."""
     before, started = resident_now(), time.perf_counter()
     try:
         [found] = session.run([contract.output_name], {contract.input_name: item.images})
@@ -156,7 +165,11 @@ def run_trial(session: onnxruntime.InferenceSession, contract: Contract, item: T
 
 
 def open_session(model: Path | bytes) -> onnxruntime.InferenceSession:
-    """An onnxruntime session on the CPU with as many threads as PyTorch has. Raises UserError."""
+    """Open a file or its content in onnxruntime, on the CPU, with PyTorch's number of threads.
+
+    Raises:
+        UserError: onnxruntime cannot load it.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -171,29 +184,30 @@ def open_session(model: Path | bytes) -> onnxruntime.InferenceSession:
 
 
 def bounds(dtype: str, guided: bool) -> tuple[float, float]:
-    """The largest error of alpha and the largest mean that a file may have."""
+    """The largest and the mean error of alpha that a file may have; guided: it has guided upsampling."""
     largest, mean = BOUNDS[dtype]
     return max(largest, LARGEST_GUIDED) if guided else largest, mean
 
 
 def within(checks: Sequence[Check], limits: tuple[float, float]) -> bool:
+    """Whether all checks are within the limits (largest, mean) of `bounds`."""
     largest, mean = limits
     return all(item.largest <= largest and item.mean <= mean for item in checks)
 
 
 def worst_layer(model: nn.Module, graph: onnx.ModelProto, contract: Contract, item: Trial
                 ) -> tuple[str, float]:
-    """Find where an exported graph departs from the PyTorch module that it was made from.
+    """Find the layer at which an exported graph deviates from the PyTorch module that it was made from.
 
     Args:
-        model: graph.ExportedNetwork.
-        graph: the file; the names of its nodes begin with those of the modules.
-        contract: what the file takes and gives.
-        item: the images to compare on.
+        model: the graph.ExportedNetwork.
+        graph: the file's; its nodes' names begin with the modules' names.
+        contract: of the file.
+        item: the images to run.
 
     Returns:
-        The first layer whose error is at least half of the largest, and that error, relative to the module's
-        largest value. Later layers only pass the error on.
+        The first layer whose error is at least half of the largest (later layers propagate it), and its
+        error relative to the layer's largest value, at most 1.
     """
     import onnx
 
@@ -212,18 +226,18 @@ def worst_layer(model: nn.Module, graph: onnx.ModelProto, contract: Contract, it
     opened.graph.output.extend(onnx.ValueInfoProto(name=output) for output in places.values())
     session = open_session(opened.SerializeToString())
     found = session.run(list(places.values()), {contract.input_name: item.images})
-    strays = {}
+    errors = {}
     for name, values in zip(places, found):
         if name in expected and values.shape == expected[name].shape:
             truth = expected[name].numpy()
             error = float(np.abs(values - truth).max() / max(np.abs(truth).max(), 1e-12))
-            strays[name] = min(1.0, error)  # larger errors are all equally wrong
-    name = next(name for name, error in strays.items() if error >= max(strays.values()) / 2)
-    return name.removeprefix("network."), strays[name]
+            errors[name] = min(1.0, error)  # larger errors are all equally wrong
+    name = next(name for name, error in errors.items() if error >= max(errors.values()) / 2)
+    return name.removeprefix("network."), errors[name]
 
 
 def merged_convolutions(model: nn.Module) -> tuple[str, ...]:
-    """Names of the modules before a batch norm, which the exporter merges into their convolution."""
+    """Names of the modules directly before a batch norm, which the exporter merges into them."""
     found = []
     for parent, module in model.named_modules():
         children = list(module.named_children())
@@ -233,6 +247,7 @@ def merged_convolutions(model: nn.Module) -> tuple[str, ...]:
 
 
 def keep_output(kept: dict[str, Tensor], name: str) -> Callable[..., None]:
+    """Make a forward hook that stores a module's output as kept[name]."""
     def keep(module: nn.Module, inputs: tuple, output: Tensor) -> None:
         kept[name] = output
 
@@ -240,8 +255,9 @@ def keep_output(kept: dict[str, Tensor], name: str) -> Callable[..., None]:
 
 
 def fold_norm(kept: dict[str, Tensor]) -> Callable[..., None]:
-    """A hook of batch norms, which PyTorch's exporter folds into the convolution before: the convolution's
-    output in the file is the norm's. Norms that include an activation (timm's) are left out."""
+    """Make a forward hook for batch norms, which the exporter merges into the convolution before them: the
+    convolution's output in the file is the norm's. If the norm includes an activation (timm's), the
+    convolution is not compared."""
     def fold(norm: nn.Module, inputs: tuple, output: Tensor) -> None:
         for name in [name for name, values in kept.items() if values is inputs[0]]:
             if type(norm) is nn.BatchNorm2d:
@@ -253,9 +269,9 @@ def fold_norm(kept: dict[str, Tensor]) -> Callable[..., None]:
 
 
 def outputs_of_layers(model: nn.Module, graph: onnx.ModelProto) -> dict[str, str]:
-    """The name of the last output of each convolution, linear layer and norm, by the module's name."""
+    """Map each convolution, linear layer and layer norm, by module name, to its last output in the graph."""
     places = {}
-    merged = merged_convolutions(model)  # their output in the file is the batch norm's
+    merged = merged_convolutions(model)  # in the file their output is the batch norm's
     layers = {name for name, module in model.named_modules()
               if isinstance(module, (nn.Conv2d, nn.Linear, nn.LayerNorm)) and not name.startswith(merged)}
     for node in graph.graph.node:

@@ -1,4 +1,4 @@
-"""From a checkpoint to a verified ONNX file with its description beside it."""
+"""Write a verified ONNX file and its description (JSON) from a checkpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .verify import BOUNDS, Check, bounds, check, make_trials, within, worst_lay
 
 DTYPES = tuple(BOUNDS)
 NATIVE_RUNTIME = "1.25"    # the first onnxruntime that runs DeformConv
-LARGEST_BYTES = 2_000_000_000  # of one file: the limit of its format, protocol buffers
+LARGEST_BYTES = 2_000_000_000  # of one file: the limit of protocol buffers, its format
 SLOW_HALF = "a float16 file is for GPUs: on most CPUs it is slower than float32"
 NATIVE_NEEDS = ("DeformConv of opset 19: needs onnxruntime 1.25 or TensorRT 10.1 or newer; a portable file "
                 "runs in others, too")
@@ -28,8 +28,10 @@ NATIVE_NEEDS = ("DeformConv of opset 19: needs onnxruntime 1.25 or TensorRT 10.1
 
 @dataclass(frozen=True)
 class Exported:
-    """An exported file: `file`, its description `sidecar`, the `checks` that it passed, its size in `bytes`,
-    and in `float32_bytes` the size that it has in float32."""
+    """An exported file.
+
+    sidecar: its description. checks: that it passed. bytes: its size. float32_bytes: its size in float32.
+    """
 
     file: Path
     sidecar: Path
@@ -56,18 +58,18 @@ def export_onnx(
     """Write a network as an ONNX file, and keep the file only if its alphas agree with PyTorch's.
 
     Args:
-        load: loads the network in float32 on the CPU, in a form ("inference" or "plain"); called once for
-            each.
-        path: the file, which ends in .onnx; an old one stays until the new one is verified.
-        contract: what goes in and what comes out.
+        load: load(form) loads the network in float32 on the CPU, in the form "inference" or "plain"; called
+            once for each.
+        path: the file, ending in .onnx; an old one is replaced when the new one is verified.
+        contract: input and output of the file.
         dtype: "fp32"; "fp16", with float32 at both ends; "int8", weights only.
-        source: what the description says of where the network comes from.
+        source: the network's origin, for the description.
         report: called with a line for each step.
 
     Raises:
-        UserError: for a size that will not do, a package that is missing or too old, and a file that strays
-            too far.
-        OSError: where the file cannot be written.
+        UserError: the contract's size cannot be exported, a package is missing or too old, or the file's
+            alpha deviates too much.
+        OSError: the file cannot be written.
     """
     require_packages(contract)
     if dtype not in DTYPES:
@@ -80,7 +82,7 @@ def export_onnx(
     del network
     network = load("plain")
     refuse_large(network)
-    with atomic_write(path, folder=True) as part:  # where a disk has room for the file
+    with atomic_write(path, folder=True) as part:  # beside `path`: a temporary disk may be too small
         plain, finished = part.path / "float32.onnx", part.path / "finished.onnx"
         needs = "" if contract.portable else f": {NATIVE_NEEDS}"
         report(f"writing the graph, opset {contract.opset}{needs}")
@@ -100,14 +102,14 @@ def export_onnx(
         part.keep(inner=finished.name)
     sidecar = path.with_suffix(".json")
     written = path.stat().st_size
-    told = describe(config, contract, dtype, checks, source or {})
-    text = json.dumps(told, indent=1, ensure_ascii=False)
+    description = describe(config, contract, dtype, checks, source or {})
+    text = json.dumps(description, indent=1, ensure_ascii=False)
     write_whole(sidecar, f"{text}\n".encode())
     return Exported(path, sidecar, checks, written, float32_bytes)
 
 
 def require_packages(contract: Contract) -> None:
-    """Raises UserError where onnx or onnxruntime is missing, or too old for the file."""
+    """Raise UserError if onnx or onnxruntime is missing, or too old for the contract."""
     for package in ("onnx", "onnxruntime"):
         try:
             importlib.import_module(package)
@@ -146,6 +148,7 @@ def settle_contract(contract: Contract, config: Config) -> Contract:
 
 
 def refuse_large(network: BiRefNet) -> None:
+    """Raise UserError for a network that one ONNX file cannot hold in float32."""
     parameters = sum(tensor.numel() for tensor in network.parameters())
     if 4 * parameters > LARGEST_BYTES:
         raise UserError(f"Choose a smaller checkpoint: this one's {parameters / 1e6:.0f} million weights "
@@ -153,7 +156,7 @@ def refuse_large(network: BiRefNet) -> None:
 
 
 def finish(plain: Path, dtype: str, report: Callable[[str], None]):
-    """The graph of a float32 file in the number format wanted."""
+    """Load the graph of a float32 file, and convert it to `dtype`."""
     import onnx
 
     graph = onnx.load(plain)
@@ -165,6 +168,7 @@ def finish(plain: Path, dtype: str, report: Callable[[str], None]):
 
 def explain_stray(checks: list[Check], dtype: str, limits: tuple[float, float],
                   worst: tuple[str, float]) -> str:
+    """The error message for a file whose errors exceed the limits; worst: from `worst_layer`."""
     largest, mean = limits
     layer, error = worst
     return ("Choose another dtype or checkpoint: the file was not kept, because its alpha strays from ours "
@@ -175,7 +179,7 @@ def explain_stray(checks: list[Check], dtype: str, limits: tuple[float, float],
 
 def describe(config: Config, contract: Contract, dtype: str, checks: list[Check],
              source: Mapping[str, object]) -> dict[str, object]:
-    """What a user of the file has to know, for the JSON beside it."""
+    """The content of the JSON beside the file: all that its users need to know."""
     normalize = config.normalize == "imagenet"
     colours = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD} if normalize else None
     size = contract.size or config.size
@@ -203,6 +207,7 @@ def describe(config: Config, contract: Contract, dtype: str, checks: list[Check]
 
 
 def describe_resize(contract: Contract, config: Config) -> str:
+    """How the photograph is resized for the network, and alpha back."""
     if contract.any_size:
         return "inside, to size and back" + (", along the photograph's edges" if is_nano(config) else "")
     back = "and alpha back"
@@ -212,6 +217,7 @@ def describe_resize(contract: Contract, config: Config) -> str:
 
 
 def shape(contract: Contract, channels: int) -> list[int | str]:
+    """The shape of input or output; free axes are named."""
     if not contract.free_axes:
         return [1, channels, *contract.size]
     step = "" if contract.any_size else f" (a multiple of {STRIDE})"

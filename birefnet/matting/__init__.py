@@ -1,1 +1,1 @@
-"""Where pictures and the network meet: from photographs to mattes, their edges and their colours."""
+"""From photographs to mattes: running the network, refining edges, estimating foreground colours."""

@@ -1,4 +1,4 @@
-"""From a photograph of any size to its alpha: sizes, normalisation, and the way back."""
+"""From a photograph of any size to its alpha: resize, normalise, run the network, resize back."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ..network.builds import is_nano
 from ..network.config import IMAGENET_MEAN, IMAGENET_STD, Config, network_size
 from .upsample import upsample_guided
 
-STRIP_PIXELS = 1 << 18  # whose colours are worked out at a time, where they cannot be taken as they are
+STRIP_PIXELS = 1 << 18  # converted at a time, if a frame has alpha or is not float32
 
 
 def matte(model: BiRefNet, image: Tensor | Image.Image, size: int | tuple[int, int] | None = None) -> Tensor:
-    """Alpha of the subject of each picture.
+    """Matte the subject of each picture.
 
     Args:
-        model: as `birefnet.load` gives it; it runs on its own device and in its own dtype.
+        model: as `birefnet.load` returns it; it runs on its own device and in its own dtype.
         image: float [B,H,W,C] in 0..1 with C = 1 (grey), 3 (RGB) or 4 (RGBA, straight alpha), or a PIL image
-            (B = 1). An RGBA image's colours are laid over grey, and its own alpha multiplies the result: what
-            was transparent stays so.
-        size: the network's size, see `network_size`; None takes the checkpoint's own. The picture is
+            (B = 1). An RGBA image is composited over grey, and its own alpha multiplies the result: what is
+            transparent stays so.
+        size: the network's size, see `network_size`; None for the checkpoint's own. The picture is
             stretched to it, as in training. All B frames go through the network at once.
 
     Returns:
@@ -35,8 +35,8 @@ def matte(model: BiRefNet, image: Tensor | Image.Image, size: int | tuple[int, i
 
     Raises:
         ValueError: the image is none of these.
-        UserError: the network's numbers are not finite, in float32 either. An alpha that stays on a CUDA
-            device is not checked here, as that would wait for the device; birefnet.matting.runner checks it.
+        UserError: the network's output is not finite, even in float32. Alpha that stays on a CUDA device is
+            not checked, as that would synchronise; birefnet.matting.runner checks it.
     """
     frames = from_pil(image) if isinstance(image, Image.Image) else image
     home = image.device if isinstance(image, Tensor) else "cpu"
@@ -53,7 +53,7 @@ def matte(model: BiRefNet, image: Tensor | Image.Image, size: int | tuple[int, i
 
 @torch.inference_mode()
 def compute_alpha(model: BiRefNet, frames: Tensor, size: int | tuple[int, int] | None = None) -> Tensor:
-    """`matte` of a tensor, whatever numbers come out, on the model's device."""
+    """`matte` of a tensor, without the check for finite values; the result is on the model's device."""
     if not isinstance(frames, Tensor) or not frames.is_floating_point():
         raise ValueError("Give a float tensor in 0..1 or a PIL image: got "
                          f"{getattr(frames, 'dtype', type(frames))}")
@@ -69,21 +69,21 @@ def compute_alpha(model: BiRefNet, frames: Tensor, size: int | tuple[int, int] |
     return torch.cat(alphas) if batch > 1 else alphas[0]
 
 
-# Numbers that are not finite --------------------------------------------------------------------------------
+# Values that are not finite ---------------------------------------------------------------------------------
 
 
 def is_finite(alpha: Tensor) -> bool:
-    """Whether no value is NaN, which `network_alpha` makes infinite ones too. Waits for the device."""
+    """Whether alpha has no NaN; `one_pass` turns infinite logits into NaN. Synchronises with the device."""
     return bool(alpha.sum().isfinite())
 
 
 def copy_in_float32(model: BiRefNet) -> BiRefNet:
-    """The same network beside a half-precision one, whose range or precision did not suffice."""
+    """Copy a half-precision network whose output was not finite to float32, on the same device."""
     return place(copy.deepcopy(model), next(model.parameters()).device, torch.float32)
 
 
 def explain_not_finite(model: BiRefNet, inputs: Tensor) -> UserError:
-    """The error for a network that gives numbers that are not finite, in float32, for these inputs."""
+    """Make the error for a network whose output for these inputs is not finite in float32."""
     if not inputs.isfinite().all():
         return UserError("Take another picture: this one holds values that are not numbers (NaN or infinite)")
     broken = [name for name, tensor in model.state_dict().items()
@@ -93,22 +93,22 @@ def explain_not_finite(model: BiRefNet, inputs: Tensor) -> UserError:
                      f"precision: this one gives values that are not numbers (NaN){where}")
 
 
-# The three steps of `matte`, for callers that do each of them elsewhere -------------------------------------
+# The three steps of `matte`, for callers that run them separately -------------------------------------------
 
 
 @torch.inference_mode()
 def network_input(frame: Tensor, config: Config, size: int | tuple[int, int] | None = None) -> Tensor:
-    """One frame [H,W,C] in 0..1 as the network takes it, float32 [1,3,h,w]; size as for `matte`."""
+    """Resize and normalise one frame [H,W,C] in 0..1: float32 [1,3,h,w]; size as for `matte`."""
     height, width, _ = frame.shape
     return normalize(resize_to_network(frame, network_size(config, height, width, size)), config)
 
 
 @torch.inference_mode()
 def network_alpha(model: BiRefNet, x: Tensor) -> Tensor:
-    """Alpha at the network's own size, float32 [B,1,h,w] on its device, of network inputs [B,3,h,w].
+    """Compute alpha at the network's size, float32 [B,1,h,w] on its device, from inputs [B,3,h,w].
 
-    The authors' networks make one pass, as their own code does; the small included one a second over the
-    mirror image, and alpha is the mean (weights/NANO.md has both measured).
+    The authors' networks take one pass, as in their code. The included small network takes a second one, over
+    the mirror image, and alpha is the mean (weights/NANO.md has measures of both).
     """
     x = x.to(next(model.parameters()).device, model.input_dtype)
     alpha = one_pass(model, x)
@@ -119,7 +119,7 @@ def network_alpha(model: BiRefNet, x: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def one_pass(model: BiRefNet, x: Tensor) -> Tensor:
-    """The sigmoid of the network's logits, float32 [B,1,h,w], of inputs on its device in its dtype."""
+    """The sigmoid of the network's logits, float32 [B,1,h,w], for inputs on its device and in its dtype."""
     if x.is_cuda:
         x = x.contiguous(memory_format=torch.channels_last)
     logits = (model(x) if model.graphs is None else model.graphs(model, x)).float()
@@ -131,8 +131,8 @@ def one_pass(model: BiRefNet, x: Tensor) -> Tensor:
 def full_alpha(small: Tensor, frame: Tensor, config: Config) -> Tensor:
     """Alpha [1,H,W] of a frame [H,W,C] from the network's [1,h,w]; a frame's own alpha multiplies it.
 
-    The authors' networks are enlarged bilinearly, as their own code does; the small included one along the
-    picture's edges.
+    The alpha of the authors' networks is resized bilinearly, as in their code; that of the included small
+    network is upsampled along the picture's edges.
     """
     if is_nano(config):
         alpha = upsample_guided(small, frame)
@@ -144,7 +144,7 @@ def full_alpha(small: Tensor, frame: Tensor, config: Config) -> Tensor:
 
 
 def resize_to_network(frame: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resizes a frame [H,W,C] to the network's size, transparent parts over grey: float32 [1,3,h,w].
+    """Resize a frame [H,W,C] to the network's size, transparent parts over grey: float32 [1,3,h,w].
 
     Rows first: in the photograph's own layout (interleaved colours) this reads every pixel once, in order.
     """
@@ -158,10 +158,10 @@ def resize_to_network(frame: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def normalize(x: Tensor, config: Config) -> Tensor:
-    """Normalises [B,3,H,W] in 0..1 as the checkpoint's `Config.normalize` says."""
+    """Normalise [B,3,H,W] in 0..1 as the checkpoint's `Config.normalize` says."""
     if config.normalize == "none":
         return x
-    # Numbers, not tensors: a copy to the device would make it wait.
+    # Numbers, not tensors: copying those to the device would synchronise.
     pairs = zip(IMAGENET_MEAN, IMAGENET_STD)
     return torch.stack([(x[:, c] - mean) / std for c, (mean, std) in enumerate(pairs)], 1)
 

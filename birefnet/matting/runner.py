@@ -1,11 +1,11 @@
-"""How frames go through a network: one plan for each batch, passes that overlap with their neighbours, and
-what is tried when memory runs out.
+"""Run frames through a network in passes: one plan per batch, overlapping passes, retries when memory runs
+out.
 
     frames ─ pass of `Plan.frames` ─ network ─ alpha, pass by pass and in order
 
-A pass that runs out of memory is repeated with half as many frames; one frame, in smaller steps
-(FALLBACK_BUDGETS); and then on the CPU in float32. What was found to fit stays for the rest of the batch. On
-CUDA the device works on a pass while the caller has the one before.
+A pass that runs out of memory is repeated with half as many frames; a single frame in smaller steps
+(FALLBACK_BUDGETS), then on the CPU in float32. The rest of the batch keeps the settings that fitted. On CUDA
+the device works on one pass while the caller processes the previous one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from . import predict
 
 MAX_FRAMES = 16         # per pass: beyond this a GPU gains no speed
 MAX_RELOADS = 3         # of one pass: another thread of the host may unload the model while it runs
-# Of each pixel beside the network, in float32: 4 channels in, those of the next pass, and 4 on the way out.
+# Per pixel of a picture, outside the network, in float32: 4 channels in, 4 of the next pass, and 4 out.
 BYTES_PER_PIXEL = 4 * 12
 
 CPU = torch.device("cpu")
@@ -44,12 +44,12 @@ class Host:
     """
 
     def load(self, network: BiRefNet, device: torch.device, dtype: torch.dtype, memory_bytes: int) -> None:
-        """Moves the whole network to a device, where running needs `memory_bytes` beside its weights."""
+        """Move the whole network to a device, where running needs `memory_bytes` beside its weights."""
         if not self.is_loaded(network, device, dtype):
             place(network, device, dtype)
 
     def is_loaded(self, network: BiRefNet, device: torch.device, dtype: torch.dtype) -> bool:
-        """Whether all of the network is where `load` has put it."""
+        """Whether all weights are still on the device and in the dtype of `load`."""
         return all(weight.dtype == dtype and weight.device.type == device.type
                    and device.index in (None, weight.device.index) for weight in network.parameters())
 
@@ -58,22 +58,22 @@ class Host:
         return free_memory(device)
 
     def is_out_of_memory(self, error: BaseException) -> bool:
-        """Whether an allocator gave up."""
+        """Whether an error means that memory ran out."""
         return memory.is_out_of_memory(error)
 
     def release_memory(self) -> None:
-        """Gives back what allocators keep for later."""
+        """Release the memory that allocators cache."""
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     def check_interrupt(self) -> None:
-        """Raises the program's own exception if its user has stopped the run; called before each pass."""
+        """Raise the program's own exception if its user has stopped the run; called before each pass."""
 
     def announce(self, text: str) -> None:
-        """Called before a batch with its network size, frames at a time and memory, in words."""
+        """Called before a batch with a line on its network size, frames per pass and memory."""
 
     def note(self, text: str) -> None:
-        """Called with a line for the log: smaller steps, a network loaded again, float32 for a half."""
+        """Called with a line for the log: smaller steps, a reload of the network, a change to float32."""
 
     def say_cpu_takes_over(self, device: torch.device) -> None:
         """Called when the memory of `device` is too small."""
@@ -83,31 +83,34 @@ class Worker(Protocol):
     """Mattes one batch: how many frames at a time, and on which device."""
 
     host: Host
-    frames: int     # to a pass; `run_passes` makes it smaller when memory runs out
-    overlaps: bool  # whether work goes on after `start` has returned: the next pass can be prepared meanwhile
+    frames: int     # per pass; `run_passes` lowers it when memory runs out
+    overlaps: bool  # whether the device still works when `start` returns, while the next pass is prepared
 
     def start(self, pictures: Tensor) -> Callable[[], Tensor]:
-        """[b,...] → a function that waits for their alpha and returns it."""
+        """Start a pass of pictures [b,...]; return a function that waits for their alpha and returns it."""
 
     def lower(self) -> bool:
-        """Do with less memory, in the end on another device; False if there is no way left."""
+        """Continue with less memory, at last on another device; return False if no way is left."""
 
     def close(self) -> None:
         """Free what was held for the batch."""
 
 
 class NetworkWorker:
-    """Takes one batch of equal frames through a network, by one plan, down the ladder if it must.
+    """Runs one batch of frames of equal size through a network, by one plan; falls back when memory runs out.
 
     Args:
-        runner: whose network it is.
+        runner: holds the network, its home device and the host.
         compute: (network, pictures on any device) → alpha, float32 on the network's device.
         size: (H, W) at which the network sees each frame.
-        total: frames in the batch, or MAX_FRAMES where that is not known.
-        frames: to a pass; 0 for as many as memory allows.
+        total: frames in the batch, or MAX_FRAMES if that is unknown.
+        frames: per pass; 0 for as many as memory allows.
         beside: bytes that each frame needs outside the network.
-        overlap: whether alpha is wanted in the host's memory, from pictures that are there: copies and work
-            overlap then, on devices that can.
+        overlap: pictures and alpha are in CPU memory; copies then overlap with computing, on devices that
+            can do both at once.
+
+    Raises:
+        passes.OutOfMemory: memory ran out while the network was loaded on the CPU.
     """
 
     def __init__(
@@ -151,7 +154,7 @@ class NetworkWorker:
             try:
                 return self._start(pictures)
             except BaseException as error:
-                self.close()  # a recorded pass holds memory that the next attempt may need
+                self.close()  # a recorded CUDA graph holds memory that the next attempt may need
                 if not isinstance(error, Exception) or self._is_loaded() or self.host.is_out_of_memory(error):
                     raise
         raise RuntimeError("Remove the node or extension that frees models during a run: the network was "
@@ -170,7 +173,7 @@ class NetworkWorker:
         return True
 
     def close(self) -> None:
-        """Gives a recorded pass's memory back."""
+        """Free the memory of a recorded CUDA graph."""
         if self.network.graphs is not None:
             self.network.graphs.drop()
 
@@ -182,17 +185,21 @@ class NetworkWorker:
         return f"{width}×{height}, {at_once}: about {self.plan.peak / 2**30:.1f} GiB{free} on {self.device}"
 
     def _start(self, pictures: Tensor) -> Callable[[], Tensor]:
+        """Start a pass, without retries."""
         self.network.budget_bytes = self.plan.budget
         if self.overlaps:
             arrive = self.transfer.download_later(self.compute(self.network, self.transfer.upload(pictures)))
         else:
             alpha = self.compute(self.network, pictures)
             arrive = lambda: alpha  # noqa: E731
-        return lambda: self._checked(arrive(), pictures)
+        return lambda: self._ensure_finite(arrive(), pictures)
 
-    def _checked(self, alpha: Tensor, pictures: Tensor) -> Tensor:
-        """The alpha, or that of float32 where a half precision gave numbers that are not finite. It stays
-        with float32 for the rest of the batch; one frame at a time here, as it takes twice the memory."""
+    def _ensure_finite(self, alpha: Tensor, pictures: Tensor) -> Tensor:
+        """Return alpha, computed again in float32 if a half precision gave values that are not finite.
+
+        The rest of the batch then stays in float32. It is computed frame by frame here, as float32 takes
+        twice the memory. Raises UserError if float32 does not help.
+        """
         if predict.is_finite(alpha):
             return alpha
         if self.dtype is not torch.float32:
@@ -210,15 +217,15 @@ class NetworkWorker:
         return self.compute(self.network, pictures).to(pictures.device)
 
     def _is_loaded(self) -> bool:
-        of_its_own = self.network is not self.runner.network
-        return of_its_own or self.host.is_loaded(self.network, self.device, self.dtype)
+        is_copy = self.network is not self.runner.network  # in float32, which the host does not manage
+        return is_copy or self.host.is_loaded(self.network, self.device, self.dtype)
 
     def _settle_on_cpu(self, size: tuple[int, int]) -> None:
         self.runner.leave_home(size, self.device)
         self._settle_on(CPU, size, 0)
 
     def _settle_on(self, device: torch.device, size: tuple[int, int], frames: int) -> None:
-        """Loads the network with room for this many frames, and plans the batch."""
+        """Load the network with room for this many frames, and plan the batch."""
         self.device = device
         self.network, self.dtype = self.runner.network, self.runner.dtype_on(device)
         self.host.load(self.network, device, self.dtype, self._bytes(size, frames) if frames else 0)
@@ -239,10 +246,10 @@ class NetworkWorker:
 
 
 class Runner:
-    """A network, the device and dtype that are its home, and the program around it.
+    """A network, its home (the device and dtype that it runs in), and its host program.
 
-    Where the home's memory is too small for a picture, it goes to the CPU (in float32) and stays there until
-    a picture comes that the network sees smaller.
+    If the home's memory is too small for a picture, the network moves to the CPU (in float32). It stays there
+    until a picture with fewer network pixels comes.
     """
 
     def __init__(
@@ -255,18 +262,18 @@ class Runner:
         weight = next(network.parameters())
         self.network, self.host = network, host or Host()
         self.home, self.home_dtype = device or weight.device, dtype or weight.dtype
-        self.too_large: int | None = None  # pixels for which the network had to leave its home
+        self.too_large: int | None = None  # network pixels that did not fit the home
 
     def device_for(self, size: tuple[int, int]) -> torch.device:
-        """Where a frame that the network sees at (H, W) is to be tried first."""
+        """The device to try first for a frame that the network sees at (H, W)."""
         return self.home if self.too_large is None or size[0] * size[1] < self.too_large else CPU
 
     def dtype_on(self, device: torch.device) -> torch.dtype:
-        """A half precision is for the device that it was chosen for."""
+        """The home's dtype at home, float32 on other devices."""
         return self.home_dtype if device == self.home else torch.float32
 
     def leave_home(self, size: tuple[int, int], device: torch.device) -> None:
-        """Notes that `device` was too small for a frame that the network sees at (H, W)."""
+        """Note that `device` was too small for a frame that the network sees at (H, W)."""
         if self.too_large is None:
             self.host.say_cpu_takes_over(device)
         self.too_large = size[0] * size[1]
@@ -302,7 +309,7 @@ class Runner:
         """A worker for pictures of `shape` (H, W), which the network sees at `size` (as for
         `birefnet.matte`).
 
-        total, frames, overlap: as for NetworkWorker. finish: what becomes of alpha, on the network's device.
+        total, frames, overlap: as for NetworkWorker. finish: applied to alpha on the network's device.
         """
         return NetworkWorker(
             self, lambda network, pictures: finish(predict.compute_alpha(network, pictures, size)),
@@ -323,12 +330,14 @@ def run_batch(
     deliver: Callable[[int, int, Tensor, Tensor], None],
     clean: Callable[[Tensor], Tensor] = lambda pictures: pictures,
 ) -> None:
-    """Mattes images [B,...] pass by pass: only a pass's frames are on the device at any time.
+    """Matte images [B,...] pass by pass: only a pass's frames are on the device at any time.
 
     Args:
-        deliver: called as deliver(start, stop, pictures, alpha) for each pass, or a part of it where memory
-            runs out while it delivers; then again for the same frames.
-        clean: what `pictures` are made of a pass's images.
+        worker: see `run_passes`.
+        images: the batch, on any device.
+        deliver: called as deliver(start, stop, pictures, alpha) for each pass. If it runs out of memory, it
+            is called again for the same frames in smaller parts.
+        clean: makes `pictures` from a pass's images.
     """
     start = 0
     for pictures, alpha in run_passes(worker, slices(images), clean):
@@ -344,11 +353,12 @@ def run_stream(
     frames: Iterator[Tensor],
     clean: Callable[[Tensor], Tensor] = lambda pictures: pictures,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Mattes `frames` [H,W,C] of one shape, of any number: two passes are in memory.
+    """Matte any number of frames of one shape, with at most two passes in memory.
 
     Args:
-        make_worker: called with the first frame; not at all where there is none.
-        clean: what pictures [b,H,W,C] are made of a pass's frames.
+        make_worker: called with the first frame, if there is one.
+        frames: each [H,W,C].
+        clean: applied to a pass's frames [b,H,W,C].
 
     Yields:
         (picture [1,H,W,C], alpha [1,H,W] on the picture's device), in order. Frames are read when needed.
@@ -372,14 +382,16 @@ def run_passes(
     take: Callable[[int], Tensor | None],
     clean: Callable[[Tensor], Tensor] = lambda pictures: pictures,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """(pictures, alpha) of pass after pass, in order.
+    """Run pass after pass.
 
     Args:
-        worker: closed at the end, however that comes.
-        take: the next frames, at most so many; None where there are no more.
-        clean: called on each pass's frames.
+        worker: closed at the end, also after an error.
+        take: take(count) returns the next frames, at most `count`; None if there are no more.
+        clean: applied to each pass's frames.
 
-    Where the worker's device works beside the processor, a pass is yielded while it works on the next.
+    Yields:
+        (pictures, alpha) of each pass, in order. If the worker overlaps, a pass is yielded while the device
+        works on the next one.
     """
     started: list[Started] = []
     try:
@@ -403,7 +415,7 @@ def run_passes(
 
 
 def slices(images: Tensor) -> Callable[[int], Tensor | None]:
-    """The frames of a batch for `run_passes`."""
+    """Make the `take` of `run_passes` for a batch."""
     done = 0
 
     def take(count: int) -> Tensor | None:
@@ -415,7 +427,7 @@ def slices(images: Tensor) -> Callable[[int], Tensor | None]:
 
 
 def _finish(worker: Worker, started: list[Started]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Waits for the alpha of passes that were started."""
+    """Yield the passes that were started, when their alpha arrives; empties the list."""
     while started:
         pictures, wait = started[0]
         arrived: list[Tensor] = []
@@ -425,6 +437,7 @@ def _finish(worker: Worker, started: list[Started]) -> Iterator[tuple[Tensor, Te
 
 
 def _in_passes(worker: Worker, total: int, frames: int, run: Callable[[int, int], None]) -> int:
+    """`passes.in_passes` with a worker and its host."""
     host = worker.host
     return passes.in_passes(total, frames, run, out_of_memory=host.is_out_of_memory,
                             relieve=host.release_memory, lower=worker.lower)

@@ -10,10 +10,10 @@ from ..imaging.resize import resample
 
 FLOW_SIDE = 384           # pixels: longer side at which motion is estimated
 SAME_LUMA = 0.05          # luma difference at which trust in the motion falls to 1/e
-ROUND_TRIP_ERROR = 1.0    # pixels at that size between start and way back at which trust falls to 1/e
+ROUND_TRIP_ERROR = 1.0    # pixels at that size: forward-backward error at which trust falls to 1/e
 MEMORY_SHARE = 0.6        # share of the past in the running means of alpha's changes
-LEAST_CHANGE = 0.01       # mean change of alpha below which its direction means nothing
-# mean trust below which two frames are of different shots; within one it is 0.5 or more
+LEAST_CHANGE = 0.01       # mean absolute change of alpha below which its direction counts less
+# Mean trust below which two frames belong to different shots; within a shot it is 0.5 or more.
 CUT_TRUST = 0.1
 
 
@@ -38,8 +38,8 @@ class Smoother:
             raise ValueError(f"Set strength to 0 to 1: it is {strength:g}")
         self.strength = strength
         self.cuts = 0
-        self._luma = None   # of the frame before, [1,1,h,w], reduced
-        # Of the frame before, [1,3,H,W]: smoothed alpha, mean change, mean size of the changes.
+        self._luma = None   # of the previous frame, [1,1,h,w], reduced
+        # Of the previous frame, [1,3,H,W]: smoothed alpha, mean change, mean absolute change.
         self._state = None
 
     def __call__(self, picture: Tensor, alpha: Tensor) -> Tensor:
@@ -65,15 +65,17 @@ class Smoother:
             return alpha[:, 0]
         smoothed, drift, size, trust = past
         change = alpha - smoothed
-        going_on = (drift * change.sign() / size.clamp(min=LEAST_CHANGE)).clamp(0, 1)
-        result = alpha - self.strength * trust * (1 - going_on**2) * change
+        # 1 where alpha keeps changing in one direction, 0 where it fluctuates
+        steady = (drift * change.sign() / size.clamp(min=LEAST_CHANGE)).clamp(0, 1)
+        result = alpha - self.strength * trust * (1 - steady**2) * change
         drift = torch.lerp(change, drift, MEMORY_SHARE)
         size = torch.lerp(change.abs(), size, MEMORY_SHARE)
         self._state = torch.cat([result, drift, size], dim=1)
         return result[:, 0]
 
     def _past(self, before: Tensor | None, shape: torch.Size) -> tuple[Tensor, ...] | None:
-        """The state moved along the motion, and the trust in it, [1,1,H,W] each; None at a beginning."""
+        """Warp the state along the motion: its three maps and the trust in it, [1,1,H,W] each; None for the
+        first frame, after a cut, and if the size changed."""
         if self._state is None or self._state.shape[2:] != shape[2:]:
             return None
         motion, trust = estimate_motion(self._luma, before)
@@ -101,6 +103,6 @@ def estimate_motion(here: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
         Motion [1,2,h,w] from `here` to `there` as (x, y) in pixels, and trust [1,1,h,w] in 0..1.
     """
     motion, back = estimate_flow(torch.cat([here, there]), torch.cat([there, here])).split(1)
-    missed = (motion + warp(back, motion)).square().sum(1, keepdim=True)
+    round_trip = (motion + warp(back, motion)).square().sum(1, keepdim=True)
     different = box_mean((here - warp(there, motion)).abs(), 3)
-    return motion, torch.exp(-((different / SAME_LUMA) ** 2) - missed / ROUND_TRIP_ERROR**2)
+    return motion, torch.exp(-((different / SAME_LUMA) ** 2) - round_trip / ROUND_TRIP_ERROR**2)

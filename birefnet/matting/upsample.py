@@ -1,4 +1,4 @@
-"""Bring the alpha of a small network to the picture's size, with the edges of the picture."""
+"""Upsample a small network's alpha to the picture's size, along the picture's edges."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from torch import Tensor
 from ..imaging.resize import over_grey, resample
 from ..masks.guided import fit_windows
 
-# Both were the best of a few values on ecssd, alphamatting, am2k and p3m with birefnet-nano, whose errors
-# they lower by a tenth to a third (weights/NANO.md).
-RADIUS = 10          # of the guided filter's windows, pixels of the network
-LEVEL = 0.1          # alpha below it becomes 0, above 1 minus it 1: a small network's haze
-STRIP_PIXELS = 1 << 17  # computed at a time, which stay in a core's cache
+# RADIUS and LEVEL were the best of a few values on ecssd, alphamatting, am2k and p3m; they lower the errors
+# of birefnet-nano by a tenth to a third (weights/NANO.md).
+RADIUS = 10  # of the guided filter's windows, in pixels of the network
+LEVEL = 0.1  # LEVEL..1 - LEVEL is stretched to 0..1, which removes a small network's haze
+STRIP_PIXELS = 1 << 17  # of the picture, computed at a time: they fit into a core's cache
 
 
 @torch.inference_mode()
 def upsample_guided(small: Tensor, frame: Tensor) -> Tensor:
     """Joint upsampling with the fast guided filter (He and Sun 2015).
 
-    Where alpha changes, it is a linear function of colour in each window of the network's own grid; these
-    functions are enlarged instead of alpha, and read the picture at its full size. As in
-    `masks.guided_edges`, the result is blended in by 4 m (1 - m), with the windows' mean alpha m.
+    Alpha is fitted as a linear function of colour in each window of the network's grid. The coefficients are
+    enlarged instead of alpha, and applied to the picture at its full size. As in `masks.guided_edges`, the
+    result is blended with the bilinearly enlarged alpha by the weight 4 m (1 - m), where m is the windows'
+    mean alpha.
 
     Args:
         small: float32 [1,h,w] in 0..1, the network's alpha.
-        frame: float [H,W,C] in 0..1, C 1, 3 or 4 (laid over grey, as the network saw it).
+        frame: float [H,W,C] in 0..1, C 1, 3 or 4 (composited over grey, as for the network).
 
     Returns:
         float32 [1,H,W] in 0..1.
@@ -50,8 +51,8 @@ def upsample_guided(small: Tensor, frame: Tensor) -> Tensor:
 
 
 def _models(small: Tensor, frame: Tensor, rows_at_once: int) -> Tensor:
-    """float32 [5,h,W]: slopes, offset and mean alpha of the windows, at the network's rows and the picture's
-    columns."""
+    """Fit the windows: slopes (3), offset and mean alpha, float32 [5,h,W], at the network's rows and the
+    picture's columns."""
     height, width = small.shape[1:]
     strips = [resample(over_grey(strip).permute(2, 0, 1)[None], (strip.shape[0], width))
               for strip in frame.split(rows_at_once)]
@@ -65,8 +66,8 @@ def _models(small: Tensor, frame: Tensor, rows_at_once: int) -> Tensor:
 
 
 def _between_rows(rows: int, height: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """For each of `height` rows, the two of `rows` between which it lies, and how far from the first:
-    bilinear interpolation with pixels' centres at half units."""
+    """For each of `height` rows, the indices of the two of `rows` that it lies between, [height] each, and
+    the second one's weight [height,1]; pixel centres are at half units."""
     place = ((torch.arange(height, device=device) + 0.5) * (rows / height) - 0.5).clamp(0, rows - 1)
     below = place.long()
     return below, (below + 1).clamp(max=rows - 1), (place - below)[:, None]

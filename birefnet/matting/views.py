@@ -45,7 +45,7 @@ def make_views(image: Tensor, mask: Tensor, colour: Tensor, size: int = 0) -> Te
         "alpha": mask.expand_as(image),
         "edge band": torch.lerp(0.35 * grey, colour, band),
     }
-    a, b, c, d = (_labelled(view, name) for name, view in named.items())
+    a, b, c, d = (_add_label(view, name) for name, view in named.items())
     return torch.cat([torch.cat([a, b], dim=2), torch.cat([c, d], dim=2)], dim=1).clamp(0, 1)
 
 
@@ -69,7 +69,7 @@ def label_height(width: int) -> int:
     return max(LEAST_LABEL_HEIGHT, width // 16)
 
 
-def _labelled(view: Tensor, name: str) -> Tensor:
+def _add_label(view: Tensor, name: str) -> Tensor:
     """A view [1,H,W,3] below a strip with its name, in a dark frame one pixel wide."""
     height = label_height(view.shape[2])
     strip = Image.new("L", (view.shape[2], height), 24)

@@ -1,1 +1,1 @@
-"""Train checkpoints: losses, the training loop, fine-tuning on a few pictures, reports."""
+"""Train checkpoints: losses, the training loop, fine-tuning on a few pictures, low-rank adapters, reports."""

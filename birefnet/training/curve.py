@@ -1,4 +1,4 @@
-"""Draws a loss curve as a picture."""
+"""Draw a loss curve as a picture."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor
 
 SIZE = (512, 256)  # width and height in pixels
 BORDER = 36   # pixels
-LETTERS = 24  # pixels: readable on a node that shows the picture at half its size
+FONT_SIZE = 24  # pixels: readable on a node that shows the picture at half its size
 # RGB colours of 8 bits: background, frame, each step's loss, means, text.
 PAPER, FRAME, EACH, SMOOTH, INK = (24, 26, 30), (70, 74, 82), (70, 100, 130), (90, 170, 240), (210, 214, 220)
-MAX_MEANS = 20
+MAX_MEANS = 20  # points of the smoothed curve
 
 
 def draw_curve(losses: Sequence[float]) -> Tensor:
@@ -42,7 +42,7 @@ def draw_curve(losses: Sequence[float]) -> Tensor:
     ends = np.cumsum([len(part) for part in parts])
     middles = [end - (len(part) + 1) / 2 for end, part in zip(ends, parts)]
     pen.line(points(middles, [part.mean() for part in parts]), SMOOTH, 3)
-    font, middle = ImageFont.load_default(LETTERS), BORDER // 2
+    font, middle = ImageFont.load_default(FONT_SIZE), BORDER // 2
     pen.text((BORDER, middle), f"loss {losses[0]:.1f} to {parts[-1].mean():.1f}", INK, font, anchor="lm")
     pen.text((BORDER + width, SIZE[1] - middle), f"{len(losses)} steps", INK, font, anchor="rm")
     return torch.from_numpy(np.asarray(picture, np.float32) / 255)[None]

@@ -1,8 +1,8 @@
 """The training loop: learn, log, validate, save.
 
-A run's result depends on its plan, its source, its first network, and the batch size of all processes
-together. So a run that was stopped continues with the same numbers, up to rounding with another number of
-threads, and on GPUs, where some kernels add in varying order.
+A run's result depends only on its plan, its source, its initial network, and the batch size of all processes
+together. A stopped run resumes with the same numbers, up to rounding: with another number of threads, and on
+GPUs, where some kernels add in varying order.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from .recompute import recompute_blocks
 from .run_folder import RunFolder
 from .validate import make_truth_tiles, score_pairs, stack_tiles
 
-CURVE_POINTS = 400  # of a loss curve, about
-MEASUREMENTS = 10   # of the validation during a run
+CURVE_POINTS = 400  # of a loss curve, approximately
+MEASUREMENTS = 10   # validations during a run, approximately, besides the one before its first step
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Export:
     """How the checkpoint is written.
 
     Args:
-        metadata: beside what `checkpoint.save` adds.
+        metadata: of the file, added to what `checkpoint.save` writes.
         dtype: of the stored tensors.
         change: applied to the network before it is saved.
     """
@@ -58,7 +58,7 @@ class Export:
 
 
 class Interrupted(Exception):
-    """The run was asked to stop, and has saved its state."""
+    """Raised when a run was interrupted and has saved its state."""
 
 
 def train(
@@ -74,16 +74,16 @@ def train(
     save_every: int = 200,
     export: Export = Export(),
 ) -> None:
-    """Train to the plan's end, or continue from the run's state.
+    """Train to the plan's end, from the run's saved state if there is one.
 
     Args:
         run: the run's folder.
-        plan: every number of the run.
-        model: form "plain"; moved to the processes' device.
-        source: where batches come from.
+        plan: the run's settings.
+        model: in form "plain"; moved to the processes' device.
+        source: makes the batches.
         processes: this process among those that train together.
         workers: processes that prefetch batches.
-        validation: pairs that are scored before the first step, then MEASUREMENTS times, the last at the end.
+        validation: pairs that are scored before the first step, about MEASUREMENTS times, and at the end.
         recompute: save memory by gradient checkpointing.
         save_every: steps between saved states.
         export: how the checkpoint is written.
@@ -93,7 +93,7 @@ def train(
         FloatingPointError: see `Learner.learn`.
         PackageError: the optimiser's package is missing.
     """
-    model = model.to(processes.device, memory_format=torch.channels_last)  # the faster order of convolutions
+    model = model.to(processes.device, memory_format=torch.channels_last)  # faster for convolutions
     learner = Learner(model.train(), plan.rate, optimizer=plan.optimizer, average=plan.average,
                       dtype=DTYPES[plan.dtype], accumulate=plan.accumulate,
                       seed=plan.seed * processes.count + processes.rank,
@@ -126,13 +126,13 @@ def train(
                 log.close()
                 raise Interrupted
     if processes.first:
-        export.write(run, learner)  # the process may have been killed after the last state was saved
+        export.write(run, learner)  # a run killed between `store` and `write` resumes only here
         log.close()
     processes.wait()
 
 
 class Log:
-    """What a run reports: history, TensorBoard's events, tiles of mattes, and the HTML page."""
+    """Writes a run's reports: history, TensorBoard's events, tiles of mattes, and the HTML page."""
 
     def __init__(self, run: RunFolder, plan: TrainingPlan, learner: Learner, validation: Sequence[Pair],
                  processes: Processes) -> None:
@@ -188,6 +188,7 @@ class Log:
         write_whole(self.run.mattes / f"{name}.jpg", held.getvalue())
 
     def seconds_per_step(self) -> float:
+        """The mean since this process began."""
         return (time.monotonic() - self.began) / max(1, self.learner.step - self.began_at)
 
     def close(self) -> None:
@@ -199,7 +200,10 @@ class Log:
 
 @contextmanager
 def catch_interrupt() -> Iterator[threading.Event]:
-    """An event that is set at the first Ctrl-C, so that the step can end; a second one interrupts at once."""
+    """Yield an event that the first Ctrl-C sets, so that the step can end; a second one interrupts at once.
+
+    In a thread other than the main one, which gets no signals, the event is never set.
+    """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked

@@ -1,4 +1,4 @@
-"""Writes a run's curves and mattes as TensorBoard events."""
+"""Write a run's curves and mattes as TensorBoard events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 
 class Events:
-    """TensorBoard's writer for a run; hides what an earlier run in this folder wrote after `step`."""
+    """TensorBoard's writer for a run; hides events after `step` that were written before it was stopped."""
 
     def __init__(self, folder: Path, step: int) -> None:
         self.writer = SummaryWriter(folder, purge_step=step + 1 if step else 0)

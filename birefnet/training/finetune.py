@@ -27,8 +27,8 @@ RATES = {"head": 3e-3, "lora": 1e-2, "all": 5e-4}
 RATES_WIDTH = 32
 HEAD_PREFIX = "decoder."     # of the tensors that "head" trains
 WARM_UP_SHARE = 0.05         # of the steps
-LEAST_CROP = 0.6             # of each side
-RECENT_SHARE = 0.1           # of the steps, the last ones, over which the loss is averaged
+LEAST_CROP = 0.6             # share of each side
+RECENT_SHARE = 0.1           # share of the steps, at the end, over which `Tuned.loss` is averaged
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Tuned:
     """A fine-tuned network.
 
     Args:
-        model: the plain network in eval mode.
-        adapter: what it learned as a small file, unless everything was trained.
+        model: the network in form "plain" and eval mode.
+        adapter: the trained changes; None if everything was trained.
         losses: one per step.
     """
 
@@ -70,19 +70,18 @@ def finetune(
     """Fine-tune a network on a few pictures and masks, deterministically for a `seed`.
 
     Each step sees `batch` pictures, mirrored, cropped and recoloured at random; batch norm keeps its
-    statistics. Where memory runs out, relieve() is called and the same step continues in smaller pieces, with
-    the same numbers.
+    statistics. If memory runs out, relieve() is called, and the step is repeated in smaller pieces, with the
+    same numbers.
 
     Args:
-        model: form "plain", float32, on the device that computes; it is changed, and becomes the result's.
-        images: each [H,W,C] in 0..1, C 1, 3 or 4 as birefnet.matte takes them, of any size; or all as
-            [N,H,W,C].
-        masks: for each image one of its size, [H,W] in 0..1, 1 = subject.
+        model: in form "plain", float32, on the device to train on; it is changed, and returned.
+        images: each [H,W,C] in 0..1, C 1, 3 or 4 as for birefnet.matte, of any size; or all as [N,H,W,C].
+        masks: one per image, of its size, [H,W] in 0..1, 1 = subject.
         what: "head" trains the decoder, "lora" low-rank pairs in the backbone's linear layers, "all"
             everything.
         steps: number of steps.
-        rate: peak learning rate of AdamW, None for one that suits `what` and the build; it rises for a
-            twentieth of the steps and falls along a cosine.
+        rate: peak learning rate of AdamW, None for `choose_rate`; it rises for a twentieth of the steps and
+            falls along a cosine.
         rank: of the low-rank pairs.
         batch: pictures per step.
         size: network size as birefnet.network_size takes it, None for the checkpoint's own (for a checkpoint
@@ -95,8 +94,9 @@ def finetune(
         See `Tuned`.
 
     Raises:
-        ValueError: the pictures or masks cannot be learned from.
-        OutOfMemory: one picture at a time is too much.
+        ValueError: the pictures, masks or numbers cannot be learned from.
+        OutOfMemory: memory runs out with one picture at a time.
+        FloatingPointError: the loss is not finite.
         PackageError: kornia is missing.
     """
     check_input(images, masks, what, steps, rank, batch)
@@ -141,7 +141,7 @@ def check_input(images: Sequence[Tensor], masks: Sequence[Tensor], what: str, *n
 
 
 def choose_rate(what: str, model: BiRefNet) -> float:
-    """The default peak rate; inversely proportional to the layers' width (Yang et al. 2022, for Adam)."""
+    """The default peak learning rate: inversely proportional to the layers' width (Yang et al. 2022)."""
     return RATES[what] * RATES_WIDTH / model.config.widths[0]
 
 
@@ -164,14 +164,14 @@ def learn_in_pieces(learner: Learner, images: Tensor, alphas: Tensor, relieve: C
     """Do one step; whenever memory runs out, this and later batches are split into smaller pieces.
 
     Args:
-        learner: see `Learner.learn`, as for images and alphas.
+        learner, images, alphas: see `Learner.learn`.
         relieve: called before the step is repeated.
 
     Returns:
         The loss.
 
     Raises:
-        OutOfMemory: one picture at a time is too much.
+        OutOfMemory: memory runs out with one picture at a time.
     """
     while True:
         try:
@@ -179,7 +179,7 @@ def learn_in_pieces(learner: Learner, images: Tensor, alphas: Tensor, relieve: C
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-        relieve()  # outside `except`: the error's traceback held the failed step's tensors
+        relieve()  # outside `except`: there the error's traceback holds the failed step's tensors
         if learner.accumulate >= len(images):
             raise OutOfMemory("Choose a smaller size, low-rank adapters or the head instead of everything, "
                               "or a lighter checkpoint: out of memory with one picture at a time")
@@ -189,8 +189,8 @@ def learn_in_pieces(learner: Learner, images: Tensor, alphas: Tensor, relieve: C
 def draw_batches(
     images: Sequence[Tensor], masks: Sequence[Tensor], size: tuple[int, int], batch: int, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless batches, images [batch,3,h,w] and alphas [batch,1,h,w]; no picture repeats before all are
-    seen."""
+    """Yield batches endlessly: images [batch,3,h,w] and alphas [batch,1,h,w]. All pictures are drawn before
+    one is repeated."""
     random = torch.Generator().manual_seed(seed)
     order: list[int] = []
     while True:
@@ -204,7 +204,8 @@ def draw_batches(
 def draw_view(
     image: Tensor, mask: Tensor, size: tuple[int, int], random: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """A random crop of a picture [H,W,C] and mask [H,W], mirrored and recoloured: [1,3,h,w] and [1,1,h,w]."""
+    """Draw a random crop of a picture [H,W,C] and mask [H,W], mirrored in half of the cases, with varied
+    colours: [1,3,h,w] and [1,1,h,w]."""
     draws = torch.rand(4, generator=random).tolist()
     window = []
     for side, share, place in zip(mask.shape, draws[:2], draws[2:]):

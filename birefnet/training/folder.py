@@ -1,4 +1,4 @@
-"""Batches from a folder of pictures and masks."""
+"""Make batches from a folder of pictures and masks."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .plan import TrainingPlan
 class Folder:
     """Batches of pairs of files: each pair once per epoch, in random order, with random augmentations.
 
-    A batch may contain the end of one epoch and the beginning of the next. Each process gets its part of a
-    batch, so that all together see what a single process would.
+    A batch may contain the end of one epoch and the beginning of the next. Each process makes its part of the
+    batch that a single process would make.
 
     Args:
         pairs: pictures and masks.

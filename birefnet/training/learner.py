@@ -1,4 +1,4 @@
-"""Trains one network: losses, optimiser, averaged weights, and the state to continue from."""
+"""Train one network: losses, optimiser, averaged weights, and the state to continue from."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class Learner:
     """Trains a network on its device; its modules keep their train or eval mode.
 
     Args:
-        model: form "plain".
-        rate: learning rate. It and `weights` may be changed between steps.
+        model: in form "plain".
+        rate: learning rate. `rate` and `weights` may be changed between steps.
         weights: of the loss's terms, see `losses.WEIGHTS`.
-        parameters: the tensors to train, by default all of the model's; others get no gradient.
+        parameters: tensors to train, by default all of the model's; the others get no gradient.
         optimizer: "adamw" or "muon", see `Optimizer`.
         average: decay of the averaged weights, for instance 0.998; None for no average.
         dtype: of autocast; torch.float32 for none. With float16 the loss is scaled.
-        accumulate: number of pieces in which a batch is computed, to save memory; batch norm uses statistics
-            of each piece.
-        seed: of dropout, which depends only on it and the step.
-        wrap: spreads the network over several processes, such as DistributedDataParallel.
-        processes: how many there are.
+        accumulate: number of pieces in which a batch is computed, to save memory; batch norm uses each
+            piece's statistics.
+        seed: of dropout, which depends only on the seed and the step.
+        wrap: wraps the network for several processes, such as DistributedDataParallel.
+        processes: number of processes.
 
     Raises:
         PackageError: the optimiser's package is missing.
@@ -75,7 +75,7 @@ class Learner:
             alphas: float [B,1,H,W] in 0..1.
 
         Returns:
-            The loss of the batch. The mean over processes is that of the whole batch.
+            The loss of this process's batch; its mean over all processes is the loss of the whole batch.
 
         Raises:
             FloatingPointError: the loss is not finite; the weights are unchanged.
@@ -104,7 +104,10 @@ class Learner:
         return loss
 
     def losses(self, images: Tensor, alphas: Tensor, share: float) -> dict[str, Tensor]:
-        """Weighted terms of a piece; share: of this process's batch. Pieces add up."""
+        """Compute the weighted loss terms of a piece, so that those of all pieces add up to the batch's.
+
+        share: of this process's batch.
+        """
         images = normalize(images, self.model.config)
         with torch.autocast(images.device.type, self.dtype, enabled=self.dtype != torch.float32):
             outputs = self.network(images)
@@ -116,13 +119,13 @@ class Learner:
 
     @contextlib.contextmanager
     def seed_dropout(self, device: torch.device) -> Iterator[None]:
-        """Seed PyTorch's random numbers for this step; afterwards they continue as before."""
+        """Seed PyTorch's random numbers within the context by the step; restore their state afterwards."""
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(self.seed * 1_000_003 + self.step)
             yield
 
     def skip_gradient_exchange(self) -> contextlib.AbstractContextManager:
-        """Do not exchange gradients between processes, for all pieces of a batch but the last."""
+        """A context in which processes do not exchange gradients: for all pieces of a batch but the last."""
         no_sync = getattr(self.network, "no_sync", None)
         return no_sync() if no_sync else contextlib.nullcontext()
 
@@ -140,13 +143,13 @@ class Learner:
             mean.lerp_(now, 1 - keep) if mean.is_floating_point() else mean.copy_(now)
 
     def state_dict(self) -> dict[str, object]:
-        """The state to continue from with the same numbers, as tensors and numbers."""
+        """The state from which training continues with the same numbers: tensors and numbers only."""
         return {"step": self.step, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
                 "average": self.average.state_dict() if self.average else None,
                 "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
-        """Continue from a state of `state_dict`."""
+        """Continue from a result of `state_dict`."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
@@ -161,7 +164,7 @@ class Learner:
 
 
 class Supervised(nn.Module):
-    """`forward_train` as a module's forward, for wrappers such as DistributedDataParallel."""
+    """A module whose forward is `forward_train`, for wrappers such as DistributedDataParallel."""
 
     def __init__(self, model: BiRefNet) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..files.packages import require
 from ..network.birefnet import TrainOutputs
 
-SSIM_WINDOW, SSIM_SIGMA = 11, 1.5  # pixels
+SSIM_WINDOW, SSIM_SIGMA = 11, 1.5  # pixels: side and standard deviation of the Gaussian window
 
 _SEGMENTATION = {"bce": 30.0, "iou": 0.5, "ssim": 10.0}
 # Weight of each term of the pixel loss, by task.
@@ -40,7 +40,7 @@ def compute_losses(
 
     Args:
         outputs: logits of the final, side and gradient outputs.
-        image: float [B,3,H,W] as the network saw it.
+        image: float [B,3,H,W], normalised, the network's input.
         alpha: float [B,1,H,W] in 0..1.
         weights: of the pixel terms.
 
@@ -57,7 +57,7 @@ def compute_losses(
 
 
 def compute_pixel_losses(logits: Tensor, alpha: Tensor, weights: Mapping[str, float]) -> dict[str, Tensor]:
-    """The terms that `weights` names, between sigmoid(logits) and alpha, [B,1,H,W], times their weights."""
+    """Compute the terms that `weights` names for logits and alpha [B,1,H,W], times their weights."""
     predicted = logits.sigmoid()
     terms = {"bce": lambda: F.binary_cross_entropy_with_logits(logits, alpha),
              "iou": lambda: iou_loss(predicted, alpha),
@@ -95,10 +95,10 @@ def gaussian_window() -> Tensor:
 
 
 def gradient_loss(outputs: TrainOutputs, image: Tensor) -> Tensor:
-    """Gradient supervision: teaches the outward reference where details of the subject are.
+    """Gradient supervision of the outward reference.
 
     Cross-entropy between each stage's predicted gradient and the sigmoid of the image's Laplacian times the
-    side logits, summed over stages 4 3 2.
+    side logits, summed over stages 4, 3 and 2.
     """
     laplacian = require("kornia.filters", "training").laplacian
     edges = laplacian(image.mean(1, keepdim=True), 5)

@@ -1,6 +1,6 @@
 """Low-rank adapters (Hu et al. 2021, "LoRA"): trainable pairs beside a backbone's layers.
 
-Also extracts what was learned as the tensors of a birefnet.checkpoint.adapters.Adapter.
+Also extracts the trained changes as the tensors of a birefnet.checkpoint.adapters.Adapter.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class LowRankConv(nn.Conv2d):
 
 
 def make_pair(weight: Tensor, rank: int, generator: torch.Generator) -> tuple[nn.Linear, nn.Linear]:
-    """A, drawn uniformly from ±1/√in, and B, zero, for a weight [out,in,...]."""
+    """Make A, drawn uniformly from ±1/√in, and B, all 0, for a weight [out,in,...]."""
     out, channels = weight.shape[:2]
     start = (2 * torch.rand(rank, channels, generator=generator) - 1) * channels**-0.5
     down = nn.Linear(channels, rank, bias=False, device="meta")
@@ -53,6 +53,12 @@ def make_pair(weight: Tensor, rank: int, generator: torch.Generator) -> tuple[nn
 
 def make_low_rank(model: BiRefNet, rank: int, alpha: float, seed: int) -> list[nn.Parameter]:
     """Give every linear layer and 1×1 convolution of the backbone a low-rank pair, in place.
+
+    Args:
+        model: in form "plain".
+        rank: r, columns of B.
+        alpha: the pair's product is scaled by alpha / rank.
+        seed: of the values of A.
 
     Returns:
         The pairs' weights, which are the parameters to train.
@@ -78,17 +84,17 @@ def is_pointwise(conv: nn.Conv2d) -> bool:
 
 
 def extract_low_rank(model: BiRefNet) -> dict[str, Tensor]:
-    """The tensors of an adapter, from a model that `make_low_rank` changed and training updated."""
+    """Extract the tensors of an adapter from a model that was trained after `make_low_rank`."""
     return as_stored({name: tensor for name, tensor in model.state_dict().items()
                       if name.endswith((LOW_A, LOW_B))})
 
 
 def extract_differences(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of an adapter, from what changed between two states."""
+    """Extract the tensors of an adapter: the differences between two state dicts, where there are any."""
     changes = {name: after[name] - tensor for name, tensor in before.items()}
     return as_stored({name + DIFFERENCE: change for name, change in changes.items() if change.any()})
 
 
 def as_stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """CPU tensors, rounded as in a file: an adapter gives the same network before and after saving."""
+    """Copy to the CPU in the file's dtype, so that an adapter has the same effect before and after saving."""
     return {name: tensor.detach().to("cpu", STORED_DTYPE) for name, tensor in tensors.items()}

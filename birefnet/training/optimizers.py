@@ -11,7 +11,7 @@ from ..files.packages import require
 from .plan import OPTIMIZERS
 
 WEIGHT_DECAY = 0.01    # of weights; none for biases and norms
-MIN_MATRIX_SIDE = 8    # inputs and outputs, for Muon: depth-wise kernels have too few
+MIN_MATRIX_SIDE = 8    # least inputs and outputs for Muon; depth-wise kernels have fewer
 
 
 class Optimizer:
@@ -21,7 +21,7 @@ class Optimizer:
         kind: "adamw", or "muon" (Jordan et al. 2024), which orthogonalises a matrix's step; a convolution is
             the matrix [out, in × height × width]. The step is scaled to AdamW's at the same rate (Liu et al.
             2025). timm's Muon equals PyTorch's, supports convolutions, and runs on PyTorch before 2.9.
-        parameters: all that are trained.
+        parameters: all tensors to train.
         rate: learning rate.
 
     Raises:
@@ -57,7 +57,7 @@ class Optimizer:
                 group["lr"] = rate
 
     def step(self, scaler: torch.amp.GradScaler, max_norm: float) -> None:
-        """Do one step. scaler: has scaled the gradients. max_norm: to which they are clipped."""
+        """Do one step. scaler: has scaled the loss. max_norm: gradients are clipped to this norm."""
         for part in self.parts:
             scaler.unscale_(part)
         nn.utils.clip_grad_norm_(self.parameters, max_norm)
@@ -70,7 +70,7 @@ class Optimizer:
         return [part.state_dict() for part in self.parts]
 
     def load_state_dict(self, states: Sequence[dict[str, object]]) -> None:
-        """Continue from a state, which may be that of a run with torch.optim.Muon."""
+        """Continue from a state, which may also be one of torch.optim.Muon."""
         for part, state in zip(self.parts, states):
             saved = state["param_groups"][0]
             if "momentum" in saved and "conv_mode" not in saved:
@@ -89,7 +89,7 @@ def is_matrix(parameter: Tensor) -> bool:
 
 
 def shape_like(matrix: Tensor, weight: Tensor) -> Tensor:
-    """A matrix [out, rest] in the weight's shape; its values are in the weight's memory order."""
+    """View a matrix [out, rest], whose values are in the weight's memory order, in the weight's shape."""
     if weight.ndim == 4 and not weight.is_contiguous():  # channels last
         out, channels, height, width = weight.shape
         return matrix.view(out, height, width, channels).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""A run's report: one self-contained HTML file with curves, measures, mattes and settings."""
+"""Write a run's report: one self-contained HTML file with curves, measures, mattes and settings."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def render_lead(settings: dict, losses: list[dict]) -> str:
 
 
 def render_measures_table(measured: list[dict]) -> str:
-    """A table with first, last and best value of each measure. measured: rows of the history."""
+    """A table with the first, last and best value of each measure. measured: rows of the history."""
     rows = ["<tr><th>measure</th><th>before</th><th>last</th><th>best</th><th>at step</th></tr>"]
     for name in measured[0]["measures"]:
         values = [row["measures"][name] for row in measured]
@@ -133,7 +133,7 @@ def render_losses(losses: list[dict]) -> str:
 
 
 def term_values(losses: list[dict], term: str) -> tuple[list[int], list[float]]:
-    """Steps and values of a term; the last steps may be without it."""
+    """Steps and values of a loss term; the last steps may lack it."""
     held = [(row["step"], row["terms"][term]) for row in losses if term in row["terms"]]
     return [step for step, _ in held], [value for _, value in held]
 
@@ -188,7 +188,7 @@ def draw_chart(
 
 
 def running_mean(values: Sequence[float]) -> list[float]:
-    """For each point the mean of the last tenth of the curve up to it."""
+    """The mean of each point and those before it, over a tenth of the curve's points."""
     reach = max(1, len(values) // 10)
     return [sum(values[max(0, i - reach + 1):i + 1]) / min(i + 1, reach) for i in range(len(values))]
 

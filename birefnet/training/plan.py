@@ -1,4 +1,4 @@
-"""The settings that determine a run's numbers, beside pictures and first network: task, sizes, rates, phases.
+"""A run's settings: task, sizes, rates, phases. With pictures and initial network they determine its result.
 
 Does not import PyTorch, so that the command line starts quickly.
 """
@@ -17,15 +17,15 @@ AUGMENTATIONS = ("flip", "enhance", "rotate", "pepper", "crop")  # the authors' 
 OPTIMIZERS = ("adamw", "muon")
 STRIDE = 32           # pixels; network sides are multiples of it
 FINAL = 0.1           # share of the steps, at the end, without cross-entropy
-AVERAGE = 0.998       # decay of the averaged weights
-LAST_RATE = 0.01      # at the end of a cosine, as a share of the peak
+AVERAGE = 0.998       # decay of the averaged weights, per step
+LAST_RATE = 0.01      # learning rate at the end of a cosine, as a share of the peak
 
 
 class Task(NamedTuple):
     """What a checkpoint is for, and how the authors train it."""
 
-    words: str                         # its purpose for users
-    rate: float                        # of AdamW at a batch of 4
+    words: str                         # its purpose, as users see it
+    rate: float                        # AdamW's learning rate at a batch of 4
     augmentations: tuple[str, ...] = ("flip", "enhance", "rotate", "pepper")
 
 
@@ -45,7 +45,7 @@ def usual_rate(task: str, batch: int) -> float:
 
 
 class Size(NamedTuple):
-    """Network sides in pixels, multiples of 32; drawn for each batch unless lowest equals highest."""
+    """Network sides in pixels, multiples of 32; a range from which each batch's size is drawn."""
 
     lowest: tuple[int, int]   # height, width
     highest: tuple[int, int]
@@ -57,7 +57,7 @@ class Size(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Size:
-        """Read "512", "2560x1440" (width × height) or "512-1536" (sides between). Raises ValueError."""
+        """Parse "512", "2560x1440" (width × height) or "512-1536" (a range of sides). Raises ValueError."""
         found = re.fullmatch(r"(\d+)(?:([x×-])(\d+))?", text.lower())
         first, joint, second = found.groups() if found else (None, None, None)
         sides = [int(side) for side in (first, second) if side]
@@ -77,7 +77,7 @@ class Size(NamedTuple):
         return self.highest if self.lowest == self.highest else None
 
     def draw(self, rng: np.random.Generator) -> tuple[int, int]:
-        """A random (height, width); the sides are independent."""
+        """Draw a random (height, width); the sides are independent."""
         height, width = (int(rng.integers(low // STRIDE, high // STRIDE + 1)) * STRIDE
                          for low, high in zip(self.lowest, self.highest))
         return height, width
@@ -90,7 +90,7 @@ class Size(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """A part of a run: its share of the steps, and the network's size."""
+    """A part of a run: its share of the steps, 0..1, and the network's size."""
 
     share: float
     size: Size

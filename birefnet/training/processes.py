@@ -10,7 +10,7 @@ from torch import nn
 
 
 class Processes:
-    """A single process, and what several do together."""
+    """A single training process, with the interface of several."""
 
     def __init__(self) -> None:
         self.rank, self.count = 0, 1
@@ -18,7 +18,7 @@ class Processes:
         self.wrap: Callable[[nn.Module], nn.Module] | None = None
 
     def everyone(self, values: list) -> list:
-        """The concatenated lists of all processes, in each of them."""
+        """Gather lists: return the concatenated lists of all processes, in each of them."""
         return values
 
     def wait(self) -> None:
@@ -31,7 +31,7 @@ class Processes:
 
 
 class Accelerated(Processes):
-    """Several processes, through accelerate. Raises ModuleNotFoundError if that is missing."""
+    """Several processes, through the package accelerate. Raises ModuleNotFoundError if it is missing."""
 
     def __init__(self) -> None:
         from accelerate import Accelerator
@@ -47,11 +47,12 @@ class Accelerated(Processes):
         return gather_object(values)
 
     def _wrap(self, network: nn.Module) -> nn.Module:
-        if self.device.type == "cuda":  # a GPU's part of a batch is too small for its own statistics
+        if self.device.type == "cuda":  # a GPU's part of a batch is too small for batch statistics
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         return self.accelerator.prepare(network)
 
 
 def start_processes() -> Processes:
-    """This process, one of several if the environment variables of torchrun or `accelerate launch` say so."""
+    """Join the processes of torchrun or `accelerate launch`, by their environment variables; else be the
+    single one."""
     return Accelerated() if int(os.environ.get("WORLD_SIZE", "1")) > 1 else Processes()

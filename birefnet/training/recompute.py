@@ -15,9 +15,10 @@ BLOCKS = (DecoderBlock, PatchBlock)
 
 
 def recompute_blocks(model: BiRefNet) -> None:
-    """Make the blocks of backbone and decoder keep only their inputs; gradients are the same.
+    """Make the blocks of backbone and decoder store only their inputs for the backward pass.
 
-    Replaces these modules' forward: the model can be trained, used and saved, but not copied.
+    Gradients are unchanged. Replaces the modules' forward, so the model can be trained, used and saved, but
+    not copied.
     """
     decoder = [module for module in model.modules() if isinstance(module, BLOCKS)]
     for module in [*model.family.blocks_of(model.bb), *decoder]:
@@ -25,7 +26,7 @@ def recompute_blocks(model: BiRefNet) -> None:
 
 
 def _make_recomputing(module: nn.Module):
-    """A forward of the module that keeps only its inputs."""
+    """Wrap a module's forward so that it stores only its inputs."""
     forward = module.forward
 
     def run(*inputs):
@@ -37,7 +38,7 @@ def _make_recomputing(module: nn.Module):
 
 @contextlib.contextmanager
 def _freeze_statistics(module: nn.Module) -> Iterator[None]:
-    """Keep batch norms from counting the recomputed batch: running statistics and counters do not change."""
+    """Keep batch norms from counting a batch twice: recomputing changes no running statistics or counters."""
     counting = [(norm, norm.momentum, norm.num_batches_tracked) for norm in module.modules()
                 if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.training]
     for norm, _, _ in counting:

@@ -1,10 +1,10 @@
-"""The folder of a run, from which it can continue. All files are written atomically.
+"""The folder of a run, from which it resumes. Files are replaced atomically; the history is appended to.
 
     trained.safetensors    the checkpoint, for birefnet.load and the nodes
     state.pt               weights, averaged weights and the optimiser's state
     settings.json          what the run's numbers depend on
     history.jsonl          losses and measures by step
-    checked.json           the result of the data's check
+    checked.json           the result of checking the data set
     mattes/                mattes of the validation pictures, by step
     report.html            the report; events.out.tfevents.* are TensorBoard's
 """
@@ -32,7 +32,7 @@ class Damaged(ValueError):
 
 
 class RunFolder:
-    """Reads and writes the files of a run, see above. folder: need not exist."""
+    """Reads and writes the files of a run, see above. folder: `begin` makes it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -50,7 +50,7 @@ class RunFolder:
         """
         settings = json.loads(json.dumps(settings))
         if self.state.exists() and self.settings.exists():
-            # Settings that an older version did not have are at their defaults.
+            # Settings that an older version did not record were at their defaults.
             earlier = TrainingPlan(steps=1).describe() | self._read_settings()
             earlier.pop("echo", None)  # a setting of older versions without effect here
             changed = [key for key in {**earlier, **settings} if earlier.get(key) != settings.get(key)]
@@ -65,6 +65,7 @@ class RunFolder:
         write_whole(self.settings, json.dumps(settings, indent=1).encode())
 
     def _read_settings(self) -> dict[str, object]:
+        """The recorded settings; raises Damaged."""
         try:
             return dict(json.loads(self.settings.read_text(encoding="utf-8")))
         except (ValueError, TypeError):
@@ -99,7 +100,7 @@ class RunFolder:
                           ) from None
 
     def rows(self) -> list[dict]:
-        """The history's rows, without a last line that was not written completely."""
+        """The history's rows, up to the first incomplete line."""
         rows = []
         for line in self.history.read_text(encoding="utf-8").splitlines() if self.history.exists() else ():
             try:
@@ -109,7 +110,7 @@ class RunFolder:
         return rows
 
     def forget_after(self, step: int) -> None:
-        """Remove rows after `step` from the history; a run that continues from there writes them again."""
+        """Remove rows after `step` from the history; a run that resumes there writes them again."""
         kept = [row for row in self.rows() if row["step"] <= step]
         write_whole(self.history, "".join(f"{json.dumps(row)}\n" for row in kept).encode())
 

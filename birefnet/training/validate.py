@@ -1,4 +1,4 @@
-"""Scores a network during training: measures on held-out pictures, and tiles of their mattes."""
+"""Score a network during training: measures on held-out pictures, and tiles of their mattes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..matting.predict import matte
 from ..network.birefnet import BiRefNet
 from .processes import Processes
 
-SHOWN_PICTURES = 6   # whose mattes are shown
+SHOWN_PICTURES = 6   # first pictures, whose mattes are shown as tiles
 TILE_PIXELS = 192    # side of a tile
 
 
@@ -31,8 +31,8 @@ def score_pairs(
         processes: this process among those that train together.
 
     Returns:
-        Means of all measures over the pairs, and the mattes of the first SHOWN_PICTURES of them as tiles, in
-        each process.
+        Means of all measures over the pairs, and tiles of the first SHOWN_PICTURES mattes; the same in each
+        process.
     """
     was_training = [module for module in model.modules() if module.training]
     model.eval()
@@ -51,14 +51,14 @@ def score_pairs(
 
 
 def make_truth_tiles(pairs: Sequence[Pair]) -> tuple[list[Image.Image], list[Image.Image]]:
-    """Tiles of the pictures whose mattes are shown, and of their true masks."""
+    """Make tiles of the pictures whose mattes are shown, and of their true masks."""
     shown = pairs[:SHOWN_PICTURES]
     return ([make_tile(Image.fromarray(to_levels(pictures.read(pair.picture)[..., :3]))) for pair in shown],
             [make_tile(Image.fromarray(to_levels(read_mask(pair.truth)))) for pair in shown])
 
 
 def make_tile(picture: Image.Image) -> Image.Image:
-    """The picture in the centre of a grey square."""
+    """Fit a picture into a grey square of TILE_PIXELS, centred."""
     picture = picture.convert("RGB")
     picture.thumbnail((TILE_PIXELS, TILE_PIXELS))
     square = Image.new("RGB", (TILE_PIXELS, TILE_PIXELS), (128, 128, 128))
@@ -67,7 +67,7 @@ def make_tile(picture: Image.Image) -> Image.Image:
 
 
 def stack_tiles(tiles: Sequence[Image.Image]) -> Image.Image:
-    """The tiles in one column."""
+    """Stack tiles in one column."""
     strip = Image.new("RGB", (TILE_PIXELS, TILE_PIXELS * len(tiles)))
     for place, picture in enumerate(tiles):
         strip.paste(picture, (0, place * TILE_PIXELS))

@@ -1,4 +1,4 @@
-"""Video: reading, matting and writing frame by frame, in constant memory."""
+"""Clips: read, matted and written frame by frame, in constant memory."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ __all__ = ["ANIMATIONS", "FORMATS", "QUALITIES", "Animation", "Clip", "File", "F
 
 
 def open_clip(path: str | Path) -> File | Animation:
-    """The clip in a video file, or in an animated GIF, WebP or PNG; raises VideoError."""
+    """Open a video file, or an animated GIF, WebP or PNG, as a clip; raises VideoError."""
     return Animation(path) if is_animation(path) else File(path)

@@ -1,4 +1,4 @@
-"""Converts clips to what a kind of file can hold: square pixels, and SDR colours."""
+"""Convert clips to what a kind of file can hold: square pixels, and SDR colours."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SQUARE_ONLY = ("vp9", "png", *ANIMATIONS)  # kinds of file without a pixel aspec
 
 
 class Adapted:
-    """A clip whose pictures are changed as they are read; times, sound and all else stay the clip's."""
+    """A clip whose pictures are changed as they are read; times, sound and other properties are kept."""
 
     def __init__(self, clip: Clip, change: Callable[[Tensor], Tensor]) -> None:
         self._clip, self._change = clip, change
@@ -42,7 +42,7 @@ class Adapted:
 
 
 class Square(Adapted):
-    """A clip with square pixels: its longer side is stretched, so nothing is lost."""
+    """A clip with square pixels: one side is stretched, none is shrunk, so no detail is lost."""
 
     def __init__(self, clip: Clip) -> None:
         super().__init__(clip, self._stretch)
@@ -65,7 +65,7 @@ class Sdr(Adapted):
 
 
 def keeps_hdr(kind: str) -> bool:
-    """Whether a kind of file keeps a cut-out's HDR signal. Results without alpha, over a background or masks,
+    """Whether a kind of file keeps a cut-out's HDR signal. Results without alpha (over a background, masks)
     are SDR."""
     return kind in FORMATS and FORMATS[kind].alpha and FORMATS[kind].bits(10) > 8
 
@@ -94,7 +94,7 @@ def adapt(clip: Clip, kind: str) -> tuple[Clip, list[str]]:
 
 
 def light_to_srgb(picture: Tensor) -> Tensor:
-    """Linear light [H,W,C], clipped at 1, as sRGB; alpha stays."""
+    """Convert linear light [H,W,C] to sRGB, clipped at 1; alpha is kept."""
     colours = picture[..., :3].nan_to_num().clamp(0, 1)
     return torch.cat([to_srgb(colours), picture[..., 3:]], dim=-1)
 
@@ -110,7 +110,7 @@ def seen_by_networks(clip: Clip) -> Callable[[Tensor], Tensor] | None:
 
 @contextlib.contextmanager
 def as_seen(open_clip: Callable[[], Clip], kind: str) -> Iterator[Clip]:
-    """Open a clip for a network only, converted by `adapt` and `seen_by_networks`."""
+    """Open a clip as a network sees it, converted by `adapt` and `seen_by_networks`."""
     with open_clip() as source:
         clip, _ = adapt(source, kind)
         see = seen_by_networks(clip)

@@ -21,11 +21,12 @@ from .read import Clip
 # How files of these formats begin.
 SIGNATURES = (b"GIF8", b"\x89PNG\r\n\x1a\n", b"RIFF")
 MILLISECOND = Fraction(1, 1000)
-# Browsers show a GIF's frame of up to 10 ms for this long; many files have a 0 there that was never meant.
+# Browsers show a GIF's frame of up to SHORT_MILLISECONDS for USUAL_MILLISECONDS, as many files have wrong
+# durations of 0.
 SHORT_MILLISECONDS, USUAL_MILLISECONDS = 10, 100
 CLEAR = 255   # index of the transparent colour in a GIF's palette
 OPAQUE = 0.5  # alpha from which a pixel of a GIF is opaque
-GIF_TICKS = 2  # the shortest time of a frame that browsers follow
+GIF_TICKS = 2  # in 1/100 s: the shortest duration of a frame that browsers obey
 
 
 def is_animation(path: str | Path) -> bool:
@@ -42,7 +43,7 @@ class Animation:
     """A clip from an animated GIF, WebP or PNG.
 
     Raises:
-        VideoError: it cannot be read, or does not move.
+        VideoError: it cannot be read, or has a single frame.
     """
 
     aspect, bits, linear = Fraction(1), 8, False
@@ -58,8 +59,8 @@ class Animation:
                                  "`python -m birefnet cut`")
             self._gif = image.format == "GIF"
             self.height, self.width = image.height, image.width
-            # A GIF says how often it is repeated, or nothing if it is shown once; the others, how often it is
-            # shown.
+            # A GIF stores the number of repetitions, and nothing if it is shown once; WebP and PNG store the
+            # number of times that they are shown.
             loops = image.info.get("loop")
             self.plays = 1 if loops is None else loops + (self._gif and loops > 0)
             durations = []
@@ -84,6 +85,7 @@ class Animation:
                 time += self._duration(milliseconds)
 
     def sound(self) -> None:
+        """Animated pictures have no sound."""
         return None
 
     def _duration(self, milliseconds: float) -> Fraction:
@@ -94,6 +96,7 @@ class Animation:
 
 @contextlib.contextmanager
 def _video_errors() -> Iterator[None]:
+    """Convert PictureError to VideoError."""
     try:
         yield
     except pictures.PictureError as error:
@@ -119,8 +122,10 @@ ANIMATIONS = {
 
 
 class AnimationFile:
-    """An animated picture being written, without loss but for a GIF's 256 colours and its alpha of one
-    bit."""
+    """Writes an animated picture, losslessly except for a GIF's 256 colours and one bit of alpha.
+
+    path: the file. kind: one of ANIMATIONS. clip: gives size, rate, and how often the result is shown.
+    """
 
     def __init__(self, path: Path, kind: str, clip: Clip) -> None:
         self._path, self._kind, self._form = path, kind, ANIMATIONS[kind]
@@ -130,7 +135,7 @@ class AnimationFile:
         if kind == "gif":
             options = {"loop": str(clip.plays - 1 if clip.plays else 0), "final_delay": str(self._last)}
             if clip.plays == 1:
-                options["loop"] = "-1"  # no word of it
+                options["loop"] = "-1"  # store no number of repetitions
         elif kind == "apng":
             options = {"plays": str(clip.plays), "final_delay": f"{self._last}/1000"}
         self._container = pyav().open(str(path), "w", format=self._form.container, options=options)
@@ -146,7 +151,7 @@ class AnimationFile:
             raise
 
     def write(self, time: Fraction, picture: Tensor) -> None:
-        """Writes a picture [H,W,3], or [H,W,4] with straight alpha; a GIF leaves out what comes faster than
+        """Write a picture [H,W,3], or [H,W,4] with straight alpha; a GIF leaves out frames beyond
         50 a second."""
         pts = max(round(time / self._form.tick), self._pts + 1)
         if self._kind == "gif" and 0 <= self._pts and pts < self._pts + GIF_TICKS:
@@ -158,16 +163,19 @@ class AnimationFile:
         self._container.mux(self._stream.encode(frame))
 
     def finish(self) -> None:
+        """Write what the encoder still holds, and close the file."""
         self._container.mux(self._stream.encode(None))
         self._container.close()
         if self._kind == "webp":
             _set_end(self._path, self._pts + self._last)
 
     def abandon(self) -> None:
+        """Close the file without completing it."""
         with contextlib.suppress(Exception):
             self._container.close()
 
     def _direct(self, levels: np.ndarray):
+        """A frame with alpha, in the format's order of channels."""
         if levels.shape[-1] == 3:
             levels = np.concatenate([levels, np.full_like(levels[..., :1], 255)], axis=-1)
         frame = pyav().VideoFrame.from_ndarray(np.ascontiguousarray(levels), format="rgba")
@@ -187,10 +195,11 @@ class AnimationFile:
 
 
 def _set_end(path: Path, end: int) -> None:
-    """Sets how long a WebP's last frame is shown, for which FFmpeg takes the mean of the others.
+    """Set the duration of a WebP's last frame, which FFmpeg sets to the mean of the others.
 
     The file is a list of chunks (name, length, data padded to even length) behind 12 bytes; a frame's chunk
-    ANMF has the duration, in milliseconds, in bytes 12 to 14 of its data. Equal frames were merged.
+    ANMF has the duration, in milliseconds, in bytes 12 to 14 of its data. FFmpeg merges equal frames, so the
+    last chunk may start before the last frame that was written.
 
     Args:
         end: when the last frame ends, in milliseconds.

@@ -1,4 +1,4 @@
-"""Video samples to RGB and back: matrix, range and chroma sample positions of ITU-T H.273, on any device."""
+"""Convert video samples to RGB and back, by the matrix, range and chroma siting of ITU-T H.273."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087),
            9: (0.2627, 0.0593)}
 BT709, UNKNOWN, BT601 = 1, 2, 6
-HIGH_DEFINITION = 720  # lines from which players take an untagged video for BT.709
+HIGH_DEFINITION = 720  # lines from which players assume BT.709 for an untagged video
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Colour:
     full: bool = False
 
     def resolve(self, lines: int) -> Colour:
-        """The same with a matrix of WEIGHTS; an untagged video gets that which players assume for its
+        """The same with a matrix of WEIGHTS; an untagged video gets the one that players assume for its
         height."""
         if self.matrix in WEIGHTS:
             return self
@@ -39,8 +39,7 @@ class Colour:
         return red, 1 - red - blue, blue
 
     def codes(self, bits: int) -> tuple[float, float, float, float]:
-        """Code of black, codes from black to white, code of no colour, codes between extreme colours (H.273,
-        8.3)."""
+        """Luma code of black, its span to white, chroma code of grey, span of chroma (H.273, 8.3)."""
         if self.full:
             return 0, 2**bits - 1, 2 ** (bits - 1), 2**bits - 1
         step = 2 ** (bits - 8)
@@ -48,12 +47,13 @@ class Colour:
 
 
 def to_rgb(planes: list[Tensor], bits: int, colour: Colour) -> Tensor:
-    """Code planes to RGB.
+    """Convert code planes to RGB.
 
     Args:
         planes: Y, YA, YUV or YUVA. U and V may be smaller; their samples are sited left and vertically
             centred, as in H.264, HEVC, VP9 and ProRes, and are interpolated linearly.
         bits: per code.
+        colour: with a matrix of WEIGHTS, see `Colour.resolve`.
 
     Returns:
         float32 [H,W,C] in 0..1; C is 3, or 4 with straight alpha.
@@ -63,7 +63,7 @@ def to_rgb(planes: list[Tensor], bits: int, colour: Colour) -> Tensor:
     if len(planes) < 3:
         rgb = luma.expand(3, *luma.shape)
     else:
-        chroma = _spread((torch.stack(planes[1:3]).float() - middle) / chroma_codes, luma.shape)
+        chroma = _upsample((torch.stack(planes[1:3]).float() - middle) / chroma_codes, luma.shape)
         kr, kg, kb = colour.weights
         red = luma + 2 * (1 - kr) * chroma[1]
         blue = luma + 2 * (1 - kb) * chroma[0]
@@ -75,10 +75,13 @@ def to_rgb(planes: list[Tensor], bits: int, colour: Colour) -> Tensor:
 
 
 def from_rgb(picture: Tensor, bits: int, colour: Colour, halved: bool) -> list[Tensor]:
-    """The inverse of `to_rgb`: a picture [H,W,3 or 4] to code planes Y, U, V, and A if it has alpha.
+    """Convert a picture [H,W,3 or 4] to code planes Y, U, V, and A if it has alpha: the inverse of `to_rgb`.
 
     Args:
-        halved: U and V at half the height and width, rounded up (4:2:0).
+        picture: in 0..1.
+        bits: per code.
+        colour: with a matrix of WEIGHTS.
+        halved: U and V have half the height and width, rounded up (4:2:0).
 
     Returns:
         uint8 for 8 bits, else int16.
@@ -89,27 +92,27 @@ def from_rgb(picture: Tensor, bits: int, colour: Colour, halved: bool) -> list[T
     luma = kr * red + kg * green + kb * blue
     chroma = torch.stack([(blue - luma) / (2 * (1 - kb)), (red - luma) / (2 * (1 - kr))])
     if halved:
-        chroma = _gather(chroma)
+        chroma = _downsample(chroma)
     planes = [luma * luma_codes + black, *(chroma * chroma_codes + middle),
               *(a * (2**bits - 1) for a in alpha)]
     dtype = torch.uint8 if bits == 8 else torch.int16
     return [plane.round().clamp(0, 2**bits - 1).to(dtype) for plane in planes]
 
 
-def _spread(chroma: Tensor, size: tuple[int, int]) -> Tensor:
-    """Interpolates chroma [2,h,w] at the luma's size."""
+def _upsample(chroma: Tensor, size: tuple[int, int]) -> Tensor:
+    """Upsample chroma [2,h,w] to the luma's size."""
     (height, width), (h, w) = size, chroma.shape[1:]
     rows, columns = -(-height // h), -(-width // w)  # luma samples for each chroma sample
     device = chroma.device
     if columns > 1:
-        chroma = _at(chroma, torch.arange(width, device=device) / columns, 2)
+        chroma = _interpolate(chroma, torch.arange(width, device=device) / columns, 2)
     if rows > 1:
-        chroma = _at(chroma, (torch.arange(height, device=device) + 0.5) / rows - 0.5, 1)
+        chroma = _interpolate(chroma, (torch.arange(height, device=device) + 0.5) / rows - 0.5, 1)
     return chroma
 
 
-def _at(x: Tensor, places: Tensor, dim: int) -> Tensor:
-    """Interpolates x linearly at fractional positions along one axis; its ends are repeated."""
+def _interpolate(x: Tensor, places: Tensor, dim: int) -> Tensor:
+    """Interpolate x linearly at fractional positions along one dimension; its ends are repeated."""
     last = x.shape[dim] - 1
     low = places.floor()
     share = (places - low).view([-1 if d == dim else 1 for d in range(x.ndim)])
@@ -117,8 +120,8 @@ def _at(x: Tensor, places: Tensor, dim: int) -> Tensor:
     return torch.lerp(before, after, share)
 
 
-def _gather(chroma: Tensor) -> Tensor:
-    """Chroma [2,H,W] at half the size: (1, 2, 1) / 4 about every second column, then the mean of two rows."""
+def _downsample(chroma: Tensor) -> Tensor:
+    """Halve chroma [2,H,W]: (1, 2, 1) / 4 about every second column, then the mean of two rows."""
     _, height, width = chroma.shape
     padded = F.pad(chroma[None], (1, 1 + width % 2, 0, height % 2), mode="replicate")[0]
     columns = (padded[..., :-2:2] + 2 * padded[..., 1:-1:2] + padded[..., 2::2]) / 4

@@ -1,5 +1,5 @@
-"""Whether a video file is complete: containers say how many bytes follow, and FFmpeg takes less without a
-word."""
+"""Check that a video file is complete: containers state their length, but FFmpeg accepts truncated files
+silently."""
 
 from __future__ import annotations
 
@@ -14,19 +14,26 @@ BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"mfra",
 
 
 def missing_bytes(source: str | Path | io.BytesIO) -> int:
-    """The bytes that a Matroska, WebM, MP4 or MOV file lacks at its end by its own word; 0 for every other
-    file."""
+    """Count the bytes that a Matroska, WebM, MP4 or MOV file lacks at its end, by its own headers.
+
+    Args:
+        source: a file's path, or its content.
+
+    Returns:
+        Bytes; 0 for a complete file, for other formats, and for a file that cannot be read.
+    """
     if isinstance(source, io.BytesIO):
         with source.getbuffer() as content:
-            return _missing(io.BytesIO(content))
+            return _count_missing(io.BytesIO(content))
     try:
         with open(source, "rb") as file:
-            return _missing(file)
-    except OSError:  # whoever opens it says so
+            return _count_missing(file)
+    except OSError:  # reported when it is opened to decode
         return 0
 
 
-def _missing(file: BinaryIO) -> int:
+def _count_missing(file: BinaryIO) -> int:
+    """`missing_bytes` of an open file."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     if file.read(4) == EBML:
@@ -35,7 +42,7 @@ def _missing(file: BinaryIO) -> int:
 
 
 def _end_of_segment(file: BinaryIO, size: int) -> int:
-    """Where the EBML header and the first segment end; `size` if the segment was written without a length."""
+    """The offset at which the EBML header and the first segment end; `size` if the segment has no length."""
     length, width = _number(file)
     place = 4 + width + (length or 0)
     file.seek(place)
@@ -46,7 +53,7 @@ def _end_of_segment(file: BinaryIO, size: int) -> int:
 
 
 def _number(file: BinaryIO) -> tuple[int | None, int]:
-    """An EBML variable-size integer, None where all its bits are set (unknown), and its width in bytes."""
+    """Read an EBML variable-size integer, None if all its bits are set (unknown), and its width in bytes."""
     first = file.read(1)
     if not first or not first[0]:
         return None, 1
@@ -56,7 +63,7 @@ def _number(file: BinaryIO) -> tuple[int | None, int]:
 
 
 def _end_of_boxes(file: BinaryIO, size: int) -> int:
-    """Where the last top-level box ends; `size` if the file is no list of boxes."""
+    """The offset at which the last top-level box ends; `size` if the file is no list of boxes."""
     place = 0
     while place + 8 <= size:
         file.seek(place)

@@ -1,4 +1,4 @@
-"""Converts between FFmpeg's frames and upright pictures, float [H,W,C]."""
+"""Convert between FFmpeg's frames and upright pictures, float [H,W,C]."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def colour_of(frame: VideoFrame, stream: VideoStream) -> Colour:
     if _stored_as_rgb(frame.format):
         return Colour(primaries=primaries, transfer=transfer)
     marked, name = int(frame.color_range), frame.format.name
-    # As FFmpeg has it, unmarked grey is full range.
+    # As in FFmpeg, grey without a mark is full range.
     full = marked == FULL_RANGE or name.startswith("yuvj") or (name.startswith("gray") and not marked)
     return Colour(int(frame.colorspace), primaries, transfer, full).resolve(frame.height)
 
 
 def unpack(frame: VideoFrame, colour: Colour) -> Tensor:
-    """The frame as stored: float32 [H,W,C] in 0..1; C is 3, or 4 with alpha."""
+    """Convert a frame to RGB, without its rotation: float32 [H,W,C] in 0..1; C is 3, or 4 with alpha."""
     kind = frame.format
     bits = kind.components[0].bits
     if _stored_as_rgb(kind):
@@ -39,7 +39,7 @@ def unpack(frame: VideoFrame, colour: Colour) -> Tensor:
         name = ("rgba" if alpha else "rgb24") if bits <= 8 else ("rgba64le" if alpha else "rgb48le")
         pixels = frame.to_ndarray(format=name)
         return torch.from_numpy(pixels.astype(np.float32) / np.iinfo(pixels.dtype).max)
-    if not _planar(kind):  # nv12, yuyv422, p010le, big endian: other orders of the same samples
+    if not _planar(kind):  # nv12, yuyv422, p010le, big endian: the same samples in other orders
         alpha = "a" if any(part.is_alpha for part in kind.components) else ""
         frame = frame.reformat(format=f"yuv{alpha}444p" if bits == 8 else f"yuv{alpha}444p16le")
         kind, bits = frame.format, frame.format.components[0].bits
@@ -47,7 +47,10 @@ def unpack(frame: VideoFrame, colour: Colour) -> Tensor:
 
 
 def pack(picture: Tensor, name: str, colour: Colour) -> VideoFrame:
-    """A picture [H,W,3 or 4] in 0..1 as a tagged frame of format yuv420p, yuva420p or yuva444p10le."""
+    """Convert a picture [H,W,3 or 4] in 0..1 to a tagged frame.
+
+    name: its pixel format: yuv420p, yuv420p10le, yuva420p or yuva444p10le.
+    """
     bits = 10 if "10" in name else 8
     height, width = picture.shape[:2]
     frame = pyav().VideoFrame(width, height, name)
@@ -61,7 +64,7 @@ def pack(picture: Tensor, name: str, colour: Colour) -> VideoFrame:
 
 
 def tag(target: object, colour: Colour) -> None:
-    """Sets the colour description of a frame or an encoder. (Frames have primaries from PyAV 15 on.)"""
+    """Set the colour description of a frame or an encoder. (Frames have primaries from PyAV 15 on.)"""
     target.colorspace, target.color_range = colour.matrix, FULL_RANGE if colour.full else 1
     if hasattr(target, "color_primaries"):
         target.color_primaries, target.color_trc = colour.primaries, colour.transfer
@@ -83,7 +86,7 @@ def orientation(frame: VideoFrame) -> tuple[int, int, int, int]:
 
 
 def turn(picture: Tensor, signs: tuple[int, int, int, int]) -> Tensor:
-    """Turns and mirrors a picture [H,W,C] as `orientation` says, without resampling."""
+    """Turn and mirror a picture [H,W,C] as `orientation` says, without resampling."""
     a, b, c, d = signs
     if b or c:
         picture, a, d = picture.transpose(0, 1), c, b

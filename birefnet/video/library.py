@@ -12,6 +12,7 @@ class VideoError(UserError):
 
 
 def pyav() -> ModuleType:
+    """Import PyAV. Raises VideoError if it is not installed."""
     try:
         import av
     except ImportError:

@@ -1,4 +1,4 @@
-"""What is made of a frame and its alpha: the subject over a background, a cut-out, or the mask."""
+"""Compose a frame of the result: the subject over a background, a cut-out, or the mask."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from .read import Clip
 # (time in seconds, colours [1,H,W,3], alpha [1,H,W]) -> picture [H,W,3], or [H,W,4] with straight alpha
 Look = Callable[[Fraction, Tensor, Tensor], Tensor]
 
-HALO = 8  # pixels around the subject that keep their colours though transparent, as codecs mix neighbours
+# Pixels: width of the transparent band around the subject that keeps its colours, as codecs mix neighbours.
+HALO = 8
 
 
 def mask(time: Fraction, colours: Tensor, alpha: Tensor) -> Tensor:
@@ -24,8 +25,7 @@ def mask(time: Fraction, colours: Tensor, alpha: Tensor) -> Tensor:
 
 
 def cutout(time: Fraction, colours: Tensor, alpha: Tensor) -> Tensor:
-    """RGBA; black beyond HALO from the subject, so that the removed background is neither visible nor
-    encoded."""
+    """RGBA; black farther than HALO from the subject, so that the removed background is not in the file."""
     near = F.max_pool2d(alpha, 2 * HALO + 1, stride=1, padding=HALO)[..., None] > 0.5 / 255
     return torch.cat([torch.where(near, colours, 0.0), alpha[..., None]], dim=-1)[0]
 
@@ -33,8 +33,8 @@ def cutout(time: Fraction, colours: Tensor, alpha: Tensor) -> Tensor:
 class Over:
     """The subject over a colour [3], or over another clip, which is repeated when it ends.
 
-    open: opens the clip from its start. fit: how it meets the frame's size, and `colour` beside it, as for
-    `composite.fit_to_canvas`.
+    open: opens the clip from its start. fit: how it is fitted to the frame's size, with `colour` beside it,
+    as for `composite.fit_to_canvas`.
     """
 
     def __init__(self, colour: Tensor, open: Callable[[], Clip] | None = None, fit: str = "fill") -> None:
@@ -55,7 +55,7 @@ class Over:
 
 
 def endless(open: Callable[[], Clip]) -> Iterator[tuple[Fraction, Tensor]]:
-    """A clip's pictures with their times, repeated without end; a single picture once."""
+    """Yield a clip's (time, picture), repeated endlessly with growing times; a single picture once."""
     start, count = Fraction(0), 0
     while count != 1:
         count = 0

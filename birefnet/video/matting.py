@@ -1,4 +1,4 @@
-"""Mattes a clip frame by frame; long clips need no more memory."""
+"""Matte a clip frame by frame; long clips need no more memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from .looks import Look
 from .read import Clip
 
-# Pictures [H,W,C] one by one -> (picture [1,H,W,C], alpha [1,H,W]) in order; it may read some ahead.
+# Pictures [H,W,C] one by one -> (picture [1,H,W,C], alpha [1,H,W]) in order; may read ahead.
 Mattes = Callable[[Iterator[Tensor]], Iterator[tuple[Tensor, Tensor]]]
 
 
@@ -24,17 +24,18 @@ def matting(
     smooth: Callable[[Tensor, Tensor], Tensor] | None = None,
     colours: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Iterator[tuple[Fraction, Tensor, Tensor]]:
-    """Mattes a clip.
+    """Matte a clip.
 
     Args:
+        clip: opened.
         mattes: pairs pictures with alpha. The opacity of RGBA pictures is part of alpha.
-        look: what is made of each picture.
-        see: picture [H,W,C] -> what networks and `smooth` see of it.
+        look: composes each picture of the result.
+        see: picture [H,W,C] -> the picture that `mattes` and `smooth` get; None for the same.
         smooth: (picture [1,H,W,C], alpha) -> alpha, smoothed over time.
         colours: (picture [1,H,W,3], alpha) -> picture in the subject's own colours.
 
     Yields:
-        Each picture's time in seconds, what `look` makes of it, and its alpha [1,H,W].
+        Each picture's time in seconds, the result's picture by `look`, and alpha [1,H,W].
     """
     ahead = deque()
 

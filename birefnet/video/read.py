@@ -1,4 +1,4 @@
-"""Reads a video, from a file or from pictures in memory, as a sequence of upright pictures."""
+"""Read a video, from a file or from pictures in memory, as a sequence of upright pictures."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ log = logging.getLogger(__name__)
 Source = str | Path | io.BytesIO
 
 DEFAULT_RATE = Fraction(25)  # frames a second
-MICROSECONDS = 10**6  # of a second; finer digits of a float are noise
-# Demuxers of FFmpeg that may be used. Excluded are playlists (HLS, DASH, concat, SDP), small files that make
-# FFmpeg open others at any address, and formats that are no video.
+MICROSECONDS = 10**6  # per second: resolution of start and duration, which come as floats
+# FFmpeg's demuxers that may be used. Excluded are playlists (HLS, DASH, concat, SDP), which make FFmpeg open
+# files at any address, and formats that are no video.
 CONTAINERS = ("mov", "mp4", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf", "ogg",
               "mxf", "gif", "apng", "ivf", "h264", "hevc", "obu", "m4v", "mjpeg", "yuv4mpegpipe", "dv", "nut",
               "wtv", "rm", "mp3", "wav", "flac", "aac")
-MAX_PIXELS = 1 << 26  # of a picture, as in 8192×8192; a damaged header may claim any size
-DECLARE_LENGTH = ("mov", "matroska")  # containers that declare their length; a shorter file was cut off
-MISSING = 0.5, 0.02  # seconds, and share of the length, that may be missing nevertheless
+MAX_PIXELS = 1 << 26  # of a picture, as in 8192×8192; a damaged header may state any size
+DECLARE_LENGTH = ("mov", "matroska")  # containers that state their length; a shorter file was cut off
+MAX_MISSING_SECONDS, MAX_MISSING_SHARE = 0.5, 0.02  # at the end of a file that counts as complete; the larger
 
 
 class Clip(Protocol):
     """A video to be matted: its pictures with their times, and the properties that the result keeps.
 
     height, width: of the upright pictures. aspect: width of a pixel divided by its height. rate: mean frames
-    a second. tick: the unit of its times, in seconds. count: expected number of pictures, by the header,
-    which may be wrong. bits: of its samples. linear: whether its values are proportional to light. last:
-    seconds that the last picture is shown. plays: how often an animation is to be shown, 0 for without end.
+    a second. tick: the unit of its times, in seconds. count: expected number of pictures, from the
+    header, which may be wrong. bits: per sample. linear: whether values are linear light. last: seconds that
+    the last picture is shown. plays: how often an animation is shown, 0 for endlessly.
     """
 
     height: int
@@ -66,8 +66,8 @@ class Clip(Protocol):
     def __exit__(self, *_) -> None: ...
 
     def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
-        """(time in seconds from the start, picture [H,W,C] float32 in 0..1 with C 1, 3 or 4), at most
-        once."""
+        """Yield (time in seconds from the start, picture float32 [H,W,C] in 0..1 with C 1, 3 or 4); a clip
+        can be iterated once."""
 
     def sound(self) -> sound.Source | None:
         """Its sound, on the same clock; None if it has none."""
@@ -76,13 +76,15 @@ class Clip(Protocol):
 class File:
     """A clip from a file; a context manager.
 
-    Rotation is applied, all pictures get the first one's size, times are the file's own, from 0.
+    Rotation is applied, all pictures are resized to the first one's size, and times are the file's own,
+    shifted to begin at 0.
 
     Args:
+        source: the file's path, or its content.
         start, duration: the part to read, in seconds; duration 0 means to the end.
 
     Raises:
-        VideoError: it has no picture, or ends before its header says.
+        VideoError: it cannot be read, has no picture, or ends earlier than its header states.
     """
 
     plays, linear = 0, False
@@ -113,11 +115,11 @@ class File:
 
     @property
     def duration(self) -> float:
-        """Seconds, by the header."""
+        """Seconds, according to the header."""
         return (self._container.duration or 0) / pyav().time_base
 
     def _begin(self) -> None:
-        """Decodes up to the first picture, which has properties that the header lacks."""
+        """Decode up to the first picture, which has properties that the header lacks."""
         shown = [stream for stream in self._container.streams.video if not is_cover(stream)]
         if not shown:
             only = "only sound" if self._container.streams.audio else "nothing to see"
@@ -149,7 +151,7 @@ class File:
         self._turn = orientation(frame)
         if self._turn[0] == 0:
             self.height, self.width, self.aspect = self.width, self.height, 1 / self.aspect
-        self.count = self._expected()
+        self.count = self._estimate_count()
 
     def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
         for time, frame in self._pictures:
@@ -162,16 +164,16 @@ class File:
             return None
         return sound.Recorded(lambda: open_container(self._source), self._window, self._origin)
 
-    def _expected(self) -> int:
-        """Number of pictures, by the header."""
+    def _estimate_count(self) -> int:
+        """Number of pictures, according to the header."""
         start, stop = self._window
         if not start and stop == float("inf") and self._stream.frames:
             return self._stream.frames
         return max(1, round((min(stop, self.duration) - start) * self.rate))
 
     def _frames(self) -> Iterator[tuple[Fraction, VideoFrame]]:
-        """(the file's own time, frame) in the window; damaged frames are left out, so the one before lasts
-        longer."""
+        """Yield (the file's own time, frame) in the window. Damaged frames are left out, so the previous one
+        is shown longer."""
         damaged, time, (start, stop) = 0, None, self._window
         for packet in self._packets():
             try:
@@ -191,7 +193,7 @@ class File:
             log.warning("BiRef: %s: %d damaged pictures were left out", self.name, damaged)
 
     def _packets(self):
-        """Packets of the pictures; raises VideoError if the file turns out shorter than its header says."""
+        """Yield the pictures' packets; raise VideoError if the file is shorter than its header states."""
         reached, damage = 0.0, (pyav().error.InvalidDataError, OSError)
         try:
             for packet in self._container.demux():
@@ -203,11 +205,11 @@ class File:
             raise VideoError(f"{self.name}: damaged after {reached:.1f} s ({error.strerror})") from None
         length = self.duration + (self._container.start_time or 0) / pyav().time_base
         declared = any(name in self._container.format.name for name in DECLARE_LENGTH)
-        if declared and length - reached > max(MISSING[0], MISSING[1] * length):
+        if declared and length - reached > max(MAX_MISSING_SECONDS, MAX_MISSING_SHARE * length):
             raise VideoError(f"{self.name}: cut off: it ends after {reached:.1f} s of {length:.1f} s")
 
     def _decode(self, packet):
-        """The packet's frames, with the alpha that VP8 and VP9 keep beside the colours."""
+        """Decode a packet to frames, with the alpha that VP8 and VP9 store beside the colours."""
         if "vp" not in self._stream.codec_context.name or self._stream.metadata.get("alpha_mode") != "1":
             return packet.decode()
         if not hasattr(self, "_libvpx"):
@@ -216,7 +218,7 @@ class File:
         return self._libvpx.decode(packet if packet.size else None)
 
     def _time(self, frame: VideoFrame, before: Fraction | None) -> Fraction:
-        """A frame's time; without one of its own, a frame's duration after the time `before`."""
+        """A frame's time; if it has none, one frame's duration after the time `before`."""
         if frame.pts is not None:
             return frame.pts * frame.time_base
         return Fraction(0) if before is None else before + 1 / self.rate
@@ -224,7 +226,10 @@ class File:
 
 @dataclass
 class Pictures:
-    """A clip of images [B,H,W,C] in memory, with sound [1,channels,samples] in −1..1 at `sample_rate`."""
+    """A clip of images [B,H,W,C] in memory, with sound [1,channels,samples] in −1..1 at `sample_rate` hertz.
+
+    rate: frames a second. Raises VideoError if there is no image, or the rate is not above 0.
+    """
 
     images: Tensor
     rate: Fraction
@@ -257,13 +262,13 @@ class Pictures:
 
 
 def open_container(source: Source):
-    """Opens a file with PyAV; raises VideoError."""
+    """Open a file with PyAV; raises VideoError."""
     av = pyav()
     # Two readers of one buffer (pictures and sound) need a position each; the bytes themselves are shared.
     source = io.BytesIO(source.getvalue()) if isinstance(source, io.BytesIO) else str(source)
     name = source if isinstance(source, str) else "the video"
     try:
-        # Old cameras' tags have any encoding; they are not used here.
+        # "replace": tags of old cameras are in any encoding, and not used here.
         options = {"format_whitelist": ",".join(CONTAINERS)}
         return av.open(source, container_options=options, metadata_errors="replace")
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:

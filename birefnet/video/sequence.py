@@ -18,12 +18,12 @@ from .read import Clip
 
 
 class Frames:
-    """A clip of picture files, read one by one; in linear light where the result holds that.
+    """A clip of picture files, read one by one; in linear light if the result's format stores that.
 
     Args:
         paths: the files in order, of one size.
         rate: frames a second.
-        style, name: how and under which name results are stored, see `photographs.read`.
+        style, name: how results are stored, and a result's file name, see `photographs.read`.
 
     Raises:
         VideoError: a file cannot be read, or has another size than the first.
@@ -60,9 +60,11 @@ class Frames:
             yield index * self.tick, picture
 
     def sound(self) -> None:
+        """Picture files have no sound."""
         return None
 
     def _read(self, path: str | Path) -> photographs.Photograph:
+        """Read one file; raises VideoError."""
         try:
             return photographs.read(path, style=self._style, name=self._name)
         except PictureError as error:
@@ -70,13 +72,13 @@ class Frames:
 
 
 class FrameFiles:
-    """Numbered picture files being written, each complete or not at all.
+    """Writes numbered picture files, each of them atomically.
 
     Args:
-        names: the files in order.
-        clip: whose values the pictures have.
+        names: index from 0 → file.
+        clip: the source, which decides linear light, sample depth and pixel aspect.
         style: how they are stored.
-        grey: keep only the first channel, of a matte.
+        grey: keep only the first channel, for mattes.
         force: replace files that exist.
     """
 
@@ -88,7 +90,7 @@ class FrameFiles:
         self._count = 0
 
     def write(self, time: Fraction, picture: Tensor) -> None:
-        """Writes a picture [H,W,3], or [H,W,4] with straight alpha; raises VideoError."""
+        """Write a picture [H,W,3], or [H,W,4] with straight alpha; raises VideoError."""
         path = self._names(self._count)
         self._count += 1
         picture = picture[None, ..., :1] if self._grey else picture[None]

@@ -1,4 +1,4 @@
-"""Sound: copied packet by packet if the container takes its codec, else encoded again."""
+"""Sound: packets are copied if the container can hold their codec, else decoded and encoded again."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BLOCK_SAMPLES = 8192   # of a waveform in one frame
-DEFAULT_RATE = 48_000  # hertz; every encoder and player takes it, for Opus many players take no other
+BLOCK_SAMPLES = 8192   # per frame of a waveform
+DEFAULT_RATE = 48_000  # hertz; all encoders and players support it, and many players no other for Opus
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 
 
@@ -33,8 +33,10 @@ class Kinds:
 
 
 class Source(Protocol):
+    """The sound of a clip."""
+
     def into(self, output: OutputContainer, kinds: Kinds) -> Iterator[tuple[float, Packet]]:
-        """Adds its tracks to `output`, then yields (seconds, packet) in order."""
+        """Add its tracks to `output`, then yield (seconds, packet) in order."""
 
 
 class Track:
@@ -46,7 +48,7 @@ class Track:
         self._next = None
 
     def until(self, seconds: float) -> None:
-        """Writes everything up to a time."""
+        """Write everything up to a time."""
         self._next = self._next or next(self._packets, None)
         while self._next and self._next[0] <= seconds:
             self._output.mux(self._next[1])
@@ -55,7 +57,7 @@ class Track:
 
 @dataclass
 class Recorded:
-    """All sound tracks of a file. window: (begin, end) in seconds; `origin` becomes time 0."""
+    """All sound tracks of a file. open: opens it. window: (begin, end) in seconds. origin: becomes time 0."""
 
     open: Callable[[], InputContainer]
     window: tuple[float, float]
@@ -77,6 +79,7 @@ class Recorded:
         return self._packets(container, tracks)
 
     def _packets(self, container: InputContainer, tracks: dict) -> Iterator[tuple[float, Packet]]:
+        """Yield (seconds, packet) of all tracks in the window, then close the container."""
         start, stop = self.window
         with container:
             if start:
@@ -87,19 +90,20 @@ class Recorded:
                 time = float(packet.pts * packet.time_base)
                 if time >= stop:
                     break
-                if time >= start or not start:  # without a window, packets before 0 count: decoders need them
+                if time >= start or not start:  # at the file's start, decoders need packets before 0
                     yield from with_times(tracks[packet.stream].packets(packet))
             for track in tracks.values():
                 yield from with_times(track.rest())
 
 
 class Copy:
-    """Copies packets with shifted times, which are made to grow, as containers require."""
+    """Copies packets with shifted times; decoding times are made to increase, as containers require."""
 
     def __init__(self, stream: AudioStream, origin: Fraction) -> None:
         self.stream, self.origin, self.last = stream, origin, None
 
     def packets(self, packet: Packet) -> list[Packet]:
+        """Shift a packet's times, in place."""
         shift = round(self.origin / packet.time_base)
         packet.stream = self.stream
         pts, dts = packet.pts - shift, (packet.pts if packet.dts is None else packet.dts) - shift
@@ -112,9 +116,9 @@ class Copy:
 
 
 class Encode:
-    """Decodes, and encodes with another codec, which resamples to its own rate and sample format.
+    """Decodes packets, and encodes them with another codec, resampled to its rate and sample format.
 
-    Times are counted in samples and never decrease. Some files (AVI) have times that are rounded to packets,
+    Times are counted in samples and never decrease: some files (AVI) have times that are rounded to packets,
     which encoders refuse.
     """
 
@@ -124,6 +128,7 @@ class Encode:
         self.stream = new_track(output, encoder, context.sample_rate, context.layout.nb_channels)
 
     def packets(self, packet: Packet) -> list[Packet]:
+        """Encode a packet again; a damaged one is left out."""
         made = []
         try:
             for frame in packet.decode():
@@ -133,6 +138,7 @@ class Encode:
         return made
 
     def set_times(self, frame: AudioFrame) -> AudioFrame:
+        """Set a frame's time in samples from the origin, not before the end of the previous frame."""
         tick = Fraction(1, frame.sample_rate)
         start = self.end if frame.pts is None else round((frame.pts * frame.time_base - self.origin) / tick)
         if self.end is not None:
@@ -142,13 +148,14 @@ class Encode:
         return frame
 
     def rest(self) -> list[Packet]:
+        """The packets that the encoder still holds."""
         return self.stream.encode(None)
 
 
 @dataclass
 class Waveform:
-    """Sound in memory, [1,channels,samples] in −1..1; without a layout for its channels, the first two are
-    used."""
+    """Sound in memory, [1,channels,samples] in −1..1 at `rate` hertz. If LAYOUTS lacks its number of
+    channels, the first two are used."""
 
     waveform: Tensor
     rate: int
@@ -159,6 +166,7 @@ class Waveform:
         return with_times(self._packets(samples, new_track(output, kinds.encoder, self.rate, len(samples))))
 
     def _packets(self, samples: Tensor, stream: AudioStream) -> Iterator[Packet]:
+        """Encode samples [channels,N] in blocks."""
         for start in range(0, samples.shape[1], BLOCK_SAMPLES):
             block = samples[:, start:start + BLOCK_SAMPLES].contiguous().numpy()
             frame = pyav().AudioFrame.from_ndarray(block, format="fltp", layout=LAYOUTS[len(samples)])
@@ -168,11 +176,12 @@ class Waveform:
 
 
 def new_track(output: OutputContainer, encoder: str, rate: int, channels: int) -> AudioStream:
-    """A new track, at the sound's own rate if the encoder supports it."""
+    """Add a track to `output`, at the sound's own rate if the encoder supports it, else at DEFAULT_RATE."""
     kept = encoder != "libopus" and rate in pyav().Codec(encoder, "w").audio_rates
     layout = LAYOUTS.get(channels, "stereo")
     return output.add_stream(encoder, rate=rate if kept else DEFAULT_RATE, layout=layout)
 
 
 def with_times(packets: Iterable[Packet]) -> Iterator[tuple[float, Packet]]:
+    """Yield (seconds, packet) for the packets that are not empty."""
     return ((float((packet.pts or 0) * packet.time_base), packet) for packet in packets if packet.size)

@@ -1,4 +1,4 @@
-"""HDR signals (PQ, HLG) to SDR: the transfer functions of ITU-R BT.2100, the tone curve of BT.2390."""
+"""Tone-map HDR signals (PQ, HLG) to SDR: transfer functions of ITU-R BT.2100, tone curve of BT.2390."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 PQ, HLG = 16, 18    # transfer characteristics of ITU-T H.273, table 3
 BT2020 = 9          # its colour primaries, table 2
-REFERENCE_WHITE = 203.0  # cd/m², of HDR (ITU-R BT.2408); SDR's white
-PEAK = 1000.0       # cd/m², of HLG's nominal display, and of most PQ masters; what is brighter is clipped
-HLG_GAMMA = 1.2     # of the system at that peak
+REFERENCE_WHITE = 203.0  # cd/m², of HDR (ITU-R BT.2408); becomes SDR's white
+PEAK = 1000.0       # cd/m², of HLG's nominal display and most PQ masters; brighter light is clipped
+HLG_GAMMA = 1.2     # system gamma at that peak (BT.2100)
 SDR_GAMMA = 2.4     # of a display for BT.709 (ITU-R BT.1886)
 PQ_M1, PQ_M2 = 2610 / 16384, 2523 / 4096 * 128
 PQ_C1, PQ_C2, PQ_C3 = 3424 / 4096, 2413 / 4096 * 32, 2392 / 4096 * 32
@@ -27,8 +27,9 @@ def is_hdr(transfer: int) -> bool:
 def to_sdr(picture: Tensor, transfer: int, primaries: int = BT2020) -> Tensor:
     """Tone-map an HDR picture.
 
-    Up to about half the reference white, colours keep their luminance; above, the curve of BT.2390 (section
-    5.4.1) bends up to the peak, on the largest of the three channels, so that hues stay.
+    Up to about half the reference white, colours keep their luminance; from there to the peak, the curve of
+    BT.2390 (section 5.4.1) compresses them. It is applied to the largest of the three channels, and the
+    others are scaled with it, so that hues are kept.
 
     Args:
         picture: float [H,W,C] in 0..1, the signal; C 1, 3, or 4 with alpha, which is kept.
@@ -49,7 +50,7 @@ def to_sdr(picture: Tensor, transfer: int, primaries: int = BT2020) -> Tensor:
 
 
 def pq_to_light(signal: Tensor) -> Tensor:
-    """The light in cd/m² that a PQ signal in 0..1 stands for (BT.2100, table 4)."""
+    """The light in cd/m² of a PQ signal in 0..1 (BT.2100, table 4)."""
     root = signal.pow(1 / PQ_M2)
     return 10_000 * ((root - PQ_C1).clamp(min=0) / (PQ_C2 - PQ_C3 * root)).pow(1 / PQ_M1)
 
@@ -68,7 +69,7 @@ def hlg_to_light(signal: Tensor) -> Tensor:
 
 
 def _tone(light: Tensor) -> Tensor:
-    """Light of up to PEAK to light of up to REFERENCE_WHITE, by the spline of BT.2390 in PQ's scale."""
+    """Compress light of up to PEAK to REFERENCE_WHITE, by the spline of BT.2390 on PQ values."""
     peak, white = (light_to_pq(light.new_tensor(end)) for end in (PEAK, REFERENCE_WHITE))
     share, most = (light_to_pq(light) / peak).clamp(max=1), white / peak
     knee = 1.5 * most - 0.5

@@ -1,4 +1,4 @@
-"""Writes results, video files and folders of pictures, atomically."""
+"""Write results (video files, animated pictures, folders of pictures) atomically."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .read import Clip
 from .sound import Kinds, Track
 
 QUALITIES = ("high", "medium", "small")
-# Of shorter clips x265 takes the times of decoding from memory that it has not set; all are then in order.
+# For shorter clips x265 reads decoding times from uninitialised memory; their frames are all in order.
 ORDERED_FRAMES = 3
 MAX_RATE_DENOMINATOR = 1001  # of a mean rate, such as 30000/1001
 
@@ -32,9 +32,10 @@ MAX_RATE_DENOMINATOR = 1001  # of a mean rate, such as 30000/1001
 class Format:
     """A kind of video file.
 
-    pixels, deep: FFmpeg's names for 8 and for 10 bits; one of them may be "". options: the encoder's, by
-    quality. even: whether height and width must be even. tick: the container's unit of time in seconds, if it
-    has one. tag: the codec's four letters in the file, where the usual ones are not those that players know.
+    suffix: of file names. container, codec: FFmpeg's names. pixels, deep: FFmpeg's pixel formats with 8 and
+    with 10 bits; one of them may be "". sound: its codecs. options: the encoder's, by quality. even: whether
+    height and width must be even. tick: the container's unit of time in seconds, if it is fixed. tag: the
+    codec's FourCC, if players do not know FFmpeg's default.
     """
 
     suffix: str
@@ -62,7 +63,7 @@ class Format:
 
 
 def _each(values: tuple[str, str, str], **common: str) -> dict[str, dict[str, str]]:
-    """Options by quality, which differ in crf."""
+    """Encoder options by quality, which differ in crf (`values`)."""
     return {quality: {"crf": value, **common} for quality, value in zip(QUALITIES, values)}
 
 
@@ -79,7 +80,7 @@ FORMATS = {
                   _each(("20", "30", "42"), preset="8"), even=True, deep="yuv420p10le"),
     "vp9": Format(".webm", "webm", "libvpx-vp9", "yuva420p",
                   Kinds(frozenset({"opus", "vorbis"}), "libopus"),
-                  # b 0: quality alone decides. libvpx refuses alternate references beside alpha.
+                  # b 0: constant quality. libvpx supports no alternate reference frames with alpha.
                   _each(("18", "28", "38"), **{"b": "0", "auto-alt-ref": "0", "row-mt": "1",
                                                "deadline": "good", "cpu-used": "3"}), tick=Fraction(1, 1000)),
     "prores": Format(".mov", "mov", "prores_ks", "",
@@ -91,12 +92,15 @@ FORMATS = {
 
 
 class VideoFile:
-    """A video file being written; pictures must come in order of time."""
+    """Writes a video file. Pictures must come in order of time.
+
+    shape: the kind of file. clip: gives size, rate, colours, bits and sound. notes: the file's metadata.
+    """
 
     def __init__(self, path: Path, shape: Format, clip: Clip, quality: str, notes: Mapping[str, object]
                  ) -> None:
         self.shape, self.tick = shape, shape.tick or clip.tick
-        # Apple's ProRes has limited range only.
+        # ProRes has limited range only.
         self.colour = replace(clip.colour, full=False) if shape.codec == "prores_ks" else clip.colour
         self.pixels = shape.pixels_for(clip.bits)
         flags = {"movflags": "use_metadata_tags+faststart"} if shape.container in ("mp4", "mov") else {}
@@ -113,6 +117,7 @@ class VideoFile:
         self._last, self._count = -1, 0
 
     def _video_stream(self, clip: Clip, quality: str):
+        """Add the video stream to the container."""
         rate = clip.rate.limit_denominator(MAX_RATE_DENOMINATOR)
         stream = self._container.add_stream(self.shape.codec, rate=rate)
         pad = 2 if self.shape.even else 1
@@ -128,7 +133,8 @@ class VideoFile:
         return stream
 
     def write(self, time: Fraction, picture: Tensor) -> None:
-        """Writes a picture [H,W,3], or [H,W,4] if the format has alpha; H.264's odd sides repeat the edge."""
+        """Write a picture [H,W,3], or [H,W,4] if the format has alpha; odd sides repeat the edge if they must
+        be even."""
         if self.shape.even:
             height, width = picture.shape[:2]
             padding = (0, width % 2, 0, height % 2)
@@ -145,6 +151,7 @@ class VideoFile:
             self._sound.until(float(time))
 
     def finish(self) -> None:
+        """Write what the encoder still holds and the remaining sound, and close the file."""
         for packet in self._stream.encode(None):
             if self._count < ORDERED_FRAMES and packet.size:
                 packet.dts = packet.pts
@@ -154,7 +161,8 @@ class VideoFile:
         self._container.close()
 
     def abandon(self) -> None:
-        with contextlib.suppress(Exception):  # such as a full disk; the file is deleted in any case
+        """Close the file without completing it."""
+        with contextlib.suppress(Exception):  # such as a full disk; `writing` deletes the file
             self._container.close()
 
 
@@ -174,7 +182,7 @@ def keep_scheduling() -> Iterator[None]:
 
 
 class PictureFolder:
-    """A folder of PNG files (00001.png, ...) being written."""
+    """Writes a folder of PNG files (00001.png, ...)."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.count = path, 0
@@ -198,14 +206,17 @@ def writing(
     quality: str = QUALITIES[0],
     notes: Mapping[str, object] | None = None,
 ) -> Iterator[VideoFile | AnimationFile | PictureFolder]:
-    """A context with a writer, `write(time, picture)`, for a video with a clip's rate, colours and sound.
+    """Open a video for writing, with a clip's rate, colours and sound.
 
-    An error or an interrupt in the body leaves nothing behind.
+    Used as a context, whose value has `write(time, picture)`. An error or an interrupt in its body leaves no
+    file behind.
 
     Args:
+        path: the file or, for "png", the folder.
+        clip: the source.
         kind: one of `FORMATS`; without sound one of `ANIMATIONS`, or "png" for a folder of pictures.
-        quality: one of QUALITIES.
-        notes: metadata of the file.
+        quality: one of QUALITIES, for `FORMATS`.
+        notes: metadata of the file, for `FORMATS`.
 
     Raises:
         VideoError: `path` cannot be written.
@@ -243,6 +254,7 @@ class _Writer:
 
 @contextlib.contextmanager
 def _explain_errors(path: Path) -> Iterator[None]:
+    """Convert errors of PyAV and the system to VideoError."""
     try:
         yield
     except VideoError:

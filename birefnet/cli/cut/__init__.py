@@ -24,6 +24,7 @@ FORMATS = ("png", "webp", "tif", "exr", "jpg")  # of results in a folder; the fi
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command `cut`."""
     parser = subparsers.add_parser(
         "cut",
         help="cut the subject out of pictures",
@@ -71,7 +72,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Cuts all inputs; 0 where every one was written, else 1."""
+    """Cut all inputs. Exit status: 0 if all results were written, else 1."""
     if not args.inputs and not args.list:
         raise CommandError("nothing to cut: name pictures, folders or globs, or give --list FILE")
     if args.engine == "ray" and "-" in (*args.inputs, args.out):

@@ -1,9 +1,9 @@
 """The engine for all cores and GPUs of a machine or cluster: the pipeline's steps as stages of Ray Data.
 
-Reading and finishing are tasks on free cores. Matting is done by actors that hold the network, one to each
-GPU or, without GPUs, to every few cores. A batch stays one block from end to end, so that the same pictures
-go through the network together as on the plain engine. Ray holds back each stage when the next is behind, and
-repeats the work of a process or machine that died.
+Reading and finishing are tasks on free cores. Matting is done by actors that hold the network, one per GPU
+or, without GPUs, one per few cores. A batch stays one block in all stages, so that the network gets the same
+batches as on the plain engine. Ray slows a stage down when the next one is behind, and repeats the work of a
+process or machine that died.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .manifest import Job
 from .steps import CutOptions, Outcome, Picture
 
 MAX_RETRIES = 3      # of a task whose process died; Ray Data's default, endless, would hang on a bad picture
-CORES_PER_ACTOR = 4  # without a GPU: more gain little, and each actor holds a copy of the network
+CORES_PER_ACTOR = 4  # without GPUs: more cores per actor gain little, and each actor holds a network
 
 
 class Cluster:
@@ -39,7 +39,7 @@ class Cluster:
     def __init__(self, model: str, dtype: str, adapters: Sequence[Stacked], address: str | None) -> None:
         path = find_checkpoint(model)
         self.config = read_config(path)
-        # A file's path is the same on all machines, a catalog's name is found by each.
+        # A path must be valid on all machines; a catalog name is resolved on each.
         self.model, self.dtype = str(path.resolve()) if Path(model).exists() else model, dtype
         self.adapters = [Stacked(file.resolve(), strength) for file, strength in adapters]
         self.ray, self.ours = _connect(address)
@@ -51,8 +51,7 @@ class Cluster:
             counts = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1]
             self.threads = min([CORES_PER_ACTOR, *counts])
             self.actors = sum(count // self.threads for count in counts)
-            # One core of each actor's stays free for reading and finishing, which need far less than the
-            # network.
+            # One core of each actor is left to reading and finishing, which need far less than the network.
             self.reserved = {"num_cpus": max(1, self.threads - 1)}
         self.threads = min(self.threads, int(os.environ.get("OMP_NUM_THREADS", self.threads)))
         self.readers = max(1, cores - self.actors * self.reserved["num_cpus"])
@@ -62,7 +61,7 @@ class Cluster:
         say_licence(path)
 
     def run(self, jobs: Sequence[Job], options: CutOptions) -> Iterator[Outcome]:
-        """Outcomes as they arrive, see `in_rounds`."""
+        """Yield outcomes as they arrive, see `in_rounds`."""
         try:
             yield from in_rounds(jobs, options.batch(),
                                  lambda left, batch: self._round(jobs, left, options, batch))
@@ -72,6 +71,7 @@ class Cluster:
 
     def _round(self, jobs: Sequence[Job], chosen: list[int], options: CutOptions, batch: int
                ) -> Iterator[tuple[int, str, str]]:
+        """Run the chosen jobs once; yield (index of the job, error, remark)."""
         import pyarrow
         from ray.data import ActorPoolStrategy, TaskPoolStrategy, from_arrow
 
@@ -85,7 +85,7 @@ class Cluster:
         batches = [table.slice(start, batch) for start in range(0, len(chosen), batch)]
         whole = {"batch_size": None, "batch_format": "pyarrow"}
         # Reading and finishing reserve no cores, but are limited in number: when machines die, their actors
-        # move to the others and may reserve all that is left there.
+        # move to the other machines and may reserve all cores there.
         free = {"num_cpus": 0, "compute": TaskPoolStrategy(self.readers), "max_retries": MAX_RETRIES}
         stages = from_arrow(batches).map_batches(_read, fn_args=(options,), **free, **whole).map_batches(
             _Matte, fn_constructor_args=(self.model, self.dtype, self.adapters, self.threads),
@@ -105,10 +105,18 @@ def in_rounds(
     batch: int,
     one_round: Callable[[list[int], int], Iterable[tuple[int, str, str]]],
 ) -> Iterator[Outcome]:
-    """Outcomes of jobs that one_round(their numbers, pictures to a batch) works on: number, error, remark.
+    """Run jobs in a round of batches; then those without a result once more, one by one.
 
-    Jobs without a result, because their process died again and again, are tried once more one by one, so that
-    a bad picture takes no other with it.
+    A job has no result if its process died repeatedly. In the second round, a bad picture cannot take others
+    of its batch with it.
+
+    Args:
+        jobs: all jobs.
+        batch: pictures per batch.
+        one_round: one_round(indices of jobs, pictures per batch) yields (index, error, remark) for each job.
+
+    Yields:
+        The outcome of each job, those without a result last.
     """
     done = bytearray(len(jobs))
     for size in (batch, 1):
@@ -123,9 +131,16 @@ def in_rounds(
 
 
 def _connect(address: str | None):
-    """Ray, connected, and whether this process connected it. No dashboard, no usage statistics."""
+    """Connect to Ray, without dashboard and usage statistics.
+
+    Returns:
+        The module `ray`, and whether this call connected it.
+
+    Raises:
+        CommandError: Ray is missing, or there is no cluster at the address.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its log is for Ray's developers
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's internal log
     with needing("--engine ray", "requirements-scale.txt"):
         import pyarrow  # noqa: F401
         import ray
@@ -143,7 +158,7 @@ def _connect(address: str | None):
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.target_max_block_size = None  # a batch stays one block
-    context.max_errored_blocks = -1       # `in_rounds` counts what a dead process leaves undone
+    context.max_errored_blocks = -1       # `in_rounds` finds the jobs that a dead process left
     return ray, ours
 
 
@@ -171,7 +186,7 @@ class _Matte:
 
 
 def _finish(table, options: CutOptions):
-    """Pictures with their alphas → what came of them."""
+    """Pictures with their alphas → outcomes."""
     import pyarrow
 
     outcomes = [(index, steps.finish(picture, options)) for index, picture in _from_table(table)]
@@ -181,7 +196,7 @@ def _finish(table, options: CutOptions):
 
 
 def _to_table(indexed: list[tuple[int, Picture]]):
-    """Pictures as rows of an Arrow table; `x` or `small`, whichever is set, becomes bytes and a shape."""
+    """Convert pictures to rows of an Arrow table; `x` or `small`, whichever is set, to bytes and a shape."""
     import pyarrow
 
     tensors = [picture.x if picture.small is None else picture.small for _, picture in indexed]
@@ -201,6 +216,7 @@ def _to_table(indexed: list[tuple[int, Picture]]):
 
 
 def _from_table(table) -> list[tuple[int, Picture]]:
+    """The inverse of `_to_table`."""
     indexed = []
     for row in range(len(table)):
         cells = {name: table.column(name)[row] for name in table.column_names}

@@ -1,4 +1,4 @@
-"""`--frame`: the subject on a canvas of a fixed size, in the words of the node Frame Subject."""
+"""The option --frame: the subject on a canvas of a fixed size, by the settings of the node Frame Subject."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from ...composite import (
 from ...imaging.boxes import Box
 from ..options import CommandError
 
+# Settings by the kind of their values.
 WORDS = ("position", "scale_by", "shadow")
-COUNTS = ("width", "height", "multiple")
+COUNTS = ("width", "height", "multiple")  # pixels
 PER_CENT = ("ground", "share", "shadow_softness", "shadow_x", "shadow_y")
 SHARES = ("threshold", "shadow_strength")  # 0..1
 BLENDING = ("shadow", "shadow_strength", "shadow_softness", "shadow_x", "shadow_y")
@@ -32,7 +33,10 @@ EXAMPLE = "2000x2000,margin=5%,position=bottom,shadow=contact"
 
 @dataclass(frozen=True)
 class Frame:
-    """Where subjects go, the alpha from which on a pixel belongs to their box, and how they are blended."""
+    """How subjects are framed and blended.
+
+    threshold: alpha from which a pixel belongs to the subject's box.
+    """
 
     framing: Framing
     threshold: float
@@ -46,8 +50,8 @@ class Frame:
             alpha: float [1,H,W] in 0..1, 1 = subject.
 
         Returns:
-            Straight RGBA [1,h,w,4] with the shadow in its opacity, the subject's alpha [1,h,w], and whether
-            there was less room than the wanted height or area needs.
+            Straight RGBA [1,h,w,4], whose alpha includes the shadow; the subject's alpha [1,h,w]; and whether
+            the subject is smaller than wanted, because the margins leave too little room.
         """
         size = tuple(alpha.shape[1:])
         subject = measure_subject(alpha[0], self.threshold) or Subject(size, Box(0, 0, *size),
@@ -58,8 +62,8 @@ class Frame:
 
 
 def parse_frame(text: str) -> Frame:
-    """Parse "2000x2000,margin=5%,position=bottom,shadow=contact": the canvas, and settings by the names that
-    the node's have.
+    """Parse "2000x2000,margin=5%,position=bottom,shadow=contact": the canvas, and settings by the names of
+    the node's widgets.
 
     Raises:
         CommandError: the text is no such list, or leaves no room for the subject.
@@ -93,6 +97,7 @@ def parse_frame(text: str) -> Frame:
 
 
 def _frame(given: dict[str, object]) -> Frame:
+    """Make a frame from parsed settings; raises CommandError if they do not fit together."""
     blending = {name: given.pop(name) for name in BLENDING if name in given}
     if blending.get("shadow", "none") not in SHADOWS:
         raise CommandError(f"--frame: expected a shadow of {', '.join(SHADOWS)}; got {blending['shadow']}")
@@ -109,6 +114,7 @@ def _frame(given: dict[str, object]) -> Frame:
 
 
 def _number(name: str, text: str, least: float, most: float) -> float:
+    """Parse a number in least..most; raises CommandError."""
     try:
         value = float(text)
     except ValueError:
@@ -120,6 +126,7 @@ def _number(name: str, text: str, least: float, most: float) -> float:
 
 
 def _count(name: str, text: str) -> int:
+    """Parse a number of pixels up to LARGEST_SIDE; raises CommandError."""
     least = int(name == "multiple")
     if not text.isdecimal() or not least <= int(text) <= LARGEST_SIDE:
         raise CommandError(f"--frame: expected {least} to {LARGEST_SIDE} pixels for {name}; got "
@@ -128,6 +135,7 @@ def _count(name: str, text: str) -> int:
 
 
 def _aspect(text: str) -> float:
+    """Parse "W:H" as W / H; raises CommandError."""
     across, _, down = text.partition(":")
     sides = [_number("aspect", side, 0.01, 100) for side in (across, down)]
     return sides[0] / sides[1]

@@ -1,11 +1,10 @@
 """The plan of a results folder, recorded before the work starts, so that a later run can continue it.
 
-In OUT/.cut, `state.json` holds the settings, and each plan file has a line for each picture: its source, the
+In OUT/.cut, `state.json` holds the settings, and each plan file has one line per picture: its source, the
 name of its result, the stamp of the older file that the result replaces (if any), and when the source was
 last changed. Results are written atomically, so a planned result that exists and is not the older file is
-done. A later run reports how many sources have changed since. Nothing is recorded during the work, and
-whichever process or machine is killed at whatever time, only the pictures that it was working on are
-repeated.
+done. A later run reports how many sources have changed since. Nothing is recorded during the work, so if a
+process or machine is killed, only the pictures that it was working on are repeated.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ class Job:
 
 
 class Manifest:
-    """The record in the folder `out`.
+    """The record of the runs into the folder `out`.
 
     planned: jobs of earlier runs with the same settings, by the result's name below `out`, with "/" between
     folders.
     """
 
     def __init__(self, out: str, settings: dict[str, object], force: bool) -> None:
-        """Raises CommandError if `out` was begun with other settings, unless `force`."""
+        """Raise CommandError if `out` was begun with other settings, unless `force`."""
         self.out, self.folder = out, places.join(out, FOLDER)
         self.settings = json.loads(json.dumps(settings))
         state = self._read_state()
@@ -61,7 +60,7 @@ class Manifest:
                     self.planned[result] = Job(source, places.join(out, result), *more)
 
     def add(self, jobs: list[Job]) -> None:
-        """Records jobs that are about to be done, atomically."""
+        """Record jobs that are about to be done, atomically."""
         if not jobs:
             return
         self._write_state(finished=False)
@@ -71,20 +70,21 @@ class Manifest:
         places.write(plan, "".join(f"{line}\n" for line in lines).encode())
         for name in places.children(self.folder):
             if name.endswith(".jsonl") and not name.startswith(f"{self.run}-"):
-                places.remove(places.join(self.folder, name))  # of a run that this one does anew
+                places.remove(places.join(self.folder, name))  # of a run that this one replaces
 
     def finish(self) -> None:
-        """Records that all jobs were tried: from now on --force starts over instead of continuing."""
+        """Record that all jobs were tried: a later run with --force then starts over instead of resuming."""
         if self._read_state() is not None:
             self._write_state(finished=True)
 
     def _plans(self) -> list[str]:
-        """Names of this run's plans, in order; later entries count. Those of older versions are shorter and
-        first."""
+        """Names of this run's plan files, in order; later entries replace earlier ones. Older versions used
+        shorter names, which come first."""
         names = [name for name in places.children(self.folder) if name.startswith(f"{self.run}-")]
         return sorted(names, key=lambda name: (len(name), name))
 
     def _read_state(self) -> dict | None:
+        """The content of `state.json`, None if there is none. Raises CommandError if it is damaged."""
         try:
             return json.loads(places.read(places.join(self.folder, "state.json")))
         except FileNotFoundError:
@@ -99,5 +99,6 @@ class Manifest:
 
 
 def _difference(old: dict[str, object], new: dict[str, object]) -> str:
+    """Describe the settings that differ."""
     return ", ".join(f"{key} {old.get(key)}, now {new.get(key)}" for key in {**old, **new}
                      if old.get(key) != new.get(key))

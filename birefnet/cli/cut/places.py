@@ -1,5 +1,4 @@
-"""One interface to files on this machine and in object stores (`s3://bucket/key` and all other schemes of
-fsspec).
+"""Files on this machine and in object stores (`s3://bucket/key` and all other schemes of fsspec).
 
 A place is a string: a path or a URL. Writes are atomic.
 """
@@ -18,14 +17,15 @@ from ...imaging import pictures
 from ..options import CommandError
 
 STANDARD = "-"  # standard input, standard output
-# Here a put is atomic and a rename is a copy; other file systems get a temporary file and a rename.
+# In these a put is atomic and a rename is a copy; elsewhere, files are written as temporary ones and renamed.
 OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oci", "oss", "r2"}
 WEB = {"http", "https"}
-STAMP_KEYS = ("LastModified", "mtime", "created", "ETag")  # of a store's listing; they change with the file
+# Fields of a store's listing that change with the file.
+STAMP_KEYS = ("LastModified", "mtime", "created", "ETag")
 
 
 def parse(text: str) -> str:
-    """A user's text as a place: file:// URLs become paths."""
+    """Convert a user's text to a place: file:// URLs become paths."""
     return url2pathname(text[len("file://"):]) if text.startswith("file://") else text
 
 
@@ -67,7 +67,7 @@ def scheme(url: str) -> str:
 
 
 def read(place: str) -> bytes:
-    """The whole content; raises OSError."""
+    """Read the whole content. Raises OSError."""
     if place == STANDARD:
         return sys.stdin.buffer.read()
     if not is_url(place):
@@ -79,14 +79,16 @@ def read(place: str) -> bytes:
 
 
 def write(place: str, content: bytes, *, force: bool = False) -> None:
-    """Writes the content atomically; missing folders are made.
+    """Write the content atomically; missing folders are made.
 
     Args:
-        force: replace what is there. Otherwise the same content counts as written, so that a process that was
-            killed after writing can write again.
+        place: a path, a URL, or STANDARD for standard output.
+        content: the bytes.
+        force: replace an existing file. Otherwise an existing file with the same content counts as written,
+            so that a process that was killed after writing can be repeated.
 
     Raises:
-        FileExistsError: something else is there, and not `force`.
+        FileExistsError: a file with other content exists, and not `force`.
         OSError: it cannot be written.
     """
     try:
@@ -103,12 +105,13 @@ def write(place: str, content: bytes, *, force: bool = False) -> None:
 
 
 def _write_url(place: str, content: bytes, force: bool) -> None:
+    """Write a URL's content atomically. Raises OSError."""
     files, path = file_system(place)
     with as_os_errors(place):
         if not force and files.exists(path):
             raise FileExistsError(place)
         if scheme(place) in OBJECT_STORES:
-            # "create": the store refuses if another machine has written the name meanwhile.
+            # "create": the store refuses if another machine has created the name meanwhile.
             files.pipe_file(path, content, mode="overwrite" if force else "create")
             return
         files.makedirs(parent(path), exist_ok=True)
@@ -123,6 +126,7 @@ def _write_url(place: str, content: bytes, force: bool) -> None:
 
 
 def remove(place: str) -> None:
+    """Remove a file. Raises OSError."""
     if is_url(place):
         files, path = file_system(place)
         with as_os_errors(place):
@@ -132,8 +136,8 @@ def remove(place: str) -> None:
 
 
 def changed(place: str) -> int:
-    """When a local file was last changed, in ns; 0 if there is none, and for URLs, each of which would be a
-    request."""
+    """When a local file was last changed, in ns; 0 if there is none, and for URLs, which would need a request
+    each."""
     if is_url(place):
         return 0
     try:
@@ -153,17 +157,17 @@ def listing(folder: str) -> dict[str, str]:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     if not entry.name.startswith(".") and _is_file(entry):
-                        told = entry.stat()
-                        found[entry.name] = f"{told.st_mtime_ns}-{told.st_ino}"
+                        info = entry.stat()
+                        found[entry.name] = f"{info.st_mtime_ns}-{info.st_ino}"
         except (FileNotFoundError, NotADirectoryError):
             pass
         return found
     files, path = file_system(folder)
     with contextlib.suppress(FileNotFoundError), as_os_errors(folder):
-        for told in files.ls(path, detail=True):
-            base = told["name"].rpartition("/")[2]
-            if told["type"] == "file" and base and not base.startswith("."):
-                found[base] = "-".join(str(told.get(key, "")) for key in STAMP_KEYS)
+        for info in files.ls(path, detail=True):
+            base = info["name"].rpartition("/")[2]
+            if info["type"] == "file" and base and not base.startswith("."):
+                found[base] = "-".join(str(info.get(key, "")) for key in STAMP_KEYS)
     return found
 
 
@@ -176,6 +180,7 @@ def children(folder: str) -> list[str]:
 
 
 def _is_file(entry: os.DirEntry) -> bool:
+    """Whether an entry is a file, with links followed."""
     try:
         return entry.is_file()
     except OSError:  # a link to itself
@@ -183,7 +188,7 @@ def _is_file(entry: os.DirEntry) -> bool:
 
 
 def children_and_broken_links(folder: str) -> tuple[list[str], list[tuple[str, str]]]:
-    """`children`, and the name of each link among them that leads nowhere, with the reason."""
+    """`children`, and (name, reason) of each broken link in the folder."""
     if is_url(folder):
         return children(folder), []
     names, broken = [], []
@@ -192,7 +197,7 @@ def children_and_broken_links(folder: str) -> tuple[list[str], list[tuple[str, s
             if entry.name.startswith("."):
                 continue
             try:
-                if entry.is_symlink():  # others need no question to the disk
+                if entry.is_symlink():  # other files need no access to the disk
                     os.stat(entry.path)
             except OSError as error:
                 broken.append((entry.name, f"a link that leads nowhere ({error.strerror})"))
@@ -203,6 +208,7 @@ def children_and_broken_links(folder: str) -> tuple[list[str], list[tuple[str, s
 
 
 def is_folder(place: str) -> bool:
+    """Whether a place is a folder or a store's prefix; web addresses never are. Raises OSError."""
     if not is_url(place):
         return os.path.isdir(place)
     if scheme(place) in WEB:
@@ -225,12 +231,16 @@ def matches(pattern: str) -> list[str]:
     """Sorted URLs of the files that match a URL with a glob."""
     files, path = file_system(pattern)
     with as_os_errors(pattern):
-        return sorted(files.unstrip_protocol(match) for match, told in files.glob(path, detail=True).items()
-                      if told["type"] == "file")
+        return sorted(files.unstrip_protocol(match) for match, info in files.glob(path, detail=True).items()
+                      if info["type"] == "file")
 
 
 def file_system(url: str):
-    """The file system of a URL, and the path in it. Keys and endpoints are found by its library as usual."""
+    """The fsspec file system of a URL, and the path in it. Its library finds keys and endpoints as usual.
+
+    Raises:
+        CommandError: the scheme is unknown, or its package is missing.
+    """
     import fsspec
 
     try:
@@ -243,7 +253,7 @@ def file_system(url: str):
 
 @contextlib.contextmanager
 def as_os_errors(place: str):
-    """Converts errors of stores' libraries (botocore, aiohttp, ...) to OSErrors that name the place."""
+    """Convert errors of stores' libraries (botocore, aiohttp, ...) to OSErrors that name the place."""
     try:
         yield
     except (OSError, CommandError):

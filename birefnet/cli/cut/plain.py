@@ -1,4 +1,4 @@
-"""The plain engine: one process, one picture after the other (on a GPU, one batch)."""
+"""The plain engine: one process, picture by picture (on a GPU, batch by batch)."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class Plain:
         self.config = self.runner.network.config
 
     def run(self, jobs: list[Job], options: CutOptions) -> Iterator[Outcome]:
+        """Yield the outcome of each job, in order."""
         batch = 1 if self.choose is not None or self.runner.home.type == "cpu" else options.batch()
         for start in range(0, len(jobs), batch):
             some = jobs[start:start + batch]

@@ -1,4 +1,4 @@
-"""Maps inputs to outputs: jobs, results that exist already, and inputs that are refused."""
+"""Map inputs to outputs: jobs, results that exist already, and inputs that are refused."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Plan:
 
     jobs: left to do. new: those of them that no earlier run has planned. done: number of results of earlier
     runs. refusals: (source, reason) of each input that cannot be read here, or whose result would replace
-    something. stale: jobs that are done, and whose source has changed since. others: files in the inputs'
-    folders that are no pictures.
+    another file. stale: jobs that are done, but whose source has changed since. others: files in the inputs'
+    folders that are not pictures.
     """
 
     jobs: list[Job] = field(default_factory=list)
@@ -35,17 +35,20 @@ class Plan:
 
 
 def split_pattern(out: str) -> tuple[str, str]:
-    """The folder and the pattern of an OUT such as shots/cut.####.exr; OUT itself and "" if it is none."""
+    """Split OUT, such as shots/cut.####.exr, into folder and pattern; without one, return OUT and ""."""
     if "#" not in places.name(out) or not places.is_url(out) and os.path.isdir(out):
         return out, ""
     return places.parent(out) or os.curdir, places.name(out)
 
 
 def is_folder(several: bool, out: str, *, alpha: bool, style: Style = USUAL) -> bool:
-    """Whether OUT is a folder of results, or else (one input, and a name with a suffix or -) one picture's
-    file.
+    """Whether OUT is a folder of results; else it is one picture's file, or "-".
 
-    alpha: the output needs a format with transparency. style: how results are stored.
+    Args:
+        several: there may be several results.
+        out: OUT.
+        alpha: results need a format with transparency.
+        style: how results are stored.
 
     Raises:
         CommandError: OUT fits neither.
@@ -60,6 +63,7 @@ def is_folder(several: bool, out: str, *, alpha: bool, style: Style = USUAL) -> 
 
 
 def _is_folder(several: bool, out: str, *, alpha: bool, style: Style) -> bool:
+    """`is_folder`, without the check of a folder's or standard output's format."""
     if out == places.STANDARD:
         if several:
             raise CommandError("-o -: standard output takes one picture; give a folder for several")
@@ -78,9 +82,9 @@ def _is_folder(several: bool, out: str, *, alpha: bool, style: Style) -> bool:
 
 
 def plan_one(source: str, out: str, *, force: bool, backdrop: str | None = None) -> Plan:
-    """One input and the name of its result."""
+    """Plan one input's result, in a file or on standard output. backdrop: a file that is not replaced."""
     there = out != places.STANDARD and places.exists(out)
-    if there and places.name(out) in _read_in(places.parent(out), [source, *_given(backdrop)]):
+    if there and places.name(out) in _read_in(places.parent(out), [source, *_as_list(backdrop)]):
         return Plan(refusals=[_replaces_what_is_read(source, out)])
     if there and not force:
         return Plan(refusals=[_exists(source, out)])
@@ -89,16 +93,20 @@ def plan_one(source: str, out: str, *, force: bool, backdrop: str | None = None)
 
 def plan_folder(inputs: list[Input], out: str, manifest: Manifest, *, force: bool,
                 backdrop: str | None = None, suffix: str = ".png", pattern: str = "") -> Plan:
-    """Plans each input's result in OUT, named by `_names`.
-
-    Args:
-        force: results may replace files, except the inputs and `backdrop`.
-        suffix, pattern: as for `_names`.
+    """Plan each input's result in the folder OUT, named by `_names`.
 
     If OUT itself is given as a folder of pictures, results of earlier runs in it are not inputs.
+
+    Args:
+        inputs: from `find_sources`.
+        out: OUT.
+        manifest: its record of earlier runs.
+        force: results may replace files, except the inputs and `backdrop`.
+        backdrop: the background's file.
+        suffix, pattern: as for `_names`.
     """
     inputs = _without_results(inputs, manifest)
-    untouchable = _read_below(out, [*(one.place for one in inputs), *_given(backdrop)])
+    protected = _read_below(out, [*(one.place for one in inputs), *_as_list(backdrop)])
     there = functools.lru_cache(maxsize=None)(
         lambda folder: places.listing(places.join(out, folder) if folder else out))
     plan, first = Plan(), {}
@@ -112,7 +120,7 @@ def plan_folder(inputs: list[Input], out: str, manifest: Manifest, *, force: boo
         if key in first:
             plan.refusals.append(
                 (source, f"{source}: {target} is the result of {first[key]}; rename one of them"))
-        elif name in untouchable:
+        elif name in protected:
             plan.refusals.append(_replaces_what_is_read(source, target))
         elif before is None and base in there(folder) and not force:
             plan.refusals.append(_exists(source, target))
@@ -124,13 +132,12 @@ def plan_folder(inputs: list[Input], out: str, manifest: Manifest, *, force: boo
 
 
 def _names(inputs: list[Input], manifest: Manifest, suffix: str, pattern: str) -> Iterator[tuple[Input, str]]:
-    """Each input and the name of its result below OUT: the input's folder, its stem and `suffix`.
+    """Yield each input and the name of its result below OUT: the input's folder, its stem and `suffix`.
 
-    With a pattern such as cut.####.exr it is that, with the number that the input's stem ends in.
+    With a pattern such as cut.####.exr, it is the pattern with the number that the input's stem ends in.
 
-    A result that an earlier run has named keeps its name. Of equal names, those of files with different
-    suffixes get the suffix (a.jpg.png), and those of files in different folders the folder's name
-    (100APPLE/a.png).
+    Results of earlier runs keep their names. If names are equal, inputs with different suffixes keep their
+    suffix (a.jpg.png), and inputs in different folders get their folder's name (100APPLE/a.png).
     """
     before = {job.source: name for name, job in manifest.planned.items()}
     if pattern:
@@ -155,7 +162,8 @@ def frame_number(place: str) -> str:
 
 
 def numbered(pattern: str, digits: str) -> str:
-    """A pattern's name for a frame: its first run of # is the number, with as many digits at least."""
+    """Fill the number `digits` into a pattern's first run of #, padded with zeros to its length. Raises
+    CommandError for ""."""
     if not digits:
         raise CommandError(f"{pattern}: expected inputs that are numbered, such as shot.####.exr, for "
                            "results that are")
@@ -163,15 +171,15 @@ def numbered(pattern: str, digits: str) -> str:
 
 
 def _name(one: Input, suffix: str, keep: bool = False, parent: bool = False) -> str:
-    """The name of an input's result below OUT; keep: with the input's suffix too; parent: in a folder named
-    after its own."""
+    """The name of an input's result below OUT. keep: keep the input's suffix, too. parent: in a folder with
+    the name of the input's."""
     base = places.name(one.place) if one.place != places.STANDARD else "stdin"
     folders = [one.folder, places.name(places.parent(places.absolute(one.place)))] if parent else [one.folder]
     return "/".join([*filter(None, folders), f"{base if keep else os.path.splitext(base)[0]}{suffix}"])
 
 
 def _without_results(inputs: list[Input], manifest: Manifest) -> list[Input]:
-    """The inputs without those that are earlier runs' results of other inputs."""
+    """Remove inputs that are results of earlier runs from other inputs."""
     if not manifest.planned:
         return inputs
     given = {places.absolute(one.place) for one in inputs}
@@ -180,7 +188,7 @@ def _without_results(inputs: list[Input], manifest: Manifest) -> list[Input]:
 
 
 def _add(plan: Plan, job: Job, before: Job | None) -> None:
-    """Adds a job that may be done already. before: the job as an earlier run planned it."""
+    """Add a job to the plan, unless an earlier run has done it. before: the job as that run planned it."""
     same = before is not None and before.changed in (0, job.changed)  # 0: not known
     if before is not None and job.replaces and job.replaces != before.replaces:
         plan.done += 1
@@ -192,15 +200,18 @@ def _add(plan: Plan, job: Job, before: Job | None) -> None:
         plan.new.append(job)
 
 
-def _given(place: str | None) -> list[str]:
+def _as_list(place: str | None) -> list[str]:
+    """[place], or [] for None."""
     return [] if place is None else [place]
 
 
 def _exists(source: str, target: str) -> tuple[str, str]:
+    """The refusal of an input whose result exists."""
     return source, f"{source}: {target} exists; --force overwrites"
 
 
 def _replaces_what_is_read(source: str, target: str) -> tuple[str, str]:
+    """The refusal of an input whose result would replace an input or the background."""
     return source, f"{source}: its result would replace {target}, which is read; take another OUT"
 
 

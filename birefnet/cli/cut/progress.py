@@ -26,6 +26,7 @@ class Progress:
         self.bar.close()
 
     def count(self, failed: bool) -> None:
+        """Count one more picture, and report progress."""
         self.written += not failed
         self.failed += failed
         if failed:

@@ -1,4 +1,4 @@
-"""Finds the inputs, each with the folder below OUT for its result."""
+"""Find the inputs, each with the folder below OUT for its result."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Found(NamedTuple):
     """The pictures that the arguments name.
 
     inputs: each picture once. several: whether OUT must be a folder (always for a folder or a list).
-    left_out: (place, sentence) of each picture that cannot be read here, and of each broken link. others:
-    files of the folders that are no pictures.
+    left_out: (place, sentence) of each picture whose format cannot be read here, and of each broken link.
+    others: files in the folders that are not pictures.
     """
 
     inputs: list[Input]
@@ -41,16 +41,16 @@ class Found(NamedTuple):
 
 
 def find_sources(inputs: list[str], lists: list[str], out: str) -> Found:
-    """The pictures that the arguments name.
+    """Find the pictures that the arguments name.
 
     Args:
-        inputs: files, folders and globs, here or as URLs; "-" is standard input. A glob's pictures keep their
-            folders below its fixed part.
-        lists: files that `read_list` reads.
-        out: what a glob matches in there is not an input.
+        inputs: files, folders and globs, as paths or URLs; "-" is standard input. A glob's pictures keep
+            their folders below its fixed part.
+        lists: files for `read_list`.
+        out: OUT; matches of a glob in it are not inputs.
 
     Raises:
-        CommandError: there is no picture.
+        CommandError: there is no picture, or a folder or list cannot be read.
     """
     matches = [match for text in inputs for match in _expand(places.parse(text), out)]
     listed = [Input(place) for file in lists for place in read_list(places.parse(file))]
@@ -74,8 +74,8 @@ def find_sources(inputs: list[str], lists: list[str], out: str) -> Found:
 
 
 def read_list(file: str) -> Iterator[str]:
-    """The places in a text file, one to a line, or in a Parquet file's column `path` (or its only text
-    column)."""
+    """Read the places in a text file, one per line, or in a Parquet file's column `path` (or its only text
+    column). Raises CommandError."""
     try:
         content = places.read(file)
     except OSError as error:
@@ -91,6 +91,7 @@ def read_list(file: str) -> Iterator[str]:
 
 
 def _column(file: str, content: bytes) -> Iterator[str]:
+    """Read the places in a Parquet file. Raises CommandError."""
     with needing(f"--list {file}", "requirements-scale.txt"):
         import pyarrow
         import pyarrow.parquet
@@ -109,12 +110,14 @@ def _column(file: str, content: bytes) -> Iterator[str]:
 
 
 def _normal(text: str) -> str:
+    """A listed text as a place, so that equal paths have equal texts."""
     place = places.parse(text)
     return place if places.is_url(place) else str(Path(place))
 
 
 def _expand(text: str, out: str) -> list[Input]:
-    """A place, or the sorted matches of a glob (** for all folders below), without those in OUT."""
+    """Expand a glob (** for all folders below) or numbered frames to places, without those in OUT; return any
+    other text as one place."""
     if places.is_url(text):
         # "?" and "[" are common in keys and addresses, so only * makes a URL a glob.
         if "*" not in text:
@@ -137,8 +140,8 @@ def _expand(text: str, out: str) -> list[Input]:
 
 
 def frames(pattern: str) -> list[str]:
-    """The files that a pattern such as shots/shot.####.exr names, in the order of their numbers. A run of n #
-    is a number of n digits, or of more where it needs them."""
+    """List the files of a pattern such as shots/shot.####.exr, in the order of their numbers. A run of n #
+    stands for n or more digits. Raises CommandError if the folder cannot be listed."""
     folder, name = os.path.split(pattern)
     parts = [f"(\\d{{{len(part)},}})" if part.startswith("#") else re.escape(part)
              for part in re.split("(#+)", name)]
@@ -152,7 +155,7 @@ def frames(pattern: str) -> list[str]:
 
 
 def _keys(url: str) -> list[str]:
-    """The parts of a URL behind its scheme; stores write memory://a and memory:///a for the same place."""
+    """The parts of a URL after its scheme. (memory://a and memory:///a are the same place.)"""
     return [part for part in url.partition("://")[2].split("/") if part]
 
 
@@ -164,7 +167,7 @@ def _below(match: str, start: Path) -> str:
 
 
 def _without_copies(matches: list[str]) -> list[str]:
-    """The matches without those that a link to a folder repeats; the shortest path to a file is kept."""
+    """Remove matches that are repeated through links to folders; keep the shortest path to each file."""
     found: dict[str, str] = {}
     for match in sorted(matches, key=lambda match: (match.count(os.sep), match)):
         folder, name = (match, "") if os.path.isdir(match) else os.path.split(match)
@@ -173,17 +176,19 @@ def _without_copies(matches: list[str]) -> list[str]:
 
 
 def _lies_in(match: str, folder: Path) -> bool:
+    """Whether a match is in a folder or below it, with links followed."""
     return folder in _lineage(os.path.abspath(match if os.path.isdir(match) else os.path.dirname(match)))
 
 
 @functools.lru_cache(maxsize=1024)  # a million files lie in few folders
 def _lineage(folder: str) -> tuple[Path, ...]:
+    """A folder and its parents, with links followed."""
     real = Path(folder).resolve()
     return (real, *real.parents)
 
 
 def _add_folder(match: Input, found: Found) -> None:
-    """Adds a folder's pictures, and lists its other files and broken links."""
+    """Add a folder's pictures, and list its other files and broken links."""
     try:
         names, broken = places.children_and_broken_links(match.place)
     except OSError as error:

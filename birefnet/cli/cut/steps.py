@@ -1,7 +1,7 @@
 """Per-image pipeline (read, matte, finish), shared by both engines.
 
-What is passed from step to step is small enough to be sent between machines: the file's bytes (not its pixels
-at full size), the network's input, alpha at the network's size.
+The data passed between steps is small enough to be sent between machines: the file's bytes (instead of its
+pixels at full size), the network's input, alpha at the network's size.
 """
 
 from __future__ import annotations
@@ -91,8 +91,7 @@ class Outcome:
 
 
 def read(job: Job, options: CutOptions, *, keep: bool) -> Picture:
-    """Reads the picture and prepares the network's input. keep: its pixels too, else `finish` decodes them
-    again."""
+    """Read a picture and prepare the network's input. keep: the pixels, else `finish` decodes them again."""
     try:
         content = _fetch(job.source)
         photograph = photographs.read(job.source, content, options.style, _result_name(job, options))
@@ -105,7 +104,7 @@ def read(job: Job, options: CutOptions, *, keep: bool) -> Picture:
 
 
 def matte(runner: Runner, batch: list[Picture]) -> None:
-    """Computes each picture's alpha; pictures of equal network size go through the network together."""
+    """Compute each picture's alpha; pictures of equal network size go through the network together."""
     sizes: dict[tuple[int, ...], list[Picture]] = {}
     for picture in batch:
         if not picture.error:
@@ -115,7 +114,7 @@ def matte(runner: Runner, batch: list[Picture]) -> None:
             alphas = runner.network_alpha(torch.cat([picture.x for picture in group]))
             for picture, small in zip(group, alphas):
                 picture.small, picture.x = small, None
-        except UserError as error:  # numbers that are not finite
+        except UserError as error:  # the output is not finite
             for picture in group:
                 picture.error = f"{picture.job.source}: {error}"
         except (RuntimeError, MemoryError) as error:
@@ -124,7 +123,7 @@ def matte(runner: Runner, batch: list[Picture]) -> None:
 
 
 def matte_chosen(runner: Runner, picture: Picture, choose: Choose, options: CutOptions) -> None:
-    """Computes the alpha of the subjects that the options name."""
+    """Compute the alpha of the chosen subjects. The picture must have its `photograph`."""
     if picture.error:
         return
     try:
@@ -138,7 +137,7 @@ def matte_chosen(runner: Runner, picture: Picture, choose: Choose, options: CutO
 
 
 def finish(picture: Picture, options: CutOptions) -> Outcome:
-    """Writes the result."""
+    """Write a picture's result; its error, if any, is passed on in the outcome."""
     job = picture.job
     if picture.error:
         return Outcome(job, picture.error)
@@ -172,7 +171,7 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
         return Outcome(job, f"{job.target}: cannot be written ({error.strerror or error})")
     except pictures.PictureError as error:
         return Outcome(job, str(error))
-    except UserError as error:  # numbers that are not finite
+    except UserError as error:  # such as values that are not finite
         return Outcome(job, f"{job.source}: {error}")
     except (RuntimeError, MemoryError) as error:
         return Outcome(job, _no_memory(job, error))
@@ -180,7 +179,7 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
 
 
 def _colours(options: CutOptions, name: str, photograph: photographs.Photograph, alpha: Tensor) -> Tensor:
-    """The subject's colours [1,H,W,C] for a result with that name, as the options ask."""
+    """Compute the subject's colours [1,H,W,C] for a result with that name, by the options."""
     light = photographs.holds_light(name, photograph, options.style)
     own = options.backdrop is None
     colours = plate = photographs.working(name, photograph,
@@ -194,7 +193,7 @@ def _colours(options: CutOptions, name: str, photograph: photographs.Photograph,
 
 
 def _screen(text: str, colours: Tensor, alpha: Tensor, linear: bool) -> Tensor:
-    """The screen's colour [3] for a picture's colours [1,H,W,C]. linear: whether they are linear light."""
+    """The screen's colour [3], given or measured in colours [1,H,W,C]. linear: both are linear light."""
     if text == MEASURED:
         return foreground.measure_screen(colours[0], alpha[0], linear=linear)
     colour = torch.tensor(parse_colour(text)[:3])
@@ -202,10 +201,12 @@ def _screen(text: str, colours: Tensor, alpha: Tensor, linear: bool) -> Tensor:
 
 
 def _result_name(job: Job, options: CutOptions) -> str:
+    """The result's name, whose suffix decides the format, also for standard output."""
     return f"stdout{options.style.suffix}" if job.target == places.STANDARD else job.target
 
 
 def _remark(picture: Picture, alpha: Tensor, narrow: int, limited: bool) -> str:
+    """A sentence for the user about a result that may be unexpected, or ""."""
     job = picture.job
     if alpha.amax() < 0.5 and picture.alpha is not None:
         return f"{job.source}: no subject there, the result is empty; a point in its middle or a box may help"
@@ -223,6 +224,7 @@ def _remark(picture: Picture, alpha: Tensor, narrow: int, limited: bool) -> str:
 
 
 def _fetch(source: str) -> bytes:
+    """Read a picture file's bytes. Raises PictureError."""
     try:
         return places.read(source)
     except OSError as error:
@@ -230,6 +232,7 @@ def _fetch(source: str) -> bytes:
 
 
 def _no_memory(job: Job, error: BaseException) -> str:
+    """The sentence for a job that ran out of memory; raises any other error."""
     if not is_out_of_memory(error):
         raise error
     return f"{job.source}: not enough memory; a smaller --size needs less"
@@ -239,7 +242,7 @@ def _no_memory(job: Job, error: BaseException) -> str:
 class Backdrop:
     """A --background: a colour (word, #hex or CSS function), or else a picture file at `place`.
 
-    opaque: a subject over it has no alpha.
+    opaque: whether it has no transparency. Raises CommandError if it is neither a colour nor a picture.
     """
 
     text: str
@@ -261,12 +264,12 @@ class Backdrop:
                                "file")
         try:
             self.content = _fetch(self.place)
-            self.opaque = pictures.read(self.place, self.content).shape[-1] == 3  # and it can be read
+            self.opaque = pictures.read(self.place, self.content).shape[-1] == 3  # raises if damaged
         except pictures.PictureError as error:
             raise CommandError(f"--background {error}") from None
 
     def covering(self, shown: Tensor) -> Tensor:
-        """[1,H,W,3 or 4] for a result of the size of `shown` [1,H,W]; a picture is cropped to fill it."""
+        """The background [1,H,W,3 or 4] at the size of `shown` [1,H,W]; a picture is cropped to fill it."""
         _, height, width = shown.shape
         if self.colour is None:
             return pictures.read_to_cover(self.place, height, width, self.content)

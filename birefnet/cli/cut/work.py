@@ -27,7 +27,7 @@ REPORT = "_failed.csv"
 
 
 def cut(args: argparse.Namespace) -> int:
-    """Writes the result of every readable input.
+    """Write the result of every readable input.
 
     Args:
         args: from the command's parser.
@@ -58,7 +58,7 @@ def cut(args: argparse.Namespace) -> int:
     failed = plan.refusals + (_work(args, plan, manifest, backdrop, style, frame) if plan.jobs else [])
     if manifest is not None:
         try:
-            _report(places.join(out, REPORT), failed)
+            _write_report(places.join(out, REPORT), failed)
             manifest.finish()
         except OSError as error:
             say(f"{out}: how it went cannot be written down there ({error.strerror or error})")
@@ -69,13 +69,13 @@ def cut(args: argparse.Namespace) -> int:
 
 
 def _style(args: argparse.Namespace, pattern: str) -> Style:
-    """How results are stored; a pattern's suffix is theirs."""
+    """How results are stored. A pattern such as cut.####.exr gives them its suffix."""
     suffix = os.path.splitext(pattern)[1] if pattern else f".{args.format}"
     return Style(args.depth or "", args.linear, args.premultiplied, args.exif, suffix.lower(), args.quality)
 
 
 def _frame(args: argparse.Namespace, out: str, style: Style) -> Frame | None:
-    """The canvas that is asked for, if any."""
+    """The canvas of --frame, if given. Raises CommandError."""
     if args.frame is None:
         return None
     suffixes = style.suffix, os.path.splitext(out)[1].lower()
@@ -87,7 +87,7 @@ def _frame(args: argparse.Namespace, out: str, style: Style) -> Frame | None:
 
 def _make_plan(args: argparse.Namespace, out: str, backdrop: Backdrop | None, style: Style, pattern: str
                ) -> tuple[Plan, Manifest | None]:
-    """The plan, and for a folder its record. Raises OSError if the inputs or OUT cannot be read."""
+    """Make the plan and, if OUT is a folder, its record. Raises OSError if inputs or OUT cannot be read."""
     kept = None if backdrop is None else backdrop.place
     found = find_sources(args.inputs, args.list, out)
     alpha = not args.mask and (backdrop is None or not backdrop.opaque)
@@ -102,7 +102,7 @@ def _make_plan(args: argparse.Namespace, out: str, backdrop: Backdrop | None, st
 
 def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backdrop: Backdrop | None,
           style: Style, frame: Frame | None) -> list[tuple[str, str]]:
-    """Does the plan's jobs; returns (source, reason) of those that failed."""
+    """Do the plan's jobs; return (source, reason) of those that failed."""
     if args.engine == "ray":
         from .cluster import Cluster
 
@@ -122,7 +122,7 @@ def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backd
 
 
 def _report_outcomes(outcomes: Iterable[Outcome], total: int) -> list[tuple[str, str]]:
-    """Counts the outcomes and prints errors as they arrive; returns (source, reason) of those that failed."""
+    """Count the outcomes and print errors as they arrive; return (source, reason) of those that failed."""
     failed = []
     with Progress(total) as progress:
         for outcome in outcomes:
@@ -136,7 +136,7 @@ def _report_outcomes(outcomes: Iterable[Outcome], total: int) -> list[tuple[str,
 
 
 def _settings(args: argparse.Namespace, backdrop: Backdrop | None) -> dict[str, object]:
-    """Everything that a result depends on beside its source."""
+    """The settings that a result depends on, beside its source."""
     behind = args.background
     if backdrop is not None and backdrop.content:
         behind = f"{backdrop.place} {hashlib.sha256(backdrop.content).hexdigest()}"
@@ -145,11 +145,11 @@ def _settings(args: argparse.Namespace, backdrop: Backdrop | None) -> dict[str, 
             "mask": args.mask, "background": behind, "clean edges": args.clean_edges,
             **({"refine": args.refine} if args.refine else {}),
             **({"frame": args.frame} if args.frame else {}),
-            **({"subject": choice.settings()} if choice else {}), **_stored(args)}
+            **({"subject": choice.settings()} if choice else {}), **_storage_settings(args)}
 
 
-def _stored(args: argparse.Namespace) -> dict[str, object]:
-    """The settings of how results are stored, where they are not the usual ones."""
+def _storage_settings(args: argparse.Namespace) -> dict[str, object]:
+    """Those settings of colours and storage that differ from the defaults."""
     names = ("despill", "depth", "linear", "premultiplied", "exif")
     given = {name: getattr(args, name) for name in names}
     given["quality"] = 0 if args.quality == USUAL.quality else args.quality
@@ -157,8 +157,8 @@ def _stored(args: argparse.Namespace) -> dict[str, object]:
     return {key: value for key, value in given.items() if value}
 
 
-def _report(place: str, failed: list[tuple[str, str]]) -> None:
-    """Writes a table of the failed files and the reasons; removes that of an earlier run if none failed."""
+def _write_report(place: str, failed: list[tuple[str, str]]) -> None:
+    """Write a table of the failed files and the reasons; remove that of an earlier run if none failed."""
     if not failed:
         if places.exists(place):
             places.remove(place)

@@ -12,6 +12,7 @@ from ..options import DTYPE_CHOICES, at_least, needing
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command `train`."""
     parser = subparsers.add_parser(
         "train", help="teach a checkpoint your own pictures, or make one from scratch",
         description="Teaches a checkpoint pictures with known masks, as the authors of BiRefNet do. The "
@@ -102,17 +103,19 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains. Exit status: 0 at the end of the run, 1 if data are bad, 130 if stopped."""
+    """Train. Exit status: 0 at the end of the run, 1 if data are bad, 130 if stopped."""
     with needing("train", "requirements-train.txt"):
         from .work import train
     return train(args)
 
 
 def _part(text: str) -> float:
+    """Parse a share in 0..1, 1 excluded."""
     return 0.0 if text in ("0", "0.0") else _share(text)
 
 
 def _positive(text: str) -> float:
+    """Parse a finite number above 0."""
     try:
         number = float(text)
     except ValueError:
@@ -123,6 +126,7 @@ def _positive(text: str) -> float:
 
 
 def _share(text: str) -> float:
+    """Parse a share in 0..1, both excluded."""
     number = _positive(text)
     if number >= 1:
         raise argparse.ArgumentTypeError(f"expected a share between 0 and 1, got {text}")
@@ -130,6 +134,7 @@ def _share(text: str) -> float:
 
 
 def _size(text: str) -> Size:
+    """Parse a size or a range of sizes, see `Size.parse`."""
     try:
         return Size.parse(text)
     except ValueError as error:
@@ -137,11 +142,13 @@ def _size(text: str) -> Size:
 
 
 def _phase(text: str) -> Phase:
+    """Parse "SIZE:SHARE"."""
     size, _, share = text.partition(":")
     return Phase(_positive(share), _size(size))
 
 
 def _augmentations(text: str) -> tuple[str, ...]:
+    """Parse names of AUGMENTATIONS with commas between, or "none"."""
     names = tuple(name.strip() for name in text.split(",")) if text != "none" else ()
     unknown = [name for name in names if name not in AUGMENTATIONS]
     if unknown:

@@ -27,7 +27,7 @@ class Beginning(NamedTuple):
 
 
 def begin(init: str, build: str | None, seed: int, encoder: str | None = None) -> Beginning:
-    """Loads or builds the network.
+    """Load or build the network.
 
     Args:
         init: a name of the catalog, a file, or "scratch".
@@ -61,7 +61,7 @@ def begin(init: str, build: str | None, seed: int, encoder: str | None = None) -
 
 
 def _weights_file(encoder: str) -> Path | None:
-    """None for the hub."""
+    """The path of --encoder; None for the hub."""
     if encoder == HUB:
         return None
     if not Path(encoder).is_file():
@@ -70,11 +70,13 @@ def _weights_file(encoder: str) -> Path | None:
 
 
 def fresh(config: Config, seed: int) -> BiRefNet:
+    """Build a network with random weights, the same for a seed."""
     torch.manual_seed(seed)
     return BiRefNet(config).initialize()
 
 
 def _checkpoint(name: str, seed: int) -> Beginning:
+    """Load a checkpoint for training; heads that only training uses get fresh weights if it lacks them."""
     try:
         path = weights.find(name, weights.folders(), allow_paths=True)
         model = load(path, form="plain", defaults=weights.settings(path))
@@ -83,8 +85,8 @@ def _checkpoint(name: str, seed: int) -> Beginning:
     row = weights.match(path)
     # Without a row of the catalog, the file's name is only a hint.
     metadata = ancestry(model, row.name, row.license) if row else ancestry(model, path.name)
-    if not model.config.supervision:  # a file without what only training uses
-        whole = fresh(replace(model.config, supervision=True), seed)
-        whole.load_state_dict(model.state_dict(), strict=False)
-        model = whole
+    if not model.config.supervision:  # a file without the heads that only training uses
+        complete = fresh(replace(model.config, supervision=True), seed)
+        complete.load_state_dict(model.state_dict(), strict=False)
+        model = complete
     return Beginning(model, metadata)

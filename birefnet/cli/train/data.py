@@ -1,4 +1,4 @@
-"""The pairs of a run: checks them, lists bad ones, holds some out."""
+"""Gather the pairs of a run: check them, list bad ones, hold some out for validation."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ HOLD_OUT_SHARE, MAX_HOLD_OUT = 0.1, 16  # defaults: share, and largest number, o
 
 
 class Data(NamedTuple):
+    """Pairs to train on, pairs to validate on, and a fingerprint of all."""
+
     pairs: list[Pair]
     validation: list[Pair]
     fingerprint: str
@@ -36,14 +38,21 @@ def gather(
     """The pairs for training and for validation.
 
     Args:
-        checked: file that keeps the check's findings.
+        data: folder of the training pairs.
+        validate: folder of the validation pairs; None to hold out some of `data`.
+        hold_out: share of `data` to hold out; None for the default.
+        skip_bad: leave out unusable files instead of stopping.
+        seed: of the choice of pairs to hold out.
+        checked: file that keeps the results of the check.
+        workers: threads that check files.
+        processes: this process among those that train together.
 
     Raises:
-        CommandError: files are bad and not to be skipped; each has been named before.
+        CommandError: files are unusable and not to be skipped (each has been printed), or no pair is left.
     """
-    found = _checked(data, skip_bad, checked, workers, processes)
+    found = _check(data, skip_bad, checked, workers, processes)
     if validate is not None:
-        other = _checked(validate, skip_bad, checked.with_stem("checked-validation"), workers, processes)
+        other = _check(validate, skip_bad, checked.with_stem("checked-validation"), workers, processes)
         return Data(found.pairs, other.pairs, f"{found.fingerprint} {other.fingerprint}")
     total = len(found.pairs)
     count = min(MAX_HOLD_OUT, round(HOLD_OUT_SHARE * total)) if hold_out is None else round(hold_out * total)
@@ -55,15 +64,15 @@ def gather(
                 [found.pairs[i] for i in sorted(held)], found.fingerprint)
 
 
-def _checked(data: Path, skip_bad: bool, known: Path, workers: int, processes: Processes) -> Checked:
-    """Checks in the first process, which prints problems; the others read its findings."""
+def _check(data: Path, skip_bad: bool, known: Path, workers: int, processes: Processes) -> Checked:
+    """Check a data set in the first process, which prints problems; the others then reuse its results."""
     known.parent.mkdir(parents=True, exist_ok=True)
     if not processes.first:
         processes.wait()
     quiet = None if processes.first else True
     try:
         found = check_pairs(data.resolve(), known, workers,
-                      lambda verdicts: tqdm(verdicts, "checking", unit="pair", disable=quiet))
+                            lambda verdicts: tqdm(verdicts, "checking", unit="pair", disable=quiet))
     except DataError as error:
         raise CommandError(str(error)) from None
     if processes.first:

@@ -1,4 +1,4 @@
-"""Builds a run (network, pictures, plan) from the command's options, and starts the engine."""
+"""Build a run (network, pictures, plan) from the command's options, and start the engine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ROOT = Path(__file__).parents[3]
 
 
 class Setup(NamedTuple):
-    """A run. settings: recorded in its folder; a resumed run with others is refused."""
+    """A run. settings: recorded in its folder; a run resumed with other settings is refused."""
 
     model: BiRefNet
     plan: TrainingPlan
@@ -51,6 +51,12 @@ class Setup(NamedTuple):
 
 
 def train(args: argparse.Namespace) -> int:
+    """Train as the options say. Exit status 0.
+
+    Raises:
+        CommandError: data, checkpoint or options cannot be used, or memory runs out.
+        KeyboardInterrupt: the run was stopped, and has saved its state.
+    """
     with needing("a run of several processes", "requirements-train.txt"):
         processes = start_processes()
     run = RunFolder(args.out)
@@ -64,7 +70,7 @@ def train(args: argparse.Namespace) -> int:
                    export=setup.export)
     except (OtherRun, Damaged, PackageError, FloatingPointError) as error:
         raise CommandError(str(error)) from None
-    except pictures.PictureError as error:  # a worker's comes with its traceback in front
+    except pictures.PictureError as error:  # a worker's error begins with its traceback
         raise CommandError(str(error).rpartition("PictureError: ")[2].replace("\\n", " ").strip()) from None
     except OSError as error:
         raise CommandError(reason(error)) from None
@@ -81,7 +87,7 @@ def train(args: argparse.Namespace) -> int:
 
 
 def from_folder(args: argparse.Namespace, run: RunFolder, processes: Processes) -> Setup:
-    """A run on the pairs of the folder DATA."""
+    """Set up a run on the pairs of the folder DATA."""
     beginning = begin(args.init or DEFAULT_CHECKPOINT, args.build, args.seed, args.encoder)
     backgrounds = picture_files(args.backgrounds) if args.backgrounds else []
     data = gather(args.data, args.validate, args.hold_out, args.skip_bad, args.seed, run.checked,
@@ -107,19 +113,20 @@ def from_folder(args: argparse.Namespace, run: RunFolder, processes: Processes) 
 
 def make_plan(args: argparse.Namespace, plan: TrainingPlan, processes: Processes, own: Size | None = None
               ) -> TrainingPlan:
-    """The plan with the user's options. own: the size if no option sets one; None for the plan's."""
+    """Replace a plan's defaults by the given options. own: the size if no option sets one; None for the
+    plan's."""
     asked = {entry.name: getattr(args, entry.name, None) for entry in fields(TrainingPlan)}
-    told = {name: value for name, value in asked.items() if value is not None and value is not False}
-    told["dtype"] = choose_dtype(args.dtype, processes.device)
+    given = {name: value for name, value in asked.items() if value is not None and value is not False}
+    given["dtype"] = choose_dtype(args.dtype, processes.device)
     if args.average == 0:
-        told["average"] = None
+        given["average"] = None
     if args.augment is not None:
-        told["augmentations"] = args.augment
+        given["augmentations"] = args.augment
     if args.phase:
-        told["phases"] = tuple(args.phase)
+        given["phases"] = tuple(args.phase)
     elif args.size or own:
-        told["phases"] = (Phase(1.0, args.size or own),)
-    plan = replace(plan, **told)
+        given["phases"] = (Phase(1.0, args.size or own),)
+    plan = replace(plan, **given)
     if abs(sum(phase.share for phase in plan.phases) - 1) > 1e-6:
         raise CommandError(f"the shares of --phase add up to {sum(phase.share for phase in plan.phases):g}; "
                            "expected 1")
@@ -129,6 +136,7 @@ def make_plan(args: argparse.Namespace, plan: TrainingPlan, processes: Processes
 
 
 def own_size(beginning: Beginning) -> Size:
+    """The size that the checkpoint was trained at; for one without a fixed size, a range."""
     size = beginning.model.config.size
     if size is None:
         low, high = DYNAMIC_RANGE
@@ -147,6 +155,7 @@ def choose_dtype(asked: str, device: torch.device) -> str:
 
 
 def picture_files(folder: Path) -> list[Path]:
+    """All pictures in a folder and below. Raises CommandError if there are none."""
     found = sorted(path for path in folder.rglob("*")
                    if path.suffix.lower() in pictures.suffixes() and not is_hidden(path, folder))
     if not found:
@@ -157,7 +166,8 @@ def picture_files(folder: Path) -> list[Path]:
 def origin() -> dict[str, str]:
     """Metadata: the code's version, and the command."""
     commit = f"version {__version__}"
-    if (ROOT / ".git").exists() and shutil.which("git"):  # else git would describe a folder around the pack
+    # In a copy without .git, git would describe a repository around it.
+    if (ROOT / ".git").exists() and shutil.which("git"):
         done = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
                               capture_output=True, text=True)
         commit = done.stdout.strip() or commit

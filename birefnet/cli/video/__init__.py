@@ -17,6 +17,7 @@ from ..options import (
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Add the command `video`."""
     parser = subparsers.add_parser(
         "video",
         help="cut the subject out of a video",
@@ -58,7 +59,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def frame_rate(text: str) -> Fraction:
-    """Parses "25", "23.976" or "24000/1001"."""
+    """Parse "25", "23.976" or "24000/1001"."""
     try:
         rate = Fraction(text)
     except (ValueError, ZeroDivisionError):
@@ -69,7 +70,7 @@ def frame_rate(text: str) -> Fraction:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Mattes the video; exit status 0 if it was written."""
+    """Matte the video. Exit status 0 if it was written."""
     from .work import matte_video
 
     return matte_video(args)

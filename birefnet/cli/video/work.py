@@ -1,4 +1,4 @@
-"""Reads, mattes and writes a video."""
+"""Read, matte and write a video."""
 
 from __future__ import annotations
 
@@ -32,14 +32,15 @@ from ..runner import find_checkpoint, open_model, say
 # Pictures [H,W,C] one by one -> (picture [1,H,W,C], alpha [1,H,W]) in order.
 Mattes = Callable[[Iterator[Tensor]], Iterator[tuple[Tensor, Tensor]]]
 
+# Kind of result for `video.writing`, by OUT's suffix.
 KINDS = {".mp4": "h264", ".webm": "vp9", ".mov": "prores", "": "png", ".webp": "webp", ".gif": "gif",
          ".png": "apng", ".apng": "apng"}
 
-NUMBERED = "numbered"  # kind of result: pictures named by a pattern
+NUMBERED = "numbered"  # kind of result: pictures numbered by a pattern with #
 
 
 def matte_video(args: argparse.Namespace) -> int:
-    """Writes the matted video.
+    """Write the matted video.
 
     Args:
         args: from the command's parser.
@@ -68,10 +69,11 @@ def matte_video(args: argparse.Namespace) -> int:
             look = _look(args, clip)
             mute = (numbered or kind in video.ANIMATIONS) and clip.sound() is not None
             runner = open_model(find_checkpoint(args.model), args.dtype, args.adapters)
-            mattes = following = _following(args, runner, partial(_open, source, args.rate, style, out), kind)
+            reopen = partial(_open, source, args.rate, style, out)
+            mattes = following = _make_following(args, runner, reopen, kind)
             if following is None:
                 mattes = partial(runner.mattes, size=args.size)
-            matting = video.matting(clip, partial(_refined, mattes, args.refine), look,
+            matting = video.matting(clip, partial(_refine_mattes, mattes, args.refine), look,
                                     see=video.seen_by_networks(clip),
                                     smooth=Smoother(args.smoothing) if args.smoothing else None,
                                     colours=None if args.mask else Colours(args.despill or "", clip.linear))
@@ -80,7 +82,7 @@ def matte_video(args: argparse.Namespace) -> int:
                 for time, picture, _ in tqdm(matting, total=clip.count, unit="frame", disable=None):
                     writer.write(time, picture)
                     count += 1
-    except UserError as error:  # of the video, or of a network whose numbers are not finite
+    except UserError as error:  # of the video, or of a network whose output is not finite
         raise CommandError(str(error)) from None
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
@@ -102,12 +104,12 @@ def matte_video(args: argparse.Namespace) -> int:
         if following.resumed:
             say(f"{following.resumed} mattes were kept from a run that was stopped")
         if following.lost:
-            say(f"the subject was not found in {len(following.lost)} of them: {_in_words(following.lost)}")
+            say(f"the subject was not found in {len(following.lost)} of them: {_format_runs(following.lost)}")
     return 0
 
 
 def _open(source: Path, rate: Fraction, style: photographs.Style, out: Path) -> video.Clip:
-    """The clip in a file, or in numbered pictures; these as a result named OUT needs them."""
+    """Open a video file, an animation, or numbered pictures; `out` decides how pictures' values are read."""
     if "#" not in source.name or source.exists():
         return video.open_clip(source)
     paths = frames(str(source))
@@ -118,7 +120,7 @@ def _open(source: Path, rate: Fraction, style: photographs.Style, out: Path) -> 
 
 def _writing(args: argparse.Namespace, clip: video.Clip, kind: str, style: photographs.Style
              ) -> contextlib.AbstractContextManager:
-    """The writer of the result. Numbered pictures keep the numbers of those that are read."""
+    """Open the result's writer. Numbered pictures get the numbers of the input's, if it is numbered."""
     if kind != NUMBERED:
         return video.writing(args.out, clip, kind)
     source = str(args.input)
@@ -132,11 +134,11 @@ def _writing(args: argparse.Namespace, clip: video.Clip, kind: str, style: photo
     if name(0).resolve() in taken:
         raise CommandError(f"{args.out}: its pictures would replace those that are read; take another name")
     return contextlib.nullcontext(video.FrameFiles(name, clip, style, grey=args.mask,
-                                                    force=args.force or _kept(args.out).exists()))
+                                                    force=args.force or _kept_folder(args.out).exists()))
 
 
 def _check_style(args: argparse.Namespace, style: photographs.Style, *, alpha: bool, numbered: bool) -> None:
-    """Refuses what OUT cannot hold."""
+    """Raise CommandError for storage options that OUT does not support."""
     if numbered:
         try:
             style.check(args.out, alpha)
@@ -161,10 +163,10 @@ def _kind(out: Path, flat: bool, codec: str | None) -> str:
     return codec or kind
 
 
-def _following(
+def _make_following(
     args: argparse.Namespace, runner: Runner, open_clip: Callable[[], video.Clip], kind: str
 ) -> video.Following | None:
-    """Mattes of the subject that is meant; None where all that stands out is."""
+    """The mattes of the subject that the prompt options choose; None without such options."""
     choice = choice_of(args)
     if choice is None:
         return None
@@ -175,7 +177,7 @@ def _following(
 
     bar = tqdm(unit="frame", desc="backwards", disable=None, leave=False, delay=1)
 
-    def tell(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         bar.total = total
         bar.update(1)
         if done == total:
@@ -184,18 +186,18 @@ def _following(
     only_points = choice.points and not choice.boxes and choice.scribble is None
     return video.Following(partial(video.as_seen, open_clip, kind),
                            partial(choice.choose, selector, alpha_of),
-                           partial(Follower, alpha_of, selector), args.frame, tell,
+                           partial(Follower, alpha_of, selector), args.frame, report,
                            partial(find_parting, alpha_of, choice.points) if only_points else None,
-                           _kept(args.out), _key(args, runner, choice.settings(), kind))
+                           _kept_folder(args.out), _key(args, runner, choice.settings(), kind))
 
 
-def _kept(out: Path) -> Path:
-    """The folder in which a run that follows a subject keeps its mattes until OUT is written."""
+def _kept_folder(out: Path) -> Path:
+    """The folder in which a run that follows a subject keeps its mattes until OUT is complete."""
     return out.with_name(f".{out.name}.following")
 
 
 def _key(args: argparse.Namespace, runner: Runner, choice: Mapping[str, object], kind: str) -> str:
-    """Names clip, prompt and network: mattes that an earlier run has kept are of the same or are not used."""
+    """A key of clip, prompt, network and options; mattes that were kept under another key are not used."""
     read = frames(str(args.input)) if "#" in args.input.name else [args.input]
     files = [Path(file) for file in (*read, find_checkpoint(args.model), args.scribble) if file]
     stamps = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
@@ -203,8 +205,8 @@ def _key(args: argparse.Namespace, runner: Runner, choice: Mapping[str, object],
     return repr((__version__, stamps, choice, options))
 
 
-def _in_words(frames: list[int]) -> str:
-    """Runs of numbers in order: "3, 10-14 and 20"; the first few."""
+def _format_runs(frames: list[int]) -> str:
+    """Format numbers as runs, the first few: "3, 10-14, 20 and 4 more"."""
     runs: list[list[int]] = []
     for frame in frames:
         if runs and frame == runs[-1][1] + 1:
@@ -214,16 +216,20 @@ def _in_words(frames: list[int]) -> str:
     return listing([str(first) if first == last else f"{first}-{last}" for first, last in runs])
 
 
-def _refined(
+def _refine_mattes(
     mattes: Mattes, refinement: Mapping[str, float], images: Iterator[Tensor]
 ) -> Iterator[tuple[Tensor, Tensor]]:
+    """Apply the operators of --refine to the mattes."""
     for picture, alpha in mattes(images):
         yield picture, refine(alpha, **refinement) if refinement else alpha
 
 
 class Colours:
-    """The subject's own colours of each frame. despill: the screen's colour as CSS, MEASURED, or ""; measured
-    in the first frame that shows it, so that it does not flicker."""
+    """Estimates the subject's own colours in each frame.
+
+    despill: the screen's colour as CSS, MEASURED, or "". It is measured once, in the first frame, so that it
+    does not flicker. linear: whether the frames are linear light.
+    """
 
     def __init__(self, despill: str, linear: bool) -> None:
         self._despill, self._linear, self._screen = despill, linear, None
@@ -240,20 +246,20 @@ class Colours:
 
 
 def _colour(rgb: Sequence[float], linear: bool) -> Tensor:
-    """An sRGB colour [3], in linear light for clips that are."""
+    """An sRGB colour as a tensor [3], converted to linear light if `linear`."""
     colour = torch.tensor(rgb)
     return to_linear(colour.view(1, 1, 3)).view(3) if linear else colour
 
 
 def _look(args: argparse.Namespace, clip: video.Clip) -> video.looks.Look:
-    """What each frame becomes."""
+    """The look of each frame: the mask, a cut-out, or over a background."""
     if args.mask:
         return video.looks.mask
     return _over(args.background, clip) if args.background else video.looks.cutout
 
 
 def _over(background: str, clip: video.Clip) -> video.looks.Over:
-    """What --background names: a file, else a colour."""
+    """The look over --background: a file's picture or clip, else a colour."""
     path = Path(background)
     if not path.is_file():
         try:
@@ -272,6 +278,7 @@ def _over(background: str, clip: video.Clip) -> video.looks.Over:
 
 
 def _opener(path: Path, clip: video.Clip) -> Callable[[], video.Clip]:
+    """A function that opens a background's file as a clip; a still picture has a single frame."""
     if path.suffix.lower() not in pictures.suffixes() or pictures.is_animated(path.read_bytes()):
         return partial(video.open_clip, path)
     try:

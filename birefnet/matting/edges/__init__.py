@@ -6,8 +6,8 @@ Certain pixels are unchanged, bit for bit.
     guided       the guided filter of birefnet.masks: alpha linear in colour, window by window; fast
     closed form  the matting Laplacian: alpha linear in colour in all windows at once; slower, sharper
 
-Uncertain is what the first matte has between `low` and `high`. Every method's answer is blended in with a
-weight that rises smoothly from 0 at those two levels.
+Uncertain pixels are those whose alpha in the first matte is between `low` and `high`. Each method's result is
+blended in with a weight that rises smoothly from 0 at those two levels.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ __all__ = ["METHODS", "band", "refine_closed_form", "refine", "refine_by_network
 
 METHODS = ("network", "guided", "closed form")
 
-LEVEL_MARGIN = 0.1  # of alpha, inside the two levels, over which an answer gains its full weight
+LEVEL_MARGIN = 0.1  # of alpha, inside the two levels, over which the weight rises from 0 to 1
 RADIUS_SHARE = 128  # the default radius is the picture's longer side divided by this
 PRIOR_WEIGHT = 4    # weight of the first matte in the closed form, times the radius squared
-# The three were the best of a few values on lemur, am2k and p3m, with first mattes of birefnet-nano and with
-# the true mattes reduced to 384 pixels.
+# The three above were the best of a few values on lemur, am2k and p3m, with first mattes of birefnet-nano and
+# with the true mattes reduced to 384 pixels.
 SOLVE_SIDE = 512    # pixels: side of the windows that the closed form solves
 
 
@@ -55,7 +55,7 @@ def refine(
             birefnet.matte(model, x)`.
         method: one of METHODS.
         low, high: the levels between which alpha is uncertain, 0 ≤ low < high ≤ 1.
-        window: side in pixels of the windows that the network gets.
+        window: side in pixels of the windows that the network sees.
         radius: how far in pixels the first matte's edge may be off, for the other two methods; 0 for a 128th
             of the longer side.
         progress: progress(done, total) is called with numbers of windows, before each group of them and after
@@ -96,7 +96,7 @@ def refine(
 
 
 def band(mask: torch.Tensor, low: float = 0.05, high: float = 0.95) -> torch.Tensor:
-    """How far each pixel of a mask is open to a new answer.
+    """The weight of a new alpha at each pixel of a mask.
 
     Args:
         mask: float [B,H,W] in 0..1.

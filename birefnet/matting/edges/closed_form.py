@@ -2,7 +2,7 @@
 
 Levin, Lischinski and Weiss, "A closed-form solution to natural image matting" (2008): in every window of 3×3
 pixels alpha is a linear function of colour as far as possible. One window's cost is |p - U U'p|², where p are
-its nine alphas and U [9,C+1] spans the constants and the window's colours (shortened by `EPSILON`, which
+its nine alphas and U [9,C+1] spans the constants and the window's colours (regularised by `EPSILON`, which
 keeps the slope small where colours hardly differ); their sum is p'Lp with the matting Laplacian L.
 """
 
@@ -15,20 +15,20 @@ import torch.nn.functional as F
 
 # Nine times the colour variance that counts as noise; papers have 1e-7 to 1e-5, for trimaps made by hand.
 EPSILON = 1e-4
-TOLERANCE = 0.01  # the solution is good enough when this share of the first residual is left
-MAX_STEPS = 200
+TOLERANCE = 0.01  # of the first residual's norm, at which the iteration stops
+MAX_STEPS = 200   # of conjugate gradients
 
 
 def refine_closed_form(
     alpha: torch.Tensor, colours: torch.Tensor, unknown: torch.Tensor, prior: float = 0.0
 ) -> torch.Tensor:
-    """Solve alpha again where it is unknown, by conjugate gradients from the alpha given.
+    """Solve for alpha where it is unknown, by conjugate gradients that start from the given alpha.
 
     Args:
         alpha: float [H,W] in 0..1.
         colours: float [H,W,C] in 0..1.
         unknown: bool [H,W].
-        prior: weight per pixel of staying with the alpha given; a window's full weight is 1.
+        prior: weight per pixel of keeping the given alpha; a window's full weight is 1.
 
     Returns:
         float [H,W] in 0..1; known pixels are unchanged, bit for bit.
@@ -47,11 +47,11 @@ def refine_closed_form(
 
 
 def _windows(unknown: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The windows that hold an unknown pixel: the pixels they touch, as flat indices [P], and for each window
-    its nine of those [9,K].
+    """Find the K windows that contain an unknown pixel: flat indices [P] of the pixels in them, and for each
+    window the positions [9,K] of its pixels in that list.
     """
     width = unknown.shape[1]
-    centres = F.max_pool2d(unknown[None].float(), 3, 1)[0] > 0  # those a pixel off the frame: [H-2,W-2]
+    centres = F.max_pool2d(unknown[None].float(), 3, 1)[0] > 0  # [H-2,W-2]: without the outermost pixels
     rows, columns = centres.nonzero(as_tuple=True)
     offsets = torch.tensor([dy * width + dx for dy in range(3) for dx in range(3)], device=unknown.device)
     flat = offsets[:, None] + rows * width + columns
@@ -64,16 +64,16 @@ def _windows(unknown: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 class Laplacian:
     """p [P] -> L p [P]: the sum over the windows [9,K] of p - U U'p, from the pixels' colours [P,C].
 
-    It only gathers, never scatters, and sums over planes of K numbers: faster than one small matrix after
-    another.
+    It gathers instead of scattering, and sums over planes of K numbers, which is faster than a product per
+    window.
     """
 
     def __init__(self, colours: torch.Tensor, windows: torch.Tensor) -> None:
         count = windows.shape[1]
         self.windows = windows.flatten()
         self.basis = _basis(colours[windows.T]).permute(2, 1, 0).contiguous()  # [C+1,9,K]
-        # Where each pixel is found again among nine planes of windows, with one window of zeros after each
-        # plane.
+        # For each pixel, its index in each of the nine planes of windows; a window of zeros after each plane
+        # stands for none.
         again = torch.full((9, len(colours)), count, device=windows.device)
         again.scatter_(1, windows, torch.arange(count, device=windows.device).expand(9, -1))
         self.again = (again + torch.arange(9, device=windows.device)[:, None] * (count + 1)).flatten()

@@ -1,5 +1,4 @@
-"""Ask the network again at windows of the picture, and use its answers as far as they agree with the first
-one."""
+"""Run the network again at windows of the picture, and use its alpha where it agrees with the first one."""
 
 from __future__ import annotations
 
@@ -10,8 +9,8 @@ import torch
 from ... import masks
 from .windows import blend_windows
 
-COARSE = 12       # both answers must agree at a resolution of this many details to a window's side
-TOLERANCE = 0.2   # difference of alpha at that resolution at which the window's answer counts 1/e
+COARSE = 12       # both mattes are compared at the resolution of a window's side divided by this
+TOLERANCE = 0.2   # difference of alpha at that resolution at which the window's weight is 1/e
 
 
 def refine_by_network(
@@ -22,7 +21,7 @@ def refine_by_network(
     side: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> torch.Tensor:
-    """Refine alpha with the network's answers to windows of the picture.
+    """Refine alpha with the network's alpha of windows of the picture.
 
     Args:
         alpha_of: pictures [n,h,w,C] -> alpha [n,h,w].
@@ -46,14 +45,14 @@ def refine_by_network(
 
 
 def agreement(first: torch.Tensor, new: torch.Tensor, side: int) -> torch.Tensor:
-    """How far to use a window's answer.
+    """The weight of a window's new alpha.
 
-    A network that sees only a part may lose the subject there, or take it for the background. So both answers
-    are blurred until only what the first one could know is left, and their difference d, averaged around each
-    pixel, counts: exp(-(d / TOLERANCE)²). Detail that does not change the blurred picture passes.
+    A network that sees only a part may miss the subject there, or take it for the background. So both mattes
+    are blurred to the detail that the first one can have, and the weight is exp(-(d / TOLERANCE)²), where d
+    is their difference averaged around each pixel. New detail that the blur removes keeps its weight.
 
     Args:
-        first, new: the two answers, float [n,h,w] in 0..1.
+        first, new: alpha of the whole picture's pass and of the window's, float [n,h,w] in 0..1.
         side: pixels of the window's side.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Windows over the uncertain parts of a picture, and their answers blended without seams."""
+"""Place windows over the uncertain parts of a picture, and blend their results without seams."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-CELLS = 8   # cells to a window's side of the grid on which windows are placed
-RIM = 1     # cells along a window's border that do not count as seen: networks err at the border
+CELLS = 8   # per window's side, of the grid on which windows are placed
+RIM = 1     # cells along a window's border that do not count as covered: networks err at the border
 WINDOWS_AT_ONCE = 16
 
+# (alphas [n,h,w], pictures [n,h,w,C], weights [n,h,w]) -> new alphas [n,h,w]
 Answer = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def choose_windows(need: torch.Tensor, side: int) -> list[tuple[slice, slice]]:
-    """Choose windows so that every pixel with need lies in one, away from its border unless that is the
-    picture's too.
+    """Choose windows that cover every pixel with need, away from a window's border unless that is the
+    picture's, too.
 
-    Greedily, on a grid of an eighth of the side: the next window is the one whose inner part holds most of
-    the need that is left. Windows come to lie along what is needed, not on a grid.
+    Greedy, in steps of side / CELLS: the next window is the one whose inner part covers most of the remaining
+    need.
 
     Args:
-        need: float [H,W], 0 where nothing is needed.
-        side: pixels of a window's side; windows are smaller where the picture is.
+        need: float [H,W], 0 where no window is needed.
+        side: pixels of a window's side; windows are smaller if the picture is.
 
     Returns:
         Slices of rows and columns, one pair for each window.
@@ -45,7 +46,7 @@ def choose_windows(need: torch.Tensor, side: int) -> list[tuple[slice, slice]]:
 
 
 def _span(start: int, side: int, length: int) -> slice:
-    """`side` places from `start` on, moved into 0..length."""
+    """A slice of `side` pixels from `start` on, shifted into 0..length."""
     start = max(min(start, length - side), 0)
     return slice(start, min(start + side, length))
 
@@ -58,13 +59,13 @@ def blend_windows(
     side: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> torch.Tensor:
-    """Ask for alpha at windows wherever it is needed, and blend the answers.
+    """Compute alpha in windows wherever it is needed, and blend the results.
 
-    Where windows overlap, answers are averaged with weights that fall to 0 at each window's border, so that
+    Where windows overlap, results are averaged with weights that fall to 0 at each window's border, so that
     no seam shows.
 
     Args:
-        answer: (alphas [n,h,w], pictures [n,h,w,C], weights [n,h,w]) -> alphas [n,h,w].
+        answer: computes alpha in a group of windows, see `Answer`.
         alpha: float [1,H,W] in 0..1.
         image: float [1,H,W,C] in 0..1.
         weight: float [1,H,W], 0 where nothing is needed.

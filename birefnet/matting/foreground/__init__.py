@@ -35,9 +35,9 @@ def estimate(
         widths: pixels, sides of the two windows of blur fusion.
 
     Returns:
-        float32 [B,H,W,3] from 0 on, on the image's device. Where alpha is 1 the image's colours, bit for bit;
-        where it is 0 the colours of the subject near by, continued, so that a cut-out may be resized and its
-        mask grown.
+        float32 [B,H,W,3], 0 or more, on the image's device. Where alpha is 1, the image's colours, bit for
+        bit; where it is 0, those of the subject nearby, continued, so that a cut-out can be resized and its
+        mask dilated.
 
     Raises:
         ValueError: shapes or dtypes do not fit, or there is no such method.
@@ -57,7 +57,7 @@ def estimate(
         return result
     for colours, frame, matte in zip(result, image, alpha.to(image.device)):
         frame = frame[..., :3].float().expand_as(colours)
-        # Both methods expect 0..1. A power of two, so that no digit is lost.
+        # Both methods expect 0..1. Scaling by a power of two is exact.
         scale = 2.0 ** math.ceil(math.log2(max(1.0, frame.amax().item())))
         found = (multi_level(frame / scale, matte.float()) if method == METHODS[0] else
                  blur_fusion(frame / scale, matte.float(), widths))

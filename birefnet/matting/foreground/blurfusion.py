@@ -9,16 +9,19 @@ from torch import Tensor
 from ...imaging.resize import convolve
 
 WIDTHS = (90, 6)  # pixels: the paper's r of its two passes, which its code takes for the side of the window
-PRIOR = 1e-5  # the paper's, which avoids division by 0
+PRIOR = 1e-5  # weight of the prior colour, the paper's; avoids division by 0
 
 
 def blur_fusion(image: Tensor, alpha: Tensor, widths: tuple[int, int] = WIDTHS) -> Tensor:
     """Estimate foreground colours by blur fusion.
 
-    A pass takes the foreground colour f and the background colour b around each pixel, the means over a
-    square of about `width` pixels (an odd number) weighted by alpha and by 1 - alpha, and adds to f what
-    alpha f + (1 - alpha) b lacks of the image. The second pass averages the colours that the first one found.
-    Farther from the subject than a window reaches lies the subject's mean colour.
+    A pass computes f and b, the means of foreground and background colours over a square of `width` pixels
+    (the next odd number) weighted by alpha and by 1 - alpha, and estimates the foreground of the image I as
+
+        F = f + alpha (I - alpha f - (1 - alpha) b).
+
+    The first pass averages the image, the second one the colours that the first estimated. Where no window
+    reaches the subject, f is the subject's mean colour.
 
     Args:
         image: float32 [H,W,3] in 0..1.
@@ -45,7 +48,7 @@ def blur_fusion(image: Tensor, alpha: Tensor, widths: tuple[int, int] = WIDTHS) 
 def _fuse(
     image: Tensor, alpha: Tensor, front: Tensor, back: Tensor, prior: Tensor, width: int
 ) -> tuple[Tensor, Tensor]:
-    """One pass: colours [3,H,W] before -> the foreground colours found, and the background's means."""
+    """One pass: colours [3,H,W] of the previous pass -> foreground colours, and the background's means."""
     around = _box(torch.cat([front * alpha, back * (1 - alpha), alpha[None], 1 - alpha[None]]), width)
     mean_front = (around[:3] + PRIOR * prior[:, None, None]) / (around[6] + PRIOR)
     mean_back = around[3:6] / (around[7] + PRIOR)
@@ -54,7 +57,7 @@ def _fuse(
 
 
 def _box(planes: Tensor, width: int) -> Tensor:
-    """The sum over the square of the next odd width around each pixel, divided by its area; 0 outside the
+    """The mean over the square around each pixel, its side `width` rounded up to an odd number; 0 outside the
     picture."""
     reach = width // 2
     kernel = planes.new_full((2 * reach + 1,), 1 / (2 * reach + 1))

@@ -1,4 +1,4 @@
-"""Removes a green or blue screen's light from the subject's colours (despill), in linear light."""
+"""Remove a green or blue screen's light from the subject's colours (despill), in linear light."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ...imaging.finite import check_finite
 LIMITS = ("average", "maximum")
 BORDER_SHARE = 0.04   # of the shorter side: width of the frame in which the screen is measured
 BACKGROUND = 0.02     # alpha up to which a pixel shows the screen alone
-FEWEST_PIXELS = 16
-LEAST_EXCESS = 0.05   # of a screen's channel over the others, in linear light: less is no screen
+FEWEST_PIXELS = 16    # of background, to measure the screen
+LEAST_EXCESS = 0.05   # of a screen's channel over the others, in linear light: with less, it is no screen
 GREEN, BLUE = 1, 2
 
 
@@ -21,7 +21,7 @@ def despill(image: Tensor, screen: Tensor, limit: str = LIMITS[0], *, strength: 
             linear: bool = False) -> Tensor:
     """Remove a screen's light.
 
-    Light s S of the screen's colour S is taken off each pixel C so that its green (or blue) becomes the
+    Light s S of the screen's colour S is subtracted from each pixel C so that its green (or blue) becomes the
     average, or the larger, of its other two channels, if it was above:
 
         s = strength max(0, C_k - m(C)) / (S_k - m(S)),   k the screen's channel, m the mean or the maximum.
@@ -53,7 +53,7 @@ def despill(image: Tensor, screen: Tensor, limit: str = LIMITS[0], *, strength: 
     check_finite(image, "image")
     screens = screen.to(image).reshape(-1, 1, 1, 3)
     light, screens = (image, screens) if linear else (to_linear(image), to_linear(screens))
-    results = [_without(one, colour, limit, strength) for one, colour in
+    results = [_remove_screen(one, colour, limit, strength) for one, colour in
                zip(light, screens.expand(len(image), 1, 1, 3))]
     if not results:
         return image
@@ -63,8 +63,8 @@ def despill(image: Tensor, screen: Tensor, limit: str = LIMITS[0], *, strength: 
 
 
 def measure_screen(image: Tensor, alpha: Tensor, *, linear: bool = False) -> Tensor:
-    """The colour of the screen behind a subject: the median of what alpha leaves along the picture's border,
-    or in the whole picture where the border shows none.
+    """Measure the colour of the screen behind a subject: the median of the background's pixels along the
+    picture's border, or in the whole picture if the border has too few.
 
     Args:
         image: float [H,W,C], C 3 or 4.
@@ -106,15 +106,15 @@ def channel_of(screen: Tensor, limit: str) -> int:
 
 
 def _limit(others: Tensor, limit: str) -> Tensor:
-    """Of the two other channels [...,2]."""
+    """The limit m of the two other channels [...,2]."""
     return others.mean(-1) if limit == "average" else others.amax(-1)
 
 
-def _without(light: Tensor, screen: Tensor, limit: str, strength: float) -> Tensor:
-    """Linear light [H,W,3] without that of a screen [1,1,3]."""
+def _remove_screen(light: Tensor, screen: Tensor, limit: str, strength: float) -> Tensor:
+    """Remove the light of a screen [1,1,3] from linear light [H,W,3]."""
     channel = channel_of(screen[0, 0], limit)
     others = [i for i in range(3) if i != channel]
     excess = screen[0, 0, channel] - _limit(screen[0, 0, others], limit)
     share = (light[..., channel] - _limit(light[..., others], limit)).clamp(min=0) * (strength / excess)
-    lowest = torch.minimum(light, torch.zeros(()).to(light))  # values below 0 stay, none becomes one
+    lowest = torch.minimum(light, torch.zeros(()).to(light))  # keeps values below 0, adds none
     return torch.where(share[..., None] > 0, torch.maximum(light - share[..., None] * screen, lowest), light)

@@ -31,7 +31,7 @@ from ...device.compat import put_rows, weighted_rows
 # about as well.
 EPSILON, OMEGA = 2e-3, 0.1
 SWEEPS = 3  # over each level: 1 leaves 14 % more error, 20 leave 4 % less
-CLEAR = 0.02  # alpha closer than this to 0 or 1 shows one side only, as half of a network's soft pixels do
+CLEAR = 0.02  # pixels closer than this to alpha 0 or 1 show one side only; half of a matte's soft pixels do
 
 
 class Level(NamedTuple):
@@ -89,9 +89,10 @@ def _enlarge(picture: Tensor, length: int, dim: int) -> Tensor:
 
 
 def _set_clear(colours: Tensor, level: Level) -> None:
-    """Give pixels that show hardly anything but one side that side's colour: for the foreground what the
-    background's colour, as far as it is known, leaves of the image. The colour that they do not show stays as
-    it was continued.
+    """Set the visible colour of pixels that show almost only one side, in place.
+
+    The foreground's is the image without its share of the known background, the background's is the image.
+    The side that a pixel does not show keeps the colour interpolated from the smaller level.
     """
     front, back = colours[..., :3], colours[..., 3:]
     alpha, image = level.alpha, level.image
@@ -147,15 +148,15 @@ class Field:
         variance = (square - alpha * alpha).clamp(min=0)
         determinant = total * (total + front + back) + variance
         self.inverse = (back + total) / determinant, cross / determinant, (front + total) / determinant
-        self.known = self._solved(blend, image - blend)
+        self.known = self._solve(blend, image - blend)
 
     def update(self, colours: Tensor) -> None:
         """Set the pixels' rows of colours [H*W,6] to their optimum, in place."""
         pull = weighted_rows(colours, self.around, self.weights)
-        best = self._solved(pull[:, :3], pull[:, 3:]).add_(self.known).clamp_(0, 1)
+        best = self._solve(pull[:, :3], pull[:, 3:]).add_(self.known).clamp_(0, 1)
         put_rows(colours, self.here, best)
 
-    def _solved(self, front: Tensor, back: Tensor) -> Tensor:
-        """The solution [N,6] for right-hand sides [N,3] each."""
+    def _solve(self, front: Tensor, back: Tensor) -> Tensor:
+        """Solve for right-hand sides [N,3] each: f and b, [N,6]."""
         ff, fb, bb = self.inverse
         return torch.cat([ff * front - fb * back, bb * back - fb * front], dim=1)

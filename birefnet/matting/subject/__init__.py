@@ -1,7 +1,8 @@
 """Choose one subject among several.
 
-`looks` needs no more than the network itself: the one in a box, under a point, under a coarse mask. `select`
-takes any mixture of boxes, points, strokes and coarse masks, and parts subjects that touch, by the selector.
+`looks` needs only the matting network: it mattes the subject in a box, under a point or under a coarse mask.
+`select` takes any combination of boxes, points, strokes and coarse masks, and separates subjects that touch
+with a second small network, the selector. `follow` and `parting` apply it to clips.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from ...masks.pick import region_at, regions_within
 AlphaOf = Callable[[Tensor], Tensor]
 
 SOLID_ALPHA = 0.5         # a matte whose maximum is below it counts as empty
-POINT_ZOOMS = (1, 2, 4)   # the subject under a point is searched in the whole picture, a half, a quarter
-SAME_SHARE = 0.5          # of the first matte: less in a closer crop, and that crop shows another subject
+POINT_ZOOMS = (1, 2, 4)   # a point's subject is searched in the whole picture, a half, a quarter of its sides
+SAME_SHARE = 0.5          # of the first matte: with less overlap, a closer crop shows another subject
 MAX_CLOSER_LOOKS = 2      # crops tried after the first
 CLOSER_SHARE = 0.75       # of the picture's longer side: crops longer than this are not worth a second pass
 LEAST_REACH = 0.02        # of a coarse mask's longer side: how far the subject may at least exceed the mask
@@ -44,7 +44,7 @@ def in_box(alpha_of: AlphaOf, image: Tensor, box: Box, context: float = 0.25) ->
         PackageError: SciPy is missing.
     """
     height, width = image.shape[1:3]
-    box = _clipped(box, height, width)
+    box = _clip(box, height, width)
     area = image.new_zeros(height, width)
     area[slices_of(box)] = 1
     return regions_within(look(alpha_of, image, widen_box(box, context, height, width)), area)
@@ -101,11 +101,11 @@ def at_point(alpha_of: AlphaOf, image: Tensor, x: int, y: int, context: float = 
         seen = part_around(x, y, height, width, zoom)
         found = region_at(look(alpha_of, image, seen), x, y)
         if found.max() >= SOLID_ALPHA:
-            return _closer(alpha_of, image, found, seen, x, y, context)
+            return _look_closer(alpha_of, image, found, seen, x, y, context)
     return torch.zeros_like(found)
 
 
-def _closer(
+def _look_closer(
     alpha_of: AlphaOf, image: Tensor, found: Tensor, seen: Box, x: int, y: int, context: float
 ) -> Tensor:
     """Matte the region under (x, y) again in a crop around `found`, and once more if it turns out larger."""
@@ -134,10 +134,11 @@ def widen_box(box: Box, context: float, height: int, width: int) -> Box:
         ValueError: the box lies outside the picture.
     """
     more = round(context * longer_side(box))
-    return _clipped(Box(box.top - more, box.left - more, box.bottom + more, box.right + more), height, width)
+    return _clip(Box(box.top - more, box.left - more, box.bottom + more, box.right + more), height, width)
 
 
-def _clipped(box: Box, height: int, width: int) -> Box:
+def _clip(box: Box, height: int, width: int) -> Box:
+    """Clip a box to the picture; raise ValueError if nothing is left of it."""
     clipped = Box(max(box.top, 0), max(box.left, 0), min(box.bottom, height), min(box.right, width))
     if clipped.top >= clipped.bottom or clipped.left >= clipped.right:
         raise ValueError("Give a box in the picture, x and y its upper left corner, in pixels: the box from "
@@ -171,9 +172,11 @@ def _neighbourhood(mask: Tensor, reach: float) -> Tensor:
 
 
 def slices_of(box: Box) -> tuple[slice, slice]:
+    """The slices of a box's rows and columns."""
     return slice(box.top, box.bottom), slice(box.left, box.right)
 
 
 def longer_side(box: Box) -> int:
+    """The longer side of a box, in pixels."""
     return max(box.bottom - box.top, box.right - box.left)
 

@@ -40,9 +40,9 @@ from .prompts import Prompt, draw_maps
 
 # Share of the box's longer side: with a smaller margin the network takes the subject for the background.
 LEAST_CONTEXT = 0.15
-EDGE_SHARE = 100    # the guided filter's radius is the crop's longer side over this
+EDGE_SHARE = 100    # the guided filter's radius is the crop's longer side divided by this
 REGION_LEVEL = 0.3  # alpha from which pixels form a region
-# Of a region's alpha: if more of it is meant, the whole region is; if less, none of it.
+# Predicted share of a region's alpha: above the first all of it is chosen, below the second none of it.
 WHOLE_SHARE, NONE_SHARE = 0.8, 0.15
 FAINT = 0.05        # alpha up to which a pixel counts as background
 
@@ -84,9 +84,9 @@ def select(
     closer = widen_box(bounding_box(meant[0], SOLID_ALPHA), context, height, width)
     if longer_side(closer) < CLOSER_SHARE * longer_side(seen):
         again = look(alpha_of, image, closer)
-        surer = by_regions(again, ask(selector, image, again, prompt, closer), prompt)
-        if torch.minimum(meant, surer).sum() > SAME_SHARE * torch.maximum(meant, surer).sum():
-            alpha, meant, seen = again, surer, closer
+        meant_closer = by_regions(again, ask(selector, image, again, prompt, closer), prompt)
+        if torch.minimum(meant, meant_closer).sum() > SAME_SHARE * torch.maximum(meant, meant_closer).sum():
+            alpha, meant, seen = again, meant_closer, closer
     return part(alpha, meant, image, seen)
 
 
@@ -142,11 +142,11 @@ def ask(selector: Selector, image: Tensor, alpha: Tensor, prompt: Prompt, seen: 
     maps = torch.cat([draw_maps(prompt, seen, half), matte.cpu()], 1).to(picture.device)
     features = selector.encode(picture)
     meant = selector(features, maps, measure_distances(picture, features[1][0], maps)).sigmoid()
-    # With negative points, the same question is asked for what they mark, and the two answers are weighed.
+    # With negative points, what they mark is predicted too, and the two predictions are weighed.
     if maps[0, 0].any() and maps[0, 1].any() and prompt.not_points:
-        turned = torch.zeros_like(maps)
-        turned[:, [0, 1, 4]] = maps[:, [1, 0, 4]]
-        others = selector(features, turned, measure_distances(picture, features[1][0], turned)).sigmoid()
+        swapped = torch.zeros_like(maps)
+        swapped[:, [0, 1, 4]] = maps[:, [1, 0, 4]]
+        others = selector(features, swapped, measure_distances(picture, features[1][0], swapped)).sigmoid()
         meant = meant * meant / (meant + others).clamp(min=1e-3)
     result = torch.zeros_like(alpha)
     result[inside] = F.interpolate(meant.to(alpha), alpha[inside].shape[1:], mode="bilinear",
@@ -187,11 +187,21 @@ def describe(selector: Selector, image: Tensor, alpha: Tensor, seen: Box) -> Ten
 def by_regions(
     alpha: Tensor, meant: Tensor, prompt: Prompt, whole: bool = True, none_share: float = NONE_SHARE
 ) -> Tensor:
-    """How far each pixel is meant [1,H,W], where whole regions of the matte are meant or are not.
+    """Choose or reject connected regions of the matte as a whole, where the selector's prediction is clear.
 
-    Regions that neither a point nor a stroke touches are not, where there are such; one of which most is
-    meant, is as a whole, and one of which less than `none_share` is, not at all; between these the selector
-    parts what touches. whole: False leaves the second of these out.
+    If there are positive points or strokes, regions that none of them touches are rejected. A region is
+    chosen if more than WHOLE_SHARE of its alpha is predicted and no negative point is on it, and rejected if
+    less than `none_share` is. All other pixels keep the prediction.
+
+    Args:
+        alpha: [1,H,W], the matte of everything salient.
+        meant: [1,H,W] in 0..1, from `ask`.
+        prompt: in the picture's coordinates.
+        whole: False: regions are only rejected, never chosen as a whole.
+        none_share: share of a region's alpha below which it is rejected.
+
+    Returns:
+        float [1,H,W] in 0..1, the probability that each pixel belongs to the chosen subject.
     """
     values = alpha[0].float().cpu().numpy()
     labels, count = label_regions(values >= REGION_LEVEL, diagonal=True)
@@ -207,9 +217,9 @@ def by_regions(
         none |= ~under[1:]
     full &= ~none
     full &= ~np.isin(np.arange(1, count + 1), [labels[y, x] for x, y in prompt.not_points])
-    settled = np.concatenate([[np.nan], np.where(full, 1.0, np.where(none, 0.0, np.nan))])[labels]
-    settled = torch.from_numpy(settled[None]).to(meant)
-    return torch.where(settled.isnan(), meant, settled)
+    decided = np.concatenate([[np.nan], np.where(full, 1.0, np.where(none, 0.0, np.nan))])[labels]
+    decided = torch.from_numpy(decided[None]).to(meant)
+    return torch.where(decided.isnan(), meant, decided)
 
 
 def part(alpha: Tensor, meant: Tensor, image: Tensor, seen: Box) -> Tensor:
@@ -222,17 +232,17 @@ def part(alpha: Tensor, meant: Tensor, image: Tensor, seen: Box) -> Tensor:
         seen: the crop that was matted, in pixels.
 
     Returns:
-        Alpha [1,H,W]: against the background the matte's edge, against other subjects the picture's.
+        Alpha [1,H,W]. Its edge is the matte's towards the background, the picture's towards other subjects.
     """
     inside = (slice(None), *slices_of(seen))
-    all_of_it, share = alpha[inside], meant[inside]
-    # The share of the alpha around a pixel that is meant: 1 along the subject's soft edge to the background.
+    everything, share = alpha[inside], meant[inside]
+    # The chosen share of the alpha around each pixel: 1 along the subject's soft edge to the background.
     side = 2 * max(1, round(longer_side(seen) / SIDE)) + 1
-    solid = box_mean(all_of_it[:, None] + 1e-4, side)
-    share = (box_mean((share * (all_of_it + 1e-4))[:, None], side) / solid)[:, 0]
+    solid = box_mean(everything[:, None] + 1e-4, side)
+    share = (box_mean((share * (everything + 1e-4))[:, None], side) / solid)[:, 0]
     share = masks.guided_edges(share, image[inside], max(1, longer_side(seen) // EDGE_SHARE))
     result = torch.zeros_like(alpha)
-    result[inside] = all_of_it * ((share - 0.5) * 2 + 0.5).clamp(0, 1)
+    result[inside] = everything * ((share - 0.5) * 2 + 0.5).clamp(0, 1)
     return result
 
 
