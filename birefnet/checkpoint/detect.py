@@ -54,7 +54,7 @@ def detect(
             raise CheckpointError("Choose a BiRefNet with Swin v1, PVT v2, DINOv3 or an encoder of timm",
                                   f"this one was built on {unsupported}")
         raise CheckpointError("Name this BiRefNet's encoder",
-                              "tensors do not tell which it is, and the file's metadata has no entry "
+                              "the tensors do not determine it, and the file's metadata has no entry "
                               'birefnet.encoder (for one of timm\'s: load(…, encoder="convnext_femto"))')
     try:
         found = family.read(shapes, encoder, heads)

@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..files.errors import one_line
-from .options import DTYPE_CHOICES, CommandError, Stacked, add_adapter_option, file_name, needing, size
+from .options import (
+    DTYPE_CHOICES,
+    CommandError,
+    Stacked,
+    add_adapter_option,
+    at_least,
+    file_name,
+    needing,
+    size,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,9 +53,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--dtype", choices=DTYPE_CHOICES,
                         help="number format of the computation (default: fp32, as in published tables)")
     parser.add_argument("--json", type=file_name(".json", *BESIDE), default="eval.json", metavar="FILE.json",
-                        help="file for means and single scores (default: %(default)s); beside it a .csv of "
-                             "the single scores and a .jpg of the worst cases")
-    parser.add_argument("--workers", type=int, default=max(1, os.cpu_count() or 1), metavar="N",
+                        help="file for means and scores per picture (default: %(default)s); beside it a .csv "
+                             "of these scores and a .jpg of the worst cases")
+    parser.add_argument("--workers", type=at_least(1), default=max(1, os.cpu_count() or 1), metavar="N",
                         help="processes that compute measures (default: %(default)s)")
     parser.set_defaults(run=run)
 
@@ -73,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     means, scores, failed = Means(), {}, []
     journal = args.json.with_suffix(".journal")
     with explain_errors(args.json):
-        results = evaluate(pairs, predict, journal, settings, max(1, args.workers))
+        results = evaluate(pairs, predict, journal, settings, args.workers)
         for pair, result in tqdm(results, total=len(pairs), unit="picture", disable=None):
             if isinstance(result, Exception):
                 failed.append(pair)

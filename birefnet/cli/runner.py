@@ -118,4 +118,4 @@ def _load(path: Path, device: str, dtype: str, adapters: Sequence[Stacked]) -> B
 
 
 def _say_too_small() -> None:
-    say("the GPU's memory is too small: going on with the CPU, which is slower")
+    say("the GPU's memory is too small: continuing on the CPU, which is slower")

@@ -71,9 +71,9 @@ class Framing:
         if self.scale_by != "fit" and not (self.width and self.height or self.aspect
                                            and (self.width or self.height)):
             raise ValueError(f"Set width and height, or one of them and aspect: scale_by {self.scale_by} "
-                             "needs a canvas of known size.")
+                             "needs a canvas of known size")
         if self.margin_unit != "pixels" and self.margin >= 50 or (self.ground or 0) >= 1:
-            raise ValueError("Lower margin below 50 per cent and ground below 100: else there is no room.")
+            raise ValueError("Lower margin below 50 per cent and ground below 100: else there is no room")
 
 
 class Subject(NamedTuple):
@@ -124,7 +124,7 @@ def plan_frames(subjects: list[Subject], framing: Framing) -> FramePlan:
     bottom = ground if framing.position == "bottom" else height - margin
     if bottom <= margin or width <= 2 * margin:
         raise ValueError(f"Lower margin or ground: on a canvas of {width}×{height} pixels they leave no "
-                         "room.")
+                         "room")
     room = [min((bottom - margin) / _height(subject), (width - 2 * margin) / _width(subject))
             for subject in subjects]
     scales, limited = _scales(subjects, framing, canvas, room)

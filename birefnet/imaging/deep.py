@@ -184,7 +184,7 @@ def check_holds(name: str | Path, depth: str, premultiplied: bool) -> None:
         raise PictureError(f"{name}: take depth {' or '.join(held)}, which {suffix} files hold, or another "
                            f"format ({others})")
     if premultiplied and suffix not in (".tif", ".tiff", ".exr"):
-        raise PictureError(f"{name}: take .tif or .exr for premultiplied colours; alpha of {suffix} files is "
+        raise PictureError(f"{name}: use .tif or .exr for premultiplied colours; alpha of {suffix} files is "
                            "straight")
 
 

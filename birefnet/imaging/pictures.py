@@ -182,7 +182,7 @@ def check_writable(path: str | Path, alpha: bool) -> None:
         raise PictureError(f"{path}: expected a name that ends in {', '.join(WRITERS)}, got "
                            f"{suffix or 'no suffix'}")
     if alpha and WRITERS[suffix][0] == "JPEG":
-        raise PictureError(f"{path}: JPEG has no transparency; take .png or .webp, or ask for the mask or an "
+        raise PictureError(f"{path}: JPEG has no transparency; use .png or .webp, or ask for the mask or an "
                            "opaque background")
 
 

@@ -164,7 +164,7 @@ class NetworkWorker:
         budget = self.plan.budget
         if smaller := [step for step in memory.FALLBACK_BUDGETS if budget is None or step < budget]:
             self.plan = dataclasses.replace(self.plan, budget=smaller[0])
-            self.host.note(f"out of memory on {self.device}; going on in smaller steps of "
+            self.host.note(f"out of memory on {self.device}; continuing in steps of "
                            f"{smaller[0] >> 20} MiB")
             return True
         if self.device.type == "cpu":

@@ -121,23 +121,23 @@ def finetune(
 def check_input(images: Sequence[Tensor], masks: Sequence[Tensor], what: str, *numbers: int) -> None:
     """Raise ValueError for pictures, masks or numbers that cannot be learned from."""
     if what not in RATES:
-        raise ValueError(f"Set what to one of {', '.join(map(repr, RATES))}: it is {what!r}.")
+        raise ValueError(f"Set what to one of {', '.join(map(repr, RATES))}: it is {what!r}")
     if not len(images) or len(images) != len(masks):
         raise ValueError(f"Connect pictures and a mask for each: got {len(images)} pictures and {len(masks)} "
-                         "masks.")
+                         "masks")
     for image, mask in zip(images, masks):
         if image.ndim != 3 or mask.shape != image.shape[:2]:
             raise ValueError(f"Resize each mask to its picture [H,W,C]: got a picture {list(image.shape)} "
-                             f"and a mask {list(mask.shape)}.")
+                             f"and a mask {list(mask.shape)}")
     if min(numbers) < 1:
         raise ValueError("Set steps, rank and batch to 1 or more: got "
-                         f"{', '.join(map(str, numbers))}.")
+                         f"{', '.join(map(str, numbers))}")
     brightest = max(float(mask.amax()) for mask in masks)
     if 0 < brightest < LABEL_LEVEL:
         raise ValueError(f"Make the subject white (1): the masks' brightest level is {brightest * 255:.3g} "
-                         "of 255, as in masks of labels.")
+                         "of 255, as in masks of labels")
     if brightest < 0.5:
-        raise ValueError("Connect masks with a subject (1 = subject), or invert them: the masks are empty.")
+        raise ValueError("Connect masks with a subject (1 = subject), or invert them: the masks are empty")
 
 
 def choose_rate(what: str, model: BiRefNet) -> float:

@@ -57,7 +57,7 @@ class RunFolder:
             if changed:
                 differences = "; ".join(f"{key} was {earlier.get(key)}, now {settings.get(key)}"
                                         for key in changed)
-                raise OtherRun("Give the same settings to go on, or another folder to begin anew: "
+                raise OtherRun("Give the same settings to go on, or another folder to start over: "
                                f"{self.folder} holds a run with others ({differences})")
         self.folder.mkdir(parents=True, exist_ok=True)
         for part in self.folder.rglob(".*.part"):
@@ -69,7 +69,7 @@ class RunFolder:
         try:
             return dict(json.loads(self.settings.read_text(encoding="utf-8")))
         except (ValueError, TypeError):
-            raise Damaged(f"Give another folder, or remove {self.state.name} to begin anew: {self.settings} "
+            raise Damaged(f"Give another folder, or remove {self.state.name} to start over: {self.settings} "
                           "is damaged") from None
 
     def store(self, state: dict[str, object]) -> None:
@@ -96,7 +96,7 @@ class RunFolder:
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             if is_out_of_memory(error):
                 raise
-            raise Damaged(f"Restore a whole copy, or remove the file to begin anew: {self.state} is damaged"
+            raise Damaged(f"Restore a whole copy, or remove the file to start over: {self.state} is damaged"
                           ) from None
 
     def rows(self) -> list[dict]:

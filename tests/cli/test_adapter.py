@@ -55,7 +55,7 @@ def test_a_folder_begun_without_it_is_not_gone_on_with(tmp_path, cut, photo, tun
     photo("in/a.png")
     assert cut(tmp_path / "in", "-o", tmp_path / "out").status == 0
     result = cut(tmp_path / "in", "-o", tmp_path / "out", "--adapter", tuned)
-    assert result.status == 1 and "begun with other settings" in result.messages[-1]
+    assert result.status == 1 and "started with other settings" in result.messages[-1]
     assert "adapters" in result.messages[-1]
 
 

@@ -413,7 +413,7 @@ def test_a_non_commercial_licence_is_said(tmp_path, cut, photo, tiny, name, said
 
 @pytest.mark.parametrize("arguments, message", [
     (["{}/*.nothing", "-o", "{}/out"], "no file matches"),
-    (["{}/empty", "-o", "{}/out"], "no picture in there"),
+    (["{}/empty", "-o", "{}/out"], "contains no picture"),
     (["{}/a.png", "{}/b.png", "-o", "{}/out.png"], "out.png: expected a folder"),
     (["{}/a.png", "{}/b.png", "-o", "{}/notes.txt"], "notes.txt: expected a folder"),
     (["{}/a.png", "-o", "{}/out.jpg"], "JPEG has no transparency"),
@@ -487,7 +487,7 @@ def test_when_the_gpu_is_too_small_the_cpu_goes_on(tmp_path, cut, photo, monkeyp
     # two at once, one, twice in smaller steps, then each on the CPU
     assert gpu.tried == [("cuda", 2, None), *(("cuda", 1, step) for step in (None, *FALLBACK_BUDGETS)),
                          ("cpu", 1, None), ("cpu", 1, None)]
-    assert sum("going on with the CPU" in line for line in result.messages) == 1
+    assert sum("continuing on the CPU" in line for line in result.messages) == 1
 
 
 class Gpu(_running.Terminal):
@@ -523,7 +523,7 @@ def test_when_the_checkpoint_does_not_fit_the_gpu_it_runs_on_the_cpu(tmp_path, c
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(_running, "load", load)
     result = cut(photo("a.png"), "-o", tmp_path / "b.png")
-    assert result.status == 0 and "going on with the CPU" in result.messages[0]
+    assert result.status == 0 and "continuing on the CPU" in result.messages[0]
     assert result.messages[1].startswith("tiny.safetensors on cpu")
 
 

@@ -90,8 +90,8 @@ def test_other_settings_are_refused_unless_forced(tmp_path, cut, photo, passes):
     cut(tmp_path / "in", "-o", tmp_path / "out")
     before = (tmp_path / "out" / "a.png").read_bytes()
     refused = cut(tmp_path / "in", "-o", tmp_path / "out", "--mask", "--size", "96")
-    assert refused == (1, [f"error: {tmp_path / 'out'}: was begun with other settings (size None, now 96, "
-                           "mask False, now True); take another OUT, or --force to do all of it anew"])
+    assert refused == (1, [f"error: {tmp_path / 'out'}: was started with other settings (size None, now 96, "
+                           "mask False, now True); take another OUT, or --force to start over"])
     assert (tmp_path / "out" / "a.png").read_bytes() == before
     assert cut(tmp_path / "in", "-o", tmp_path / "out", "--mask", "--size", "96", "--force").status == 0
     assert (tmp_path / "out" / "a.png").read_bytes() != before and len(passes) == 2
@@ -210,7 +210,7 @@ def test_a_damaged_manifest_is_one_sentence(tmp_path, cut, photo):
     (tmp_path / "out" / ".cut" / "state.json").write_text("{")
     result = cut(tmp_path / "in", "-o", tmp_path / "out")
     assert result.status == 1 and len(result.messages) == 1
-    assert "remove the folder to begin anew" in result.messages[0]
+    assert "remove the folder to start over" in result.messages[0]
 
 
 def test_the_manifest_says_what_was_planned(tmp_path, cut, photo):

@@ -118,7 +118,7 @@ def test_the_format_of_a_folder(tmp_path, cut, photo):
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["a.exr", "-o", "b.png", "--depth", "half"], "take depth 8 or 16"),
-    (["a.exr", "-o", "b.png", "--premultiplied"], "take .tif or .exr"),
+    (["a.exr", "-o", "b.png", "--premultiplied"], "use .tif or .exr"),
     (["a.exr", "-o", "out", "--format", "jpg"], "JPEG has no transparency"),
     (["a.exr", "-o", "out.####.exr"], "expected inputs that are numbered"),
     (["none.####.exr", "-o", "out"], "no file matches")])

@@ -80,7 +80,7 @@ def test_a_folder_is_a_catalogue_of_one_size(tmp_path, cut, photo):
     again = cut(tmp_path / "in", "-o", tmp_path / "out", *REFINE, *frame)
     assert any("2 of them before" in line for line in again.messages)
     other = cut(tmp_path / "in", "-o", tmp_path / "out", *REFINE, "--frame", "90x120")
-    assert other.status == 1 and "begun with other settings (frame" in other.messages[-1]
+    assert other.status == 1 and "started with other settings (frame" in other.messages[-1]
 
 
 def test_one_command_makes_a_catalogue(tmp_path, cut, photo):

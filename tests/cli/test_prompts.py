@@ -63,7 +63,7 @@ def test_two_boxes_take_both_and_a_folder_remembers_them(run, tmp_path):
     assert json.loads((out / ".cut" / "state.json").read_text())["settings"]["subject"]["boxes"] == [
         [698, 256, 363, 333], [54, 144, 498, 496]]
     status, said = run("cut", PAIR, "-o", out, "--mask", "--box", BOX)
-    assert status == 1 and "begun with other settings (subject" in said
+    assert status == 1 and "started with other settings (subject" in said
 
 
 @pytest.mark.slow
@@ -87,7 +87,7 @@ def test_what_cannot_be_is_one_sentence(run, tmp_path, options, words):
 
 @pytest.mark.parametrize("options, words", [
     (["--point", "60,10"], "the point (60, 10) lies outside the picture of 60×40"),
-    (["--box", "60,0,9,9"], "holds nothing of the picture"),
+    (["--box", "60,0,9,9"], "lies outside the picture"),
     (["--scribble", "s.png"], "Draw s.png on the picture itself"),
     (["--scribble", "none.png"], "none.png")])
 def test_what_does_not_fit_a_picture_is_said_of_it(cut, photo, tmp_path, monkeypatch, options, words):
@@ -137,7 +137,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(run, clip, tmp_path, monkey
 
     monkeypatch.setattr(Follower, "__call__", stop)
     status, said = run(*options, tmp_path / out)
-    assert status == 130 and "the same command goes on from them" in said
+    assert status == 130 and "run the same command to resume" in said
     kept = tmp_path / f".{out}.following"
     assert kept.is_dir()
     monkeypatch.setattr(Follower, "__call__", follow)

@@ -132,3 +132,15 @@ def test_an_error_leaves_nothing_and_no_descriptor(tmp_path):
 def test_a_name_as_long_as_names_may_be(tmp_path):
     make(tmp_path / ("ä" * 125 + ".png"))
     assert len(names(tmp_path)) == 1
+
+
+def test_without_hard_links_a_moved_part_is_not_removed_again(tmp_path, monkeypatch):
+    def refuse(*paths):
+        raise PermissionError(1, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with atomic_write(tmp_path / "a.png") as part:
+        part.path.write_bytes(b"whole")
+        part.keep(new=True)
+        part.path.write_bytes(b"another process's")
+    assert part.path.read_bytes() == b"another process's" and (tmp_path / "a.png").read_bytes() == b"whole"

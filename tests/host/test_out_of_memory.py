@@ -33,7 +33,7 @@ def test_the_mask_is_the_same_however_little_memory_there_is(host, room):
     # The processor takes over in fp32, from what may have been a half precision.
     assert np.abs(tight - plenty).max() <= (1 if room else 5) / 255
     if room == 0:
-        assert "going on with the CPU" in host.log()
+        assert "continuing on the CPU" in host.log()
 
 
 def other(value: float, room: int) -> dict:

@@ -91,7 +91,7 @@ def test_the_cutout_has_the_mask_as_opacity(host, pair):
 
 @pytest.mark.parametrize("changes, words", [
     ({"pick": "mask"}, ["Connect a coarse mask"]),
-    ({"x": 64, "width": 10, "height": 10}, ["holds nothing of the picture of 64×64"]),
+    ({"x": 64, "width": 10, "height": 10}, ["lies outside the picture of 64×64"]),
     ({"pick": "point", "y": 64}, ["the point (0, 64) lies outside"]),
     ({"pick": "mask", "mask": ["masks", 0]}, ["2 masks and 3 images"]),
     ({"bboxes": ["given", 0]}, ["boxes for 2 pictures"]),

@@ -153,7 +153,7 @@ def test_an_exr_that_is_not_read_is_one_sentence(tmp_path, make, words):
 @pytest.mark.parametrize(("name", "style", "words"), [
     ("a.png", {"depth": "half"}, "take depth 8 or 16"),
     ("a.exr", {"depth": "16"}, "take depth half or float"),
-    ("a.webp", {"depth": "16"}, "another format"), ("a.png", {"premultiplied": True}, "take .tif or .exr")])
+    ("a.webp", {"depth": "16"}, "another format"), ("a.png", {"premultiplied": True}, "use .tif or .exr")])
 def test_what_a_format_does_not_hold(name, style, words):
     with pytest.raises(pictures.PictureError, match=words):
         photographs.Style(**style).check(name, alpha=True)

@@ -92,7 +92,7 @@ def test_an_empty_drawing_means_nothing(selector, mask):
 
 
 @pytest.mark.parametrize("prompt, words", [
-    (Prompt(box=Box(100, 0, 120, 40)), "holds nothing of the picture of 90×80"),
+    (Prompt(box=Box(100, 0, 120, 40)), "lies outside the picture of 90×80"),
     (Prompt(points=((90, 10),)), "with x from 0 to 89"),
     (Prompt(points=((10, 10),), not_points=((10, -1),)), "y from 0 to 79"),
     (Prompt(not_points=((10, 10),)), "Give a box, a point, a stroke or a mask"),

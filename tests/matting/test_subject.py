@@ -122,7 +122,7 @@ def test_where_nothing_is_found_the_mask_is_empty(pick):
 
 
 @pytest.mark.parametrize("pick, words", [
-    (lambda image: subject.in_box(all_there_is, image, Box(100, 0, 120, 40)), "holds nothing of the picture "
+    (lambda image: subject.in_box(all_there_is, image, Box(100, 0, 120, 40)), "lies outside the picture "
                                                                               "of 90×80"),
     (lambda image: subject.at_point(all_there_is, image, 90, 10), "with x from 0 to 89"),
     (lambda image: subject.at_point(all_there_is, image, 10, -1), "y from 0 to 79"),

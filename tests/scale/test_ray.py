@@ -149,7 +149,7 @@ def test_a_picture_that_kills_its_process_takes_no_other_with_it(tmp_path, cut, 
         with When(readers, kill, again=True) as killing:
             result = cut("--list", tmp_path / "list.txt", "-o", tmp_path / "ray", "--engine", "ray")
     assert (result.status, len(contents(tmp_path / "ray"))) == (1, 11)
-    died = "the process at work on it died; a damaged picture, or not enough memory"
+    died = "its process died; a damaged picture, or not enough memory"
     assert f"{pipe}: {died}" in result.messages
     assert killing.times >= 2  # with the others, and alone
 
@@ -169,7 +169,7 @@ def test_what_came_of_nothing_goes_round_once_more_one_by_one():
     assert [outcome.job.source for outcome in outcomes
             if not outcome.error] == [f"{name}.jpg" for name in "efghabd"]
     assert [outcome.error for outcome in outcomes if outcome.error] == [
-        "c.jpg: the process at work on it died; a damaged picture, or not enough memory"]
+        "c.jpg: its process died; a damaged picture, or not enough memory"]
 
 
 def test_a_killed_driver_goes_on_where_it_was(tmp_path, cut, photos, cluster):

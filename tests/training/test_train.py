@@ -202,7 +202,7 @@ def test_bad_data_stop_the_run_before_it_begins_and_can_be_left_out(pairs, tiny,
     messages = capsys.readouterr().err.splitlines()
     assert "the mask is 9×9" in messages[0]
     assert messages[1].endswith("im/03.png: there is no mask of the same name")
-    assert messages[2].endswith("2 files cannot be used; mend them, or leave them out with --skip-bad")
+    assert messages[2].endswith("2 files cannot be used; fix them, or leave them out with --skip-bad")
     assert not (tmp_path / "run/state.pt").exists()
     assert train(data, tmp_path / "run", "--init", tiny, "--steps", 1, "--skip-bad", "--hold-out", 0.25) == 0
     settings = json.loads((tmp_path / "run/settings.json").read_text())

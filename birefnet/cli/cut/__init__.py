@@ -76,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.inputs and not args.list:
         raise CommandError("nothing to cut: name pictures, folders or globs, or give --list FILE")
     if args.engine == "ray" and "-" in (*args.inputs, args.out):
-        raise CommandError("--engine ray takes no picture of standard input; leave --engine out")
+        raise CommandError("--engine ray supports neither standard input nor standard output; leave "
+                           "--engine out")
     if args.address is not None and args.engine != "ray":
         raise CommandError("--address names a Ray cluster: add --engine ray")
     from ..prompts import choice_of

@@ -97,7 +97,7 @@ class Cluster:
                 yield from zip(*(some.column(name).to_pylist() for name in ("index", "error", "remark")))
         except (self.ray.exceptions.RayError, RuntimeError) as error:
             last = str(error).strip().splitlines()[-1]
-            raise CommandError(f"Ray gave up: {last}; the same command goes on where it was") from error
+            raise CommandError(f"Ray failed: {last}; the same command goes on where it was") from error
 
 
 def in_rounds(
@@ -126,7 +126,7 @@ def in_rounds(
             yield Outcome(jobs[index], error, remark)
     for index, there in enumerate(done):
         if not there:
-            yield Outcome(jobs[index], f"{jobs[index].source}: the process at work on it died; a damaged "
+            yield Outcome(jobs[index], f"{jobs[index].source}: its process died; a damaged "
                                        "picture, or not enough memory")
 
 

@@ -41,14 +41,14 @@ class Manifest:
     """
 
     def __init__(self, out: str, settings: dict[str, object], force: bool) -> None:
-        """Raise CommandError if `out` was begun with other settings, unless `force`."""
+        """Raise CommandError if `out` was started with other settings, unless `force`."""
         self.out, self.folder = out, places.join(out, FOLDER)
         self.settings = json.loads(json.dumps(settings))
         state = self._read_state()
         if state is not None and state["settings"] != self.settings and not force:
             changes = _difference(state["settings"], self.settings)
-            raise CommandError(f"{out}: was begun with other settings ({changes}); take another OUT, or "
-                               "--force to do all of it anew")
+            raise CommandError(f"{out}: was started with other settings ({changes}); take another OUT, or "
+                               "--force to start over")
         same = state is not None and state["settings"] == self.settings
         self.goes_on = same and not (force and state["finished"])
         self.run = state["run"] if self.goes_on else secrets.token_hex(4)
@@ -91,7 +91,7 @@ class Manifest:
             return None
         except ValueError as error:
             raise CommandError(f"{self.folder}/state.json cannot be read ({error}); remove the folder to "
-                               "begin anew, with --force for results that are there") from None
+                               "start over, with --force for results that exist") from None
 
     def _write_state(self, finished: bool) -> None:
         state = {"settings": self.settings, "run": self.run, "finished": finished}

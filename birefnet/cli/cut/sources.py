@@ -66,7 +66,7 @@ def find_sources(inputs: list[str], lists: list[str], out: str) -> Found:
             found.inputs.append(match)
     found.inputs.extend(listed)
     if not found.inputs and not found.left_out:
-        raise CommandError(f"{' '.join(inputs)}: no picture in there")
+        raise CommandError(f"{' '.join(inputs)}: contains no picture")
     first: dict[str, Input] = {}
     for one in found.inputs:
         first.setdefault(one.place, one)

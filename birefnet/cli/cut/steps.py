@@ -213,7 +213,7 @@ def _remark(picture: Picture, alpha: Tensor, narrow: int, limited: bool) -> str:
     if alpha.amax() < 0.5:
         return f"{job.source}: nothing found, the result is empty; another checkpoint or --size may help"
     if limited:
-        return (f"{job.source}: no room for the share that is asked for; the subject fills what the margins "
+        return (f"{job.source}: not enough room for the requested share; the subject fills what the margins "
                 "leave")
     if pictures.is_animated(picture.content):
         return (f"{job.source}: an animation; this is its first frame (`python -m birefnet video` takes all "

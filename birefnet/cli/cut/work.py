@@ -61,7 +61,7 @@ def cut(args: argparse.Namespace) -> int:
             _write_report(places.join(out, REPORT), failed)
             manifest.finish()
         except OSError as error:
-            say(f"{out}: how it went cannot be written down there ({error.strerror or error})")
+            say(f"{out}: the report cannot be written ({error.strerror or error})")
     total = plan.done + len(plan.jobs) + len(plan.refusals)
     before = f", {plan.done} of them before" if plan.done else ""
     say(f"{total - len(failed)} of {total} written to {out}{before}")

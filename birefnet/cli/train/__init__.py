@@ -24,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                         help="folder with im/ and gt/ (files of the same name), or a folder of such folders")
     parser.add_argument("-o", "--out", required=True, type=Path, metavar="RUN", help="folder of the run")
 
-    start = parser.add_argument_group("what it begins with")
+    start = parser.add_argument_group("initial network")
     start.add_argument("--init", metavar="NAME|FILE|scratch",
                        help="checkpoint to go on from: a name of the catalog or a file (default: "
                             "birefnet-nano), or scratch: fresh weights of a --build")
@@ -47,7 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
                        help="pictures per step, of all processes together (default: 4)")
     teach.add_argument("--optimizer", choices=OPTIMIZERS,
                        help="adamw as the authors (default), or muon, which learns more from each picture "
-                            "in training from scratch and needs PyTorch 2.9")
+                            "in training from scratch (it needs timm 1.0.21 or newer)")
     teach.add_argument("--rate", type=_positive, metavar="R",
                        help="learning rate (default: the task's, 1e-5, for dis 1e-4, times the root of "
                             "batch/4)")
@@ -90,13 +90,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     machine = parser.add_argument_group("machine")
     machine.add_argument("--dtype", choices=DTYPE_CHOICES, default="auto",
                          help="number format of mixed precision (default: bf16 where the device is fast at "
-                              "it, else fp32)")
+                              "it, fp16 on older GPUs, else fp32)")
     machine.add_argument("--accumulate", type=at_least(1), default=1, metavar="N",
                          help="compute a batch in N pieces, for memory (default: %(default)s)")
     machine.add_argument("--recompute", action="store_true",
                          help="recompute activations in the backward pass: less memory, about a third slower")
-    machine.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1), metavar="N",
-                         help="processes that prepare pictures (default: %(default)s)")
+    machine.add_argument("--workers", type=at_least(0), default=max(1, (os.cpu_count() or 2) - 1),
+                         metavar="N", help="processes that prepare pictures (default: %(default)s)")
     machine.add_argument("--save-every", type=at_least(1), default=200, metavar="N",
                          help="steps between saved states (default: %(default)s)")
     parser.set_defaults(run=run)

@@ -82,7 +82,7 @@ def _check(data: Path, skip_bad: bool, known: Path, workers: int, processes: Pro
             say(f"{data}: {found.empty} of {len(found.pairs)} masks are empty: pictures without a subject")
         processes.wait()
     if found.problems and not skip_bad:
-        raise CommandError(f"{data}: {len(found.problems)} files cannot be used; mend them, or leave them "
+        raise CommandError(f"{data}: {len(found.problems)} files cannot be used; fix them, or leave them "
                            "out with --skip-bad")
     if not found.pairs:
         raise CommandError(f"{data}: no pictures with masks {'are left' if found.problems else 'found'}; "

@@ -65,7 +65,7 @@ def train(args: argparse.Namespace) -> int:
         if processes.first:
             run.begin(setup.settings)
         processes.wait()
-        run_engine(run, setup.plan, setup.model, setup.source, processes, workers=max(0, args.workers),
+        run_engine(run, setup.plan, setup.model, setup.source, processes, workers=args.workers,
                    validation=setup.validation, recompute=args.recompute, save_every=args.save_every,
                    export=setup.export)
     except (OtherRun, Damaged, PackageError, FloatingPointError) as error:

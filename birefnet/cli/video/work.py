@@ -59,7 +59,7 @@ def matte_video(args: argparse.Namespace) -> int:
     _check_style(args, style, alpha=not flat, numbered=numbered)
     read = [path.resolve() for path in (source, Path(args.background or source))]
     if out.exists() and (not args.force or out.is_dir() or out.resolve() in read):
-        raise CommandError(f"{out}: exists; --force overwrites files, but no folder and nothing that is read")
+        raise CommandError(f"{out}: exists; --force overwrites files, but neither folders nor inputs")
     if not 0 <= args.smoothing <= 1:
         raise CommandError(f"--smoothing {args.smoothing:g}: expected 0 to 1")
     following = None
@@ -90,7 +90,7 @@ def matte_video(args: argparse.Namespace) -> int:
         raise CommandError(f"{source}: not enough memory; a smaller --size needs less") from None
     except KeyboardInterrupt:
         if following is not None:
-            say(f"{following.keep}: holds the mattes so far; the same command goes on from them")
+            say(f"{following.keep}: keeps the mattes so far; run the same command to resume")
         raise
     say(f"{count} frames written to {out}")
     for sentence in said:
@@ -131,7 +131,7 @@ def _writing(args: argparse.Namespace, clip: video.Clip, kind: str, style: photo
         return args.out.with_name(numbered_name(args.out.name, number))
 
     taken = {Path(path).resolve() for path in frames(source)} if digits else set()
-    if name(0).resolve() in taken:
+    if taken & {name(index).resolve() for index in range(len(digits))}:
         raise CommandError(f"{args.out}: its pictures would replace those that are read; take another name")
     return contextlib.nullcontext(video.FrameFiles(name, clip, style, grey=args.mask,
                                                     force=args.force or _kept_folder(args.out).exists()))

@@ -142,7 +142,7 @@ def _clip(box: Box, height: int, width: int) -> Box:
     clipped = Box(max(box.top, 0), max(box.left, 0), min(box.bottom, height), min(box.right, width))
     if clipped.top >= clipped.bottom or clipped.left >= clipped.right:
         raise ValueError("Give a box in the picture, x and y its upper left corner, in pixels: the box from "
-                         f"({box.left}, {box.top}) to ({box.right}, {box.bottom}) holds nothing of the "
+                         f"({box.left}, {box.top}) to ({box.right}, {box.bottom}) lies outside the "
                          f"picture of {width}×{height} pixels")
     return clipped
 

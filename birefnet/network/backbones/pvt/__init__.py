@@ -47,7 +47,7 @@ class PVTFamily(Family):
         if len(heads) != 4 or any(width % number for width, number in zip(widths, heads)):
             raise CheckpointError("Pass heads=(…), or write \"birefnet.heads\" into the file's metadata",
                                   f"PVT v2 of widths {widths} cannot have {heads} attention heads, and "
-                                  "shapes do not tell the right ones")
+                                  "shapes do not determine them")
         return {
             "family": self.name,
             "widths": widths,
