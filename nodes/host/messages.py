@@ -80,7 +80,7 @@ def told(text: str, warning: bool = False) -> dict[str, tuple]:
 
 def say_cpu_takes_over(device: torch.device) -> None:
     """Warns that the device ran out of memory and the CPU continues."""
-    log.warning("BiRef: out of memory on %s; going on with the CPU, which is slow", device)
+    log.warning("BiRef: out of memory on %s; continuing on the CPU, which is slow", device)
     note("out of GPU memory: continued on the CPU (slow)")
 
 
