@@ -165,7 +165,7 @@ class BiRefFrame(io.ComfyNode):
 
 
 def no_room(limited: list[int], total: int, scale_by: str) -> str:
-    """Return a message about the frames, by index, with a subject too small; "" if there are none."""
+    """Return a message about the frames, by index, whose subject had no room; "" if there are none."""
     if not limited:
         return ""
     which = "" if total == 1 else f" {convert.in_some(limited, total, 'pictures')}"
