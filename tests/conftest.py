@@ -64,7 +64,7 @@ def reading():
                 writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
             except OSError as error:
                 late = process.poll() is not None or time.monotonic() > deadline
-                if late or error.errno != errno.ENXIO:  # ENXIO: the process has not opened the pipe for reading yet
+                if late or error.errno != errno.ENXIO:  # ENXIO: the process has not opened the pipe yet
                     process.kill()
                     raise
                 time.sleep(0.01)
