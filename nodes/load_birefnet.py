@@ -121,11 +121,11 @@ class BiRefLoad(io.ComfyNode):
 def report(model: BiRefModel, path: Path) -> str:
     """Log what was detected and where the model runs; return a shorter line for the node."""
     dtype = precision.name(model.dtype)
-    license = model.recipe.ancestry(model.network).get("birefnet.license", "")
-    licence = f"; licence {license}: not for commercial use" if weights.non_commercial(license) else ""
+    licence = model.recipe.ancestry(model.network).get("birefnet.license", "")
+    warning = f"; licence {licence}: not for commercial use" if weights.non_commercial(licence) else ""
     log.info("BiRef: %s is %s; runs on %s in %s%s", path, model.network.config.describe(), model.device,
-             dtype, licence)
+             dtype, warning)
     size = model.network.config.size
     own = f"{size[1]}×{size[0]}" if size else "the photo's size"
     where = str(model.device).upper() if model.device.type == "cpu" else str(model.device)
-    return f"{path.stem} ready · {own} · {where} · {dtype}{licence}"
+    return f"{path.stem} ready · {own} · {where} · {dtype}{warning}"
