@@ -23,7 +23,7 @@ EXAMPLE_SIZE = (1024, 1024)  # (H, W) in pixels, for the memory estimate of chec
 
 
 def register() -> None:
-    """Adds the routes; the host starts its server after loading all packs."""
+    """Add the routes; the host starts its server after loading all packs."""
 
     @PromptServer.instance.routes.get(ROUTE)
     async def checkpoints(request: web.Request) -> web.Response:
@@ -43,7 +43,7 @@ def register() -> None:
 
 
 def download(name: str) -> None:
-    """Fetches a published checkpoint into models/BiRefNet, as Load BiRefNet would. Raises FetchError."""
+    """Fetch a published checkpoint into models/BiRefNet, as Load BiRefNet would. Raises FetchError."""
 
     def progress(done: int, total: int) -> None:
         PromptServer.instance.send_sync(FETCHED, {"name": name, "done": done, "total": total})

@@ -63,7 +63,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def despite_unloading(change: Callable[[], None]) -> None:
-    """Changes the host's list of loaded models; retries while another thread unloads models.
+    """Change the host's list of loaded models; retry while another thread unloads models.
 
     The list is not thread-safe. While the host unloads models, which may take seconds, entries are half
     removed, and code that reads them fails in various ways. After two threads interfered, such an entry may
@@ -99,7 +99,7 @@ def despite_unloading(change: Callable[[], None]) -> None:
 
 
 def minding_memory(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
-    """Makes a node raise OutOfMemory with advice for the user, and trim the heap at its end.
+    """Make a node raise OutOfMemory with advice for the user, and trim the heap at its end.
 
     By then the node has already tried smaller passes, where they are possible.
     """
@@ -124,7 +124,7 @@ def minding_memory(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
 
 
 def trim_heap_at_times() -> None:
-    """Trims the heap at most every TRIM_SECONDS."""
+    """Trim the heap at most every TRIM_SECONDS."""
     global trimmed_at
     if time.monotonic() - trimmed_at > TRIM_SECONDS:
         trim_heap()

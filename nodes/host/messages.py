@@ -18,7 +18,7 @@ _noted: dict[tuple[str, str], list[str]] = {}  # notes of nodes that still run, 
 
 
 def say(text: str, picture: str = "") -> None:
-    """Shows a line on the running node, on the page that queued it, until the node's next line.
+    """Show a line on the running node, on the page that queued it, until the node's next line.
 
     picture: a URL, shown until the next picture or the node's end. (The host's own preview of a running node
     would stay and hide the result.)
@@ -50,7 +50,7 @@ def running_node() -> tuple[str, str] | None:
 
 
 def note(text: str) -> None:
-    """Shows a warning while the node runs; the line that stays (`remark`) repeats it."""
+    """Show a warning while the node runs; the line that stays (`remark`) repeats it."""
     say(text)
     place = running_node()
     if place is not None:
@@ -81,7 +81,7 @@ def told(text: str, warning: bool = False) -> dict[str, tuple]:
 
 
 def say_cpu_takes_over(device: torch.device) -> None:
-    """Warns that the device ran out of memory and the CPU continues."""
+    """Warn that the device ran out of memory and the CPU continues."""
     log.warning("BiRef: out of memory on %s; going on with the CPU, which is slow", device)
     note("out of GPU memory: continued on the CPU (slow)")
 

@@ -44,7 +44,7 @@ class BiRefModel:
         return mask
 
     def load_to(self, device: torch.device, memory_bytes: int) -> None:
-        """Loads the whole network; the host unloads other models if it and `memory_bytes` more do not fit."""
+        """Load the whole network; the host unloads other models if it and `memory_bytes` more do not fit."""
         if device not in self.patchers:
             self.patchers[device] = self._patcher(device)
         patcher = self.patchers[device]
@@ -56,7 +56,7 @@ class BiRefModel:
         self._stay_loaded(patcher)
 
     def _stay_loaded(self, patcher: comfy.model_patcher.ModelPatcher) -> None:
-        """Keeps this model alive until the host unloads it, by a reference in the host's list of loaded
+        """Keep this model alive until the host unloads it, by a reference in the host's list of loaded
         models.
 
         That list has only weak references, because the host's cache of node outputs keeps models alive. But
@@ -192,7 +192,7 @@ def matte_batch(
     per_pass: int = 0,
     bar: comfy.utils.ProgressBar | None = None,
 ) -> None:
-    """Mattes images [B,H,W,C] pass by pass, see `runner.run_batch`.
+    """Matte images [B,H,W,C] pass by pass, see `runner.run_batch`.
 
     Args:
         model: from a BACKGROUND_REMOVAL socket.

@@ -21,7 +21,7 @@ FOLDER = "biref"
 
 
 def picture(image: Tensor) -> tuple[dict, ...]:
-    """Saves a small copy of a picture [1,H,W,C] in 0..1, C 3 or 4, as PNG, if a page waits for the result.
+    """Save a small copy of a picture [1,H,W,C] in 0..1, C 3 or 4, as PNG, if a page waits for the result.
 
     Returns:
         The file's address for the page, with the picture's own `width` and `height` in pixels; () without a

@@ -89,7 +89,7 @@ REPLACEMENTS = (
 
 
 async def register() -> None:
-    """Registers all replacements with the host; hosts before 0.14 have none."""
+    """Register all replacements with the host; hosts before 0.14 have none."""
     if not hasattr(io, "NodeReplace"):
         return
     api = comfy_api.latest.ComfyAPI()

@@ -8,7 +8,7 @@ from ...birefnet.device.threads import short_waits
 
 
 def with_short_waits(node: type) -> type:
-    """Makes a node run without PyTorch's threads spinning while they wait for each other.
+    """Make a node run without PyTorch's threads spinning while they wait for each other.
 
     The host has loaded PyTorch before this pack, so an environment variable would have no effect.
     """

@@ -22,7 +22,7 @@ _widgets: dict[str, list] = {}  # by node class; cached, because the loader's sc
 
 
 def checked(execute: Callable) -> Callable:
-    """Decorates a node's `execute`: raises ValueError for a widget's value of the wrong kind or out of range.
+    """Decorate a node's `execute` to raise ValueError for a widget's value of the wrong kind or out of range.
 
     Names of FILES need not be in the widget's list.
     """
