@@ -139,9 +139,11 @@ class BiRefComposite(io.ComfyNode):
 
 def to_place(position: str, picture: Tensor, matte: Tensor, behind: Tensor | None, size: tuple[int, int],
              box: Box) -> tuple[dict, ...]:
-    """What web/place.js needs to show the subject where it is dragged: both layers, and where the subject's
-    picture lies on the canvas at scale 1 and how far its corner moves when the scale grows by 1; in pixels of
-    the canvas."""
+    """Return what web/place.js needs to drag the subject on the result; () without a page.
+
+    These are both layers; in pixels of the canvas, the corner of the subject's picture at scale 1 and how far
+    it moves when the scale grows by 1; and the subject's box, in pixels of its picture.
+    """
     subject = preview.picture(convert.cutout(picture, matte.to(picture)))
     if not subject:
         return ()
@@ -154,7 +156,7 @@ def to_place(position: str, picture: Tensor, matte: Tensor, behind: Tensor | Non
 
 
 def no_subject(empty: list[int], total: int) -> str:
-    """A sentence about the frames, by index, that show nothing but their background; "" if there are none."""
+    """Return a message about the frames, by index, whose mask is empty; "" if there are none."""
     if not empty:
         return ""
     which = "" if total == 1 else f" {convert.in_some(empty, total, 'pictures')}"

@@ -13,8 +13,8 @@ MULTI_LEVEL, BLUR_FUSION = foreground.METHODS
 FIRST, SECOND = foreground.WIDTHS
 OFF, MEASURED = "off", "measured"
 DESPILL = (OFF, MEASURED, "colour")
-SCREEN = "#00b140"
-OPAQUE = "a screen has no transparency"
+SCREEN = "#00b140"  # a usual green of screens
+OPAQUE = "a screen has no transparency"  # advice in the error for a colour with alpha
 
 
 class BiRefForeground(io.ComfyNode):
@@ -92,7 +92,7 @@ class BiRefForeground(io.ComfyNode):
 
         def run(start: int, stop: int) -> None:
             picture, alpha = composite.split_layers(clean_image(convert.frame(images, start)).to(device),
-                                             clean_mask(convert.frame(mask, start)))
+                                                    clean_mask(convert.frame(mask, start)))
             found = foreground.estimate(picture, alpha, method, widths=(first_blur, second_blur))
             if despill != OFF:
                 screen = (foreground.measure_screen(picture[0], alpha[0]) if despill == MEASURED else

@@ -16,13 +16,13 @@ from ..birefnet.files.hashing import sha256
 from .host import messages, progress, recipe, schema, values
 from .host.recipe import Recipe
 
-# What goes into the file and comes out of it → the options of a Contract.
+# The widget's choices of input and output → options of a Contract.
 CONTRACTS = {
     "image to alpha": {},
     "image of any size to alpha": {"any_size": True},
     "network alone (rembg)": {"raw": True},
 }
-STEPS = 8  # lines that an export reports, at most: the progress bar's length
+STEPS = 8  # length of the progress bar: lines that an export reports, at most
 
 
 class BiRefExport(io.ComfyNode):
@@ -104,7 +104,7 @@ class BiRefExport(io.ComfyNode):
 
 
 def network_sides(own: tuple[int, int] | None, size: int) -> tuple[int, int] | None:
-    """(height, width) whose longer side is `size`, in the checkpoint's own shape; None for 0."""
+    """Return (height, width) with `size` as longer side and the checkpoint's aspect ratio; None for 0."""
     if not size:
         return None
     height, width = own or (size, size)
@@ -112,8 +112,11 @@ def network_sides(own: tuple[int, int] | None, size: int) -> tuple[int, int] | N
 
 
 def new_file(prefix: str) -> Path:
-    """The next free name in the output folder, numbered as Save Image does. Raises ValueError for a prefix
-    that leads elsewhere, or is no name on some system."""
+    """Return the next free file in the output folder, numbered as by Save Image.
+
+    Raises:
+        ValueError: the prefix leads out of the folder, or is not a valid file name on every system.
+    """
     if fault := weights.fault(prefix, "ComfyUI's output folder"):
         raise ValueError(f"Choose a filename_prefix such as onnx/BiRefNet: {weights.quoted(prefix)} {fault}.")
     try:
@@ -126,7 +129,7 @@ def new_file(prefix: str) -> Path:
 
 
 def describe_source(made_of: Recipe, network: birefnet.BiRefNet) -> dict[str, object]:
-    """Where the network comes from, for the description beside the file."""
+    """Return the network's origin, licence, hash and adapters, for the .json file beside the ONNX file."""
     ancestry = made_of.ancestry(network)
     known = {"model": ancestry.get("birefnet.base", "unknown"),
              "licence": ancestry.get("birefnet.license", "unknown")}

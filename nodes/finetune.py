@@ -1,5 +1,4 @@
-"""Fine-tune (BiRefNet): a loaded network learns from pictures and their masks, by
-birefnet.training.finetune."""
+"""Fine-tune (BiRefNet): trains a loaded network on pictures with masks, by birefnet.training.finetune."""
 
 from __future__ import annotations
 
@@ -21,8 +20,8 @@ from .host import convert, folders, memory, messages, preview, progress, recipe,
 from .host.recipe import Recipe
 
 WHAT = ("head", "lora", "all")
-DRAWN_EVERY = 2.0  # seconds: the loss so far, on the node
-STORED = torch.float16  # of everything that was taught, as the published checkpoints are stored
+CURVE_INTERVAL = 2.0  # seconds between drawings of the loss on the node
+SAVED_DTYPE = torch.float16  # of a tuned network's weights, as in the published checkpoints
 
 
 class BiRefFinetune(io.ComfyNode):
@@ -38,7 +37,7 @@ class BiRefFinetune(io.ComfyNode):
                         "adapter.",
             search_aliases=["train", "training", "train lora", "learn"],
             is_output_node=True,
-            is_input_list=True,  # pictures of different sizes come as a list, and are one lesson
+            is_input_list=True,  # a list of pictures of different sizes is one training set
             inputs=[
                 schema.model_input("The network to begin with, from Load BiRefNet. It is not changed; the "
                                    "tuned copy is the output."),
@@ -101,8 +100,8 @@ class BiRefFinetune(io.ComfyNode):
     def tune(cls, model, image: list, mask: list, what: str, steps: int, rate: float, rank: int, batch: int,
              size: int, seed: int, save_as: str) -> io.NodeOutput:
         base = recipe.of(model, "fine-tuning")
-        pictures, truths = paired(image, mask)
-        file = where_to(save_as, what)
+        pictures, truths = pair_up(image, mask)
+        file = choose_file(save_as, what)
         began = time.monotonic()
         with torch.inference_mode(False), torch.enable_grad():
             tuned = finetune(plain_network(base), pictures, truths, what=what, steps=steps, rate=rate or None,
@@ -117,9 +116,12 @@ class BiRefFinetune(io.ComfyNode):
                              ui=ui.PreviewImage(picture, cls=cls).as_dict() | messages.told(text))
 
 
-def paired(images: list, truths: list) -> tuple[list[Tensor], list[Tensor]]:
-    """Pictures [H,W,C] and masks [H,W] from lists of batches; a mask of another size is resized to its
-    picture."""
+def pair_up(images: list, truths: list) -> tuple[list[Tensor], list[Tensor]]:
+    """Return pictures [H,W,C] and masks [H,W] from lists of batches, masks resized to their pictures.
+
+    Raises:
+        ValueError: the numbers of pictures and masks differ.
+    """
     clean_image, clean_mask = convert.Cleaner("the image"), convert.Cleaner("the mask")
     pictures = [clean_image(frame) for batch in images for frame in convert.frames(batch)]
     known = [mask[None] for batch in truths for mask in convert.masks(batch)]
@@ -130,9 +132,12 @@ def paired(images: list, truths: list) -> tuple[list[Tensor], list[Tensor]]:
                       for picture, mask in zip(pictures, known)]
 
 
-def where_to(save_as: str, what: str) -> Path | None:
-    """The file to write, known before the work begins; None for none. Raises ValueError for a name that will
-    not do."""
+def choose_file(save_as: str, what: str) -> Path | None:
+    """Return the file to write, so that a bad name fails before the training; None for no name.
+
+    Raises:
+        ValueError: the name leads out of the folder, is not allowed on some system, or is a published one.
+    """
     if not save_as.strip():
         return None
     folder = folders.checkpoint_folders()[0]
@@ -143,7 +148,7 @@ def where_to(save_as: str, what: str) -> Path | None:
 
 
 def plain_network(base: Recipe) -> birefnet.BiRefNet:
-    """The network in the form that learns, on its device; what other models took there is free for it."""
+    """Unload all models, and load the network in its trainable form on its device."""
     memory.despite_unloading(mm.unload_all_models)
     mm.soft_empty_cache()
     network = base.network(form="plain", dtype=torch.float32, cuda_graphs=False)
@@ -151,8 +156,8 @@ def plain_network(base: Recipe) -> birefnet.BiRefNet:
 
 
 def reporter(steps: int) -> Callable[[int, float], None]:
-    """A report(step, loss) that moves the host's bar, draws the loss so far on the node, and stops when the
-    user does."""
+    """Return a function report(step, loss) that moves the host's progress bar, draws the loss so far on the
+    node, and raises the host's exception when the user stops the queue."""
     bar, losses, drawn_at = comfy.utils.ProgressBar(steps), [], time.monotonic()
 
     def report(step: int, loss: float) -> None:
@@ -160,7 +165,7 @@ def reporter(steps: int) -> Callable[[int, float], None]:
         progress.check_interrupt()
         losses.append(loss)
         picture = ""
-        if time.monotonic() - drawn_at >= DRAWN_EVERY and messages.listener() is not None:
+        if time.monotonic() - drawn_at >= CURVE_INTERVAL and messages.listener() is not None:
             drawn_at = time.monotonic()
             curve = draw_curve(losses)
             picture = preview.inline(curve, max(curve.shape))
@@ -171,18 +176,20 @@ def reporter(steps: int) -> Callable[[int, float], None]:
 
 
 def keep(tuned, base: Recipe, file: Path | None) -> Recipe:
-    """What the tuned model is made of: the same base with one adapter more, or tensors of its own. Saved, if
-    wanted."""
+    """Save the tuned weights if there is a file, and return the tuned model's recipe.
+
+    It is the base's recipe with one more adapter, or one with the tuned network's own tensors.
+    """
     if tuned.adapter is not None:
         if file:
             tuned.adapter.save(file)
         return base.with_adapter(file or tuned.adapter, 1.0)
     config, ancestry = tuned.model.config, base.ancestry(tuned.model)
     if file:
-        birefnet.save(tuned.model, file, ancestry, dtype=STORED)
-    told = {"patch_order": config.patch_order, "normalize": config.normalize,
-            "size": config.size or "dynamic", "multi_scale": config.multi_scale, "heads": config.heads,
-            "cuda_graphs": base.options["cuda_graphs"]}
-    tensors = {name: tensor.to("cpu", STORED) for name, tensor in tuned.model.state_dict().items()
+        birefnet.save(tuned.model, file, ancestry, dtype=SAVED_DTYPE)
+    options = {"patch_order": config.patch_order, "normalize": config.normalize,
+               "size": config.size or "dynamic", "multi_scale": config.multi_scale, "heads": config.heads,
+               "cuda_graphs": base.options["cuda_graphs"]}
+    tensors = {name: tensor.to("cpu", SAVED_DTYPE) for name, tensor in tuned.model.state_dict().items()
                if tensor.is_floating_point()}
-    return Recipe(file or tensors, told, base.device, base.dtype, origin=ancestry)
+    return Recipe(file or tensors, options, base.device, base.dtype, origin=ancestry)

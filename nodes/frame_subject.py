@@ -1,4 +1,4 @@
-"""Frame Subject (BiRefNet): subjects cropped, scaled and placed alike on one canvas, by
+"""Frame Subject (BiRefNet): crops, scales and places subjects alike on a canvas, by
 birefnet.composite.frame."""
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .host.crop import Crop, CropSocket
 
 ORIGINAL = "original"
 ASPECTS = ("free", "1:1", "5:4", "4:5", "4:3", "3:4", "3:2", "2:3", "16:9", "9:16")
-LARGEST_SIDE = 16384
+LARGEST_SIDE = 16384  # pixels
 
 
 class BiRefFrame(io.ComfyNode):
@@ -165,7 +165,7 @@ class BiRefFrame(io.ComfyNode):
 
 
 def no_room(limited: list[int], total: int, scale_by: str) -> str:
-    """A sentence about the frames, by index, whose subject is smaller than asked; "" if there are none."""
+    """Return a message about the frames, by index, whose subject had no room; "" if there are none."""
     if not limited:
         return ""
     which = "" if total == 1 else f" {convert.in_some(limited, total, 'pictures')}"

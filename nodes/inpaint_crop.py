@@ -1,4 +1,4 @@
-"""Inpaint Crop (BiRefNet): a part of the picture for a diffusion model, by birefnet.composite.inpaint."""
+"""Inpaint Crop (BiRefNet): crops a region for a diffusion model, by birefnet.composite.inpaint."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class BiRefInpaintCrop(io.ComfyNode):
                              f"{region} covers no pixel of the mask.")
         windows, size = inpaint.plan_windows(boxes, picture, context=context / 100,
                                              area=megapixels * inpaint.MEGAPIXEL,
-                                     multiple=int(multiple), most_aspect=max_aspect)
+                                             multiple=int(multiple), most_aspect=max_aspect)
 
         cropped, repaint = memory.empty_result(count, *size, 3), memory.empty_result(count, *size)
         for i in progress.each(range(count), bar):
@@ -101,7 +101,7 @@ class BiRefInpaintCrop(io.ComfyNode):
 
 
 def nothing_in(boxes: list) -> str:
-    """A sentence about the frames where nothing is repainted, by index; "" if there are none."""
+    """Return a message about the frames, by index, where nothing is repainted; "" if there are none."""
     empty = [i for i, box in enumerate(boxes) if box is None]
     if not empty:
         return ""

@@ -1,4 +1,4 @@
-"""Inpaint Paste (BiRefNet): repainted crops back in their pictures, by birefnet.composite.inpaint."""
+"""Inpaint Paste (BiRefNet): pastes repainted crops into their pictures, by birefnet.composite.inpaint."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Inspect Matte (BiRefNet): four views of a matte on the node, and where its subject is, by
-birefnet.matting.views."""
+"""Inspect Matte (BiRefNet): four views of a matte, by birefnet.matting.views, and its subject's box."""
 
 from __future__ import annotations
 
@@ -49,9 +48,10 @@ class BiRefInspect(io.ComfyNode):
                               tooltip="Width of the subject's box, in pixels; 0 where there is no subject."),
                 io.Int.Output("height", display_name="height",
                               tooltip="Height of the subject's box, in pixels; 0 where there is no subject."),
-                schema.BoundingBox.Output("box", display_name="box",
-                                   tooltip="The same box as ComfyUI's own Crop Image and Draw BBoxes take "
-                                           "it. Of a batch: one box around the subject of every picture."),
+                schema.BoundingBox.Output(
+                    "box", display_name="box",
+                    tooltip="The same box as ComfyUI's own Crop Image and Draw BBoxes take "
+                            "it. Of a batch: one box around the subject of every picture."),
             ],
         )
 
@@ -87,6 +87,7 @@ class BiRefInspect(io.ComfyNode):
 
 
 def words(coverage: float, box: Box | None, count: int) -> str:
+    """Return a message with the subject's coverage and box, or that there is none."""
     if not count:
         return "no pictures"
     if box is None:

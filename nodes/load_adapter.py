@@ -1,5 +1,4 @@
-"""Load Adapter (BiRefNet): what fine-tuning learned, added to a loaded model; a chain of these adds
-several."""
+"""Load Adapter (BiRefNet): adds a fine-tuned adapter to a loaded model; a chain of nodes adds several."""
 
 from __future__ import annotations
 
@@ -47,7 +46,7 @@ class BiRefAdapter(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, adapter: str = NONE, **_) -> tuple:
-        """Changes when the file is replaced, so that the host loads it again."""
+        """Return a value that changes when the file is replaced, so that the host loads it again."""
         return checkpoints.adapter_state(adapter)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Load BiRefNet: from the name of a checkpoint to a model on a BACKGROUND_REMOVAL socket."""
+"""Load BiRefNet: loads a checkpoint by its name as a model for BACKGROUND_REMOVAL sockets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class BiRefLoad(io.ComfyNode):
                         "birefnet-nano is included; nothing is downloaded unless download is set to \"when "
                         "missing\".",
             search_aliases=["load background removal model", "load RMBG model", "checkpoint"],
-            has_intermediate_output=False,  # in Remove Background it would come after what the others say
+            has_intermediate_output=False,  # in Remove Background its line would follow those of later nodes
             inputs=[
                 schema.checkpoint_input(
                     checkpoints.options(), DEFAULT,
@@ -92,13 +92,13 @@ class BiRefLoad(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, checkpoint=None, fetch=None, adapter=None) -> bool | str:
-        """Takes names that are not in the lists, where other names lead to a file."""
+        """Also accept names that are not in the widgets' lists but lead to a file, such as aliases."""
         wrong = checkpoints.fault_before_run(checkpoint, fetch) or checkpoints.fault_of_adapter(adapter)
         return wrong or True
 
     @classmethod
     def fingerprint_inputs(cls, checkpoint: str = DEFAULT, adapter: str = NONE, **_) -> tuple:
-        """Changes when a file is replaced, so that the host loads it again."""
+        """Return a value that changes when a file is replaced, so that the host loads it again."""
         return (*checkpoints.checkpoint_state(checkpoint), *checkpoints.adapter_state(adapter))
 
     @classmethod
@@ -119,14 +119,13 @@ class BiRefLoad(io.ComfyNode):
 
 
 def report(model: BiRefModel, path: Path) -> str:
-    """A line in the log of what was detected and where it runs; returns a shorter one for the node."""
+    """Log what was detected and where the model runs; return a shorter line for the node."""
     dtype = precision.name(model.dtype)
-    license = model.recipe.ancestry(model.network).get("birefnet.license", "")
-    licence = f"; licence {license}: not for commercial use" if weights.non_commercial(license) else ""
+    licence = model.recipe.ancestry(model.network).get("birefnet.license", "")
+    warning = f"; licence {licence}: not for commercial use" if weights.non_commercial(licence) else ""
     log.info("BiRef: %s is %s; runs on %s in %s%s", path, model.network.config.describe(), model.device,
-             dtype,
-             licence)
+             dtype, warning)
     size = model.network.config.size
     own = f"{size[1]}×{size[0]}" if size else "the photo's size"
     where = str(model.device).upper() if model.device.type == "cpu" else str(model.device)
-    return f"{path.stem} ready · {own} · {where} · {dtype}{licence}"
+    return f"{path.stem} ready · {own} · {where} · {dtype}{warning}"

@@ -1,4 +1,4 @@
-"""Load Pictures and Masks (BiRefNet): a folder of pictures to learn from, each with the mask of its name."""
+"""Load Pictures and Masks (BiRefNet): reads a folder of training pictures and the masks of their names."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ class BiRefPairs(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, folder) -> bool:
-        return True  # a folder that is not in the list is explained by `execute`
+        return True  # `execute` explains what is wrong with a folder that is not in the list
 
     @classmethod
     def fingerprint_inputs(cls, folder: str) -> tuple:
-        """Changes with the folder's files, so that the host loads them again."""
+        """Return a value that changes with the folder's files, so that the host loads them again."""
         try:
             found = survey(inside(folder))
             paired = [path for pair in found.pairs for path in (pair.picture, pair.truth)]
             return tuple(map(recipe.identity, [*paired, *found.lonely_pictures]))
         except (OSError, ValueError):
-            return ("missing",)  # explained by `execute`
+            return ("missing",)  # `execute` explains it
 
     @classmethod
     @values.checked
@@ -73,8 +73,7 @@ class BiRefPairs(io.ComfyNode):
 
 
 def folder_options() -> list[str]:
-    """Folders in ComfyUI's input folder, those that hold both im and gt first, so that the first is one to
-    load."""
+    """Return the folders in ComfyUI's input folder; those with im and gt come first."""
     parent = Path(folder_paths.get_input_directory())
 
     def lacks_pairs(name: str) -> bool:
@@ -84,16 +83,20 @@ def folder_options() -> list[str]:
 
 
 def fault(size: tuple[int, int], truth: Tensor) -> str | None:
-    """Why a mask as read, [1,H,W,3 or 4], would teach nonsense about a picture of that size (H, W); in
-    `train`'s words."""
-    # Imported here only: nobody else in the host trains.
+    """Explain, as `train` does, why a mask cannot be used with its picture; None if it can.
+
+    Args:
+        size: the picture's (H, W).
+        truth: the mask as read, [1,H,W,3 or 4].
+    """
+    # Imported here, because no other node needs it.
     from ..birefnet.data.check import explain_turned, explain_unusable
 
     return explain_turned(size, tuple(truth.shape[1:3])) or explain_unusable(truth[0].numpy())
 
 
 def inside(name: object) -> Path:
-    """A folder of that name below ComfyUI's input folder. Raises ValueError for one that is elsewhere."""
+    """Return the folder of that name in ComfyUI's input folder. Raises ValueError if it is not in there."""
     parent, text = Path(folder_paths.get_input_directory()), str(name).replace("\\", "/")
     wrong = weights.fault(text, "ComfyUI's input folder")
     if wrong or "" in text.split("/") or not parent.joinpath(text).is_dir():

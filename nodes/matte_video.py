@@ -1,4 +1,4 @@
-"""Matte Video (BiRefNet): a video in, a video file out, whatever its length."""
+"""Matte Video (BiRefNet): mattes a video of any length and saves the result as a file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .host.stream import matte_stream
 OPAQUE = "for a transparent video, choose transparent webm or transparent mov as output"
 FRAME_SIDE = 512  # pixels of the frame that is shown while the node runs
 
-# What is made, and as which kind of file.
+# The widget's choices → the kind of file, as `videos.writing` takes it.
 OUTPUTS = {
     "over a colour": "h264",
     "over a background": "h264",
@@ -35,7 +35,7 @@ OUTPUTS = {
     "mask": "h264",
     "png sequence": "png",
 }
-CODECS = ("h264", "h265", "av1")  # of an MP4
+CODECS = ("h264", "h265", "av1")  # for an MP4
 
 
 class BiRefVideo(io.ComfyNode):
@@ -191,9 +191,9 @@ class BiRefVideo(io.ComfyNode):
 
 
 class Watcher:
-    """Shows the user of the page how far a video is: the bar, the current frame and frames per second."""
+    """Shows progress on the page: the bar, the current frame, and frames per second."""
 
-    INTERVAL = 0.5  # seconds from one picture to the next
+    INTERVAL = 0.5  # seconds between frames that are shown
 
     def __init__(self, frames: int) -> None:
         self.frames, self.bar = frames, comfy.utils.ProgressBar(frames)
@@ -204,7 +204,7 @@ class Watcher:
         return time.monotonic() - self.start
 
     def show(self, count: int, frame: Tensor) -> None:
-        """After the frame [H,W,3 or 4] in 0..1 with that number, counted from 1, was written."""
+        """Report a written frame. count: its number, from 1; frame: [H,W,3 or 4] in 0..1."""
         total = max(self.frames, count)
         if time.monotonic() - self.shown_at >= self.INTERVAL and messages.listener() is not None:
             self.shown_at = time.monotonic()
@@ -215,7 +215,7 @@ class Watcher:
 
 def look_of(output: str, colour: str, fit: str, open_background: Callable[[], videos.Clip] | None
             ) -> videos.looks.Look:
-    """What each frame becomes."""
+    """Return the function that makes a frame of the result from a frame and its alpha, see videos.looks."""
     if output == "mask":
         return videos.looks.mask
     if not output.startswith("over"):

@@ -1,4 +1,4 @@
-"""Pick Subject (BiRefNet): birefnet.matting.subject on a socket."""
+"""Pick Subject (BiRefNet): mattes one subject of several, by birefnet.matting.subject."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from .host.points import points_of
 from .host.selector import selector
 
 PICKS = ("box", "point", "mask", "mixture")
-FOLLOWED_RATE = Fraction(25)  # of pictures that are no video; nothing depends on it
+FOLLOWED_RATE = Fraction(25)  # frames/s of a batch of pictures; the result does not depend on it
 MASK_KINDS = ("automatic", "coarse mask", "scribble")
 
 Point = tuple[int, int]
-# The matte of one subject in a picture [1,H,W,C]; several are joined.
+# From a picture [1,H,W,C] to the alpha [1,H,W] of one choice; a picture's mask is the union of its looks.
 Look = Callable[[subject.AlphaOf, Tensor], Tensor]
 
 
@@ -121,7 +121,7 @@ class BiRefSubject(io.ComfyNode):
         if mask is not None and pick in ("mask", "mixture"):
             mask = convert.masks(mask)
             note = messages.resized_text(tuple(mask.shape[1:]), picture)
-            drawn = reading(mask, convert.common_batch(len(mask), len(images)), picture, mask_is)
+            drawn = mask_readers(mask, convert.common_batch(len(mask), len(images)), picture, mask_is)
         wanted, unwanted = points_of(points), points_of(negative_points)
         if pick == "point":
             anchors = wanted or [(x, y)]
@@ -148,9 +148,9 @@ class BiRefSubject(io.ComfyNode):
         ask = alpha_of(model, size, progress)
         clean, empty = convert.Cleaner("the image"), []
         if follow_from >= 0:
-            mattes = followed(ask, images, looks, follow_from, anchors)
+            mattes = follow_batch(ask, images, looks, follow_from, anchors)
         else:
-            mattes = (joined(ask, clean(convert.frame(images, i)), listed) for i, listed in jobs)
+            mattes = (unite(ask, clean(convert.frame(images, i)), listed) for i, listed in jobs)
         for job, (frame, alpha) in enumerate(mattes):
             if alpha.max() < messages.PRESENT:
                 empty.append(job)
@@ -166,19 +166,26 @@ class BiRefSubject(io.ComfyNode):
         return io.NodeOutput(result, cutout, ui=messages.remark(text, usual) | views)
 
 
-def joined(ask: subject.AlphaOf, frame: Tensor, looks: Sequence[Look]) -> tuple[Tensor, Tensor]:
-    """A picture [1,H,W,C], and the alpha of what the looks find in it."""
+def unite(ask: subject.AlphaOf, frame: Tensor, looks: Sequence[Look]) -> tuple[Tensor, Tensor]:
+    """Return a picture [1,H,W,C], and the union of the looks' alpha in it, [1,H,W]."""
     alpha = frame.new_zeros(frame.shape[:3])
     for look in looks:
         alpha = alpha.maximum(look(ask, frame))
     return frame, alpha
 
 
-def followed(
+def follow_batch(
     ask: subject.AlphaOf, images: Tensor, looks: Sequence[Sequence[Look]], start: int, points: Sequence[Point]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """`joined` of every picture, by what the looks find in the picture `start`; points:
-    as for nodes.host.follow.follow."""
+    """Yield (picture, alpha) as `unite` does for every picture, following what the looks find in one of them.
+
+    Args:
+        ask: the model, see `alpha_of`.
+        images: consecutive frames [B,H,W,C].
+        looks: of each picture; only those of `start` are used.
+        start: index of the picture in which the subject is chosen.
+        points: as for nodes.host.follow.follow.
+    """
     if not len(images):
         return
     if start >= len(images):
@@ -186,20 +193,20 @@ def followed(
     clean = convert.Cleaner("the image")
     following = videos.Following(
         lambda: videos.Pictures(images, FOLLOWED_RATE),
-        lambda frame: joined(ask, clean(frame), looks[start])[1],
+        lambda frame: unite(ask, clean(frame), looks[start])[1],
         partial(subject.Follower, ask, selector()), start,
         find_parting=partial(subject.find_parting, ask, points) if points else None)
     yield from following(clean(convert.frame(images, i))[0] for i in range(len(images)))
 
 
 def by_points(wanted: Sequence[Point], unwanted: Sequence[Point], context: float) -> Look:
-    """The subjects under all of the wanted points."""
+    """Return a look that finds the subjects under the wanted points, together."""
     return lambda ask, frame: subject.select_each(ask, selector(), frame, wanted, unwanted, context)
 
 
 def mixed(box: subject.Box | None, wanted: Sequence[Point], unwanted: Sequence[Point],
           read: Callable[[Tensor], dict[str, Tensor]] | None, context: float) -> Look:
-    """One subject, by all of them; read: the fields of a Prompt that a mask fills."""
+    """Return a look that finds one subject by all of these. read: see `mask_readers`."""
 
     def at(ask: subject.AlphaOf, frame: Tensor) -> Tensor:
         prompt = subject.Prompt(box, tuple(wanted), tuple(unwanted), **(read(frame) if read else {}))
@@ -208,9 +215,16 @@ def mixed(box: subject.Box | None, wanted: Sequence[Point], unwanted: Sequence[P
     return at
 
 
-def reading(mask: Tensor, count: int, picture: tuple[int, int], mask_is: str
-            ) -> list[Callable[[Tensor], dict[str, Tensor]]]:
-    """For each picture what its mask fills of a Prompt."""
+def mask_readers(mask: Tensor, count: int, picture: tuple[int, int], mask_is: str
+                 ) -> list[Callable[[Tensor], dict[str, Tensor]]]:
+    """Return, for each picture, a function from its frame to the field of a Prompt that its mask fills.
+
+    Args:
+        mask: [1 or B,h,w].
+        count: number of pictures.
+        picture: their size (H, W), to which masks are resized.
+        mask_is: one of MASK_KINDS.
+    """
     clean = convert.Cleaner("the mask")
 
     def read(i: int) -> Callable[[Tensor], dict[str, Tensor]]:
@@ -223,7 +237,7 @@ def reading(mask: Tensor, count: int, picture: tuple[int, int], mask_is: str
 
 
 def nothing_there(empty: list[int], total: int, pick: str) -> str:
-    """A sentence about the masks that came out empty, by index; "" if there are none."""
+    """Return a message about the empty masks, by index; "" if there are none. pick: one of PICKS."""
     if not empty:
         return ""
     where = {"box": "in the box", "point": "under the point", "mask": "under the mask",

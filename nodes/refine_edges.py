@@ -1,4 +1,4 @@
-"""Refine Edges and Hair (BiRefNet): birefnet.matting.edges on a socket."""
+"""Refine Edges and Hair (BiRefNet): recomputes uncertain edges, by birefnet.matting.edges."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..birefnet.matting import edges
 from .host import convert, memory, messages, preview, schema, values
 from .host.alpha import Progress, alpha_of, side_of
 
-PARTS = 4  # windows to a picture's longer side, if not below the network's own size: see the help page
+PARTS = 4  # windows along the picture's longer side; none is smaller than the network's own size
 
 
 class BiRefEdgeRefine(io.ComfyNode):
@@ -91,14 +91,14 @@ class BiRefEdgeRefine(io.ComfyNode):
             progress.next_picture()
         resized = messages.resized_text(tuple(mask.shape[1:]), (height, width))
         text = "; ".join(filter(None, [messages.not_numbers(clean_image, clean_mask),
-                                       told(uncertain, count, low, high) or resized]))
+                                       nothing_uncertain(uncertain, count, low, high) or resized]))
         usual = f"{uncertain:.1%} of the picture was uncertain"
         views = {"biref_before": before, "biref_after": after}
         return io.NodeOutput(result, ui=messages.remark(text, usual) | views)
 
 
-def told(uncertain: float, count: int, low: float, high: float) -> str:
-    """A sentence where nothing at all was uncertain; "" otherwise, and for an empty batch."""
+def nothing_uncertain(uncertain: float, count: int, low: float, high: float) -> str:
+    """Return a message if no pixel was uncertain; "" otherwise, and for an empty batch."""
     if uncertain or not count:
         return ""
     return (f"nothing to refine: no mask value lies between {low:g} and {high:g}. Take the mask as Segment "

@@ -1,4 +1,4 @@
-"""Refine Mask (BiRefNet): the mask operators of birefnet.masks on a socket."""
+"""Refine Mask (BiRefNet): applies the mask operators of birefnet.masks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..birefnet import masks
 from .host import convert, memory, messages, progress, schema, values
 
-LARGEST_AREA = 8192 * 8192
+LARGEST_AREA = 8192 * 8192  # pixels
 
 
 class BiRefRefineMask(io.ComfyNode):
@@ -89,7 +89,7 @@ class BiRefRefineMask(io.ComfyNode):
             picture = None if guide is None else clean_image(convert.frame(guide, i)).to(single.device)
             result[i:i + 1] = convert.certain(masks.refine(
                 single, picture, black=black_point, white=white_point, grow=grow, feather=feather,
-                fill=fill_holes,
-                specks=drop_specks, largest=keep_largest, radius=edge_radius, strength=edge_strength))
+                fill=fill_holes, specks=drop_specks, largest=keep_largest, radius=edge_radius,
+                strength=edge_strength))
         text = "; ".join(filter(None, [messages.not_numbers(clean_image, clean_mask), resized]))
         return io.NodeOutput(result, ui=messages.remark(text, messages.done(count, size, "mask")))

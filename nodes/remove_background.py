@@ -1,4 +1,4 @@
-"""Remove Background (BiRefNet): the usual chain of this pack's nodes as one."""
+"""Remove Background (BiRefNet): the usual chain of this pack's nodes as one node."""
 
 from __future__ import annotations
 
@@ -69,17 +69,16 @@ class BiRefRemoveBackground(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, checkpoint: str = checkpoints.DEFAULT, **_) -> tuple:
-        """Changes when the checkpoint's file is replaced, so that the host runs the graph again."""
+        """Return a value that changes when the checkpoint's file is replaced, so that it runs again."""
         return checkpoints.checkpoint_state(checkpoint)
 
     @classmethod
     @values.checked
     def execute(cls, image, checkpoint: str, background: str, colour: str, clean_edges: bool, fetch: bool
                 ) -> io.NodeOutput:
-        if background == "colour":  # a wrong one is said here, before the network runs
+        if background == "colour":  # fails here for a wrong colour, before the network runs
             composite.opaque_colour(colour, looks.OPAQUE)
-        # As a graph of nodes, so that the host caches the model, and what follows it, as if each stood on the
-        # canvas.
+        # A graph of nodes: the host caches the result of each, as if they were on the canvas.
         graph = GraphBuilder()
         model = step(graph, BiRefLoad, checkpoint=checkpoint, fetch=fetch)
         segment = step(graph, BiRefSegment, model=model.out(0), image=image)
@@ -95,8 +94,7 @@ class BiRefRemoveBackground(io.ComfyNode):
 
 
 def step(graph: GraphBuilder, node: type[io.ComfyNode], **inputs) -> Node:
-    """One of this pack's nodes, its widgets at their defaults but for `inputs`: nothing fills them in inside
-    a graph."""
+    """Add a node to the graph, with `inputs` and its other widgets' defaults, which the host does not add."""
     described = node.define_schema()
     widgets = {widget.id: widget.default for widget in described.inputs if hasattr(widget, "default")}
     return graph.node(described.node_id, **widgets | inputs)

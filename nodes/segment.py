@@ -1,4 +1,4 @@
-"""Segment (BiRefNet): the subject's mask and cut-out of pictures."""
+"""Segment (BiRefNet): mattes pictures; outputs mask, cut-out and coverage."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class BiRefSegment(io.ComfyNode):
             convert.cutout(pictures, mask[start:stop], out=cutout[start:stop])
             total = alpha.cpu().double().sum().item()  # MPS has no float64
             peaks = alpha.amax((1, 2)).tolist()
-            # Nothing can fail from here on: a pass that runs out of memory is delivered again.
+            # Last, where nothing can fail: a pass that runs out of memory is delivered again.
             sums.append(total)
             empty.extend(start + i for i, peak in enumerate(peaks) if peak < messages.PRESENT)
 

@@ -1,4 +1,4 @@
-"""Smooth over Time (BiRefNet): masks of consecutive frames without flicker, by birefnet.matting.temporal."""
+"""Smooth over Time (BiRefNet): reduces flicker in masks of a clip, by birefnet.matting.temporal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trimap (BiRefNet): sure subject, sure background and the unknown between, by birefnet.masks."""
+"""Trimap (BiRefNet): divides masks into subject, background and an unknown band, by birefnet.masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""For all tests: one thread in each process, which tests are quick, and which worker runs what."""
+"""For all tests: threads per process, marks quick tests, and assigns files to workers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-# Two workers on two cores: PyTorch's threads, here and in the processes that tests start, would wait for each
-# other. Before PyTorch is imported anywhere.
+# Two workers share two cores: PyTorch's threads, here and in the processes that tests start, would wait for
+# each other. Set before PyTorch is imported anywhere.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -26,7 +26,7 @@ SHARED = "host"  # the room whose files share one ComfyUI and therefore one work
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the quick tests and puts them last, so that no worker ends with a long one."""
+    """Mark the quick tests and run them last, so that no worker ends with a long one."""
     def rank(item: pytest.Item) -> int:
         room = item.path.relative_to(HERE).parts[0]
         if room in SLOW_ROOMS:
@@ -41,8 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log):
-    """Whole files go to a worker, as with --dist loadfile, and all of `SHARED` to one; in the order of
-    collection."""
+    """Send whole files to workers, as --dist loadfile does, all of `SHARED` to one, in collected order."""
     from xdist.scheduler import LoadFileScheduling
 
     class ByFile(LoadFileScheduling):
@@ -56,8 +55,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log):
 
 @pytest.fixture(scope="session")
 def reading():
-    """A context manager (pipe, process): while a process, started before, waits for what comes through a
-    pipe."""
+    """A context manager (pipe, process): its block runs while the process waits for data from the pipe."""
     @contextlib.contextmanager
     def waiting(pipe: Path, process: subprocess.Popen) -> Iterator[None]:
         writer, deadline = None, time.monotonic() + 300
@@ -66,7 +64,7 @@ def reading():
                 writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
             except OSError as error:
                 late = process.poll() is not None or time.monotonic() > deadline
-                if late or error.errno != errno.ENXIO:  # else nobody has it open for reading yet
+                if late or error.errno != errno.ENXIO:  # ENXIO: the process has not opened the pipe yet
                     process.kill()
                     raise
                 time.sleep(0.01)

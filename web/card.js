@@ -1,27 +1,27 @@
-// The model card on nodes that choose a checkpoint: what it is for, its size, licence and memory, whether it is here,
-// and a button that downloads it. Nothing of it is saved or sent; where anything fails, there is no card.
+// The model card on nodes that choose a checkpoint: its purpose, size, licence and memory, whether it is on this
+// machine, and a button that downloads it. Nothing is saved with the workflow; after an error there is no card.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { addView, button, element, isLinked, watchWidgets } from "./view.js";
 
 const NODES = ["BiRefLoad", "BiRefRemoveBackground"]; // both with the widgets `checkpoint` and `fetch`
-const HEIGHT = 128; // pixels: always, so that the node keeps its size whatever is chosen
+const HEIGHT = 128; // pixels, for every checkpoint, so that the node keeps its size
 const GOOD = "#7fbf7f";
-const CARE = "#e0a040";
+const CARE = "#e0a040"; // for warnings
 const INCLUDED = "birefnet-nano";
-const BETTER = "BiRefNet";
+const BETTER = "BiRefNet"; // suggested on the card of INCLUDED
 
 const drawn = new Set(); // functions that draw the cards on the canvas
-const loading = new Map(); // name of a checkpoint: share of its download that is done, or what went wrong
-let cards = {};
+const loading = new Map(); // checkpoint's name → share of its download that is done, 0 to 1, or an error's text
+let cards = {}; // checkpoint's name → its card, as nodes/host/card.py makes it
 
 async function refresh() {
     try {
         const answer = await api.fetchApi("/biref/checkpoints");
         if (answer.ok) cards = await answer.json();
     } catch {
-        return; // a card that is not there harms nobody
+        return; // the node works without a card
     }
     for (const draw of drawn) draw();
 }
@@ -45,7 +45,7 @@ async function download(name) {
     await refresh();
 }
 
-/** What the card says of the state of a checkpoint: [text, colour]. */
+/** The line about a checkpoint's file: [text, colour]. mayFetch: whether the node downloads it when missing. */
 function state(card, mayFetch) {
     if (card.here && !card.damaged) return ["on this machine", GOOD];
     const size = inUnits(card.file);
@@ -53,6 +53,7 @@ function state(card, mayFetch) {
     return [mayFetch ? `${lacks}, will be downloaded: ${size}` : `${lacks} (${size})`, CARE];
 }
 
+/** Writes the card of a checkpoint into an element. */
 function fill(box, name, mayFetch) {
     box.replaceChildren();
     const card = cards[name];
@@ -88,7 +89,7 @@ app.registerExtension({
     name: "biref.card",
 
     setup() {
-        api.addEventListener("execution_success", refresh); // the run may have fetched something
+        api.addEventListener("execution_success", refresh); // the run may have downloaded a checkpoint
         api.addEventListener("biref.fetch", ({ detail }) => {
             loading.set(detail.name, detail.done / Math.max(detail.total, 1));
             for (const draw of drawn) draw();

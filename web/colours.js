@@ -1,10 +1,10 @@
-// Colours that older workflows hold as CSS words: where the page has a swatch, it shows only #rrggbb, so they become that.
+// Converts colours of older workflows, which may be CSS words, to #rrggbb, the only form that the page's swatch shows.
 
 import { app } from "../../scripts/app.js";
 
 function asHex(text) {
     const pen = document.createElement("canvas").getContext("2d");
-    pen.fillStyle = "#010203"; // stays where the text is no colour
+    pen.fillStyle = "#010203"; // stays if the text is no colour
     pen.fillStyle = text;
     return pen.fillStyle === "#010203" ? text : pen.fillStyle;
 }

@@ -1,4 +1,4 @@
-// Refine Edges and Hair: the cut-out before and after, on both sides of a line that follows the pointer.
+// Refine Edges and Hair: the cut-out before and after, on the two sides of a line that follows the pointer.
 
 import { app } from "../../scripts/app.js";
 import { loadPicture, onExecuted } from "./view.js";
@@ -11,6 +11,7 @@ app.registerExtension({
         if (node.comfyClass !== "BiRefEdgeRefine") return;
         let view = null, before = null, after = null, size = [0, 0], split = 0.5;
 
+        /** Draws the part of a picture between x = left and x = right, in its pixels. */
         function half(context, picture, left, right) {
             context.save();
             context.beginPath();
@@ -37,7 +38,7 @@ app.registerExtension({
             context.fillRect(0, 0, ...size);
             half(context, before, 0, x);
             half(context, after, x, size[0]);
-            for (const [colour, width] of [["#000", 4], ["#fff", 2]]) { // seen on light and dark
+            for (const [colour, width] of [["#000", 4], ["#fff", 2]]) { // visible on light and on dark pictures
                 context.fillStyle = colour;
                 context.fillRect(x - width / 2 * scale, 0, width * scale, size[1]);
             }

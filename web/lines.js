@@ -1,5 +1,5 @@
-// The line on a node: what it does while it runs, and what came of it, or went wrong, when it has run. It stays until
-// the node runs again; a picture of the work goes when the node has run. Nothing of it is saved.
+// The line on a node: progress while it runs, then its result or warnings, until it runs again. A picture of the work
+// in progress is shown only while the node runs. Nothing is saved with the workflow.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
@@ -7,13 +7,13 @@ import { addView, element, grow, nodeOf, onExecuted } from "./view.js";
 import { addPicture } from "./picture.js";
 
 const WARNING = "#e0a040";
-const LINE = 18; // pixels, as view.js sets the text
-const MOST_LINES = 6;
+const LINE = 18; // pixels: height of a line of the text that view.js sets
+const MOST_LINES = 6; // beyond these, the text scrolls
 
-const views = new WeakMap(); // node: its line
-const works = new WeakMap(); // node: the view of the picture that it works on
-const working = new Set();   // nodes that show it now
-const cleared = new Set();   // nodes whose last run's line is gone in this run
+const views = new WeakMap(); // node → its line
+const works = new WeakMap(); // node → its view of the work in progress
+const working = new Set();   // nodes whose view of the work is shown now
+const cleared = new Set();   // nodes whose line from the last run has been cleared in this run
 
 function viewOf(node) {
     let view = views.get(node);
@@ -30,7 +30,7 @@ function show(node, text, warning) {
     const view = viewOf(node);
     view.box.textContent = warning ? `⚠ ${text}` : text;
     view.box.style.color = warning ? WARNING : "";
-    const letters = Math.max(1, (node.size[0] - 30) / 6.2); // to a line
+    const letters = Math.max(1, (node.size[0] - 30) / 6.2); // per line: about 6.2 pixels each
     const lines = Math.min(MOST_LINES, Math.max(1, Math.ceil(view.box.textContent.length / letters)));
     view.height = LINE * lines;
     grow(node);
@@ -45,7 +45,7 @@ async function showWork(node, url) {
         work = { view: addPicture(node, "work", "", context => context.drawImage(work.picture, 0, 0)) };
         works.set(node, work);
     }
-    if (!working.has(node)) return; // it has run meanwhile
+    if (!working.has(node)) return; // the node has finished meanwhile
     work.picture = picture;
     work.view.resize(picture.naturalWidth, picture.naturalHeight);
 }
@@ -64,7 +64,7 @@ function clear(node) {
 
 function began(id) {
     const node = id == null ? null : nodeOf(id);
-    if (!node || cleared.has(node)) return; // nodes in the place of one run one after another
+    if (!node || cleared.has(node)) return; // nodes that replace this one (an expanded graph) run one after another
     cleared.add(node);
     clear(node);
 }

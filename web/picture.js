@@ -1,12 +1,13 @@
-// A canvas on a node that shows pictures as large as the node is wide, and tells where on the picture the pointer is.
+// A canvas on a node: shows pictures as wide as the node, and converts the pointer's position to pixels of the picture.
 
 import { addView, element, grow } from "./view.js";
 
-const HIGHEST = 420; // pixels on the node
-const TOOLS = 28;    // pixels of the row below it
-const SHARP = 2;     // canvas pixels for a pixel of the node: sharp up to this zoom
-const SIDES = 30;    // pixels of the node that are not the picture
+const HIGHEST = 420; // pixels of the node: largest height of the picture
+const TOOLS = 28;    // pixels of the node: height of the row of buttons
+const SHARP = 2;     // canvas pixels per pixel of the node: sharp up to this zoom
+const SIDES = 30;    // pixels of the node beside the picture, left and right together
 
+/** A checkerboard as a fill style, on which transparency shows. */
 export const squares = context => {
     const tile = element("canvas", { width: 16, height: 16 }), pen = tile.getContext("2d");
     pen.fillStyle = "#fff";
@@ -20,9 +21,10 @@ export const squares = context => {
 /**
  * Adds the view at the bottom of a node.
  *
- * paint(context, scale) draws in pixels of the picture; scale: how many of them are one pixel of the node.
- * Returns { canvas, tools, resize(width, height), draw(), at(event) } where at gives the pointer's place in the picture
- * and `near`, the distance there that a finger hits.
+ * paint(context, scale) draws in pixels of the picture; scale: pixels of the picture per pixel of the node. hint: the
+ * text below. Returns { canvas, tools, say(text), resize(width, height), draw(), at(event) }: tools is the row for
+ * buttons; say changes the hint; resize takes the picture's size, 0 to hide it; at returns the pointer's position x, y
+ * in pixels of the picture, and `near`, the distance within which a press hits a handle.
  */
 export function addPicture(node, name, hint, paint) {
     const canvas = element("canvas", {}, { display: "none", width: "100%", touchAction: "none", borderRadius: "4px" });
@@ -79,7 +81,11 @@ export function addPicture(node, name, hint, paint) {
     };
 }
 
-/** Follows the pointer from press to release on the canvas, and keeps the page from moving the node meanwhile. */
+/**
+ * Follows the pointer from press to release on the canvas, and keeps the page from moving the node meanwhile.
+ *
+ * begin(event) returns { move(event), end(event) }, both optional, or null to ignore the press.
+ */
 export function onDrag(canvas, begin) {
     canvas.addEventListener("contextmenu", event => {
         event.preventDefault();

@@ -5,10 +5,10 @@ import { app } from "../../scripts/app.js";
 import { isLinked, loadPicture, onExecuted, setWidget, valueOf, watchWidgets } from "./view.js";
 import { addPicture, onDrag, squares } from "./picture.js";
 
-const FRAME = "#ffd400";
-const STEM = 22;   // pixels of the node from the frame to the handle that turns it
-const MARGIN = 10; // pixels of the node that keep a handle away from the picture's border
-const SNAP = 15;   // degrees, with the shift key
+const FRAME = "#ffd400"; // colour
+const STEM = 22;   // pixels of the node between the frame and the handle that rotates it
+const MARGIN = 10; // pixels of the node between a handle and the picture's border, at least
+const SNAP = 15;   // degrees: steps of the rotation with the shift key
 
 app.registerExtension({
     name: "biref.place",
@@ -22,7 +22,7 @@ app.registerExtension({
             return { x, y, scale, rotation };
         };
 
-        /** Where the subject's picture is on the canvas before it is turned, and canvas pixels for one of its pixels. */
+        /** The corner of the subject's picture on the canvas before rotation, and canvas pixels per pixel of the picture. */
         function placed({ x, y, scale }) {
             return {
                 left: told.left + (scale - 1) * told.left_per_scale + x, top: told.top + (scale - 1) * told.top_per_scale + y,
@@ -30,13 +30,13 @@ app.registerExtension({
             };
         }
 
-        /** The subject's frame: its middle, its sides, and where its handles are; `scale` as picture.js gives it. */
+        /** The subject's frame on the canvas: middle, sides, angle, handles. scale: see paint in picture.js. */
         function frame(scale) {
             const now = settings(), { left, top, zoom } = placed(now);
             const [x0, y0, x1, y1] = told.box, width = zoom * (x1 - x0), height = zoom * (y1 - y0);
             const x = left + zoom * (x0 + x1) / 2, y = top + zoom * (y0 + y1) / 2, angle = now.rotation * Math.PI / 180;
             const inside = (value, most) => Math.min(Math.max(value, MARGIN * scale), most - MARGIN * scale);
-            // Handles beyond the border could not be taken hold of.
+            // Handles beyond the border could not be grabbed.
             const handle = (right, down) => ({
                 x: inside(x + Math.cos(angle) * right - Math.sin(angle) * down, told.width),
                 y: inside(y + Math.sin(angle) * right + Math.cos(angle) * down, told.height),
@@ -117,11 +117,11 @@ app.registerExtension({
                 onDrag(view.canvas, begin);
                 Object.assign(view.canvas.style, { cursor: "move", outline: "none" });
                 view.canvas.tabIndex = -1;
-                view.canvas.dataset.captureWheel = "true"; // else Nodes 2.0 zooms the graph, also where this has the focus
+                view.canvas.dataset.captureWheel = "true"; // else Nodes 2.0 zooms the graph, even if the canvas has the focus
                 view.canvas.title = "Drag the subject; drag its corner, or turn the mouse wheel after a click, to scale it; "
                     + "drag the round handle to turn it, with shift in steps of 15 degrees";
                 view.canvas.addEventListener("wheel", event => {
-                    if (document.activeElement !== view.canvas) return; // zooms the graph
+                    if (document.activeElement !== view.canvas) return; // the wheel zooms the graph
                     event.preventDefault();
                     event.stopPropagation();
                     rescale(settings().scale * 1.05 ** -Math.sign(event.deltaY));

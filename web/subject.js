@@ -1,5 +1,5 @@
-// Pick Subject: box and points drawn on the picture. They are the node's own widgets: x, y, width and height, and the
-// texts points and negative_points, so a workflow holds nothing but numbers and text.
+// Pick Subject: draws box and points on the picture. They are stored in the node's widgets: x, y, width and height,
+// and the texts points and negative_points.
 
 import { app } from "../../scripts/app.js";
 import { button, isLinked, loadPicture, onExecuted, setWidget, valueOf, watchWidgets } from "./view.js";
@@ -7,10 +7,11 @@ import { addPicture, onDrag } from "./picture.js";
 
 const BOX = "#ffd400", WANTED = "#3ddc5a", UNWANTED = "#ff4d4d";
 const HINT = "Connect an image: the box, or points, are drawn on it here.";
-const WATCH = 700; // milliseconds: how soon another picture is noticed
+const WATCH = 700; // milliseconds between checks for another picture
 
-const watched = new Set();
+const watched = new Set(); // functions that check a node
 
+/** Points from a widget's text; [] if it is not valid. */
 const read = text => {
     try {
         const listed = JSON.parse(text || "[]");
@@ -22,7 +23,7 @@ const read = text => {
 const written = points => points.length
     ? JSON.stringify(points.map(({ x, y }) => ({ x: Math.floor(x), y: Math.floor(y) }))) : "";
 
-/** The file that the node's image comes from, as far as the page knows it before a run; null if it does not. */
+/** The file that the node's image comes from, if the page knows it before a run; else null. */
 function sourceOf(node) {
     const slot = node.inputs?.findIndex(input => input.name === "image") ?? -1;
     const origin = slot < 0 ? null : node.getInputNode?.(slot);
@@ -62,13 +63,14 @@ app.registerExtension({
             paintPoints(context, scale);
         });
 
-        /** Whether a box is part of the choice: in a mixture, where it has a size. */
+        /** Whether a box is drawn: for `box`, and for `mixture` if it has a size. */
         function hasBox() {
             const pick = valueOf(node, "pick");
             return pick === "box" || pick === "mixture"
                 && Boolean(draft || Number(valueOf(node, "width")) || Number(valueOf(node, "height")));
         }
 
+        /** The box that is being drawn, or the widgets' one. A size of 0 extends to the border. */
         function box() {
             if (draft) return draft;
             const [x, y, width, height] = ["x", "y", "width", "height"].map(name => Number(valueOf(node, name)) || 0);
@@ -89,7 +91,7 @@ app.registerExtension({
 
         const points = name => isLinked(node, name) ? [] : read(valueOf(node, name));
 
-        /** What is not wanted counts for every way to pick. */
+        /** Draws the points; negative points count for every way to pick. */
         function paintPoints(context, scale) {
             const pick = valueOf(node, "pick");
             const wanted = pick === "point" || pick === "mixture" ? points("points") : [];
@@ -115,11 +117,12 @@ app.registerExtension({
 
         // Drawing ---------------------------------------------------------------------------------------------------
 
+        /** Changes widgets as one step of undo. */
         function change(draws) {
             app.canvas?.emitBeforeChange?.();
             draws();
             app.canvas?.emitAfterChange?.();
-            found = null; // shows another choice
+            found = null; // the result of another choice
             view.draw();
         }
 
@@ -174,7 +177,7 @@ app.registerExtension({
                         view.draw();
                     },
                     end() {
-                        if (!moved) listed.splice(index, 1); // a click on a point takes it away
+                        if (!moved) listed.splice(index, 1); // a click on a point removes it
                         change(() => setWidget(node, name, written(listed)));
                     },
                 };
@@ -184,7 +187,7 @@ app.registerExtension({
             return { end: () => change(() => setWidget(node, name, written([...points(name), place(at)]))) };
         }
 
-        /** In a mixture: dragging draws the box, a click is a point, and a point can be dragged. */
+        /** For `mixture`: dragging draws the box or moves a point, a click adds or removes a point. */
         function dragEither(event) {
             const start = view.at(event);
             const held = ["points", "negative_points"].some(
@@ -209,7 +212,7 @@ app.registerExtension({
         });
 
         const tool = (text, title, pressed) => view.tools.append(button(text, pressed, title));
-        /** Another way to pick; a mixture has all of them. */
+        /** Sets the way to pick, except in a mixture, which has all of them. */
         const pickBy = pick => change(() => valueOf(node, "pick") === "mixture" || setWidget(node, "pick", pick));
         tool("Box", "Draw a box around the subject", () => pickBy("box"));
         tool("Point +", "Click on the subject; shift or the right button: on what is not wanted", () => {
@@ -229,6 +232,7 @@ app.registerExtension({
 
         // The picture -----------------------------------------------------------------------------------------------
 
+        /** Shows a picture; trueSize: [width, height] in pixels if the file holds a smaller copy. */
         async function use(file, trueSize) {
             const loaded = file ? await loadPicture(file) : null;
             if (file && !loaded) return;
@@ -238,6 +242,7 @@ app.registerExtension({
             view.resize(...size);
         }
 
+        /** Loads the picture if the node's image comes from another file than before. */
         const look = () => {
             const source = sourceOf(node);
             const now = source ? JSON.stringify(source) : "";

@@ -1,12 +1,12 @@
-// What the views of this pack share: widgets of HTML, which look the same on the classic canvas and in Nodes 2.0, and
-// of which nothing is saved with the workflow or sent with the prompt.
+// Shared by the views of this pack: HTML widgets, which look the same on the classic canvas and in Nodes 2.0. They are
+// neither saved with the workflow nor sent with the prompt.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
-const LOOK = 200; // milliseconds between looks for a result that the page brings back
-const LOOKS = 40; // a large workflow on a busy machine takes seconds
-const MARGINS = 20; // pixels that the page leaves above and below a widget of HTML, together
+const LOOK = 200; // milliseconds between checks for a result that the page restores
+const LOOKS = 40; // number of checks: a large workflow on a busy machine takes seconds
+const MARGINS = 20; // pixels above and below an HTML widget, together
 const TEXT = { font: "12px/1.35 sans-serif", color: "var(--input-text, #bbb)", overflowWrap: "anywhere" };
 
 export function element(kind, properties = {}, style = {}) {
@@ -25,7 +25,7 @@ export function button(text, pressed, title = "") {
     return made;
 }
 
-/** Adds `box` at the bottom of a node; height(): pixels that it needs now, 0 to be out of sight. */
+/** Adds the element `box` at the bottom of a node. height(): pixels that it needs now, 0 to hide it. */
 export function addView(node, name, box, height) {
     for (const [key, value] of Object.entries(TEXT)) box.style[key] ||= value;
     const whole = () => height() ? height() + MARGINS : 0;
@@ -38,7 +38,7 @@ export function addView(node, name, box, height) {
     return widget;
 }
 
-/** Makes a node as high as its widgets need; never lower, nor narrower, than its user made it. */
+/** Makes a node as high as its widgets need, but not lower or narrower than the user made it. */
 export function grow(node) {
     const needed = node.computeSize?.();
     if (!needed) return;
@@ -46,7 +46,7 @@ export function grow(node) {
     node.setDirtyCanvas?.(true, true);
 }
 
-/** Calls `changed` whenever one of these widgets gets another value, by a person, a workflow or another script. */
+/** Calls `changed` when one of these widgets gets another value, from the user, a workflow or another script. */
 export function watchWidgets(node, names, changed) {
     for (const widget of node.widgets ?? []) {
         if (!names.includes(widget.name)) continue;
@@ -71,6 +71,7 @@ export function isLinked(node, name) {
     return slot >= 0 && node.isInputConnected(slot);
 }
 
+/** Sets a widget as the user would: its callback is called. */
 export function setWidget(node, name, value) {
     const widget = node.widgets?.find(widget => widget.name === name);
     if (!widget || widget.value === value) return;
@@ -81,8 +82,8 @@ export function setWidget(node, name, value) {
 export const valueOf = (node, name) => node.widgets?.find(widget => widget.name === name)?.value;
 
 /**
- * Calls `shown(output)` with what the node's `ui` gave when it has run, and again where the page builds the node anew
- * with that result, as it does to undo a change or to open another tab; output is never null.
+ * Calls `shown(output)` with the node's `ui` after it has run, and again when the page rebuilds the node with that
+ * result, as it does to undo a change or to open another tab. output is never null.
  */
 export function onExecuted(node, shown) {
     let given = false;
@@ -96,7 +97,7 @@ export function onExecuted(node, shown) {
         give(output);
         return result;
     };
-    function look(times) { // the page brings back results only after it has built all nodes
+    function look(times) { // the page restores results only after it has built all nodes
         if (given || !times || !node.graph) return;
         const inside = node.graph !== (app.rootGraph ?? app.graph);
         const output = app.nodeOutputs?.[inside ? `${node.graph.id}:${node.id}` : node.id];
@@ -111,7 +112,7 @@ export function onExecuted(node, shown) {
     };
 }
 
-/** A picture that a node saved, loaded; null if it is gone. */
+/** Loads a picture that a node saved; null if it no longer exists. */
 export async function loadPicture(file) {
     const picture = new Image();
     picture.src = api.apiURL(`/view?${new URLSearchParams({
@@ -125,7 +126,7 @@ export async function loadPicture(file) {
     }
 }
 
-/** The node of an execution id such as "4" or "7:4" (in subgraph 7), also for what a node has put in its place (4.0.0.2). */
+/** The node of an execution id: "4", "7:4" (in subgraph 7), or "4.0.0.2" (of a graph that replaces node 4). */
 export function nodeOf(id) {
     let graph = app.rootGraph ?? app.graph, node = null;
     for (const part of String(id).split(".")[0].split(":")) {

@@ -15,13 +15,13 @@ _FORBIDDEN = re.compile(r'[<>:"|?*\ud800-\udfff]')  # characters that some syste
 
 
 def local_adapters(folders: Iterable[str | Path]) -> dict[str, Path]:
-    """All adapter files below a folder "adapters" of one of the folders: name → file, as `local` does."""
+    """Return all adapters in the folders' subfolders "adapters": name → file, as `local` does."""
     return {name: path for name, path in local(Path(folder) / ADAPTERS for folder in folders).items()
             if path.suffix.lower() == ".safetensors"}
 
 
 def find_adapter(name: str, folders: Iterable[str | Path]) -> Path:
-    """The file of an adapter, by its name in `local_adapters`; no other file can be reached.
+    """Return the file of an adapter, by its name in `local_adapters`; no other file can be reached.
 
     Raises:
         NotFound: there is none; the message says what to do and which folders were scanned.
@@ -40,7 +40,7 @@ def find_adapter(name: str, folders: Iterable[str | Path]) -> Path:
 
 
 def new_file(name: str, folder: str | Path) -> Path:
-    """A path for a new .safetensors file below a folder; if it exists, a number is added to the name.
+    """Return a path for a new .safetensors file below a folder; if it exists, a number is added to the name.
 
     Args:
         name: such as "cracks" or "walls/cracks".
@@ -66,7 +66,7 @@ def new_checkpoint(name: str, folder: str | Path) -> Path:
 
 
 def _wanted(name: str, folder: str | Path) -> Path:
-    """The file of that name, which may exist."""
+    """Return the file of that name, which may exist. Raises ValueError."""
     clean = name.strip().replace("\\", "/").removesuffix(".safetensors")
     parts, wrong = clean.split("/"), fault(clean, str(folder))
     hidden = any(not part or part[0] in ". " or part.lower() == ADAPTERS for part in parts)
@@ -77,7 +77,7 @@ def _wanted(name: str, folder: str | Path) -> Path:
 
 
 def _free(path: Path) -> Path:
-    """The path, with a number if it exists."""
+    """Return the path, with a number in its name if the file exists."""
     free, number = path, 1
     while free.exists():
         number += 1

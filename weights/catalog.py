@@ -12,16 +12,16 @@ from types import MappingProxyType
 from .names import LONGEST, fault, quoted
 
 NANO = Path(__file__).with_name("birefnet-nano.safetensors")
-SELECTOR = Path(__file__).with_name("birefnet-selector.safetensors")  # of Pick Subject: no matting checkpoint
+SELECTOR = Path(__file__).with_name("birefnet-selector.safetensors")  # for Pick Subject; mattes nothing
 SUFFIXES = (".safetensors", ".pth", ".pt")
-NOTHING: Mapping[Path, str] = MappingProxyType({})  # no folder has a registered name
+NOTHING: Mapping[Path, str] = MappingProxyType({})  # default of `registered`: no folder has another name
 
-# Patterns of fields. A name plus the file's suffix becomes a file's name.
+# Patterns of fields. The file is stored under the row's name plus its own suffix.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _REPO = re.compile(r"[A-Za-z0-9_.-]{1,96}/[A-Za-z0-9_.-]{1,96}")
 _TEXTS = ("name", "file", "task", "backbone", "license", "normalize", "patch_order", "note")
 
-# File names for which the folder's name is used instead.
+# File names that say nothing: the folder's name is used instead.
 _PLAIN = {"model", "pytorch-model", "diffusion-pytorch-model"}
 # Endings that do not distinguish checkpoints: "-epoch_244", "_fp16".
 _ENDING = re.compile(r"-(epoch-\d+|fp16|fp32|bf16|f16|f32|half)$")
@@ -92,6 +92,7 @@ def _entry(row: object, place: str) -> Entry:
 
 
 def _is_side(value: object) -> bool:
+    """Whether a value is an integer from 1 to 65535, as sides in pixels and sizes in megabytes are."""
     return type(value) is int and 0 < value < 1 << 16
 
 
@@ -99,23 +100,23 @@ CATALOG = read(Path(__file__).with_name("catalog.json"))
 
 
 def entry(name: str) -> Entry | None:
-    """The row of that name, or of another pack's name for it; None if there is none.
+    """Return the row of that name, or of another pack's name for it; None if there is none.
 
     Case does not matter, and "-", "_" and "." are equal.
     """
-    if len(name) > LONGEST:  # no row's, and slow to compare
+    if len(name) > LONGEST:  # not a row's name, and slow to compare
         return None
     return next((row for row in CATALOG if _key(row.name) == _key(name)), None) or _NAMES.get(_key(name))
 
 
 def match(path: str | Path, registered: Mapping[Path, str] = NOTHING) -> Entry | None:
-    """The row of a file, by its name and its folder's; None for an unpublished one.
+    """Return the row of a file, by its name and its folder's; None for an unpublished one.
 
-    A name is a hint, for what tensors do not determine: size, normalisation, patch order, task.
+    A name is a hint. It tells what tensors do not determine: size, normalisation, patch order, task.
 
     Args:
         path: the file, which need not exist.
-        registered: folders with other names in a host, which are also used for all folders below them.
+        registered: folder → another name that a host has for it, which also counts for all folders below.
     """
     path = PurePath(path)
     if path.suffix.lower() not in SUFFIXES or len(str(path)) > 4 * LONGEST:
@@ -132,7 +133,7 @@ def non_commercial(license: str) -> bool:
 
 
 def settings(source: Entry | str | Path, registered: Mapping[Path, str] = NOTHING) -> dict[str, object]:
-    """Keyword arguments for birefnet.load.
+    """Return keyword arguments for birefnet.load.
 
     Args:
         source: a row, a name, or a file (see `match`).
@@ -149,7 +150,7 @@ def settings(source: Entry | str | Path, registered: Mapping[Path, str] = NOTHIN
 
 
 def _key(name: str) -> str:
-    """A name for comparison: without case, separators' kinds, and endings like "_fp16"."""
+    """Normalise a name for comparison: case, separators, and endings like "_fp16" do not count."""
     key = re.sub(r"[-_. ]+", "-", name.casefold())
     while (shorter := _ENDING.sub("", key)) != key:
         key = shorter

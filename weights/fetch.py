@@ -23,7 +23,7 @@ from . import catalog
 from .catalog import NANO, Entry
 from .names import quoted
 
-_BLOCK = 8 << 20  # bytes that are read at a time
+_BLOCK = 8 << 20  # bytes that are read and hashed at a time
 _MAX_HEADER_BYTES = 100_000_000  # the safetensors format's limit
 
 Progress = Callable[[int, int], object]
@@ -134,6 +134,7 @@ class _Hub:
             raise FetchError(self._explain(error)) from error
 
     def _explain(self, error: Exception) -> str:
+        """The message for an error of the library."""
         if status := _status(error):
             return self._refusal(status)
         if type(error).__name__ == "OfflineModeIsEnabled":
@@ -148,6 +149,7 @@ class _Hub:
         )
 
     def _refusal(self, status: int) -> str:
+        """The message for an HTTP status."""
         if status in (401, 403):
             return (
                 f"Accept the conditions of {self.row.repo} on its page, if it has any, and set HF_TOKEN to a "
@@ -263,15 +265,14 @@ def _lock(target: Path, waiting: Callable[[], object]) -> Iterator[None]:
             lock.acquire(timeout=0.5)
         except Timeout:
             waiting()
-        # a file system without locks; the hash still detects a file that two processes wrote
-        except NotImplementedError:
+        except NotImplementedError:  # no locks on this file system; the hash still detects a mixed file
             break
         except OSError as error:
             raise _disk_error(error, target.parent) from error
     try:
         yield
-        # Only after a success: processes that wait still get this lock and find the file complete. After a
-        # failure, the next process has to find the same lock, or two would write to one partial file.
+        # Only after a success: processes that wait then get this lock and find the file complete. After a
+        # failure, the next process must find the same lock, or two would write to one partial file.
         with contextlib.suppress(OSError):
             path.unlink()
     finally:

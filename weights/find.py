@@ -20,7 +20,7 @@ class NotFound(FileNotFoundError):
 
 
 def folders() -> tuple[Path, ...]:
-    """Folders for the command line: those of the ComfyUI around this clone, else the clone's `models`.
+    """Return the folders for the command line: those of the ComfyUI around this clone, else its `models`.
 
     Downloads go into the first. Nodes use the host's list instead, which includes extra_model_paths.yaml.
     """
@@ -31,7 +31,7 @@ def folders() -> tuple[Path, ...]:
 
 
 def local(folders: Iterable[str | Path]) -> dict[str, Path]:
-    """All checkpoint files in the folders, sorted by name.
+    """Return all checkpoint files in the folders, sorted by name.
 
     Symbolic links are followed. Hidden files and folders, folders "adapters", and folders that are missing or
     not readable are skipped.
@@ -51,7 +51,7 @@ def local(folders: Iterable[str | Path]) -> dict[str, Path]:
 
 def find(name: str, folders: Iterable[str | Path], *, registered: Mapping[Path, str] = NOTHING,
          allow_paths: bool = False) -> Path:
-    """The file of a checkpoint.
+    """Return the file of a checkpoint.
 
     Args:
         name: a name of `local`, or of the catalog, which also finds files under other packs' names (see
@@ -92,20 +92,20 @@ def find(name: str, folders: Iterable[str | Path], *, registered: Mapping[Path, 
 
 
 def _scan(folder: Path) -> Iterator[tuple[str, Path]]:
-    """(relative name, file) of each checkpoint in a folder and its subfolders."""
+    """Yield (relative name, file) for each checkpoint in a folder and its subfolders."""
     for path in _walk(folder, frozenset()):
         relative = path.relative_to(folder).as_posix()
-        # bytes that workflows cannot store
+        # Surrogates stand for bytes that are not UTF-8: workflows cannot store such a name.
         if not any("\ud800" <= letter <= "\udfff" for letter in relative):
             yield relative, path
 
 
 def _walk(folder: Path, above: frozenset[str]) -> Iterator[Path]:
-    """Checkpoint files, depth first. above: real paths of the parent folders, against loops of links."""
+    """Yield checkpoint files depth first. above: real paths of the parent folders, against loops of links."""
     real = os.path.realpath(folder)
     try:
         children = [] if real in above else sorted(os.scandir(folder), key=lambda child: child.name)
-    except OSError:  # missing or not readable, which `_state` reports
+    except OSError:  # missing or not readable: `_state` reports it
         return
     for child in children:
         if child.name.startswith("."):
@@ -139,7 +139,7 @@ def _advice(name: str, row: catalog.Entry | None, folders: list[Path], files: di
 
 
 def _state(folder: Path) -> str:
-    """What is wrong with a folder, for the message's list."""
+    """What is wrong with a folder, for the message's list of folders; "" if nothing is."""
     if not folder.is_dir():
         return " (does not exist)"
     try:

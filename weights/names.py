@@ -6,9 +6,8 @@ import re
 import reprlib
 from pathlib import PurePosixPath, PureWindowsPath
 
-# characters of each part of a name (with room for a suffix), and of all of it
-LONGEST_PART, LONGEST = 240, 1000
-# of Windows
+LONGEST_PART, LONGEST = 240, 1000  # characters in a part of a name (with room for a suffix), and in all of it
+# Windows' names of devices
 DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
 DIRECTION_MARKS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # reorder the displayed name
 
@@ -17,13 +16,16 @@ _quoted.maxstring = _quoted.maxother = 120
 
 
 def fault(name: str, folders: str) -> str:
-    """What is wrong with a relative name of a file below some folders, on any system; "" if nothing is.
+    """Explain what is wrong, on any system, with a file's name relative to some folders; "" if nothing.
 
-    Symbolic links in the folders are allowed: only someone with access to the folder can create them.
+    Symbolic links in the folders are allowed: only someone with access to a folder can create them.
 
     Args:
         name: with "/" or a backslash between parts.
         folders: what the message calls them.
+
+    Returns:
+        The predicate of a sentence, such as "is empty".
     """
     parts = name.replace("\\", "/").split("/")
     if not name.strip():
@@ -42,5 +44,5 @@ def fault(name: str, folders: str) -> str:
 
 
 def quoted(value: object) -> str:
-    """Any value as a short printable line for a message."""
+    """Return any value as a short printable line for a message."""
     return _quoted.repr(value)

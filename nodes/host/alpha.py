@@ -1,4 +1,4 @@
-"""A model on a BACKGROUND_REMOVAL socket as a plain function from pictures to alpha."""
+"""Wraps a model of a BACKGROUND_REMOVAL socket as a plain function from pictures to alpha."""
 
 from __future__ import annotations
 
@@ -39,7 +39,16 @@ class Progress:
 
 
 def alpha_of(model: object, size: int, progress: Progress) -> Callable[[Tensor], Tensor]:
-    """A function pictures [b,H,W,C] → alpha float32 [b,H,W] in 0..1, on the pictures' device."""
+    """Return a function from pictures [B,H,W,C] in 0..1 to their alpha.
+
+    Args:
+        model: from a BACKGROUND_REMOVAL socket.
+        size: longer side of the network's input, in pixels; 0 for the model's own.
+        progress: counts windows and checks for interrupts.
+
+    Returns:
+        A function whose result is float32 [B,H,W] in 0..1, on the pictures' device.
+    """
 
     def ask(pictures: Tensor) -> Tensor:
         alpha = torch.empty(pictures.shape[:3], device=pictures.device)
@@ -54,6 +63,6 @@ def alpha_of(model: object, size: int, progress: Progress) -> Callable[[Tensor],
 
 
 def side_of(model: object, size: int) -> int:
-    """The longer side in pixels at which the model sees a picture: `size`, or its own if that is 0."""
+    """Return the longer side of the network's input, in pixels: `size`, or the model's own if that is 0."""
     own = model.network.config.size if isinstance(model, BiRefModel) else None
     return size or max(own or (DEFAULT_SIDE,))

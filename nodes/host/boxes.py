@@ -1,4 +1,4 @@
-"""Converts what arrives on a BOUNDING_BOX socket to boxes of whole pixels. Knows no ComfyUI."""
+"""Converts what arrives on a BOUNDING_BOX socket to boxes of whole pixels. Does not import ComfyUI."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ SIDES = ("x", "y", "width", "height")
 
 
 def boxes_per_frame(bboxes: object, frames: int) -> list[list[Box]]:
-    """The boxes of each frame.
+    """Return the boxes of each frame.
 
     Args:
         bboxes: as in core's nodes: one box or a list of boxes for all frames, or a list of lists, one for
             each frame or one for all. A box is {"x", "y", "width", "height"} in pixels; fractions are
-            extended to
-            whole pixels. Boxes without width or height are left out: Inspect Matte gives one for a frame
-                without
-            a subject.
-        frames: how many there are.
+            extended to whole pixels. Boxes without width or height are skipped: Inspect Matte outputs one
+            for a frame without a subject.
+        frames: number of frames.
 
     Raises:
-        ValueError: they are something else, or do not match the frames.
+        ValueError: bboxes has another form, or does not match the number of frames.
     """
     if isinstance(bboxes, dict):
         bboxes = [bboxes]
@@ -39,13 +37,14 @@ def boxes_per_frame(bboxes: object, frames: int) -> list[list[Box]]:
 
 
 def box_of(x: int, y: int, width: int, height: int, picture: tuple[int, int]) -> Box:
-    """A box from numbers in pixels; a width or height of 0 reaches to the picture's end. picture: (H, W)."""
+    """Return a box from numbers in pixels; a width or height of 0 extends to the border. picture: (H, W)."""
     bottom = y + height if height else max(picture[0], y + 1)
     right = x + width if width else max(picture[1], x + 1)
     return Box(y, x, bottom, right)
 
 
 def _box(entry: object) -> Box | None:
+    """Convert one box to whole pixels; None if it is empty. Raises ValueError."""
     try:
         x, y, width, height = (float(entry[side]) for side in SIDES)
         if not (width >= 0 and height >= 0 and math.isfinite(x + y + width + height)):

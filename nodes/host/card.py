@@ -19,11 +19,11 @@ from .checkpoints import damage, found
 
 ROUTE, FETCH_ROUTE = "/biref/checkpoints", "/biref/fetch"
 FETCHED = "biref.fetch"  # event with a download's progress
-EXAMPLE_SIZE = (1024, 1024)  # (H, W) for the memory estimate of checkpoints without a size of their own
+EXAMPLE_SIZE = (1024, 1024)  # (H, W) in pixels, for the memory estimate of checkpoints of dynamic size
 
 
 def register() -> None:
-    """Adds the routes; the host starts its server after loading all packs."""
+    """Add the routes; the host starts its server after loading all packs."""
 
     @PromptServer.instance.routes.get(ROUTE)
     async def checkpoints(request: web.Request) -> web.Response:
@@ -43,7 +43,7 @@ def register() -> None:
 
 
 def download(name: str) -> None:
-    """Fetches a published checkpoint into models/BiRefNet, as Load BiRefNet would. Raises FetchError."""
+    """Fetch a published checkpoint into models/BiRefNet, as Load BiRefNet would. Raises FetchError."""
 
     def progress(done: int, total: int) -> None:
         PromptServer.instance.send_sync(FETCHED, {"name": name, "done": done, "total": total})
@@ -52,16 +52,16 @@ def download(name: str) -> None:
 
 
 def cards() -> dict[str, dict]:
-    """The card of each name that the loader offers."""
-    told, registered = {}, folders.registered_folders()
+    """Return the card of each name in the loader's list."""
+    by_name, registered = {}, folders.registered_folders()
     for name, path in weights.local(folders.checkpoint_folders()).items():
-        with contextlib.suppress(OSError):  # it has been removed meanwhile
-            told[name] = card(weights.match(path, registered), path, path.stat().st_size)
+        with contextlib.suppress(OSError):  # the file has been removed meanwhile
+            by_name[name] = card(weights.match(path, registered), path, path.stat().st_size)
     for entry in weights.CATALOG:
         path = here(entry)
         with contextlib.suppress(OSError):
-            told[entry.name] = card(entry, path, path.stat().st_size if path else entry.megabytes * 10**6)
-    return told
+            by_name[entry.name] = card(entry, path, path.stat().st_size if path else entry.megabytes * 10**6)
+    return by_name
 
 
 def card(entry: weights.Entry | None, path: Path | None, size: int) -> dict:
@@ -86,6 +86,7 @@ def card(entry: weights.Entry | None, path: Path | None, size: int) -> dict:
 
 
 def here(entry: weights.Entry) -> Path | None:
+    """Return a published checkpoint's file on this machine; None if there is none."""
     try:
         return found(entry.name)
     except weights.NotFound:
@@ -108,7 +109,7 @@ def estimate_memory(backbone: str | None, size: int | tuple[int, int] | str) -> 
 
 
 def network_of(backbone: str | None) -> birefnet.BiRefNet:
-    """A published build without values, on the meta device; for None the included checkpoint's network."""
+    """Build a published network on the meta device; for None, load the included checkpoint's network."""
     if backbone is None:
         return birefnet.load(weights.NANO)
     with torch.device("meta"):

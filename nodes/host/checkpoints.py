@@ -18,7 +18,7 @@ NONE = "none"  # the choice of no adapter
 
 
 def options() -> list[str]:
-    """The widget's options: the included checkpoint, local files, names of the catalog.
+    """Return the checkpoint widget's options: the included checkpoint, local files, names of the catalog.
 
     Workflows store these strings, so they must not depend on which published checkpoints are on this machine.
     """
@@ -28,10 +28,10 @@ def options() -> list[str]:
 
 
 def find_or_fetch(checkpoint: str, fetch: bool) -> Path:
-    """The checkpoint's file on this machine, or downloaded; a truncated published one counts as missing.
+    """Find a checkpoint's file on this machine, or download it; a truncated published one counts as missing.
 
     Args:
-        checkpoint: name.
+        checkpoint: its name, as in the widget.
         fetch: whether it may be downloaded.
 
     Raises:
@@ -58,8 +58,11 @@ def find_or_fetch(checkpoint: str, fetch: bool) -> Path:
 
 
 def fault_before_run(checkpoint: object, fetch: object) -> str:
-    """For `validate_inputs`: why a checkpoint cannot be loaded; "" if it can, or if another node gives it
-    (None)."""
+    """Explain, for `validate_inputs`, why a checkpoint cannot be loaded; "" if it can.
+
+    Args:
+        checkpoint, fetch: values of the widgets; None where another node provides them, which is not checked.
+    """
     if checkpoint is None or fetch is None or fetch and weights.entry(str(checkpoint)):
         return ""
     try:
@@ -70,7 +73,7 @@ def fault_before_run(checkpoint: object, fetch: object) -> str:
 
 
 def fault_of_adapter(adapter: object) -> str:
-    """For `validate_inputs`: why an adapter cannot be loaded; "" if it can."""
+    """Explain, for `validate_inputs`, why an adapter cannot be loaded; "" if it can."""
     if adapter in (None, NONE):
         return ""
     try:
@@ -81,44 +84,44 @@ def fault_of_adapter(adapter: object) -> str:
 
 
 def found(checkpoint: str) -> Path:
-    """The file of that name on this machine. Raises weights.NotFound."""
+    """Return the file of that name on this machine. Raises weights.NotFound."""
     return weights.find(checkpoint, folders.checkpoint_folders(), registered=folders.registered_folders())
 
 
 def damage(path: Path) -> str:
-    """What is wrong with a checkpoint's file that is truncated or of another kind; "" if it can be opened.
+    """Explain why a checkpoint's file cannot be opened (truncated, another format); "" if it can.
 
     The published size is not compared: a file that a user converted may be smaller.
     """
-    if not weights.is_whole(path):  # does not know all formats that can be opened
+    if not weights.is_whole(path):  # False also for formats that only open_file knows
         try:
             open_file(path)
         except birefnet.CheckpointError as error:
             return error.reason
-        except OSError:  # not readable, which loading reports
+        except OSError:  # not readable: loading reports it
             pass
     return ""
 
 
 def checkpoint_state(checkpoint: str) -> tuple:
-    """Changes when the checkpoint's file is replaced."""
+    """Return a value that changes when the checkpoint's file is replaced."""
     return state(lambda: found(str(checkpoint)))
 
 
 def adapter_options() -> list[str]:
-    """The options of a widget for adapters."""
+    """Return the options of a widget for adapters."""
     return [NONE, *weights.local_adapters(folders.checkpoint_folders())]
 
 
 def adapter_state(adapter: str) -> tuple:
-    """Changes when the adapter's file is replaced."""
+    """Return a value that changes when the adapter's file is replaced."""
     if adapter == NONE:
         return ()
     return state(lambda: weights.find_adapter(str(adapter), folders.checkpoint_folders()))
 
 
 def state(find: Callable[[], Path]) -> tuple:
-    """The identity of the file that `find` returns; ("missing",) if there is none."""
+    """Return the identity of the file that `find` returns; ("missing",) if there is none."""
     try:
         return identity(find())
     except OSError:

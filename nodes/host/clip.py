@@ -1,4 +1,4 @@
-"""VIDEO sockets as clips of birefnet.video, and files where the host saves and shows them."""
+"""Converts VIDEO sockets to clips of birefnet.video, and names files in the host's output folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ PREVIEWED = (".mp4", ".webm")  # suffixes that browsers play
 
 
 def clip_of(video: VideoInput) -> videos.Clip:
-    """A VIDEO as a clip: read from its file if it has one, else from its pictures in memory."""
+    """Open a VIDEO as a clip: from its file if it has one, else from its pictures in memory.
+
+    Raises:
+        ValueError, VideoError: it is no VIDEO, cannot be read, or is empty.
+    """
     if not isinstance(video, VideoInput):
         raise ValueError(f"Connect a VIDEO: expected a video, got {type(video).__name__}.")
     if type(video).get_stream_source is not VideoInput.get_stream_source:
@@ -31,7 +35,7 @@ def clip_of(video: VideoInput) -> videos.Clip:
         clip = videos.File(source)
         if not hasattr(video, "as_trimmed") or abs(video.get_duration() - clip.duration) < 1 / clip.rate:
             return clip
-        clip.close()  # trimmed, by a host that does not say where
+        clip.close()  # trimmed, and this host does not say where: decode it in memory
     parts = video.get_components()
     images, alpha, audio = convert.frames(parts.images), getattr(parts, "alpha", None), parts.audio or {}
     if not len(images):
@@ -42,7 +46,11 @@ def clip_of(video: VideoInput) -> videos.Clip:
 
 
 def backdrop(image: Tensor | None, video: VideoInput | None, clip: videos.Clip) -> Callable[[], videos.Clip]:
-    """A function that opens a clip's background: the video, else the images at the clip's rate."""
+    """Return a function that opens a clip's background: the video, else the images at the clip's rate.
+
+    Raises:
+        ValueError: there is neither.
+    """
     if video is not None:
         return partial(clip_of, video)
     if image is None:
@@ -52,11 +60,10 @@ def backdrop(image: Tensor | None, video: VideoInput | None, clip: videos.Clip) 
 
 
 def new_file(prefix: str, clip: videos.Clip, suffix: str) -> tuple[Path, dict[str, str]]:
-    """The next free name in the output folder, numbered as by Save Video, and what a page needs to ask for
-    it.
+    """Return the next free file in the output folder, numbered as by Save Video, and its address for a page.
 
     Raises:
-        VideoError: the prefix leads out of the folder, or is not a file's name on every system.
+        VideoError: the prefix leads out of the folder, or is not a valid file name on every system.
     """
     if fault := weights.fault(prefix, "ComfyUI's output folder"):
         raise videos.VideoError(f"Choose a filename_prefix such as video/BiRefNet: {weights.quoted(prefix)} "
@@ -72,14 +79,14 @@ def new_file(prefix: str, clip: videos.Clip, suffix: str) -> tuple[Path, dict[st
 
 
 def workflow_of(hidden) -> dict[str, object]:
-    """The workflow, for the file's metadata, from which ComfyUI can load it."""
+    """Return the workflow as metadata for the file, from which ComfyUI loads it; {} if that is disabled."""
     if args.disable_metadata:
         return {}
     return {**(hidden.extra_pnginfo or {}), **({"prompt": hidden.prompt} if hidden.prompt else {})}
 
 
 def shown(path: Path, place: dict[str, str]) -> dict[str, tuple]:
-    """The node's preview: the video, three pictures of a folder, or nothing if browsers cannot play it."""
+    """Return the node's `ui`: the video, three pictures of a folder, or {} if browsers cannot play it."""
     if path.is_dir():
         names = sorted(os.listdir(path))
         inside = os.path.join(place["subfolder"], place["filename"])

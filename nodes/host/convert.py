@@ -1,4 +1,4 @@
-"""Converts what arrives on an IMAGE or MASK socket to float tensors of known shape. Knows no ComfyUI."""
+"""Converts the values of IMAGE and MASK sockets to float tensors of known shape. Does not import ComfyUI."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def frames(image: Tensor) -> Tensor:
     """View an image [B,H,W,C] or [H,W,C] as [B,H,W,C], with C 1 (grey), 3 (RGB) or 4 (RGBA); values are kept.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: it is not a tensor of such a shape.
     """
     _expect_tensor("an IMAGE", image)
     view = image[None] if image.ndim == 3 and image.shape[-1] in CHANNELS else image
@@ -32,7 +32,7 @@ def masks(mask: Tensor) -> Tensor:
     """View a mask [H,W], [B,H,W], [B,1,H,W] or [B,H,W,1] as [B,H,W]; values are kept.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: it is not a tensor of such a shape.
     """
     _expect_tensor("a MASK", mask)
     view = mask
@@ -88,20 +88,23 @@ class Cleaner:
 
 
 def certain(alpha: Tensor) -> Tensor:
-    """Alpha with values that 8 bits round to 1 set to 1.
+    """Set alpha to 1 where 8 bits round it to 1.
 
-    Networks and filters hardly ever give exactly 1, and the host's nodes round down when they save: no pixel
-    of a cut-out would be opaque.
+    Networks and filters hardly ever output exactly 1, and the host's nodes round down when they save, so no
+    pixel of a cut-out would be opaque.
     """
     return torch.where(alpha > 1 - 0.5 / 255, 1, alpha)
 
 
 def common_batch(masks: int, images: int, names: tuple[str, str] = ("masks", "images")) -> int:
-    """The number of frames when masks and images are paired: their common number, or that of the other if one
-    is 1.
+    """Return the number of frames when masks are paired with images; a batch of one is repeated.
+
+    Args:
+        masks, images: lengths of the two batches.
+        names: what the error message calls them.
 
     Raises:
-        ValueError: they do not pair up. names: what the message calls them.
+        ValueError: the lengths differ, and neither is 1.
     """
     if masks != images and 1 not in (masks, images):
         one, other = names
@@ -111,19 +114,19 @@ def common_batch(masks: int, images: int, names: tuple[str, str] = ("masks", "im
 
 
 def in_some(indices: list[int], total: int, what: str) -> str:
-    """Text such as "in 3 of 9 pictures (index 0, 3, 7)"; it lists up to ten indices."""
+    """Return a text such as "in 3 of 9 pictures (index 0, 3, 7)"; it lists up to ten indices."""
     listed = ", ".join(map(str, indices[:10])) + (", …" if len(indices) > 10 else "")
     return f"in {len(indices)} of {total} {what} (index {listed})"
 
 
 def frame(batch: Tensor, index: int) -> Tensor:
-    """Frame `index` of a batch [B,...] as a batch of one; a batch of one gives its one frame."""
+    """Return frame `index` of a batch [B,...] as a batch of one; a batch of one repeats its frame."""
     index = 0 if len(batch) == 1 else index
     return batch[index:index + 1]
 
 
 def cutout(images: Tensor, alpha: Tensor, out: Tensor | None = None) -> Tensor:
-    """RGBA [B,H,W,4] with straight alpha, from images [B,H,W,C] and alpha [B,H,W], in `out` if given."""
+    """Return RGBA [B,H,W,4], straight alpha, from images [B,H,W,C] and alpha [B,H,W]; in `out` if given."""
     colours = images[..., :3] if images.shape[-1] >= 3 else images.expand(*images.shape[:3], 3)
     return torch.cat([colours.to(alpha), alpha[..., None]], dim=-1, out=out)
 

@@ -1,4 +1,4 @@
-"""What Inpaint Crop and Frame Subject hand to Inpaint Paste."""
+"""The socket type from Inpaint Crop and Frame Subject to Inpaint Paste."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Crop:
     """Where crops were cut from.
 
     Args:
-        images: pictures [1 or B,H,W,C] in 0..1.
-        regions: what is repainted in each picture, [B,H,W] in 0..1.
-        windows: of each crop in its picture.
+        images: the pictures [1 or B,H,W,C] in 0..1.
+        regions: how much of each pixel is repainted, [B,H,W] in 0..1.
+        windows: position of each crop in its picture.
     """
 
     images: Tensor

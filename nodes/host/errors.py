@@ -10,8 +10,7 @@ OURS = __package__.rpartition(".nodes.")[0]
 
 
 def in_plain_words(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
-    """Makes a node raise this pack's exceptions as the builtin classes that they derive from, with the same
-    text.
+    """Make a node raise the builtin base class of this pack's exceptions instead, with the same text.
 
     The traceback is dropped: it would keep the node's tensors in memory.
     """

@@ -11,7 +11,7 @@ from ...weights import FOLDERS
 
 
 def register_folders() -> None:
-    """Registers the folders of this and other packs with the host, after those of extra_model_paths.yaml."""
+    """Register the folders of this and other packs with the host, after those of extra_model_paths.yaml."""
     for name in dict.fromkeys(folder.split("/")[0] for folder in FOLDERS):
         folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name))
 

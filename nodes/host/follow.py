@@ -1,4 +1,4 @@
-"""One subject of a clip, chosen in one frame and followed: what the sockets say, and the mattes."""
+"""Reads the prompts for one subject of a clip, and mattes it in all frames."""
 
 from __future__ import annotations
 
@@ -18,15 +18,20 @@ from .boxes import boxes_per_frame
 from .points import points_of
 from .selector import selector
 
-# The prompts of the subjects that are meant together, for a picture [1,H,W,C].
+# From a picture [1,H,W,C] to prompts; the result is the union of their subjects.
 Prompts = Callable[[Tensor], list[subject.Prompt]]
 
 
 def prompts_of(points: str, negative_points: str, bboxes: object, mask: Tensor | None) -> Prompts | None:
-    """What points, boxes and a mask of one frame say; None where they say nothing.
+    """Return the prompts of a node's inputs for one frame; None if no input selects a subject.
+
+    Args:
+        points, negative_points: JSON text, see `points_of`.
+        bboxes: see `boxes_per_frame`.
+        mask: a coarse mask or a scribble, of any size, or None.
 
     Raises:
-        ValueError: something else is in them, or only what is not wanted.
+        ValueError: an input has another form, or there are only negative points.
     """
     wanted, unwanted = tuple(points_of(points)), tuple(points_of(negative_points))
     boxes = [] if bboxes is None else boxes_per_frame(bboxes, 1)[0]
@@ -46,7 +51,7 @@ def prompts_of(points: str, negative_points: str, bboxes: object, mask: Tensor |
 
 
 def read_mask(drawn: Tensor, mask_is: str = "automatic") -> dict[str, Tensor]:
-    """What a mask [1,H,W] fills of a Prompt."""
+    """Return the field of a Prompt, `scribble` or `mask`, that a mask [1,H,W] fills."""
     touches = mask_is == "scribble" or mask_is == "automatic" and subject.is_scribble(drawn)
     return {"scribble" if touches else "mask": drawn}
 
@@ -55,24 +60,32 @@ def follow(
     model: object, size: int, open_clip: Callable[[], AbstractContextManager[videos.Clip]], prompts: Prompts,
     frame: int, points: Sequence[tuple[int, int]] = ()
 ) -> videos.Following:
-    """The mattes of the subject that is meant in one frame; size: as for `worker_for`; points: where nothing
-    but they says which is meant."""
+    """Return the mattes of a subject that is chosen in one frame.
+
+    Args:
+        model: from a BACKGROUND_REMOVAL socket.
+        size: as for `worker_for`.
+        open_clip: opens the clip, which is also read backwards from `frame`.
+        prompts: choose the subject, see `prompts_of`.
+        frame: number, from 0, of the frame in which it is chosen.
+        points: the pixels (x, y) of the prompt if it has nothing else: subjects that touch are then parted.
+    """
     ask = alpha_of(model, size, Progress(1))
 
     def choose(picture: Tensor) -> Tensor:
         found = [subject.select(ask, selector(), picture, prompt) for prompt in prompts(picture)]
         return torch.stack(found).amax(0)
 
-    def tell(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         messages.say(f"Following backwards: frame {done} of {total}")
 
     parting = partial(subject.find_parting, ask, points) if points else None
-    return videos.Following(open_clip, choose, partial(subject.Follower, ask, selector()), frame, tell,
+    return videos.Following(open_clip, choose, partial(subject.Follower, ask, selector()), frame, report,
                             parting)
 
 
 def not_in_view(lost: list[int], count: int) -> str:
-    """A sentence about frames without the subject, by number; "" if there are none."""
+    """Return a message about the frames without the subject, by number; "" if there are none."""
     if not lost:
         return ""
     return f"the subject was not in view {convert.in_some(lost, count, 'frames')}"

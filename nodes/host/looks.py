@@ -1,4 +1,4 @@
-"""What Composite and Frame Subject share: sockets for background and shadow, and layers frame by frame."""
+"""Inputs that Composite and Frame Subject share, for background and shadow, and their layers by frame."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def background_colour_input():
 
 
 def fit_input():
-    """How a background image meets the canvas."""
+    """How a background image is fitted to the canvas."""
     return io.Combo.Input(
         "fit", options=list(composite.FITS), default="fill",
         tooltip="How a background image meets a canvas of another size. fill: covers it, cropped "
@@ -28,7 +28,7 @@ def fit_input():
 
 
 def shadow_inputs():
-    """How the shadow looks: strength, softness, where it falls."""
+    """The shadow's strength, softness and offset."""
     return [
         schema.number_input("shadow_strength", 0.5, 0.0, 1.0, 0.01,
                             "How dark the shadow gets: 0 not at all, 1 black."),

@@ -22,18 +22,18 @@ from .progress import check_interrupt
 log = logging.getLogger(__name__)
 
 STALE_SECONDS = 15.0  # longer than the host takes to unload all models
-TRIM_SECONDS = 10.0   # between trims of the heap: memory that was returned takes time to allocate again
+TRIM_SECONDS = 10.0   # between trims of the heap: to allocate returned memory again takes time
 
-trimmed_at = -math.inf  # seconds of time.monotonic
+trimmed_at = -math.inf  # when the heap was last trimmed, seconds of time.monotonic
 
 
 def device(choice: str) -> torch.device:
-    """The device for a widget's choice: "auto" is the host's, "cpu" the processor."""
+    """Return the device for a widget's choice: "auto" is the host's, "cpu" the processor."""
     return torch.device("cpu") if choice == "cpu" else mm.get_torch_device()
 
 
 def dtype(choice: str, device: torch.device) -> torch.dtype:
-    """The dtype for a widget's choice.
+    """Return the dtype for a widget's choice.
 
     "auto" is the processor's best; on a GPU the first of float16, bfloat16, float32 that the host recommends.
     """
@@ -63,18 +63,18 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def despite_unloading(change: Callable[[], None]) -> None:
-    """Changes the host's list of loaded models, and tries again while another thread is unloading some.
+    """Change the host's list of loaded models; retry while another thread unloads models.
 
     The list is not thread-safe. While the host unloads models, which may take seconds, entries are half
     removed, and code that reads them fails in various ways. After two threads interfered, such an entry may
     stay and crash the host at the next prompt; it is removed after STALE_SECONDS.
 
     Args:
-        change: what to do; may be called several times.
+        change: changes the list; may be called several times.
 
     Raises:
-        Exception: the host's, if the user stops the queue; that of `change`, after a second without half
-            removed entries.
+        Exception: the host's, if the user stops the queue; that of `change`, if it still fails after a second
+            and no entry is half removed.
     """
     start = time.monotonic()
     said = False
@@ -99,9 +99,9 @@ def despite_unloading(change: Callable[[], None]) -> None:
 
 
 def minding_memory(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
-    """Makes a node raise OutOfMemory with a sentence that says what to do, and trim the heap at its end.
+    """Make a node raise OutOfMemory with advice for the user, and trim the heap at its end.
 
-    Smaller passes, where they are possible, have been tried before.
+    By then the node has already tried smaller passes, where they are possible.
     """
     plain = node.execute.__func__
 
@@ -124,7 +124,7 @@ def minding_memory(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
 
 
 def trim_heap_at_times() -> None:
-    """Trims the heap at most every TRIM_SECONDS."""
+    """Trim the heap at most every TRIM_SECONDS."""
     global trimmed_at
     if time.monotonic() - trimmed_at > TRIM_SECONDS:
         trim_heap()

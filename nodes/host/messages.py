@@ -18,10 +18,10 @@ _noted: dict[tuple[str, str], list[str]] = {}  # notes of nodes that still run, 
 
 
 def say(text: str, picture: str = "") -> None:
-    """Shows a line on the running node, on the page that queued it, until the node's next line.
+    """Show a line on the running node, on the page that queued it, until the node's next line.
 
-    picture: a URL, shown until the next picture or the node's end. The host's own previews of a running node
-    would stay in place of its result.
+    picture: a URL, shown until the next picture or the node's end. (The host's own preview of a running node
+    would stay and hide the result.)
     """
     place, client = running_node(), listener()
     if place is None or client is None:  # without a client, the host would send it to all pages
@@ -32,7 +32,7 @@ def say(text: str, picture: str = "") -> None:
 
 
 def listener() -> str | None:
-    """The page that queued the running workflow; None if there is none, and outside the host."""
+    """Return the id of the page that queued the running workflow; None if there is none."""
     if get_executing_context() is None:
         return None
     from server import PromptServer
@@ -41,14 +41,16 @@ def listener() -> str | None:
 
 
 def running_node() -> tuple[str, str] | None:
-    """(prompt, node on the page); a node of an expanded graph (2.0.0.3) counts as the node on the page
-    (2)."""
+    """Return (prompt, node on the page), or None outside the host.
+
+    A node of an expanded graph (id 2.0.0.3) counts as the node that it replaces (2).
+    """
     context = get_executing_context()
     return None if context is None else (context.prompt_id, context.node_id.partition(".")[0])
 
 
 def note(text: str) -> None:
-    """Shows a warning while the node runs; its last line repeats it."""
+    """Show a warning while the node runs; the line that stays (`remark`) repeats it."""
     say(text)
     place = running_node()
     if place is not None:
@@ -56,10 +58,10 @@ def note(text: str) -> None:
 
 
 def remark(warning: str, result: str) -> dict[str, tuple]:
-    """The line that stays on the node: warnings, which are also logged, or else the result.
+    """Return the `ui` with the line that stays on the node: the warnings, or else the result.
 
     Args:
-        warning: what the user should check; "" for nothing.
+        warning: what the user should check, which is also logged; "" for nothing.
         result: a few words, such as those of `done`.
 
     Returns:
@@ -74,33 +76,32 @@ def remark(warning: str, result: str) -> dict[str, tuple]:
 
 
 def told(text: str, warning: bool = False) -> dict[str, tuple]:
-    """As `remark`, for a result that API clients read, too."""
+    """As `remark`, for a result that API clients read as `text`, too."""
     return {"text": (text,), "biref_line": (text,), "biref_warning": (warning,)}
 
 
 def say_cpu_takes_over(device: torch.device) -> None:
-    """Warns that the device ran out of memory and the CPU continues."""
+    """Warn that the device ran out of memory and the CPU continues."""
     log.warning("BiRef: out of memory on %s; continuing on the CPU, which is slow", device)
     note("out of GPU memory: continued on the CPU (slow)")
 
 
 def resized_text(size: tuple[int, int], wanted: tuple[int, int]) -> str:
-    """A message about a mask of (H, W) `size` that was resized to a picture's `wanted`; "" if they are
-    equal."""
+    """Return a message if a mask's `size` (H, W) differs from the picture's, `wanted`; else ""."""
     if size == wanted:
         return ""
     return f"the mask ({size[1]}×{size[0]}) was resized to the picture ({wanted[1]}×{wanted[0]})"
 
 
 def not_numbers(*cleaners: convert.Cleaner) -> str:
-    """A sentence about the inputs that held NaN; "" if none did."""
+    """Return a message about the inputs that held NaN; "" if none did."""
     named = " and ".join(cleaner.name for cleaner in cleaners if cleaner.not_numbers)
     return named and (f"{named} held values that are not numbers (NaN), which count as 0: check what made "
                       f"{'them' if ' and ' in named else 'it'}")
 
 
 def nothing_found(empty: list[int], total: int) -> str:
-    """A message about frames without a subject. empty: their indices; "" if there are none."""
+    """Return a message about the frames without a subject, by index; "" if there are none."""
     if not empty:
         return ""
     advice = "the mask is empty there. Try another checkpoint, or crop closer to the subject"
@@ -110,5 +111,5 @@ def nothing_found(empty: list[int], total: int) -> str:
 
 
 def done(count: int, size: tuple[int, int], what: str = "picture") -> str:
-    """"Done: 3 pictures, 800×960"; size: (H, W)."""
+    """Return a text such as "Done: 3 pictures, 800×960". size: (H, W) in pixels."""
     return f"Done: {count} {what}{'' if count == 1 else 's'}, {size[1]}×{size[0]}"

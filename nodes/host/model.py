@@ -44,7 +44,7 @@ class BiRefModel:
         return mask
 
     def load_to(self, device: torch.device, memory_bytes: int) -> None:
-        """Loads the whole network; the host unloads others to make room for it and `memory_bytes` more."""
+        """Load the whole network; the host unloads other models if it and `memory_bytes` more do not fit."""
         if device not in self.patchers:
             self.patchers[device] = self._patcher(device)
         patcher = self.patchers[device]
@@ -56,13 +56,13 @@ class BiRefModel:
         self._stay_loaded(patcher)
 
     def _stay_loaded(self, patcher: comfy.model_patcher.ModelPatcher) -> None:
-        """Keeps this model alive until the host unloads it, by a reference in the host's list of loaded
+        """Keep this model alive until the host unloads it, by a reference in the host's list of loaded
         models.
 
-        That list has only weak references, as the host's cache of node outputs keeps models alive. But
-        ComfyUI 0.25 drops outputs of an expanded graph's nodes (Remove Background) after the prompt, and each
-        picture would load the checkpoint from its file again. Only on the host's own device: on others, the
-        host does not unload models that are referenced.
+        That list has only weak references, because the host's cache of node outputs keeps models alive. But
+        ComfyUI 0.25 drops the outputs of an expanded graph's nodes (Remove Background) after the prompt, and
+        each prompt would load the checkpoint from its file again. Only for the host's own device: on others,
+        the host does not unload models that are referenced.
         """
         if patcher.load_device == mm.get_torch_device():
             for entry in list(mm.current_loaded_models):
@@ -76,6 +76,7 @@ class BiRefModel:
                    and device.index in (None, weight.device.index) for weight in self.network.parameters())
 
     def _patcher(self, device: torch.device) -> comfy.model_patcher.ModelPatcher:
+        """Wrap the network for the host's memory management on a device."""
         offload = torch.device("cpu") if mm.is_device_cpu(device) else mm.unet_offload_device()
         patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
         patcher = patcher_class(self.network, load_device=device, offload_device=offload)
@@ -125,10 +126,10 @@ class ComfyHost(runner.Host):
 
 
 class CoreWorker:
-    """Runs any other object with core's `encode_image`.
+    """A worker for models of core and other packs, which have core's `encode_image`.
 
     Raises:
-        ValueError: it has none, or returns masks of another size.
+        ValueError: the model has no such method, or returns masks of another size.
     """
 
     overlaps = False
@@ -166,12 +167,14 @@ class CoreWorker:
 
 def worker_for(model: object, images: Tensor, size: int = 0, frames: int = 0, total: int = runner.MAX_FRAMES
                ) -> runner.Worker:
-    """A worker for pictures with the size and device of `images` [B,H,W,C].
+    """Return a worker for pictures with the size and device of `images` [B,H,W,C].
 
     Args:
-        size: the network's longer side in pixels; 0 for the model's own.
-        frames: to a pass; 0 for as many as memory allows.
-        total: how many pictures there will be.
+        model: from a BACKGROUND_REMOVAL socket.
+        images: pictures in 0..1, of which only size and device are read.
+        size: longer side of the network's input, in pixels; 0 for the model's own.
+        frames: pictures per pass; 0 for as many as memory allows.
+        total: number of pictures.
     """
     if not isinstance(model, BiRefModel):
         return CoreWorker(model, size, frames)
@@ -189,10 +192,10 @@ def matte_batch(
     per_pass: int = 0,
     bar: comfy.utils.ProgressBar | None = None,
 ) -> None:
-    """Mattes images [B,H,W,C] pass by pass, see `runner.run_batch`.
+    """Matte images [B,H,W,C] pass by pass, see `runner.run_batch`.
 
     Args:
-        model: from a socket.
+        model: from a BACKGROUND_REMOVAL socket.
         images: in 0..1.
         deliver: called as deliver(start, stop, pictures, alpha) with the cleaned pictures [b,H,W,C] of each
             pass and their alpha [b,H,W].

@@ -1,5 +1,7 @@
-"""Points on a picture as text, as KJNodes' point editor and ComfyUI's SAM 3 nodes write them. Without
-ComfyUI."""
+"""Reads points on a picture from text, in the form of KJNodes' point editor and ComfyUI's SAM 3 nodes.
+
+Does not import ComfyUI.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,10 @@ from ...birefnet.files.errors import one_line
 
 
 def points_of(text: str) -> list[tuple[int, int]]:
-    """The pixels (x, y) in a text such as '[{"x": 120, "y": 80}]'; [] for an empty text.
+    """Return the pixels (x, y) in a text such as '[{"x": 120, "y": 80}]'; [] for an empty text.
 
     Raises:
-        ValueError: the text is something else.
+        ValueError: the text has another form.
     """
     if not text.strip():
         return []
@@ -25,6 +27,7 @@ def points_of(text: str) -> list[tuple[int, int]]:
 
 
 def _pixel(entry: object) -> tuple[int, int]:
+    """The pixel of one point: an object with x and y, or a pair."""
     x, y = (entry["x"], entry["y"]) if isinstance(entry, dict) else entry
     if isinstance(x, bool) or isinstance(y, bool) or not math.isfinite(x + y):
         raise ValueError

@@ -21,11 +21,11 @@ FOLDER = "biref"
 
 
 def picture(image: Tensor) -> tuple[dict, ...]:
-    """Saves a picture [1,H,W,C] in 0..1, C 3 or 4, as PNG for the page that waits for it, if one does.
+    """Save a small copy of a picture [1,H,W,C] in 0..1, C 3 or 4, as PNG, if a page waits for the result.
 
     Returns:
-        What a page needs to ask for it, with `width` and `height` in pixels before it was made smaller; or
-        ().
+        The file's address for the page, with the picture's own `width` and `height` in pixels; () without a
+        page.
     """
     if messages.listener() is None or not len(image):
         return ()
@@ -39,14 +39,14 @@ def picture(image: Tensor) -> tuple[dict, ...]:
 
 
 def inline(image: Tensor, longest_side: int) -> str:
-    """A data URL of a picture [1,H,W,3] in 0..1, made smaller if it is large, for `messages.say`."""
+    """Return a data URL (JPEG) of a picture [1,H,W,3] in 0..1, reduced to at most `longest_side` pixels."""
     file = io.BytesIO()
     to_pil(image, longest_side).save(file, "JPEG", quality=QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def to_pil(image: Tensor, longest_side: int = LONGEST_SIDE) -> Image.Image:
-    """A picture [1,H,W,C] in 0..1 with 8 bits; its longer side is at most `longest_side` pixels."""
+    """Return a picture [1,H,W,C] in 0..1 with 8 bits, reduced to at most `longest_side` pixels."""
     levels = (image[0].float().clamp(0, 1) * 255).round().byte().cpu().numpy()
     shown = Image.fromarray(np.squeeze(levels, 2) if levels.shape[2] == 1 else levels)
     shown.thumbnail((longest_side, longest_side), Image.Resampling.BOX)

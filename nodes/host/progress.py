@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 
 def each(items: Sequence[Item], bar: comfy.utils.ProgressBar | None = None) -> Iterator[Item]:
-    """Yields items with the host's progress bar, or one to continue, and an interrupt check before each."""
+    """Yield items with the host's progress bar, or one to continue, and an interrupt check before each."""
     bar = bar or comfy.utils.ProgressBar(len(items))
     for item in items:
         check_interrupt()
@@ -21,7 +21,7 @@ def each(items: Sequence[Item], bar: comfy.utils.ProgressBar | None = None) -> I
 
 
 def check_interrupt() -> None:
-    """Raises the host's exception if the user has stopped the queue."""
+    """Raise the host's exception if the user has stopped the queue."""
     mm.throw_exception_if_processing_interrupted()
 
 

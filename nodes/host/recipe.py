@@ -27,10 +27,10 @@ class Recipe:
     """What a model is made of.
 
     Args:
-        source: a checkpoint's file, or its tensors if it is in no file.
-        options: of birefnet.load.
+        source: a checkpoint's file, or its tensors if it was not saved.
+        options: keyword arguments of birefnet.load.
         device: where the model computes.
-        dtype: on that device.
+        dtype: number format on that device.
         adapters: (file or Adapter, strength) pairs.
         origin: for tensors, the metadata that a file would have.
     """
@@ -43,7 +43,7 @@ class Recipe:
     origin: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def ancestry(self, network: birefnet.BiRefNet) -> Mapping[str, str]:
-        """Metadata for a checkpoint made from this recipe's network: its origin and licence."""
+        """Return metadata for a checkpoint made from this recipe's network: its origin and licence."""
         if not isinstance(self.source, Path):
             return self.origin
         row = weights.match(self.source, folders.registered_folders())
@@ -53,14 +53,14 @@ class Recipe:
         return dataclasses.replace(self, adapters=(*self.adapters, (adapter, strength)))
 
     def network(self, **changes) -> birefnet.BiRefNet:
-        """The network on the CPU. changes: options that differ from the recipe's."""
-        # Outside inference mode: the host could not move the weights after the workflow.
+        """Load the network on the CPU. changes: options that replace the recipe's."""
+        # Outside inference mode, in which the host could not move the weights after the workflow.
         with torch.inference_mode(False):
             options = {"dtype": self.dtype, "adapters": self.adapters} | self.options | changes
             return birefnet.load(self.source, **options)
 
     def model(self) -> BiRefModel:
-        """The model for a socket; the same object while it is referenced and its files do not change."""
+        """Return the model for a socket: the same object while it is in use and its files are unchanged."""
         parts = (self.source, *(adapter for adapter, _ in self.adapters))
         key = (*(identity(part) if isinstance(part, Path) else id(part) for part in parts),
                self.device, self.dtype, *(strength for _, strength in self.adapters),
@@ -73,7 +73,7 @@ class Recipe:
 
 
 def of(model: object, what_for: str) -> Recipe:
-    """A model's recipe. Raises ValueError for a model that is not of this pack."""
+    """Return a model's recipe. Raises ValueError for another pack's model. what_for: for the message."""
     if not isinstance(model, BiRefModel):
         raise ValueError(f"Connect a model from Load BiRefNet: {what_for} cannot use {type(model).__name__}, "
                          "which is not of this pack.")
@@ -81,6 +81,6 @@ def of(model: object, what_for: str) -> Recipe:
 
 
 def identity(path: Path) -> tuple[str, int, int]:
-    """Path, modification time and size in bytes, which change when a file is replaced."""
+    """Return path, modification time (ns) and size (bytes), which change when a file is replaced."""
     state = path.stat()
     return str(path), state.st_mtime_ns, state.st_size

@@ -15,14 +15,14 @@ from comfy_api.latest import io
 
 @dataclass(frozen=True)
 class Replacement:
-    """Node `old` becomes `new`. widgets: of `old`, in the order in which workflows store their values."""
+    """Replaces node `old` by `new`. widgets: of `old`, in the order in which workflows store their values."""
 
     old: str
     new: str
     widgets: tuple[str, ...] = ()
     inputs: dict[str, str] = field(default_factory=dict)       # new name: old name
     values: dict[str, object] = field(default_factory=dict)    # new name: value
-    outputs: dict[int, int] = field(default_factory=dict)      # new number: old number
+    outputs: dict[int, int] = field(default_factory=dict)      # output's new index: old index
 
     def for_host(self):
         return io.NodeReplace(
@@ -57,7 +57,7 @@ REPLACEMENTS = (
     Replacement("GetMaskByBiRefNet", "BiRefSegment", ("width", "height", "upscale_method", "mask_threshold"),
                 {"model": "model", "image": "images", "size": "width"}, {"frames_per_pass": 0}, {MASK: 0}),
     # 1038lab/ComfyUI-RMBG. Its release of July 2026 inserted a widget in second place, so only the first
-    # one's place is known.
+    # widget's position is the same in all releases.
     Replacement("BiRefNetRMBG", "BiRefRemoveBackground", ("model",),
                 {"image": "image", "checkpoint": "model"},
                 REMOVE, {0: 0, 1: 1, 2: 2}),
@@ -69,8 +69,8 @@ REPLACEMENTS = (
                 {"checkpoint": "birefnet_model"}, LOADER, {0: 0}),
     Replacement("BiRefNet_Zho", "BiRefSegment", (),
                 {"model": "birefnetmodel", "image": "image"}, SEGMENT, {CUTOUT: 0, MASK: 1}),
-    # chflame163/ComfyUI_LayerStyle_Advance. The V2 loader's names are catalog names, the older one's are
-    # files.
+    # chflame163/ComfyUI_LayerStyle_Advance. The V2 loader's names are in the catalog, the older loader's
+    # are files.
     Replacement("LayerMask: LoadBiRefNetModelV2", "BiRefLoad", ("version",),
                 {"checkpoint": "version"}, LOADER, {0: 0}),
     Replacement("LayerMask: LoadBiRefNetModel", "BiRefLoad", ("model",),
@@ -89,7 +89,7 @@ REPLACEMENTS = (
 
 
 async def register() -> None:
-    """Registers all replacements with the host; hosts before 0.14 have none."""
+    """Register all replacements with the host; hosts before 0.14 have none."""
     if not hasattr(io, "NodeReplace"):
         return
     api = comfy_api.latest.ComfyAPI()

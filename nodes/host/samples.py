@@ -16,7 +16,7 @@ PAIRS = "birefnet-pairs"  # the folder of pictures and masks for Fine-tune
 
 
 def put() -> None:
-    """Copies missing files; existing ones are kept. Warns if the folder is read-only."""
+    """Copy missing files; existing ones are kept. Warn if the folder is read-only."""
     target = Path(folder_paths.get_input_directory())
     for source in sorted(SAMPLES.rglob("*")):
         file = target / source.relative_to(SAMPLES)

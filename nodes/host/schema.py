@@ -21,9 +21,8 @@ WHITE, CHECKPOINT_SIZE = "#ffffff", "0: the size the checkpoint was made for, wh
 
 
 def make(kind: Callable, *args, **words):
-    """kind(*args, **words) without keywords that older hosts lack, such as `advanced` and
-    `search_aliases`."""
-    if kind is io.Schema:  # what a node says and shows comes again with a result from the cache
+    """Call kind(*args, **words) without keywords that older hosts lack, such as `advanced`."""
+    if kind is io.Schema:  # a cached result shows the node's line and previews again
         words.setdefault("has_intermediate_output", True)
     known = inspect.signature(kind).parameters
     return kind(*args, **{name: value for name, value in words.items() if name in known})
@@ -45,7 +44,7 @@ def mask_input(tooltip: str = MASKS, optional: bool = False) -> io.Input:
 
 
 def size_input(seen: str, rest: str = "") -> io.Input:
-    """Side in pixels at which the network sees `seen`; 0: the checkpoint's own."""
+    """Longer side of the network's input, in pixels; 0: the checkpoint's own. seen: "the picture"."""
     return io.Int.Input(
         "size", default=0, min=0, max=4096, step=32,
         tooltip=f"Longer side, in pixels, at which the network sees {seen}. {rest}{CHECKPOINT_SIZE}")
@@ -69,7 +68,7 @@ def fetch_input(tooltip: str) -> io.Input:
 
 
 def colour_input(tooltip: str, default: str = WHITE, optional: bool = False) -> io.Input:
-    """A colour as CSS text: a swatch where the host has one, which also takes a text from another node."""
+    """A colour as CSS text: a swatch where the host has one, which also accepts text from another node."""
     if hasattr(io, "Color"):
         swatch = make(io.Color.Input, "colour", default=default, tooltip=tooltip, socketless=False,
                       optional=optional)

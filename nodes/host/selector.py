@@ -13,7 +13,7 @@ from ...birefnet.network.selector import Selector
 
 @functools.cache
 def selector() -> Selector:
-    """On the CPU, where a look takes a tenth of a second.
+    """Return the included selector, on the CPU, where one call takes about 0.1 s.
 
     Raises:
         CheckpointError, OSError: its file is missing or damaged.

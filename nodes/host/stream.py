@@ -14,7 +14,12 @@ from .model import worker_for
 def matte_stream(
     model: object, pictures: Iterator[Tensor], *, size: int = 0, per_pass: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """(picture [1,H,W,C] cleaned, alpha [1,H,W]) for each of `pictures` [H,W,C], which all have one shape;
-    see `runner.run_stream`. size, per_pass: as for `worker_for`."""
+    """Yield (picture [1,H,W,C] in 0..1, alpha [1,H,W]) for each of `pictures`, see `runner.run_stream`.
+
+    Args:
+        model: from a BACKGROUND_REMOVAL socket.
+        pictures: [H,W,C] each, all of one shape.
+        size, per_pass: as for `worker_for`.
+    """
     return runner.run_stream(lambda first: worker_for(model, first[None], size, per_pass), pictures,
                              convert.Cleaner("the video"))

@@ -1,4 +1,4 @@
-"""What nodes do to run well on a processor that other programs use, too."""
+"""Limits busy waiting while nodes run, for processors that other programs use, too."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from ...birefnet.device.threads import short_waits
 
 
 def with_short_waits(node: type) -> type:
-    """Changes a node so that PyTorch's threads do not keep cores busy while they wait for each other; the
-    host has loaded PyTorch before this pack, so no environment variable does it."""
+    """Make a node run without PyTorch's threads spinning while they wait for each other.
+
+    The host has loaded PyTorch before this pack, so an environment variable would have no effect.
+    """
     plain = node.execute.__func__
 
     @functools.wraps(plain)

@@ -15,14 +15,14 @@ from ...weights import quoted
 WIDGETS = (io.Int.Input, io.Float.Input, io.Boolean.Input, io.Combo.Input, io.String.Input,
            io.MultiType.Input)
 
-# not checked: lists differ between machines, `execute` finds files
+# Widgets that are not checked: their lists differ between machines, and `execute` finds the files.
 FILES = {"checkpoint", "adapter", "folder"}
 
-_widgets: dict[str, list] = {}  # by node; cached, as the loader's schema scans folders
+_widgets: dict[str, list] = {}  # by node class; cached, because the loader's schema scans folders
 
 
 def checked(execute: Callable) -> Callable:
-    """Decorates a node's `execute`: raises ValueError for a widget's value of the wrong kind or out of range.
+    """Decorate a node's `execute` to raise ValueError for a widget's value of the wrong kind or out of range.
 
     Names of FILES need not be in the widget's list.
     """
@@ -42,7 +42,7 @@ def checked(execute: Callable) -> Callable:
 
 def check_value(widget, value: object) -> object:
     """A value as its widget's type. Whole floats are accepted as integers, 0 and 1 as booleans."""
-    # NaN for anything else: it fails all comparisons.
+    # NaN for anything that is not a number: it fails all comparisons.
     real = value if isinstance(value, numbers.Real) and abs(value) < 2**63 else math.nan
     if isinstance(widget, (io.Int.Input, io.Float.Input)):
         kind, words = (int, "a whole number") if isinstance(widget, io.Int.Input) else (float, "a number")
@@ -65,7 +65,7 @@ def check_value(widget, value: object) -> object:
 
 
 def fault_of_colour(text: object, advice: str) -> bool | str:
-    """For `validate_inputs`: what is wrong with a colour that is known before the run, else True."""
+    """Explain, for `validate_inputs`, what is wrong with a colour; True if it is valid or not yet known."""
     try:
         if isinstance(text, str):
             composite.opaque_colour(text, advice)

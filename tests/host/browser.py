@@ -1,5 +1,4 @@
-"""ComfyUI's page in headless Chromium, used as a person would: drop a workflow's file on it, press Run,
-look."""
+"""Drives ComfyUI's page in headless Chromium as a user does: drop a workflow's file, press Run, look."""
 
 from __future__ import annotations
 
@@ -16,19 +15,17 @@ from filelock import FileLock
 from playwright.sync_api import Locator, Page, TimeoutError, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-# The page alone is the subject: nothing of the browser's own may ask the network or need a screen.
+# The browser itself must not use the network or need a screen.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]
 
-# Somebody who has been here before: no gallery of templates opens at the start; no map or frame rate hides a
-# corner.
+# No gallery of templates opens at the start; no minimap or frame rate covers a corner.
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
 
 NO_SETTINGS: Mapping[str, object] = {}
 
-# Adds to what the console says where it was said: the page warns of what a pack does from within its own
-# files.
+# Adds the call stack to the console's warnings and errors: the page's own code warns of what a pack does.
 CALLERS = """() => {
     for (const kind of ['warn', 'error']) {
         const said = console[kind];
@@ -48,7 +45,7 @@ DROP = """([text, name]) => {
                                                   clientX: 600, clientY: 400}));
 }"""
 
-# Shows the whole graph below the page's bars; gives its rectangle on the page.
+# Fits the whole graph below the page's bars; returns its rectangle on the page.
 FIT = """() => {
     const canvas = app.canvas, view = canvas.canvas.getBoundingClientRect();
     const bounds = app.graph._nodes.map(node => node.getBounding());
@@ -70,7 +67,7 @@ def installed() -> str | None:
 
 
 def chromium() -> str:
-    """The browser's path. On a Debian machine without one, root installs Debian's; anyone else is told to."""
+    """Return the browser's path. As root on Debian, installs it if it is missing; else raises."""
     found = installed()
     if found is None and shutil.which("apt-get") and os.geteuid() == 0:
         with FileLock(Path(tempfile.gettempdir()) / "comfyui-biref-chromium.lock"):  # two workers may want it
@@ -87,13 +84,12 @@ def chromium() -> str:
 
 @contextlib.contextmanager
 def open_page(address: str, said: list[str], settings: Mapping[str, object] = NO_SETTINGS) -> Iterator[Page]:
-    """The host's page with its default workflow gone. Errors and warnings of its console are added to `said`,
-    with the scripts that they come from."""
+    """Open the host's page. Its console's errors and warnings are appended to `said`, with their scripts."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         page = browser.new_page(viewport={"width": 1600, "height": 900})
-        page.set_default_timeout(150_000)  # ms: on a busy machine the page alone takes more than 30 s to come
-        # What lies outside this machine is refused at once instead of timing out.
+        page.set_default_timeout(150_000)  # ms: on a busy machine the page takes more than 30 s to load
+        # Requests to other machines fail at once instead of timing out.
         page.route("**/*", lambda route: route.continue_()
                    if route.request.url.startswith((address, "data:", "blob:"))
                    else route.abort())
@@ -112,13 +108,15 @@ def open_page(address: str, said: list[str], settings: Mapping[str, object] = NO
 
 
 def has_nodes_2(host) -> bool:
-    """Whether the host's front end has Nodes 2.0 as it was released: 0.3.75's has a draft of it."""
+    """Return whether the host's front end has the released Nodes 2.0; that of 0.3.75 has a draft."""
     return host.get("/system_stats")["system"]["comfyui_version"] != "0.3.75"
 
 
 def usable(page: Page) -> bool:
-    """Waits for the page and its default workflow. False if its start-up overlay stays: on a busy machine the
-    page may miss the end of that overlay's animation, and a person would reload."""
+    """Wait for the page and its default workflow; False if its start-up overlay stays.
+
+    On a busy machine, the page may miss the end of that overlay's animation; a user would reload.
+    """
     run_button(page).wait_for(timeout=150_000)
     page.wait_for_function("app.graph._nodes.length > 0", timeout=150_000)
     try:
@@ -129,8 +127,7 @@ def usable(page: Page) -> bool:
 
 
 def close_windows(page: Page) -> None:
-    """Waits until no window covers the canvas. On a busy machine one that closes while it still opens may
-    stay: then the page is loaded again, as a person would."""
+    """Close windows over the canvas. If one stays, as may happen on a busy machine, reload the page."""
     page.keyboard.press("Escape")
     try:
         page.wait_for_function("!document.querySelector('.p-dialog-mask')", timeout=5_000)
@@ -140,7 +137,7 @@ def close_windows(page: Page) -> None:
 
 
 def of_ours(said: list[str]) -> list[str]:
-    """What the console says of this pack's scripts."""
+    """Return the console's lines about this pack's scripts."""
     return [line for line in said if "/extensions/comfyui-biref" in line]
 
 
@@ -149,7 +146,7 @@ def run_button(page: Page) -> Locator:
 
 
 def drop(page: Page, file: Path) -> None:
-    """Drags a workflow's file onto the canvas, and waits until the page shows its nodes."""
+    """Drop a workflow's file on the canvas, and wait until the page shows its nodes."""
     text = file.read_text(encoding="utf-8")
     page.evaluate(DROP, [text, file.name])
     page.wait_for_function("types => '' + app.graph._nodes.map(node => node.type).sort() === '' + "
@@ -157,7 +154,7 @@ def drop(page: Page, file: Path) -> None:
                            arg=[node["type"] for node in json.loads(text)["nodes"]])
 
 
-# Nodes that show or save something, and can: nothing that they hang on lacks its file.
+# Nodes that show or save something, and can run: no node before them lacks its file.
 OUTPUTS = """async () => {
     const asked = (await app.graphToPrompt()).output;
     const links = number => Object.values(asked[number].inputs).filter(Array.isArray).map(([from]) => from);
@@ -169,12 +166,11 @@ OUTPUTS = """async () => {
 
 
 def outputs(page: Page) -> list[str]:
-    """The nodes that show or save something when the workflow runs; not those that wait for an image
-    model."""
+    """Return the nodes that show or save something when the workflow runs and need no image model."""
     return page.evaluate(OUTPUTS)
 
 
-# How many workflows have ended well since the page was first asked.
+# The number of workflows that have succeeded since the first call.
 ENDED = """() => {
     if (window.ended === undefined) {
         window.ended = 0;
@@ -185,8 +181,7 @@ ENDED = """() => {
 
 
 def run(page: Page, nodes: list[str], alone: bool = False, seconds: float = 120) -> None:
-    """Presses Run, and waits until the page shows what these nodes made. alone: has only these run, by the
-    page's own way of running part of a workflow."""
+    """Press Run, and wait until the page shows these nodes' results. alone: run only these nodes."""
     before = page.evaluate(ENDED)
     if alone:
         page.evaluate("nodes => app.queuePrompt(0, 1, nodes)", nodes)
@@ -194,11 +189,11 @@ def run(page: Page, nodes: list[str], alone: bool = False, seconds: float = 120)
         run_button(page).click()
     page.wait_for_function("([nodes, before]) => window.ended > before && nodes.every(node => "
                            "app.nodeOutputs[node])", arg=[nodes, before], timeout=1000 * seconds)
-    page.wait_for_timeout(3000)  # messages about the finished run go away, previews appear
+    page.wait_for_timeout(3000)  # until messages about the run disappear and previews appear
 
 
 def picture(page: Page, file: Path) -> None:
-    """Saves what the page shows of the graph, without the page's bars."""
+    """Save a screenshot of the graph, without the page's bars."""
     graph = page.evaluate(FIT)
     page.wait_for_timeout(1000)
     page.screenshot(path=file, type="jpeg", quality=80, clip=graph)

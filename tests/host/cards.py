@@ -1,9 +1,9 @@
-"""Makes the templates' cards: the picture that a template opens, and what it makes of it, side by side.
+"""Makes the templates' cards: a template's input and its result, side by side.
 
     python tests/host/cards.py COMFYUI [TEMPLATE...]
 
-COMFYUI_PYTHON names the interpreter that has the packages of that ComfyUI, if not this one. All templates, or
-only those whose file names begin with what is named.
+COMFYUI_PYTHON names the interpreter with that ComfyUI's packages, if it is not this one. TEMPLATE: the
+beginning of a file name; by default, all cards are made.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from workflow import DETECTORS, Workflow, to_api, with_stand_ins
 TEMPLATES = sorted((PACK / "example_workflows").glob("*.json"))
 SAMPLES = PACK / "example_workflows" / "input"
 WIDTH, GAP = 1200, 6  # pixels of a card, and between its pictures
-TILE = 16             # pixels: a checkerboard's square
-QUALITY = 85
+TILE = 16             # pixels: side of a checkerboard's square
+QUALITY = 85          # of JPEG
 
-# The kinds of nodes whose pictures are the result, where it is not what Save Image saves.
+# Templates whose result is not that of Save Image → the kinds of nodes that show it.
 RESULTS = {"Compare Two Checkpoints": ("MaskPreview",), "Fine-tune on Your Pictures": ("MaskPreview",),
            "Fine-tune and Export": ("MaskPreview",),
            "Replace the Background by Inpainting": ("PreviewImage", "MaskPreview"),
            "Inpaint the Subject": ("PreviewImage", "MaskPreview"),
            "Pick by Words (SAM3)": ("MaskPreview", "SaveImage"),
            "Pick by Detector (RT-DETR)": ("PreviewImage", "SaveImage")}
-# What the detectors, whose files are not here, would have found: a file of tests/data, and a box in pair.jpg.
+# Stand for the results of the detectors, whose files are missing: a file of tests/data, a box in pair.jpg.
 FOUND_MASK = "pair_coffee_mask.png"
 FOUND_BOX = {"x": 54, "y": 144, "width": 498, "height": 496, "label": "person", "score": 0.9}
 ENDS = {"Follow One Subject"}  # whose card shows the first and the last frame of the result
@@ -46,7 +46,7 @@ SHORT = {"BiRefFinetune": {"steps": 60, "batch": 2}}  # as the template's note s
 
 
 def opened(workflow: Workflow) -> Image.Image:
-    """The first picture that a template opens, the middle of its clip, or the first photo of its folder."""
+    """Return a template's input: its first picture, the middle of its clip, or its folder's first photo."""
     for node in workflow.values():
         inputs = node["inputs"]
         if node["class_type"] == "LoadImage":
@@ -59,7 +59,7 @@ def opened(workflow: Workflow) -> Image.Image:
 
 
 def frame_of(clip: bytes, share: float) -> Image.Image:
-    """A frame of a clip: 0 is its first, 1 its last."""
+    """Return a frame of a clip. share: 0 is the first, 1 the last."""
     frames = frames_of(clip)
     return frames[round(share * (len(frames) - 1))]
 
@@ -67,7 +67,7 @@ def frame_of(clip: bytes, share: float) -> Image.Image:
 def frames_of(clip: bytes) -> list[Image.Image]:
     with av.open(io.BytesIO(clip)) as video:
         stream = video.streams.video[0]
-        # FFmpeg's own decoder of VP9 leaves transparency out.
+        # FFmpeg's own decoder of VP9 drops alpha.
         alpha = stream.codec_context.name == "vp9" and stream.metadata.get("alpha_mode") == "1"
         decoder = av.CodecContext.create("libvpx-vp9", "r") if alpha else None
         frames = [frame for packet in video.demux(stream) for frame in
@@ -87,7 +87,7 @@ def results(host: Host, name: str, workflow: Workflow, record: dict) -> list[Ima
 
 
 def saved_clip(host: Host, record: dict) -> bytes:
-    """The file that Matte Video has saved."""
+    """Return the file that Matte Video has saved."""
     made = next(file for outputs in record["outputs"].values() for file in outputs.get("images", [])
                 if file.get("type") == "output")
     return host.fetch("/view?" + urllib.parse.urlencode(made))
@@ -103,7 +103,7 @@ def on_checkerboard(shown: Image.Image) -> Image.Image:
 
 
 def row(pictures: list[Image.Image]) -> Image.Image:
-    """Pictures of one height side by side, WIDTH pixels in all."""
+    """Put pictures side by side at one height, WIDTH pixels in all."""
     room = WIDTH - GAP * (len(pictures) - 1)
     height = round(room / sum(picture.width / picture.height for picture in pictures))
     whole, left = Image.new("RGB", (WIDTH, height), "white"), 0
@@ -115,14 +115,14 @@ def row(pictures: list[Image.Image]) -> Image.Image:
 
 
 def make(host: Host, wanted: tuple[str, ...] = ("",)) -> None:
-    """The cards of the templates whose names begin so; all if nothing is named."""
+    """Make the cards of the templates whose names begin with one of `wanted`."""
     object_info, mask = host.object_info(), host.upload(DATA / FOUND_MASK)
     for template in TEMPLATES:
         if not template.stem.startswith(wanted):
             continue
         began = time.monotonic()
         workflow = to_api(json.loads(template.read_text(encoding="utf-8")), DETECTORS | object_info)
-        # what hangs on an image model is left out
+        # Nodes that depend on an image model are removed.
         workflow = with_stand_ins(workflow, object_info, mask, [FOUND_BOX])
         for node in workflow.values():
             node["inputs"] |= SHORT.get(node["class_type"], {})

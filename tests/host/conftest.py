@@ -18,7 +18,7 @@ from known import MASK, PHOTO  # noqa: E402
 
 @pytest.fixture(scope="session")
 def host(tmp_path_factory) -> Host:
-    """Started once."""
+    """The ComfyUI that all tests share."""
     home, python = comfyui()
     with Host(home, tmp_path_factory.mktemp("comfyui"), python) as running:
         yield running
@@ -31,8 +31,7 @@ def object_info(host) -> dict[str, dict]:
 
 @pytest.fixture(scope="session")
 def photo(host, tmp_path_factory) -> str:
-    """The name in the host of the photograph whose mask is known. As PNG: hosts differ in how they decode
-    JPEG."""
+    """Upload the photograph whose mask is known; its name in the host. PNG: hosts decode JPEG differently."""
     file = tmp_path_factory.mktemp("photo") / "photo.png"
     with Image.open(PHOTO) as picture:
         picture.save(file)

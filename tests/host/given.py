@@ -1,4 +1,4 @@
-"""Makes what the templates open, example_workflows/input, from photographs of tests/data and drawn walls:
+"""Makes the templates' inputs, example_workflows/input, from photographs of tests/data and drawn walls:
 
     python tests/host/given.py
 """
@@ -22,23 +22,23 @@ sys.path.append(str(PACK / "tests" / "training" / "finetune"))
 import cracks  # noqa: E402
 
 SAMPLES = PACK / "example_workflows" / "input"
-PAIRS = 16  # pictures to learn from
-QUALITY = 88
+PAIRS = 16  # training pictures
+QUALITY = 88  # of JPEG
 
-# Parts of photographs of which the included checkpoint makes good mattes: the photograph, and the box in it.
+# Parts of photographs that the included checkpoint mattes well: the photograph, and the part's box.
 PARTS = {"portrait": ("astronaut.jpg", (95, 0, 375, 260)), "product": ("pair.jpg", (600, 150, 1160, 640)),
          "figure": ("pair.jpg", (0, 120, 600, 640))}
-FILMED = (0, 0, 600, 450)  # of the figure
+FILMED = (0, 0, 600, 450)  # the part of the figure that the clip shows
 
-# Turned things for the catalogue: the picture's width and height, the thing's middle and height in it, its
-# colour, and its radius from the top down, in heights.
+# Objects of revolution for the catalogue: the picture's width and height, the object's middle and height in
+# it (pixels), its colour, and its radius from top to bottom, in heights.
 THINGS = {"bottle": ((480, 640), (170, 330), 420, (0.10, 0.33, 0.22),
                      (.045, .045, .05, .13, .15, .15, .15, .15, .14)),
           "vase": ((640, 480), (400, 270), 250, (0.16, 0.27, 0.52),
                    (.16, .12, .10, .16, .24, .28, .26, .20, .14)),
           "bowl": ((600, 450), (260, 250), 150, (0.66, 0.27, 0.18),
                    (.75, .74, .71, .66, .58, .48, .36, .25, .24))}
-LIGHT = np.array([-0.5, -0.6, 0.63])  # where it comes from: left, above, in front
+LIGHT = np.array([-0.5, -0.6, 0.63])  # direction to the light: left, above, in front
 
 
 def main() -> None:
@@ -64,14 +64,14 @@ def main() -> None:
 
 
 def part(name: str) -> Image.Image:
-    """One of `PARTS`."""
+    """Return one of `PARTS`."""
     photo, box = PARTS[name]
     with Image.open(DATA / photo) as whole:
         return whole.convert("RGB").crop(box)
 
 
 def thing(name: str, finer: int = 2) -> Image.Image:
-    """One of `THINGS`, glazed, on a light table before a wall; drawn `finer` times as large and reduced."""
+    """Draw one of `THINGS`, glazed, on a light table before a wall. finer: factor of oversampling."""
     (width, height), middle, tall, colour, radii = THINGS[name]
     across, down = np.meshgrid(np.arange(width * finer) + 0.5, np.arange(height * finer) + 0.5)
     x, y = ((at / finer - centre) / tall for at, centre in ((across, middle[0]), (down, middle[1])))
@@ -93,7 +93,7 @@ def thing(name: str, finer: int = 2) -> Image.Image:
 
 
 def surface(width: int = 1000, height: int = 800) -> Image.Image:
-    """A bluish wall that turns into a light ground, for products."""
+    """Draw a bluish wall that turns into a light ground, for products."""
     wall, ground = np.array([189, 196, 204]), np.array([247, 245, 240])
     down = np.linspace(0, 1, height)[:, None, None]
     colours = wall + (ground - wall) * down**2 * (3 - 2 * down)
@@ -101,7 +101,7 @@ def surface(width: int = 1000, height: int = 800) -> Image.Image:
 
 
 def walls(folder: Path, count: int) -> None:
-    """Pictures of cracked walls in im/, and the cracks' masks in gt/."""
+    """Write pictures of cracked walls to im/, and the cracks' masks to gt/."""
     for kind, frames in zip(("im", "gt"), cracks.pictures("training", count, 0)):
         (folder / kind).mkdir(parents=True, exist_ok=True)
         for i, frame in enumerate(frames):
@@ -113,14 +113,13 @@ def walls(folder: Path, count: int) -> None:
 
 
 def clip(file: Path, picture: Image.Image, frames: int = 12, size: tuple[int, int] = (384, 288)) -> None:
-    """An H.264 clip of one second: a camera that moves slowly towards a picture's middle; size is width,
-    height."""
+    """Write an H.264 clip of one second: a slow zoom to a picture's middle. size: (width, height)."""
     with av.open(str(file), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(frames))
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
         for i in range(frames):
-            crop = 0.2 * i / frames  # of the picture, left out at all sides together
+            crop = 0.2 * i / frames  # share of each side that is cropped, on both ends together
             x, y = picture.width * crop / 2, picture.height * crop / 2
             seen = picture.resize(size, Image.Resampling.BICUBIC,
                                   (x, y, picture.width - x, picture.height - y))

@@ -1,4 +1,4 @@
-"""A real ComfyUI in a process of its own, with this pack in its custom_nodes, driven over HTTP."""
+"""Runs a real ComfyUI in its own process, with this pack in custom_nodes, and drives it over HTTP."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ import numpy as np
 from PIL import Image
 
 PACK = Path(__file__).resolve().parents[2]
-# this host's packs
+# Packs that only this host has.
 FOR_TESTS = [Path(__file__).resolve().parent / name for name in ("odd_inputs", "fuzzed_nodes")]
 
 Workflow = dict[str, dict]
 
 
 class Refused(Exception):
-    """The host did not take a workflow into its queue; `str()` is the body of its answer."""
+    """The host refused to queue a workflow; `str()` is the body of its answer."""
 
 
 class Host:
@@ -45,12 +45,12 @@ class Host:
     def __init__(self, comfyui: Path, base: Path, python: str):
         self.comfyui, self.base, self.python = comfyui, base, python
         self.elsewhere = base / "checkpoints"  # a BiRefNet folder that extra_model_paths.yaml names
-        self.removal = base / "cutters"        # core's folder of such models, of which it says the same
+        self.removal = base / "cutters"        # the same for core's folder background_removal
         self.address = ""
         self._log = base / "host.log"
         self._process: subprocess.Popen | None = None
 
-    # -- its life --------------------------------------------------------------------------------------------
+    # -- start and stop --------------------------------------------------------------------------------------
     def __enter__(self) -> Host:
         nodes = self.base / "custom_nodes"
         for folder in (nodes, self.base / "models" / "BiRefNet", self.base / "input", self.elsewhere):
@@ -61,7 +61,7 @@ class Host:
         (nodes / "comfyui-biref").symlink_to(PACK, target_is_directory=True)
         for pack in FOR_TESTS:
             (nodes / pack.name).symlink_to(pack, target_is_directory=True)
-        # A base directory of one's own has no example.png; a plain installation has it.
+        # A new base directory lacks example.png, which a plain installation has.
         example = Path("input", "example.png")
         (self.base / example).write_bytes((self.comfyui / example).read_bytes())
         port = free_port()
@@ -70,7 +70,7 @@ class Host:
                    "--disable-auto-launch", "--base-directory", str(self.base), "--database-url",
                    "sqlite:///:memory:",
                    "--extra-model-paths-config", str(paths)]
-        # another page than the one installed for `python`
+        # Another front end than the one installed for `python`.
         if front_end := os.environ.get("COMFYUI_FRONT_END"):
             command += ["--front-end-root", front_end]
         with self._log.open("wb") as log:
@@ -103,8 +103,11 @@ class Host:
         return False
 
     def _until(self, done: Callable[[], object], seconds: float, what: str):
-        """What `done` returns, once that is true; an error with the log's end if it takes longer or the host
-        dies."""
+        """Wait until `done` returns something true, and return it.
+
+        Raises:
+            RuntimeError, TimeoutError: the host ended, or it took too long; with the end of the log.
+        """
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if result := done():
@@ -119,21 +122,20 @@ class Host:
 
     @contextlib.contextmanager
     def peak_memory(self):
-        """Yields a function giving MiB: the process's highest memory since the start of the block, less what
-        it held there."""
+        """Yield a function that returns the block's peak memory above that at its start, in MiB."""
         status = Path(f"/proc/{self._process.pid}/status")
 
         def read(key: str) -> float:
             return next(int(line.split()[1]) for line in status.read_text().splitlines()
                         if line.startswith(key)) / 1024
 
-        Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")  # the high-water mark starts anew
+        Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")  # resets the high-water mark
         before = read("VmRSS")
         yield lambda: read("VmHWM") - before
 
     # -- its API ---------------------------------------------------------------------------------------------
     def fetch(self, path: str, data: bytes | None = None, kind: str = "application/json") -> bytes:
-        """The body of the host's answer: GET, or POST where there is data."""
+        """Return the body of the host's answer to a GET, or to a POST if there is data."""
         request = urllib.request.Request(self.address + path, data,
                                          {"Content-Type": kind} if data is not None else {})
         with urllib.request.urlopen(request, timeout=60) as answer:
@@ -146,8 +148,7 @@ class Host:
         return self.get("/object_info")
 
     def upload(self, file: Path) -> str:
-        """Puts a picture into the host's input folder as the page does; the name that LoadImage knows it
-        by."""
+        """Upload a picture to the host's input folder as the page does; return its name for LoadImage."""
         mark = uuid.uuid4().hex
         body = (f'--{mark}\r\nContent-Disposition: form-data; name="overwrite"\r\n\r\ntrue\r\n--{mark}\r\n'
                 f'Content-Disposition: form-data; name="image"; filename="{file.name}"\r\n\r\n').encode()
@@ -155,7 +156,7 @@ class Host:
         return json.loads(self.fetch("/upload/image", body, f"multipart/form-data; boundary={mark}"))["name"]
 
     def queue(self, workflow: Workflow, client: str = "tests") -> str:
-        """The id of the queued workflow; `Refused` if the host finds fault with it."""
+        """Queue a workflow and return its id; raises `Refused` if the host does not accept it."""
         try:
             answer = self.fetch("/prompt", json.dumps({"prompt": workflow, "client_id": client}).encode())
         except urllib.error.HTTPError as error:
@@ -166,17 +167,17 @@ class Host:
         return self._until(lambda: self.get(f"/history/{prompt}").get(prompt), seconds, "finish the workflow")
 
     def run(self, workflow: Workflow, seconds: float = 300) -> dict:
-        """Runs a workflow that must succeed; its history entry."""
+        """Run a workflow that must succeed; return its history entry."""
         return self.succeed(self.queue(workflow), seconds)
 
     def succeed(self, prompt: str, seconds: float = 300) -> dict:
-        """The history entry of a queued workflow, which must succeed."""
+        """Wait for a queued workflow that must succeed; return its history entry."""
         record = self.wait(prompt, seconds)
         assert record["status"]["status_str"] == "success", f"{error_of(record)}\n{self.log()[-5000:]}"
         return record
 
     def fail(self, workflow: Workflow) -> str:
-        """Runs a workflow that must fail; the message that its user reads."""
+        """Run a workflow that must fail; return the message that its user reads."""
         try:
             prompt = self.queue(workflow)
         except Refused as refusal:
@@ -186,7 +187,7 @@ class Host:
         return error_of(record)
 
     def pictures(self, record: dict) -> dict[str, list[Image.Image]]:
-        """Every picture that a finished workflow shows or saved, by node."""
+        """Return every picture that a finished workflow shows or saved, by node."""
         shown = {node: [item for item in outputs.get("images", []) if "filename" in item]
                  for node, outputs in record["outputs"].items()}
         return {node: [Image.open(io.BytesIO(self.fetch("/view?" + urllib.parse.urlencode(item))))
@@ -194,12 +195,15 @@ class Host:
                 for node, items in shown.items() if items}
 
     def texts(self, record: dict) -> list[str]:
-        """Every text that a finished workflow shows on its nodes."""
+        """Return every text that a finished workflow shows on its nodes."""
         return [text for outputs in record["outputs"].values() for text in outputs.get("text", [])]
 
     def watch(self, workflow: Workflow, on_event: Callable[[str, dict], None], seconds: float = 300) -> dict:
-        """Runs a workflow, handing each event that the page would hear of to `on_event(type, data)`; its
-        history entry whatever came of it."""
+        """Run a workflow, and call `on_event(type, data)` for each event that the page would receive.
+
+        Returns:
+            Its history entry, whether it succeeded or not.
+        """
         return asyncio.run(asyncio.wait_for(self._watch(workflow, on_event), seconds))
 
     async def _watch(self, workflow: Workflow, on_event: Callable[[str, dict], None]) -> dict:
@@ -215,7 +219,7 @@ class Host:
 
     @contextlib.contextmanager
     def listening(self, client: str) -> Iterator[list[tuple[str, dict]]]:
-        """Yields a list that fills with the events that a page of that client hears."""
+        """Yield a list that fills with the events that a page of that client receives."""
         heard, connected, over = [], threading.Event(), threading.Event()
 
         async def listen() -> None:
@@ -224,7 +228,7 @@ class Host:
                 reading = asyncio.ensure_future(self._gather(socket_, heard))
                 connected.set()
                 await asyncio.to_thread(over.wait)
-                await asyncio.sleep(0.3)  # what is still on its way
+                await asyncio.sleep(0.3)  # for events that are still on their way
                 reading.cancel()
 
         thread = threading.Thread(target=lambda: asyncio.run(listen()))
@@ -245,18 +249,20 @@ class Host:
         self.fetch("/interrupt", b"")
 
     def free(self) -> None:
-        """Has the host forget its results and unload its models before the next workflow."""
+        """Make the host drop its cached results and unload its models before the next workflow."""
         self.fetch("/free", b'{"unload_models": true, "free_memory": true}')
-        # It does so before or after the next workflow, whichever it comes to first: let that be one without a
-        # model.
+        # It does so before or after the next workflow, whichever comes first: so run one without a model.
         self.run({"nothing": {"class_type": "EmptyImage",
                               "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
                   "shown": {"class_type": "PreviewImage", "inputs": {"images": ["nothing", 0]}}})
 
 
 def free_port() -> int:
-    """For a server that is about to start. Not one of those that the system hands out (on Linux from 32768
-    on): another test's connection might be given it meanwhile."""
+    """Return a free port for a server that is about to start.
+
+    It is below the range from which the system assigns ports to connections (on Linux from 32768): another
+    test's connection might be assigned it meanwhile.
+    """
     while True:
         port = secrets.choice(range(20_000, 32_768))
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -272,7 +278,7 @@ async def _events(socket_: aiohttp.ClientWebSocketResponse) -> AsyncIterator[tup
 
 
 def error_of(record: dict) -> str:
-    """The error message of a failed workflow as its user reads it, and the node it came from."""
+    """Return the error message of a failed workflow as its user reads it, with the node's type."""
     for event, data in record["status"]["messages"]:
         if event == "execution_error":
             return f"{data['node_type']}: {data['exception_type']}: {data['exception_message']}"
@@ -282,12 +288,12 @@ def error_of(record: dict) -> str:
 
 
 def values(picture: Image.Image, channel: int | None = None) -> np.ndarray:
-    """[H,W] or [H,W,C] of a picture in 0..1; of one channel if named."""
+    """Return a picture as float32 [H,W] or [H,W,C] in 0..1; only one channel if named."""
     array = np.asarray(picture, dtype=np.float32) / 255
     return array if channel is None else array[..., channel]
 
 
 def iou(mask: np.ndarray, known: np.ndarray) -> float:
-    """Intersection over union of two masks cut at one half."""
+    """Return the intersection over union of two masks, each thresholded at 1/2."""
     a, b = mask > 0.5, known > 0.5
     return float((a & b).sum() / max((a | b).sum(), 1))

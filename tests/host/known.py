@@ -1,7 +1,7 @@
-"""The picture whose mask is known, and how close to it the included checkpoint must come.
+"""The picture whose mask is known, and bounds for the included checkpoint's masks.
 
-A clear subject before a plain background, which any checkpoint must find: these tests are of the nodes. How
-good the checkpoint is on harder pictures is measured elsewhere (weights/NANO.md,
+It is a clear subject before a plain background, which any checkpoint must find, as these tests are about the
+nodes. The checkpoint's quality on harder pictures is measured elsewhere (weights/NANO.md,
 tests/cli/test_photographs.py).
 """
 
@@ -12,5 +12,5 @@ from host import PACK
 DATA = PACK / "tests" / "data"
 PHOTO = DATA / "figure.jpg"  # 800×960
 MASK = DATA / "figure_mask.png"
-LEAST_IOU = 0.85  # of the mask cut at one half: all white has .45
-MOST_OF_A_WALL = 0.05  # coverage of a picture without a subject
+LEAST_IOU = 0.85  # of the mask thresholded at 1/2; an all-white mask has .45
+MOST_OF_A_WALL = 0.05  # largest coverage for a picture without a subject

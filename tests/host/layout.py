@@ -1,5 +1,5 @@
-"""Whether a workflow is tidy on the real page, where each node is as large as the page makes it: no node
-covers another, and no link runs behind a node."""
+"""Checks a workflow's layout on the real page, with the page's sizes of nodes: no node covers another, and no
+link runs behind a node."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from itertools import combinations
 from browser import FIT
 from playwright.sync_api import Page
 
-# What a run adds at the bottom of a node.
-LINE = 42      # in pixels: the line with its result, on every node of this pack
-PREVIEW = 224  # the least that a page gives to a picture, on nodes that show one
-VIEWS = {"BiRefComposite": "place", "BiRefEdgeRefine": "compare"}  # widgets that come with the first run
+# Pixels that a run adds at the bottom of a node.
+LINE = 42      # the line with its result, on every node of this pack
+PREVIEW = 224  # a picture's least height, on nodes that show one
+VIEWS = {"BiRefComposite": "place", "BiRefEdgeRefine": "compare"}  # widgets that the first run adds
 
-EDGE = 14    # pixels of a node's border that a link may touch: it begins and ends there
-STEPS = 100  # of a link's curve
+EDGE = 14    # pixels inside a node's border that a link may touch, as it begins and ends there
+STEPS = 100  # points at which a link's curve is tested
 
-# Every node's title and its rectangle on the canvas, with its title's bar; where a run is still to come, with
-# all that it will have added. And of every link the nodes it joins, and its curve as the page draws it: it is
-# listened to.
+# Returns each node's title and rectangle on the canvas, title bar included (if growing: with all that a run
+# will add); and each link's two nodes and its curve, recorded while the page draws it.
 MEASURE = """async ([line, preview, views, growing]) => {
     const curves = new WeakMap(), drawn = {};
     for (const kind of ['moveTo', 'bezierCurveTo']) {
@@ -49,8 +48,8 @@ MEASURE = """async ([line, preview, views, growing]) => {
 
 
 def faults(page: Page, growing: bool) -> list[str]:
-    """What is untidy, as sentences. growing: as it will be after a run that is still to come."""
-    page.evaluate(FIT)  # what is not seen is not drawn
+    """Return the layout's faults as sentences. growing: for the sizes after a first run."""
+    page.evaluate(FIT)  # the page draws only what is visible
     page.wait_for_timeout(500)
     nodes, links = page.evaluate(MEASURE, [LINE, PREVIEW, VIEWS, growing])
     found = [f"{one[0]} covers {other[0]}" for one, other in combinations(nodes, 2)
@@ -63,7 +62,7 @@ def faults(page: Page, growing: bool) -> list[str]:
 
 
 def _meet(one: list[float], other: list[float]) -> bool:
-    """Whether two rectangles (x, y, width, height) have an area in common."""
+    """Return whether two rectangles (x, y, width, height) overlap."""
     return all(one[i] < other[i] + other[i + 2] and other[i] < one[i] + one[i + 2] for i in (0, 1))
 
 
@@ -72,7 +71,7 @@ def _inside(place: tuple[float, float], box: list[float]) -> bool:
 
 
 def _places(curve: list[float]) -> list[tuple[float, float]]:
-    """Points of a cubic Bézier curve, given by its four points' x and y."""
+    """Return points of a cubic Bézier curve, given by x and y of its four control points."""
     shares = [step / STEPS for step in range(STEPS + 1)]
     weights = [((1 - t)**3, 3 * t * (1 - t)**2, 3 * t**2 * (1 - t), t**3) for t in shares]
     return [(sum(map(float.__mul__, weight, map(float, curve[::2]))),

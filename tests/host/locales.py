@@ -1,8 +1,8 @@
-"""The English texts of every node as the host lists them, in the form of locales/<language>/nodeDefs.json.
+"""Collects the English texts of every node from the host, in the form of locales/<language>/nodeDefs.json.
 
     python tests/host/locales.py COMFYUI
 
-writes locales/en/nodeDefs.json anew. What has changed there is to be translated: `git diff` shows it, and
+rewrites locales/en/nodeDefs.json. Translate what has changed there: `git diff` shows it, and
 tests/nodes/test_locales.py lists what the other languages lack.
 """
 
@@ -19,8 +19,7 @@ FILE = PACK / "locales" / "en" / "nodeDefs.json"
 
 
 def english(object_info: dict[str, dict]) -> dict[str, dict]:
-    """Display name and description of each of this pack's nodes, name and tooltip of each input and
-    output."""
+    """Return each node's display name and description, and name and tooltip of each input and output."""
     ours = {name: info for name, info in object_info.items() if "comfyui-biref" in info["python_module"]}
     return {name: {"display_name": info["display_name"], "description": info["description"],
                    "inputs": inputs(info), "outputs": outputs(info)} for name, info in sorted(ours.items())}

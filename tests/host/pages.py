@@ -1,14 +1,14 @@
-"""Makes the pictures of the nodes' help pages: what the nodes return in a real ComfyUI, or the nodes on its
-real page.
+"""Makes the pictures of the nodes' help pages: results of the nodes in a real ComfyUI, or the nodes on its
+page.
 
     python tests/host/pages.py COMFYUI [NODE...]
 
-COMFYUI_PYTHON names the interpreter that has the packages of that ComfyUI, if not this one. All pictures, or
-only those of the nodes that are named, such as BiRefSegment. Masks are found by the included checkpoint,
-unless a caption says that a mask is a known one.
+COMFYUI_PYTHON names the interpreter with that ComfyUI's packages, if it is not this one. NODE: a node's id,
+such as BiRefSegment; by default, all pictures are made. Masks are by the included checkpoint, unless a
+caption says that a mask is a known one.
 
 Two are not made here: BiRefEdgeRefine's shows a photograph of 5312 pixels that is not in the repository
-(tests/data/SOURCES.md names it), and BiRefFinetune's comes from tests/training/finetune/prove.py.
+(tests/data/SOURCES.md names it), and BiRefFinetune's is made by tests/training/finetune/prove.py.
 """
 
 from __future__ import annotations
@@ -34,32 +34,32 @@ from workflow import node, widgets
 DOCS = PACK / "web" / "docs"
 ELSEWHERE = {"BiRefEdgeRefine", "BiRefFinetune"}
 
-# Parts of photographs of which the included checkpoint makes good mattes.
+# Parts of photographs that the included checkpoint mattes well: (photograph, box).
 CROPPED = {"face.png": ("astronaut.jpg", (100, 0, 340, 240)), "cup.png": ("pair.jpg", (600, 150, 1160, 640)),
            "figure.png": ("pair.jpg", (0, 80, 560, 640))}
 HEAD = (100, 0, 340, 180)   # of the astronaut, for the clip
 BOX = (698, 256, 363, 333)  # the cup in pair.jpg: x, y, width, height
-POINT = (268, 318)          # on the astronaut in it
-FOLLOWED = (105, 130)       # on the astronaut in the templates' clip
-HOLES = 12000               # pixels: what the checkpoint misses inside the cup and the helmet
+POINT = (268, 318)          # x, y on the astronaut in pair.jpg
+FOLLOWED = (105, 130)       # x, y on the astronaut in the templates' clip
+HOLES = 12000               # pixels: area of holes to fill, in the cup and the helmet
 
-HEAVIEST = 90_000  # bytes
-QUALITIES = (82, 76, 70, 64)  # of JPEG: the first that is light enough
+HEAVIEST = 90_000  # bytes: a picture's largest file
+QUALITIES = (82, 76, 70, 64)  # of JPEG: the first one that keeps to HEAVIEST is used
 
-STRIP = 24  # pixels of a caption's height
-GAP = 4
-TILE = 12   # side of a checkerboard's square
-DARK = (24, 24, 24)  # captions and gaps
+STRIP = 24  # pixels: height of a caption
+GAP = 4     # pixels between panels
+TILE = 12   # pixels: side of a checkerboard's square
+DARK = (24, 24, 24)  # RGB of captions and gaps
 
-Output = list  # [id of a node, number of its output], as in workflows
-Panel = tuple[str, Image.Image]  # its caption and what it shows
+Output = list  # [id of a node, index of its output], as in workflows
+Panel = tuple[str, Image.Image]  # caption and picture
 
 
 # Panels -----------------------------------------------------------------------------------------------------
 
 
 def on_checkerboard(shown: Image.Image) -> Image.Image:
-    """A picture as RGB; where it is transparent, light squares show through."""
+    """Convert a picture to RGB, over a checkerboard where it is transparent."""
     if shown.mode != "RGBA":
         return shown.convert("RGB")
     y, x = np.indices((shown.height, shown.width)) // TILE
@@ -69,12 +69,12 @@ def on_checkerboard(shown: Image.Image) -> Image.Image:
 
 
 def stacked(panels: list[Panel], width: int = 400) -> Image.Image:
-    """Panels below each other, as large as the page's narrow panel for help can show them."""
+    """Stack panels, by default at the width of the page's narrow help panel (pixels)."""
     return column([row([panel], width) for panel in panels])
 
 
 def captioned(panel: Panel, height: int) -> Image.Image:
-    """A panel below its caption; height: of what it shows."""
+    """Draw a panel below its caption. height: of the picture in pixels, without the caption."""
     caption, shown = panel
     width = round(shown.width * height / shown.height)
     whole = Image.new("RGB", (width, height + STRIP), DARK)
@@ -86,7 +86,7 @@ def captioned(panel: Panel, height: int) -> Image.Image:
 
 
 def row(panels: list[Panel], width: int) -> Image.Image:
-    """Panels of one height side by side, `width` pixels in all."""
+    """Put panels side by side at one height, `width` pixels in all."""
     height = round((width - GAP * (len(panels) - 1)) / sum(shown.width / shown.height for _, shown in panels))
     parts = [captioned(panel, height) for panel in panels]
     whole = Image.new("RGB", (width, height + STRIP), DARK)
@@ -98,7 +98,7 @@ def row(panels: list[Panel], width: int) -> Image.Image:
 
 
 def column(rows: list[Image.Image]) -> Image.Image:
-    """Rows of one width below each other."""
+    """Stack rows of one width."""
     whole = Image.new("RGB", (rows[0].width, sum(part.height + GAP for part in rows) - GAP), DARK)
     top = 0
     for part in rows:
@@ -111,18 +111,18 @@ def column(rows: list[Image.Image]) -> Image.Image:
 
 
 class Bench:
-    """Runs workflows in which widgets may be left out: those stand at their defaults."""
+    """Runs workflows; widgets that a workflow leaves out get their defaults."""
 
     def __init__(self, host: Host):
         self.host, self.info = host, host.object_info()
         self.input = host.base / "input"
 
     def panels(self, workflow: Workflow, shown: dict[str, Output]) -> list[Panel]:
-        """The first picture or mask of each of these outputs, by caption."""
+        """Run a workflow; return the first picture or mask of each of these outputs, by caption."""
         return [(caption, pictures[0]) for caption, pictures in self.batches(workflow, shown).items()]
 
     def batches(self, workflow: Workflow, shown: dict[str, Output]) -> dict[str, list[Image.Image]]:
-        """All the pictures or masks of each of these outputs, by caption."""
+        """Run a workflow; return all pictures or masks of each of these outputs, by caption."""
         viewers = {f"view {caption}": self.viewer(workflow, output) for caption, output in shown.items()}
         whole = {name: self.filled(made) for name, made in (workflow | viewers).items()}
         record = self.host.run(whole, seconds=1800)
@@ -142,20 +142,20 @@ class Bench:
 
 
 def default(kind: object, options: dict) -> object:
-    """What a widget says on a new node: without a default of its own, a list says its first entry."""
+    """Return a widget's value on a new node: its default, else the first entry of its list."""
     return options["default"] if "default" in options else (kind if isinstance(kind, list)
                                                             else options["options"])[0]
 
 
 def found(photo: str, **refining) -> Workflow:
-    """The mask that the included checkpoint finds, as "segment" gives it, and "mask": that one, refined."""
+    """Return a workflow with the included checkpoint's mask, "segment", and the same refined, "mask"."""
     return {"photo": node("LoadImage", image=photo), "model": node("BiRefLoad"),
             "segment": node("BiRefSegment", model=["model", 0], image=["photo", 0]),
             "mask": node("BiRefRefineMask", mask=["segment", 0], image=["photo", 0], **refining)}
 
 
 def picked(**pick) -> Workflow:
-    """One of the two subjects in pair.jpg, as "pick" gives it."""
+    """Return a workflow with one of the two subjects in pair.jpg, "pick"."""
     return {"photo": node("LoadImage", image="pair.jpg"), "model": node("BiRefLoad"),
             "pick": node("BiRefSubject", model=["model", 0], image=["photo", 0], **pick)}
 
@@ -222,8 +222,7 @@ def foreground(bench: Bench) -> Image.Image:
 
 
 def despilled(bench: Bench) -> Image.Image:
-    """The portrait as before a green screen that lights it: a tenth of the screen's light is added
-    everywhere."""
+    """Simulate the portrait before a green screen that lights it: a tenth of the screen's light is added."""
     def light(levels: np.ndarray) -> np.ndarray:
         return np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
 
@@ -246,7 +245,7 @@ def despilled(bench: Bench) -> Image.Image:
 
 
 def composite(bench: Bench) -> Image.Image:
-    """Six backgrounds. Holes in the masks that were found are filled."""
+    """Six backgrounds. Holes in the checkpoint's masks are filled."""
     cup, figure, face = (found(f"{name}.png", fill_holes=HOLES) for name in ("cup", "figure", "face"))
     known = {"photo": node("LoadImage", image="astronaut.jpg"),
              "mask": node("LoadImageMask", image="astronaut_mask.png", channel="red")}
@@ -267,7 +266,7 @@ def composite(bench: Bench) -> Image.Image:
 
 
 def over(bench: Bench, matted: Workflow, backdrop: str | None, settings: dict) -> Image.Image:
-    """The subject, in its estimated colours unless the settings name another image, composed as they say."""
+    """Composite the subject with these settings, in its estimated colours unless they name another image."""
     workflow = matted | {"clean": node("BiRefForeground", image=["photo", 0], mask=["mask", 0])}
     inputs = {"image": ["clean", 0], "mask": ["mask", 0]} | settings
     if backdrop:
@@ -288,7 +287,7 @@ def inpaint_crop(bench: Bench) -> Image.Image:
 
 
 def inpaint_paste(bench: Bench) -> Image.Image:
-    """Red and blue change places in the crop, for want of a diffusion model."""
+    """Swapped red and blue channels stand for a diffusion model's result."""
     crop, = bench.panels(around_the_cup(), {"the crop": ["crop", 0]})
     red, green, blue = crop[1].convert("RGB").split()
     Image.merge("RGB", (blue, green, red)).save(bench.input / "repainted.png")
@@ -328,13 +327,13 @@ def frame(bench: Bench) -> Image.Image:
 
 
 def temporal(bench: Bench, frames: int = 8, noise: float = 8, gain: float = 5) -> Image.Image:
-    """A clip of one photograph under changing noise: whatever changes in its masks is flicker."""
+    """A clip of one photograph with changing noise, so that every change of its masks is flicker."""
     random = np.random.default_rng(0)
     with Image.open(DATA / "coffee.jpg") as whole:
         photo = np.asarray(whole.reduce(2), dtype=np.float32)
     seen = [Image.fromarray((photo + random.normal(0, noise, photo.shape)).clip(0, 255).astype(np.uint8))
             for _ in range(frames)]
-    # Load Image gives all frames
+    # Load Image outputs all frames of an animated PNG.
     seen[0].save(bench.input / "noisy.png", save_all=True, append_images=seen[1:])
     workflow = found("noisy.png") | {
         "smooth": node("BiRefTemporal", image=["photo", 0], mask=["segment", 0], strength=0.7)}
@@ -345,7 +344,7 @@ def temporal(bench: Bench, frames: int = 8, noise: float = 8, gain: float = 5) -
 
 
 def flicker(masks: list[Image.Image], gain: float) -> Image.Image:
-    """How much masks change from one to the next, in the mean, made `gain` times as bright."""
+    """Draw the mean change between consecutive masks, made `gain` times as bright."""
     levels = np.stack([np.asarray(mask.convert("L"), dtype=np.float32) for mask in masks])
     return Image.fromarray((gain * np.abs(np.diff(levels, axis=0)).mean(0)).clip(0, 255).astype(np.uint8))
 
@@ -367,7 +366,7 @@ def inspect(bench: Bench) -> Image.Image:
 
 
 def followed(bench: Bench, shown: tuple[int, ...] = (0, 6, 11)) -> Image.Image:
-    """Frames of the templates' clip of two subjects, and of what is made of it by a point in its first."""
+    """Frames of the templates' clip of two subjects, and of the result for a point in its first frame."""
     x, y = FOLLOWED
     workflow = {"clip": node("LoadVideo", file="birefnet-two-subjects.mp4"), "model": node("BiRefLoad"),
                 "video": node("BiRefVideo", model=["model", 0], video=["clip", 0],
@@ -386,10 +385,10 @@ PANELS: dict[str, Callable[[Bench], Image.Image]] = {
     "BiRefComposite": composite,
     "BiRefInpaintCrop": inpaint_crop, "BiRefInpaintPaste": inpaint_paste, "BiRefTemporal": temporal,
     "BiRefPairs": pairs, "BiRefInspect": inspect, "BiRefFrame": frame,
-    "BiRefVideo-followed": followed,  # one more on a page
+    "BiRefVideo-followed": followed,  # the second picture on a page
 }
 
-# Nodes on the page: kind; left, top, width; widgets; and by input the node of the list that it hangs on.
+# Nodes on the page: kind; left, top, width (pixels); widgets; input → index of the node linked to it.
 LOADER = ("BiRefLoad", [0, 0, 320], {}, {})
 ON_THE_PAGE = {
     "BiRefLoad": [LOADER],
@@ -400,7 +399,7 @@ ON_THE_PAGE = {
     "BiRefVideo": [LOADER, ("LoadVideo", [0, 500, 320], {"file": "clip.mp4"}, {}),
                    ("BiRefVideo", [370, 0, 420], {"smoothing": 0.6}, {"model": 0, "video": 1})],
 }
-WIDTHS = {"BiRefLoad": 420, "BiRefAdapter": 1000, "BiRefVideo": 800, "BiRefExport": 800}  # of the pictures
+WIDTHS = {"BiRefLoad": 420, "BiRefAdapter": 1000, "BiRefVideo": 800, "BiRefExport": 800}  # pixels
 
 BUILD = """nodes => {
     app.graph.clear();
@@ -420,7 +419,7 @@ BUILD = """nodes => {
     }
 }"""
 
-# The clip that was loaded and the one that was made.
+# Whether the page plays both clips, the loaded one and the result.
 BOTH_CLIPS = """() => {
     const clips = [...document.querySelectorAll('video')];
     return clips.length === 2 && clips.every(clip => clip.readyState >= clip.HAVE_CURRENT_DATA);
@@ -428,7 +427,7 @@ BOTH_CLIPS = """() => {
 
 
 def on_the_page(page: Page, name: str) -> Image.Image:
-    """The nodes themselves; those that write a file have run."""
+    """Draw the nodes themselves on the page, after running those that write a file."""
     page.evaluate(BUILD, ON_THE_PAGE[name])
     if nodes := outputs(page):
         run(page, nodes)
@@ -445,8 +444,10 @@ def on_the_page(page: Page, name: str) -> Image.Image:
 
 
 def put_files(base: Path) -> None:
-    """What the pictures are made of, before the page lists what there is. Adapters are empty files: they are
-    only chosen, never loaded."""
+    """Put the inputs of the pictures into the host's folders, before the page lists files.
+
+    Adapters are empty files: they are only chosen, never loaded.
+    """
     for photo in (*DATA.glob("*.jpg"), *DATA.glob("*_mask.png")):
         shutil.copy(photo, base / "input")
     for name, (photo, box) in CROPPED.items():
@@ -468,7 +469,7 @@ def save(name: str, shown: Image.Image) -> None:
 
 
 def main(comfyui: Path, named: list[str]) -> None:
-    """Makes the pictures of these nodes, or all, on a host of its own."""
+    """Make the pictures of the named nodes, or all, on a new host."""
     wanted = named or [*PANELS, *ON_THE_PAGE]
     if strange := set(wanted) - set(PANELS) - set(ON_THE_PAGE):
         sys.exit(f"not made here: {', '.join(sorted(strange))}; but {', '.join([*PANELS, *ON_THE_PAGE])} are")
@@ -485,7 +486,7 @@ def make(host: Host, wanted: Collection[str] = (*PANELS, *ON_THE_PAGE)) -> None:
     shown = [name for name in ON_THE_PAGE if name in wanted]
     if not shown:
         return
-    # Above the nodes, the pack's name would be cut off at the picture's edge.
+    # Hides the badges with the pack's name above the nodes, which the picture's edge would cut off.
     host.fetch("/settings", json.dumps({"Comfy.NodeBadge.NodeSourceBadgeMode": "None"}).encode())
     with open_page(host.address, []) as page:
         for name in shown:

@@ -1,12 +1,12 @@
-"""Makes all pictures that show what the included checkpoint does anew: the help pages' and the templates'
+"""Makes all pictures again that show results of the included checkpoint: the help pages' and the templates'
 cards, on one ComfyUI, unattended.
 
     python tests/host/retake.py COMFYUI [NAME...]
 
-COMFYUI_PYTHON names the interpreter that has the packages of that ComfyUI, if not this one. All, or only the
-pictures whose names begin so: a node's, such as BiRefSegment, or a template's, such as "BiRefNet 07". One
-that fails does not keep the others from being made; at the end stands the command that makes what is
-missing. `git diff --stat` then tells which have changed.
+COMFYUI_PYTHON names the interpreter with that ComfyUI's packages, if it is not this one. NAME: the beginning
+of a picture's name: a node's, such as BiRefSegment, or a template's, such as "BiRefNet 07"; by default, all
+pictures are made. After a failure, the others are still made, and the last line is the command for those that
+are missing. `git diff --stat` then shows which have changed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ALL = (*pages.PANELS, *pages.ON_THE_PAGE, *CARDS)
 
 
 def named(beginnings: Sequence[str]) -> list[str]:
-    """The pictures whose names begin so; all if nothing is named."""
+    """Return the pictures whose names begin so; all for no beginnings."""
     for beginning in beginnings:
         if not any(name.startswith(beginning) for name in ALL):
             sys.exit(f"not made here: {beginning}; but {', '.join(ALL)} are")
@@ -37,7 +37,7 @@ def named(beginnings: Sequence[str]) -> list[str]:
 
 
 def make(host: Host, wanted: Sequence[str]) -> list[str]:
-    """Makes these pictures, one after the other; the names of those that failed."""
+    """Make these pictures one after the other; return the names of those that failed."""
     failed = []
     for name in wanted:
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""What a user reads when something is wrong: which thing, what was expected, what to do."""
+"""Error messages name what is wrong, what was expected, and what to do."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The blueprints: listed by the host, found by the page's search, and run from there like a node of one's
-own."""
+"""The blueprints: the host lists them, the page's search finds them, and they run like any node."""
 
 from __future__ import annotations
 
@@ -14,8 +13,7 @@ from workflow import WIDGETS
 
 BLUEPRINTS = {path.stem: path for path in sorted((PACK / "subgraphs").glob("*.json"))}
 
-# Wires the blueprint's node, alone on the canvas: a picture to each input, every output to a node that shows
-# it.
+# Links the blueprint's node, alone on the canvas: pictures to its inputs, viewers to its outputs.
 WIRE = """() => {
     const [box] = app.graph._nodes;
     const add = kind => { const node = LiteGraph.createNode(kind); app.graph.add(node); return node; };
@@ -28,8 +26,8 @@ WIRE = """() => {
 }"""
 
 
-# Sets the blueprint's own `fetch` on, and tells what the loader in it is asked for: before, then, and once
-# the workflow was saved and opened again.
+# Turns the blueprint's `fetch` on, and returns the value that its loader gets: before, after, and after
+# saving and opening the workflow again.
 FETCH = """async () => {
     const asked = async () => Object.values((await app.graphToPrompt()).output)
         .find(node => node.class_type === 'BiRefLoad').inputs;
@@ -56,7 +54,7 @@ def test_the_host_lists_the_blueprints(host):
         number, pack = listed[name]
         assert pack == "custom_nodes.comfyui-biref"
         assert host.get(f"/global_subgraphs/{number}")["data"] == path.read_text(encoding="ascii")
-        # ASCII: the older host reads them in whatever the system's encoding is
+        # ASCII: the older host reads them in the system's encoding
 
 
 @pytest.mark.parametrize("name", BLUEPRINTS)
@@ -90,7 +88,7 @@ def test_what_is_chosen_outside_is_linked_to_the_widgets_inside(name):
 
 
 def open_search(page: Page) -> None:
-    """A double click on the canvas; a page that still starts may miss the first."""
+    """Double-click the canvas, again if the page, which may still be starting, misses the first."""
     for _ in range(5):
         page.locator("#graph-canvas").dblclick(position={"x": 700, "y": 500}, delay=60)
         with contextlib.suppress(TimeoutError):
@@ -99,8 +97,7 @@ def open_search(page: Page) -> None:
 
 
 def find(page: Page, name: str) -> None:
-    """Puts a blueprint on the empty canvas, as its user would; a busy page may take Enter before its list is
-    there."""
+    """Add a blueprint to the empty canvas as a user does; a busy page may miss Enter at first."""
     for _ in range(4):
         close_windows(page)
         page.evaluate("() => app.graph.clear()")
@@ -119,7 +116,7 @@ def find(page: Page, name: str) -> None:
 def test_a_blueprint_is_found_by_the_search_and_runs(page, name):
     find(page, name)
     widgets = page.evaluate("() => app.graph._nodes[0].widgets.map(widget => widget.name)")
-    # what one wants to choose is outside
+    # The settings that a user chooses are on the blueprint's node.
     assert widgets[0].endswith("checkpoint") and widgets[1].endswith("fetch")
     ends = page.evaluate(WIRE)
     run(page, ends)

@@ -1,5 +1,4 @@
-"""Nodes on the page, on the classic canvas and in Nodes 2.0: what a search finds, what is drawn on a picture,
-and the line that stays."""
+"""Nodes on the page, on the classic canvas and in Nodes 2.0: search, drawing on pictures, the lines."""
 
 from __future__ import annotations
 
@@ -17,9 +16,9 @@ PLACE = PACK / "example_workflows" / "BiRefNet 03 New Background.json"
 SIZE = (1200, 640)   # of its picture: width, height
 PLACED = (600, 520)  # of the picture in the other template
 STEM = 22           # pixels of the node from the subject's frame to the handle that turns it: web/place.js
-NEAR = 0.02         # of the picture: what a small view on a zoomed-out canvas resolves
+NEAR = 0.02         # share of the picture that a small view on a zoomed-out canvas resolves
 
-# Where the view of a node shows its picture on the page: left, top, width, height; null until it does.
+# The position of a view's picture on the page: left, top, width, height; null without a picture.
 VIEW = """([kind, name]) => {
     const widgets = app.graph._nodes.find(node => node.type === kind).widgets;
     const canvas = widgets.find(widget => widget.name === name)?.element.querySelector('canvas');
@@ -32,7 +31,7 @@ MADE = """name => [...document.querySelectorAll('video')].some(
     clip => (clip.currentSrc || clip.src).includes(name) && clip.readyState >= clip.HAVE_CURRENT_DATA)"""
 VALUES = """kind => Object.fromEntries(
     app.graph._nodes.find(node => node.type === kind).widgets.map(widget => [widget.name, widget.value]))"""
-# The subject's box in its picture, of which the node tells the page.
+# The subject's box in its picture, as the node sends it to the page.
 BOX = """() => app.nodeOutputs[app.graph._nodes.find(
     node => node.type === 'BiRefComposite').id].biref_place[0].box"""
 # How many pixels of the picture in Pick Subject have the colours of web/subject.js.
@@ -81,7 +80,7 @@ def test_a_search_for_a_task_finds_its_node_first(opened, object_info):
 
 
 def look_at(page: Page, view: tuple[str, str]) -> tuple[float, float, float, float]:
-    """Where the view of a node is, once it shows a picture and the whole graph is seen."""
+    """Wait until a node's view shows a picture and the whole graph is visible; return the view's position."""
     page.wait_for_function(VIEW, arg=list(view))
     page.evaluate(FIT)
     page.wait_for_timeout(1000)
@@ -103,7 +102,7 @@ def drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> No
 
 
 def box_of(values):
-    """x, y, width and height as shares of the picture."""
+    """Return x, y, width and height as shares of the picture."""
     return [values["x"] / SIZE[0], values["y"] / SIZE[1], values["width"] / SIZE[0],
             values["height"] / SIZE[1]]
 

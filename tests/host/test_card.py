@@ -1,5 +1,4 @@
-"""The model card on the loader: what it knows of every checkpoint, and that it shows it without touching a
-workflow."""
+"""The model card on the loader: its data for every checkpoint, and that it does not change a workflow."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from workflow import to_api, widgets
 
 NANO = PACK / "weights" / "birefnet-nano.safetensors"
 
-# The checkpoint is chosen as a click in its list would.
+# Chooses a checkpoint as a click in the list does.
 CHOOSE = """name => {
     const widget = app.graph._nodes.find(node => node.type === 'BiRefLoad').widgets[0];
     widget.value = name;
@@ -25,7 +24,7 @@ CARD = """() => app.graph._nodes.find(node => node.type === 'BiRefLoad').widgets
 
 @pytest.fixture
 def mine(host):
-    """Two files: one that nobody published, and one under another pack's name for BiRefNet-portrait."""
+    """Two files: an unpublished one, and one under another pack's name for BiRefNet-portrait."""
     names = ("my-cats.safetensors", "Portrait.safetensors")
     for name in names:
         shutil.copy(NANO, host.base / "models" / "BiRefNet" / name)

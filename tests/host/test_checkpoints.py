@@ -1,5 +1,4 @@
-"""A checkpoint that the user put into any of the folders is offered, runs, and is read anew when it is
-replaced."""
+"""A checkpoint in any of the folders is listed and runs, and is read again after it was replaced."""
 
 from __future__ import annotations
 
@@ -24,8 +23,7 @@ def mask(host, checkpoint: str) -> np.ndarray:
 
 
 def save_flat(path, value: float, dtype: torch.dtype = torch.float16) -> None:
-    """A checkpoint that gives the same logit everywhere, whatever the picture. An old file is overwritten in
-    place."""
+    """Write a checkpoint that outputs one logit everywhere; an existing file is overwritten."""
     state = {name: tensor.to(dtype) for name, tensor in load_file(NANO).items()}
     state["decoder.conv_out1.0.weight"] = torch.zeros_like(state["decoder.conv_out1.0.weight"])
     state["decoder.conv_out1.0.bias"] = torch.full_like(state["decoder.conv_out1.0.bias"], value)

@@ -1,4 +1,4 @@
-"""Composite inside the host: against core's Image Composite Masked, flat RGB, batches, and what cannot be."""
+"""Composite inside the host: against core's Image Composite Masked, flat RGB, batches, and errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def shown(host, workflow: dict, source: str = "composite", output: int = 0) -> l
 
 @pytest.fixture(scope="module")
 def sources(host, photo) -> dict:
-    """The photograph "photo", its mask "mask" and a picture "beach" of another size."""
+    """Nodes: the photograph "photo", its mask "mask" and a picture "beach" of another size."""
     return {"photo": node("LoadImage", image=photo),
             "mask": node("LoadImageMask", image=host.upload(MASK), channel="red"),
             "beach": node("LoadImage", image=host.upload(DATA / "raccoon.jpg"))}

@@ -1,4 +1,4 @@
-"""Refine Edges inside the host: each method on a real mask, what stays, batches, and what a user reads."""
+"""Refine Edges inside the host: each method on a real mask, unchanged parts, batches, and messages."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_what_was_uncertain_gains_detail_and_the_rest_stays(host, tmp_path, chan
 
 
 def roughness(mask: np.ndarray) -> float:
-    """The mean difference of neighbouring pixels where there is any."""
+    """Return the mean difference of neighbouring pixels, over those that differ."""
     step = np.abs(np.diff(mask, axis=1))
     return float((step**2).mean())
 

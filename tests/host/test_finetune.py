@@ -16,7 +16,7 @@ LESSON = {"what": "lora", "steps": 40, "rate": 0.003, "rank": 4, "batch": 2, "si
 
 @pytest.fixture(scope="module")
 def pairs(host) -> str:
-    """A folder as the loader of pairs wants it: what is to be found is the stripes, not the disc."""
+    """A folder of pairs in which the subject is the stripes, not the disc."""
     folder = host.base / "input" / "stripes"
     rng = np.random.default_rng(0)
     for kind in ("im", "gt"):
@@ -43,7 +43,7 @@ def stripes(rng: np.random.Generator, height: int = SIDE,
 
 @pytest.fixture(scope="module")
 def unseen(host, tmp_path_factory):
-    """A picture like those that are learned from: its name in the host, and its mask."""
+    """A picture like the training pictures: its name in the host, and its mask."""
     picture, mask = stripes(np.random.default_rng(9))
     file = tmp_path_factory.mktemp("unseen") / "stripe.png"
     picture.save(file)
@@ -57,7 +57,7 @@ def taught(pairs: str, **changes) -> dict:
 
 
 def shown(model: str, photo: str) -> dict:
-    """Segment with the model of that node, at the size that was taught."""
+    """Segment with the model of that node, at the size of the training."""
     return {f"photo {model}": node("LoadImage", image=photo),
             f"segment {model}": node("BiRefSegment", model=[model, 0], image=[f"photo {model}", 0], size=96,
                                      frames_per_pass=0),

@@ -14,7 +14,7 @@ SETTINGS = {"method": "multi-level", "first_blur": 90, "second_blur": 6}
 
 @pytest.fixture(scope="module")
 def alpha() -> np.ndarray:
-    """Of a disc whose edge is 24 pixels soft, [96,128]."""
+    """The mask [96,128] of a disc whose edge is 24 pixels soft."""
     y, x = np.mgrid[:96, :128]
     return np.rint(((36 - np.hypot(y - 48, x - 64)) / 24).clip(0, 1) * 255).astype(np.float32) / 255
 
@@ -89,7 +89,7 @@ def test_what_is_transparent_in_the_picture_stays_so(host):
 
 @pytest.mark.parametrize("settings", [{"despill": "measured"}, {"despill": "colour", "colour": "#00b140"}])
 def test_a_green_screens_light_is_taken_off_the_subject(host, tmp_path, settings):
-    """A grey square, lit by the screen behind it by a third."""
+    """A grey square that gets a third of the light of the screen behind it."""
     def light(levels: np.ndarray) -> np.ndarray:
         return np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
 

@@ -1,5 +1,4 @@
-"""Frame Subject inside the host: a catalogue of a batch, a crop of the photograph, and the way back by
-Inpaint Paste."""
+"""Frame Subject inside the host: a catalogue of a batch, a crop of the photograph, and pasting it back."""
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ def shown(host, workflow: dict, source: str, output: int = 0) -> list[np.ndarray
 
 
 def box(mask: np.ndarray) -> tuple[int, ...]:
-    """Top, left, bottom, right of what is at least half opaque."""
+    """Return top, left, bottom, right of the pixels that are at least half opaque."""
     rows, columns = (np.flatnonzero((mask >= 0.5).any(axis)) for axis in (1, 0))
     return rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
 

@@ -14,10 +14,10 @@ from layout import faults
 from PIL import Image
 from workflow import to_api
 
-# Without the detectors' files, which no test has, nothing of Pick by … would run: see test_templates.py.
+# The templates Pick by … need the detectors' files, which no test has: see test_templates.py.
 TEMPLATES = sorted(path for path in (PACK / "example_workflows").glob("*.json") if "Pick by" not in path.stem)
 
-# Fine-tuning takes minutes; two small steps are enough to see it run.
+# Fine-tuning takes minutes; two small steps are enough here.
 SHORT = """() => app.graph._nodes.filter(node => node.type === 'BiRefFinetune').flatMap(
     node => node.widgets).forEach(
     widget => { widget.value = {steps: 2, size: 96}[widget.name] ?? widget.value; })"""
@@ -69,7 +69,7 @@ def test_a_dropped_template_runs_from_the_page(host, opened, template, tmp_path)
 
 
 def missing_models(template: Path) -> list[str]:
-    """What a template declares for the host to offer as downloads."""
+    """Return the models that a template declares for the host to offer as downloads."""
     nodes = json.loads(template.read_text(encoding="utf-8"))["nodes"]
     return [model["name"] for node in nodes for model in node["properties"].get("models", [])]
 
@@ -80,8 +80,8 @@ def widget_values(workflow: dict) -> dict[int, list]:
 
 
 def errors_of_ours(said: list[str]) -> list[str]:
-    """All errors but for what the page asks of servers that do not run here (how large a missing model is,
-    for one), and of user settings not saved yet."""
+    """Return all errors except for requests to servers that do not run here (such as a missing model's size),
+    and for user settings that are not saved yet."""
     return [line for line in said if line.startswith(("error", "uncaught"))
             and not (line.startswith("error: Failed to load resource") and "/extensions/" not in line)
             and "fetching file size" not in line]

@@ -1,5 +1,4 @@
-"""Inpaint Crop and Paste inside the host: there and back, with a stand-in (Invert Image) for the diffusion
-model."""
+"""Inpaint Crop and Paste inside the host, with Invert Image instead of a diffusion model."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ def sources(host) -> dict:
 
 
 def there_and_back(sources: dict, repainted: dict | None = None, **changes) -> dict:
-    """Crop, whatever `repainted` makes of it, and paste; "pasted" is the result."""
+    """Crop, the node `repainted`, and paste; "pasted" is the result."""
     return sources | {
         "crop": node("BiRefInpaintCrop", image=["photo", 0], mask=["mask", 0], **SETTINGS | changes),
         "repainted": repainted
@@ -32,7 +31,7 @@ def there_and_back(sources: dict, repainted: dict | None = None, **changes) -> d
 
 
 def shown(host, workflow: dict, node_id: str, output: int = 0) -> list[np.ndarray]:
-    """The pictures of an output, [H,W,3]; masks as grey."""
+    """Return the pictures of an output, [H,W,3]; masks as grey."""
     record = host.run(workflow | {"shown": node("PreviewImage", images=[node_id, output])})
     return [values(picture.convert("RGB")) for picture in host.pictures(record)["shown"]]
 

@@ -19,7 +19,7 @@ def video(host, frames: int) -> dict:
 
 
 def test_forty_frames_need_no_more_memory_than_their_pixels_and_one_pass(host):
-    host.run(video(host, 1))  # the model is loaded, and one frame's activations have been paid for
+    host.run(video(host, 1))  # loads the model, and allocates one frame's activations
     with host.peak_memory() as grown:
         host.run(video(host, FRAMES))
     pixels = FRAMES * HEIGHT * WIDTH * 4 * (3 + 1 + 4) / MIB  # image, mask and cutout in float32
@@ -30,7 +30,7 @@ def test_an_interrupted_batch_stops_at_once_and_the_queue_lives_on(host):
     reached = []
 
     def stop_near_the_third(event: str, data: dict) -> None:
-        if event == "progress" and data["node"] == "segment":  # some are left out when they come too fast
+        if event == "progress" and data["node"] == "segment":  # the host skips some if they come too fast
             if not any(value >= 3 for value in reached) and data["value"] >= 3:
                 host.interrupt()
             reached.append(data["value"])

@@ -1,5 +1,4 @@
-"""`example_workflows/api`: one photograph through one server by its HTTP API, as a job runner calls it for
-many."""
+"""`example_workflows/api`: one photograph through one server's HTTP API, as job runners call it."""
 
 from __future__ import annotations
 

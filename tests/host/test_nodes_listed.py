@@ -1,5 +1,4 @@
-"""What the host lists of the pack: node ids, sockets and widget order are for ever, saved workflows hold
-them."""
+"""The host's list of nodes: ids, sockets and widgets' order never change, as saved workflows hold them."""
 
 from __future__ import annotations
 

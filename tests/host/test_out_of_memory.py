@@ -1,5 +1,4 @@
-"""A device that is too small makes passes smaller, then moves the work to the processor; it never stops the
-queue."""
+"""On a device with too little memory, passes become smaller, then the processor takes over; no run fails."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from workflow import node, segmented
 
 
 def batch(host, frames: int, **changes) -> dict:
-    """Six pictures through a model on a device with room for so many at a time."""
+    """Six pictures through a model on a device with room for that many at a time."""
     photo = {"photo": node("LoadImage", image=host.upload(PHOTO)),
              "small": node("ImageScale", image=["photo", 0], upscale_method="bilinear", width=256, height=192,
                            crop="center")}

@@ -1,5 +1,5 @@
-"""The pictures of the help pages: every node has one, and pages.py makes it or says who does; retake.py makes
-all of them, and the templates' cards. No host is started."""
+"""The help pages' pictures: every node has one, made by pages.py or as it says; retake.py makes all of them,
+and the templates' cards. No host is started."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_each_nodes_picture_is_made_by_one():
 
 
 def test_each_page_shows_its_own_picture_and_none_is_left_over():
-    """Or pictures: a further one has something behind the node's name and a hyphen."""
+    """Further pictures are named by the node's name, a hyphen and a word."""
     seen = []
     for node in NODES:
         page = (DOCS / f"{node}.md").read_text(encoding="utf-8")

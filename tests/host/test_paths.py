@@ -1,5 +1,4 @@
-"""Names that come with a workflow: nothing outside the models folders is read, nothing outside the output
-written."""
+"""Names in a workflow: no file outside the models folders is read, none outside the output folder written."""
 
 from __future__ import annotations
 
@@ -81,7 +80,7 @@ def matting(clip: str, prefix: str) -> dict:
 
 
 def everything(folder: Path) -> set[Path]:
-    """All files in the host's folder and beside it, but not in the output folder."""
+    """Return all files in the host's folder and beside it, except those in the output folder."""
     return {
         path
         for path in folder.parent.rglob("*")
@@ -124,8 +123,7 @@ def test_the_one_node_cut_out_is_no_way_round(host, secret):
 
 
 def test_a_link_that_the_user_made_is_followed(host, secret):
-    """Models on another disk are linked into ComfyUI's folders: that is the user's own decision, and no
-    name's."""
+    """A user may link models on another disk into ComfyUI's folders; a name cannot create such a link."""
     link = host.base / "models" / "BiRefNet" / "linked.safetensors"
     link.symlink_to(secret)
     try:

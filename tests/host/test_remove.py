@@ -67,7 +67,7 @@ def test_the_next_picture_finds_the_model_loaded(host, photo):
 
 
 def test_what_it_says_last_is_about_the_picture(host, photo):
-    """And not that the model is ready, where its loader's result came from the cache."""
+    """Not that the model is ready, if the loader's result came from the cache."""
     lines = []
 
     def hear(event: str, data: dict) -> None:
@@ -80,9 +80,9 @@ def test_what_it_says_last_is_about_the_picture(host, photo):
 
 
 def test_one_load_serves_picture_after_picture_until_the_host_frees_its_models(host, photo):
-    """The host forgets what the nodes inside this one have made as soon as the prompt is over."""
+    """The host drops the results of the nodes inside this one after the prompt."""
     def loads() -> int:
-        # the host's line for a model that is new to it
+        # the host logs this line for a new model
         return host.log().count("Requested to load FusedBiRefNet")
 
     host.free()
@@ -107,8 +107,8 @@ def test_a_replaced_checkpoint_is_read_again(host, photo):
 
 def test_a_mistyped_colour_is_said_before_the_network_runs(host, photo):
     message = host.fail(remove(photo, background="colour", colour="wihte", checkpoint="BiRefNet_lite"))
-    assert "'wihte'" in message and "BiRefNet_lite" not in message  # which is missing, and would be said next
-    host.run(remove(photo, colour="wihte"))  # nobody asks for it
+    assert "'wihte'" in message and "BiRefNet_lite" not in message  # which is missing, too
+    host.run(remove(photo, colour="wihte"))  # the colour is not used
 
 
 def test_a_missing_checkpoint_is_explained(host, photo):

@@ -47,7 +47,7 @@ def shown(picture: dict, **more) -> Workflow:
 
 
 def from_api(workflow: Workflow, photo: str) -> Workflow:
-    """As other programs queue it: the page adds a title to each node, and the host counts on that."""
+    """The API form, with a title for each node, which the page adds and the host expects."""
     workflow = copy.deepcopy(workflow)
     workflow["photo"]["inputs"]["image"] = photo
     return {name: {**content, "_meta": {"title": name}} for name, content in workflow.items()}

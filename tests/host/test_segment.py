@@ -63,8 +63,7 @@ def test_what_is_surely_subject_is_opaque_in_the_files_that_save_image_writes(ho
 
 
 def test_lines_and_preview_come_to_the_page_s_own_node_of_whoever_queued_it(host):
-    """Remove Background is done by nodes in its place, whose ids no page knows; other pages have other nodes
-    there."""
+    """Nodes replace Remove Background in a run: no page knows their ids, other pages have others there."""
     grey = {"source": node("EmptyImage", width=64, height=64, batch_size=1, color=0x808080),
             "7": node("BiRefRemoveBackground", image=["source", 0], checkpoint="birefnet-nano",
                       background="transparent",

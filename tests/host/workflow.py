@@ -8,7 +8,7 @@ from host import Workflow
 
 ON_THE_PAGE_ONLY = {"Note", "MarkdownNote"}
 WIDGETS = ("COMBO", "INT", "FLOAT", "BOOLEAN", "STRING", "COLOR,STRING")  # types that are widgets
-ON_THE_PAGE = ("image_upload", "video_upload", "control_after_generate")  # options that add a widget there
+ON_THE_PAGE = ("image_upload", "video_upload", "control_after_generate")  # options with a further widget
 
 # Detectors of newer hosts: the inputs whose values a saved workflow holds.
 DETECTORS = {
@@ -21,7 +21,7 @@ DETECTORS = {
 
 
 def node(kind: str, **inputs) -> dict:
-    """One node; an input is a value, or [id of another node, number of its output]."""
+    """Return one node; an input is a value, or [id of another node, index of its output]."""
     return {"class_type": kind, "inputs": inputs}
 
 
@@ -31,8 +31,7 @@ def load(checkpoint: str = "birefnet-nano", **changes) -> dict:
 
 
 def segmented(source: dict, **changes) -> Workflow:
-    """Our loader and Segment at work on the first output of `source`; "segment" gives mask, cutout and
-    coverage."""
+    """Load BiRefNet and Segment on the first output of `source`; "segment" outputs mask, cutout, coverage."""
     inputs = {"model": ["model", 0], "image": ["source", 0], "size": 0, "frames_per_pass": 0} | changes
     return {"model": load(), "source": source, "segment": node("BiRefSegment", **inputs)}
 
@@ -52,8 +51,7 @@ def refined(mask: dict, image: dict | None = None, **changes) -> Workflow:
 
 
 def to_api(saved: dict, object_info: dict[str, dict]) -> Workflow:
-    """The API form of a saved workflow. Every widget value must have its widget: a shift by one is an error
-    here."""
+    """Convert a saved workflow to its API form; raises if a node has more or fewer values than widgets."""
     links = {link[0]: [str(link[1]), link[2]] for link in saved["links"]}
     api = {}
     for node in saved["nodes"]:
@@ -67,7 +65,7 @@ def to_api(saved: dict, object_info: dict[str, dict]) -> Workflow:
 
 
 def widget_values(node: dict, info: dict) -> dict:
-    """Values by widget name. A button for uploads has a place in the list, too, but no value of its own."""
+    """Return values by widget name. An upload button has a position in the list, too, but no value."""
     names = []
     for name, kind, options in widgets(info):
         names.append(name)
@@ -78,8 +76,7 @@ def widget_values(node: dict, info: dict) -> dict:
 
 
 def widgets(info: dict) -> list[tuple[str, object, dict]]:
-    """Name, type and options of a node's widgets, in the order in which a saved workflow holds their
-    values."""
+    """Return name, type and options of a node's widgets, in the order of the values in saved workflows."""
     inputs = {name: spec for group in ("required", "optional")
               for name, spec in info["input"].get(group, {}).items()}
     listed = [(name, spec[0], spec[1] if len(spec) > 1 else {}) for name, spec in inputs.items()]
@@ -89,8 +86,14 @@ def widgets(info: dict) -> list[tuple[str, object, dict]]:
 
 def with_stand_ins(workflow: Workflow, object_info: dict[str, dict], mask: str, boxes: list[dict]
                    ) -> Workflow:
-    """A workflow in which SAM 3 has found a mask, a picture in the host, and RT-DETR boxes; less what only
-    they need, and what this host does not have."""
+    """Replace detectors in a workflow by nodes that output a given result.
+
+    Args:
+        workflow: in API form.
+        object_info: the host's nodes; others are removed, and so are the detectors' loaders.
+        mask: the picture in the host that stands for SAM 3's mask.
+        boxes: stand for RT-DETR's.
+    """
     found = {"SAM3_Detect": node("LoadImageMask", image=mask, channel="red"),
              "RTDETR_detect": node("OddBoxes", boxes=json.dumps([boxes]))}
     workflow = {number: found.get(made["class_type"], made) for number, made in workflow.items()}
@@ -99,7 +102,7 @@ def with_stand_ins(workflow: Workflow, object_info: dict[str, dict], mask: str, 
 
 
 def without(workflow: Workflow, kinds: set[str]) -> Workflow:
-    """A workflow less the nodes of these kinds and all that depend on them."""
+    """Remove the nodes of these kinds, and all that depend on them, from a workflow."""
     gone = {number for number, node in workflow.items() if node["class_type"] in kinds}
     while more := {number for number, node in workflow.items() if number not in gone and
                    any(isinstance(value, list) and value[0] in gone for value in node["inputs"].values())}:

@@ -1,21 +1,22 @@
-"""`python -m tools.bench`: the network's speed and memory, and how near they are to what the machine can do.
+"""`python -m tools.bench`: measures the network's speed and memory, and the hardware's limit.
 
 Each contender (the authors' code, the plain form, the inference form, on CUDA also the inference form
-replayed as a CUDA graph; each in each number format) lives in a process of its own, loads the same checkpoint
-and gets the same image. `--runtimes` adds others, each in a process without PyTorch: onnxruntime on the
-exported file with DeformConv, and on the portable one, and OpenVINO on the portable one. The contenders take
-turns: one untimed round, whose results are compared, then `--runs` timed ones. A pass is the network alone,
-from the normalised image to the logits.
+replayed as a CUDA graph; each in each number format) runs in its own process, loads the same checkpoint and
+gets the same image. `--runtimes` adds others, each in a process without PyTorch: onnxruntime on the exported
+file with DeformConv and on the portable one, and OpenVINO on the portable one. The contenders take turns: one
+untimed round, whose results are compared, then `--runs` timed ones. A pass is the network alone, from the
+normalised image to the logits.
 
 - seconds: the median of a contender's passes.
-- peak: the highest resident memory of its whole process, PyTorch and the loading included; on a GPU what
-  PyTorch's allocator held at most.
-- times, memory: against the first line: the authors' code in fp32 where it is given, else the plain form.
-- floor: the share of the hardware's floor, which is the number of floating-point operations in the plain form
-  (counted by PyTorch's flop counter: convolutions, matrix products and attention; a deformable convolution as
-  its matrix product) over the best rate of a large matrix product in the same format (see `rate`), timed by
-  turns with the contenders.
-- difference: the largest of alpha from the plain form's in fp32.
+- peak: the highest resident memory of its process, including PyTorch and the loading; on a GPU the highest
+  memory that PyTorch's allocator held.
+- times, memory: speed and peak relative to the first line: the authors' code in fp32 if it is given, else the
+  plain form.
+- floor: the least time that the hardware needs, as a share of `seconds`. It is the number of floating-point
+  operations in the plain form (from PyTorch's flop counter: convolutions, matrix products and attention; a
+  deformable convolution counts as its matrix product) divided by the best rate of a large matrix product in
+  the same format (see `rate`), measured in turns with the contenders.
+- difference: the largest absolute difference of alpha from the plain form's in fp32.
 
 An encoder's name ("swin_v1_l", "timm:convnext_femto") stands for the authors' build on it with random
 weights. With `--frames N` a video of 854×480 is matted instead, frame by frame, from RGB to alpha at the
@@ -34,8 +35,7 @@ from .runtime import RUNTIMES
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prints a table for each model and size; returns 1 if a form of ours failed or usage is wrong, else
-    0."""
+    """Print a table for each model and size. Returns 1 if usage is wrong or one of our forms failed."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.bench",
         description="Times the network's plain and inference form (and the authors' code), each in a process "

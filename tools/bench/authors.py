@@ -1,4 +1,4 @@
-"""The authors' own network, out of a checkout of their repository that is on the import path."""
+"""Loads the authors' own network from a checkout of their repository, which is on the import path."""
 
 from __future__ import annotations
 
@@ -16,9 +16,16 @@ from birefnet.network.config import Config
 def load_authors(
     source: TensorSource, config: Config, device: str, dtype: torch.dtype
 ) -> Callable[[Tensor], Tensor]:
-    """Their `BiRefNet` with the source's weights, as a function from images [B,3,H,W] to logits [B,1,H,W].
+    """Load their `BiRefNet` as a function from images [B,3,H,W] to logits [B,1,H,W].
 
-    Raises ImportError for packages that their code needs, and ValueError for builds that it does not have.
+    Args:
+        source: the checkpoint's tensors.
+        config: its build.
+        device, dtype: where, and in which number format, the network computes.
+
+    Raises:
+        ImportError: a package that their code needs is missing.
+        ValueError: their code does not have this build.
     """
     if config.patch_order != "colour-slowest":
         raise ValueError("their present code has no colour-fastest patch order")
@@ -38,7 +45,7 @@ def load_authors(
 
 
 def chosen(theirs: type, config: Config) -> type:
-    """Their Config, in whose source code a build is chosen, as the one for this checkpoint."""
+    """Return a subclass of their Config, whose source code sets the build, with the settings of `config`."""
 
     class Chosen(theirs):
         def __init__(self) -> None:

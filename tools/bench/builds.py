@@ -1,4 +1,4 @@
-"""Checkpoints of random weights, where none is at hand, and how much a build computes."""
+"""Writes checkpoints with random weights, and counts a build's parameters and operations."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from birefnet.network.builds import config
 
 
 def random_file(backbone: str, folder: Path) -> Path:
-    """Where the checkpoint of random weights on that encoder is, or will be."""
+    """Return the file for a checkpoint with random weights on that encoder."""
     return folder / f"{re.sub('[^A-Za-z0-9_]+', '-', backbone)}.safetensors"
 
 
 def write_random(backbone: str, path: Path) -> None:
-    """A checkpoint of random weights in which every tensor matters: the deformable convolutions deform, norms
-    are not the identity, activations stay in range."""
+    """Write a checkpoint with random weights in which every tensor affects the result.
+
+    Offsets of deformable convolutions are not 0, norms are not the identity, and activations stay in range.
+    """
     torch.manual_seed(0)
     model = BiRefNet(config(backbone)).initialize()
     with torch.no_grad():
@@ -38,15 +40,14 @@ def write_random(backbone: str, path: Path) -> None:
 
 
 def parameters(config: Config) -> int:
-    """Of the network that runs, without the heads that only training uses."""
+    """Count the network's parameters, without the heads that only training uses."""
     with torch.device("meta"):
         model = BiRefNet(dataclasses.replace(config, supervision=False))
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def operations(config: Config, size: tuple[int, int]) -> int:
-    """Floating-point operations of one pass of the plain form at (H, W), counted without computing
-    anything."""
+    """Count the floating-point operations of one pass of the plain form at (H, W), on the meta device."""
     with torch.device("meta"), torch.inference_mode(), FlopCounterMode(display=False) as counter:
         BiRefNet(config).eval()(torch.empty(1, 3, *size))
     return counter.get_total_flops()

@@ -1,4 +1,4 @@
-"""A process that holds one form of the network and answers with numbers."""
+"""A process that runs one form of the network and reports its measurements."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from .runtime import RUNTIMES
 
 
 class Contender:
-    """One form in one number format. What goes wrong in it ends it, and is its `error`; the others go on."""
+    """One form in one number format, in its own process. After a failure, `error` says why; others continue.
+
+    Args:
+        job: see worker.py and runtime.py.
+        reference: a checkout of the authors' code, for their form.
+    """
 
     def __init__(self, job: dict, reference: Path | None = None) -> None:
         self.form, self.dtype, self.result = job["form"], job["dtype"], job.get("result")
@@ -31,31 +36,33 @@ class Contender:
         self.load = self._listen().get("load")
 
     def step(self) -> dict:
-        """One pass: its `seconds`, the `peak` memory so far and what is held `now`, bytes; {} once it has
-        failed."""
+        """Run one pass; return its `seconds`, and memory in bytes, `peak` and `now`; {} after a failure."""
         if self.error:
             return {}
         try:
             print("", file=self.process.stdin, flush=True)
-        except BrokenPipeError:  # what became of it, `_listen` finds out
+        except BrokenPipeError:  # the process has ended: `_listen` reads why
             pass
         return self._listen()
 
     def time(self) -> None:
-        """One pass whose seconds count."""
+        """Run one timed pass."""
         seconds = self.step().get("seconds")
         if seconds is not None:
             self.seconds.append(seconds)
 
     def median(self) -> float | None:
+        """Return the median of the timed passes in seconds; None after a failure."""
         return median(self.seconds) if self.seconds and not self.error else None
 
     def end(self) -> None:
+        """End the process."""
         self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
 
     def _listen(self) -> dict:
+        """Read the process's next answer; {} if it is an error."""
         line = self.process.stdout.readline()
         if line:
             answer = json.loads(line)

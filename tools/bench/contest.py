@@ -1,4 +1,4 @@
-"""Contenders take turns on this machine; what they needed becomes rows of numbers."""
+"""Runs contenders in turns on this machine, and collects time and memory as rows of numbers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,19 @@ from .rate import product_rate
 from .runtime import RUNTIMES
 from .worker import SETTINGS, picture
 
-SETTLED = 20  # frames after which a video's memory should grow no more
+SETTLED_FRAMES = 20  # frames after which a video's memory should no longer grow
 
 
 class Checkpoint:
-    """A model as it was named: its file, what the catalog says of it, and its config."""
+    """A model from the command line: its name, file, settings in the catalog, and config.
+
+    Args:
+        name: a checkpoint's name or file, or an encoder for random weights.
+        scratch: folder for files with random weights.
+
+    Raises:
+        CommandError: there is no such checkpoint, or it cannot be read.
+    """
 
     def __init__(self, name: str, scratch: Path) -> None:
         self.name = name
@@ -46,9 +54,9 @@ class Checkpoint:
             raise CommandError(str(error)) from None
 
     def job(self, form: str, dtype: str, device: str, size: tuple[int, int]) -> dict:
+        """Return the description of a contender for worker.py."""
         return {"file": str(self.file), "defaults": self.defaults,
-                "form": form, "dtype": dtype, "device": device,
-                "size": size}
+                "form": form, "dtype": dtype, "device": device, "size": size}
 
     def size(self, wanted: int | tuple[int, int] | None) -> tuple[int, int]:
         """(H, W) of the network for the user's size; 1024² for a dynamic checkpoint without one."""
@@ -57,7 +65,7 @@ class Checkpoint:
 
 @contextmanager
 def contenders(jobs: list[dict], reference: Path | None) -> Iterator[list[Contender]]:
-    """Processes for the jobs, started one after the other, ended in any case."""
+    """Start a process for each job, one after the other; end all of them in any case."""
     started: list[Contender] = []
     try:
         for job in jobs:
@@ -70,9 +78,19 @@ def contenders(jobs: list[dict], reference: Path | None) -> Iterator[list[Conten
 
 def contest(checkpoint: Checkpoint, size: tuple[int, int], dtypes: list[str], device: str, runs: int,
             reference: Path | None, runtimes: Sequence[str] = ()) -> dict:
-    """All forms in all formats, by turns, at network size (H, W); fp32 is always among them, to compare with.
+    """Measure all forms in all number formats, in turns; fp32 is always included, for comparison.
 
-    runtimes: names of runtime.RUNTIMES, which run exported files in fp32.
+    Args:
+        checkpoint: the model.
+        size: of the network's input, (H, W).
+        dtypes: names of number formats.
+        device: "cpu", "cuda" or "mps".
+        runs: timed passes of each contender.
+        reference: a checkout of the authors' code, or None.
+        runtimes: names from runtime.RUNTIMES, which run exported files in fp32.
+
+    Returns:
+        See `summary`.
     """
     forms = ["authors"] * (reference is not None) + ["plain", "inference"] + ["graphs"] * (device == "cuda")
     entries = [(form, dtype) for form in forms for dtype in dict.fromkeys(["fp32", *dtypes])
@@ -82,23 +100,23 @@ def contest(checkpoint: Checkpoint, size: tuple[int, int], dtypes: list[str], de
         jobs = [{**checkpoint.job(form, dtype, device, size), "result": f"{scratch}/{form}-{dtype}.pt"}
                 for form, dtype in entries]
         jobs += runtime_jobs(checkpoint, size, runtimes, Path(scratch))
-        with contenders(jobs, reference) as all_of_them:
-            for contender in all_of_them:
+        with contenders(jobs, reference) as entrants:
+            for contender in entrants:
                 contender.step()
             alphas = {(contender.form, contender.dtype): read_alpha(contender.result)
-                      for contender in all_of_them if not contender.error}
+                      for contender in entrants if not contender.error}
             for _ in range(runs):
                 for dtype, measured in rates.items():
                     measured.append(product_rate(DTYPES[dtype], device))
-                for contender in all_of_them:
+                for contender in entrants:
                     contender.time()
-    return summary(checkpoint, size, all_of_them, alphas,
+    return summary(checkpoint, size, entrants, alphas,
                    {dtype: max(found) for dtype, found in rates.items()})
 
 
 def runtime_jobs(checkpoint: Checkpoint, size: tuple[int, int], runtimes: Sequence[str], scratch: Path
                  ) -> list[dict]:
-    """Jobs of other runtimes, and the files that they need: the exported network, and the image."""
+    """Write the files that other runtimes need (exported network, image), and return their jobs."""
     image = scratch / "image.npy"
     if runtimes:
         np.save(image, picture(*size).numpy())
@@ -117,14 +135,14 @@ def read_alpha(path: str) -> torch.Tensor:
     return torch.from_numpy(np.load(path)) if path.endswith(".npy") else torch.load(path, weights_only=True)
 
 
-def summary(checkpoint: Checkpoint, size: tuple[int, int], all_of_them: list[Contender],
+def summary(checkpoint: Checkpoint, size: tuple[int, int], entrants: list[Contender],
             alphas: dict[tuple[str, str], torch.Tensor], rates: dict[str, float]) -> dict:
-    """The numbers as JSON has them: seconds, bytes, operations; ratios and shares as plain fractions."""
+    """Return the numbers for JSON: seconds, bytes, operations, operations per second; shares as fractions."""
     flops = operations(checkpoint.config, size)
-    first = next(contender for contender in all_of_them if not contender.error and contender.dtype == "fp32")
+    first = next(contender for contender in entrants if not contender.error and contender.dtype == "fp32")
     truth = alphas.get(("plain", "fp32"))
     rows = []
-    for contender in all_of_them:
+    for contender in entrants:
         row = {"form": contender.form, "dtype": contender.dtype}
         if contender.error:
             rows.append({**row, "error": contender.error})
@@ -138,15 +156,14 @@ def summary(checkpoint: Checkpoint, size: tuple[int, int], all_of_them: list[Con
                      "floor": flops / rates[contender.dtype] / seconds, "difference": difference,
                      "load": contender.load})
     return {"model": checkpoint.name, "build": checkpoint.config.describe(), "size": size,
-            "operations": flops,
-            "parameters": parameters(checkpoint.config),
+            "operations": flops, "parameters": parameters(checkpoint.config),
             "rates": rates, "rows": rows}
 
 
 def film(
     checkpoint: Checkpoint, size: int | tuple[int, int] | None, dtype: str, device: str, frames: int
 ) -> dict:
-    """A video through the inference form, frame by frame: frames/s without the first, and memory."""
+    """Matte a video with the inference form, frame by frame; frames/s without the first, and memory."""
     size = checkpoint.size(size)
     job = {**checkpoint.job("inference", dtype, device, size), "frames": frames}
     held = []
@@ -158,5 +175,5 @@ def film(
         raise CommandError(f"{checkpoint.name} in {dtype}: {contender.error}")
     return {"model": checkpoint.name, "size": size, "dtype": dtype, "frames": frames,
             "rate": len(contender.seconds) / sum(contender.seconds),
-            "settled": held[min(SETTLED, frames) - 1],
+            "settled": held[min(SETTLED_FRAMES, frames) - 1],
             "end": held[-1], "peak": contender.last["peak"]}

@@ -1,4 +1,4 @@
-"""What the hardware could do at best: the rate of matrix products, in operations per second."""
+"""Measures the hardware's best rate of matrix products, in operations per second."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch.nn.functional as F
 
 from .worker import synchronize
 
-ENOUGH = 0.15  # seconds of products in one measurement
-# By device: the map's side, channels in, channels out.
+MIN_SECONDS = 0.15  # of products in one measurement
+# By device: the map's side in pixels, channels in, channels out.
 SHAPES = {"cpu": (64, 768, 3072), "cuda": (128, 4096, 4096), "mps": (128, 1024, 4096)}
 
 
 def product_rate(dtype: torch.dtype, device: str) -> float:
-    """The faster of PyTorch's ways to multiply [rows,in] by [in,out].
+    """Measure the faster of PyTorch's ways to multiply [rows,in] by [in,out], in operations per second.
 
     A linear layer goes to the BLAS library, which on some processors is the slower one; a 1×1 convolution of
     a channels-last map is the same product by oneDNN or cuDNN.
@@ -31,11 +31,11 @@ def product_rate(dtype: torch.dtype, device: str) -> float:
 
 
 def seconds(way: Callable[[], object], device: str) -> float:
-    """Of one call, the mean over a while; the first one does not count."""
+    """Return the mean seconds of one call, over at least MIN_SECONDS, after one call to warm up."""
     way()
     synchronize(device)
     started, calls, elapsed = time.perf_counter(), 0, 0.0
-    while elapsed < ENOUGH:
+    while elapsed < MIN_SECONDS:
         for _ in range(1 if device == "cpu" else 10):
             way()
             calls += 1

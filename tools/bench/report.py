@@ -1,4 +1,4 @@
-"""What was asked for, measured one after the other, printed and written down."""
+"""Runs the requested measurements, prints their tables and writes them as JSON."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ from .table import contest_table, film_table
 
 
 def report(args: argparse.Namespace) -> int:
+    """Run everything that the command line asks for. Returns 1 if one of our forms failed, else 0.
+
+    Raises:
+        CommandError: an argument is wrong, or a video's contender failed.
+    """
     if args.reference and not (args.reference / "models" / "birefnet.py").is_file():
         raise CommandError(f"--reference {args.reference}: expected a checkout of the authors' repository, "
                            "with models/birefnet.py in it")
@@ -54,14 +59,15 @@ def report(args: argparse.Namespace) -> int:
 
 
 def describe(device: str) -> dict:
-    """What the numbers depend on."""
+    """Return versions and hardware, on which the numbers depend."""
     name = torch.cuda.get_device_name() if device == "cuda" else processor()
     return {"birefnet": __version__, "torch": torch.__version__, "python": platform.python_version(),
-            "device": device,
-            "name": name, "threads": torch.get_num_threads(), "cores": os.cpu_count()}
+            "device": device, "name": name,
+            "threads": torch.get_num_threads(), "cores": os.cpu_count()}
 
 
 def processor() -> str:
+    """Return the processor's name."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))

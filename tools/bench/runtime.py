@@ -1,4 +1,4 @@
-"""Another runtime as a contender: runs an exported file, in a process without PyTorch.
+"""Runs an exported file with another runtime as a contender, in a process without PyTorch.
 
 Answers each line of its standard input with a timed pass, as worker.py does.
 """
@@ -15,19 +15,19 @@ import numpy as np
 
 from birefnet.device.resident import resident_now, resident_peak
 
-INPUT, OUTPUT = "input_image", "output_image"  # of a raw file
+INPUT, OUTPUT = "input_image", "output_image"  # names in a file that is exported with raw=True
 # Name → whether it runs the portable file.
 RUNTIMES = {"onnxruntime": False, "ort-portable": True, "openvino": True}
 
 
 def main(job: dict) -> None:
-    """Loads and runs one file.
+    """Load a file, and run it for each line of standard input.
 
     Args:
-        job: `file` (.onnx), `image` (.npy), `result` (.npy, where the alpha goes), `form` and `threads`.
+        job: `file` (.onnx), `image` (.npy), `result` (.npy, to which alpha is saved), `form` and `threads`.
     """
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is not an answer
+    os.dup2(2, 1)  # libraries may print, which must not mix with the answers
 
     def answer(**values: object) -> None:
         print(json.dumps(values), file=answers, flush=True)
@@ -49,7 +49,7 @@ def main(job: dict) -> None:
 
 
 def open_onnxruntime(file: str, threads: int) -> Callable[[np.ndarray], np.ndarray]:
-    """onnxruntime on the CPU, with its defaults but for the number of threads."""
+    """Open a file in onnxruntime on the CPU, with default options except for the number of threads."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -59,7 +59,7 @@ def open_onnxruntime(file: str, threads: int) -> Callable[[np.ndarray], np.ndarr
 
 
 def open_openvino(file: str, threads: int) -> Callable[[np.ndarray], np.ndarray]:
-    """OpenVINO on the CPU, told to compute in float32 as the others do."""
+    """Open a file in OpenVINO on the CPU, with float32 arithmetic as in the others."""
     import openvino
 
     compiled = openvino.Core().compile_model(file, "CPU", {

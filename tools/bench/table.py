@@ -1,4 +1,4 @@
-"""Results as Markdown tables, aligned to be readable as plain text."""
+"""Formats results as Markdown tables, aligned to be readable as plain text."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ GIB = 1 << 30
 
 
 def contest_table(found: dict) -> str:
+    """Format the result of `contest.contest`."""
     height, width = found["size"]
     rates = ", ".join(f"{dtype} {rate / 1e9:,.0f} GFLOP/s" for dtype, rate in found["rates"].items())
     rows = []
@@ -23,6 +24,7 @@ def contest_table(found: dict) -> str:
 
 
 def film_table(found: list[dict]) -> str:
+    """Format results of `contest.film`."""
     head = ["model", "size", "dtype", "frames", "frames/s", "GiB at 20", "at end", "peak"]
     return markdown(head, [[row["model"], "{1}x{0}".format(*row["size"]), row["dtype"], str(row["frames"]),
                             f"{row['rate']:.2f}", gib(row["settled"], 3), gib(row["end"], 3),
@@ -31,7 +33,7 @@ def film_table(found: list[dict]) -> str:
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """A table with aligned columns, all but the first to the right; error messages do not widen a column."""
+    """Format a table with the first column aligned left, the others right; errors do not widen a column."""
     widths = [max(len(row[column]) for row in [head, *rows] if not row[column].startswith("does not run"))
               for column in range(len(head))]
 

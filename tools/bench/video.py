@@ -1,4 +1,4 @@
-"""A moving picture made of numbers: 854×480, every frame another."""
+"""Generates a test video of 854×480 pixels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HEIGHT, WIDTH = 480, 854
 
 
 def frame(number: int) -> Tensor:
-    """float32 [1,480,854,3] in 0..1: a disc that circles over blobs of colour."""
+    """Return frame `number`, float32 [1,480,854,3] in 0..1: a disc that circles over blobs of colour."""
     dice = torch.Generator().manual_seed(0)
     blobs = interpolate(torch.rand(1, 3, 6, 10, generator=dice), (HEIGHT, WIDTH), mode="bilinear")
     turn = torch.tensor(number / 30)

@@ -1,4 +1,4 @@
-"""One contender, in a process of its own: answers each line of its standard input with a timed pass."""
+"""Runs one contender in its own process: answers each line of standard input with a timed pass."""
 
 from __future__ import annotations
 
@@ -26,10 +26,14 @@ SETTINGS = ("patch_order", "normalize", "size", "multi_scale", "heads", "encoder
 
 
 def main(job: dict) -> None:
-    """job: `file`, its `defaults`, `form`, `dtype`, `device`; and `size` and `result`, where alpha goes, or
-    `frames`."""
+    """Load a network, and run it for each line of standard input.
+
+    Args:
+        job: `file`, its `defaults`, `form`, `dtype`, `device` and `size` (H, W); and `result` (.pt, to which
+            alpha is saved), or `frames` for a video.
+    """
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is not an answer
+    os.dup2(2, 1)  # libraries may print, which must not mix with the answers
     device, dtype = job["device"], DTYPES[job["dtype"]]
 
     def answer(**values: object) -> None:
@@ -51,6 +55,7 @@ def main(job: dict) -> None:
 
 
 def network(job: dict, device: str, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """Load the job's form of the network: a function from images [B,3,H,W] to logits [B,1,H,W]."""
     if job["form"] != "authors":
         graphs = job["form"] == "graphs"
         return load(job["file"], device=device, dtype=dtype, form="inference" if graphs else job["form"],
@@ -63,7 +68,7 @@ def network(job: dict, device: str, dtype: torch.dtype) -> Callable[[Tensor], Te
 def still(
     model: Callable[[Tensor], Tensor], job: dict, device: str, dtype: torch.dtype
 ) -> Callable[[], None]:
-    """A pass over the image that all contenders get; the first one leaves its alpha in `result`."""
+    """Return a function that runs a pass on the common image; the first one saves alpha to `result`."""
     image = picture(*job["size"]).to(device, dtype)
     result = Path(job["result"])
 
@@ -77,7 +82,7 @@ def still(
 
 
 def video(model: Callable[[Tensor], Tensor], job: dict, device: str) -> Callable[[], None]:
-    """The next frame of the video, to alpha."""
+    """Return a function that mattes the next frame of the video."""
     numbers = iter(range(job["frames"]))
     size = job["size"] and tuple(job["size"])
 
@@ -88,7 +93,7 @@ def video(model: Callable[[Tensor], Tensor], job: dict, device: str) -> Callable
 
 
 def picture(height: int, width: int) -> Tensor:
-    """[1,3,H,W], about normal: soft blobs of colour and some noise."""
+    """Return a test image [1,3,H,W], about standard normal: soft blobs of colour and some noise."""
     dice = torch.Generator().manual_seed(0)
     blobs = torch.nn.functional.interpolate(torch.randn(1, 3, 9, 9, generator=dice), (height, width),
                                             mode="bicubic")
@@ -96,17 +101,20 @@ def picture(height: int, width: int) -> Tensor:
 
 
 def synchronize(device: str) -> None:
+    """Wait until the device has finished its work."""
     if device != "cpu":
         getattr(torch, device).synchronize()
 
 
 def peak(device: str) -> int | None:
+    """Return the highest memory so far, in bytes."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
     return torch.mps.driver_allocated_memory() if device == "mps" else resident_peak()
 
 
 def held(device: str) -> int | None:
+    """Return the memory that is held now, in bytes."""
     if device == "cuda":
         return torch.cuda.memory_reserved()
     return torch.mps.driver_allocated_memory() if device == "mps" else resident_now()

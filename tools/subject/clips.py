@@ -33,15 +33,15 @@ from birefnet.matting.temporal import Smoother, estimate_motion, small_luma
 from .prompts import draw_click, iou
 from .scenes import Cutout, Rng, Sources, lay, make_background, put, put_colours, read_sources, visible
 
-FRAMES, SHAPE = 60, (400, 640)
+FRAMES, SHAPE = 60, (400, 640)  # of a clip; (H, W) in pixels
 KINDS = ("crossing", "crossing", "crossing", "behind", "behind", "leaving", "leaving", "double", "double",
          "shaking", "shaking", "cut")
-IN_VIEW = 0.002    # share of the picture that a subject in view covers at least
-SMOOTHING = 0.5    # of Smoother, for --flicker
+IN_VIEW = 0.002    # least share of the picture that a subject in view covers
+SMOOTHING = 0.5    # strength of Smoother, for --flicker
 
-# uint8 [H,W,3], and the visible part of each subject's alpha, float32 [H,W]; the first is the chosen one
+# A picture, uint8 [H,W,3], and the visible part of each subject's alpha, float32 [H,W]; the first is chosen.
 Frame = tuple[np.ndarray, list[np.ndarray]]
-# time 0..1 → the centre's x and y as shares of the picture's sides, and a scale
+# From the time, 0..1, to the centre's x and y as shares of the picture's sides, and a scale.
 Motion = Callable[[float], tuple[float, float, float]]
 
 
@@ -50,7 +50,7 @@ def make_clip(sources: Sources, rng: Rng, kind: str) -> list[Frame]:
 
     Args:
         sources: cut-outs and backgrounds.
-        rng: all randomness.
+        rng: source of all randomness.
         kind: one of KINDS.
     """
     one, other = (sources.cutouts[i] for i in rng.choice(len(sources.cutouts), 2, replace=False))
@@ -60,12 +60,12 @@ def make_clip(sources: Sources, rng: Rng, kind: str) -> list[Frame]:
     y, drift = rng.uniform(0.45, 0.6), rng.uniform(-0.05, 0.05)
     grow = rng.uniform(0.9, 1.15)
     own: Motion = lambda t: (0.25 + 0.5 * t, y + drift * np.sin(6 * t), 1 + (grow - 1) * t)  # noqa: E731
-    its: Motion = lambda t: (0.8 - 0.55 * t, 1 - y + 0.1, 1)  # noqa: E731
-    front = [own, its]
+    opposite: Motion = lambda t: (0.8 - 0.55 * t, 1 - y + 0.1, 1)  # noqa: E731
+    front = [own, opposite]
     if kind == "double":
         front = [lambda t: (0.28 + 0.1 * np.sin(4 * t), 0.5, 1),
                  lambda t: (0.72 - 0.1 * np.sin(3 * t), 0.55, 0.95)]
-    if kind == "behind":  # a wide object passes in front and hides most of it or all
+    if kind == "behind":  # an object passes in front and hides most or all of it
         front = [lambda t: (0.5 + 0.1 * np.sin(3 * t), 0.5, 0.7), lambda t: (-0.2 + 1.4 * t, 0.5, 1.5)]
     if kind == "leaving":
         front = [lambda t: (0.5 + 0.85 * np.sin(np.pi * 2 * t) * (1 if t < 0.5 else 0.4), y, 1),
@@ -73,7 +73,7 @@ def make_clip(sources: Sources, rng: Rng, kind: str) -> list[Frame]:
     if kind == "shaking":
         front = [lambda t: (0.35 + 0.1 * t, 0.5, 1), lambda t: (0.75 - 0.1 * t, 0.5, 1)]
     shake = rng.normal(0, 0.012, (FRAMES, 2)) if kind == "shaking" else np.zeros((FRAMES, 2))
-    backgrounds = [enlarged(make_background(sources, rng, (800, 801))) for _ in range(2)]
+    backgrounds = [enlarge(make_background(sources, rng, (800, 801))) for _ in range(2)]
     swap = FRAMES // 2 if kind == "cut" else FRAMES
     made = []
     for i in range(FRAMES):
@@ -84,7 +84,7 @@ def make_clip(sources: Sources, rng: Rng, kind: str) -> list[Frame]:
         background = backgrounds[i >= swap]
         top, left = (int(40 + (30 * np.sin(2 * t) if axis else 0) + shake[i, axis] * 640) for axis in (0, 1))
         image = background[top:top + SHAPE[0], left:left + SHAPE[1]]
-        layers = [placed(cutout, place, height, shake[i]) for cutout, place in zip((one, other), places)]
+        layers = [insert(cutout, place, height, shake[i]) for cutout, place in zip((one, other), places)]
         alphas = visible([alpha for _, alpha in layers])
         for colours, alpha in layers:
             image = lay(image, colours, alpha)
@@ -93,15 +93,22 @@ def make_clip(sources: Sources, rng: Rng, kind: str) -> list[Frame]:
     return made
 
 
-def enlarged(background: np.ndarray) -> np.ndarray:
-    """A background resized to 160 pixels more than a frame along each axis, to move the camera over it."""
+def enlarge(background: np.ndarray) -> np.ndarray:
+    """Resize a background to 160 pixels more than a frame along each axis, to move the camera over it."""
     image = Image.fromarray((background * 255).astype(np.uint8)).resize((SHAPE[1] + 160, SHAPE[0] + 160))
     return np.asarray(image, np.float32) / 255
 
 
-def placed(cutout: Cutout, place: tuple[float, float, float], height: float, shake: np.ndarray
+def insert(cutout: Cutout, place: tuple[float, float, float], height: float, shake: np.ndarray
            ) -> tuple[np.ndarray, np.ndarray]:
-    """A cut-out in a frame: colours multiplied by alpha [H,W,3], and alpha [H,W]."""
+    """Place a cut-out in an empty frame: colours multiplied by alpha [H,W,3], and alpha [H,W].
+
+    Args:
+        cutout: the subject.
+        place: its centre's x and y as shares of the frame's sides, and a scale.
+        height: its size at scale 1 (root of its box's area) as a share of the frame's height.
+        shake: the camera's offset along y and x, as a share of 640 pixels.
+    """
     x, y, scale = place
     h, w = cutout.pixels.shape[:2]
     scale *= height * SHAPE[0] / np.sqrt(h * w)
@@ -111,7 +118,7 @@ def placed(cutout: Cutout, place: tuple[float, float, float], height: float, sha
 
 
 def read_clip(folder: Path) -> list[Frame]:
-    """The frames in im/ with their mattes in gt/, in order of their names."""
+    """Read the frames in im/ with their mattes in gt/, in order of their names."""
     frames = []
     for path in sorted((folder / "im").iterdir()):
         with Image.open(path) as image, Image.open(folder / "gt" / f"{path.stem}.png") as mask:
@@ -125,7 +132,7 @@ def read_clip(folder: Path) -> list[Frame]:
 
 def follow(ask: subject.AlphaOf, selector, frames: list[Frame], start: int,
            click: tuple[int, int]) -> list[Tensor]:
-    """The subject's alpha in every frame, from one click in the frame `start`; as `video` does it."""
+    """Return the subject's alpha in every frame, from a click (x, y) in frame `start`, as Matte Video."""
     pictures = torch.cat([as_picture(image) for image, _ in frames])
     following = video.Following(
         partial(video.Pictures, pictures, Fraction(25)),
@@ -139,28 +146,30 @@ def follow(ask: subject.AlphaOf, selector, frames: list[Frame], start: int,
 
 
 def as_picture(image: np.ndarray) -> Tensor:
+    """Convert uint8 [H,W,3] to float32 [1,H,W,3] in 0..1."""
     return torch.from_numpy(image).float().div(255)[None]
 
 
 def flicker(alphas: list[Tensor], pictures: list[Tensor]) -> float:
-    """Mean change of uncertain alpha between frames along the optical flow, without cuts."""
-    sums, weights_ = 0.0, 0.0
+    """Return the mean change of uncertain alpha between frames along the optical flow; cuts do not count."""
+    total, count = 0.0, 0.0
     for i in range(1, len(alphas)):
         motion, trust = estimate_motion(small_luma(pictures[i]), small_luma(pictures[i - 1]))
         moved = warp(alphas[i - 1][:, None], resize_flow(motion, alphas[i].shape[1:]))[:, 0]
         edge = ((alphas[i] > 0.02) & (alphas[i] < 0.98) | (moved > 0.02) & (moved < 0.98)).float()
-        sums += float(((alphas[i] - moved).abs() * edge).sum()) * float(trust.mean() > 0.1)
-        weights_ += float(edge.sum()) * float(trust.mean() > 0.1)
-    return sums / max(weights_, 1.0)
+        total += float(((alphas[i] - moved).abs() * edge).sum()) * float(trust.mean() > 0.1)
+        count += float(edge.sum()) * float(trust.mean() > 0.1)
+    return total / max(count, 1.0)
 
 
-def smoothed(alphas: list[Tensor], pictures: list[Tensor]) -> list[Tensor]:
+def smooth(alphas: list[Tensor], pictures: list[Tensor]) -> list[Tensor]:
+    """Smooth alpha over time, see SMOOTHING."""
     smoother = Smoother(SMOOTHING)
     return [smoother(picture, alpha) for picture, alpha in zip(pictures, alphas)]
 
 
 def score(found: list[Tensor], frames: list[Frame]) -> dict[str, float]:
-    """The measures of a clip, see the module."""
+    """Return the measures of a clip, see the module's docstring."""
     ious, absent, run, longest = [], [], 0, 0
     for alpha, (_, truths) in zip(found, frames):
         alpha, own = alpha[0].numpy(), truths[0]
@@ -211,8 +220,8 @@ def main() -> None:
         row = score(found, frames) | {"seconds": seconds}
         if args.flicker:
             pictures = [as_picture(image) for image, _ in frames]
-            row["flicker"] = flicker(smoothed(found, pictures), pictures)
-            row["before"] = flicker(smoothed([ask(picture) for picture in pictures], pictures), pictures)
+            row["flicker"] = flicker(smooth(found, pictures), pictures)
+            row["unprompted"] = flicker(smooth([ask(picture) for picture in pictures], pictures), pictures)
         rows.append(row)
         label = getattr(name, "name", name)
         print(line(f"{label}, from frame {start}", row), flush=True)
@@ -223,9 +232,10 @@ def main() -> None:
 
 
 def line(label: str, row: dict[str, float]) -> str:
+    """Format a row of the table."""
     cells = [label, f"{row['iou']:.3f}", f"{row['absent']:.0%}", f"{row['wrong run']}",
              f"{row['seconds']:.2f}"]
-    return f"| {' | '.join(cells + [f'{row[key]:.4f}' for key in ('flicker', 'before') if key in row])} |"
+    return f"| {' | '.join(cells + [f'{row[key]:.4f}' for key in ('flicker', 'unprompted') if key in row])} |"
 
 
 def sheet(path: Path, frames: list[Frame], found: list[Tensor], columns: int = 10) -> None:

@@ -32,6 +32,15 @@ PROMPTS = ("click", "box", "scribble")
 
 def find(ask: subject.AlphaOf, selector: Selector | None, image: torch.Tensor, prompt: str,
          given) -> torch.Tensor:
+    """Return the alpha [1,H,W] of the subject that a prompt chooses.
+
+    Args:
+        ask: the matting network, from pictures [B,H,W,3] to alpha [B,H,W].
+        selector: None for the functions that need no selector.
+        image: [1,H,W,3] in 0..1.
+        prompt: one of PROMPTS.
+        given: the prompt's pixel (x, y), Box, or stroke [H,W].
+    """
     if selector is not None:
         return subject.select(ask, selector, image, prompt_of(prompt, given))
     if prompt == "click":
@@ -42,6 +51,7 @@ def find(ask: subject.AlphaOf, selector: Selector | None, image: torch.Tensor, p
 
 
 def prompt_of(prompt: str, given) -> subject.Prompt:
+    """Return the Prompt of a click (x, y), a Box, or a stroke [H,W]."""
     if prompt == "click":
         return subject.Prompt(points=(given,))
     if prompt == "box":
@@ -105,6 +115,7 @@ def main() -> None:
 
 
 def report(rows: list[dict]) -> None:
+    """Print a table of means: a line for each prompt and kind of picture."""
     kinds = (("all", lambda row: True), ("apart", lambda row: not row["overlapping"]),
              ("overlapping", lambda row: row["overlapping"]), ("of one kind", lambda row: row["alike"]))
     print("| prompt | pictures | mean IoU | IoU < .5 | wrong subject | nothing found | passes | seconds |")

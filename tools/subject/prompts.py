@@ -1,4 +1,4 @@
-"""Simulated prompts for a subject whose matte is known: clicks, boxes and strokes as a hand gives them."""
+"""Simulates prompts for a subject whose matte is known: clicks, boxes and strokes with a hand's error."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Rng = np.random.Generator
 
 
 def inner(alpha: np.ndarray) -> np.ndarray:
-    """Pixels that a hand would click: the solid part, eroded if a tenth of it remains."""
+    """Return the pixels that a user would click: the solid part, eroded if a tenth of it remains."""
     solid = alpha > 0.9
     eroded = ndimage.binary_erosion(solid, iterations=max(1, round(0.01 * max(alpha.shape))))
     return eroded if eroded.sum() > 0.1 * solid.sum() else solid
 
 
 def draw_click(alpha: np.ndarray, rng: Rng) -> tuple[int, int]:
-    """A random pixel (x, y) inside the subject, or one of its most opaque if it has no solid part."""
+    """Draw a random pixel (x, y) inside the subject, or of its most opaque ones if it has no solid part."""
     rows, columns = np.nonzero(inner(alpha))
     if not len(rows):
         rows, columns = np.nonzero(alpha == alpha.max())
@@ -28,13 +28,13 @@ def draw_click(alpha: np.ndarray, rng: Rng) -> tuple[int, int]:
 
 
 def true_box(alpha: np.ndarray) -> Box:
-    """The smallest box around alpha above 1/2."""
+    """Return the smallest box around alpha above 1/2."""
     rows, columns = (np.flatnonzero((alpha > 0.5).any(axis)) for axis in (1, 0))
     return Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
 
 
 def draw_box(alpha: np.ndarray, rng: Rng, off: float = 0.03) -> Box:
-    """The subject's box with a hand's error: each side is off by up to `off` times the box's size."""
+    """Draw the subject's box with a hand's error: each side is off by up to `off` times the box's size."""
     box = true_box(alpha)
     h, w = box.bottom - box.top, box.right - box.left
     d = rng.uniform(-off, off, 4)
@@ -45,11 +45,11 @@ def draw_box(alpha: np.ndarray, rng: Rng, off: float = 0.03) -> Box:
 
 
 def draw_scribble(alpha: np.ndarray, rng: Rng, width: int = 0) -> np.ndarray:
-    """A stroke through two to four random pixels of the subject.
+    """Draw a stroke through two to four random pixels of the subject.
 
     Args:
         alpha: [H,W], the subject's matte.
-        rng: all randomness.
+        rng: source of all randomness.
         width: of the stroke in pixels; 0 for 1/80 of the longer side.
 
     Returns:
@@ -68,6 +68,6 @@ def draw_scribble(alpha: np.ndarray, rng: Rng, width: int = 0) -> np.ndarray:
 
 
 def iou(one: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over union of two mattes, each thresholded at 1/2."""
+    """Return the intersection over union of two mattes, each thresholded at 1/2."""
     one, other = one > 0.5, other > 0.5
     return float((one & other).sum() / max(1, (one | other).sum()))

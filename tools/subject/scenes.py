@@ -1,7 +1,8 @@
 """Compose pictures of two or three subjects, with the visible matte of each.
 
-Cut-outs come from a cache of tools.nano (its photographs of GCompris, krank, PETSc and SQLite), from those of
-tests/data with a matte, and from folders of pairs (im/ and gt/). All randomness comes from a given generator.
+Cut-outs come from a cache of tools.nano (its photographs from GCompris, krank, PETSc and SQLite), from the
+photographs of tests/data with a matte, and from folders of pairs (im/ and gt/). All randomness comes from a
+generator that the caller provides.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from ..nano.photographs import crop_to_subject, read_photographs
 
 DATA = Path(__file__).parents[2] / "tests" / "data"
 HELD_OUT_STEP = 4          # every 4th cut-out of a kind is held out from training
-KNOWN = ("astronaut", "coffee", "dandelion")  # of tests/data, with mattes
+KNOWN = ("astronaut", "coffee", "dandelion")  # photographs of tests/data with mattes
 CUTOUT_SIDE = 640          # pixels: longer side of cut-outs of whole photographs
-SIDES = (640, 960)         # pixels: least and largest longer side of a picture
-OVERLAPPING, ALIKE = 0.35, 0.35  # of pictures: subjects overlap; subjects are of one kind
-DOUBLES = 0.25             # of pictures with one kind: the same cut-out several times
-HEIGHTS = (0.28, 0.62)     # size of a subject (root of its box's area) over the picture's shorter side
-LEAST_SEEN = 0.6           # of each subject: share that is not hidden by others
-MOST_APART = 0.02          # of each subject: hidden share up to which subjects count as apart
+SIDES = (640, 960)         # pixels: range of a picture's longer side
+OVERLAPPING, ALIKE = 0.35, 0.35  # shares of pictures: subjects overlap; subjects are of one kind
+DOUBLES = 0.25             # share of pictures with one kind that show one cut-out several times
+HEIGHTS = (0.28, 0.62)     # range of a subject's size (root of its box's area) over the shorter side
+LEAST_SEEN = 0.6           # least share of each subject that is not hidden by others
+MOST_APART = 0.02          # hidden share of a subject up to which subjects count as not overlapping
 
 Rng = np.random.Generator
 
@@ -56,12 +57,12 @@ class Sources:
     """What scenes are composed of."""
 
     cutouts: list[Cutout]
-    places: list[np.ndarray]   # uint8 RGB
-    scenes: list[np.ndarray]   # whole photographs with the matte of their one subject, uint8 RGBA
+    places: list[np.ndarray]   # backgrounds, uint8 RGB
+    scenes: list[np.ndarray]   # uncropped photographs with the matte of their only subject, uint8 RGBA
 
 
 def read_sources(cache: Path, part: str = "all", pairs: Sequence[Path] = ()) -> Sources:
-    """Read what scenes are composed of.
+    """Read cut-outs and backgrounds.
 
     Args:
         cache: a folder of tools.nano's cut-outs; filled first if it is empty, which takes four minutes.
@@ -91,14 +92,14 @@ def read_sources(cache: Path, part: str = "all", pairs: Sequence[Path] = ()) -> 
 
 
 def read_pairs(folder: Path) -> list[tuple[Path, np.ndarray]]:
-    """(file, cut-out) of each picture in a folder with im/ and gt/."""
+    """Return (file, cut-out) for each picture in a folder with im/ and gt/."""
     found = [(path, cut(path, folder / "gt" / f"{path.stem}.png"))
              for path in sorted((folder / "im").iterdir())]
     return [(path, pixels) for path, pixels in found if pixels is not None]
 
 
 def cut(photograph: Path, matte: Path) -> np.ndarray | None:
-    """A photograph's subject, uint8 RGBA, cropped; None if the matte is empty."""
+    """Crop a photograph to its subject: uint8 RGBA; None if the matte is empty."""
     with Image.open(photograph) as image, Image.open(matte) as alpha:
         rgba = image.convert("RGB")
         rgba.putalpha(alpha.convert("L").resize(rgba.size))
@@ -113,21 +114,21 @@ def compose(sources: Sources, rng: Rng, sides: tuple[int, int] = SIDES) -> Scene
 
     Args:
         sources: cut-outs and backgrounds.
-        rng: all randomness.
-        sides: least and largest longer side of the picture, in pixels.
+        rng: source of all randomness.
+        sides: range of the picture's longer side, in pixels.
     """
     count = 2 if rng.random() < 0.6 else 3
     overlapping, alike = rng.random() < OVERLAPPING, rng.random() < ALIKE
     while True:
         background = make_background(sources, rng, sides)
         shape = background.shape[:2]
-        chosen = [mirrored(cutout, rng) for cutout in draw_cutouts(sources, rng, count, alike)]
+        chosen = [maybe_mirror(cutout, rng) for cutout in draw_cutouts(sources, rng, count, alike)]
         for _ in range(20):
             places = [draw_place(cutout, shape, rng) for cutout in chosen]
             alphas = [put(cutout.pixels[..., 3:] / np.float32(255), shape, *place)[..., 0]
                       for cutout, place in zip(chosen, places)]
-            seen, whole = visible(alphas), [float(alpha.sum()) for alpha in alphas]
-            hidden = [1 - float(part.sum()) / all_of_it for part, all_of_it in zip(seen, whole)]
+            seen, areas = visible(alphas), [float(alpha.sum()) for alpha in alphas]
+            hidden = [1 - float(part.sum()) / area for part, area in zip(seen, areas)]
             if max(hidden) <= 1 - LEAST_SEEN and (max(hidden) > MOST_APART) == overlapping and (
                     overlapping or apart(seen)):
                 image = background
@@ -137,7 +138,7 @@ def compose(sources: Sources, rng: Rng, sides: tuple[int, int] = SIDES) -> Scene
 
 
 def draw_cutouts(sources: Sources, rng: Rng, count: int, alike: bool) -> list[Cutout]:
-    """`count` random cut-outs; if `alike`, of one kind, or one cut-out several times."""
+    """Draw `count` random cut-outs; if `alike`, of one kind, or one cut-out several times."""
     first = sources.cutouts[rng.integers(len(sources.cutouts))]
     same = [cutout for cutout in sources.cutouts if cutout.kind == first.kind]
     if alike and (len(same) < count or rng.random() < DOUBLES):
@@ -147,7 +148,7 @@ def draw_cutouts(sources: Sources, rng: Rng, count: int, alike: bool) -> list[Cu
 
 
 def make_background(sources: Sources, rng: Rng, sides: tuple[int, int]) -> np.ndarray:
-    """A random background, blurred as if out of focus, float32 [H,W,3] in 0..1."""
+    """Draw a random background, blurred as if out of focus: float32 [H,W,3] in 0..1."""
     pixels = sources.places[rng.integers(len(sources.places))]
     longer, ratio = int(rng.integers(*sides)), rng.uniform(0.65, 1.0)
     width, height = (longer, int(longer * ratio)) if rng.random() < 0.75 else (int(longer * ratio), longer)
@@ -159,20 +160,20 @@ def make_background(sources: Sources, rng: Rng, sides: tuple[int, int]) -> np.nd
     return np.asarray(blurred, np.float32) / 255
 
 
-def mirrored(cutout: Cutout, rng: Rng) -> Cutout:
-    """The cut-out, mirrored with probability 1/2."""
+def maybe_mirror(cutout: Cutout, rng: Rng) -> Cutout:
+    """Mirror a cut-out with probability 1/2."""
     return replace(cutout, pixels=cutout.pixels[:, ::-1]) if rng.random() < 0.5 else cutout
 
 
 def vary(cutout: Cutout, rng: Rng) -> np.ndarray:
-    """The cut-out with random brightness and colour balance, float32 RGBA in 0..1."""
+    """Return the cut-out with random brightness and colour balance, float32 RGBA in 0..1."""
     light = rng.uniform(0.75, 1.2) * rng.uniform(0.94, 1.06, 3) / 255
     colours = (cutout.pixels[..., :3] * light.astype(np.float32)).clip(0, 1)
     return np.dstack([colours, cutout.pixels[..., 3] / np.float32(255)])
 
 
 def draw_place(cutout: Cutout, shape: tuple[int, int], rng: Rng) -> tuple[float, float, float]:
-    """A random (scale, x, y of the centre) for a cut-out: at most a tenth of each side lies outside."""
+    """Draw a random (scale, x, y of the centre) for a cut-out: at most a tenth of each side lies outside."""
     height, width = cutout.pixels.shape[:2]
     scale = rng.uniform(*HEIGHTS) * min(shape) / np.sqrt(height * width)
     scale = min(scale, 0.9 * shape[0] / height, 0.9 * shape[1] / width)
@@ -187,29 +188,29 @@ def put(pixels: np.ndarray, shape: tuple[int, int], scale: float, x: float, y: f
     Args:
         pixels: float32 [h,w,C] in 0..1.
         shape: the picture's (H, W).
-        scale: of the pixels.
-        x, y: where their centre comes, in the picture's pixels.
+        scale: factor of their size.
+        x, y: position of their centre, in pixels of the picture.
 
     Returns:
         float32 [H,W,C] in 0..1.
     """
-    whole = np.zeros((*shape, pixels.shape[2]), np.float32)
-    edges = []  # along each axis: first and last pixel of the picture, and their positions in `pixels`
+    canvas = np.zeros((*shape, pixels.shape[2]), np.float32)
+    edges = []  # for each axis: first and last pixel in the picture, and their positions in `pixels`
     for side, room, middle in zip(pixels.shape[:2], shape, (y, x)):
         first, last = (int(np.floor(middle - scale * side / 2)), int(np.ceil(middle + scale * side / 2)))
         first, last = max(0, first), min(room, last)
         if first >= last:
-            return whole
+            return canvas
         edges.append((first, last, *((at - middle) / scale + side / 2 for at in (first, last))))
     (top, bottom, y0, y1), (left, right, x0, x1) = edges
     margin = int(np.ceil(1 / scale)) + 1  # an edge pixel reaches beyond the cut-out
     padded = np.pad(pixels, ((margin,) * 2, (margin,) * 2, (0, 0)))
     for c in range(pixels.shape[2]):
         plane = Image.fromarray(np.ascontiguousarray(padded[..., c]))
-        whole[top:bottom, left:right, c] = plane.resize(
+        canvas[top:bottom, left:right, c] = plane.resize(
             (right - left, bottom - top), Image.Resampling.BILINEAR,
             (x0 + margin, y0 + margin, x1 + margin, y1 + margin))
-    return whole.clip(0, 1)
+    return canvas.clip(0, 1)
 
 
 def put_colours(pixels: np.ndarray, shape: tuple[int, int], scale: float, x: float, y: float) -> np.ndarray:
@@ -218,7 +219,7 @@ def put_colours(pixels: np.ndarray, shape: tuple[int, int], scale: float, x: flo
 
 
 def visible(alphas: list[np.ndarray]) -> list[np.ndarray]:
-    """The visible part of each layer's alpha; later layers are in front."""
+    """Return the visible part of each layer's alpha; later layers are in front."""
     free, seen = np.ones_like(alphas[0]), []
     for alpha in reversed(alphas):
         seen.append(alpha * free)
@@ -227,7 +228,7 @@ def visible(alphas: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def apart(alphas: list[np.ndarray]) -> bool:
-    """Whether no two subjects touch."""
+    """Return whether no two subjects touch."""
     grown = sum(ndimage.binary_dilation(alpha > 0.05, iterations=4).astype(int) for alpha in alphas)
     return grown.max() < 2
 

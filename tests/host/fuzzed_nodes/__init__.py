@@ -1,5 +1,4 @@
-"""A node for the tests' host only: runs every node of the pack on inputs that no page would send, and
-counts."""
+"""Nodes for the tests' host only: run every node of the pack on random inputs, and report imports."""
 
 import json
 import os
@@ -14,7 +13,7 @@ FUZZ = Path(__file__).resolve().parents[2] / "fuzz"
 
 
 class FuzzNodes:
-    """JSON: cases, taken, refused, of each node, and what went wrong."""
+    """Runs every node on random inputs. Outputs JSON: (accepted, refused) cases by node, and the failure."""
 
     CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "tests", "run", ("STRING",), True
 
@@ -36,7 +35,7 @@ class FuzzNodes:
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(base / "temp" / "hypothesis")
         fuzzed = Cases()
         fuzzed.warm()
-        before = resource.getrlimit(resource.RLIMIT_AS)  # the host goes on with other tests
+        before = resource.getrlimit(resource.RLIMIT_AS)  # restored at the end, as the host runs other tests
         watch = Watch(*writable(base))
         counts, fault = {}, ""
 
@@ -76,8 +75,7 @@ class FuzzNodes:
 
 
 class ImportWatch:
-    """JSON: what the pack started, asked for or wrote while the host imported it, as prestartup_script.py
-    heard it."""
+    """Outputs JSON: what the pack's import started, contacted or wrote, see prestartup_script.py."""
 
     CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "tests", "run", ("STRING",), True
 

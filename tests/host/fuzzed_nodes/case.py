@@ -1,5 +1,4 @@
-"""Inputs for each node as its own schema declares them: at the ends of their ranges, beyond, and of other
-kinds."""
+"""Draws inputs for each node from its schema: at the ends of ranges, beyond them, and of wrong types."""
 
 import math
 import sys
@@ -13,7 +12,7 @@ from comfy_api.util import VideoComponents
 
 CLIPS = Path(__file__).resolve().parents[2] / "fuzz" / "seeds" / "videos"
 
-# Larger values are in range too, but the work itself would take longer than a case may.
+# Larger values are valid, too, but would take longer than a case may.
 LARGEST = {"size": 256, "megapixels": 0.2, "window": 512, "radius": 64, "frames": 9, "steps": 2, "batch": 2,
            "rank": 4,
            "width": 256, "height": 256, "margin": 64}
@@ -50,12 +49,12 @@ COLOURS = ["white", "#20a0ff", "rgb(1,2,nan)", "hsl(1 1% 1%)", "transparent", "#
 
 
 def writable(base):
-    """Where nodes may write, below the host's base directory."""
+    """Return the folders below the host's base directory in which nodes may write."""
     return base / "output", base / "temp", base / "models" / "BiRefNet" / "adapters"
 
 
 class FlatModel:
-    """What another pack may send on a model socket; `odd`: how its masks are wrong."""
+    """A model as another pack may send it. odd: what is wrong with its masks."""
 
     def __init__(self, odd):
         self.odd = odd
@@ -74,7 +73,7 @@ class FlatModel:
 
 
 class Cases:
-    """Draws a node's inputs; tensors, models and videos are descriptions, which `execute` makes and runs."""
+    """Draws a node's inputs, with descriptions of tensors, models and videos, which `execute` makes."""
 
     def __init__(self):
         import nodes
@@ -95,7 +94,7 @@ class Cases:
         return sys.modules[f"{self.pack}.{module}"]
 
     def warm(self):
-        """Imports and kernels, before memory is limited and files are watched."""
+        """Load modules and kernels before memory is limited and files are watched."""
         import av  # noqa: F401
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -125,7 +124,7 @@ class Cases:
         return sorted(map(str, set(self.files()) - self.before))
 
     def strategy(self, name):
-        """Inputs of that node."""
+        """Return the hypothesis strategy for a node's inputs."""
         from hypothesis import strategies as st
 
         side = st.sampled_from([1, 2, 3, 5, 16, 33])
@@ -173,7 +172,7 @@ class Cases:
                     wrong,
                 )
             if isinstance(widget, io.Combo.Input):
-                # no folder is there
+                # The list of folders is empty: none has pairs.
                 options = [name for name in widget.options if isinstance(name, str)] or NAMES
                 return st.one_of(st.sampled_from(options), st.sampled_from(options), st.sampled_from(NAMES),
                                  wrong)
@@ -217,14 +216,14 @@ class Cases:
         optional = {widget.id: value(widget) for widget in self.inputs[name] if widget.optional}
         usual = {widget.id: widget.default for widget in self.inputs[name]
                  if getattr(widget, "default", None) is not None}
-        # Most widgets at their defaults, or hardly any case would get beyond them.
+        # Most widgets keep their defaults, or nearly every case would be refused at once.
         drawn = st.fixed_dictionaries(required, optional=optional)
         odd = st.sets(st.sampled_from(sorted(usual) or [""]))
         return st.tuples(drawn, odd).map(lambda pair: pair[0] | {
             key: usual[key] for key in usual if key not in pair[1] and key in pair[0]})
 
     def make(self, value):
-        """The thing that a description stands for."""
+        """Make the value that a description stands for."""
         if value is object:
             return object()
         if not isinstance(value, tuple):
@@ -247,9 +246,9 @@ class Cases:
                             inputs | {"image": image, "mask": mask, "megapixels": 0.01})[2]
 
     def execute(self, name, values):
-        """As the host does it."""
+        """Run a node as the host does."""
         hidden = {"prompt": {}, "extra_pnginfo": {}}
-        # newer hosts look for it there
+        # Newer hosts read the entry "hidden_inputs".
         node = self.nodes[name].PREPARE_CLASS_CLONE(hidden | {"hidden_inputs": hidden})
         made = {key: self.make(value) for key, value in values.items()}
         if node.INPUT_IS_LIST:
@@ -258,7 +257,7 @@ class Cases:
 
 
 def tensor_of(shape, dtype, value, layout):
-    """A tensor as another node may send it."""
+    """Make a tensor as another node may send it."""
     kind = getattr(torch, dtype)
     if layout == "meta":
         return torch.empty(shape, dtype=kind, device="meta")

@@ -1,4 +1,4 @@
-"""Runs before the host imports any pack: notes down what this one starts, asks for or writes meanwhile."""
+"""Runs before the host imports any pack: records what this one starts, contacts or writes at its import."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ watch.heard, watch.imported = [], 0
 
 
 def ours(frame):
-    """Whether code of the pack is running, at import and not in a call of the host's."""
+    """Return whether code of the pack is running, at import and not in a call by the host."""
     names = []
     while frame:
         if PACK in frame.f_code.co_filename:

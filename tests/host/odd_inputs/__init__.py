@@ -1,5 +1,4 @@
-"""Nodes for the tests' host only: pictures and masks that no node of ComfyUI makes, but that other packs may
-send."""
+"""Nodes for the tests' host only: pictures, masks and models that only other packs may send."""
 
 import copy
 import json
@@ -8,7 +7,7 @@ import torch
 
 
 class OddImage:
-    """A batch of `frames` pictures, [frames, height, width, channels], of one value."""
+    """Outputs a batch of constant pictures, [frames, height, width, channels]."""
 
     CATEGORY, FUNCTION, RETURN_TYPES = "tests", "make", ("IMAGE",)
 
@@ -23,7 +22,7 @@ class OddImage:
 
 
 class OddMask:
-    """A batch of `frames` masks, [frames, height, width], of one value."""
+    """Outputs a batch of constant masks, [frames, height, width]."""
 
     CATEGORY, FUNCTION, RETURN_TYPES = "tests", "make", ("MASK",)
 
@@ -38,7 +37,7 @@ class OddMask:
 
 
 class OddBoxes:
-    """Bounding boxes from JSON."""
+    """Outputs bounding boxes from JSON."""
 
     CATEGORY, FUNCTION, RETURN_TYPES = "tests", "make", ("BOUNDING_BOX",)
 
@@ -51,8 +50,10 @@ class OddBoxes:
 
 
 class LittleMemory:
-    """One of this pack's models, on a device with room for `frames` pictures at a time; for 0, not even for
-    the weights, and then the processor has room for one."""
+    """Outputs one of this pack's models on a simulated device with room for `frames` pictures at a time.
+
+    With 0, the device has no room for the weights, and the processor has room for one picture.
+    """
 
     CATEGORY, FUNCTION, RETURN_TYPES = "tests", "make", ("BACKGROUND_REMOVAL",)
 
@@ -80,8 +81,7 @@ class LittleMemory:
 
 
 class OtherModel:
-    """What another pack may send: core's `encode_image`, a flat mask of `value`, room for `frames` at a
-    time."""
+    """Outputs another pack's model, with core's `encode_image`: constant masks, for `frames` at a time."""
 
     CATEGORY, FUNCTION, RETURN_TYPES = "tests", "make", ("BACKGROUND_REMOVAL",)
 
