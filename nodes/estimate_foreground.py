@@ -27,7 +27,7 @@ class BiRefForeground(io.ComfyNode):
             category=schema.CATEGORY,
             description="Finds the subject's own colours where its edge is soft (hair, fur, motion blur, "
                         "glass), so that no fringe of the old background is left when it is laid over "
-                        "another one. Opaque pixels stay exactly as they are.",
+                        "another one. Without despill, opaque pixels stay exactly as they are.",
             search_aliases=["foreground colour", "defringe", "decontaminate", "despill", "blur fusion",
                             "refine foreground", "straight alpha"],
             inputs=[

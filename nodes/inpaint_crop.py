@@ -21,8 +21,8 @@ class BiRefInpaintCrop(io.ComfyNode):
             node_id="BiRefInpaintCrop",
             display_name="Inpaint Crop (BiRefNet)",
             category=schema.CATEGORY,
-            description="Cuts out what is to be repainted, the subject or its background, with some of what "
-                        "surrounds it, at a size that a diffusion model likes. Inpaint Paste puts the result "
+            description="Cuts out what is to be repainted, the subject or its background, with some of its "
+                        "surroundings, at a size that a diffusion model expects. Inpaint Paste puts the result "
                         "back.",
             search_aliases=["crop and stitch", "inpaint crop", "inpaint background"],
             inputs=[
@@ -50,7 +50,7 @@ class BiRefInpaintCrop(io.ComfyNode):
                 io.Combo.Input(
                     "multiple", options=["8", "16", "32", "64"], default="8",
                     tooltip="Height and width of the crop are multiples of this. 8 suits Stable Diffusion, "
-                            "16 Flux; a model that wants more says so."),
+                            "16 Flux; other models state theirs."),
                 io.Float.Input(
                     "max_aspect", default=2.0, min=1.0, max=8.0, step=0.1,
                     tooltip="The crop's longer side is at most this many times its shorter one, if the "

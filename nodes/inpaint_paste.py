@@ -37,8 +37,8 @@ class BiRefInpaintPaste(io.ComfyNode):
     @values.checked
     def execute(cls, crop: Crop, image) -> io.NodeOutput:
         if not isinstance(crop, Crop):
-            raise ValueError("Connect the output crop of Inpaint Crop, or transform of Frame Subject; got "
-                             f" {type(crop).__name__}.")
+            raise ValueError("Connect the output crop of Inpaint Crop, or transform of Frame Subject: got "
+                             f"{type(crop).__name__}")
         painted = convert.frames(image)
         count = convert.common_batch(len(crop.windows), len(painted), ("crops", "repainted pictures"))
         pictures = crop.images

@@ -81,7 +81,7 @@ class BiRefVideo(io.ComfyNode):
                             "background is seen. Takes a little more time. Not used by masks."),
                 io.Float.Input(
                     "smoothing", default=0.0, min=0.0, max=1.0, step=0.05,
-                    tooltip="Calms flickering edges: how much each mask leans on the one before, which is "
+                    tooltip="Calms flickering edges: how much each mask takes a share of the one before, which is "
                             "moved along with the picture. 0: each frame by itself. 0.5 to 0.8 calms; begins "
                             "anew at every cut."),
                 schema.size_input("the frames", "Rounded to a multiple of 32; the result always has the "
@@ -121,7 +121,7 @@ class BiRefVideo(io.ComfyNode):
                     tooltip="A box around the subject in that frame, from ComfyUI's detection nodes. Several "
                             "boxes: their subjects together."),
                 schema.mask_input(
-                    "The subject in that frame: a coarse mask, or a scribble on it, told apart as in Pick "
+                    "The subject in that frame: a coarse mask, or a scribble on it, distinguished as in Pick "
                     "Subject.", optional=True),
             ],
             outputs=[
@@ -157,7 +157,7 @@ class BiRefVideo(io.ComfyNode):
             if output == "over a background":
                 behind = backdrop(background_image, background_video, clip)
             prompts = prompts_of(points, negative_points, bboxes, mask)
-            mattes = following = None
+            following = None
             if prompts is None:
                 mattes = partial(matte_stream, model, size=size, per_pass=frames_per_pass)
             else:

@@ -20,7 +20,7 @@ class BiRefEdgeRefine(io.ComfyNode):
             node_id="BiRefEdgeRefine",
             display_name="Refine Edges and Hair (BiRefNet)",
             category=schema.CATEGORY,
-            description="Works out again, at the picture's own resolution, what a mask left uncertain: hair, "
+            description="Computes again, at the picture's own resolution, what a mask left uncertain: hair, "
                         "fur, thin parts, soft edges. What the mask was certain about stays exactly as it "
                         "is.",
             search_aliases=["hair", "fur", "closed form matting", "guided filter", "edge detail"],

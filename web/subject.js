@@ -223,7 +223,7 @@ app.registerExtension({
             adding = "negative_points";
             pickBy("point");
         });
-        tool("Clear", "Take away what is drawn here", () => change(() => {
+        tool("Clear", "Remove what is drawn here", () => change(() => {
             const pick = valueOf(node, "pick");
             if (pick === "box" || pick === "mixture") ["x", "y", "width", "height"].forEach(name => setWidget(node, name, 0));
             if (pick === "point" || pick === "mixture") setWidget(node, "points", "");
