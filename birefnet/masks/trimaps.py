@@ -34,8 +34,8 @@ def trimap(
         PackageError: SciPy is missing.
     """
     if not background < foreground:
-        raise ValueError("Lower the first or raise the second: the background's threshold must lie below the "
-                         f"subject's, got background {background:g} and subject {foreground:g}")
+        raise ValueError("Lower the background's threshold or raise the subject's: got background "
+                         f"{background:g} and subject {foreground:g}")
     if inward < 0 or outward < 0:
         raise ValueError(f"Set both widths to 0 pixels or more: got {inward:g} inward and {outward:g} "
                          "outward")

@@ -75,9 +75,9 @@ class Config:
             numbers = getattr(self, field) or ()  # a size of None, no kernels
             for number in numbers if isinstance(numbers, tuple) else (numbers,):
                 if not 1 <= number <= most:
-                    raise ValueError(f"{field} holds {number}; expected whole numbers of 1 to {most}")
+                    raise ValueError(f"{field} contains {number}; expected integers from 1 to {most}")
         if len(self.kernels) > MAX_VALUES["kernels"] or not all(kernel % 2 for kernel in self.kernels):
-            raise ValueError(f"kernels are {self.kernels[:9]}; expected a few odd numbers")
+            raise ValueError(f"kernels are {self.kernels[:9]}; expected at most 31 odd numbers")
         FAMILIES[self.family].check(self)
 
     @property

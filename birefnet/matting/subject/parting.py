@@ -18,6 +18,7 @@ from ...files.packages import require
 from ...imaging.flow import resize_flow, warp
 from ...imaging.resize import resample
 from ...masks.regions import label_regions
+from ...network.selector import TASK
 from ..temporal import CUT_TRUST, estimate_motion, small_luma
 from .looks import SOLID_ALPHA, AlphaOf, at_point
 from .select import REGION_LEVEL
@@ -142,5 +143,5 @@ def gap_between(found: np.ndarray, own: np.ndarray, places: np.ndarray) -> float
     rest = (own > SOLID_ALPHA) & ~here
     if inside < OWN_SHARE * total or total - inside < OTHER_SHARE * total or not rest.any():
         return None
-    ndimage = require("scipy.ndimage", "choosing one of several subjects")
+    ndimage = require("scipy.ndimage", TASK)
     return float(ndimage.distance_transform_edt(~here)[rest].min())
