@@ -22,8 +22,8 @@ class BiRefInpaintCrop(io.ComfyNode):
             display_name="Inpaint Crop (BiRefNet)",
             category=schema.CATEGORY,
             description="Cuts out what is to be repainted, the subject or its background, with some of its "
-                        "surroundings, at a size that a diffusion model expects. Inpaint Paste puts the result "
-                        "back.",
+                        "surroundings, at a size that a diffusion model expects. Inpaint Paste puts the "
+                        "result back.",
             search_aliases=["crop and stitch", "inpaint crop", "inpaint background"],
             inputs=[
                 schema.image_input("The pictures to repaint in, one or many."),

@@ -37,6 +37,8 @@ STEP_COST, COLOUR_COST, FEATURE_COST, GROUND_COST = 0.01, 1.5, 0.3, 4.0
 NEAR, FAR = 4.0, 14.0         # path costs at which the two nearness maps fall to 1/e
 REACH = 8.0                   # pixels at stride 4: Euclidean distance at which the last map falls to 1/e
 
+TASK = "choosing one of several subjects"  # named where SciPy is missing
+
 
 class Selector(nn.Module):
     """Predicts which part of a matte the prompts mean.
@@ -199,10 +201,10 @@ def measure_distances(picture: Tensor, direction: Tensor, prompts: Tensor) -> Te
         ends.append(number[there].ravel())
         costs.append((STEP_COST + COLOUR_COST * colour_change + FEATURE_COST * feature_change
                       + GROUND_COST * ground).ravel())
-    sparse = require("scipy.sparse", "finding the subject that is meant")
+    sparse = require("scipy.sparse", TASK)
     graph = sparse.csr_matrix((np.concatenate(costs), (np.concatenate(starts), np.concatenate(ends))),
                               (height * width,) * 2)
-    shortest = require("scipy.sparse.csgraph", "finding the subject that is meant").dijkstra
+    shortest = require("scipy.sparse.csgraph", TASK).dijkstra
     near = np.zeros((DISTANCES, height, width), np.float32)
     for seeds, rows in ((touched, ((0, NEAR), (1, FAR))), (unwanted, ((2, FAR),))):
         if seeds.any():
@@ -211,7 +213,7 @@ def measure_distances(picture: Tensor, direction: Tensor, prompts: Tensor) -> Te
             for row, unit in rows:
                 near[row] = np.exp(-distance / unit)
     if touched.any():
-        away = require("scipy.ndimage", "finding the subject that is meant").distance_transform_edt(~touched)
+        away = require("scipy.ndimage", TASK).distance_transform_edt(~touched)
         near[3] = np.exp(-away / REACH)
     return torch.from_numpy(near)[None].to(direction)
 
@@ -219,7 +221,7 @@ def measure_distances(picture: Tensor, direction: Tensor, prompts: Tensor) -> Te
 def _shrink_to_core(inside: np.ndarray) -> np.ndarray:
     """Return the inner part of an area: at least half as far from its edge as its innermost position."""
     depth = require("scipy.ndimage",
-                    "finding the subject that is meant").distance_transform_edt(np.pad(inside, 1))
+                    TASK).distance_transform_edt(np.pad(inside, 1))
     return depth[1:-1, 1:-1] >= max(1.0, depth.max() / 2)
 
 
