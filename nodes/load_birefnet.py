@@ -56,8 +56,8 @@ class BiRefLoad(io.ComfyNode):
                     default="auto", optional=True, advanced=True,
                     tooltip="The order in which the checkpoint expects image tiles stacked on channels. "
                             "auto: as the catalog or the file says, else colour-slowest. colour-fastest is "
-                            "for files trained by code older than November 2024, RMBG-2.0 for one. The wrong one "
-                            "spoils the mask."),
+                            "for files trained by code older than November 2024, RMBG-2.0 for one. The "
+                            "wrong one spoils the mask."),
                 schema.make(
                     io.Combo.Input, "normalize", options=["auto", "imagenet", "none"], default="auto",
                     optional=True, advanced=True,

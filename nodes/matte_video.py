@@ -81,9 +81,9 @@ class BiRefVideo(io.ComfyNode):
                             "background is seen. Takes a little more time. Not used by masks."),
                 io.Float.Input(
                     "smoothing", default=0.0, min=0.0, max=1.0, step=0.05,
-                    tooltip="Calms flickering edges: the share that each mask takes of the one before, which "
-                            "is moved along with the picture. 0: each frame by itself. 0.5 to 0.8 calms; begins "
-                            "anew at every cut."),
+                    tooltip="Calms flickering edges: the share that each mask takes of the one before, "
+                            "which is moved along with the picture. 0: each frame by itself. 0.5 to 0.8 "
+                            "calms; begins anew at every cut."),
                 schema.size_input("the frames", "Rounded to a multiple of 32; the result always has the "
                                                 "video's own size. "),
                 schema.frames_per_pass_input("frames"),
