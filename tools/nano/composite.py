@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageFilter
 
 from .cache import Pictures
 
@@ -35,8 +35,6 @@ def make_pair(pictures: Pictures, seed: int, index: int, size: int) -> tuple[np.
         image, alpha = make_background(pictures, rng, size, empty), np.zeros((size, size), np.float32)
         for _ in range(0 if empty else rng.choice([1, 2, 3], p=[0.8, 0.15, 0.05])):
             image, alpha = add_subject(pictures, rng, image, alpha)
-        if alpha.any() and rng.random() < 0.05:
-            image, alpha = occlude(rng, image, alpha)
     return photograph(rng, image), as_bytes(alpha)
 
 
@@ -73,13 +71,8 @@ def make_scene(pictures: Pictures, rng: Rng, size: int) -> tuple[np.ndarray, np.
         (rows[-1] + 1, np.ptp(rows), height), (columns[-1] + 1, np.ptp(columns), width)))
     colours, alpha = resize_part(pixels, (left, top, right, bottom), size)
     image = jitter(rng, colours, 0.2)
-    if rng.random() < 0.3:  # what is behind, partly something else
-        tint = image[alpha > 0.5].mean(0) if rng.random() < 0.4 else None
-        image = mix(add_patches(pictures, rng, image, tint), image, alpha[..., None])
     if rng.random() < 0.3:  # a subject lighter or darker than it was
         image = mix(image, jitter(rng, image, 0.4), alpha[..., None])
-    if rng.random() < 0.15:
-        image = mix(image, smooth_patch(rng, image, alpha), alpha[..., None])
     if rng.random() < 0.2:
         image = mix(blur(image, rng.uniform(0.01, 0.03) * size), image, alpha[..., None])
     return push_aside(rng, image, alpha) if rng.random() < REFLECTED_SHARE else (image, alpha)
@@ -112,22 +105,14 @@ def make_background(pictures: Pictures, rng: Rng, size: int, empty: bool) -> np.
     elif kind < 0.3:
         kinds = ("empty",) if empty or rng.random() < 0.4 else ("empty", "place")
         image = crop(rng, pictures.draw(rng, *kinds)[0], size)
-    elif kind < 0.49:
-        image = crop(rng, pictures.draw(rng, "panorama")[0], size)
-    elif kind < 0.58:
-        image = water(rng, size)
-    elif kind < 0.75:
-        image = horizon(pictures, rng, size)
-    elif kind < 0.82:
-        image = foliage(pictures, rng, size)
-    elif kind < 0.87:
+    elif kind < 0.66:
+        image = crop(rng, pictures.draw(rng, "empty", "panorama")[0], size)
+    elif kind < 0.78:
         image = texture(rng, size)
-    elif kind < 0.93:
+    elif kind < 0.84:
         image = regular(rng, size)
     else:
         image = gradient(rng, size)
-    if rng.random() < 0.3:
-        image = add_patches(pictures, rng, image)
     if rng.random() < 0.22:  # other things, out of focus
         for _ in range(rng.integers(1, 5)):
             image = add_subject(pictures, rng, image, np.zeros((size, size), np.float32), clutter=True)[0]
@@ -197,110 +182,6 @@ def regular(rng: Rng, size: int) -> np.ndarray:
     return np.clip(image * (1 - rng.uniform(0, 0.5) * noise(rng, size, 6, 1.0, 0.9)[..., None]), 0, 1)
 
 
-def water(rng: Rng, size: int) -> np.ndarray:
-    """Ripples that get finer towards the horizon, with blurred reflections and glints."""
-    base = np.clip(np.array([0.2, 0.3, 0.33]) * rng.uniform(0.2, 2.2) + rng.normal(0, 0.09, 3), 0, 1)
-    y, x = np.mgrid[0:1:size * 1j, 0:1:size * 1j].astype(np.float32)
-    far = 1 / (y + rng.uniform(0.15, 1))
-    field = np.zeros((size, size), np.float32)
-    warp = noise(rng, size, 3, 0.4, 0.6)
-    for _ in range(rng.integers(2, 7)):
-        angle, frequency = rng.normal(0, 0.25), rng.uniform(8, 60)
-        across = y * far * np.cos(angle) + x * 0.3 * np.sin(angle) + warp * rng.uniform(0.02, 0.3)
-        field += np.sin(across * frequency + rng.uniform(0, 6)) / 3
-    field = field * rng.uniform(0.02, 0.22) + (noise(rng, size, 6, 0.15, 0.85) - 0.5) * rng.uniform(0.05, 0.5)
-    other = np.clip(base + rng.normal(0, 0.3, 3), 0, 1)
-    reflection = mix(base, other, noise(rng, size, 2, 3.0, 0.5)[..., None])
-    return np.clip(reflection + field[..., None], 0, 1)
-
-
-def horizon(pictures: Pictures, rng: Rng, size: int) -> np.ndarray:
-    """A ground below a distance: two backgrounds that meet on a rough line."""
-    kinds = [lambda: water(rng, size), lambda: texture(rng, size), lambda: gradient(rng, size),
-             lambda: crop(rng, pictures.draw(rng, "empty")[0], size),
-             lambda: crop(rng, pictures.draw(rng, "empty", "panorama")[0], size),
-             lambda: foliage(pictures, rng, size)]
-    far, near = (kinds[i]() for i in rng.choice(len(kinds), 2, replace=False))
-    if rng.random() < 0.6:
-        far = blur(far, rng.uniform(0.005, 0.04) * size)
-    line = rng.uniform(0.15, 0.8) + (noise(rng, size, 4, 1.0, 0.6)[0] - 0.5) * rng.uniform(0, 0.15)
-    y = np.linspace(0, 1, size)[:, None]
-    edge = np.clip((y - line) * size / rng.uniform(1, 8) + 0.5, 0, 1).astype(np.float32)
-    return mix(far, near, edge[..., None])
-
-
-def add_patches(pictures: Pictures, rng: Rng, image: np.ndarray,
-                tint: np.ndarray | None = None) -> np.ndarray:
-    """The background with one to three places of another stuff and brightness, which stand out and are no
-    things.
-
-    tint: RGB in 0..1 that the stuffs have on the average, for instance the subject's.
-    """
-    size = len(image)
-    for _ in range(rng.choice([1, 2, 3], p=[0.6, 0.25, 0.15])):
-        kind = rng.random()
-        if kind < 0.35:
-            other = texture(rng, size)
-        elif kind < 0.45:
-            other = gradient(rng, size)
-        elif kind < 0.55:
-            other = regular(rng, size)
-        else:
-            other = crop(rng, pictures.draw(rng, "empty", "panorama")[0], size)
-        other = jitter(rng, other, 0.3) * rng.uniform(0.6, 1.8)
-        if tint is not None:
-            other = other + (tint - other.mean((0, 1))) * rng.uniform(0.5, 1)
-        cover = patch(rng, size) if rng.random() < 0.5 else structure(rng, size)
-        image = mix(image, np.clip(other, 0, 1), cover[..., None])
-    return image
-
-
-def patch(rng: Rng, size: int) -> np.ndarray:
-    """Cover in 0..1 of uneven places, often in bands: banks, light on water, gaps between leaves."""
-    field = noise(rng, size, int(rng.integers(2, 6)), np.exp(rng.normal(-0.5, 0.7)), rng.uniform(0.4, 0.8))
-    return np.clip((field - rng.uniform(0.5, 0.75)) * rng.uniform(4, 40) + 0.5, 0, 1)
-
-
-def structure(rng: Rng, size: int) -> np.ndarray:
-    """Cover in 0..1 of what has straight edges and mostly leaves the frame: a kerb or post, a roof, a wall, a
-    window."""
-    kind = rng.random()
-    if kind < 0.4:  # a band from border to border
-        corners = np.array([[-2, -1], [2, -1], [2, 1], [-2, 1]]) * [1, rng.uniform(0.03, 0.2)]
-        turn = rng.choice([0, np.pi / 2]) + rng.normal(0, 0.25)
-    elif kind < 0.65:  # a corner that points upwards
-        half = rng.uniform(0.3, 1.2)
-        corners = 2 * np.array([[0, 0], [np.sin(half), np.cos(half)], [-np.sin(half), np.cos(half)]])
-        turn = rng.normal(0, 0.4)
-    else:
-        corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * rng.uniform(0.07, 0.4, 2)
-        turn = rng.normal(0, 0.1)
-    turned = corners @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-    outline = (turned + rng.uniform(-0.05, 1.05, 2)) * size
-    mask = Image.new("L", (size, size))
-    ImageDraw.Draw(mask).polygon([tuple(corner) for corner in outline], fill=255)
-    radius = rng.uniform(0.002, 0.01) if rng.random() < 0.7 else rng.uniform(0.01, 0.04)
-    return as_float(mask.filter(ImageFilter.GaussianBlur(radius * size)))
-
-
-def foliage(pictures: Pictures, rng: Rng, size: int) -> np.ndarray:
-    """Many small copies of one or two things: leaves, pebbles, crowds, which together are nobody's
-    subject."""
-    ground = Image.fromarray(as_bytes(texture(rng, size)))
-    for _ in range(rng.integers(1, 3)):
-        layer = Image.fromarray(pictures.draw(rng, "thing", "model", "animal")[0])
-        longest = int(rng.uniform(0.06, 0.22) * size)
-        layer.thumbnail((longest, longest), Image.BILINEAR)
-        tint = jitter(rng, as_float(layer)[..., :3], 0.5)
-        layer = Image.fromarray(as_bytes(np.dstack([tint, as_float(layer)[..., 3]])))
-        turned = layer.rotate(rng.uniform(0, 360), expand=True)
-        copies = [layer, layer.transpose(Image.FLIP_LEFT_RIGHT), turned]
-        for x, y in rng.integers(-longest, size, (rng.integers(40, 160), 2)):
-            copy = copies[rng.integers(3)]
-            ground.paste(copy, (int(x), int(y)), copy)
-    return as_float(ground)
-
-
 def noise(rng: Rng, size: int, octaves: int, stretch: float, falloff: float) -> np.ndarray:
     """Value noise in 0..1; stretch above 1 makes vertical streaks, below 1 horizontal ones."""
     total, weight = np.zeros((size, size), np.float32), 1.0
@@ -339,12 +220,8 @@ def add_subject(pictures: Pictures, rng: Rng, image: np.ndarray,
         colour = jitter(rng, natural, 0.2)
         if is_hidden(colour, cover, image):
             return image, alpha
-    if rng.random() < 0.2:
-        colour = smooth_patch(rng, colour, cover)
     if rng.random() < 0.35:
         image = cast_shadow(rng, image, cover)
-    if rng.random() < 0.08:
-        image = reflect(rng, image, colour, cover)
     if rng.random() < 0.35:  # a lens not quite in focus; colours spread with the edge
         radius = rng.uniform(0.3, 1.6) * size / 256
         cover, colour = blur(cover, radius), blur(colour, radius)
@@ -356,46 +233,9 @@ def draw_subject(pictures: Pictures, rng: Rng) -> tuple[Image.Image, str]:
     "head" (already cut below, so must reach the lower border)."""
     kind = rng.choice(list(SUBJECT_SHARES), p=list(SUBJECT_SHARES.values()))
     pixels, name = pictures.draw(rng, kind)
-    layer = Image.fromarray(pixels)
-    if kind == "animal" and rng.random() < 0.3:
-        layer = ruffle(rng, layer)
     if kind in ("person", "human"):
-        return dress(pictures, rng, layer, name) if rng.random() < 0.6 else layer, name
-    return layer, "close" if kind == "animal" and rng.random() < 0.3 else "full"
-
-
-def dress(pictures: Pictures, rng: Rng, person: Image.Image, framing: str) -> Image.Image:
-    """The person below the neck in another fabric, light and shade kept."""
-    kind = rng.random()
-    if kind < 0.35:
-        cloth = texture(rng, 160)
-    elif kind < 0.6:
-        cloth = regular(rng, 160)
-    else:
-        cloth = crop(rng, pictures.draw(rng, "empty", "panorama")[0], 160)
-    cloth = jitter(rng, cloth, 0.4) * rng.choice([1.0, rng.uniform(0.1, 0.6)])  # much clothing is dark
-    pixels = as_float(person)
-    cloth = as_float(Image.fromarray(as_bytes(cloth)).resize(person.size, Image.BILINEAR))
-    neck = {"full": 0.18, "half": 0.33, "head": 0.7}[framing] * len(pixels)
-    below = np.clip((np.arange(len(pixels)) - neck) / 6, 0, 1)[:, None, None]
-    light = pixels[..., :3] @ np.full((3, 1), 1 / 3, np.float32)
-    light = light / max(float(light[pixels[..., 3] > 0.5].mean()), 0.05)
-    colour = mix(pixels[..., :3], np.clip(cloth * light, 0, 1), below * rng.uniform(0.5, 1))
-    return Image.fromarray(as_bytes(np.dstack([colour, pixels[..., 3]])))
-
-
-def ruffle(rng: Rng, layer: Image.Image) -> Image.Image:
-    """Fur: pixels pulled from along short random strands, so that the edge frays."""
-    pixels = np.asarray(layer)
-    height, width = pixels.shape[:2]
-    reach = rng.uniform(0.01, 0.045) * max(height, width)
-    size = max(height, width)
-    across = (noise(rng, size, 7, rng.uniform(0.3, 3), 1.2)[:height, :width] - 0.5) * 2 * reach
-    down = (noise(rng, size, 7, rng.uniform(0.3, 3), 1.2)[:height, :width] - 0.5) * 2 * reach
-    y, x = np.mgrid[0:height, 0:width]
-    y = np.clip((y + down).astype(int), 0, height - 1)
-    x = np.clip((x + across).astype(int), 0, width - 1)
-    return Image.fromarray(pixels[y, x])
+        return Image.fromarray(pixels), name
+    return Image.fromarray(pixels), "close" if kind == "animal" and rng.random() < 0.3 else "full"
 
 
 def place(rng: Rng, layer: Image.Image, framing: str, size: int) -> tuple[Image.Image, float]:
@@ -485,18 +325,6 @@ def harmonise(rng: Rng, colour: np.ndarray, cover: np.ndarray, image: np.ndarray
     return np.clip(colour, 0, 1)
 
 
-def smooth_patch(rng: Rng, colour: np.ndarray, cover: np.ndarray) -> np.ndarray:
-    """A blurred ellipse somewhere inside the subject: plain cloth, a face made unrecognisable."""
-    inside = np.argwhere(cover > 0.5)
-    if not len(inside):
-        return colour
-    size = len(colour)
-    (cy, cx), (ry, rx) = inside[rng.integers(len(inside))], rng.uniform(0.05, 0.25, 2) * size
-    y, x = np.mgrid[0:size, 0:size]
-    patch = np.clip(6 * (1 - np.hypot((y - cy) / ry, (x - cx) / rx)), 0, 1)[..., None]
-    return mix(colour, blur(colour, rng.uniform(0.03, 0.1) * size), patch)
-
-
 def cast_shadow(rng: Rng, image: np.ndarray, cover: np.ndarray) -> np.ndarray:
     """A soft dark copy of the subject, shifted; drawn before the subject."""
     size = len(image)
@@ -504,33 +332,6 @@ def cast_shadow(rng: Rng, image: np.ndarray, cover: np.ndarray) -> np.ndarray:
     cast = np.roll(cover, (dy, dx), (0, 1))
     cast = blur(cast, rng.uniform(0.005, 0.05) * size)
     return image * (1 - rng.uniform(0.1, 0.7) * cast)[..., None]
-
-
-def reflect(rng: Rng, image: np.ndarray, colour: np.ndarray, cover: np.ndarray) -> np.ndarray:
-    """A wavy, weaker mirror image below the subject, which is not part of it."""
-    rows = np.flatnonzero(cover.max(1) > 0.5)
-    if not len(rows):
-        return image
-    size = len(image)
-    waves = (rng.normal(0, 0.6, size) + 2 * np.sin(np.arange(size))).astype(int)
-    source = 2 * rows[-1] - np.arange(size) + waves
-    inside = (source >= 0) & (np.arange(size) > rows[-1] - 0.02 * size)
-    source = np.clip(source, 0, size - 1)
-    strength = rng.uniform(0.2, 0.7) * inside[:, None] * cover[source]
-    return mix(image, colour[source] * rng.uniform(0.4, 0.9), strength[..., None])
-
-
-def occlude(rng: Rng, image: np.ndarray, alpha: np.ndarray):
-    """Something in front that is not subject: stems and bars."""
-    size = len(image)
-    mask = Image.new("L", (size, size))
-    pen = ImageDraw.Draw(mask)
-    for _ in range(rng.integers(1, 9)):
-        x = rng.uniform(0, size)
-        pen.line([x, size, x + rng.normal(0, 0.2) * size, rng.uniform(-0.1, 0.8) * size], fill=255,
-                 width=int(rng.uniform(1, 0.03 * size + 2)))
-    cover = as_float(mask.filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 3))))
-    return mix(image, jitter(rng, texture(rng, size), 0.3), cover[..., None]), alpha * (1 - cover)
 
 
 # --- the photograph as a whole ------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from PIL import Image
 from tools.nano.cache import Pictures, pack
 from tools.nano.composite import (
     PORTRAIT_SHARE,
-    add_patches,
     crop,
     harmonise,
     is_hidden,
@@ -17,9 +16,7 @@ from tools.nano.composite import (
     make_scene,
     mute,
     noise,
-    patch,
     place,
-    structure,
 )
 
 
@@ -61,23 +58,6 @@ def test_whole_photographs_are_portraits_in_their_share(pictures, monkeypatch):
         make_scene(pictures, rng, 16)
     whole = [kinds[0] for kinds in drawn if kinds[0] in ("scene", "portrait")]
     assert len(whole) == 300 and abs(whole.count("portrait") / 300 - PORTRAIT_SHARE) < 0.06
-
-
-def test_what_is_put_behind_is_places_of_the_colour_asked_for(pictures):
-    rng, tint = np.random.default_rng(0), np.array([0.9, 0.3, 0.1])
-    image = np.full((64, 64, 3), 0.5, np.float32)
-    changed = [add_patches(pictures, rng, image, tint) for _ in range(40)]
-    covered = np.abs(np.stack(changed) - image).max(3) > 0.02
-    assert 0.1 < covered.mean() < 0.8 and covered.any((1, 2)).mean() > 0.8
-    red, green, blue = np.stack(changed)[covered].mean(0)
-    assert red > 0.55 > green > blue
-
-
-@pytest.mark.parametrize("cover", (patch, structure))
-def test_places_are_part_of_the_picture_and_of_all_sizes(cover):
-    rng = np.random.default_rng(0)
-    shares = np.array([cover(rng, 64).mean() for _ in range(60)])
-    assert (shares < 0.15).mean() > 0.15 and (shares > 0.25).mean() > 0.1 and (shares < 0.95).all()
 
 
 def test_strong_colours_become_quiet_and_quiet_ones_stay():
