@@ -6,8 +6,8 @@
 Distances are geodesic (Bai and Sapiro, ICCV 2007): along paths whose cost grows where colours or features
 change and where the matte ends.
 
-The encoder is the included checkpoint's, frozen; the decoder was trained by `python -m tools.subject.train`.
-The selector reads the matte only, so it works with any matting network.
+The encoder began as the included checkpoint's; `python -m tools.subject.train` trained its later layers
+together with the decoder. The selector reads the matte only, so it works with any matting network.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SIDE = 256                    # pixels: side of the square to which a picture is
 STAGES = 5                    # of the encoder's seven
 TAPS = (0, 1, 2, 4)           # stages whose maps are used, at strides 2, 4, 8, 16
 FEATURES = (16, 24, 48, 120)  # channels of these maps
-WIDTHS = (12, 24, 48, 96)     # the decoder's channels at these strides
+WIDTHS = (16, 32, 64, 128)    # the decoder's channels at these strides
 PROMPTS = 5                   # maps: positive and negative touches, box, coarse mask, matte
 DISTANCES = 4                 # maps of `measure_distances`
 HEADS = 4                     # of the attention at stride 16

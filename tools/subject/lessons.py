@@ -22,7 +22,8 @@ from .scenes import Scene, Sources, compose
 
 NETWORK_SIDE = 320        # pixels: the included checkpoint's input
 SIDES = (420, 640)        # pixels: longer side of a composed picture
-SINGLE_SHARE = 0.2        # of samples: photographs of a single subject
+SINGLE_SHARE = 0.15       # of samples: photographs of a single subject
+OVERLAPPING_SHARE = 0.6   # of composed pictures
 CONTEXTS = (0.1, 1.2)     # least and largest margin of a crop, as shares of the box's longer side
 LEAST_AREA = 0.004        # of a sample: smaller subjects are left out
 SUBJECTS = 3              # masks of a sample; missing ones are empty
@@ -49,7 +50,8 @@ def make_lessons(folder: Path, sources: Sources, network: birefnet.BiRefNet, see
             continue
         rng, looks = np.random.default_rng([seed, number]), []
         while len(looks) < PART:
-            scene = single(sources, rng) if rng.random() < SINGLE_SHARE else compose(sources, rng, SIDES)
+            scene = (single(sources, rng) if rng.random() < SINGLE_SHARE else
+                     compose(sources, rng, SIDES, OVERLAPPING_SHARE))
             looks += [look for look in (look_at(scene, None), look_at(scene, draw_crop(scene, rng)))
                       if look is not None]
         large, subjects = (np.stack(part) for part in zip(*looks[:PART]))

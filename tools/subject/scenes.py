@@ -109,16 +109,18 @@ def cut(photograph: Path, matte: Path) -> np.ndarray | None:
 # --- scenes -------------------------------------------------------------------------------------------------
 
 
-def compose(sources: Sources, rng: Rng, sides: tuple[int, int] = SIDES) -> Scene:
+def compose(sources: Sources, rng: Rng, sides: tuple[int, int] = SIDES, overlapping_share: float = OVERLAPPING
+            ) -> Scene:
     """Compose two or three subjects on a background: apart or overlapping, of one kind or several.
 
     Args:
         sources: cut-outs and backgrounds.
         rng: source of all randomness.
         sides: range of the picture's longer side, in pixels.
+        overlapping_share: share of the pictures in which subjects overlap.
     """
     count = 2 if rng.random() < 0.6 else 3
-    overlapping, alike = rng.random() < OVERLAPPING, rng.random() < ALIKE
+    overlapping, alike = rng.random() < overlapping_share, rng.random() < ALIKE
     while True:
         background = make_background(sources, rng, sides)
         shape = background.shape[:2]

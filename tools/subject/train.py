@@ -1,12 +1,14 @@
 """Train weights/birefnet-selector.safetensors:  python -m tools.subject.train FOLDER [options]
 
 FOLDER holds the cut-outs (see scenes.read_sources), the training samples and the run's state, from which it
-resumes. The encoder is the included checkpoint's and stays frozen.
+resumes. The encoder begins as the included checkpoint's; its early layers and the statistics of its batch
+norms stay.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import time
 from pathlib import Path
 
@@ -15,10 +17,12 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 import birefnet
 import weights
 from birefnet.checkpoint.selector import save_selector
+from birefnet.data.batches import keep_memory
 from birefnet.matting.subject.prompts import draw_touches
 from birefnet.network.config import IMAGENET_MEAN, IMAGENET_STD
 from birefnet.network.selector import SIDE, Selector, measure_distances
@@ -28,11 +32,14 @@ from .prompts import draw_box, draw_click, draw_scribble
 from .scenes import read_sources
 
 HALF = SIDE // 2
-PICTURES, PROMPTS_EACH = 4, 3      # in a training step
-RATE, WARM_UP, DECAY = 2e-3, 50, 1e-3  # largest learning rate, steps of warm-up, weight decay
-AVERAGE = 0.98                     # decay of the exponential moving average of weights, which is saved
+PICTURES, PROMPTS_EACH = 6, 3      # in a training step
+RATE, ENCODER_RATE = 2e-3, 2e-4    # largest learning rates
+WARM_UP, DECAY = 50, 1e-3          # steps of warm-up, weight decay
+EARLY = ("conv_stem", "bn1", "blocks.0", "blocks.1")  # layers of the encoder that stay
+SAVE_EVERY_STEPS = 50
+AVERAGE = 0.99                     # decay of the exponential moving average of weights, which is saved
 # Shares of prompts by kind; "nothing" is a click on the background.
-KINDS = {"click": 0.34, "clicks": 0.1, "box": 0.2, "scribble": 0.12, "mask": 0.18, "nothing": 0.06}
+KINDS = {"click": 0.3, "clicks": 0.1, "box": 0.18, "scribble": 0.2, "mask": 0.17, "nothing": 0.05}
 TOGETHER = 0.06                    # of prompts: two subjects at once
 NOT_WANTED = 0.25                  # of prompts: with negative points
 ALSO_CLICKED = 0.15                # of boxes and masks: with a click
@@ -57,7 +64,7 @@ def draw_prompt(lessons: Lessons, number: int, rng: Rng) -> tuple[np.ndarray, np
     """
     subjects = lessons.subjects[number].astype(np.float32) / 255
     there = [i for i in range(len(subjects)) if (subjects[i] > 0.9).sum() > 20]
-    maps = np.zeros((5, HALF), np.float32)
+    maps = np.zeros((5, HALF, HALF), np.float32)
     maps[4] = lessons.mattes[number].astype(np.float32) / 255
     kind = rng.choice(list(KINDS), p=list(KINDS.values()))
     everything = subjects.sum(0).clip(0, 1)
@@ -66,7 +73,7 @@ def draw_prompt(lessons: Lessons, number: int, rng: Rng) -> tuple[np.ndarray, np
         if len(rows):
             i = rng.integers(len(rows))
             maps[0] = draw_touches([(columns[i], rows[i])], HALF).numpy()
-            return maps, np.zeros((1, HALF), np.float32)
+            return maps, np.zeros((1, HALF, HALF), np.float32)
         there = there or [int(subjects.sum((1, 2)).argmax())]
         kind = "click"
     chosen = int(rng.choice(there))
@@ -124,39 +131,66 @@ def coarse(alpha: np.ndarray, rng: Rng) -> np.ndarray:
 # --- the run ------------------------------------------------------------------------------------------------
 
 
+class Batches(Dataset):
+    """The batches of steps first .. stop - 1: pictures, normalised, and of PROMPTS_EACH prompts on each the
+    maps, the distances, and the mattes that they mean. Each depends on the seed and its step only."""
+
+    def __init__(self, selector: Selector, lessons: Lessons, seed: int, first: int, stop: int) -> None:
+        self.selector, self.lessons, self.seed, self.first, self.stop = selector, lessons, seed, first, stop
+
+    def __len__(self) -> int:
+        return self.stop - self.first
+
+    @torch.no_grad()
+    def __getitem__(self, offset: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        if offset >= len(self):
+            raise IndexError(offset)
+        rng, lessons = np.random.default_rng([self.seed, self.first + offset]), self.lessons
+        chosen = rng.integers(len(lessons.pictures), size=PICTURES)
+        pairs = [draw_prompt(lessons, int(number), rng) for number in chosen for _ in range(PROMPTS_EACH)]
+        prompts, targets = (torch.from_numpy(np.stack(part)) for part in zip(*pairs))
+        pictures = torch.from_numpy(lessons.pictures[chosen]).permute(0, 3, 1, 2).float() / 255
+        light = torch.from_numpy(rng.uniform(0.8, 1.2, (PICTURES, 1, 1, 1)) * rng.uniform(
+            0.9, 1.1, (PICTURES, 3, 1, 1))).float()
+        pictures = (pictures * light).clamp(0, 1)
+        if rng.random() < 0.5:
+            pictures, prompts, targets = (x.flip(3) for x in (pictures, prompts, targets))
+        mean, std = (torch.tensor(numbers).view(1, 3, 1, 1) for numbers in (IMAGENET_MEAN, IMAGENET_STD))
+        pictures = (pictures - mean) / std
+        directions = self.selector.encode(pictures)[1][0]  # of layers that stay
+        distances = [measure_distances(pictures[n:n + 1], directions[n:n + 1], prompts[i:i + 1])
+                     for i in range(len(prompts)) for n in [i // PROMPTS_EACH]]
+        return pictures, prompts, torch.cat(distances), targets
+
+
+def begin_worker(worker: int) -> None:
+    torch.set_num_threads(1)
+    keep_memory()
+
+
 def make_selector(network: birefnet.BiRefNet) -> Selector:
     """A selector with fresh weights and the encoder of a network on EfficientNet-Lite2 (plain form)."""
     selector = Selector()
-    own = {name for name, _ in [*selector.named_parameters(), *selector.named_buffers()]
-           if name.startswith(("conv_stem", "bn1", "blocks"))}
+    own = {name for name in selector.state_dict() if in_encoder(name)}
     state = {name: tensor for name, tensor in network.bb.state_dict().items() if name in own}
     selector.load_state_dict(state, strict=False)
     with torch.no_grad():
         selector.direct.weight.copy_(torch.tensor(DIRECT).view(1, -1, 1, 1))
         selector.direct.bias.fill_(DIRECT_BIAS)
     for name, parameter in selector.named_parameters():
-        parameter.requires_grad_(name not in own)
+        parameter.requires_grad_(not name.startswith(EARLY))
     return selector.eval()
 
 
-def step_loss(selector: Selector, lessons: Lessons, rng: Rng) -> Tensor:
-    """The loss of one random batch: weighted cross-entropy and soft Jaccard distance."""
-    chosen = rng.integers(len(lessons.pictures), size=PICTURES)
-    pairs = [draw_prompt(lessons, int(number), rng) for number in chosen for _ in range(PROMPTS_EACH)]
-    prompts, targets = (torch.from_numpy(np.stack(part)) for part in zip(*pairs))
-    pictures = torch.from_numpy(lessons.pictures[chosen]).permute(0, 3, 1, 2).float() / 255
-    brightness = 0.8 + 0.4 * torch.from_numpy(rng.random((PICTURES, 1, 1, 1))).float()
-    pictures = (pictures * brightness).clamp(0, 1)
-    if rng.random() < 0.5:
-        pictures, prompts, targets = (x.flip(3) for x in (pictures, prompts, targets))
-    mean, std = (torch.tensor(numbers).view(1, 3, 1, 1) for numbers in (IMAGENET_MEAN, IMAGENET_STD))
-    pictures = (pictures - mean) / std
-    with torch.no_grad():
-        features = selector.encode(pictures)
-        distances = torch.cat([measure_distances(pictures[n:n + 1], features[1][0][n:n + 1], prompts[i:i + 1])
-                               for i in range(len(prompts)) for n in [i // PROMPTS_EACH]])
-        maps, directions = ([x.repeat_interleave(PROMPTS_EACH, 0) for x in part] for part in features)
-    logits = selector((maps, directions), prompts, distances)
+def in_encoder(name: str) -> bool:
+    return name.startswith(("conv_stem", "bn1", "blocks"))
+
+
+def measure_loss(selector: Selector, pictures: Tensor, prompts: Tensor, distances: Tensor, targets: Tensor
+                 ) -> Tensor:
+    """The loss of one batch: weighted cross-entropy and soft Jaccard distance."""
+    features = [[x.repeat_interleave(PROMPTS_EACH, 0) for x in part] for part in selector.encode(pictures)]
+    logits = selector(features, prompts, distances)
     # Background far from any subject gets a low weight.
     weight = 0.3 + prompts[:, 4:5] + targets
     entropy = (F.binary_cross_entropy_with_logits(logits, targets, reduction="none") * weight).mean((1, 2, 3))
@@ -166,11 +200,15 @@ def step_loss(selector: Selector, lessons: Lessons, rng: Rng) -> Tensor:
     return (2 * entropy + jaccard * (targets.amax((1, 2, 3)) > 0)).mean()
 
 
-def train(folder: Path, lessons: Lessons, steps: int, seed: int) -> Selector:
+def train(folder: Path, lessons: Lessons, steps: int, seed: int, workers: int = 1) -> Selector:
     """Train a selector up to `steps` steps; resumes from FOLDER/state.pt, and saves state and selector."""
+    torch.manual_seed(seed)
     selector = make_selector(birefnet.load(weights.NANO, form="plain"))
-    learning = [parameter for parameter in selector.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(learning, RATE, weight_decay=DECAY)
+    learning = {name: parameter for name, parameter in selector.named_parameters() if parameter.requires_grad}
+    optimizer = torch.optim.AdamW(
+        [{"params": [parameter for name, parameter in learning.items() if in_encoder(name) == encoder],
+          "peak": rate} for encoder, rate in ((False, RATE), (True, ENCODER_RATE))], RATE, weight_decay=DECAY)
+    learning = list(learning.values())
     average = [parameter.detach().clone() for parameter in learning]
     first, state = 0, folder / "state.pt"
     if state.exists():
@@ -178,12 +216,14 @@ def train(folder: Path, lessons: Lessons, steps: int, seed: int) -> Selector:
         selector.load_state_dict(saved["selector"])
         optimizer.load_state_dict(saved["optimizer"])
         average, first = saved["average"], saved["step"]
+    batches = DataLoader(Batches(copy.deepcopy(selector), lessons, seed, first, steps), batch_size=None,
+                         num_workers=workers, worker_init_fn=begin_worker)
     start, losses = time.monotonic(), []
-    for step in range(first, steps):
-        rng = np.random.default_rng([seed, step])
-        rate = RATE * min(1, (step + 1) / WARM_UP) * 0.5 * (1 + np.cos(np.pi * step / steps))
-        optimizer.param_groups[0]["lr"] = float(max(rate, 1e-5))
-        loss = step_loss(selector, lessons, rng)
+    for step, batch in enumerate(batches, first):
+        share = min(1, (step + 1) / WARM_UP) * 0.5 * (1 + np.cos(np.pi * step / steps))
+        for group in optimizer.param_groups:
+            group["lr"] = float(max(share, 0.005)) * group["peak"]
+        loss = measure_loss(selector, *batch)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learning, 1.0)
@@ -191,7 +231,7 @@ def train(folder: Path, lessons: Lessons, steps: int, seed: int) -> Selector:
         keep = min(AVERAGE, (step + 1) / (step + 10))
         torch._foreach_lerp_(average, [parameter.detach() for parameter in learning], 1 - keep)
         losses.append(loss.item())
-        if (step + 1) % 50 == 0 or step + 1 == steps:
+        if (step + 1) % SAVE_EVERY_STEPS == 0 or step + 1 == steps:
             seconds = (time.monotonic() - start) / (step + 1 - first)
             print(f"{step + 1}: {np.mean(losses):.4f}, {seconds:.2f} s a step", flush=True)
             losses.clear()
@@ -211,8 +251,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.subject.train", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--lessons", type=int, default=2400)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--lessons", type=int, default=4800)
+    parser.add_argument("--steps", type=int, default=1900)
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     make_lessons(args.folder / "lessons", read_sources(args.folder / "cache", "learned"),
