@@ -127,8 +127,8 @@ class BiRefVideo(io.ComfyNode):
             outputs=[
                 io.Video.Output(
                     "matted", display_name="video",
-                    tooltip="The saved video, for further nodes. For a png sequence the input video as it "
-                            "came."),
+                    tooltip="The saved video, for further nodes. For a png sequence the unchanged "
+                            "input video."),
                 io.String.Output("path", display_name="path",
                                  tooltip="Where the result was saved: the file, or the folder of a png "
                                          "sequence."),

@@ -87,8 +87,8 @@ class BiRefSubject(io.ComfyNode):
                             "Empty: the point x, y."),
                 io.String.Input(
                     "negative_points", default="", optional=True,
-                    tooltip="Pixels on what is not wanted, in the same form; what lies under them is taken "
-                            "away."),
+                    tooltip="Pixels on what is not wanted, in the same form; what lies under them is "
+                            "removed."),
                 io.Combo.Input(
                     "mask_is", options=list(MASK_KINDS), default="automatic", optional=True,
                     tooltip="What the mask means. coarse mask: it is the subject, roughly. scribble: it "

@@ -176,7 +176,7 @@ def test_a_damaged_run_is_one_sentence(trained, pairs, tiny, tmp_path, capsys, n
     file = shutil.copytree(trained, tmp_path / "run") / name
     file.write_bytes(file.read_bytes()[:200])
     assert train(pairs, file.parent, "--init", tiny, "--steps", 30, "--hold-out", 0.2) == 1
-    assert f"begin anew: {file} is damaged" in capsys.readouterr().err
+    assert f"start over: {file} is damaged" in capsys.readouterr().err
 
 
 def test_a_run_that_cannot_be_made_is_one_sentence(pairs, tiny, tmp_path, capsys):
