@@ -76,7 +76,7 @@ def test_a_folder_is_a_catalogue_of_one_size(tmp_path, cut, photo):
     result = cut(tmp_path / "in", "-o", tmp_path / "out", *REFINE, *frame)
     assert result.status == 0
     assert {Image.open(file).size for file in (tmp_path / "out").glob("*.png")} == {(90, 120)}
-    assert sum("no room for the share" in line for line in result.messages) == 2
+    assert sum("not enough room for the requested share" in line for line in result.messages) == 2
     again = cut(tmp_path / "in", "-o", tmp_path / "out", *REFINE, *frame)
     assert any("2 of them before" in line for line in again.messages)
     other = cut(tmp_path / "in", "-o", tmp_path / "out", *REFINE, "--frame", "90x120")

@@ -97,8 +97,8 @@ def test_a_picture_or_a_video_behind(clip, video, tmp_path, name):
     (["-o", "out.mp4", "--background", "no colour"], "a colour"),
     (["-o", "out.mp4", "--background", "#00b14080"], "is opaque"),
     (["-o", "out.webm", "--smoothing", "2"], "0 to 1"), (["-o", "taken.webm"], "--force"),
-    (["-o", "in.mp4", "--mask", "--force"], "nothing that is read"),
-    (["-o", "behind.mp4", "--background", "behind.mp4", "--force"], "nothing that is read")])
+    (["-o", "in.mp4", "--mask", "--force"], "neither folders nor inputs"),
+    (["-o", "behind.mp4", "--background", "behind.mp4", "--force"], "neither folders nor inputs")])
 def test_what_cannot_be_is_one_sentence(clip, video, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken.webm").write_text("")
