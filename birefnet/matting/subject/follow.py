@@ -39,6 +39,7 @@ PART_LIKENESS = 0.7      # below it even a small part is something else
 CLEARER = 0.05           # likeness by which a part must resemble the subject more than other things
 LEAST_SHADE = 0.2        # lower bound of the probability from a pixel's colour; the upper one is 1 minus it
 LEAST_CLAIM = 0.03       # lower bound of the probability from the flow, likewise
+ALONE_SHARE = 0.3        # of a region without another thing: with more of the subject, all of it is it
 APART_SHARE = 0.02       # a region of which at most this share is the subject is another thing
 NEAR_SHARE = 0.01        # of the picture's longer side: how far other things are dilated
 
@@ -132,7 +133,8 @@ class Follower:
         prompt = Prompt(mask=own, not_scribble=core(others, own))
         meant = with_claim(ask(self.selector, picture, everything, prompt, seen), own, others)
         meant = combine(meant, self._shade(picture, seen))
-        alpha = part(everything, parts_of(everything, meant, prompt), picture, seen)
+        meant = unite_alone(everything, parts_of(everything, meant, prompt), others)
+        alpha = part(everything, meant, picture, seen)
         if alpha.max() < SOLID_ALPHA or float(alpha.mean()) < LEAST_SHARE * self.area:
             return None
         now = self._describe(picture, alpha)
@@ -248,6 +250,25 @@ def core(mask: Tensor, other: Tensor) -> Tensor:
 def parts_of(alpha: Tensor, meant: Tensor, prompt: Prompt) -> Tensor:
     """`by_regions` for a subject that may be a small part of a region, behind another thing."""
     return by_regions(alpha, meant, prompt, whole=False, none_share=APART_SHARE)
+
+
+def unite_alone(alpha: Tensor, meant: Tensor, others: Tensor) -> Tensor:
+    """Count a region of the matte [1,H,W] as a whole if the subject is in it and no other thing was before.
+
+    A network that sees single crops would else lose more of the subject in every frame.
+
+    Args:
+        alpha: the matte of everything salient.
+        meant: the probability of the subject, from `parts_of`.
+        others: the warped matte of other things.
+    """
+    values = alpha[0].float().cpu().numpy()
+    labels, count = label_regions(values >= REGION_LEVEL, diagonal=True)
+    areas = region_areas(values, labels, count)
+    own, foreign = (region_areas(values * mask[0].float().cpu().numpy(), labels, count) / areas
+                    for mask in (meant, others))
+    alone = np.concatenate([[False], (own > ALONE_SHARE) & (foreign < APART_SHARE)])[labels]
+    return torch.where(torch.from_numpy(alone[None]).to(meant.device), 1.0, meant)
 
 
 def with_claim(meant: Tensor, own: Tensor, others: Tensor) -> Tensor:
