@@ -16,7 +16,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..matting.subject import PARTING_REACH, Follower, Parting, reduce_picture
-from .kept import Kept
+from .kept import STATE, Kept, read_state
 from .library import VideoError
 from .read import Clip
 
@@ -64,6 +64,10 @@ class Following:
         self.open_clip, self.choose, self.new_follower = open_clip, choose, new_follower
         self.frame, self.progress, self.lost, self.resumed = frame, progress, [], 0
         self.find_parting, self.keep, self.key = find_parting, keep, key
+
+    def can_resume(self) -> bool:
+        """Whether an earlier run with the same key has kept its mattes."""
+        return self.keep is not None and read_state(self.keep / STATE, self.key) is not None
 
     def __call__(self, pictures: Iterator[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (picture [1,H,W,C], alpha [1,H,W]) for all pictures [H,W,C] of the clip."""

@@ -78,7 +78,8 @@ def matte_video(args: argparse.Namespace) -> int:
                                     smooth=Smoother(args.smoothing) if args.smoothing else None,
                                     colours=None if args.mask else Colours(args.despill or "", clip.linear))
             count = 0
-            with _writing(args, clip, kind, style) as writer:
+            force = args.force or following is not None and following.can_resume()
+            with _writing(args, clip, kind, style, force) as writer:
                 for time, picture, _ in tqdm(matting, total=clip.count, unit="frame", disable=None):
                     writer.write(time, picture)
                     count += 1
@@ -89,7 +90,7 @@ def matte_video(args: argparse.Namespace) -> int:
             raise
         raise CommandError(f"{source}: not enough memory; a smaller --size needs less") from None
     except KeyboardInterrupt:
-        if following is not None:
+        if following is not None and following.can_resume():
             say(f"{following.keep}: keeps the mattes so far; run the same command to resume")
         raise
     say(f"{count} frames written to {out}")
@@ -118,7 +119,7 @@ def _open(source: Path, rate: Fraction, style: photographs.Style, out: Path) -> 
     return video.Frames(paths, rate, style, out if "#" in out.name else "video.png")
 
 
-def _writing(args: argparse.Namespace, clip: video.Clip, kind: str, style: photographs.Style
+def _writing(args: argparse.Namespace, clip: video.Clip, kind: str, style: photographs.Style, force: bool
              ) -> contextlib.AbstractContextManager:
     """Open the result's writer. Numbered pictures get the numbers of the input's, if it is numbered."""
     if kind != NUMBERED:
@@ -133,8 +134,7 @@ def _writing(args: argparse.Namespace, clip: video.Clip, kind: str, style: photo
     taken = {Path(path).resolve() for path in frames(source)} if digits else set()
     if taken & {name(index).resolve() for index in range(len(digits))}:
         raise CommandError(f"{args.out}: its pictures would replace those that are read; take another name")
-    return contextlib.nullcontext(video.FrameFiles(name, clip, style, grey=args.mask,
-                                                    force=args.force or _kept_folder(args.out).exists()))
+    return contextlib.nullcontext(video.FrameFiles(name, clip, style, grey=args.mask, force=force))
 
 
 def _check_style(args: argparse.Namespace, style: photographs.Style, *, alpha: bool, numbered: bool) -> None:

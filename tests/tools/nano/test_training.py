@@ -108,8 +108,6 @@ def test_the_stored_encoder_is_exact_in_bfloat16(model, tmp_path):
 
 
 def test_a_stopped_run_goes_on_to_the_same_numbers(model, cache, tmp_path, monkeypatch):
-    if not hasattr(torch.optim, "Muon"):
-        pytest.skip("needs PyTorch 2.9")
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
     def fresh(seed: int) -> birefnet.BiRefNet:
