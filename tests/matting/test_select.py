@@ -16,7 +16,7 @@ from birefnet.matting.subject.prompts import draw_maps
 from birefnet.matting.subject.select import by_regions
 
 NAMES = ("astronaut", "coffee")
-POINTS = {"astronaut": [(290, 420), (275, 240)], "coffee": [(850, 420), (730, 480)]}
+POINTS = {"astronaut": [(290, 420), (255, 170)], "coffee": [(850, 420), (730, 480)]}
 STROKES = {"astronaut": (slice(230, 500), slice(280, 292)), "coffee": (slice(400, 412), slice(760, 900))}
 LEAST_IOU = 0.88
 

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage, sparse
+from scipy.sparse.csgraph import dijkstra
 
 import weights
 from birefnet.checkpoint.selector import load_selector, save_selector
-from birefnet.network.selector import DISTANCES, SIDE, Selector, measure_distances
+from birefnet.network.selector import (
+    DISTANCES,
+    SIDE,
+    UNREACHED,
+    Selector,
+    measure_away,
+    measure_distances,
+    measure_paths,
+)
 
 HALF = SIDE // 2
 
@@ -58,6 +69,32 @@ def test_no_prompt_no_distance():
     assert measure_distances(*scene()).max() == 0
 
 
+def test_paths_are_the_cheapest_ones():
+    rng, (height, width) = np.random.default_rng(3), (24, 40)
+    seeds = rng.random((2, height, width)) < 0.004
+    assert seeds.any((1, 2)).all()
+    right, down = rng.random((2, height, width - 1)), rng.random((2, height - 1, width))
+    found = measure_paths(*map(torch.from_numpy, (seeds, right, down)))
+    number = np.arange(height * width).reshape(height, width)
+    for i in range(2):
+        costs = np.concatenate([right[i].ravel(), down[i].ravel()])
+        steps = (np.concatenate([number[:, :-1].ravel(), number[:-1].ravel()]),
+                 np.concatenate([number[:, 1:].ravel(), number[1:].ravel()]))
+        graph = sparse.csr_matrix((costs, steps), (height * width,) * 2)
+        cheapest = dijkstra(graph, directed=False, indices=number[seeds[i]], min_only=True)
+        cheapest = cheapest.reshape(height, width)
+        # Few paths over random costs have more turns than there are sweeps.
+        off = found[i].numpy() - cheapest
+        assert off.min() > -1e-4 and np.quantile(off / (cheapest + 0.1), 0.99) < 0.02
+        np.testing.assert_allclose(measure_away(torch.from_numpy(seeds))[i],
+                                   ndimage.distance_transform_edt(~seeds[i]), atol=1e-4)
+
+
+def test_without_seeds_nothing_is_reached():
+    found = measure_paths(torch.zeros(1, 8, 8, dtype=torch.bool), torch.ones(1, 8, 7), torch.ones(1, 7, 8))
+    assert (found >= UNREACHED - 1).all()
+
+
 def test_the_file_keeps_the_selector(tmp_path):
     torch.manual_seed(0)
     made = Selector().eval()
@@ -67,7 +104,7 @@ def test_the_file_keeps_the_selector(tmp_path):
     with torch.inference_mode():
         one, other = (model(model.encode(picture), prompts, measure_distances(picture, direction, prompts))
                       for model in (made, read))
-    assert one.shape == (1, 1, HALF, HALF) and torch.allclose(one, other, atol=0.02)
+    assert one.shape == (1, 1, SIDE // 4, SIDE // 4) and torch.allclose(one, other, atol=0.02)
 
 
 def test_the_included_file_is_small():

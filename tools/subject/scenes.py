@@ -1,8 +1,8 @@
 """Compose pictures of two or three subjects, with the visible matte of each.
 
-Cut-outs come from a cache of tools.nano (its photographs from GCompris, krank, PETSc and SQLite), from the
-photographs of tests/data with a matte, and from folders of pairs (im/ and gt/). All randomness comes from a
-generator that the caller provides.
+Cut-outs come from a cache of tools.nano (photographs; for training also rendered models and persons), from
+the photographs of tests/data with a matte, and from folders of pairs (im/ and gt/). All randomness comes from
+a generator that the caller provides.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ CUTOUT_SIDE = 640          # pixels: longer side of cut-outs of whole photograph
 SIDES = (640, 960)         # pixels: range of a picture's longer side
 OVERLAPPING, ALIKE = 0.35, 0.35  # shares of pictures: subjects overlap; subjects are of one kind
 DOUBLES = 0.25             # share of pictures with one kind that show one cut-out several times
+RENDERED = 0.5             # share of pictures whose first cut-out is a rendered one, if there are any
 HEIGHTS = (0.28, 0.62)     # range of a subject's size (root of its box's area) over the shorter side
 LEAST_SEEN = 0.6           # least share of each subject that is not hidden by others
 MOST_APART = 0.02          # hidden share of a subject up to which subjects count as not overlapping
@@ -59,6 +60,7 @@ class Sources:
     cutouts: list[Cutout]
     places: list[np.ndarray]   # backgrounds, uint8 RGB
     scenes: list[np.ndarray]   # uncropped photographs with the matte of their only subject, uint8 RGBA
+    rendered: list[Cutout] = field(default_factory=list)
 
 
 def read_sources(cache: Path, part: str = "all", pairs: Sequence[Path] = ()) -> Sources:
@@ -87,8 +89,10 @@ def read_sources(cache: Path, part: str = "all", pairs: Sequence[Path] = ()) -> 
     if not pairs and part != "learned":
         cutouts += [Cutout(name, name, cut(DATA / f"{name}.jpg", DATA / f"{name}_mask.png"))
                     for name in KNOWN]
+    rendered = [Cutout(name, kind, pixels) for kind in ("model", "person") if part == "learned"
+                for name, pixels in named.get(kind, ())]
     return Sources(cutouts, *([pixels for kind in kinds for _, pixels in named.get(kind, ())]
-                              for kinds in (("empty", "place"), ("scene", "portrait"))))
+                              for kinds in (("empty", "place"), ("scene", "portrait"))), rendered)
 
 
 def read_pairs(folder: Path) -> list[tuple[Path, np.ndarray]]:
@@ -141,11 +145,14 @@ def compose(sources: Sources, rng: Rng, sides: tuple[int, int] = SIDES, overlapp
 
 def draw_cutouts(sources: Sources, rng: Rng, count: int, alike: bool) -> list[Cutout]:
     """Draw `count` random cut-outs; if `alike`, of one kind, or one cut-out several times."""
-    first = sources.cutouts[rng.integers(len(sources.cutouts))]
-    same = [cutout for cutout in sources.cutouts if cutout.kind == first.kind]
+    cutouts = sources.cutouts
+    first = cutouts[rng.integers(len(cutouts))]
+    if sources.rendered and rng.random() < RENDERED:
+        first, cutouts = sources.rendered[rng.integers(len(sources.rendered))], cutouts + sources.rendered
+    same = [cutout for cutout in cutouts if cutout.kind == first.kind]
     if alike and (len(same) < count or rng.random() < DOUBLES):
         return [first] * count
-    others = same if alike else sources.cutouts
+    others = same if alike else cutouts
     return [first, *(others[i] for i in rng.choice(len(others), count - 1, replace=False))]
 
 

@@ -1,8 +1,8 @@
 """Train weights/birefnet-selector.safetensors:  python -m tools.subject.train FOLDER [options]
 
-FOLDER holds the cut-outs (see scenes.read_sources), the training samples and the run's state, from which it
-resumes. The encoder begins as the included checkpoint's; its early layers and the statistics of its batch
-norms stay.
+FOLDER holds the cut-outs in cache/, as `python -m tools.nano FOLDER` packs them (if there are none, those of
+photographs alone are packed), the training samples and the run's state, from which it resumes. The encoder
+begins as the included checkpoint's; its early layers and the statistics of its batch norms stay.
 """
 
 from __future__ import annotations
@@ -32,18 +32,20 @@ from .prompts import draw_box, draw_click, draw_scribble
 from .scenes import read_sources
 
 HALF = SIDE // 2
-PICTURES, PROMPTS_EACH = 6, 3      # in a training step
-RATE, ENCODER_RATE = 2e-3, 2e-4    # largest learning rates
+PICTURES, PROMPTS_EACH = 8, 4      # in a training step
+RATE, ENCODER_RATE = 1.5e-3, 3e-4    # largest learning rates
 WARM_UP, DECAY = 50, 1e-3          # steps of warm-up, weight decay
 EARLY = ("conv_stem", "bn1", "blocks.0", "blocks.1")  # layers of the encoder that stay
 SAVE_EVERY_STEPS = 50
 AVERAGE = 0.99                     # decay of the exponential moving average of weights, which is saved
 # Shares of prompts by kind; "nothing" is a click on the background.
-KINDS = {"click": 0.3, "clicks": 0.1, "box": 0.18, "scribble": 0.2, "mask": 0.17, "nothing": 0.05}
+KINDS = {"click": 0.34, "clicks": 0.1, "box": 0.17, "scribble": 0.2, "mask": 0.16, "nothing": 0.03}
 TOGETHER = 0.06                    # of prompts: two subjects at once
 NOT_WANTED = 0.25                  # of prompts: with negative points
 ALSO_CLICKED = 0.15                # of boxes and masks: with a click
 OTHERS_KNOWN = 0.5                 # of coarse masks: with a negative mask of the other subjects
+# Of samples: those of which a part is shown, and its least side; those whose matte is the true one.
+ZOOMED, LEAST_ZOOM, TRUE_MATTE = 0.5, 0.6, 0.15
 # initial values of `Selector.direct`
 DIRECT, DIRECT_BIAS = (0.5, -0.5, 0.5, 0.5, 1.0, 2.0, 5.0, -1.0, 0.0), -3.5
 BOX_OFF = 0.06                     # largest error of a box's side, over the box's size
@@ -51,21 +53,20 @@ BOX_OFF = 0.06                     # largest error of a box's side, over the box
 Rng = np.random.Generator
 
 
-def draw_prompt(lessons: Lessons, number: int, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
+def draw_prompt(subjects: np.ndarray, matte: np.ndarray, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
     """Draw a random prompt for a sample.
 
     Args:
-        lessons: the samples.
-        number: of the sample.
+        subjects: float32 [SUBJECTS,HALF,HALF] in 0..1, the visible part of each.
+        matte: float32 [HALF,HALF] in 0..1, of everything salient.
         rng: all randomness.
 
     Returns:
         Prompts float32 [5,HALF,HALF], see Selector; and the matte that they mean, float32 [1,HALF,HALF].
     """
-    subjects = lessons.subjects[number].astype(np.float32) / 255
     there = [i for i in range(len(subjects)) if (subjects[i] > 0.9).sum() > 20]
     maps = np.zeros((5, HALF, HALF), np.float32)
-    maps[4] = lessons.mattes[number].astype(np.float32) / 255
+    maps[4] = matte
     kind = rng.choice(list(KINDS), p=list(KINDS.values()))
     everything = subjects.sum(0).clip(0, 1)
     if not there or kind == "nothing":
@@ -145,27 +146,38 @@ class Batches(Dataset):
     def __getitem__(self, offset: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         if offset >= len(self):
             raise IndexError(offset)
-        rng, lessons = np.random.default_rng([self.seed, self.first + offset]), self.lessons
-        chosen = rng.integers(len(lessons.pictures), size=PICTURES)
-        pairs = [draw_prompt(lessons, int(number), rng) for number in chosen for _ in range(PROMPTS_EACH)]
+        rng = np.random.default_rng([self.seed, self.first + offset])
+        shown = [self.draw_sample(rng) for _ in range(PICTURES)]
+        pictures = torch.stack([picture for picture, _, _ in shown])
+        pairs = [draw_prompt(subjects, matte, rng) for _, matte, subjects in shown
+                 for _ in range(PROMPTS_EACH)]
         prompts, targets = (torch.from_numpy(np.stack(part)) for part in zip(*pairs))
-        pictures = torch.from_numpy(lessons.pictures[chosen]).permute(0, 3, 1, 2).float() / 255
-        light = torch.from_numpy(rng.uniform(0.8, 1.2, (PICTURES, 1, 1, 1)) * rng.uniform(
-            0.9, 1.1, (PICTURES, 3, 1, 1))).float()
-        pictures = (pictures * light).clamp(0, 1)
-        if rng.random() < 0.5:
-            pictures, prompts, targets = (x.flip(3) for x in (pictures, prompts, targets))
-        mean, std = (torch.tensor(numbers).view(1, 3, 1, 1) for numbers in (IMAGENET_MEAN, IMAGENET_STD))
-        pictures = (pictures - mean) / std
         directions = self.selector.encode(pictures)[1][0]  # of layers that stay
-        distances = [measure_distances(pictures[n:n + 1], directions[n:n + 1], prompts[i:i + 1])
-                     for i in range(len(prompts)) for n in [i // PROMPTS_EACH]]
-        return pictures, prompts, torch.cat(distances), targets
+        pictures_each, directions = (x.repeat_interleave(PROMPTS_EACH, 0) for x in (pictures, directions))
+        distances = measure_distances(pictures_each, directions, prompts)
+        return pictures, prompts, distances, F.avg_pool2d(targets, 2)
 
-
-def begin_worker(worker: int) -> None:
-    torch.set_num_threads(1)
-    keep_memory()
+    def draw_sample(self, rng: Rng) -> tuple[Tensor, np.ndarray, np.ndarray]:
+        """A random sample, mirrored, zoomed into, and lit at random: its picture [3,SIDE,SIDE], normalised,
+        its matte [HALF,HALF], and its subjects [SUBJECTS,HALF,HALF]."""
+        lessons, number = self.lessons, int(rng.integers(len(self.lessons.pictures)))
+        picture = torch.from_numpy(lessons.pictures[number]).permute(2, 0, 1)[None].float() / 255
+        masks = torch.from_numpy(np.concatenate([lessons.mattes[number][None], lessons.subjects[number]]))
+        masks = masks[None].float() / 255
+        if rng.random() < ZOOMED:
+            side = int(rng.uniform(LEAST_ZOOM, 1) * HALF)
+            top, left = (int(rng.integers(HALF - side + 1)) for _ in range(2))
+            picture, masks = (
+                F.interpolate(x[:, :, k * top:k * (top + side), k * left:k * (left + side)], x.shape[2:],
+                              mode="bilinear", align_corners=False) for x, k in ((picture, 2), (masks, 1)))
+        if rng.random() < 0.5:
+            picture, masks = picture.flip(3), masks.flip(3)
+        if rng.random() < TRUE_MATTE:
+            masks[:, 0] = masks[:, 1:].sum(1).clamp(0, 1)
+        light = torch.from_numpy(rng.uniform(0.8, 1.2) * rng.uniform(0.9, 1.1, (3, 1, 1))).float()
+        mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in (IMAGENET_MEAN, IMAGENET_STD))
+        masks = masks[0].numpy()
+        return ((picture[0] * light).clamp(0, 1) - mean) / std, masks[0], masks[1:]
 
 
 def make_selector(network: birefnet.BiRefNet) -> Selector:
@@ -178,7 +190,9 @@ def make_selector(network: birefnet.BiRefNet) -> Selector:
         selector.direct.weight.copy_(torch.tensor(DIRECT).view(1, -1, 1, 1))
         selector.direct.bias.fill_(DIRECT_BIAS)
     for name, parameter in selector.named_parameters():
-        parameter.requires_grad_(not name.startswith(EARLY))
+        # The encoder's depthwise kernels stay too: their gradients took a third of a step's time.
+        depthwise = in_encoder(name) and parameter.shape[1:2] == (1,)
+        parameter.requires_grad_(not name.startswith(EARLY) and not depthwise)
     return selector.eval()
 
 
@@ -189,10 +203,12 @@ def in_encoder(name: str) -> bool:
 def measure_loss(selector: Selector, pictures: Tensor, prompts: Tensor, distances: Tensor, targets: Tensor
                  ) -> Tensor:
     """The loss of one batch: weighted cross-entropy and soft Jaccard distance."""
-    features = [[x.repeat_interleave(PROMPTS_EACH, 0) for x in part] for part in selector.encode(pictures)]
-    logits = selector(features, prompts, distances)
+    with torch.autocast("cpu", torch.bfloat16):
+        features = [[x.repeat_interleave(PROMPTS_EACH, 0) for x in part]
+                    for part in selector.encode(pictures)]
+        logits = selector(features, prompts, distances).float()
     # Background far from any subject gets a low weight.
-    weight = 0.3 + prompts[:, 4:5] + targets
+    weight = 0.3 + F.avg_pool2d(prompts[:, 4:5], 2) + targets
     entropy = (F.binary_cross_entropy_with_logits(logits, targets, reduction="none") * weight).mean((1, 2, 3))
     found = logits.sigmoid()
     both = (found * targets).sum((1, 2, 3))
@@ -203,7 +219,8 @@ def measure_loss(selector: Selector, pictures: Tensor, prompts: Tensor, distance
 def train(folder: Path, lessons: Lessons, steps: int, seed: int, workers: int = 1) -> Selector:
     """Train a selector up to `steps` steps; resumes from FOLDER/state.pt, and saves state and selector."""
     torch.manual_seed(seed)
-    selector = make_selector(birefnet.load(weights.NANO, form="plain"))
+    keep_memory()
+    selector = make_selector(birefnet.load(weights.NANO, form="plain")).to(memory_format=torch.channels_last)
     learning = {name: parameter for name, parameter in selector.named_parameters() if parameter.requires_grad}
     optimizer = torch.optim.AdamW(
         [{"params": [parameter for name, parameter in learning.items() if in_encoder(name) == encoder],
@@ -217,7 +234,7 @@ def train(folder: Path, lessons: Lessons, steps: int, seed: int, workers: int = 
         optimizer.load_state_dict(saved["optimizer"])
         average, first = saved["average"], saved["step"]
     batches = DataLoader(Batches(copy.deepcopy(selector), lessons, seed, first, steps), batch_size=None,
-                         num_workers=workers, worker_init_fn=begin_worker)
+                         num_workers=workers)
     start, losses = time.monotonic(), []
     for step, batch in enumerate(batches, first):
         share = min(1, (step + 1) / WARM_UP) * 0.5 * (1 + np.cos(np.pi * step / steps))
@@ -251,8 +268,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.subject.train", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--lessons", type=int, default=4800)
-    parser.add_argument("--steps", type=int, default=1900)
+    parser.add_argument("--lessons", type=int, default=8900)
+    parser.add_argument("--steps", type=int, default=3600)
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     make_lessons(args.folder / "lessons", read_sources(args.folder / "cache", "learned"),

@@ -18,11 +18,11 @@ from ...files.packages import require
 from ...imaging.flow import resize_flow, warp
 from ...imaging.resize import resample
 from ...masks.regions import label_regions
-from ...network.selector import TASK
 from ..temporal import CUT_TRUST, estimate_motion, small_luma
 from .looks import SOLID_ALPHA, AlphaOf, at_point
 from .select import REGION_LEVEL
 
+TASK = "choosing one of several subjects"  # named where SciPy is missing
 PARTING_REACH = 48    # frames to search in each direction
 STRIDE = 4            # every how many frames a matte is computed
 SEEN_SIDE = 640       # pixels: longer side of the pictures that are matted
