@@ -132,7 +132,7 @@ class BiRefComposite(io.ComfyNode):
             if not i:
                 placing = to_place(position, picture, matte, behind, size, box)
         resized = "" if mask is None else messages.resized_text(tuple(layers.masks.shape[1:]), picture_size)
-        text = "; ".join(filter(None, [resized, no_subject(empty, count)]))
+        text = "; ".join(filter(None, [resized, looks.no_subject(empty, count)]))
         remark = messages.remark(text, messages.done(count, size))
         return io.NodeOutput(result, alpha, ui=remark | {"biref_place": placing})
 
@@ -153,11 +153,3 @@ def to_place(position: str, picture: Tensor, matte: Tensor, behind: Tensor | Non
     return ({"subject": subject[0], "background": background, "width": size[1], "height": size[0],
              "left": one.left, "top": one.top, "zoom": one.scale, "left_per_scale": two.left - one.left,
              "top_per_scale": two.top - one.top, "box": [box.left, box.top, box.right, box.bottom]},)
-
-
-def no_subject(empty: list[int], total: int) -> str:
-    """Return a message about the frames, by index, whose mask is empty; "" if there are none."""
-    if not empty:
-        return ""
-    which = "" if total == 1 else f" {convert.in_some(empty, total, 'pictures')}"
-    return f"the mask is empty{which}: there is nothing but background"

@@ -9,8 +9,7 @@ from comfy_api.latest import io
 
 from ..birefnet import composite
 from ..birefnet.imaging.boxes import Box
-from .composite import no_subject
-from .host import convert, looks, memory, messages, progress, schema, values
+from .host import looks, memory, messages, progress, schema, values
 from .host.crop import Crop, CropSocket
 
 ORIGINAL = "original"
@@ -157,16 +156,10 @@ class BiRefFrame(io.ComfyNode):
         if backdrop is None:
             regions = torch.ones(1, 1, 1).expand_as(regions)
         resized = "" if mask is None else messages.resized_text(tuple(layers.masks.shape[1:]), picture_size)
+        limited = [present[i] for i in plan.limited if present]
         text = "; ".join(filter(None, [
-            resized, no_subject(sorted(set(range(count)) - set(present)), count),
-            no_room([present[i] for i in plan.limited if present], count, scale_by)]))
+            resized, looks.no_subject(sorted(set(range(count)) - set(present)), count),
+            messages.some_frames(f"no room for that {scale_by}", limited, count,
+                                 rest=": the subject fills what the margins leave")]))
         remark = messages.remark(text, messages.done(count, plan.canvas))
         return io.NodeOutput(framed, alpha, Crop(layers.images, regions, windows), ui=remark)
-
-
-def no_room(limited: list[int], total: int, scale_by: str) -> str:
-    """Return a message about the frames, by index, whose subject had no room; "" if there are none."""
-    if not limited:
-        return ""
-    which = "" if total == 1 else f" {convert.in_some(limited, total, 'pictures')}"
-    return f"no room for that {scale_by}{which}: the subject fills what the margins leave"

@@ -17,11 +17,11 @@ from ..birefnet import video as videos
 from ..birefnet.imaging.resize import over_grey
 from ..birefnet.matting import foreground
 from ..birefnet.matting.temporal import Smoother
-from .host import messages, preview, schema, values
-from .host.clip import PREVIEWED, backdrop, clip_of, new_file, shown, workflow_of
-from .host.follow import follow, not_in_view, prompts_of
+from .host import folders, messages, preview, schema, values
+from .host.clip import PREVIEWED, backdrop, clip_of, shown, workflow_of
+from .host.follow import follow, prompts_of
+from .host.model import matte_stream
 from .host.points import points_of
-from .host.stream import matte_stream
 
 OPAQUE = "for a transparent video, choose transparent webm or transparent mov as output"
 FRAME_SIDE = 512  # pixels of the frame that is shown while the node runs
@@ -170,7 +170,7 @@ class BiRefVideo(io.ComfyNode):
                 smooth=Smoother(smoothing) if smoothing else None,
                 colours=foreground.estimate if clean_edges and output != "mask" else None)
             suffix = "" if kind == "png" else videos.FORMATS[kind].suffix
-            path, place = new_file(filename_prefix, clip, suffix)
+            path, place = folders.new_file(filename_prefix, "video/BiRefNet", suffix, clip.width, clip.height)
             watcher = Watcher(clip.count)
             with videos.writing(path, clip, kind, quality=quality, notes=workflow_of(cls.hidden)) as writer:
                 for moment, picture, alpha in matting:
@@ -180,8 +180,8 @@ class BiRefVideo(io.ComfyNode):
                     count += 1
                     watcher.show(count, picture)
         text = f"{path.name} saved: {count} frames, {count / max(watcher.seconds(), 1e-3):.1f} frames/s"
-        missing = messages.nothing_found(empty, count) if following is None else not_in_view(
-            following.lost, count)
+        missing = messages.nothing_found(empty, count) if following is None else messages.some_frames(
+            "the subject was not in view", following.lost, count, "frames")
         said = messages.remark("; ".join(filter(None, [missing, *changes])), text)
         if path.suffix and path.suffix not in PREVIEWED:
             text = f"saved as {path.name}; browsers cannot play ProRes"

@@ -15,7 +15,7 @@ from ..birefnet.matting import subject
 from .host import convert, memory, messages, preview, schema, values
 from .host.alpha import Progress, alpha_of
 from .host.boxes import box_of, boxes_per_frame
-from .host.follow import not_in_view, read_mask
+from .host.follow import read_mask
 from .host.points import points_of
 from .host.selector import selector
 
@@ -125,7 +125,8 @@ class BiRefSubject(io.ComfyNode):
         wanted, unwanted = points_of(points), points_of(negative_points)
         if pick == "point":
             anchors = wanted or [(x, y)]
-            looks = [[by_points(anchors, unwanted, context)] for _ in images]
+            looks = [[lambda ask, frame: subject.select_each(ask, selector(), frame, anchors, unwanted,
+                                                             context)]] * len(images)
         else:
             given = [None]
             if pick == "box" or pick == "mixture" and (width or height or not (wanted or mask is not None)):
@@ -159,7 +160,8 @@ class BiRefSubject(io.ComfyNode):
             if not job:
                 seen, found = preview.picture(frame), preview.picture(cutout[:1])
             progress.next_picture()
-        text = nothing_there(empty, len(jobs), pick) if follow_from < 0 else not_in_view(empty, len(jobs))
+        text = nothing_there(empty, len(jobs), pick) if follow_from < 0 else messages.some_frames(
+            "the subject was not in view", empty, len(jobs), "frames")
         text = "; ".join(filter(None, [text, note]))
         usual = f"The subject covers {result.float().mean() if len(jobs) else 0:.1%} of the picture"
         views = {"biref_seen": seen, "biref_found": found}
@@ -199,11 +201,6 @@ def follow_batch(
     yield from following(clean(convert.frame(images, i))[0] for i in range(len(images)))
 
 
-def by_points(wanted: Sequence[Point], unwanted: Sequence[Point], context: float) -> Look:
-    """Return a look that finds the subjects under the wanted points, together."""
-    return lambda ask, frame: subject.select_each(ask, selector(), frame, wanted, unwanted, context)
-
-
 def mixed(box: subject.Box | None, wanted: Sequence[Point], unwanted: Sequence[Point],
           read: Callable[[Tensor], dict[str, Tensor]] | None, context: float) -> Look:
     """Return a look that finds one subject by all of these. read: see `mask_readers`."""
@@ -238,13 +235,11 @@ def mask_readers(mask: Tensor, count: int, picture: tuple[int, int], mask_is: st
 
 def nothing_there(empty: list[int], total: int, pick: str) -> str:
     """Return a message about the empty masks, by index; "" if there are none. pick: one of PICKS."""
-    if not empty:
-        return ""
     where = {"box": "in the box", "point": "under the point", "mask": "under the mask",
              "mixture": "where you point"}[pick]
     advice = {"box": "draw it closer, or raise context",
               "point": "move the point to the middle of the subject, or pick by box",
               "mask": "paint over the whole subject, or raise context",
               "mixture": "draw the box closer, or point at the middle of the subject"}[pick]
-    which = "" if total == 1 else f" {convert.in_some(empty, total, 'masks')}"
-    return f"no subject found {where}{which}: the mask is empty. Try to {advice}, or try another checkpoint"
+    return messages.some_frames(f"no subject found {where}", empty, total, "masks",
+                                f": the mask is empty. Try to {advice}, or try another checkpoint")

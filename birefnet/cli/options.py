@@ -101,12 +101,6 @@ def reason(error: OSError) -> str:
 MAX_LISTED = 3  # names in a message; the others are counted
 
 
-def listing(names: list[str]) -> str:
-    """"a.txt, b.txt, c.txt and 4 more"."""
-    shown = ", ".join(names[:MAX_LISTED])
-    return shown if len(names) <= MAX_LISTED else f"{shown} and {len(names) - MAX_LISTED} more"
-
-
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """--model, --adapter, --size and --dtype: which checkpoint runs, and how."""
     parser.add_argument(

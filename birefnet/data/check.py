@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -199,8 +198,3 @@ def looks_inverted(levels: np.ndarray) -> bool:
     centre = levels[height // 3:height - height // 3, width // 3:width - width // 3].mean()
     return (frame.mean() >= FULL_FRAME and levels.mean() <= HOLED_MEAN
             or frame.mean() >= MOSTLY_FRAME and centre <= EMPTY_CENTRE)
-
-
-def usual_workers() -> int:
-    """The number of CPU cores."""
-    return max(1, os.cpu_count() or 1)

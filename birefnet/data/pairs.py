@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from ..files.errors import UserError
+from ..files.errors import UserError, join_names
 from ..imaging.pictures import suffixes
 
 # Folder names, in lower case, of DIS5K, COD10K, HRSOD, DUTS, P3M and AM-2k.
@@ -44,8 +44,8 @@ def find_pairs(data: Path) -> list[Pair]:
     found = survey(data)
     lonely = [path.name for path in found.lonely_pictures]
     if lonely:
-        shown = ", ".join(lonely[:5]) + (f" and {len(lonely) - 5} more" if len(lonely) > 5 else "")
-        raise DataError(f"{found.lonely_pictures[0].parent.parent}: no mask of the same name for {shown}")
+        raise DataError(f"{found.lonely_pictures[0].parent.parent}: no mask of the same name for "
+                        f"{join_names(lonely, 5)}")
     if not found.pairs:
         raise DataError(f"{data}: no pictures with masks found; expected folders im/ and gt/ with files of "
                         "the same name")

@@ -112,5 +112,3 @@ def strip(tiles: list[Image.Image], caption: str) -> Image.Image:
 def grey(values: np.ndarray) -> Image.Image:
     """A picture of values [H,W] in 0..1."""
     return Image.fromarray((values * 255).round().astype(np.uint8))
-
-

@@ -6,7 +6,7 @@ import importlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..files.atomic import atomic_write, write_whole
@@ -144,7 +144,7 @@ def settle_contract(contract: Contract, config: Config) -> Contract:
     if config.size is None:
         raise UserError("Choose a size: this checkpoint follows the photograph's, and resizing inside the "
                         "file is to one size")
-    return Contract(tuple(config.size), contract.raw, contract.any_size, contract.portable)
+    return replace(contract, size=tuple(config.size))
 
 
 def refuse_large(network: BiRefNet) -> None:
@@ -202,7 +202,7 @@ def describe(config: Config, contract: Contract, dtype: str, checks: list[Check]
         "source": dict(source),
         "versions": {name: str(importlib.import_module(name).__version__)
                      for name in ("torch", "onnx", "onnxruntime")},
-        "verified": [item.as_dict() for item in checks],
+        "verified": [asdict(item) for item in checks],
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 MAX_CHARACTERS = 800  # of a message: a sentence with a few paths and names
 
@@ -35,6 +36,12 @@ def one_line(text: str) -> str:
         text = f"{text[:MAX_CHARACTERS * 2 // 3]} … {text[-MAX_CHARACTERS // 3:]}"
     return "".join(character if character.isprintable() else character.encode("unicode_escape").decode()
                    for character in text)
+
+
+def join_names(names: Sequence[str], most: int, separator: str = ", ") -> str:
+    """Join the first `most` names, and count the others: "a.txt, b.txt and 4 more"."""
+    shown = separator.join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 class CheckpointError(UserError):

@@ -79,12 +79,12 @@ class Samples:
         return values
 
     def eight_bit(self, name: str | Path) -> Image.Image:
-        """Convert to a Pillow image of mode L, LA, RGB or RGBA; linear values become sRGB.
+        """Convert to an upright Pillow image of mode L, LA, RGB or RGBA; linear values become sRGB.
 
         Raises:
             PictureError: floats are not in 0..1; `name` is the file's in the message.
         """
-        shares = self.shares()
+        shares = turn_upright(self.shares(), self.orientation)
         colours = shares.shape[-1] - (shares.shape[-1] in (2, 4))
         if self.linear:
             shares[..., :colours] = encode_srgb(shares[..., :colours])
@@ -97,6 +97,15 @@ class Samples:
         if self.dpi:
             image.info["dpi"] = self.dpi
         return image
+
+
+def turn_upright(values: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn [H,W,C] upright from an EXIF orientation."""
+    if orientation >= 5:
+        values = values.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    return values[:, ::-1] if orientation in (2, 3, 6, 7) else values
 
 
 def encode_srgb(linear: np.ndarray) -> np.ndarray:
@@ -127,12 +136,13 @@ def is_deep(content: bytes) -> bool:
     return content.startswith((EXR_SIGNATURE, *TIFF_SIGNATURES))
 
 
-def read(name: str | Path, content: bytes) -> Samples:
-    """Decode a file for which `is_deep` holds.
+def read(name: str | Path, content: bytes | None = None) -> Samples:
+    """Decode a file for which `is_deep` holds. content: its bytes, read unless they are given.
 
     Raises:
         PictureError: it is damaged or of a kind that is not read, or a package is missing.
     """
+    content = Path(name).read_bytes() if content is None else content
     if content.startswith(EXR_SIGNATURE):
         return _read_exr(name, content)
     return _read_png(name, content) if content.startswith(PNG_SIGNATURE) else read_tiff(name, content)

@@ -115,7 +115,7 @@ def read(path: str | Path, content: bytes | None = None, style: Style = USUAL, n
     """
     start = _read_start(path, content)
     if start.startswith(deep.EXR_SIGNATURE):
-        photograph = _of_samples(deep.read(path, _read_content(path, content)), 1)
+        photograph = _of_samples(deep.read(path, content), 1)
         photograph.seen = _encode_light(photograph.own)
         return photograph
     with pictures.open_picture(path, content) as image:
@@ -127,7 +127,7 @@ def read(path: str | Path, content: bytes | None = None, style: Style = USUAL, n
         shallow = image.format == "TIFF" and max(image.tag_v2.get(Base.BitsPerSample, (1,))) <= 8
     photograph = Photograph(seen, seen)
     if style.reads_deep(name) and deep.is_deep(start) and not shallow:
-        photograph = replace(_of_samples(deep.read(path, _read_content(path, content)), turned), seen=seen)
+        photograph = replace(_of_samples(deep.read(path, content), turned), seen=seen)
     elif kept is not None:
         photograph.own = seen if torch.equal(kept, seen) else kept
     photograph.icc = photograph.icc or (icc if kept is not None else None)
@@ -189,7 +189,7 @@ def holds_light(name: str | Path, photograph: Photograph, style: Style) -> bool:
 
 def _of_samples(samples: deep.Samples, turned: int) -> Photograph:
     """Make a photograph of samples in full depth. turned: the EXIF orientation that Pillow found, else 1."""
-    own = _turn_upright(samples.shares(), samples.orientation if turned == 1 else turned)
+    own = deep.turn_upright(samples.shares(), samples.orientation if turned == 1 else turned)
     alpha = own[..., -1:] if own.shape[-1] in (2, 4) else own[..., :0]
     colours = own[..., :3] if own.shape[-1] > 2 else own[..., :1].repeat(3, axis=-1)
     values = torch.from_numpy(np.concatenate([colours, alpha], axis=-1))[None]
@@ -203,15 +203,6 @@ def _encode_light(own: Tensor) -> Tensor:
     return torch.cat([colours, own[..., 3:].nan_to_num().clamp(0, 1)], dim=-1)
 
 
-def _turn_upright(values: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn [H,W,C] upright from an EXIF orientation."""
-    if orientation >= 5:
-        values = values.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        values = values[::-1]
-    return values[:, ::-1] if orientation in (2, 3, 6, 7) else values
-
-
 def _own_levels(image: Image.Image, icc: bytes | None) -> Tensor | None:
     """Return the values of an 8-bit RGB picture with an RGB profile; None for others, which are converted."""
     if not icc or image.mode not in ("RGB", "RGBA", "P", "PA"):
@@ -223,11 +214,6 @@ def _own_levels(image: Image.Image, icc: bytes | None) -> Tensor | None:
     if space != "RGB":
         return None
     return pictures.floats(image.convert("RGBA" if pictures.has_alpha(image) else "RGB"))
-
-
-def _read_content(path: str | Path, content: bytes | None) -> bytes:
-    """Return the file's bytes, read unless they are given."""
-    return Path(path).read_bytes() if content is None else content
 
 
 def _read_start(path: str | Path, content: bytes | None) -> bytes:

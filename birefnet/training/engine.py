@@ -11,9 +11,8 @@ import io
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import torch
 from tqdm import tqdm
@@ -37,26 +36,6 @@ CURVE_POINTS = 400  # of a loss curve, approximately
 MEASUREMENTS = 10   # validations during a run, approximately, besides the one before its first step
 
 
-@dataclass(frozen=True)
-class Export:
-    """How the checkpoint is written.
-
-    Args:
-        metadata: of the file, added to what `checkpoint.save` writes.
-        dtype: of the stored tensors.
-        change: applied to the network before it is saved.
-    """
-
-    metadata: dict[str, str] = field(default_factory=dict)
-    dtype: torch.dtype = torch.float32
-    change: Callable[[BiRefNet], BiRefNet] = lambda model: model
-
-    def write(self, run: RunFolder, learner: Learner) -> None:
-        """Save the learner's network as the run's checkpoint."""
-        metadata = {**self.metadata, "birefnet.step": str(learner.step)}
-        checkpoint.save(self.change(learner.result), run.checkpoint, metadata, self.dtype)
-
-
 class Interrupted(Exception):
     """Raised when a run was interrupted and has saved its state."""
 
@@ -72,7 +51,7 @@ def train(
     validation: Sequence[Pair] = (),
     recompute: bool = False,
     save_every: int = 200,
-    export: Export = Export(),
+    metadata: Mapping[str, str],
 ) -> None:
     """Train to the plan's end, from the run's saved state if there is one.
 
@@ -86,7 +65,7 @@ def train(
         validation: pairs that are scored before the first step, about MEASUREMENTS times, and at the end.
         recompute: save memory by gradient checkpointing.
         save_every: steps between saved states.
-        export: how the checkpoint is written.
+        metadata: of the checkpoint, added to what `checkpoint.save` writes.
 
     Raises:
         Interrupted: at Ctrl-C, after the state is saved.
@@ -104,6 +83,10 @@ def train(
     if state is not None:
         learner.load_state_dict(state)
     del state
+
+    def write_checkpoint() -> None:
+        checkpoint.save(learner.result, run.checkpoint, {**metadata, "birefnet.step": str(learner.step)})
+
     log = Log(run, plan, learner, validation, processes)
     if learner.step == 0:
         log.measure()
@@ -121,12 +104,12 @@ def train(
             if stop or learner.step == plan.steps or learner.step % save_every == 0:
                 if processes.first:
                     run.store(learner.state_dict())
-                    export.write(run, learner)
+                    write_checkpoint()
             if stop and learner.step < plan.steps:
                 log.close()
                 raise Interrupted
     if processes.first:
-        export.write(run, learner)  # a run killed between `store` and `write` resumes only here
+        write_checkpoint()  # a run killed between `store` and `write` resumes only here
         log.close()
     processes.wait()
 

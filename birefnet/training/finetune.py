@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..checkpoint.adapters import Adapter, make_metadata
 from ..data.check import LABEL_LEVEL
-from ..device.dtypes import cpu_multiplies_bfloat16
+from ..device.dtypes import training_dtype
 from ..device.memory import is_out_of_memory
 from ..device.passes import OutOfMemory
 from ..imaging.resize import resample
@@ -106,7 +106,7 @@ def finetune(
     learning = {"head": model.decoder.parameters, "all": model.parameters,
                 "lora": lambda: make_low_rank(model, rank, rank, seed)}[what]()
     learner = Learner(model.eval(), 0.0, WEIGHTS["general"], parameters=learning, seed=seed,
-                      dtype=choose_dtype(next(model.parameters()).device))
+                      dtype=training_dtype(next(model.parameters()).device))
     views = draw_batches(images, masks, network_size(model.config, *masks[0].shape, size), batch, seed)
     losses: list[float] = []
     for step in range(steps):
@@ -143,13 +143,6 @@ def check_input(images: Sequence[Tensor], masks: Sequence[Tensor], what: str, *n
 def choose_rate(what: str, model: BiRefNet) -> float:
     """The default peak learning rate: inversely proportional to the layers' width (Yang et al. 2022)."""
     return RATES[what] * RATES_WIDTH / model.config.widths[0]
-
-
-def choose_dtype(device: torch.device) -> torch.dtype:
-    """The fastest dtype for training on the device: bfloat16 if it is native, float16 on older GPUs."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.bfloat16 if device.type == "cpu" and cpu_multiplies_bfloat16() else torch.float32
 
 
 def schedule(step: int, steps: int) -> float:

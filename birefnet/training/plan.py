@@ -140,11 +140,11 @@ class TrainingPlan:
         return self.rate * (LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done)))
 
     def weights_at(self, step: int) -> dict[str, float]:
-        """The weights of the loss's terms at a step."""
-        from .losses import WEIGHTS, drop_cross_entropy
+        """The weights of the loss's terms at a step; at the end without cross-entropy."""
+        from .losses import WEIGHTS
 
-        weights = WEIGHTS[self.task]
-        return drop_cross_entropy(weights) if step >= round((1 - self.final) * self.steps) else weights
+        final = step >= round((1 - self.final) * self.steps)
+        return {name: weight for name, weight in WEIGHTS[self.task].items() if name != "bce" or not final}
 
     def describe(self) -> dict[str, object]:
         """Every setting as plain text and numbers, in the order of the fields."""

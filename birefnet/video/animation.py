@@ -39,14 +39,13 @@ def is_animation(path: str | Path) -> bool:
     return start.startswith(SIGNATURES) and (start[:4] != b"RIFF" or start[8:] == b"WEBP")
 
 
-class Animation:
+class Animation(Clip):
     """A clip from an animated GIF, WebP or PNG.
 
     Raises:
         VideoError: it cannot be read, or has a single frame.
     """
 
-    aspect, bits, linear = Fraction(1), 8, False
     colour = Colour(primaries=1, transfer=1)
     tick = MILLISECOND
 
@@ -71,22 +70,12 @@ class Animation:
         self.rate = self.count / sum(durations)
         self.last = durations[-1]
 
-    def __enter__(self) -> Animation:
-        return self
-
-    def __exit__(self, *_) -> None:
-        pass
-
     def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
         time = Fraction(0)
         with _video_errors():
             for milliseconds, picture in pictures.read_frames(self._path):
                 yield time, picture
                 time += self._duration(milliseconds)
-
-    def sound(self) -> None:
-        """Animated pictures have no sound."""
-        return None
 
     def _duration(self, milliseconds: float) -> Fraction:
         """Seconds that a frame is shown."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -40,7 +40,7 @@ DECLARE_LENGTH = ("mov", "matroska")  # containers that state their length; a sh
 MAX_MISSING_SECONDS, MAX_MISSING_SHARE = 0.5, 0.02  # at the end of a file that counts as complete; the larger
 
 
-class Clip(Protocol):
+class Clip:
     """A video to be matted: its pictures with their times, and the properties that the result keeps.
 
     height, width: of the upright pictures. aspect: width of a pixel divided by its height. rate: mean frames
@@ -51,19 +51,21 @@ class Clip(Protocol):
 
     height: int
     width: int
-    aspect: Fraction
+    aspect: Fraction = Fraction(1)
     colour: Colour
     rate: Fraction
     tick: Fraction
     count: int
-    bits: int
-    linear: bool
+    bits: int = 8
+    linear: bool = False
     last: Fraction
-    plays: int
+    plays: int = 0
 
-    def __enter__(self) -> Clip: ...
+    def __enter__(self) -> Clip:
+        return self
 
-    def __exit__(self, *_) -> None: ...
+    def __exit__(self, *_) -> None:
+        """Close what the clip reads from."""
 
     def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
         """Yield (time in seconds from the start, picture float32 [H,W,C] in 0..1 with C 1, 3 or 4); a clip
@@ -71,9 +73,10 @@ class Clip(Protocol):
 
     def sound(self) -> sound.Source | None:
         """Its sound, on the same clock; None if it has none."""
+        return None
 
 
-class File:
+class File(Clip):
     """A clip from a file; a context manager.
 
     Rotation is applied, all pictures are resized to the first one's size, and times are the file's own,
@@ -86,8 +89,6 @@ class File:
     Raises:
         VideoError: it cannot be read, has no picture, or ends earlier than its header states.
     """
-
-    plays, linear = 0, False
 
     def __init__(self, source: Source, start: float = 0.0, duration: float = 0.0) -> None:
         self.name = "the video" if isinstance(source, io.BytesIO) else str(source)
@@ -103,9 +104,6 @@ class File:
         except BaseException:
             self._container.close()
             raise
-
-    def __enter__(self) -> File:
-        return self
 
     def __exit__(self, *_) -> None:
         self.close()
@@ -225,7 +223,7 @@ class File:
 
 
 @dataclass
-class Pictures:
+class Pictures(Clip):
     """A clip of images [B,H,W,C] in memory, with sound [1,channels,samples] in −1..1 at `sample_rate` hertz.
 
     rate: frames a second. Raises VideoError if there is no image, or the rate is not above 0.
@@ -240,18 +238,11 @@ class Pictures:
         self.count, self.height, self.width = self.images.shape[:3]
         if not self.count:
             raise VideoError("expected a video, but there is no picture in it")
-        self.colour, self.aspect = Colour(primaries=1, transfer=1), Fraction(1)
+        self.colour = Colour(primaries=1, transfer=1)
         self.rate = Fraction(self.rate).limit_denominator(1001)
         if self.rate <= 0:
             raise VideoError(f"expected a video with pictures a second, got {float(self.rate):g} of them")
         self.tick = self.last = 1 / self.rate
-        self.plays, self.bits, self.linear = 0, 8, False
-
-    def __enter__(self) -> Pictures:
-        return self
-
-    def __exit__(self, *_) -> None:
-        pass
 
     def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
         for i in range(self.count):

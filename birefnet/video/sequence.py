@@ -17,7 +17,7 @@ from .library import VideoError
 from .read import Clip
 
 
-class Frames:
+class Frames(Clip):
     """A clip of picture files, read one by one; in linear light if the result's format stores that.
 
     Args:
@@ -28,8 +28,6 @@ class Frames:
     Raises:
         VideoError: a file cannot be read, or has another size than the first.
     """
-
-    plays = 0
 
     def __init__(self, paths: Sequence[str | Path], rate: Fraction,
                  style: photographs.Style = photographs.USUAL,
@@ -44,12 +42,6 @@ class Frames:
         self.rate, self.count = rate, len(paths)
         self.tick = self.last = 1 / rate
 
-    def __enter__(self) -> Frames:
-        return self
-
-    def __exit__(self, *_) -> None:
-        pass
-
     def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
         for index, path in enumerate(self._paths):
             picture = photographs.working(self._name, self._read(path), self._style)[0]
@@ -58,10 +50,6 @@ class Frames:
                 raise VideoError(f"{path}: expected {self.width}×{self.height} pixels as the first frame "
                                  f"has, got {width}×{height}")
             yield index * self.tick, picture
-
-    def sound(self) -> None:
-        """Picture files have no sound."""
-        return None
 
     def _read(self, path: str | Path) -> photographs.Photograph:
         """Read one file; raises VideoError."""

@@ -67,16 +67,14 @@ def _each(values: tuple[str, str, str], **common: str) -> dict[str, dict[str, st
     return {quality: {"crf": value, **common} for quality, value in zip(QUALITIES, values)}
 
 
+MP4_SOUND = Kinds(frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"}), "aac")
 FORMATS = {
-    "h264": Format(".mp4", "mp4", "libx264", "yuv420p",
-                   Kinds(frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"}), "aac"),
+    "h264": Format(".mp4", "mp4", "libx264", "yuv420p", MP4_SOUND,
                    _each(("16", "21", "27"), preset="medium"), even=True),
-    "h265": Format(".mp4", "mp4", "libx265", "yuv420p",
-                   Kinds(frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"}), "aac"),
+    "h265": Format(".mp4", "mp4", "libx265", "yuv420p", MP4_SOUND,
                    _each(("18", "23", "29"), preset="medium", **{"x265-params": "log-level=error"}),
                    even=True, deep="yuv420p10le", tag="hvc1"),
-    "av1": Format(".mp4", "mp4", "libsvtav1", "yuv420p",
-                  Kinds(frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"}), "aac"),
+    "av1": Format(".mp4", "mp4", "libsvtav1", "yuv420p", MP4_SOUND,
                   _each(("20", "30", "42"), preset="8"), even=True, deep="yuv420p10le"),
     "vp9": Format(".webm", "webm", "libvpx-vp9", "yuva420p",
                   Kinds(frozenset({"opus", "vorbis"}), "libopus"),

@@ -100,6 +100,13 @@ def not_numbers(*cleaners: convert.Cleaner) -> str:
                       f"{'them' if ' and ' in named else 'it'}")
 
 
+def some_frames(said: str, indices: list[int], total: int, what: str = "pictures", rest: str = "") -> str:
+    """Return a message about some frames, by index: what is said, which ones of several, and the rest; "" for
+    none. what: the frames are."""
+    which = "" if total == 1 else f" {convert.in_some(indices, total, what)}"
+    return f"{said}{which}{rest}" if indices else ""
+
+
 def nothing_found(empty: list[int], total: int) -> str:
     """Return a message about the frames without a subject, by index; "" if there are none."""
     if not empty:

@@ -13,7 +13,6 @@ from PIL import Image, ImageCms
 
 import birefnet
 from birefnet import video as birefnet_video
-from birefnet.__main__ import main
 from birefnet.cli.cut import sources
 from birefnet.imaging import photographs
 
@@ -175,16 +174,6 @@ def test_a_picture_without_a_screen_says_so(tmp_path, cut, photo):
                  "levels=0.999:1")
     assert result.status == 1
     assert "Set the colour of a green or blue screen" in result.messages[0] + result.messages[1]
-
-
-@pytest.fixture
-def video(tiny, capsys):
-    """A function that runs `video ... --model tiny` and returns its exit status and what it said."""
-    def run(*arguments: object) -> tuple[int, str]:
-        status = main(["video", *map(str, arguments), "--model", str(tiny), "--dtype", "fp32"])
-        return status, capsys.readouterr().err
-
-    return run
 
 
 @pytest.fixture

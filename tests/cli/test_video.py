@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from birefnet.__main__ import main
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "video"))  # clips
 
 from clips import frames, frequency, pictures, write  # noqa: E402
@@ -21,16 +19,6 @@ from clips import frames, frequency, pictures, write  # noqa: E402
 @pytest.fixture
 def clip(tmp_path) -> Path:
     return write(tmp_path / "in.mp4", pictures(5), sound="aac", seconds=0.2)
-
-
-@pytest.fixture
-def video(tiny, capsys):
-    """A function that runs `video ... --model tiny` and returns its exit status and what it said."""
-    def run(*arguments: object) -> tuple[int, str]:
-        status = main(["video", *map(str, arguments), "--model", str(tiny), "--dtype", "fp32"])
-        return status, capsys.readouterr().err
-
-    return run
 
 
 @pytest.mark.parametrize(("name", "options"),

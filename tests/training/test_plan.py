@@ -43,6 +43,7 @@ def test_the_last_phase_takes_what_rounding_leaves():
 def test_the_last_tenth_goes_without_cross_entropy():
     plan = TrainingPlan(steps=50, task="dis")
     assert [("bce" in plan.weights_at(step)) for step in (0, 44, 45, 49)] == [True, True, False, False]
+    assert plan.weights_at(49) == {"iou": 0.5, "ssim": 10.0}
     assert plan.weights_at(0) == WEIGHTS["dis"] and "bce" in TrainingPlan(steps=50, final=0.0).weights_at(49)
 
 

@@ -16,10 +16,10 @@ from birefnet import load
 from birefnet.checkpoint.load import configure
 from birefnet.checkpoint.tensorfile import open_file
 from birefnet.device.dtypes import DTYPES
-from birefnet.device.resident import resident_now, resident_peak
 from birefnet.matting.predict import matte
 
 from .authors import load_authors
+from .resident import resident, resident_peak
 from .video import frame
 
 SETTINGS = ("patch_order", "normalize", "size", "multi_scale", "heads", "encoder")
@@ -117,7 +117,7 @@ def held(device: str) -> int | None:
     """Return the memory that is held now, in bytes."""
     if device == "cuda":
         return torch.cuda.memory_reserved()
-    return torch.mps.driver_allocated_memory() if device == "mps" else resident_now()
+    return torch.mps.driver_allocated_memory() if device == "mps" else resident()
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ import os
 from collections.abc import Iterable
 from functools import partial
 
+from ...files.errors import join_names
 from ...imaging.photographs import USUAL, Style
-from ..options import CommandError, listing, reason
+from ..options import MAX_LISTED, CommandError, reason
 from ..prompts import choice_of, open_selector
 from ..runner import find_checkpoint, identify, say
 from . import places
@@ -49,7 +50,7 @@ def cut(args: argparse.Namespace) -> int:
     for _, refusal in plan.refusals:
         say(refusal)
     if plan.others:
-        say(f"no pictures, left out: {listing(plan.others)}")
+        say(f"no pictures, left out: {join_names(plan.others, MAX_LISTED)}")
     if plan.stale:
         say(f"{len(plan.stale)} changed since the result was made, such as {plan.stale[0].source}; remove a "
             "result to have it made anew")

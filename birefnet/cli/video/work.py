@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ... import __version__, composite, is_out_of_memory, video
-from ...files.errors import UserError
+from ...files.errors import UserError, join_names
 from ...imaging import photographs, pictures
 from ...imaging.colour import to_linear
 from ...masks import refine
@@ -22,15 +22,13 @@ from ...matting import foreground
 from ...matting.runner import Runner
 from ...matting.subject import Follower, find_parting
 from ...matting.temporal import Smoother
+from ...video.matting import Mattes
 from ..cut.plan import frame_number
 from ..cut.plan import numbered as numbered_name
 from ..cut.sources import frames
-from ..options import MEASURED, CommandError, listing
+from ..options import MAX_LISTED, MEASURED, CommandError
 from ..prompts import choice_of, open_selector
 from ..runner import find_checkpoint, open_model, say
-
-# Pictures [H,W,C] one by one -> (picture [1,H,W,C], alpha [1,H,W]) in order.
-Mattes = Callable[[Iterator[Tensor]], Iterator[tuple[Tensor, Tensor]]]
 
 # Kind of result for `video.writing`, by OUT's suffix.
 KINDS = {".mp4": "h264", ".webm": "vp9", ".mov": "prores", "": "png", ".webp": "webp", ".gif": "gif",
@@ -213,7 +211,7 @@ def _format_runs(frames: list[int]) -> str:
             runs[-1][1] = frame
         else:
             runs.append([frame, frame])
-    return listing([str(first) if first == last else f"{first}-{last}" for first, last in runs])
+    return join_names([f"{first}-{last}" if first < last else str(first) for first, last in runs], MAX_LISTED)
 
 
 def _refine_mattes(
