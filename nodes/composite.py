@@ -133,8 +133,8 @@ class BiRefComposite(io.ComfyNode):
                 placing = to_place(position, picture, matte, behind, size, box)
         resized = "" if mask is None else messages.resized_text(tuple(layers.masks.shape[1:]), picture_size)
         text = "; ".join(filter(None, [resized, no_subject(empty, count)]))
-        remark = messages.remark(text, messages.done(count, size))
-        return io.NodeOutput(result, alpha, ui=remark | {"biref_place": placing})
+        line = messages.status_ui(text, messages.done(count, size))
+        return io.NodeOutput(result, alpha, ui=line | {"biref_place": placing})
 
 
 def to_place(position: str, picture: Tensor, matte: Tensor, behind: Tensor | None, size: tuple[int, int],

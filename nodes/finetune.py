@@ -113,7 +113,7 @@ class BiRefFinetune(io.ComfyNode):
         text = f"loss {tuned.losses[0]:.1f} to {tuned.loss:.1f} in {steps} steps, {seconds:.0f} s"
         text += f"; saved as {file.name}" if file else ""
         return io.NodeOutput(made.model(), tuned.loss, picture,
-                             ui=ui.PreviewImage(picture, cls=cls).as_dict() | messages.told(text))
+                             ui=ui.PreviewImage(picture, cls=cls).as_dict() | messages.text_ui(text))
 
 
 def pair_up(images: list, truths: list) -> tuple[list[Tensor], list[Tensor]]:

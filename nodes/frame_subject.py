@@ -160,8 +160,8 @@ class BiRefFrame(io.ComfyNode):
         text = "; ".join(filter(None, [
             resized, no_subject(sorted(set(range(count)) - set(present)), count),
             no_room([present[i] for i in plan.limited if present], count, scale_by)]))
-        remark = messages.remark(text, messages.done(count, plan.canvas))
-        return io.NodeOutput(framed, alpha, Crop(layers.images, regions, windows), ui=remark)
+        line = messages.status_ui(text, messages.done(count, plan.canvas))
+        return io.NodeOutput(framed, alpha, Crop(layers.images, regions, windows), ui=line)
 
 
 def no_room(limited: list[int], total: int, scale_by: str) -> str:

@@ -96,8 +96,8 @@ class BiRefInpaintCrop(io.ComfyNode):
             repaint[i:i + 1] = inpaint.cut_window(regions[i:i + 1, ..., None], windows[i], size)[..., 0]
         resized = messages.resized_text(tuple(mask.shape[1:]), picture)
         text = "; ".join(filter(None, [resized, nothing_in(boxes)]))
-        remark = messages.remark(text, messages.done(count, size, "crop"))
-        return io.NodeOutput(cropped, repaint, Crop(images, regions, windows), ui=remark)
+        line = messages.status_ui(text, messages.done(count, size, "crop"))
+        return io.NodeOutput(cropped, repaint, Crop(images, regions, windows), ui=line)
 
 
 def nothing_in(boxes: list) -> str:

@@ -83,7 +83,7 @@ class BiRefInspect(io.ComfyNode):
             x, y, width, height = box.left, box.top, box.right - box.left, box.bottom - box.top
         return io.NodeOutput(comparison, coverage, x, y, width, height,
                              {"x": x, "y": y, "width": width, "height": height},
-                             ui=preview | messages.told(text, warning=box is None))
+                             ui=preview | messages.text_ui(text, warning=box is None))
 
 
 def words(coverage: float, box: Box | None, count: int) -> str:

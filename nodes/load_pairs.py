@@ -69,7 +69,7 @@ class BiRefPairs(io.ComfyNode):
             images.append(picture[..., :3])
             truths.append(masks.resize(truth[..., :3].mean(-1), size))
         done = f"Done: {len(pairs)} pictures with masks"
-        return io.NodeOutput(images, truths, ui=messages.remark("", done))
+        return io.NodeOutput(images, truths, ui=messages.status_ui("", done))
 
 
 def folder_options() -> list[str]:

@@ -182,10 +182,10 @@ class BiRefVideo(io.ComfyNode):
         text = f"{path.name} saved: {count} frames, {count / max(watcher.seconds(), 1e-3):.1f} frames/s"
         missing = messages.nothing_found(empty, count) if following is None else not_in_view(
             following.lost, count)
-        said = messages.remark("; ".join(filter(None, [missing, *changes])), text)
+        said = messages.status_ui("; ".join(filter(None, [missing, *changes])), text)
         if path.suffix and path.suffix not in PREVIEWED:
             text = f"saved as {path.name}; browsers cannot play ProRes"
-            said = messages.told("; ".join((text, *said["text"])), warning=bool(said["text"]))
+            said = messages.text_ui("; ".join((text, *said["text"])), warning=bool(said["text"]))
         result = video if kind == "png" else VideoFromFile(str(path))
         return io.NodeOutput(result, str(path), ui=shown(path, place) | said)
 

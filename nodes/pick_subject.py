@@ -135,7 +135,7 @@ class BiRefSubject(io.ComfyNode):
                 each = boxes_per_frame(bboxes, len(images))
             wanted = wanted if pick == "mixture" else []
             anchors = wanted if each == [[None]] * len(drawn) and mask is None else []
-            looks = [[mixed(box, wanted, unwanted, read, context) for box in listed]
+            looks = [[by_prompt(box, wanted, unwanted, read, context) for box in listed]
                      for listed, read in zip(each, drawn)]
         jobs = [(i, [look]) for i, listed in enumerate(looks) for look in listed]
         if boxes == "union" or follow_from >= 0:
@@ -163,7 +163,7 @@ class BiRefSubject(io.ComfyNode):
         text = "; ".join(filter(None, [text, note]))
         usual = f"The subject covers {result.float().mean() if len(jobs) else 0:.1%} of the picture"
         views = {"biref_seen": seen, "biref_found": found}
-        return io.NodeOutput(result, cutout, ui=messages.remark(text, usual) | views)
+        return io.NodeOutput(result, cutout, ui=messages.status_ui(text, usual) | views)
 
 
 def unite(ask: subject.AlphaOf, frame: Tensor, looks: Sequence[Look]) -> tuple[Tensor, Tensor]:
@@ -204,7 +204,7 @@ def by_points(wanted: Sequence[Point], unwanted: Sequence[Point], context: float
     return lambda ask, frame: subject.select_each(ask, selector(), frame, wanted, unwanted, context)
 
 
-def mixed(box: subject.Box | None, wanted: Sequence[Point], unwanted: Sequence[Point],
+def by_prompt(box: subject.Box | None, wanted: Sequence[Point], unwanted: Sequence[Point],
           read: Callable[[Tensor], dict[str, Tensor]] | None, context: float) -> Look:
     """Return a look that finds one subject by all of these. read: see `mask_readers`."""
 

@@ -94,7 +94,7 @@ class BiRefEdgeRefine(io.ComfyNode):
                                        nothing_uncertain(uncertain, count, low, high) or resized]))
         usual = f"{uncertain:.1%} of the picture was uncertain"
         views = {"biref_before": before, "biref_after": after}
-        return io.NodeOutput(result, ui=messages.remark(text, usual) | views)
+        return io.NodeOutput(result, ui=messages.status_ui(text, usual) | views)
 
 
 def nothing_uncertain(uncertain: float, count: int, low: float, high: float) -> str:

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 from PIL.ExifTags import Base
 
-from ..files.atomic import write_whole
+from ..files.atomic import atomic_write_bytes
 from ..files.hashing import sha256
 from ..imaging import pictures
 from .pairs import Pair, survey
@@ -83,7 +83,7 @@ def check_pairs(data: Path, known: Path, workers: int, progress: Callable[[list]
     with ThreadPoolExecutor(max(1, workers)) as pool:
         verdicts = list(progress(pool.map(lambda pair: _check_pair(pair, data, earlier), pairs)))
     record = {_key(pair, data): verdict for pair, verdict in zip(pairs, verdicts)}
-    write_whole(known, json.dumps(record).encode())
+    atomic_write_bytes(known, json.dumps(record).encode())
     good, empty, digest = [], 0, hashlib.sha256()
     for pair, verdict in zip(pairs, verdicts):
         if verdict["problem"]:

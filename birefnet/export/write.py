@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..files.atomic import atomic_write, write_whole
+from ..files.atomic import atomic_write, atomic_write_bytes
 from ..files.errors import UserError
 from ..network.birefnet import BiRefNet
 from ..network.builds import is_nano
@@ -104,7 +104,7 @@ def export_onnx(
     written = path.stat().st_size
     description = describe(config, contract, dtype, checks, source or {})
     text = json.dumps(description, indent=1, ensure_ascii=False)
-    write_whole(sidecar, f"{text}\n".encode())
+    atomic_write_bytes(sidecar, f"{text}\n".encode())
     return Exported(path, sidecar, checks, written, float32_bytes)
 
 

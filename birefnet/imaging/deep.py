@@ -68,7 +68,7 @@ class Samples:
     dpi: tuple[float, float] | None = None
     header: Mapping[str, object] = field(default_factory=dict)
 
-    def shares(self) -> np.ndarray:
+    def to_float(self) -> np.ndarray:
         """Return float32 values [H,W,C]: integers scaled to 0..1, floats as they are, alpha straight."""
         values = self.values.astype(np.float32)
         if self.values.dtype.kind == "u":
@@ -84,13 +84,13 @@ class Samples:
         Raises:
             PictureError: floats are not in 0..1; `name` is the file's in the message.
         """
-        shares = self.shares()
-        colours = shares.shape[-1] - (shares.shape[-1] in (2, 4))
+        values = self.to_float()
+        colours = values.shape[-1] - (values.shape[-1] in (2, 4))
         if self.linear:
-            shares[..., :colours] = encode_srgb(shares[..., :colours])
-        elif self.values.dtype.kind == "f" and np.median(shares[..., :colours]) > 1:
-            raise PictureError(f"{name}: expected floats in 0..1, got values up to {np.nanmax(shares):g}")
-        levels = np.rint(np.clip(np.nan_to_num(shares), 0, 1) * 255).astype(np.uint8)
+            values[..., :colours] = encode_srgb(values[..., :colours])
+        elif self.values.dtype.kind == "f" and np.median(values[..., :colours]) > 1:
+            raise PictureError(f"{name}: expected floats in 0..1, got values up to {np.nanmax(values):g}")
+        levels = np.rint(np.clip(np.nan_to_num(values), 0, 1) * 255).astype(np.uint8)
         image = Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
         if self.icc:
             image.info["icc_profile"] = self.icc

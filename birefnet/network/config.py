@@ -88,16 +88,16 @@ class Config:
     @property
     def channels(self) -> tuple[int, ...]:
         """Channels of x1..x4 for the squeeze block; twice `widths` if the half-size maps are concatenated."""
-        return tuple(self.looks * width for width in self.widths)
+        return tuple(self.width_factor * width for width in self.widths)
 
     @property
     def decoder_channels(self) -> tuple[int, ...]:
         """Channels of x1..x4 in the decoder, after its neck if it has one."""
-        return tuple(self.looks * width for width in self.neck or self.widths)
+        return tuple(self.width_factor * width for width in self.neck or self.widths)
 
     @property
-    def looks(self) -> int:
-        """How many maps of the encoder are concatenated into each of x1..x4: 2 with the half-size image's."""
+    def width_factor(self) -> int:
+        """Channels of x1..x4 over the encoder's: 2 where the half-size image's maps are concatenated."""
         return 2 if self.multi_scale == "cat" else 1
 
     def describe(self) -> str:

@@ -114,7 +114,7 @@ def inference_bytes(model: BiRefNet, size: tuple[int, int], frames: int) -> tupl
     element = next(model.parameters()).element_size()
     encoder_alive, encoder_step = model.family.inference_bytes(model.bb, config, size)
     # Maps of the half-size image add a quarter.
-    width, maps = c1 // config.looks, 1.0 if config.multi_scale == "none" else 1.25
+    width, maps = c1 // config.width_factor, 1.0 if config.multi_scale == "none" else 1.25
     decoder = element * (1.875 * maps * width + width + 3 * config.inner)
     entry = element * (2.5 * (c1 + c2 // 8) + 4 * config.inner)
     sides = [1, *config.kernels] if config.attention == "deformable" else []

@@ -22,7 +22,7 @@ from ..checkpoint import load as checkpoint
 from ..data.batches import BatchSource, load_batches, to_unit_range
 from ..data.pairs import Pair
 from ..device.dtypes import DTYPES
-from ..files.atomic import write_whole
+from ..files.atomic import atomic_write_bytes
 from ..network.birefnet import BiRefNet
 from .events import Events
 from .learner import Learner
@@ -185,7 +185,7 @@ class Log:
         """Write a strip of tiles as JPEG."""
         held = io.BytesIO()
         stack_tiles(tiles).save(held, "JPEG", quality=85)
-        write_whole(self.run.mattes / f"{name}.jpg", held.getvalue())
+        atomic_write_bytes(self.run.mattes / f"{name}.jpg", held.getvalue())
 
     def seconds_per_step(self) -> float:
         """The mean since this process began."""

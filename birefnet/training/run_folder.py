@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from ..device.memory import is_out_of_memory
-from ..files.atomic import atomic_write, write_whole
+from ..files.atomic import atomic_write, atomic_write_bytes
 from .plan import TrainingPlan
 
 
@@ -62,7 +62,7 @@ class RunFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         for part in self.folder.rglob(".*.part"):
             shutil.rmtree(part) if part.is_dir() else part.unlink()
-        write_whole(self.settings, json.dumps(settings, indent=1).encode())
+        atomic_write_bytes(self.settings, json.dumps(settings, indent=1).encode())
 
     def _read_settings(self) -> dict[str, object]:
         """The recorded settings; raises Damaged."""
@@ -112,7 +112,7 @@ class RunFolder:
     def forget_after(self, step: int) -> None:
         """Remove rows after `step` from the history; a run that resumes there writes them again."""
         kept = [row for row in self.rows() if row["step"] <= step]
-        write_whole(self.history, "".join(f"{json.dumps(row)}\n" for row in kept).encode())
+        atomic_write_bytes(self.history, "".join(f"{json.dumps(row)}\n" for row in kept).encode())
 
     def add(self, row: dict[str, object]) -> None:
         """Append a row to the history."""

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..files.atomic import write_whole
+from ..files.atomic import atomic_write_bytes
 
 FULL = 65535  # alpha 1 in the file
 STATE = "state.pt"
@@ -71,7 +71,7 @@ class Kept:
             self.file.flush()
             content = io.BytesIO()
             torch.save({"key": self.key, "places": self.places, "state": state}, content)
-            write_whole(self.folder / STATE, content.getvalue())
+            atomic_write_bytes(self.folder / STATE, content.getvalue())
 
 
 def read_state(path: Path, key: str) -> tuple[dict, dict] | None:

@@ -37,7 +37,7 @@ class Frames:
         self._paths, self._style, self._name = paths, style, name
         first = self._read(paths[0])
         self.linear = photographs.holds_light(name, first, style)
-        self.height, self.width = first.seen.shape[1:3]
+        self.height, self.width = first.srgb.shape[1:3]
         self.depth, self.bits = first.depth, 8 if first.depth == "8" else 16
         self.aspect = Fraction(float(first.header.get("pixelAspectRatio", 1))).limit_denominator(1000)
         self.colour = Colour(primaries=1, transfer=1)

@@ -50,14 +50,14 @@ def running_node() -> tuple[str, str] | None:
 
 
 def note(text: str) -> None:
-    """Show a warning while the node runs; the line that stays (`remark`) repeats it."""
+    """Show a warning while the node runs; the line that stays (`status_ui`) repeats it."""
     say(text)
     place = running_node()
     if place is not None:
         _noted.setdefault(place, []).append(text)
 
 
-def remark(warning: str, result: str) -> dict[str, tuple]:
+def status_ui(warning: str, result: str) -> dict[str, tuple]:
     """Return the `ui` with the line that stays on the node: the warnings, or else the result.
 
     Args:
@@ -75,8 +75,8 @@ def remark(warning: str, result: str) -> dict[str, tuple]:
             "biref_warning": (bool(warning),)}
 
 
-def told(text: str, warning: bool = False) -> dict[str, tuple]:
-    """As `remark`, for a result that API clients read as `text`, too."""
+def text_ui(text: str, warning: bool = False) -> dict[str, tuple]:
+    """As `status_ui`, for a result that API clients read as `text`, too."""
     return {"text": (text,), "biref_line": (text,), "biref_warning": (warning,)}
 
 

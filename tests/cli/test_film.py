@@ -37,7 +37,7 @@ def test_an_exr_is_cut_out_with_its_colours_bit_for_bit(tmp_path, cut, network):
     source = write_exr(tmp_path / "a.exr")
     result = cut(source, "-o", tmp_path / "b.exr")
     assert result.status == 0, result.messages
-    alpha = birefnet.matte(network, photographs.read(source).seen)[0].numpy()
+    alpha = birefnet.matte(network, photographs.read(source).srgb)[0].numpy()
     found = channels(tmp_path / "b.exr")
     assert np.abs(found["A"] - alpha).max() < 1e-3 and found["A"].dtype == np.float16
     seen = alpha > 0.5 / 255
