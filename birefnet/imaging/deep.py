@@ -20,7 +20,7 @@ from types import ModuleType
 import numpy as np
 from PIL import Image
 
-from ..files.errors import PictureError
+from ..files.errors import PictureError, PicturePackageError
 
 EXR_SIGNATURE = b"\x76\x2f\x31\x01"
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -189,11 +189,12 @@ def check_holds(name: str | Path, depth: str, premultiplied: bool) -> None:
 
 
 def _import_optional(module: str, packages: str, what: str) -> ModuleType:
-    """Import a module, or raise a PictureError that says which packages to install, and for what."""
+    """Import a module, or raise a PicturePackageError that says which packages to install, and for what."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise PictureError(f"pip install {packages} {what} ({error})") from None
+        raise PicturePackageError(f"Install {packages.replace(' ', ' and ')} {what}: pip install {packages} "
+                                  f"({error})") from None
 
 
 @contextlib.contextmanager

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..files.errors import VideoError
 from . import looks
 from .adapt import adapt, as_seen, seen_by_networks
 from .animation import ANIMATIONS, Animation, is_animation
 from .following import Following
 from .kept import discard
-from .library import VideoError
 from .matting import matting
 from .read import Clip, File, Pictures
 from .sequence import FrameFiles, Frames

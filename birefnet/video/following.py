@@ -15,9 +15,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..files.errors import VideoError
 from ..matting.subject import PARTING_REACH, Follower, Parting, reduce_picture
 from .kept import STATE, Kept, read_state
-from .library import VideoError
 from .read import Clip
 
 CHUNK_BYTES = 1 << 28   # of frames in memory at a time when following backwards

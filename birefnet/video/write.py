@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..files.atomic import atomic_write
+from ..files.errors import VideoError
 from ..imaging import pictures
 from .animation import ANIMATIONS, AnimationFile
 from .frames import pack, tag
-from .library import VideoError, pyav
+from .library import pyav
 from .read import Clip
 from .sound import Kinds, Track
 
@@ -261,4 +262,6 @@ def _explain_errors(path: Path) -> Iterator[None]:
         raise
     except (pyav().error.FFmpegError, OSError, ValueError) as error:  # ValueError: PyAV lacks the encoder
         cause = getattr(error, "strerror", None) or error
-        raise VideoError(f"{path}: cannot be written ({cause})") from error
+        action = ("Write it elsewhere or free disk space" if isinstance(error, OSError) else
+                  "Choose another format or quality")
+        raise VideoError(action, f"cannot be written ({cause})", path) from error

@@ -206,7 +206,7 @@ def test_a_shot_is_matted_over_time_in_linear_light(tmp_path, video, shot):
         assert found["R"].dtype == np.float16 and np.isfinite(found["G"]).all() and found["R"].max() > 1
         assert np.array_equal(found["R"][opaque], light[..., 0][opaque])
     status, said = video(shot, "-o", tmp_path / "out" / "cut.####.exr")
-    assert status == 1 and "exists; --force overwrites" in said
+    assert status == 1 and "Pass --force to overwrite it" in said
     assert video(shot, "-o", tmp_path / "out" / "cut.####.exr", "--force")[0] == 0
 
 
