@@ -73,10 +73,11 @@ def matte_video(args: argparse.Namespace) -> int:
             mattes = following = _make_following(args, runner, reopen, kind)
             if following is None:
                 mattes = partial(runner.mattes, size=args.size)
+            colours = None if args.mask else Colours(args.despill or "", clip.linear)
             matting = video.matting(clip, partial(_refine_mattes, mattes, args.refine), look,
                                     see=video.seen_by_networks(clip),
                                     smooth=Smoother(args.smoothing) if args.smoothing else None,
-                                    colours=None if args.mask else Colours(args.despill or "", clip.linear))
+                                    colours=colours)
             count = 0
             force = args.force or following is not None and following.can_resume()
             with _writing(args, clip, kind, style, force) as writer:
@@ -98,6 +99,8 @@ def matte_video(args: argparse.Namespace) -> int:
         say(f"{out}: {sentence}")
     if mute:
         say(f"{out}: without the sound, which pictures cannot hold")
+    if colours is not None and colours.unmeasured:
+        say(f"{out}: " + _explain_unmeasured(colours.unmeasured, count))
     if kind == "gif" and not flat:
         say(f"{out}: a GIF has one bit of alpha, so soft edges are cut hard; .webp and .png keep them")
     if following is not None:
@@ -227,12 +230,18 @@ def _refine_mattes(
 class Colours:
     """Estimates the subject's own colours in each frame.
 
-    despill: the screen's colour as CSS, MEASURED, or "". It is measured once, in the first frame, so that it
-    does not flicker. linear: whether the frames are linear light.
+    Args:
+        despill: the screen's colour as CSS, MEASURED, or "". It is measured once, in the first frame that
+            shows background, so that it does not flicker; the screen's light stays in the frames before.
+        linear: whether the frames are linear light.
+
+    Attributes:
+        unmeasured: number of frames before that one.
     """
 
     def __init__(self, despill: str, linear: bool) -> None:
         self._despill, self._linear, self._screen = despill, linear, None
+        self.unmeasured = 0
         if despill not in ("", MEASURED):
             self._screen = _colour(composite.parse_colour(despill)[:3], linear)
 
@@ -241,8 +250,24 @@ class Colours:
         if not self._despill:
             return colours
         if self._screen is None:
-            self._screen = foreground.measure_screen(picture[0], alpha[0], linear=self._linear)
+            try:
+                self._screen = foreground.measure_screen(picture[0], alpha[0], linear=self._linear)
+            except foreground.NoBackgroundError:
+                self.unmeasured += 1
+                return colours
         return foreground.despill(colours, self._screen, linear=self._linear)
+
+
+def _explain_unmeasured(unmeasured: int, count: int) -> str:
+    """Say from which of `count` frames --despill measured did not remove the screen's light."""
+    if unmeasured == count:
+        return ("no frame shows background in which the screen's colour could be measured, so its light was "
+                "not removed; --despill COLOUR removes it")
+    first = "the first frame, which shows"
+    if unmeasured > 1:
+        first = f"the first {unmeasured} frames, which show"
+    return (f"the screen's light was not removed from {first} no background in which its colour could be "
+            "measured; --despill COLOUR removes it there, too")
 
 
 def _colour(rgb: Sequence[float], linear: bool) -> Tensor:
