@@ -18,6 +18,7 @@ NORMALIZATIONS = ("imagenet", "none")
 MAX_VALUES = {"widths": 8192, "neck": 8192, "depths": 256, "heads": 256, "mlp_ratios": 32, "window": 64,
               "reductions": 64, "kernels": 31, "inner": 4096, "branch": 4096, "patch_inner": 4096,
               "gate": 4096, "size": 16384}
+MAX_KERNELS = 31  # branches of the deformable ASPP after the first
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -76,8 +77,8 @@ class Config:
             for number in numbers if isinstance(numbers, tuple) else (numbers,):
                 if not 1 <= number <= most:
                     raise ValueError(f"{field} contains {number}; expected integers from 1 to {most}")
-        if len(self.kernels) > MAX_VALUES["kernels"] or not all(kernel % 2 for kernel in self.kernels):
-            raise ValueError(f"kernels are {self.kernels[:9]}; expected at most 31 odd numbers")
+        if len(self.kernels) > MAX_KERNELS or not all(kernel % 2 for kernel in self.kernels):
+            raise ValueError(f"kernels are {self.kernels[:9]}; expected at most {MAX_KERNELS} odd numbers")
         FAMILIES[self.family].check(self)
 
     @property
