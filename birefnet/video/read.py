@@ -164,7 +164,7 @@ class File:
     def sound(self) -> sound.Source | None:
         if not self._container.streams.audio:
             return None
-        return sound.Recorded(lambda: open_container(self._source), self._window, self._origin)
+        return sound.FileSound(lambda: open_container(self._source), self._window, self._origin)
 
     def _estimate_count(self) -> int:
         """Number of pictures, according to the header."""

@@ -66,7 +66,7 @@ def matte_video(args: argparse.Namespace) -> int:
     try:
         with _open(source, args.rate, style, out) as clip:
             clip, said = video.adapt(clip, kind)
-            look = _look(args, clip)
+            render = _renderer(args, clip)
             mute = (numbered or kind in video.ANIMATIONS) and clip.sound() is not None
             runner = open_model(find_checkpoint(args.model), args.dtype, args.adapters)
             reopen = partial(_open, source, args.rate, style, out)
@@ -74,8 +74,8 @@ def matte_video(args: argparse.Namespace) -> int:
             if following is None:
                 mattes = partial(runner.mattes, size=args.size)
             colours = None if args.mask else Colours(args.despill or "", clip.linear)
-            matting = video.matting(clip, partial(_refine_mattes, mattes, args.refine), look,
-                                    see=video.seen_by_networks(clip),
+            matting = video.matting(clip, partial(_refine_mattes, mattes, args.refine), render,
+                                    to_network=video.network_conversion(clip),
                                     smooth=Smoother(args.smoothing) if args.smoothing else None,
                                     colours=colours)
             count = 0
@@ -92,7 +92,7 @@ def matte_video(args: argparse.Namespace) -> int:
         raise CommandError(f"{source}: not enough memory; a smaller --size needs less") from None
     except KeyboardInterrupt:
         if following is not None and following.can_resume():
-            say(f"{following.keep}: keeps the mattes so far; run the same command to resume")
+            say(f"{following.folder}: keeps the mattes so far; run the same command to resume")
         raise
     say(f"{count} frames written to {out}")
     for sentence in said:
@@ -104,7 +104,7 @@ def matte_video(args: argparse.Namespace) -> int:
     if kind == "gif" and not flat:
         say(f"{out}: a GIF has one bit of alpha, so soft edges are cut hard; .webp and .png keep them")
     if following is not None:
-        video.discard(following.keep)
+        video.discard_mattes(following.folder)
         if following.resumed:
             say(f"{following.resumed} mattes were kept from a run that was stopped")
         if following.lost:
@@ -187,7 +187,7 @@ def _make_following(
             bar.close()
 
     only_points = choice.points and not choice.boxes and choice.scribble is None
-    return video.Following(partial(video.as_seen, open_clip, kind),
+    return video.Following(partial(video.open_for_network, open_clip, kind),
                            partial(choice.choose, selector, alpha_of),
                            partial(Follower, alpha_of, selector), args.frame, report,
                            partial(find_parting, alpha_of, choice.points) if only_points else None,
@@ -276,15 +276,15 @@ def _colour(rgb: Sequence[float], linear: bool) -> Tensor:
     return to_linear(colour.view(1, 1, 3)).view(3) if linear else colour
 
 
-def _look(args: argparse.Namespace, clip: video.Clip) -> video.looks.Look:
-    """The look of each frame: the mask, a cut-out, or over a background."""
+def _renderer(args: argparse.Namespace, clip: video.Clip) -> video.rendering.Renderer:
+    """The renderer of the frames: the mask, a cut-out, or over a background."""
     if args.mask:
-        return video.looks.mask
-    return _over(args.background, clip) if args.background else video.looks.cutout
+        return video.rendering.mask
+    return _over(args.background, clip) if args.background else video.rendering.cutout
 
 
-def _over(background: str, clip: video.Clip) -> video.looks.Over:
-    """The look over --background: a file's picture or clip, else a colour."""
+def _over(background: str, clip: video.Clip) -> video.rendering.Over:
+    """The renderer over --background: a file's picture or clip, else a colour."""
     path = Path(background)
     if not path.is_file():
         try:
@@ -295,11 +295,11 @@ def _over(background: str, clip: video.Clip) -> video.looks.Over:
         if opacity < 1:
             raise CommandError(f"--background {background}: a clip over a colour is opaque; for one with "
                                "transparency leave --background out and write .webm or .mov")
-        return video.looks.Over(_colour(colour, clip.linear))
+        return video.rendering.Over(_colour(colour, clip.linear))
     if clip.linear:
         raise CommandError(f"--background {background}: behind linear light only a colour can be laid; take "
                            ".png or .tif for a file behind it")
-    return video.looks.Over(torch.zeros(3), _opener(path, clip))
+    return video.rendering.Over(torch.zeros(3), _opener(path, clip))
 
 
 def _opener(path: Path, clip: video.Clip) -> Callable[[], video.Clip]:
