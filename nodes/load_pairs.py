@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .. import weights
 from ..birefnet import masks
-from ..birefnet.data.pairs import DataError, find_pairs, survey
+from ..birefnet.data.pairs import DataError, find_pairs, scan_data_set
 from ..birefnet.imaging import pictures
 from .host import messages, progress, recipe, samples, schema, values
 
@@ -50,9 +50,9 @@ class BiRefPairs(io.ComfyNode):
     def fingerprint_inputs(cls, folder: str) -> tuple:
         """Return a value that changes with the folder's files, so that the host loads them again."""
         try:
-            found = survey(inside(folder))
+            found = scan_data_set(inside(folder))
             paired = [path for pair in found.pairs for path in (pair.picture, pair.truth)]
-            return tuple(map(recipe.identity, [*paired, *found.lonely_pictures]))
+            return tuple(map(recipe.identity, [*paired, *found.unpaired_pictures]))
         except (OSError, ValueError):
             return ("missing",)  # `execute` explains it
 

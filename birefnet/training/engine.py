@@ -90,7 +90,7 @@ def train(
 
     Raises:
         Interrupted: at Ctrl-C, after the state is saved.
-        FloatingPointError: see `Learner.learn`.
+        FloatingPointError: see `Learner.train_step`.
         PackageError: the optimiser's package is missing.
     """
     model = model.to(processes.device, memory_format=torch.channels_last)  # faster for convolutions
@@ -100,7 +100,7 @@ def train(
                       wrap=processes.wrap, processes=processes.count)
     if recompute:
         recompute_blocks(model)
-    state = run.stored()
+    state = run.load_state()
     if state is not None:
         learner.load_state_dict(state)
     del state
@@ -112,7 +112,7 @@ def train(
                                                 disable=None if processes.first else True) as bar:
         for images, alphas in map(to_unit_range, loaded):
             learner.rate, learner.weights = plan.rate_at(learner.step), plan.weights_at(learner.step)
-            learner.learn(images, alphas)
+            learner.train_step(images, alphas)
             bar.update()
             log.note(images.shape[2:], bar)
             stop = any(processes.everyone([interrupted.is_set()]))
@@ -120,13 +120,13 @@ def train(
                 log.measure()
             if stop or learner.step == plan.steps or learner.step % save_every == 0:
                 if processes.first:
-                    run.store(learner.state_dict())
+                    run.save_state(learner.state_dict())
                     export.write(run, learner)
             if stop and learner.step < plan.steps:
                 log.close()
                 raise Interrupted
     if processes.first:
-        export.write(run, learner)  # a run killed between `store` and `write` resumes only here
+        export.write(run, learner)  # a run killed between `save_state` and `write` resumes only here
         log.close()
     processes.wait()
 
@@ -144,7 +144,7 @@ class Log:
         self.began, self.began_at = time.monotonic(), learner.step
         self.events = None
         if processes.first:
-            run.forget_after(learner.step)
+            run.remove_rows_after(learner.step)
             self.events = Events(run.folder, learner.step)
             if validation and (learner.step == 0 or not (run.mattes / "truth.jpg").exists()):
                 run.mattes.mkdir(exist_ok=True)
@@ -153,7 +153,7 @@ class Log:
 
     def note(self, size: tuple[int, int], bar: tqdm) -> None:
         """Record a step's loss; add a point to the curves every few steps. size: of the batch, (H, W)."""
-        self.recent.append(self.learner.parts)
+        self.recent.append(self.learner.loss_terms)
         step = self.learner.step
         if step % self.every and step != self.plan.steps:
             return

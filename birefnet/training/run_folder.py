@@ -72,7 +72,7 @@ class RunFolder:
             raise Damaged(f"Give another folder, or remove {self.state.name} to start over: {self.settings} "
                           "is damaged") from None
 
-    def store(self, state: dict[str, object]) -> None:
+    def save_state(self, state: dict[str, object]) -> None:
         """Save a state atomically. Raises OSError if it cannot be written."""
         with atomic_write(self.state) as part:
             try:
@@ -83,7 +83,7 @@ class RunFolder:
                 raise OSError(f"{self.state}: cannot be written ({str(error).splitlines()[0]})") from None
             part.keep()
 
-    def stored(self) -> dict[str, object] | None:
+    def load_state(self) -> dict[str, object] | None:
         """Load the saved state, on the CPU, without executing anything in the file; None if there is none.
 
         Raises:
@@ -109,7 +109,7 @@ class RunFolder:
                 break
         return rows
 
-    def forget_after(self, step: int) -> None:
+    def remove_rows_after(self, step: int) -> None:
         """Remove rows after `step` from the history; a run that resumes there writes them again."""
         kept = [row for row in self.rows() if row["step"] <= step]
         atomic_write_bytes(self.history, "".join(f"{json.dumps(row)}\n" for row in kept).encode())

@@ -188,7 +188,7 @@ def test_eval_on_a_full_disk_is_one_sentence_and_goes_on_later(tmp_path, capsys,
 
 def test_a_state_of_training_is_whole_or_the_one_before(tmp_path):
     run = RunFolder(tmp_path)
-    run.store({"step": 1})
+    run.save_state({"step": 1})
     with longest_file(100_000), pytest.raises(OSError, match="state.pt"):
-        run.store({"step": 2, "weights": torch.zeros(1_000_000)})
-    assert run.stored() == {"step": 1} and names(tmp_path) == ["state.pt"]
+        run.save_state({"step": 2, "weights": torch.zeros(1_000_000)})
+    assert run.load_state() == {"step": 1} and names(tmp_path) == ["state.pt"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..options import Stacked
+from ..options import AdapterOption
 from ..runner import find_checkpoint, open_model
 from . import steps
 from .manifest import Job
@@ -17,7 +17,7 @@ class Plain:
     choose: chooses subjects in each picture; None mattes everything salient.
     """
 
-    def __init__(self, model: str, dtype: str, adapters: Sequence[Stacked],
+    def __init__(self, model: str, dtype: str, adapters: Sequence[AdapterOption],
                  choose: Choose | None = None) -> None:
         self.runner = open_model(find_checkpoint(model), dtype, adapters)
         self.choose = choose

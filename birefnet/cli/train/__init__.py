@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from ...training.plan import AUGMENTATIONS, OPTIMIZERS, TASKS, Phase, Size
-from ..options import DTYPE_CHOICES, at_least, needing
+from ..options import DTYPE_CHOICES, at_least, explain_missing_package
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -113,7 +113,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train. Exit status: 0 at the end of the run, 1 if data are bad, 130 if stopped."""
-    with needing("train", "requirements-train.txt"):
+    with explain_missing_package("train", "requirements-train.txt"):
         from .work import train
     return train(args)
 

@@ -25,8 +25,8 @@ from ...matting.temporal import Smoother
 from ..cut.plan import frame_number
 from ..cut.plan import numbered as numbered_name
 from ..cut.sources import frames
-from ..options import MEASURED, CommandError, listing
-from ..prompts import choice_of, open_selector
+from ..options import MEASURED, CommandError, join_names
+from ..prompts import open_selector, prompt_options
 from ..runner import find_checkpoint, open_model, say
 
 # Pictures [H,W,C] one by one -> (picture [1,H,W,C], alpha [1,H,W]) in order.
@@ -170,7 +170,7 @@ def _make_following(
     args: argparse.Namespace, runner: Runner, open_clip: Callable[[], video.Clip], kind: str
 ) -> video.Following | None:
     """The mattes of the subject that the prompt options choose; None without such options."""
-    choice = choice_of(args)
+    choice = prompt_options(args)
     if choice is None:
         return None
     selector = open_selector()
@@ -216,7 +216,7 @@ def _format_runs(frames: list[int]) -> str:
             runs[-1][1] = frame
         else:
             runs.append([frame, frame])
-    return listing([str(first) if first == last else f"{first}-{last}" for first, last in runs])
+    return join_names([str(first) if first == last else f"{first}-{last}" for first, last in runs])
 
 
 def _refine_mattes(
