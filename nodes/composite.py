@@ -126,19 +126,19 @@ class BiRefComposite(io.ComfyNode):
                 box = Box(0, 0, *matte.shape[1:])
             where = composite.place_subject(position, tuple(matte.shape[1:]), size, box, scale, x, y,
                                             rotation)
-            behind = backdrop.behind(picture, matte, size, parts.backdrop(i))
+            behind = backdrop.render(picture, matte, size, parts.backdrop(i))
             result[i:i + 1], alpha[i:i + 1] = composite.compose(picture, matte, where, size, behind,
                                                                  settings)
             if not i:
-                placing = to_place(position, picture, matte, behind, size, box)
+                placing = placement_view(position, picture, matte, behind, size, box)
         resized = "" if mask is None else messages.resized_text(tuple(parts.masks.shape[1:]), picture_size)
         text = "; ".join(filter(None, [resized, no_subject(empty, count)]))
         line = messages.status_ui(text, messages.done(count, size))
         return io.NodeOutput(result, alpha, ui=line | {"biref_place": placing})
 
 
-def to_place(position: str, picture: Tensor, matte: Tensor, behind: Tensor | None, size: tuple[int, int],
-             box: Box) -> tuple[dict, ...]:
+def placement_view(position: str, picture: Tensor, matte: Tensor, behind: Tensor | None,
+                   size: tuple[int, int], box: Box) -> tuple[dict, ...]:
     """Return what web/place.js needs to drag the subject on the result; () without a page.
 
     These are both layers; in pixels of the canvas, the corner of the subject's picture at scale 1 and how far
@@ -159,5 +159,5 @@ def no_subject(empty: list[int], total: int) -> str:
     """Return a message about the frames, by index, whose mask is empty; "" if there are none."""
     if not empty:
         return ""
-    which = "" if total == 1 else f" {convert.in_some(empty, total, 'pictures')}"
+    which = "" if total == 1 else f" {convert.list_indices(empty, total, 'pictures')}"
     return f"the mask is empty{which}: there is nothing but background"

@@ -150,7 +150,7 @@ class BiRefFrame(io.ComfyNode):
             picture, matte = parts.subject(i)
             where = places.get(i, plan.places[0])
             behind = (composite.show_original(picture, where, plan.canvas, colour) if backdrop is None else
-                      backdrop.behind(picture, matte, plan.canvas, parts.backdrop(i)))
+                      backdrop.render(picture, matte, plan.canvas, parts.backdrop(i)))
             composed, alpha[i:i + 1] = composite.compose(picture, matte, where, plan.canvas, behind, settings)
             framed[i:i + 1] = behind if backdrop is None else composed
             windows.append(composite.framed_window(where, plan.canvas))
@@ -168,5 +168,5 @@ def no_room(limited: list[int], total: int, scale_by: str) -> str:
     """Return a message about the frames, by index, whose subject had no room; "" if there are none."""
     if not limited:
         return ""
-    which = "" if total == 1 else f" {convert.in_some(limited, total, 'pictures')}"
+    which = "" if total == 1 else f" {convert.list_indices(limited, total, 'pictures')}"
     return f"no room for that {scale_by}{which}: the subject fills what the margins leave"

@@ -105,4 +105,4 @@ def nothing_in(boxes: list) -> str:
     empty = [i for i, box in enumerate(boxes) if box is None]
     if not empty:
         return ""
-    return f"nothing to repaint {convert.in_some(empty, len(boxes), 'pictures')}: they stay as they are"
+    return f"nothing to repaint {convert.list_indices(empty, len(boxes), 'pictures')}: they stay as they are"

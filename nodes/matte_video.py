@@ -18,7 +18,7 @@ from ..birefnet.imaging.resize import over_grey
 from ..birefnet.matting import foreground
 from ..birefnet.matting.temporal import Smoother
 from .host import messages, preview, schema, values
-from .host.clip import PREVIEWED, backdrop, clip_of, new_file, shown, workflow_of
+from .host.clip import PREVIEWED, backdrop, clip_of, new_file, preview_ui, workflow_of
 from .host.follow import follow, not_in_view, prompts_of
 from .host.points import points_of
 from .host.stream import matte_stream
@@ -187,7 +187,7 @@ class BiRefVideo(io.ComfyNode):
             text = f"saved as {path.name}; browsers cannot play ProRes"
             said = messages.text_ui("; ".join((text, *said["text"])), warning=bool(said["text"]))
         result = video if kind == "png" else VideoFromFile(str(path))
-        return io.NodeOutput(result, str(path), ui=shown(path, place) | said)
+        return io.NodeOutput(result, str(path), ui=preview_ui(path, place) | said)
 
 
 class Watcher:

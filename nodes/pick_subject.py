@@ -248,5 +248,5 @@ def nothing_there(empty: list[int], total: int, pick: str) -> str:
               "point": "move the point to the middle of the subject, or pick by box",
               "mask": "paint over the whole subject, or raise context",
               "mixture": "draw the box closer, or point at the middle of the subject"}[pick]
-    which = "" if total == 1 else f" {convert.in_some(empty, total, 'masks')}"
+    which = "" if total == 1 else f" {convert.list_indices(empty, total, 'masks')}"
     return f"no subject found {where}{which}: the mask is empty. Try to {advice}, or try another checkpoint"

@@ -82,7 +82,7 @@ class BiRefEdgeRefine(io.ComfyNode):
             picture = clean_image(convert.frame(images, i))
             first = masks.resize(clean_mask(convert.frame(mask, i)).to(picture.device), (height, width))
             uncertain += (edges.band(first, low, high) > 0).float().mean().item() / count
-            result[i:i + 1] = convert.certain(edges.refine(
+            result[i:i + 1] = convert.snap_to_opaque(edges.refine(
                 first, picture, ask, method=method, low=low, high=high, window=window, radius=radius,
                 progress=progress))
             if not i:

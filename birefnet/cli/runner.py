@@ -49,7 +49,8 @@ def open_model(path: Path, dtype: str, adapters: Sequence[AdapterOption]) -> Run
             raise
         raise CommandError(f"Choose a lighter checkpoint: not enough memory to load {path}") from None
     runner = Runner(network, host=Terminal())
-    say(f"{describe(path, adapters)} on {runner.home.type} in {precision.name(runner.home_dtype)}: "
+    say(f"{describe(path, adapters)} on {runner.preferred_device.type} in "
+        f"{precision.name(runner.preferred_dtype)}: "
         f"{network.config.describe()}")
     say_licence(path)
     return runner

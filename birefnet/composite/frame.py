@@ -148,7 +148,7 @@ def plan_frames(subjects: list[Subject], framing: Framing) -> FramePlan:
 
 def framed_window(where: Placement, canvas: Size) -> FractionalWindow:
     """Invert `where`: return the part of a picture that its frame shows, for `inpaint.paste_window`."""
-    top, left, bottom, right = where.seen(canvas)
+    top, left, bottom, right = where.visible_box(canvas)
     return FractionalWindow(top, left, bottom - top, right - left)
 
 
@@ -164,7 +164,7 @@ def show_original(image: Tensor, where: Placement, canvas: Size, colour: Tensor)
     Returns:
         float [1,*canvas,3] in 0..1; at scale 1 an exact copy of the photograph's pixels.
     """
-    box = where.seen(canvas)
+    box = where.visible_box(canvas)
     shown = resample_box(image, box, canvas).clamp(0, 1)
     return torch.lerp(colour.to(image), shown,
                       coverage(tuple(image.shape[1:3]), box, canvas)[..., None].to(image))

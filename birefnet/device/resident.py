@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 
 
-def resident_now() -> int | None:
+def resident_bytes() -> int | None:
     """Return the resident bytes at present; None if unknown."""
     return _status("VmRSS")
 
 
-def resident_peak() -> int | None:
+def peak_resident_bytes() -> int | None:
     """Return the peak of resident bytes so far; None if unknown."""
     peak = _status("VmHWM")  # getrusage's would include the parent's peak before the fork
     if peak is not None:

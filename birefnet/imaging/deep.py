@@ -27,7 +27,7 @@ TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 DEPTHS = ("8", "16", "half", "float")  # of the samples that are written
 # The depths that each suffix can hold; the first is the usual one.
-HOLDS = {".png": ("8", "16"), ".tif": DEPTHS, ".tiff": DEPTHS, ".exr": ("half", "float")}
+DEPTHS_BY_SUFFIX = {".png": ("8", "16"), ".tif": DEPTHS, ".tiff": DEPTHS, ".exr": ("half", "float")}
 UNIT_INCH, CENTIMETRES_PER_INCH = 2, 2.54  # a TIFF's ResolutionUnit for inches, and its conversion
 ALPHA_KIND = "alphaType"  # attribute of an EXR file; without it, PREMULTIPLIED is the convention
 STRAIGHT, PREMULTIPLIED = "straight", "premultiplied"
@@ -144,7 +144,7 @@ def encode(name: str | Path, values: np.ndarray, depth: str, *, premultiplied: b
     """Encode a file.
 
     Args:
-        name: its suffix chooses the format, see HOLDS.
+        name: its suffix chooses the format, see DEPTHS_BY_SUFFIX.
         values: float32 [H,W,C], C 1, 3, or 4 with straight alpha; in 0..1 if they become integers.
         depth: one of DEPTHS that the format holds.
         premultiplied: multiply the colours with alpha, and mark the file so.
@@ -155,7 +155,7 @@ def encode(name: str | Path, values: np.ndarray, depth: str, *, premultiplied: b
         PictureError: a package is missing, or the format does not hold this.
     """
     suffix = Path(name).suffix.lower()
-    check_holds(name, depth, premultiplied)
+    check_depth(name, depth, premultiplied)
     if premultiplied and values.shape[-1] == 4:
         values = np.concatenate([values[..., :3] * values[..., 3:], values[..., 3:]], axis=-1)
     if depth in ("8", "16"):
@@ -171,16 +171,16 @@ def encode(name: str | Path, values: np.ndarray, depth: str, *, premultiplied: b
     return _encode_tiff(samples, premultiplied, icc, dpi, exif)
 
 
-def check_holds(name: str | Path, depth: str, premultiplied: bool) -> None:
+def check_depth(name: str | Path, depth: str, premultiplied: bool) -> None:
     """Check that a file with that name can hold this depth, and premultiplied colours if asked for.
 
     Raises:
         PictureError: it cannot.
     """
     suffix = Path(name).suffix.lower()
-    held = HOLDS.get(suffix, ("8",))
+    held = DEPTHS_BY_SUFFIX.get(suffix, ("8",))
     if depth not in held:
-        others = ", ".join(key for key, depths in HOLDS.items() if depth in depths)
+        others = ", ".join(key for key, depths in DEPTHS_BY_SUFFIX.items() if depth in depths)
         raise PictureError(f"{name}: take depth {' or '.join(held)}, which {suffix} files hold, or another "
                            f"format ({others})")
     if premultiplied and suffix not in (".tif", ".tiff", ".exr"):

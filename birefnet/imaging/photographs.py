@@ -33,7 +33,7 @@ class Photograph:
             in the colour space of `icc`; `srgb` itself where they are the same.
         linear: whether `native` is proportional to light.
         depth: the one of deep.DEPTHS that holds `native`.
-        narrow: bits that its 16-bit samples use, where these are fewer; else 0.
+        narrow_bits: bits that its 16-bit samples use, where these are fewer; else 0.
         icc: the ICC profile of `native`.
         dpi: horizontal and vertical dots per inch.
         exif: EXIF without the place, serial numbers, thumbnail and orientation.
@@ -44,7 +44,7 @@ class Photograph:
     native: Tensor
     linear: bool = False
     depth: str = "8"
-    narrow: int = 0
+    narrow_bits: int = 0
     icc: bytes | None = None
     dpi: tuple[float, float] | None = None
     exif: bytes | None = None
@@ -83,14 +83,14 @@ class Style:
         """
         pictures.check_writable(name, alpha)
         if self.depth or self.premultiplied:
-            deep.check_holds(name, self.depth or deep.HOLDS.get(Path(name).suffix.lower(), ("8",))[0],
-                             self.premultiplied)
+            usual = deep.DEPTHS_BY_SUFFIX.get(Path(name).suffix.lower(), ("8",))[0]
+            deep.check_depth(name, self.depth or usual, self.premultiplied)
 
     def depth_of(self, name: str | Path, photograph: Photograph) -> str:
         """Return a result's depth: `depth`, else the format's usual one, or "float" for EXR of "float"."""
         if self.depth:
             return self.depth
-        held = deep.HOLDS.get(Path(name).suffix.lower(), ("8",))
+        held = deep.DEPTHS_BY_SUFFIX.get(Path(name).suffix.lower(), ("8",))
         return "float" if held[0] == "half" and photograph.depth == "float" else held[0]
 
     def reads_deep(self, name: str | Path) -> bool:
@@ -98,10 +98,10 @@ class Style:
         return self.depth not in ("", "8") or self.linear or Path(name).suffix.lower() == ".exr"
 
 
-USUAL = Style()
+DEFAULT_STYLE = Style()
 
 
-def read(path: str | Path, content: bytes | None = None, style: Style = USUAL, name: str | Path = ""
+def read(path: str | Path, content: bytes | None = None, style: Style = DEFAULT_STYLE, name: str | Path = ""
          ) -> Photograph:
     """Read a picture file.
 
@@ -132,7 +132,7 @@ def read(path: str | Path, content: bytes | None = None, style: Style = USUAL, n
         photograph.native = srgb if torch.equal(native, srgb) else native
     photograph.icc = photograph.icc or (icc if native is not None else None)
     photograph.dpi, photograph.exif = _valid_resolution(dpi) or photograph.dpi, exif
-    photograph.narrow = plain.info.get("narrow", 0)
+    photograph.narrow_bits = plain.info.get("narrow", 0)
     if style.linear:
         photograph.linear = True
         photograph.srgb = _encode_light(photograph.native)
@@ -144,8 +144,8 @@ def encode(name: str | Path, picture: Tensor, photograph: Photograph, style: Sty
     """Encode a result.
 
     Args:
-        name: its suffix chooses the format, see pictures.WRITERS and deep.HOLDS.
-        picture: float [1,H,W,C], C 1, 3 or 4 (straight), in the colours of `working`.
+        name: its suffix chooses the format, see pictures.WRITERS and deep.DEPTHS_BY_SUFFIX.
+        picture: float [1,H,W,C], C 1, 3 or 4 (straight), in the colours of `colours_for`.
         photograph: what the result is made from; profile, resolution and EXIF are taken from it.
         style: how it is stored.
         native: whether its colours are the photograph's native ones, which its profile describes.
@@ -163,7 +163,7 @@ def encode(name: str | Path, picture: Tensor, photograph: Photograph, style: Sty
                        header=photograph.header)
 
 
-def working(name: str | Path, photograph: Photograph, style: Style) -> Tensor:
+def colours_for(name: str | Path, photograph: Photograph, style: Style) -> Tensor:
     """Return the photograph's colours for a result with that name, [1,H,W,C].
 
     These are its native values, unless the format needs others: linear light in EXR files, sRGB in all

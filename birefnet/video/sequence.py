@@ -32,7 +32,7 @@ class Frames:
     plays = 0
 
     def __init__(self, paths: Sequence[str | Path], rate: Fraction,
-                 style: photographs.Style = photographs.USUAL,
+                 style: photographs.Style = photographs.DEFAULT_STYLE,
                  name: str | Path = "") -> None:
         self._paths, self._style, self._name = paths, style, name
         first = self._read(paths[0])
@@ -52,7 +52,7 @@ class Frames:
 
     def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
         for index, path in enumerate(self._paths):
-            picture = photographs.working(self._name, self._read(path), self._style)[0]
+            picture = photographs.colours_for(self._name, self._read(path), self._style)[0]
             if picture.shape[:2] != (self.height, self.width):
                 height, width = picture.shape[:2]
                 raise VideoError("Resize it or leave it out",

@@ -88,4 +88,4 @@ def not_in_view(lost: list[int], count: int) -> str:
     """Return a message about the frames without the subject, by number; "" if there are none."""
     if not lost:
         return ""
-    return f"the subject was not in view {convert.in_some(lost, count, 'frames')}"
+    return f"the subject was not in view {convert.list_indices(lost, count, 'frames')}"

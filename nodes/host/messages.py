@@ -107,7 +107,7 @@ def nothing_found(empty: list[int], total: int) -> str:
     advice = "the mask is empty there. Try another checkpoint, or crop closer to the subject"
     if total == 1:
         return f"no subject found in the picture: {advice.replace(' there', '')}"
-    return f"no subject found {convert.in_some(empty, total, 'pictures')}: {advice}"
+    return f"no subject found {convert.list_indices(empty, total, 'pictures')}: {advice}"
 
 
 def done(count: int, size: tuple[int, int], what: str = "picture") -> str:

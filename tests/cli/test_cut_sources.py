@@ -16,7 +16,7 @@ def names(folder) -> list[str]:
 
 
 @pytest.fixture
-def save_state():
+def store():
     """A file system that is not this machine's, for this process only: memory://."""
     files = fsspec.filesystem("memory")
     yield files

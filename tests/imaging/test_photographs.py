@@ -43,7 +43,8 @@ def test_an_exr_comes_back_bit_for_bit(tmp_path, depth):
     write_exr(tmp_path / "a.exr", planes(light), owner="a shop", pixelAspectRatio=2.0)
     photograph = photographs.read(tmp_path / "a.exr", name="b.exr")
     assert photograph.linear and photograph.depth == depth and photograph.native.max() > 3
-    store(tmp_path / "b.exr", photographs.working("b.exr", photograph, photographs.USUAL), photograph)
+    store(tmp_path / "b.exr", photographs.colours_for("b.exr", photograph, photographs.DEFAULT_STYLE),
+          photograph)
     header, channels = stored_exr(tmp_path / "b.exr")
     assert all(np.array_equal(channels[name], plane) and channels[name].dtype == light.dtype
                for name, plane in planes(light).items())
@@ -63,7 +64,7 @@ def test_linear_changes_only_what_is_seen(tmp_path, png16):
     photograph = photographs.read(tmp_path / "a.png", style=style, name="b.png")
     plain = photographs.read(tmp_path / "a.png", style=photographs.Style(depth="16"), name="b.png")
     assert torch.equal(photograph.native, plain.native) and (photograph.srgb - plain.srgb).max() > 0.2
-    store(tmp_path / "b.png", photographs.working("b.png", photograph, style), photograph, depth="16",
+    store(tmp_path / "b.png", photographs.colours_for("b.png", photograph, style), photograph, depth="16",
           linear=True)
     assert np.array_equal(deep.read("b.png", (tmp_path / "b.png").read_bytes()).values, COLOURS[..., :3])
 
@@ -200,7 +201,8 @@ def test_without_the_option_no_exif_is_kept(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.jpg", exif=exif)
     photograph = photographs.read(tmp_path / "a.jpg")
     assert photograph.exif is None
-    assert b"Maker" not in photographs.encode("b.png", photograph.native, photograph, photographs.USUAL)
+    assert b"Maker" not in photographs.encode("b.png", photograph.native, photograph,
+                                              photographs.DEFAULT_STYLE)
 
 
 @pytest.mark.parametrize("module", ["OpenEXR", "imagecodecs", "tifffile"])

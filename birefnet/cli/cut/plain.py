@@ -25,7 +25,8 @@ class Plain:
 
     def run(self, jobs: list[Job], options: CutOptions) -> Iterator[Outcome]:
         """Yield the outcome of each job, in order."""
-        batch = 1 if self.choose is not None or self.runner.home.type == "cpu" else options.batch()
+        one_by_one = self.choose is not None or self.runner.preferred_device.type == "cpu"
+        batch = 1 if one_by_one else options.batch()
         for start in range(0, len(jobs), batch):
             some = jobs[start:start + batch]
             pictures = [steps.read(job, options, keep=len(some) == 1) for job in some]

@@ -58,7 +58,7 @@ class CutOptions:
     backdrop: Backdrop | None
     clean_edges: bool
     force: bool
-    style: photographs.Style = photographs.USUAL
+    style: photographs.Style = photographs.DEFAULT_STYLE
     despill: str = ""
     frame: Frame | None = None
 
@@ -175,15 +175,16 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
         return Outcome(job, f"{job.source}: {error}")
     except (RuntimeError, MemoryError) as error:
         return Outcome(job, _no_memory(job, error))
-    return Outcome(job, remark=_remark(picture, alpha, photograph.narrow, limited))
+    return Outcome(job, remark=_remark(picture, alpha, photograph.narrow_bits, limited))
 
 
 def _colours(options: CutOptions, name: str, photograph: photographs.Photograph, alpha: Tensor) -> Tensor:
     """Compute the subject's colours [1,H,W,C] for a result with that name, by the options."""
     light = photographs.holds_light(name, photograph, options.style)
     native = options.backdrop is None
-    colours = plate = photographs.working(name, photograph,
-                                          options.style) if native or light else photograph.srgb
+    colours = plate = photograph.srgb
+    if native or light:
+        colours = plate = photographs.colours_for(name, photograph, options.style)
     if options.clean_edges:
         colours = foreground.estimate(colours, alpha)
     if options.despill:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from functools import partial
 
-from ...imaging.photographs import USUAL, Style
+from ...imaging.photographs import DEFAULT_STYLE, Style
 from ..options import CommandError, describe_os_error, join_names
 from ..prompts import open_selector, prompt_options
 from ..runner import find_checkpoint, identify, say
@@ -152,8 +152,8 @@ def _storage_settings(args: argparse.Namespace) -> dict[str, object]:
     """Those settings of colours and storage that differ from the defaults."""
     names = ("despill", "depth", "linear", "premultiplied", "exif")
     given = {name: getattr(args, name) for name in names}
-    given["quality"] = 0 if args.quality == USUAL.quality else args.quality
-    given["format"] = "" if f".{args.format}" == USUAL.suffix else args.format
+    given["quality"] = 0 if args.quality == DEFAULT_STYLE.quality else args.quality
+    given["format"] = "" if f".{args.format}" == DEFAULT_STYLE.suffix else args.format
     return {key: value for key, value in given.items() if value}
 
 

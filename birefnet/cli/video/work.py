@@ -204,7 +204,7 @@ def _key(args: argparse.Namespace, runner: Runner, choice: Mapping[str, object],
     read = frames(str(args.input)) if "#" in args.input.name else [args.input]
     files = [Path(file) for file in (*read, find_checkpoint(args.model), args.scribble) if file]
     stamps = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    options = args.frame, args.size, args.adapters, str(runner.home_dtype), kind
+    options = args.frame, args.size, args.adapters, str(runner.preferred_dtype), kind
     return repr((__version__, stamps, choice, options))
 
 
