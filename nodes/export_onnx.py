@@ -100,7 +100,7 @@ class BiRefExport(io.ComfyNode):
         restricted = weights.non_commercial(source["licence"])
         if restricted:
             text += f"; for non-commercial use only ({source['licence']})"
-        return io.NodeOutput(str(made.file), ui=messages.told(text, warning=restricted))
+        return io.NodeOutput(str(made.file), ui=messages.text_ui(text, warning=restricted))
 
 
 def describe_source(made_of: Recipe, network: birefnet.BiRefNet) -> dict[str, object]:

@@ -98,5 +98,5 @@ class BiRefInpaintCrop(io.ComfyNode):
         empty = [i for i, box in enumerate(boxes) if box is None]
         text = "; ".join(filter(None, [resized, messages.some_frames("nothing to repaint", empty, count,
                                                                      rest=": they stay as they are")]))
-        remark = messages.remark(text, messages.done(count, size, "crop"))
-        return io.NodeOutput(cropped, repaint, Crop(images, regions, windows), ui=remark)
+        line = messages.status_ui(text, messages.done(count, size, "crop"))
+        return io.NodeOutput(cropped, repaint, Crop(images, regions, windows), ui=line)

@@ -114,7 +114,7 @@ class BiRefLoad(io.ComfyNode):
             file = weights.find_adapter(str(adapter), folders.checkpoint_folders())
             recipe = recipe.with_adapter(file, adapter_strength)
         model = recipe.model()
-        return io.NodeOutput(model, ui=messages.remark("", report(model, path)))
+        return io.NodeOutput(model, ui=messages.status_ui("", report(model, path)))
 
 
 def report(model: BiRefModel, path: Path) -> str:

@@ -24,8 +24,9 @@ FOLLOWED_RATE = Fraction(25)  # frames/s of a batch of pictures; the result does
 MASK_KINDS = ("automatic", "coarse mask", "scribble")
 
 Point = tuple[int, int]
-# From a picture [1,H,W,C] to the alpha [1,H,W] of one choice; a picture's mask is the union of its looks.
-Look = Callable[[subject.AlphaOf, Tensor], Tensor]
+# From a picture [1,H,W,C] to the alpha [1,H,W] of one selection; a picture's mask is the union of its
+# selections.
+Selection = Callable[[subject.AlphaOf, Tensor], Tensor]
 
 
 class BiRefSubject(io.ComfyNode):
@@ -125,8 +126,8 @@ class BiRefSubject(io.ComfyNode):
         wanted, unwanted = points_of(points), points_of(negative_points)
         if pick == "point":
             anchors = wanted or [(x, y)]
-            looks = [[lambda ask, frame: subject.select_each(ask, selector(), frame, anchors, unwanted,
-                                                             context)]] * len(images)
+            selections = [[lambda ask, frame: subject.select_each(ask, selector(), frame, anchors, unwanted,
+                                                                  context)]] * len(images)
         else:
             given = [None]
             if pick == "box" or pick == "mixture" and (width or height or not (wanted or mask is not None)):
@@ -136,11 +137,11 @@ class BiRefSubject(io.ComfyNode):
                 each = boxes_per_frame(bboxes, len(images))
             wanted = wanted if pick == "mixture" else []
             anchors = wanted if each == [[None]] * len(drawn) and mask is None else []
-            looks = [[mixed(box, wanted, unwanted, read, context) for box in listed]
-                     for listed, read in zip(each, drawn)]
-        jobs = [(i, [look]) for i, listed in enumerate(looks) for look in listed]
+            selections = [[by_prompt(box, wanted, unwanted, read, context) for box in listed]
+                          for listed, read in zip(each, drawn)]
+        jobs = [(i, [selection]) for i, listed in enumerate(selections) for selection in listed]
         if boxes == "union" or follow_from >= 0:
-            jobs = list(enumerate(looks))
+            jobs = list(enumerate(selections))
 
         seen, found = (), ()
         result = memory.empty_result(len(jobs), *picture)
@@ -149,7 +150,7 @@ class BiRefSubject(io.ComfyNode):
         ask = alpha_of(model, size, progress)
         clean, empty = convert.Cleaner("the image"), []
         if follow_from >= 0:
-            mattes = follow_batch(ask, images, looks, follow_from, anchors)
+            mattes = follow_batch(ask, images, selections, follow_from, anchors)
         else:
             mattes = (unite(ask, clean(convert.frame(images, i)), listed) for i, listed in jobs)
         for job, (frame, alpha) in enumerate(mattes):
@@ -165,26 +166,27 @@ class BiRefSubject(io.ComfyNode):
         text = "; ".join(filter(None, [text, note]))
         usual = f"The subject covers {result.float().mean() if len(jobs) else 0:.1%} of the picture"
         views = {"biref_seen": seen, "biref_found": found}
-        return io.NodeOutput(result, cutout, ui=messages.remark(text, usual) | views)
+        return io.NodeOutput(result, cutout, ui=messages.status_ui(text, usual) | views)
 
 
-def unite(ask: subject.AlphaOf, frame: Tensor, looks: Sequence[Look]) -> tuple[Tensor, Tensor]:
-    """Return a picture [1,H,W,C], and the union of the looks' alpha in it, [1,H,W]."""
+def unite(ask: subject.AlphaOf, frame: Tensor, selections: Sequence[Selection]) -> tuple[Tensor, Tensor]:
+    """Return a picture [1,H,W,C], and the union of the selections' alpha in it, [1,H,W]."""
     alpha = frame.new_zeros(frame.shape[:3])
-    for look in looks:
-        alpha = alpha.maximum(look(ask, frame))
+    for selection in selections:
+        alpha = alpha.maximum(selection(ask, frame))
     return frame, alpha
 
 
 def follow_batch(
-    ask: subject.AlphaOf, images: Tensor, looks: Sequence[Sequence[Look]], start: int, points: Sequence[Point]
+    ask: subject.AlphaOf, images: Tensor, selections: Sequence[Sequence[Selection]], start: int,
+    points: Sequence[Point],
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (picture, alpha) as `unite` does for every picture, following what the looks find in one of them.
+    """Yield (picture, alpha) as `unite` does for every picture, following what the selections find in one.
 
     Args:
         ask: the model, see `alpha_of`.
         images: consecutive frames [B,H,W,C].
-        looks: of each picture; only those of `start` are used.
+        selections: of each picture; only those of `start` are used.
         start: index of the picture in which the subject is chosen.
         points: as for nodes.host.follow.follow.
     """
@@ -195,15 +197,15 @@ def follow_batch(
     clean = convert.Cleaner("the image")
     following = videos.Following(
         lambda: videos.Pictures(images, FOLLOWED_RATE),
-        lambda frame: unite(ask, clean(frame), looks[start])[1],
+        lambda frame: unite(ask, clean(frame), selections[start])[1],
         partial(subject.Follower, ask, selector()), start,
         find_parting=partial(subject.find_parting, ask, points) if points else None)
     yield from following(clean(convert.frame(images, i))[0] for i in range(len(images)))
 
 
-def mixed(box: subject.Box | None, wanted: Sequence[Point], unwanted: Sequence[Point],
-          read: Callable[[Tensor], dict[str, Tensor]] | None, context: float) -> Look:
-    """Return a look that finds one subject by all of these. read: see `mask_readers`."""
+def by_prompt(box: subject.Box | None, wanted: Sequence[Point], unwanted: Sequence[Point],
+              read: Callable[[Tensor], dict[str, Tensor]] | None, context: float) -> Selection:
+    """Return a selection that finds one subject by all of these. read: see `mask_readers`."""
 
     def at(ask: subject.AlphaOf, frame: Tensor) -> Tensor:
         prompt = subject.Prompt(box, tuple(wanted), tuple(unwanted), **(read(frame) if read else {}))

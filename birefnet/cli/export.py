@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .options import CommandError, Stacked, add_adapter_option, file_name, size
+from .options import AdapterOption, CommandError, add_adapter_option, file_name, size
 
 if TYPE_CHECKING:
     from .. import BiRefNet
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def describe_source(path: Path, adapters: Sequence[Stacked]) -> dict[str, object]:
+def describe_source(path: Path, adapters: Sequence[AdapterOption]) -> dict[str, object]:
     """Name the checkpoint and adapters of a file, with SHA-256, and the licence, or "unknown"."""
     import weights
 

@@ -129,7 +129,7 @@ def _place(colour: Tensor, alpha: Tensor, where: Placement, canvas: Size) -> tup
 
 def _place_unrotated(colour: Tensor, alpha: Tensor, where: Placement, canvas: Size) -> tuple[Tensor, Tensor]:
     """`_place` without a rotation."""
-    picture, box = tuple(alpha.shape[1:3]), where.seen(canvas)
+    picture, box = tuple(alpha.shape[1:3]), where.visible_box(canvas)
     if (picture, box) == (canvas, (0, 0, *canvas)):
         return colour, alpha
     colour, alpha = _remove_overshoot(resample_box(colour, box, canvas), resample_box(alpha, box, canvas))

@@ -69,7 +69,7 @@ class Placement(NamedTuple):
     rotation: float = 0.0
     pivot: tuple[float, float] = (0.0, 0.0)
 
-    def seen(self, canvas: Size) -> Rectangle:
+    def visible_box(self, canvas: Size) -> Rectangle:
         """Return the part of the picture that the canvas shows, without rotation, in the picture's pixels.
 
         It may reach beyond the picture.

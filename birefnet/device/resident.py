@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def resident(entry: str = "VmRSS") -> int | None:
+def resident_bytes(entry: str = "VmRSS") -> int | None:
     """Return the resident bytes at present; None if unknown.
 
     entry: of Linux's /proc/self/status; "VmHWM" is the peak so far.

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..device.resident import resident
+from ..device.resident import resident_bytes
 from ..files.errors import UserError
 from ..imaging import pictures
 from ..matting.predict import (
@@ -142,7 +142,7 @@ def check(path: Path, contract: Contract, trials: Sequence[Trial]) -> list[Check
 
 def run_trial(session: onnxruntime.InferenceSession, contract: Contract, item: Trial) -> Check:
     """Run one trial and measure its errors, infinite if an alpha is not finite. Raises UserError."""
-    before, started = resident(), time.perf_counter()
+    before, started = resident_bytes(), time.perf_counter()
     try:
         [found] = session.run([contract.output_name], {contract.input_name: item.images})
     except Exception as error:  # onnxruntime's errors have no common class
@@ -151,7 +151,7 @@ def run_trial(session: onnxruntime.InferenceSession, contract: Contract, item: T
         height, width = item.images.shape[2:]
         raise UserError(f"Install another version of onnxruntime: {onnxruntime.__version__} cannot run the "
                         f"file at {width}x{height}, batch {len(item.images)}: {error}") from None
-    seconds, after = time.perf_counter() - started, resident()
+    seconds, after = time.perf_counter() - started, resident_bytes()
     alpha = 1 / (1 + np.exp(-found.astype(np.float64))) if contract.raw else found
     error = np.abs(alpha - item.alpha)
     if not np.isfinite(error).all():

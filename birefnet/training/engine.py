@@ -21,7 +21,7 @@ from ..checkpoint import load as checkpoint
 from ..data.batches import BatchSource, load_batches, to_unit_range
 from ..data.pairs import Pair
 from ..device.dtypes import DTYPES
-from ..files.atomic import write_whole
+from ..files.atomic import atomic_write_bytes
 from ..network.birefnet import BiRefNet
 from .events import Events
 from .learner import Learner
@@ -69,7 +69,7 @@ def train(
 
     Raises:
         Interrupted: at Ctrl-C, after the state is saved.
-        FloatingPointError: see `Learner.learn`.
+        FloatingPointError: see `Learner.train_step`.
         PackageError: the optimiser's package is missing.
     """
     model = model.to(processes.device, memory_format=torch.channels_last)  # faster for convolutions
@@ -79,7 +79,7 @@ def train(
                       wrap=processes.wrap, processes=processes.count)
     if recompute:
         recompute_blocks(model)
-    state = run.stored()
+    state = run.load_state()
     if state is not None:
         learner.load_state_dict(state)
     del state
@@ -95,7 +95,7 @@ def train(
                                                 disable=None if processes.first else True) as bar:
         for images, alphas in map(to_unit_range, loaded):
             learner.rate, learner.weights = plan.rate_at(learner.step), plan.weights_at(learner.step)
-            learner.learn(images, alphas)
+            learner.train_step(images, alphas)
             bar.update()
             log.note(images.shape[2:], bar)
             stop = any(processes.everyone([interrupted.is_set()]))
@@ -103,13 +103,13 @@ def train(
                 log.measure()
             if stop or learner.step == plan.steps or learner.step % save_every == 0:
                 if processes.first:
-                    run.store(learner.state_dict())
+                    run.save_state(learner.state_dict())
                     write_checkpoint()
             if stop and learner.step < plan.steps:
                 log.close()
                 raise Interrupted
     if processes.first:
-        write_checkpoint()  # a run killed between `store` and `write` resumes only here
+        write_checkpoint()  # a run killed between `save_state` and `write_checkpoint` resumes only here
         log.close()
     processes.wait()
 
@@ -127,7 +127,7 @@ class Log:
         self.began, self.began_at = time.monotonic(), learner.step
         self.events = None
         if processes.first:
-            run.forget_after(learner.step)
+            run.remove_rows_after(learner.step)
             self.events = Events(run.folder, learner.step)
             if validation and (learner.step == 0 or not (run.mattes / "truth.jpg").exists()):
                 run.mattes.mkdir(exist_ok=True)
@@ -136,7 +136,7 @@ class Log:
 
     def note(self, size: tuple[int, int], bar: tqdm) -> None:
         """Record a step's loss; add a point to the curves every few steps. size: of the batch, (H, W)."""
-        self.recent.append(self.learner.parts)
+        self.recent.append(self.learner.loss_terms)
         step = self.learner.step
         if step % self.every and step != self.plan.steps:
             return
@@ -168,7 +168,7 @@ class Log:
         """Write a strip of tiles as JPEG."""
         held = io.BytesIO()
         stack_tiles(tiles).save(held, "JPEG", quality=85)
-        write_whole(self.run.mattes / f"{name}.jpg", held.getvalue())
+        atomic_write_bytes(self.run.mattes / f"{name}.jpg", held.getvalue())
 
     def seconds_per_step(self) -> float:
         """The mean since this process began."""

@@ -111,7 +111,7 @@ def finetune(
     losses: list[float] = []
     for step in range(steps):
         learner.rate = (rate or choose_rate(what, model)) * schedule(step, steps)
-        losses.append(learn_in_pieces(learner, *next(views), relieve))
+        losses.append(train_step_in_pieces(learner, *next(views), relieve))
         report(step + 1, losses[-1])
     changes = {"head": lambda: extract_differences(before, model.state_dict()),
                "lora": lambda: extract_low_rank(model), "all": lambda: None}[what]()
@@ -153,11 +153,12 @@ def schedule(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
 
 
-def learn_in_pieces(learner: Learner, images: Tensor, alphas: Tensor, relieve: Callable[[], None]) -> float:
+def train_step_in_pieces(learner: Learner, images: Tensor, alphas: Tensor, relieve: Callable[[], None]
+                         ) -> float:
     """Do one step; whenever memory runs out, this and later batches are split into smaller pieces.
 
     Args:
-        learner, images, alphas: see `Learner.learn`.
+        learner, images, alphas: see `Learner.train_step`.
         relieve: called before the step is repeated.
 
     Returns:
@@ -168,7 +169,7 @@ def learn_in_pieces(learner: Learner, images: Tensor, alphas: Tensor, relieve: C
     """
     while True:
         try:
-            return learner.learn(images, alphas)
+            return learner.train_step(images, alphas)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

@@ -24,7 +24,7 @@ LAST_RATE = 0.01      # learning rate at the end of a cosine, as a share of the 
 class Task(NamedTuple):
     """What a checkpoint is for, and how the authors train it."""
 
-    words: str                         # its purpose, as users see it
+    purpose: str                       # what it is for, as users see it
     rate: float                        # AdamW's learning rate at a batch of 4
     augmentations: tuple[str, ...] = ("flip", "enhance", "rotate", "pepper")
 
@@ -39,7 +39,7 @@ TASKS = {
 }
 
 
-def usual_rate(task: str, batch: int) -> float:
+def default_rate(task: str, batch: int) -> float:
     """The task's learning rate, times √(batch / 4)."""
     return TASKS[task].rate * math.sqrt(batch / 4)
 

@@ -13,9 +13,10 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from ..files.errors import VideoError
 from ..imaging import pictures
 from .colour import Colour
-from .library import VideoError, pyav
+from .library import picture_as_video_errors, pyav
 from .read import Clip
 
 # How files of these formats begin.
@@ -27,6 +28,7 @@ SHORT_MILLISECONDS, USUAL_MILLISECONDS = 10, 100
 CLEAR = 255   # index of the transparent colour in a GIF's palette
 OPAQUE = 0.5  # alpha from which a pixel of a GIF is opaque
 GIF_TICKS = 2  # in 1/100 s: the shortest duration of a frame that browsers obey
+OTHER_ANIMATION = "Choose another animation"
 
 
 def is_animation(path: str | Path) -> bool:
@@ -51,11 +53,11 @@ class Animation(Clip):
 
     def __init__(self, path: str | Path) -> None:
         self.name, self._path = str(path), path
-        with _video_errors(), pictures.open_picture(path) as image:
+        with picture_as_video_errors(OTHER_ANIMATION), pictures.open_picture(path) as image:
             self.count = getattr(image, "n_frames", 1)
             if self.count < 2:
-                raise VideoError(f"{path}: expected a video or an animation, got a still picture; take "
-                                 "`python -m birefnet cut`")
+                raise VideoError("Choose a video or an animation, or take `python -m birefnet cut`",
+                                 "got a still picture", path)
             self._gif = image.format == "GIF"
             self.height, self.width = image.height, image.width
             # A GIF stores the number of repetitions, and nothing if it is shown once; WebP and PNG store the
@@ -72,7 +74,7 @@ class Animation(Clip):
 
     def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
         time = Fraction(0)
-        with _video_errors():
+        with picture_as_video_errors(OTHER_ANIMATION):
             for milliseconds, picture in pictures.read_frames(self._path):
                 yield time, picture
                 time += self._duration(milliseconds)
@@ -81,15 +83,6 @@ class Animation(Clip):
         """Seconds that a frame is shown."""
         short = SHORT_MILLISECONDS if self._gif else 0
         return (USUAL_MILLISECONDS if milliseconds <= short else round(milliseconds)) * MILLISECOND
-
-
-@contextlib.contextmanager
-def _video_errors() -> Iterator[None]:
-    """Convert PictureError to VideoError."""
-    try:
-        yield
-    except pictures.PictureError as error:
-        raise VideoError(str(error)) from None
 
 
 @dataclass(frozen=True)

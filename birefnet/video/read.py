@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..files.errors import why_not_read
+from ..files.errors import VideoError, why_not_read
 from . import sound
 from .colour import Colour
 from .complete import missing_bytes
 from .frames import colour_of, orientation, turn, unpack
-from .library import VideoError, pyav
+from .library import pyav
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -38,6 +38,9 @@ CONTAINERS = ("mov", "mp4", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvi
 MAX_PIXELS = 1 << 26  # of a picture, as in 8192×8192; a damaged header may state any size
 DECLARE_LENGTH = ("mov", "matroska")  # containers that state their length; a shorter file was cut off
 MAX_MISSING_SECONDS, MAX_MISSING_SHARE = 0.5, 0.02  # at the end of a file that counts as complete; the larger
+
+OTHER_VIDEO = "Choose another video"
+COPY_AGAIN = "Copy it again, or save what is there with ffmpeg -i IN -c copy OUT"
 
 
 class Clip:
@@ -96,8 +99,7 @@ class File(Clip):
         end = begin + Fraction(duration).limit_denominator(MICROSECONDS) if duration else float("inf")
         self._source, self._window = source, (begin, end)
         if missing := missing_bytes(source):
-            raise VideoError(f"{self.name}: cut off: its last {missing} bytes are missing; copy it again, or "
-                             "save what is there with ffmpeg -i IN -c copy OUT")
+            raise VideoError(COPY_AGAIN, f"cut off: its last {missing} bytes are missing", self.name)
         self._container = open_container(source)
         try:
             self._begin()
@@ -121,11 +123,11 @@ class File(Clip):
         shown = [stream for stream in self._container.streams.video if not is_cover(stream)]
         if not shown:
             only = "only sound" if self._container.streams.audio else "nothing to see"
-            raise VideoError(f"{self.name}: expected a video, but there is {only} in it")
+            raise VideoError(OTHER_VIDEO, f"expected a video, but there is {only} in it", self.name)
         self._stream = shown[0]
         if self._stream.codec_context is None:
-            raise VideoError(f"{self.name}: its pictures are in a format that this build of PyAV cannot "
-                             "decode")
+            raise VideoError("Convert it to H.264 or choose another video",
+                             "its pictures are in a format that this build of PyAV cannot decode", self.name)
         self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         self._stream.thread_type = "AUTO"
         self.rate = self._stream.average_rate or self._stream.guessed_rate or DEFAULT_RATE
@@ -138,7 +140,7 @@ class File(Clip):
         first = next(frames, None)
         if first is None:
             part = f" between {float(start):g} and {float(stop):g} s" if start or stop < float("inf") else ""
-            raise VideoError(f"{self.name}: expected a video, but there is no picture in it{part}")
+            raise VideoError(OTHER_VIDEO, f"expected a video, but there is no picture in it{part}", self.name)
         self._pictures = itertools.chain([first], frames)
         time, frame = first
         header = self._container.start_time
@@ -160,7 +162,7 @@ class File(Clip):
     def sound(self) -> sound.Source | None:
         if not self._container.streams.audio:
             return None
-        return sound.Recorded(lambda: open_container(self._source), self._window, self._origin)
+        return sound.FileSound(lambda: open_container(self._source), self._window, self._origin)
 
     def _estimate_count(self) -> int:
         """Number of pictures, according to the header."""
@@ -180,7 +182,8 @@ class File(Clip):
                 damaged += 1
                 continue
             except pyav().error.FFmpegError as error:  # the decoder rejects the header
-                raise VideoError(f"{self.name}: its pictures cannot be decoded ({error.strerror})") from None
+                raise VideoError(OTHER_VIDEO, f"its pictures cannot be decoded ({error.strerror})", self.name
+                                 ) from None
             for frame in decoded:
                 time = self._time(frame, time)
                 if time >= stop:
@@ -200,11 +203,13 @@ class File(Clip):
                 if packet.stream == self._stream:
                     yield packet
         except damage as error:
-            raise VideoError(f"{self.name}: damaged after {reached:.1f} s ({error.strerror})") from None
+            raise VideoError(COPY_AGAIN, f"damaged after {reached:.1f} s ({error.strerror})", self.name
+                             ) from None
         length = self.duration + (self._container.start_time or 0) / pyav().time_base
         declared = any(name in self._container.format.name for name in DECLARE_LENGTH)
         if declared and length - reached > max(MAX_MISSING_SECONDS, MAX_MISSING_SHARE * length):
-            raise VideoError(f"{self.name}: cut off: it ends after {reached:.1f} s of {length:.1f} s")
+            raise VideoError(COPY_AGAIN, f"cut off: it ends after {reached:.1f} s of {length:.1f} s",
+                             self.name)
 
     def _decode(self, packet):
         """Decode a packet to frames, with the alpha that VP8 and VP9 store beside the colours."""
@@ -237,11 +242,11 @@ class Pictures(Clip):
     def __post_init__(self) -> None:
         self.count, self.height, self.width = self.images.shape[:3]
         if not self.count:
-            raise VideoError("expected a video, but there is no picture in it")
+            raise VideoError("Choose at least one picture", "expected a video, but there is no picture in it")
         self.colour = Colour(primaries=1, transfer=1)
         self.rate = Fraction(self.rate).limit_denominator(1001)
         if self.rate <= 0:
-            raise VideoError(f"expected a video with pictures a second, got {float(self.rate):g} of them")
+            raise VideoError("Set a frame rate above 0", f"got {float(self.rate):g} pictures a second")
         self.tick = self.last = 1 / self.rate
 
     def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
@@ -263,13 +268,13 @@ def open_container(source: Source):
         options = {"format_whitelist": ",".join(CONTAINERS)}
         return av.open(source, container_options=options, metadata_errors="replace")
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise VideoError(f"{name}: {why_not_read(error, 'a video file')}") from None
+        raise VideoError(OTHER_VIDEO, why_not_read(error, "a video file"), name) from None
     except (av.error.FFmpegError, OSError) as error:
         with contextlib.suppress(OSError):
             if isinstance(source, str) and Path(source).stat().st_size == 0:
-                raise VideoError(f"{name}: the file is empty") from None
-        raise VideoError(f"{name}: expected a video, got something else or a file that is cut off or damaged "
-                         f"({error.strerror})") from None
+                raise VideoError("Copy it again or choose another video", "the file is empty", name) from None
+        raise VideoError(OTHER_VIDEO, "expected a video, got something else or a file that is cut off or "
+                                      f"damaged ({error.strerror})", name) from None
 
 
 def is_cover(stream) -> bool:

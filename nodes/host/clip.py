@@ -64,7 +64,7 @@ def workflow_of(hidden) -> dict[str, object]:
     return {**(hidden.extra_pnginfo or {}), **({"prompt": hidden.prompt} if hidden.prompt else {})}
 
 
-def shown(path: Path, place: dict[str, str]) -> dict[str, tuple]:
+def preview_ui(path: Path, place: dict[str, str]) -> dict[str, tuple]:
     """Return the node's `ui`: the video, three pictures of a folder, or {} if browsers cannot play it."""
     if path.is_dir():
         names = sorted(os.listdir(path))

@@ -48,7 +48,7 @@ class BiRefModel:
         if device not in self.patchers:
             self.patchers[device] = self._patcher(device)
         patcher = self.patchers[device]
-        memory.despite_unloading(
+        memory.retry_while_unloading(
             lambda: mm.load_models_gpu([patcher], memory_required=memory_bytes, force_full_load=True))
         # The host may not move parameters outside layers (position-bias tables) or buffers. Half precision is
         # used only on the device for which it was chosen.
@@ -143,7 +143,7 @@ class CoreWorker:
         if found.is_floating_point() and found.isnan().any():
             raise UserError(f"Load another copy of the checkpoint: this one ({type(self.model).__name__}) "
                             "gives values that are not numbers (NaN)")
-        alpha = convert.certain(self.clean(found))
+        alpha = convert.snap_to_opaque(self.clean(found))
         if alpha.shape != pictures.shape[:3]:
             raise ValueError(f"Connect another model: {type(self.model).__name__} gives masks "
                              f"{list(alpha.shape)}, expected the pictures' size {list(pictures.shape[:3])}.")
@@ -171,7 +171,7 @@ def worker_for(model: object, images: Tensor, size: int = 0, frames: int = 0, to
         return CoreWorker(model, size, frames)
     own = runner.Runner(model.network, model.device, model.dtype, ComfyHost(model))
     return own.frames_worker(images.shape[1:3], size or None, total, frames=frames,
-                             overlap=not images.is_cuda, finish=convert.certain)
+                             overlap=not images.is_cuda, finish=convert.snap_to_opaque)
 
 
 def matte_batch(

@@ -7,14 +7,14 @@ import math
 import pytest
 
 from birefnet.training.losses import WEIGHTS
-from birefnet.training.plan import TASKS, Phase, Size, TrainingPlan, usual_rate
+from birefnet.training.plan import TASKS, Phase, Size, TrainingPlan, default_rate
 
 
 def test_every_task_has_its_losses_and_the_authors_rate():
     assert TASKS.keys() == WEIGHTS.keys()
-    assert {task: usual_rate(task, 4) for task in TASKS} == {
+    assert {task: default_rate(task, 4) for task in TASKS} == {
         "general": 1e-5, "dis": 1e-4, "cod": 1e-5, "hrsod": 1e-5, "matting": 1e-5}
-    assert usual_rate("dis", 8) == pytest.approx(1e-4 * math.sqrt(2))
+    assert default_rate("dis", 8) == pytest.approx(1e-4 * math.sqrt(2))
 
 
 @pytest.mark.parametrize("step, rate", [(0, 0.2e-3), (4, 1e-3), (5, 1e-3), (105, 0.01e-3)])

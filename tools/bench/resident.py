@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from birefnet.device.resident import resident
+from birefnet.device.resident import resident_bytes
 
-__all__ = ["resident", "resident_peak"]
+__all__ = ["peak_resident_bytes", "resident_bytes"]
 
 
-def resident_peak() -> int | None:
+def peak_resident_bytes() -> int | None:
     """Return the peak of resident bytes so far; None if unknown."""
-    peak = resident("VmHWM")  # getrusage's would include the parent's peak before the fork
+    peak = resident_bytes("VmHWM")  # getrusage's would include the parent's peak before the fork
     if peak is not None:
         return peak
     try:

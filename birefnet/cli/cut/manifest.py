@@ -50,10 +50,10 @@ class Manifest:
             raise CommandError(f"{out}: was started with other settings ({changes}); take another OUT, or "
                                "--force to start over")
         same = state is not None and state["settings"] == self.settings
-        self.goes_on = same and not (force and state["finished"])
-        self.run = state["run"] if self.goes_on else secrets.token_hex(4)
+        self.resumes = same and not (force and state["finished"])
+        self.run = state["run"] if self.resumes else secrets.token_hex(4)
         self.planned: dict[str, Job] = {}
-        if self.goes_on:
+        if self.resumes:
             for name in self._plans():
                 for line in places.read(places.join(self.folder, name)).splitlines():
                     source, result, *more = json.loads(line)  # plans of older versions have no time of change

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from ...imaging.photographs import USUAL, Style
+from ...imaging.photographs import DEFAULT_STYLE, Style
 from ...imaging.pictures import WRITERS, PictureError
 from ..options import CommandError
 from . import places
@@ -41,7 +41,7 @@ def split_pattern(out: str) -> tuple[str, str]:
     return places.parent(out) or os.curdir, places.name(out)
 
 
-def is_folder(several: bool, out: str, *, alpha: bool, style: Style = USUAL) -> bool:
+def is_folder(several: bool, out: str, *, alpha: bool, style: Style = DEFAULT_STYLE) -> bool:
     """Whether OUT is a folder of results; else it is one picture's file, or "-".
 
     Args:

@@ -24,13 +24,13 @@ from ...training.engine import Interrupted
 from ...training.engine import train as run_engine
 from ...training.folder import Folder
 from ...training.learner import disable_dropout
-from ...training.plan import TASKS, Phase, Size, TrainingPlan, usual_rate
+from ...training.plan import TASKS, Phase, Size, TrainingPlan, default_rate
 from ...training.processes import Processes, start_processes
 from ...training.run_folder import Damaged, OtherRun, RunFolder
-from ..options import CommandError, needing, reason
+from ..options import CommandError, describe_os_error, explain_missing_package
 from ..runner import say
-from .beginning import Beginning, begin
 from .data import gather
+from .initial import InitialNetwork, load_initial
 
 DEFAULT_EPOCHS = 20
 DEFAULT_CHECKPOINT = "birefnet-nano"
@@ -55,7 +55,7 @@ def train(args: argparse.Namespace) -> int:
         CommandError: data, checkpoint or options cannot be used, or memory runs out.
         KeyboardInterrupt: the run was stopped, and has saved its state.
     """
-    with needing("a run of several processes", "requirements-train.txt"):
+    with explain_missing_package("a run of several processes", "requirements-train.txt"):
         processes = start_processes()
     run = RunFolder(args.out)
     try:
@@ -71,7 +71,7 @@ def train(args: argparse.Namespace) -> int:
     except pictures.PictureError as error:  # a worker's error begins with its traceback
         raise CommandError(str(error).rpartition("PictureError: ")[2].replace("\\n", " ").strip()) from None
     except OSError as error:
-        raise CommandError(reason(error)) from None
+        raise CommandError(describe_os_error(error)) from None
     except Interrupted:
         raise KeyboardInterrupt from None
     except (RuntimeError, MemoryError) as error:
@@ -86,27 +86,28 @@ def train(args: argparse.Namespace) -> int:
 
 def from_folder(args: argparse.Namespace, run: RunFolder, processes: Processes) -> Setup:
     """Set up a run on the pairs of the folder DATA."""
-    beginning = begin(args.init or DEFAULT_CHECKPOINT, args.build, args.seed, args.encoder)
+    initial = load_initial(args.init or DEFAULT_CHECKPOINT, args.build, args.seed, args.encoder)
     backgrounds = picture_files(args.backgrounds) if args.backgrounds else []
     data = gather(args.data, args.validate, args.hold_out, args.skip_bad, args.seed, run.checked,
                   os.cpu_count() or 1, processes)
     task, batch = args.task or "general", args.batch or 4
     steps = args.steps or max(1, -(-round((args.epochs or DEFAULT_EPOCHS) * len(data.pairs)) // batch))
-    usual = TrainingPlan(steps, task, batch, usual_rate(task, batch), augmentations=TASKS[task].augmentations)
-    plan = make_plan(args, usual, processes, own_size(beginning))
-    dropout = not (args.no_dropout or is_nano(beginning.model.config))
+    defaults = TrainingPlan(steps, task, batch, default_rate(task, batch),
+                            augmentations=TASKS[task].augmentations)
+    plan = make_plan(args, defaults, processes, trained_size(initial))
+    dropout = not (args.no_dropout or is_nano(initial.model.config))
     if not dropout:
-        disable_dropout(beginning.model)
+        disable_dropout(initial.model)
     size = plan.phases[-1].size.single
-    beginning.model.config = replace(beginning.model.config, size=size, task=TASKS[task].words)
+    initial.model.config = replace(initial.model.config, size=size, task=TASKS[task].purpose)
     source = Folder(data.pairs, plan, backgrounds, processes.rank, processes.count)
     settings = {**plan.describe(), "dropout": dropout, "init": args.init or DEFAULT_CHECKPOINT,
                 "build": args.build, "data": str(args.data.resolve()), "pictures": len(data.pairs),
                 "held_out": len(data.validation), "fingerprint": data.fingerprint,
                 **({"encoder": args.encoder} if args.encoder else {}),
                 "backgrounds": str(args.backgrounds.resolve()) if args.backgrounds else None}
-    metadata = {**beginning.metadata, "birefnet.data": data.fingerprint, **origin()}
-    return Setup(beginning.model, plan, source, data.validation, settings, metadata)
+    metadata = {**initial.metadata, "birefnet.data": data.fingerprint, **origin()}
+    return Setup(initial.model, plan, source, data.validation, settings, metadata)
 
 
 def make_plan(args: argparse.Namespace, plan: TrainingPlan, processes: Processes, own: Size | None = None
@@ -134,9 +135,9 @@ def make_plan(args: argparse.Namespace, plan: TrainingPlan, processes: Processes
     return plan
 
 
-def own_size(beginning: Beginning) -> Size:
+def trained_size(initial: InitialNetwork) -> Size:
     """The size that the checkpoint was trained at; for one without a fixed size, a range."""
-    size = beginning.model.config.size
+    size = initial.model.config.size
     if size is None:
         low, high = DYNAMIC_RANGE
         return Size((low, low), (high, high))
