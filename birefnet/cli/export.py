@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     from .runner import find_checkpoint, read_config, say
 
     path = find_checkpoint(args.checkpoint)
-    size = sides(args.size, read_config(path)) if isinstance(args.size, int) else args.size
+    config = read_config(path)
+    size = sides(args.size, config) if isinstance(args.size, int) else args.size
     contract = Contract(size, args.raw, args.any_size, args.portable)
     source = describe_source(path, args.adapters)
     if weights.non_commercial(source["licence"]):
