@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..birefnet import composite
 from ..birefnet.imaging.boxes import Box, bounding_box
-from .host import convert, looks, memory, messages, preview, progress, schema, values
+from .host import convert, layers, memory, messages, preview, progress, schema, values
 
 CANVASES = ("picture", "background image")
 
@@ -33,8 +33,8 @@ class BiRefComposite(io.ComfyNode):
                     tooltip="What lies behind the subject: one colour; background_image, sharp or blurred; "
                             "the picture's own background, blurred without the subject; or nothing (the "
                             "result is RGBA)."),
-                looks.background_colour_input(),
-                looks.fit_input(),
+                layers.background_colour_input(),
+                layers.fit_input(),
                 schema.number_input(
                     "blur", 2.0, 0.0, 50.0, 0.1,
                     "How far the blurred backgrounds are blurred, as a percentage of the canvas's longer "
@@ -69,15 +69,15 @@ class BiRefComposite(io.ComfyNode):
                     "shadow", options=list(composite.SHADOWS), default="none",
                     tooltip="contact: on the ground that the subject stands on, for products and whole "
                             "figures. drop: on a wall behind it."),
-                *looks.shadow_inputs(),
+                *layers.shadow_inputs(),
                 schema.number_input("light_wrap", 0.0, 0.0, 1.0, 0.01,
                                     "How much light of the background falls on the subject's edge: 0 none, 1 "
                                     "all."),
                 schema.number_input("light_wrap_width", 1.0, 0.0, 20.0, 0.1,
                                     "How far that light reaches over the subject, as a percentage of the "
                                     "canvas's longer side.", advanced=True),
-                looks.subject_mask_input(),
-                looks.background_image_input(),
+                layers.subject_mask_input(),
+                layers.background_image_input(),
                 schema.number_input("rotation", 0.0, -360.0, 360.0, 0.1,
                                     "Turns the subject clockwise around its middle, in degrees. After a run, "
                                     "drag the round handle on the preview.", optional=True),
@@ -94,7 +94,7 @@ class BiRefComposite(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, colour=None) -> bool | str:
-        return values.fault_of_colour(colour, looks.OPAQUE)
+        return values.fault_of_colour(colour, layers.OPAQUE)
 
     @classmethod
     @values.checked
@@ -103,13 +103,13 @@ class BiRefComposite(io.ComfyNode):
                 shadow_strength: float, shadow_softness: float, shadow_x: float, shadow_y: float,
                 light_wrap: float, light_wrap_width: float, mask=None, background_image=None,
                 rotation: float = 0.0) -> io.NodeOutput:
-        layers = looks.Layers(image, mask, background_image)
-        if layers.backdrops is None and ("image" in background or canvas != "picture"):
+        parts = layers.Layers(image, mask, background_image)
+        if parts.backdrops is None and ("image" in background or canvas != "picture"):
             raise ValueError(f"Connect background_image: background {background!r} on the canvas {canvas!r} "
                              "needs it.")
-        count, picture_size = layers.count, tuple(layers.images.shape[1:3])
-        size = picture_size if canvas == "picture" else tuple(layers.backdrops.shape[1:3])
-        colour = composite.opaque_colour(colour, looks.OPAQUE)
+        count, picture_size = parts.count, tuple(parts.images.shape[1:3])
+        size = picture_size if canvas == "picture" else tuple(parts.backdrops.shape[1:3])
+        colour = composite.opaque_colour(colour, layers.OPAQUE)
         backdrop = composite.Background(background, colour, fit, blur / 100, linear_light)
         settings = composite.BlendSettings(opacity, linear_light, shadow, shadow_strength,
                                            shadow_softness / 100,
@@ -119,26 +119,26 @@ class BiRefComposite(io.ComfyNode):
         alpha = memory.empty_result(count, *size)
         empty, placing = [], ()
         for i in progress.each(range(count)):
-            picture, matte = layers.subject(i)
+            picture, matte = parts.subject(i)
             box = bounding_box(matte[0])
             if box is None:
                 empty.append(i)
                 box = Box(0, 0, *matte.shape[1:])
             where = composite.place_subject(position, tuple(matte.shape[1:]), size, box, scale, x, y,
                                             rotation)
-            behind = backdrop.behind(picture, matte, size, layers.backdrop(i))
+            behind = backdrop.render(picture, matte, size, parts.backdrop(i))
             result[i:i + 1], alpha[i:i + 1] = composite.compose(picture, matte, where, size, behind,
                                                                  settings)
             if not i:
-                placing = to_place(position, picture, matte, behind, size, box)
-        resized = "" if mask is None else messages.resized_text(tuple(layers.masks.shape[1:]), picture_size)
-        text = "; ".join(filter(None, [resized, no_subject(empty, count)]))
-        remark = messages.remark(text, messages.done(count, size))
-        return io.NodeOutput(result, alpha, ui=remark | {"biref_place": placing})
+                placing = placement_view(position, picture, matte, behind, size, box)
+        resized = "" if mask is None else messages.resized_text(tuple(parts.masks.shape[1:]), picture_size)
+        text = "; ".join(filter(None, [resized, layers.no_subject(empty, count)]))
+        line = messages.status_ui(text, messages.done(count, size))
+        return io.NodeOutput(result, alpha, ui=line | {"biref_place": placing})
 
 
-def to_place(position: str, picture: Tensor, matte: Tensor, behind: Tensor | None, size: tuple[int, int],
-             box: Box) -> tuple[dict, ...]:
+def placement_view(position: str, picture: Tensor, matte: Tensor, behind: Tensor | None,
+                   size: tuple[int, int], box: Box) -> tuple[dict, ...]:
     """Return what web/place.js needs to drag the subject on the result; () without a page.
 
     These are both layers; in pixels of the canvas, the corner of the subject's picture at scale 1 and how far
@@ -153,11 +153,3 @@ def to_place(position: str, picture: Tensor, matte: Tensor, behind: Tensor | Non
     return ({"subject": subject[0], "background": background, "width": size[1], "height": size[0],
              "left": one.left, "top": one.top, "zoom": one.scale, "left_per_scale": two.left - one.left,
              "top_per_scale": two.top - one.top, "box": [box.left, box.top, box.right, box.bottom]},)
-
-
-def no_subject(empty: list[int], total: int) -> str:
-    """Return a message about the frames, by index, whose mask is empty; "" if there are none."""
-    if not empty:
-        return ""
-    which = "" if total == 1 else f" {convert.in_some(empty, total, 'pictures')}"
-    return f"the mask is empty{which}: there is nothing but background"

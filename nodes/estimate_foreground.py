@@ -112,4 +112,4 @@ class BiRefForeground(io.ComfyNode):
         memory.in_passes(count, 1, run, lower)
         text = "; ".join(filter(None, [messages.not_numbers(clean_image, clean_mask),
                                        messages.resized_text(tuple(mask.shape[1:]), size)]))
-        return io.NodeOutput(colours, cutout, ui=messages.remark(text, messages.done(count, size)))
+        return io.NodeOutput(colours, cutout, ui=messages.status_ui(text, messages.done(count, size)))

@@ -6,14 +6,13 @@ import itertools
 from pathlib import Path
 
 import comfy.utils
-import folder_paths
 import torch
 from comfy_api.latest import io
 
 from .. import birefnet, weights
-from ..birefnet.export.graph import Contract
+from ..birefnet.export.graph import Contract, sides
 from ..birefnet.files.hashing import sha256
-from .host import messages, progress, recipe, schema, values
+from .host import folders, messages, progress, recipe, schema, values
 from .host.recipe import Recipe
 
 # The widget's choices of input and output → options of a Contract.
@@ -79,7 +78,7 @@ class BiRefExport(io.ComfyNode):
         from ..birefnet.export.write import export_onnx
 
         made_of = recipe.of(model, "exporting")
-        wanted = Contract(network_sides(model.network.config.size, size), portable=portable,
+        wanted = Contract(sides(size, model.network.config) if size else None, portable=portable,
                           **CONTRACTS[contract])
         source = describe_source(made_of, model.network)
         bar, lines = comfy.utils.ProgressBar(STEPS), itertools.count(1)
@@ -92,40 +91,16 @@ class BiRefExport(io.ComfyNode):
         def network(form: str) -> birefnet.BiRefNet:
             return made_of.network(form=form, dtype=torch.float32, cuda_graphs=False)
 
+        file, _ = folders.new_file(filename_prefix, "onnx/BiRefNet", ".onnx")
         with torch.inference_mode(False):
-            made = export_onnx(network, new_file(filename_prefix), wanted, dtype, source, report)
+            made = export_onnx(network, file, wanted, dtype, source, report)
         bar.update_absolute(STEPS, STEPS)
         text = (f"{made.file.name} saved: {made.bytes / 1e6:.1f} MB, alpha within "
                 f"{max(check.largest for check in made.checks):.1e} of ours")
         restricted = weights.non_commercial(source["licence"])
         if restricted:
             text += f"; for non-commercial use only ({source['licence']})"
-        return io.NodeOutput(str(made.file), ui=messages.told(text, warning=restricted))
-
-
-def network_sides(own: tuple[int, int] | None, size: int) -> tuple[int, int] | None:
-    """Return (height, width) with `size` as longer side and the checkpoint's aspect ratio; None for 0."""
-    if not size:
-        return None
-    height, width = own or (size, size)
-    return size * height // max(height, width), size * width // max(height, width)
-
-
-def new_file(prefix: str) -> Path:
-    """Return the next free file in the output folder, numbered as by Save Image.
-
-    Raises:
-        ValueError: the prefix leads out of the folder, or is not a valid file name on every system.
-    """
-    if fault := weights.fault(prefix, "ComfyUI's output folder"):
-        raise ValueError(f"Choose a filename_prefix such as onnx/BiRefNet: {weights.quoted(prefix)} {fault}.")
-    try:
-        folder, name, number, _, _ = folder_paths.get_save_image_path(
-            prefix, folder_paths.get_output_directory())
-    except OSError as error:
-        raise ValueError(f"Choose another filename_prefix: the folder of {weights.quoted(prefix)} cannot be "
-                         f"made ({error.strerror}).") from None
-    return Path(folder, f"{name}_{number:05}_.onnx")
+        return io.NodeOutput(str(made.file), ui=messages.text_ui(text, warning=restricted))
 
 
 def describe_source(made_of: Recipe, network: birefnet.BiRefNet) -> dict[str, object]:

@@ -33,7 +33,7 @@ class BiRefExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         folders.register_folders()
         card.register()  # here because 0.3.75 does not call on_load
-        samples.put()
+        samples.copy_samples()
         nodes = [
             BiRefLoad, BiRefSegment, BiRefRefineMask,
             BiRefForeground, BiRefTrimap,
@@ -44,5 +44,5 @@ class BiRefExtension(ComfyExtension):
             BiRefFinetune, BiRefAdapter, BiRefPairs,
             BiRefExport, BiRefFrame,
         ]
-        return [errors.in_plain_words(memory.minding_memory(threads.with_short_waits(node)))
+        return [errors.as_builtin_errors(memory.explain_out_of_memory(threads.with_short_waits(node)))
                 for node in nodes]

@@ -104,16 +104,16 @@ class BiRefFinetune(io.ComfyNode):
         file = choose_file(save_as, what)
         began = time.monotonic()
         with torch.inference_mode(False), torch.enable_grad():
-            tuned = finetune(plain_network(base), pictures, truths, what=what, steps=steps, rate=rate or None,
-                             rank=rank, batch=batch, size=size or None, seed=seed, report=reporter(steps),
-                             relieve=mm.soft_empty_cache)
-        made = keep(tuned, base, file)
+            tuned = finetune(trainable_network(base), pictures, truths, what=what, steps=steps,
+                             rate=rate or None, rank=rank, batch=batch, size=size or None, seed=seed,
+                             report=reporter(steps), relieve=mm.soft_empty_cache)
+        made = save_tuned(tuned, base, file)
         picture = draw_curve(tuned.losses)
         seconds = time.monotonic() - began
         text = f"loss {tuned.losses[0]:.1f} to {tuned.loss:.1f} in {steps} steps, {seconds:.0f} s"
         text += f"; saved as {file.name}" if file else ""
         return io.NodeOutput(made.model(), tuned.loss, picture,
-                             ui=ui.PreviewImage(picture, cls=cls).as_dict() | messages.told(text))
+                             ui=ui.PreviewImage(picture, cls=cls).as_dict() | messages.text_ui(text))
 
 
 def pair_up(images: list, truths: list) -> tuple[list[Tensor], list[Tensor]]:
@@ -147,9 +147,9 @@ def choose_file(save_as: str, what: str) -> Path | None:
     return file
 
 
-def plain_network(base: Recipe) -> birefnet.BiRefNet:
+def trainable_network(base: Recipe) -> birefnet.BiRefNet:
     """Unload all models, and load the network in its trainable form on its device."""
-    memory.despite_unloading(mm.unload_all_models)
+    memory.retry_while_unloading(mm.unload_all_models)
     mm.soft_empty_cache()
     network = base.network(form="plain", dtype=torch.float32, cuda_graphs=False)
     return birefnet.place(network, base.device, torch.float32)
@@ -175,7 +175,7 @@ def reporter(steps: int) -> Callable[[int, float], None]:
     return report
 
 
-def keep(tuned, base: Recipe, file: Path | None) -> Recipe:
+def save_tuned(tuned, base: Recipe, file: Path | None) -> Recipe:
     """Save the tuned weights if there is a file, and return the tuned model's recipe.
 
     It is the base's recipe with one more adapter, or one with the tuned network's own tensors.

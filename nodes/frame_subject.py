@@ -9,8 +9,7 @@ from comfy_api.latest import io
 
 from ..birefnet import composite
 from ..birefnet.imaging.boxes import Box
-from .composite import no_subject
-from .host import convert, looks, memory, messages, progress, schema, values
+from .host import layers, memory, messages, progress, schema, values
 from .host.crop import Crop, CropSocket
 
 ORIGINAL = "original"
@@ -80,8 +79,8 @@ class BiRefFrame(io.ComfyNode):
                     tooltip="What lies behind the subject: one colour; background_image, sharp or blurred; "
                             "the picture's own background, blurred without the subject; nothing (the result "
                             "is RGBA); original: the photograph as it is, only cropped and resized."),
-                looks.background_colour_input(),
-                looks.fit_input(),
+                layers.background_colour_input(),
+                layers.fit_input(),
                 schema.number_input(
                     "blur", 2.0, 0.0, 50.0, 0.1,
                     "How far the blurred backgrounds are blurred, as a percentage of the canvas's longer "
@@ -90,9 +89,9 @@ class BiRefFrame(io.ComfyNode):
                     "shadow", options=list(composite.SHADOWS), default="none",
                     tooltip="contact: on the ground that the subject stands on, for products and whole "
                             "figures. drop: on a wall behind it. Not with the background original."),
-                *looks.shadow_inputs(),
-                looks.subject_mask_input(),
-                looks.background_image_input(),
+                *layers.shadow_inputs(),
+                layers.subject_mask_input(),
+                layers.background_image_input(),
             ],
             outputs=[
                 io.Image.Output("framed", display_name="image",
@@ -110,7 +109,7 @@ class BiRefFrame(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, colour=None) -> bool | str:
-        return values.fault_of_colour(colour, looks.OPAQUE)
+        return values.fault_of_colour(colour, layers.OPAQUE)
 
     @classmethod
     @values.checked
@@ -119,18 +118,18 @@ class BiRefFrame(io.ComfyNode):
                 background: str, colour: str, fit: str, blur: float, shadow: str, shadow_strength: float,
                 shadow_softness: float, shadow_x: float, shadow_y: float, mask=None, background_image=None
                 ) -> io.NodeOutput:
-        layers = looks.Layers(image, mask, background_image)
-        if layers.backdrops is None and "image" in background:
+        parts = layers.Layers(image, mask, background_image)
+        if parts.backdrops is None and "image" in background:
             raise ValueError(f"Connect background_image: background {background!r} needs it.")
         across, _, down = aspect.partition(":")
         framing = composite.Framing(width, height, margin, margin_unit, position, ground / 100, scale_by,
                                     share / 100, int(across) / int(down) if down else 0.0, int(multiple))
-        colour = composite.opaque_colour(colour, looks.OPAQUE)
-        count, picture_size = layers.count, tuple(layers.images.shape[1:3])
+        colour = composite.opaque_colour(colour, layers.OPAQUE)
+        count, picture_size = parts.count, tuple(parts.images.shape[1:3])
         bar = comfy.utils.ProgressBar(2 * count)
         regions, found = torch.empty(count, *picture_size), []
         for i in progress.each(range(count), bar):
-            _, regions[i:i + 1] = layers.subject(i)
+            _, regions[i:i + 1] = parts.subject(i)
             found.append(composite.measure_subject(regions[i], threshold))
         present = [i for i, subject in enumerate(found) if subject is not None]
         plan = composite.plan_frames([found[i] for i in present] or
@@ -147,26 +146,20 @@ class BiRefFrame(io.ComfyNode):
         alpha = memory.empty_result(count, *plan.canvas)
         windows = []
         for i in progress.each(range(count), bar):
-            picture, matte = layers.subject(i)
+            picture, matte = parts.subject(i)
             where = places.get(i, plan.places[0])
             behind = (composite.show_original(picture, where, plan.canvas, colour) if backdrop is None else
-                      backdrop.behind(picture, matte, plan.canvas, layers.backdrop(i)))
+                      backdrop.render(picture, matte, plan.canvas, parts.backdrop(i)))
             composed, alpha[i:i + 1] = composite.compose(picture, matte, where, plan.canvas, behind, settings)
             framed[i:i + 1] = behind if backdrop is None else composed
             windows.append(composite.framed_window(where, plan.canvas))
         if backdrop is None:
             regions = torch.ones(1, 1, 1).expand_as(regions)
-        resized = "" if mask is None else messages.resized_text(tuple(layers.masks.shape[1:]), picture_size)
+        resized = "" if mask is None else messages.resized_text(tuple(parts.masks.shape[1:]), picture_size)
+        limited = [present[i] for i in plan.limited if present]
         text = "; ".join(filter(None, [
-            resized, no_subject(sorted(set(range(count)) - set(present)), count),
-            no_room([present[i] for i in plan.limited if present], count, scale_by)]))
-        remark = messages.remark(text, messages.done(count, plan.canvas))
-        return io.NodeOutput(framed, alpha, Crop(layers.images, regions, windows), ui=remark)
-
-
-def no_room(limited: list[int], total: int, scale_by: str) -> str:
-    """Return a message about the frames, by index, whose subject had no room; "" if there are none."""
-    if not limited:
-        return ""
-    which = "" if total == 1 else f" {convert.in_some(limited, total, 'pictures')}"
-    return f"no room for that {scale_by}{which}: the subject fills what the margins leave"
+            resized, layers.no_subject(sorted(set(range(count)) - set(present)), count),
+            messages.some_frames(f"no room for that {scale_by}", limited, count,
+                                 rest=": the subject fills what the margins leave")]))
+        line = messages.status_ui(text, messages.done(count, plan.canvas))
+        return io.NodeOutput(framed, alpha, Crop(parts.images, regions, windows), ui=line)

@@ -95,14 +95,8 @@ class BiRefInpaintCrop(io.ComfyNode):
             cropped[i:i + 1] = inpaint.cut_window(colours, windows[i], size)
             repaint[i:i + 1] = inpaint.cut_window(regions[i:i + 1, ..., None], windows[i], size)[..., 0]
         resized = messages.resized_text(tuple(mask.shape[1:]), picture)
-        text = "; ".join(filter(None, [resized, nothing_in(boxes)]))
-        remark = messages.remark(text, messages.done(count, size, "crop"))
-        return io.NodeOutput(cropped, repaint, Crop(images, regions, windows), ui=remark)
-
-
-def nothing_in(boxes: list) -> str:
-    """Return a message about the frames, by index, where nothing is repainted; "" if there are none."""
-    empty = [i for i, box in enumerate(boxes) if box is None]
-    if not empty:
-        return ""
-    return f"nothing to repaint {convert.in_some(empty, len(boxes), 'pictures')}: they stay as they are"
+        empty = [i for i, box in enumerate(boxes) if box is None]
+        text = "; ".join(filter(None, [resized, messages.some_frames("nothing to repaint", empty, count,
+                                                                     rest=": they stay as they are")]))
+        line = messages.status_ui(text, messages.done(count, size, "crop"))
+        return io.NodeOutput(cropped, repaint, Crop(images, regions, windows), ui=line)

@@ -75,7 +75,7 @@ class BiRefInspect(io.ComfyNode):
         coverage = total / max(count, 1)
         box = enclosing_box(boxes)
         resized = messages.resized_text(tuple(mask.shape[1:]), picture)
-        text = "; ".join(filter(None, [resized, words(coverage, box, count)]))
+        text = "; ".join(filter(None, [resized, describe_subject(coverage, box, count)]))
         comparison = torch.cat(comparison) if comparison else memory.empty_result(0, *picture, 3)
         preview = ui.PreviewImage(comparison, cls=cls).as_dict() if len(comparison) else {}
         x, y, width, height = (0,) * 4
@@ -83,10 +83,10 @@ class BiRefInspect(io.ComfyNode):
             x, y, width, height = box.left, box.top, box.right - box.left, box.bottom - box.top
         return io.NodeOutput(comparison, coverage, x, y, width, height,
                              {"x": x, "y": y, "width": width, "height": height},
-                             ui=preview | messages.told(text, warning=box is None))
+                             ui=preview | messages.text_ui(text, warning=box is None))
 
 
-def words(coverage: float, box: Box | None, count: int) -> str:
+def describe_subject(coverage: float, box: Box | None, count: int) -> str:
     """Return a message with the subject's coverage and box, or that there is none."""
     if not count:
         return "no pictures"

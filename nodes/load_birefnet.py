@@ -9,7 +9,6 @@ from comfy_api.latest import io
 
 from .. import weights
 from ..birefnet.device import dtypes as precision
-from ..birefnet.device.dtypes import DTYPES
 from .host import checkpoints, folders, memory, messages, schema, values
 from .host.checkpoints import DEFAULT, NONE
 from .host.model import BiRefModel
@@ -39,7 +38,7 @@ class BiRefLoad(io.ComfyNode):
                     "is set to \"when missing\". What it is made for (size, normalisation) is detected from "
                     "the file."),
                 io.Combo.Input(
-                    "dtype", options=["auto", *DTYPES], default="auto",
+                    "dtype", options=["auto", *precision.DTYPES], default="auto",
                     tooltip="Number format of the computation. auto: half precision where it is fast (fp16, "
                             "else bf16, on a GPU; bf16 on a CPU with instructions for it), else fp32. Half "
                             "needs half the memory and hardly changes the mask. On a CPU, fp16 is computed "
@@ -115,7 +114,7 @@ class BiRefLoad(io.ComfyNode):
             file = weights.find_adapter(str(adapter), folders.checkpoint_folders())
             recipe = recipe.with_adapter(file, adapter_strength)
         model = recipe.model()
-        return io.NodeOutput(model, ui=messages.remark("", report(model, path)))
+        return io.NodeOutput(model, ui=messages.status_ui("", report(model, path)))
 
 
 def report(model: BiRefModel, path: Path) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .. import weights
 from ..birefnet import masks
-from ..birefnet.data.pairs import DataError, find_pairs, survey
+from ..birefnet.data.pairs import DataError, find_pairs, scan_data_set
 from ..birefnet.imaging import pictures
 from .host import messages, progress, recipe, samples, schema, values
 
@@ -50,16 +50,16 @@ class BiRefPairs(io.ComfyNode):
     def fingerprint_inputs(cls, folder: str) -> tuple:
         """Return a value that changes with the folder's files, so that the host loads them again."""
         try:
-            found = survey(inside(folder))
+            found = scan_data_set(input_folder(folder))
             paired = [path for pair in found.pairs for path in (pair.picture, pair.truth)]
-            return tuple(map(recipe.identity, [*paired, *found.lonely_pictures]))
+            return tuple(map(recipe.identity, [*paired, *found.unpaired_pictures]))
         except (OSError, ValueError):
             return ("missing",)  # `execute` explains it
 
     @classmethod
     @values.checked
     def execute(cls, folder: str) -> io.NodeOutput:
-        pairs = find_pairs(inside(folder))
+        pairs = find_pairs(input_folder(folder))
         images, truths = [], []
         for pair in progress.each(pairs):
             picture, truth = pictures.read(pair.picture), pictures.read(pair.truth)
@@ -69,7 +69,7 @@ class BiRefPairs(io.ComfyNode):
             images.append(picture[..., :3])
             truths.append(masks.resize(truth[..., :3].mean(-1), size))
         done = f"Done: {len(pairs)} pictures with masks"
-        return io.NodeOutput(images, truths, ui=messages.remark("", done))
+        return io.NodeOutput(images, truths, ui=messages.status_ui("", done))
 
 
 def folder_options() -> list[str]:
@@ -95,7 +95,7 @@ def fault(size: tuple[int, int], truth: Tensor) -> str | None:
     return explain_turned(size, tuple(truth.shape[1:3])) or explain_unusable(truth[0].numpy())
 
 
-def inside(name: object) -> Path:
+def input_folder(name: object) -> Path:
     """Return the folder of that name in ComfyUI's input folder. Raises ValueError if it is not in there."""
     parent, text = Path(folder_paths.get_input_directory()), str(name).replace("\\", "/")
     wrong = weights.fault(text, "ComfyUI's input folder")

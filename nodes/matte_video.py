@@ -17,11 +17,11 @@ from ..birefnet import video as videos
 from ..birefnet.imaging.resize import over_grey
 from ..birefnet.matting import foreground
 from ..birefnet.matting.temporal import Smoother
-from .host import messages, preview, schema, values
-from .host.clip import PREVIEWED, backdrop, clip_of, new_file, shown, workflow_of
-from .host.follow import follow, not_in_view, prompts_of
+from .host import folders, messages, preview, schema, values
+from .host.clip import PREVIEWED, backdrop, clip_of, preview_ui, workflow_of
+from .host.follow import follow, prompts_of
+from .host.model import matte_stream
 from .host.points import points_of
-from .host.stream import matte_stream
 
 OPAQUE = "for a transparent video, choose transparent webm or transparent mov as output"
 FRAME_SIDE = 512  # pixels of the frame that is shown while the node runs
@@ -161,16 +161,16 @@ class BiRefVideo(io.ComfyNode):
             if prompts is None:
                 mattes = partial(matte_stream, model, size=size, per_pass=frames_per_pass)
             else:
-                mattes = following = follow(
-                    model, size, partial(videos.as_seen, partial(clip_of, video), kind), prompts, frame,
-                    points_of(points) if bboxes is None and mask is None else ())
+                open_again = partial(videos.open_for_network, partial(clip_of, video), kind)
+                only_points = points_of(points) if bboxes is None and mask is None else ()
+                mattes = following = follow(model, size, open_again, prompts, frame, only_points)
             matting = videos.matting(
-                clip, mattes, look_of(output, colour, fit, behind),
-                see=videos.seen_by_networks(clip),
+                clip, mattes, renderer_of(output, colour, fit, behind),
+                to_network=videos.network_conversion(clip),
                 smooth=Smoother(smoothing) if smoothing else None,
                 colours=foreground.estimate if clean_edges and output != "mask" else None)
             suffix = "" if kind == "png" else videos.FORMATS[kind].suffix
-            path, place = new_file(filename_prefix, clip, suffix)
+            path, place = folders.new_file(filename_prefix, "video/BiRefNet", suffix, clip.width, clip.height)
             watcher = Watcher(clip.count)
             with videos.writing(path, clip, kind, quality=quality, notes=workflow_of(cls.hidden)) as writer:
                 for moment, picture, alpha in matting:
@@ -180,14 +180,14 @@ class BiRefVideo(io.ComfyNode):
                     count += 1
                     watcher.show(count, picture)
         text = f"{path.name} saved: {count} frames, {count / max(watcher.seconds(), 1e-3):.1f} frames/s"
-        missing = messages.nothing_found(empty, count) if following is None else not_in_view(
-            following.lost, count)
-        said = messages.remark("; ".join(filter(None, [missing, *changes])), text)
+        missing = messages.nothing_found(empty, count) if following is None else messages.some_frames(
+            "the subject was not in view", following.lost, count, "frames")
+        said = messages.status_ui("; ".join(filter(None, [missing, *changes])), text)
         if path.suffix and path.suffix not in PREVIEWED:
             text = f"saved as {path.name}; browsers cannot play ProRes"
-            said = messages.told("; ".join((text, *said["text"])), warning=bool(said["text"]))
+            said = messages.text_ui("; ".join((text, *said["text"])), warning=bool(said["text"]))
         result = video if kind == "png" else VideoFromFile(str(path))
-        return io.NodeOutput(result, str(path), ui=shown(path, place) | said)
+        return io.NodeOutput(result, str(path), ui=preview_ui(path, place) | said)
 
 
 class Watcher:
@@ -213,12 +213,12 @@ class Watcher:
         self.bar.update_absolute(count, total)
 
 
-def look_of(output: str, colour: str, fit: str, open_background: Callable[[], videos.Clip] | None
-            ) -> videos.looks.Look:
-    """Return the function that makes a frame of the result from a frame and its alpha, see videos.looks."""
+def renderer_of(output: str, colour: str, fit: str, open_background: Callable[[], videos.Clip] | None
+                ) -> videos.rendering.Renderer:
+    """Return the function that makes a frame of the result from a frame and its alpha."""
     if output == "mask":
-        return videos.looks.mask
+        return videos.rendering.mask
     if not output.startswith("over"):
-        return videos.looks.cutout
+        return videos.rendering.cutout
     rgb = composite.opaque_colour(colour, OPAQUE)
-    return videos.looks.Over(rgb, open_background, fit)
+    return videos.rendering.Over(rgb, open_background, fit)

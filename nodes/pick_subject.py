@@ -15,7 +15,7 @@ from ..birefnet.matting import subject
 from .host import convert, memory, messages, preview, schema, values
 from .host.alpha import Progress, alpha_of
 from .host.boxes import box_of, boxes_per_frame
-from .host.follow import not_in_view, read_mask
+from .host.follow import read_mask
 from .host.points import points_of
 from .host.selector import selector
 
@@ -24,8 +24,9 @@ FOLLOWED_RATE = Fraction(25)  # frames/s of a batch of pictures; the result does
 MASK_KINDS = ("automatic", "coarse mask", "scribble")
 
 Point = tuple[int, int]
-# From a picture [1,H,W,C] to the alpha [1,H,W] of one choice; a picture's mask is the union of its looks.
-Look = Callable[[subject.AlphaOf, Tensor], Tensor]
+# From a picture [1,H,W,C] to the alpha [1,H,W] of one selection; a picture's mask is the union of its
+# selections.
+Selection = Callable[[subject.AlphaOf, Tensor], Tensor]
 
 
 class BiRefSubject(io.ComfyNode):
@@ -125,7 +126,8 @@ class BiRefSubject(io.ComfyNode):
         wanted, unwanted = points_of(points), points_of(negative_points)
         if pick == "point":
             anchors = wanted or [(x, y)]
-            looks = [[by_points(anchors, unwanted, context)] for _ in images]
+            selections = [[lambda ask, frame: subject.select_each(ask, selector(), frame, anchors, unwanted,
+                                                                  context)]] * len(images)
         else:
             given = [None]
             if pick == "box" or pick == "mixture" and (width or height or not (wanted or mask is not None)):
@@ -135,11 +137,11 @@ class BiRefSubject(io.ComfyNode):
                 each = boxes_per_frame(bboxes, len(images))
             wanted = wanted if pick == "mixture" else []
             anchors = wanted if each == [[None]] * len(drawn) and mask is None else []
-            looks = [[mixed(box, wanted, unwanted, read, context) for box in listed]
-                     for listed, read in zip(each, drawn)]
-        jobs = [(i, [look]) for i, listed in enumerate(looks) for look in listed]
+            selections = [[by_prompt(box, wanted, unwanted, read, context) for box in listed]
+                          for listed, read in zip(each, drawn)]
+        jobs = [(i, [selection]) for i, listed in enumerate(selections) for selection in listed]
         if boxes == "union" or follow_from >= 0:
-            jobs = list(enumerate(looks))
+            jobs = list(enumerate(selections))
 
         seen, found = (), ()
         result = memory.empty_result(len(jobs), *picture)
@@ -148,7 +150,7 @@ class BiRefSubject(io.ComfyNode):
         ask = alpha_of(model, size, progress)
         clean, empty = convert.Cleaner("the image"), []
         if follow_from >= 0:
-            mattes = follow_batch(ask, images, looks, follow_from, anchors)
+            mattes = follow_batch(ask, images, selections, follow_from, anchors)
         else:
             mattes = (unite(ask, clean(convert.frame(images, i)), listed) for i, listed in jobs)
         for job, (frame, alpha) in enumerate(mattes):
@@ -159,30 +161,32 @@ class BiRefSubject(io.ComfyNode):
             if not job:
                 seen, found = preview.picture(frame), preview.picture(cutout[:1])
             progress.next_picture()
-        text = nothing_there(empty, len(jobs), pick) if follow_from < 0 else not_in_view(empty, len(jobs))
+        text = nothing_there(empty, len(jobs), pick) if follow_from < 0 else messages.some_frames(
+            "the subject was not in view", empty, len(jobs), "frames")
         text = "; ".join(filter(None, [text, note]))
         usual = f"The subject covers {result.float().mean() if len(jobs) else 0:.1%} of the picture"
         views = {"biref_seen": seen, "biref_found": found}
-        return io.NodeOutput(result, cutout, ui=messages.remark(text, usual) | views)
+        return io.NodeOutput(result, cutout, ui=messages.status_ui(text, usual) | views)
 
 
-def unite(ask: subject.AlphaOf, frame: Tensor, looks: Sequence[Look]) -> tuple[Tensor, Tensor]:
-    """Return a picture [1,H,W,C], and the union of the looks' alpha in it, [1,H,W]."""
+def unite(ask: subject.AlphaOf, frame: Tensor, selections: Sequence[Selection]) -> tuple[Tensor, Tensor]:
+    """Return a picture [1,H,W,C], and the union of the selections' alpha in it, [1,H,W]."""
     alpha = frame.new_zeros(frame.shape[:3])
-    for look in looks:
-        alpha = alpha.maximum(look(ask, frame))
+    for selection in selections:
+        alpha = alpha.maximum(selection(ask, frame))
     return frame, alpha
 
 
 def follow_batch(
-    ask: subject.AlphaOf, images: Tensor, looks: Sequence[Sequence[Look]], start: int, points: Sequence[Point]
+    ask: subject.AlphaOf, images: Tensor, selections: Sequence[Sequence[Selection]], start: int,
+    points: Sequence[Point],
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (picture, alpha) as `unite` does for every picture, following what the looks find in one of them.
+    """Yield (picture, alpha) as `unite` does for every picture, following what the selections find in one.
 
     Args:
         ask: the model, see `alpha_of`.
         images: consecutive frames [B,H,W,C].
-        looks: of each picture; only those of `start` are used.
+        selections: of each picture; only those of `start` are used.
         start: index of the picture in which the subject is chosen.
         points: as for nodes.host.follow.follow.
     """
@@ -193,20 +197,15 @@ def follow_batch(
     clean = convert.Cleaner("the image")
     following = videos.Following(
         lambda: videos.Pictures(images, FOLLOWED_RATE),
-        lambda frame: unite(ask, clean(frame), looks[start])[1],
+        lambda frame: unite(ask, clean(frame), selections[start])[1],
         partial(subject.Follower, ask, selector()), start,
         find_parting=partial(subject.find_parting, ask, points) if points else None)
     yield from following(clean(convert.frame(images, i))[0] for i in range(len(images)))
 
 
-def by_points(wanted: Sequence[Point], unwanted: Sequence[Point], context: float) -> Look:
-    """Return a look that finds the subjects under the wanted points, together."""
-    return lambda ask, frame: subject.select_each(ask, selector(), frame, wanted, unwanted, context)
-
-
-def mixed(box: subject.Box | None, wanted: Sequence[Point], unwanted: Sequence[Point],
-          read: Callable[[Tensor], dict[str, Tensor]] | None, context: float) -> Look:
-    """Return a look that finds one subject by all of these. read: see `mask_readers`."""
+def by_prompt(box: subject.Box | None, wanted: Sequence[Point], unwanted: Sequence[Point],
+              read: Callable[[Tensor], dict[str, Tensor]] | None, context: float) -> Selection:
+    """Return a selection that finds one subject by all of these. read: see `mask_readers`."""
 
     def at(ask: subject.AlphaOf, frame: Tensor) -> Tensor:
         prompt = subject.Prompt(box, tuple(wanted), tuple(unwanted), **(read(frame) if read else {}))
@@ -238,13 +237,11 @@ def mask_readers(mask: Tensor, count: int, picture: tuple[int, int], mask_is: st
 
 def nothing_there(empty: list[int], total: int, pick: str) -> str:
     """Return a message about the empty masks, by index; "" if there are none. pick: one of PICKS."""
-    if not empty:
-        return ""
     where = {"box": "in the box", "point": "under the point", "mask": "under the mask",
              "mixture": "where you point"}[pick]
     advice = {"box": "draw it closer, or raise context",
               "point": "move the point to the middle of the subject, or pick by box",
               "mask": "paint over the whole subject, or raise context",
               "mixture": "draw the box closer, or point at the middle of the subject"}[pick]
-    which = "" if total == 1 else f" {convert.in_some(empty, total, 'masks')}"
-    return f"no subject found {where}{which}: the mask is empty. Try to {advice}, or try another checkpoint"
+    return messages.some_frames(f"no subject found {where}", empty, total, "masks",
+                                f": the mask is empty. Try to {advice}, or try another checkpoint")

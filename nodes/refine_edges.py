@@ -82,7 +82,7 @@ class BiRefEdgeRefine(io.ComfyNode):
             picture = clean_image(convert.frame(images, i))
             first = masks.resize(clean_mask(convert.frame(mask, i)).to(picture.device), (height, width))
             uncertain += (edges.band(first, low, high) > 0).float().mean().item() / count
-            result[i:i + 1] = convert.certain(edges.refine(
+            result[i:i + 1] = convert.snap_to_opaque(edges.refine(
                 first, picture, ask, method=method, low=low, high=high, window=window, radius=radius,
                 progress=progress))
             if not i:
@@ -94,7 +94,7 @@ class BiRefEdgeRefine(io.ComfyNode):
                                        nothing_uncertain(uncertain, count, low, high) or resized]))
         usual = f"{uncertain:.1%} of the picture was uncertain"
         views = {"biref_before": before, "biref_after": after}
-        return io.NodeOutput(result, ui=messages.remark(text, usual) | views)
+        return io.NodeOutput(result, ui=messages.status_ui(text, usual) | views)
 
 
 def nothing_uncertain(uncertain: float, count: int, low: float, high: float) -> str:

@@ -87,9 +87,9 @@ class BiRefRefineMask(io.ComfyNode):
         for i in progress.each(range(count)):
             single = clean_mask(convert.frame(mask, i))
             picture = None if guide is None else clean_image(convert.frame(guide, i)).to(single.device)
-            result[i:i + 1] = convert.certain(masks.refine(
+            result[i:i + 1] = convert.snap_to_opaque(masks.refine(
                 single, picture, black=black_point, white=white_point, grow=grow, feather=feather,
                 fill=fill_holes, specks=drop_specks, largest=keep_largest, radius=edge_radius,
                 strength=edge_strength))
         text = "; ".join(filter(None, [messages.not_numbers(clean_image, clean_mask), resized]))
-        return io.NodeOutput(result, ui=messages.remark(text, messages.done(count, size, "mask")))
+        return io.NodeOutput(result, ui=messages.status_ui(text, messages.done(count, size, "mask")))

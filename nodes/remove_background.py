@@ -9,7 +9,7 @@ from .. import weights
 from ..birefnet import composite
 from .composite import BiRefComposite
 from .estimate_foreground import BiRefForeground
-from .host import checkpoints, looks, schema, values
+from .host import checkpoints, layers, schema, values
 from .load_birefnet import BiRefLoad
 from .segment import BiRefSegment
 
@@ -64,7 +64,7 @@ class BiRefRemoveBackground(io.ComfyNode):
     def validate_inputs(cls, checkpoint=None, fetch=None, background=None, colour=None) -> bool | str:
         if background not in (None, *BACKGROUNDS):
             return f"Set background to {' or '.join(BACKGROUNDS)}: it is {weights.quoted(background)}."
-        wrong = values.fault_of_colour(colour, looks.OPAQUE) if background == "colour" else True
+        wrong = values.fault_of_colour(colour, layers.OPAQUE) if background == "colour" else True
         return wrong if wrong is not True else checkpoints.fault_before_run(checkpoint, fetch) or True
 
     @classmethod
@@ -77,7 +77,7 @@ class BiRefRemoveBackground(io.ComfyNode):
     def execute(cls, image, checkpoint: str, background: str, colour: str, clean_edges: bool, fetch: bool
                 ) -> io.NodeOutput:
         if background == "colour":  # fails here for a wrong colour, before the network runs
-            composite.opaque_colour(colour, looks.OPAQUE)
+            composite.opaque_colour(colour, layers.OPAQUE)
         # A graph of nodes: the host caches the result of each, as if they were on the canvas.
         graph = GraphBuilder()
         model = step(graph, BiRefLoad, checkpoint=checkpoint, fetch=fetch)

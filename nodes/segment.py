@@ -60,4 +60,4 @@ class BiRefSegment(io.ComfyNode):
         coverage = sum(sums) / max(mask.numel(), 1)
         text = messages.nothing_found(empty, len(images))
         usual = f"The subject covers {coverage:.1%} of the picture"
-        return io.NodeOutput(mask, cutout, coverage, ui=messages.remark(text, usual))
+        return io.NodeOutput(mask, cutout, coverage, ui=messages.status_ui(text, usual))

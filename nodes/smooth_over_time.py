@@ -48,7 +48,8 @@ class BiRefTemporal(io.ComfyNode):
         result = memory.empty_result(count, *size)
         for i in progress.each(range(count)):
             alpha = operators.resize(clean_mask(convert.frame(mask, i)), size)
-            result[i:i + 1] = convert.certain(smoother(clean_image(convert.frame(images, i)), alpha))
+            result[i:i + 1] = convert.snap_to_opaque(smoother(clean_image(convert.frame(images, i)), alpha))
         shots = f"{smoother.cuts + 1} shots" if smoother.cuts else "one shot"
         done = f"Done: {count} frames, {shots}" if count else "No frames"
-        return io.NodeOutput(result, ui=messages.remark(messages.not_numbers(clean_image, clean_mask), done))
+        warning = messages.not_numbers(clean_image, clean_mask)
+        return io.NodeOutput(result, ui=messages.status_ui(warning, done))

@@ -65,4 +65,4 @@ class BiRefTrimap(io.ComfyNode):
                                            sure_subject)
             unknown[i] = trimap[i] == masks.UNKNOWN
         text = f"Unknown band: {inward:.4g} pixels inward, {outward:.4g} outward"
-        return io.NodeOutput(trimap, unknown, ui=messages.remark("", text))
+        return io.NodeOutput(trimap, unknown, ui=messages.status_ui("", text))

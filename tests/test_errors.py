@@ -10,11 +10,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 MODULES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
            for room in ("birefnet", "nodes", "weights") for path in sorted((ROOT / room).rglob("*.py"))}
-# Errors about one file of a list (PictureError, DataError, VideoError) begin with the file, those of the
+# Errors about one file of a list (PictureError, DataError) begin with the file, those of the
 # command line with the option.
-ACTION_FIRST = {"CatalogError", "CheckpointError", "Damaged", "FetchError", "NotFound", "OtherRun",
-                "OutOfMemory", "PackageError", "UserError"}
-ACTIONS = {"Allow", "Check", "Choose", "Connect", "Convert", "Correct", "Download", "Fetch", "Give",
+ACTION_FIRST = {"CheckpointError", "Damaged", "FetchError", "NoBackgroundError", "NotFound", "OtherRun",
+                "OutOfMemory", "PackageError", "PicturePackageError", "UserError", "VideoError"}
+ACTIONS = {"Allow", "Check", "Choose", "Connect", "Convert", "Copy", "Correct", "Download", "Fetch", "Give",
            "Install", "Load", "Lower", "Make", "Name", "Pass", "Point", "Put", "Remove", "Resize",
            "Restore", "Save", "Set", "Take", "Train", "Try", "Update", "Write"}
 

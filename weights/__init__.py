@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .adapters import find_adapter, local_adapters, new_checkpoint, new_file
 from .catalog import CATALOG, NANO, SELECTOR, Entry, entry, match, non_commercial, settings
-from .fetch import FetchError, fetch, is_whole
-from .find import ADAPTERS, FOLDERS, NotFound, find, folders, local
+from .fetch import FetchError, fetch, is_complete
+from .find import ADAPTERS, FOLDERS, NotFound, find, folders, list_local
 from .names import fault, quoted
 
 __all__ = [
@@ -23,8 +23,8 @@ __all__ = [
     "find",
     "find_adapter",
     "folders",
-    "is_whole",
-    "local",
+    "is_complete",
+    "list_local",
     "local_adapters",
     "match",
     "new_checkpoint",

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from . import catalog
-from .find import ADAPTERS, NotFound, local
+from .find import ADAPTERS, NotFound, list_local
 from .names import fault, quoted
 
 _FORBIDDEN = re.compile(r'[<>:"|?*\ud800-\udfff]')  # characters that some system does not allow in names
@@ -16,7 +16,7 @@ _FORBIDDEN = re.compile(r'[<>:"|?*\ud800-\udfff]')  # characters that some syste
 
 def local_adapters(folders: Iterable[str | Path]) -> dict[str, Path]:
     """Return all adapters in the folders' subfolders "adapters": name → file, as `local` does."""
-    return {name: path for name, path in local(Path(folder) / ADAPTERS for folder in folders).items()
+    return {name: path for name, path in list_local(Path(folder) / ADAPTERS for folder in folders).items()
             if path.suffix.lower() == ".safetensors"}
 
 

@@ -61,14 +61,14 @@ def fetch(name: str, folder: str | Path, *, progress: Progress | None = None) ->
             return NANO
         raise FetchError(f"Restore {NANO} with git: {row.name} is part of this project, and not on the hub.")
     target = Path(folder, row.filename)
-    if is_whole(target):
+    if is_complete(target):
         return target
     report = progress or (lambda done, total: None)
     hub = _Hub(row)
     with _disk(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
     with _lock(target, lambda: report(0, hub.size)):
-        if not is_whole(target):
+        if not is_complete(target):
             _download(hub, target, report)
     return target
 
@@ -312,7 +312,7 @@ def _without_bars() -> Iterator[None]:
         enable_progress_bars()
 
 
-def is_whole(path: Path) -> bool:
+def is_complete(path: Path) -> bool:
     """Whether a file exists and is not truncated, as far as its structure shows."""
     try:
         if path.suffix != ".safetensors":

@@ -30,7 +30,7 @@ def folders() -> tuple[Path, ...]:
     return (clone / "models",)
 
 
-def local(folders: Iterable[str | Path]) -> dict[str, Path]:
+def list_local(folders: Iterable[str | Path]) -> dict[str, Path]:
     """Return all checkpoint files in the folders, sorted by name.
 
     Symbolic links are followed. Hidden files and folders, folders "adapters", and folders that are missing or
@@ -78,7 +78,7 @@ def find(name: str, folders: Iterable[str | Path], *, registered: Mapping[Path, 
             f"Put the file into {_target(folders)} and choose it by its name there: the checkpoint's name "
             f"{names.quoted(name)} {fault}."
         )
-    files = local(folders)
+    files = list_local(folders)
     by_case = {relative.casefold(): path for relative, path in reversed(files.items())}
     if path := files.get(wanted) or by_case.get(wanted.casefold()):
         return path

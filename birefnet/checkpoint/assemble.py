@@ -9,7 +9,7 @@ import torch
 from torch.nn import Module
 
 from ..device.placement import place
-from ..files.errors import CheckpointError
+from ..files.errors import CheckpointError, join_names
 from ..network.birefnet import BiRefNet
 from ..network.config import Config
 from ..network.fused import fuse
@@ -78,19 +78,13 @@ def check_tensors(source: TensorSource, model: BiRefNet) -> None:
     if missing:
         raise CheckpointError("Download or copy it again",
                               f"the checkpoint is incomplete: detected {model.config.describe()}, but the "
-                              f"file lacks {join_names(missing)}")
+                              f"file lacks {join_names(missing, MAX_LISTED)}")
     wrong = [f"{name} is {list(source.shapes[name])}, expected {list(shape)}"
              for name, shape in needed.items() if source.shapes[name] != shape]
     if wrong:
         raise CheckpointError("Choose another checkpoint",
                               f"its tensors do not fit together: detected {model.config.describe()}, but "
-                              f"{join_names(wrong, '; ')}")
+                              f"{join_names(wrong, MAX_LISTED, '; ')}")
     extra = sorted(name for name in source.shapes.keys() - needed.keys() if not name.endswith(REBUILT))
     if extra:
-        log.warning("ignored tensors that this network does not have: %s", join_names(extra))
-
-
-def join_names(items: list[str], separator: str = ", ") -> str:
-    """Join the first MAX_LISTED items, and append the number of the others."""
-    shown = separator.join(items[:MAX_LISTED])
-    return shown if len(items) <= MAX_LISTED else f"{shown} and {len(items) - MAX_LISTED} more"
+        log.warning("ignored tensors that this network does not have: %s", join_names(extra, MAX_LISTED))

@@ -184,7 +184,7 @@ def refuse_bomb(path: Path) -> None:
                               "tensors saved by PyTorch do not")
 
 
-def refuse_claims(tensors: Mapping[str, Tensor]) -> None:
+def refuse_oversized(tensors: Mapping[str, Tensor]) -> None:
     """Raise CheckpointError for tensors that are not plain, or whose shapes need far more bytes than stored.
 
     A pickled tensor may expand one stored number to any shape.
@@ -219,7 +219,7 @@ def from_mapping(content: Mapping, *, copy: bool) -> TensorSource:
     if not tensors:
         raise CheckpointError("Choose a file with a state dict",
                               f"no tensors found, neither outside nor under {' or '.join(map(repr, NESTS))}")
-    refuse_claims(tensors)
+    refuse_oversized(tensors)
 
     def read(name: str, device: torch.device, dtype: torch.dtype) -> Tensor:
         if tensors[name].dtype not in DTYPES.values():

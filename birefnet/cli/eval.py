@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from ..files.errors import one_line
 from .options import (
     DTYPE_CHOICES,
+    AdapterOption,
     CommandError,
-    Stacked,
     add_adapter_option,
     at_least,
+    explain_missing_package,
     file_name,
-    needing,
     size,
 )
 
@@ -62,7 +62,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the report. Exit status: 0 if every picture was scored, else 1."""
-    with needing("eval", "requirements-train.txt"):
+    with explain_missing_package("eval", "requirements-train.txt"):
         from ..data.pairs import DataError, find_pairs
         from ..evaluation import report
         from ..evaluation.run import evaluate
@@ -154,7 +154,7 @@ def read_predictions(folder: Path) -> tuple[Callable[[Pair], np.ndarray], dict[s
 
 
 def predict_with(
-    name: str, adapters: Sequence[Stacked], network_size: int | tuple[int, int] | None, dtype: str
+    name: str, adapters: Sequence[AdapterOption], network_size: int | tuple[int, int] | None, dtype: str
 ) -> tuple[Callable[[Pair], np.ndarray], dict[str, object]]:
     """Predict by a checkpoint with its adapters; returns as `read_predictions` does."""
     from .. import is_out_of_memory

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .options import CommandError, Stacked, add_adapter_option, file_name, size
+from .options import AdapterOption, CommandError, add_adapter_option, file_name, size
 
 if TYPE_CHECKING:
-    from .. import BiRefNet, Config
+    from .. import BiRefNet
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -48,13 +48,15 @@ def run(args: argparse.Namespace) -> int:
     import weights
 
     from .. import load
-    from ..export.graph import Contract
+    from ..export.graph import Contract, sides
     from ..export.write import export_onnx
     from ..files.errors import UserError
     from .runner import find_checkpoint, read_config, say
 
     path = find_checkpoint(args.checkpoint)
-    contract = Contract(network_sides(args.size, read_config(path)), args.raw, args.any_size, args.portable)
+    config = read_config(path)
+    size = sides(args.size, config) if isinstance(args.size, int) else args.size
+    contract = Contract(size, args.raw, args.any_size, args.portable)
     source = describe_source(path, args.adapters)
     if weights.non_commercial(source["licence"]):
         say(f"{path.name} is for non-commercial use only ({source['licence']}), and so is the file made of "
@@ -73,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def describe_source(path: Path, adapters: Sequence[Stacked]) -> dict[str, object]:
+def describe_source(path: Path, adapters: Sequence[AdapterOption]) -> dict[str, object]:
     """Name the checkpoint and adapters of a file, with SHA-256, and the licence, or "unknown"."""
     import weights
 
@@ -83,12 +85,3 @@ def describe_source(path: Path, adapters: Sequence[Stacked]) -> dict[str, object
     row = weights.match(path)
     licence = open_file(path).metadata.get("birefnet.license") or (row.license if row else "unknown")
     return {**identify(path, adapters), "licence": licence}
-
-
-def network_sides(wanted: int | tuple[int, int] | None, config: Config) -> tuple[int, int] | None:
-    """(height, width) of --size. One number is the longer side of the checkpoint's own shape, or of a square
-    if it has none."""
-    if not isinstance(wanted, int):
-        return wanted
-    height, width = config.size or (wanted, wanted)
-    return wanted * height // max(height, width), wanted * width // max(height, width)

@@ -22,7 +22,7 @@ class CommandError(Exception):
 
 
 @contextlib.contextmanager
-def needing(what: str, requirements: str) -> Iterator[None]:
+def explain_missing_package(what: str, requirements: str) -> Iterator[None]:
     """A context for optional imports: a missing package becomes a CommandError that names the file of
     requirements.
 
@@ -34,7 +34,7 @@ def needing(what: str, requirements: str) -> Iterator[None]:
         raise CommandError(f"Install {error.name} for {what}: pip install -r {requirements}") from None
 
 
-class Stacked(NamedTuple):
+class AdapterOption(NamedTuple):
     """An adapter's file, and the strength at which it is added to the checkpoint."""
 
     file: Path
@@ -44,17 +44,17 @@ class Stacked(NamedTuple):
         return f"{self.strength:g} x {self.file.name}"
 
 
-def adapter(text: str) -> Stacked:
+def adapter(text: str) -> AdapterOption:
     """Parse "cracks.safetensors" or "cracks.safetensors:0.5"; the path may contain colons."""
     path, colon, number = text.rpartition(":")
     try:
         strength = float(number) if colon else math.nan
     except ValueError:
         strength = math.nan
-    stacked = Stacked(Path(path), strength) if math.isfinite(strength) else Stacked(Path(text))
-    if not stacked.file.is_file():
-        raise argparse.ArgumentTypeError(f"expected FILE or FILE:STRENGTH, and {stacked.file} is no file")
-    return stacked
+    option = AdapterOption(Path(path), strength) if math.isfinite(strength) else AdapterOption(Path(text))
+    if not option.file.is_file():
+        raise argparse.ArgumentTypeError(f"expected FILE or FILE:STRENGTH, and {option.file} is no file")
+    return option
 
 
 def size(text: str) -> int | tuple[int, int]:
@@ -93,18 +93,12 @@ def file_name(suffix: str, *beside: str) -> Callable[[str], Path]:
     return file
 
 
-def reason(error: OSError) -> str:
+def describe_os_error(error: OSError) -> str:
     """Describe an error: the file and the system's reason, or else the error's own message."""
     return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
 
 
 MAX_LISTED = 3  # names in a message; the others are counted
-
-
-def listing(names: list[str]) -> str:
-    """"a.txt, b.txt, c.txt and 4 more"."""
-    shown = ", ".join(names[:MAX_LISTED])
-    return shown if len(names) <= MAX_LISTED else f"{shown} and {len(names) - MAX_LISTED} more"
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:

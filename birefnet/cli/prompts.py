@@ -21,7 +21,7 @@ from .options import CommandError
 
 
 @dataclass(frozen=True)
-class Choice:
+class PromptOptions:
     """The chosen subjects: one per box, or without boxes a single one for all points and the scribble.
 
     Args:
@@ -88,7 +88,7 @@ def open_selector() -> Selector:
         raise CommandError(str(error)) from None
 
 
-def choice_of(args: argparse.Namespace) -> Choice | None:
+def prompt_options(args: argparse.Namespace) -> PromptOptions | None:
     """The choice by the options of `add_prompt_options`; None if none of them is given.
 
     Raises:
@@ -101,4 +101,4 @@ def choice_of(args: argparse.Namespace) -> Choice | None:
         return None
     if len(args.box) > 1 and args.scribble:
         raise CommandError("--scribble marks one subject: give one --box with it, or none")
-    return Choice(tuple(args.box), tuple(args.point), tuple(args.not_point), args.scribble)
+    return PromptOptions(tuple(args.box), tuple(args.point), tuple(args.not_point), args.scribble)

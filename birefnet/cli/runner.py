@@ -17,7 +17,7 @@ from ..checkpoint.tensorfile import open_file
 from ..device import dtypes as precision
 from ..files.hashing import sha256
 from ..matting.runner import Host, Runner
-from .options import CommandError, Stacked
+from .options import AdapterOption, CommandError
 
 
 class Terminal(Host):
@@ -27,7 +27,7 @@ class Terminal(Host):
         _say_too_small()
 
 
-def open_model(path: Path, dtype: str, adapters: Sequence[Stacked]) -> Runner:
+def open_model(path: Path, dtype: str, adapters: Sequence[AdapterOption]) -> Runner:
     """Load a checkpoint and its adapters on the GPU, or on the CPU if no GPU has enough memory.
 
     Prints the checkpoint, device and dtype.
@@ -49,7 +49,8 @@ def open_model(path: Path, dtype: str, adapters: Sequence[Stacked]) -> Runner:
             raise
         raise CommandError(f"Choose a lighter checkpoint: not enough memory to load {path}") from None
     runner = Runner(network, host=Terminal())
-    say(f"{describe(path, adapters)} on {runner.home.type} in {precision.name(runner.home_dtype)}: "
+    say(f"{describe(path, adapters)} on {runner.preferred_device.type} in "
+        f"{precision.name(runner.preferred_dtype)}: "
         f"{network.config.describe()}")
     say_licence(path)
     return runner
@@ -82,13 +83,13 @@ def digest(path: Path) -> str:
         raise CommandError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def identify(path: Path, adapters: Sequence[Stacked]) -> dict[str, object]:
+def identify(path: Path, adapters: Sequence[AdapterOption]) -> dict[str, object]:
     """Names and SHA-256 of checkpoint and adapters, by which a resumed run recognises them."""
     stacked = [f"{adapter} {digest(adapter.file)}" for adapter in adapters]
     return {"model": path.name, "sha256": digest(path), **({"adapters": stacked} if stacked else {})}
 
 
-def describe(path: Path, adapters: Sequence[Stacked]) -> str:
+def describe(path: Path, adapters: Sequence[AdapterOption]) -> str:
     """"birefnet-nano.safetensors + 0.5 x cracks.safetensors"."""
     return " + ".join([path.name, *map(str, adapters)])
 
@@ -105,7 +106,7 @@ def say(message: str) -> None:
     tqdm.write(message, file=sys.stderr)
 
 
-def _load(path: Path, device: str, dtype: str, adapters: Sequence[Stacked]) -> BiRefNet:
+def _load(path: Path, device: str, dtype: str, adapters: Sequence[AdapterOption]) -> BiRefNet:
     """Load on a device, or on the CPU if that runs out of memory."""
     try:
         return load(path, device=device, dtype=dtype, adapters=adapters, defaults=weights.settings(path))

@@ -43,7 +43,7 @@ class Background:
         if self.kind not in BACKGROUNDS:
             raise ValueError(f"Choose a background of {', '.join(BACKGROUNDS)}: it is {self.kind!r}")
 
-    def behind(
+    def render(
         self, image: Tensor, alpha: Tensor, canvas: Size, other: Tensor | None = None
     ) -> Tensor | None:
         """Make the background of one picture.

@@ -42,9 +42,6 @@ class BlendSettings:
     light_width: float = 0.0
 
 
-DEFAULT_SETTINGS = BlendSettings()
-
-
 def split_layers(image: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Split an image into straight colours and alpha.
 
@@ -74,7 +71,7 @@ def split_layers(image: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Ten
 
 def compose(
     image: Tensor, alpha: Tensor, where: Placement, canvas: Size, background: Tensor | None = None,
-    settings: BlendSettings = DEFAULT_SETTINGS,
+    settings: BlendSettings = BlendSettings(),
 ) -> tuple[Tensor, Tensor]:
     """Composite a subject on a canvas: "over" (Porter and Duff 1984) of premultiplied colours in float32.
 
@@ -93,7 +90,7 @@ def compose(
     Raises:
         PackageError: kornia is missing, for linear light.
     """
-    mix, unmix = (to_linear, to_srgb) if settings.linear_light else (_identity, _identity)
+    mix, unmix = (to_linear, to_srgb) if settings.linear_light else (lambda stored: stored,) * 2
     alpha = alpha[..., None]
     colour, alpha = _place(mix(to_planar(image)) * alpha, alpha, where, canvas)
     shade = cast_shadow(alpha[0, ..., 0], settings.shadow, settings.shadow_softness, settings.shadow_x,
@@ -132,7 +129,7 @@ def _place(colour: Tensor, alpha: Tensor, where: Placement, canvas: Size) -> tup
 
 def _place_unrotated(colour: Tensor, alpha: Tensor, where: Placement, canvas: Size) -> tuple[Tensor, Tensor]:
     """`_place` without a rotation."""
-    picture, box = tuple(alpha.shape[1:3]), where.seen(canvas)
+    picture, box = tuple(alpha.shape[1:3]), where.visible_box(canvas)
     if (picture, box) == (canvas, (0, 0, *canvas)):
         return colour, alpha
     colour, alpha = _remove_overshoot(resample_box(colour, box, canvas), resample_box(alpha, box, canvas))
@@ -144,8 +141,3 @@ def _remove_overshoot(colour: Tensor, loose: Tensor) -> tuple[Tensor, Tensor]:
     """Clamp resampled alpha to 0..1, and premultiplied colour to 0..alpha."""
     alpha = loose.clamp(0, 1)
     return torch.minimum((colour * (alpha / loose.clamp(min=1e-6))).clamp(min=0), alpha), alpha
-
-
-def _identity(values: Tensor) -> Tensor:
-    """Return stored values unchanged, instead of converting them to or from linear light."""
-    return values

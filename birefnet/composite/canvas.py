@@ -69,7 +69,7 @@ class Placement(NamedTuple):
     rotation: float = 0.0
     pivot: tuple[float, float] = (0.0, 0.0)
 
-    def seen(self, canvas: Size) -> Rectangle:
+    def visible_box(self, canvas: Size) -> Rectangle:
         """Return the part of the picture that the canvas shows, without rotation, in the picture's pixels.
 
         It may reach beyond the picture.
@@ -114,9 +114,8 @@ def place_subject(
     if position == "top left":
         return Placement(y, x, scale)
     if position == "in place":
-        size = picture
-        zoom = min(canvas[0] / size[0], canvas[1] / size[1])
-        corner = [round((length - side * zoom) / 2) for length, side in zip(canvas, size)]
+        zoom = min(canvas[0] / picture[0], canvas[1] / picture[1])
+        corner = [round((length - side * zoom) / 2) for length, side in zip(canvas, picture)]
         middle = (top + bottom) / 2, (left + right) / 2
         return Placement(*(at + c * zoom * (1 - scale) + move for at, c, move in zip(corner, middle, (y, x))),
                          zoom * scale)

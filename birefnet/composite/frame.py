@@ -17,7 +17,7 @@ from torch import Tensor
 from ..imaging.boxes import Box, bounding_box
 from ..imaging.resample import Size, coverage, resample_box
 from .canvas import Placement
-from .inpaint import Window
+from .inpaint import FractionalWindow
 
 FRAME_POSITIONS = ("centre", "bottom", "keep")
 SCALE_BY = ("fit", "height", "area")
@@ -146,13 +146,10 @@ def plan_frames(subjects: list[Subject], framing: Framing) -> FramePlan:
     return FramePlan(canvas, places, limited)
 
 
-def framed_window(where: Placement, canvas: Size) -> Window:
-    """Return the part of a picture that its frame shows, for `inpaint.paste_window`: the inverse of `where`.
-
-    It may have fractions of pixels.
-    """
-    top, left, bottom, right = where.seen(canvas)
-    return Window(top, left, bottom - top, right - left)
+def framed_window(where: Placement, canvas: Size) -> FractionalWindow:
+    """Invert `where`: return the part of a picture that its frame shows, for `inpaint.paste_window`."""
+    top, left, bottom, right = where.visible_box(canvas)
+    return FractionalWindow(top, left, bottom - top, right - left)
 
 
 def show_original(image: Tensor, where: Placement, canvas: Size, colour: Tensor) -> Tensor:
@@ -167,7 +164,7 @@ def show_original(image: Tensor, where: Placement, canvas: Size, colour: Tensor)
     Returns:
         float [1,*canvas,3] in 0..1; at scale 1 an exact copy of the photograph's pixels.
     """
-    box = where.seen(canvas)
+    box = where.visible_box(canvas)
     shown = resample_box(image, box, canvas).clamp(0, 1)
     return torch.lerp(colour.to(image), shown,
                       coverage(tuple(image.shape[1:3]), box, canvas)[..., None].to(image))

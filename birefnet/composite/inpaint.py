@@ -26,7 +26,7 @@ REGIONS = ("subject", "background")
 
 
 class Window(NamedTuple):
-    """A part of a picture, in whole pixels except from `frame.framed_window`.
+    """A part of a picture, in whole pixels.
 
     It may reach beyond the picture, which `cut_window` mirrors there.
     """
@@ -35,6 +35,15 @@ class Window(NamedTuple):
     left: int
     height: int
     width: int
+
+
+class FractionalWindow(NamedTuple):
+    """A part of a picture, in pixels with fractions; it may reach beyond the picture."""
+
+    top: float
+    left: float
+    height: float
+    width: float
 
 
 def select_region(mask: Tensor, which: str, grow: float = 0.0, feather: float = 0.0) -> Tensor:
@@ -161,13 +170,13 @@ def cut_window(image: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
     return resample_box(seen, (0, 0, window.height, window.width), size).clamp(0, 1)
 
 
-def paste_window(image: Tensor, mask: Tensor, window: Window, painted: Tensor) -> Tensor:
+def paste_window(image: Tensor, mask: Tensor, window: Window | FractionalWindow, painted: Tensor) -> Tensor:
     """Blend a repainted window into its picture.
 
     Args:
         image: float [1,H,W,C] in 0..1, C 3 or 4.
         mask: float [1,H,W] in 0..1, 1 = repainted.
-        window: the part; may have fractions: only pixels that it holds completely are repainted.
+        window: the part; only pixels that it holds completely are repainted.
         painted: float [1,h,w,3] in 0..1, of any size.
 
     Returns:

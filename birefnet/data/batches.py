@@ -38,7 +38,7 @@ def load_batches(source: BatchSource, start: int, stop: int, workers: int,
         Images uint8 [B,3,h,w] and alphas uint8 [B,1,h,w] on `device`.
     """
     loader = DataLoader(_Items(source, start, stop), batch_size=None, num_workers=workers,
-                        prefetch_factor=PREFETCHED_ITEMS if workers else None, worker_init_fn=_begin,
+                        prefetch_factor=PREFETCHED_ITEMS if workers else None, worker_init_fn=_set_up_worker,
                         pin_memory=torch.device(device).type == "cuda")
     for images, alphas in loader:
         yield images.to(device, non_blocking=True), alphas.to(device, non_blocking=True)
@@ -63,7 +63,7 @@ class _Items(Dataset):
         return self.source.item(self.first + offset)
 
 
-def _begin(worker: int) -> None:
+def _set_up_worker(worker: int) -> None:
     """Set up a worker: lower its priority, and ignore interrupts, which the training process handles."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):

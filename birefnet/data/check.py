@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,10 +21,10 @@ import numpy as np
 from PIL import Image
 from PIL.ExifTags import Base
 
-from ..files.atomic import write_whole
+from ..files.atomic import atomic_write_bytes
 from ..files.hashing import sha256
 from ..imaging import pictures
-from .pairs import Pair, survey
+from .pairs import Pair, scan_data_set
 
 COLOUR_SPREAD = 0.1    # of a pixel's channels, 0..1: a larger one is a colour, not compression noise
 COLOURED_SHARE = 0.001  # of a grey mask's pixels that may have colours
@@ -72,9 +71,9 @@ def check_pairs(data: Path, known: Path, workers: int, progress: Callable[[list]
     Raises:
         DataError: `data` is no folder.
     """
-    found = survey(data)
-    problems = [Problem(path, "there is no mask of the same name") for path in found.lonely_pictures]
-    problems += [Problem(path, "there is no picture of the same name") for path in found.lonely_truths]
+    found = scan_data_set(data)
+    problems = [Problem(path, "there is no mask of the same name") for path in found.unpaired_pictures]
+    problems += [Problem(path, "there is no picture of the same name") for path in found.unpaired_truths]
     shared = Counter(pair.truth for pair in found.pairs)
     problems += [Problem(pair.picture, f"several pictures share the mask {pair.truth.name}")
                  for pair in found.pairs if shared[pair.truth] > 1]
@@ -83,7 +82,7 @@ def check_pairs(data: Path, known: Path, workers: int, progress: Callable[[list]
     with ThreadPoolExecutor(max(1, workers)) as pool:
         verdicts = list(progress(pool.map(lambda pair: _check_pair(pair, data, earlier), pairs)))
     record = {_key(pair, data): verdict for pair, verdict in zip(pairs, verdicts)}
-    write_whole(known, json.dumps(record).encode())
+    atomic_write_bytes(known, json.dumps(record).encode())
     good, empty, digest = [], 0, hashlib.sha256()
     for pair, verdict in zip(pairs, verdicts):
         if verdict["problem"]:
@@ -199,8 +198,3 @@ def looks_inverted(levels: np.ndarray) -> bool:
     centre = levels[height // 3:height - height // 3, width // 3:width - width // 3].mean()
     return (frame.mean() >= FULL_FRAME and levels.mean() <= HOLED_MEAN
             or frame.mean() >= MOSTLY_FRAME and centre <= EMPTY_CENTRE)
-
-
-def usual_workers() -> int:
-    """The number of CPU cores."""
-    return max(1, os.cpu_count() or 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from ..files.errors import UserError
+from ..files.errors import UserError, join_names
 from ..imaging.pictures import suffixes
 
 # Folder names, in lower case, of DIS5K, COD10K, HRSOD, DUTS, P3M and AM-2k.
@@ -31,8 +31,8 @@ class Found(NamedTuple):
     """A data set: its pairs in order of their names, and the pictures and masks without a partner."""
 
     pairs: list[Pair]
-    lonely_pictures: list[Path]
-    lonely_truths: list[Path]
+    unpaired_pictures: list[Path]
+    unpaired_truths: list[Path]
 
 
 def find_pairs(data: Path) -> list[Pair]:
@@ -41,11 +41,11 @@ def find_pairs(data: Path) -> list[Pair]:
     Raises:
         DataError: there are no pairs, a picture has no mask, or two pictures share one.
     """
-    found = survey(data)
-    lonely = [path.name for path in found.lonely_pictures]
-    if lonely:
-        shown = ", ".join(lonely[:5]) + (f" and {len(lonely) - 5} more" if len(lonely) > 5 else "")
-        raise DataError(f"{found.lonely_pictures[0].parent.parent}: no mask of the same name for {shown}")
+    found = scan_data_set(data)
+    unpaired = [path.name for path in found.unpaired_pictures]
+    if unpaired:
+        raise DataError(f"{found.unpaired_pictures[0].parent.parent}: no mask of the same name for "
+                        f"{join_names(unpaired, 5)}")
     if not found.pairs:
         raise DataError(f"{data}: no pictures with masks found; expected folders im/ and gt/ with files of "
                         "the same name")
@@ -58,7 +58,7 @@ def find_pairs(data: Path) -> list[Pair]:
     return found.pairs
 
 
-def survey(data: Path) -> Found:
+def scan_data_set(data: Path) -> Found:
     """Find everything in a folder with `im/` and `gt/` (or other published names), or in one that holds
     several such sets.
 
@@ -71,13 +71,13 @@ def survey(data: Path) -> Found:
             if not is_hidden(folder, data) and _folder(folder, PICTURES) and _folder(folder, TRUTHS)]
     found = Found([], [], [])
     for folder in sets:
-        for total, part in zip(found, _survey_set(data, folder)):
+        for total, part in zip(found, _scan_folder(data, folder)):
             total.extend(part)
     return found
 
 
-def _survey_set(data: Path, folder: Path) -> Found:
-    """`survey` of one folder with pictures and masks; names are relative to `data`."""
+def _scan_folder(data: Path, folder: Path) -> Found:
+    """`scan_data_set` of one folder with pictures and masks; names are relative to `data`."""
     truths = {path.stem: path for path in _picture_files(_folder(folder, TRUTHS))}
     trimaps = _folder(folder, TRIMAPS)
     by_stem = {path.stem: path for path in sorted(trimaps.iterdir())} if trimaps else {}
@@ -85,11 +85,11 @@ def _survey_set(data: Path, folder: Path) -> Found:
     for picture in _picture_files(_folder(folder, PICTURES)):
         seen.add(picture.stem)
         if picture.stem not in truths:
-            found.lonely_pictures.append(picture)
+            found.unpaired_pictures.append(picture)
             continue
         name = (folder.relative_to(data) / picture.stem).as_posix()
         found.pairs.append(Pair(name, picture, truths[picture.stem], by_stem.get(picture.stem)))
-    found.lonely_truths.extend(path for stem, path in truths.items() if stem not in seen)
+    found.unpaired_truths.extend(path for stem, path in truths.items() if stem not in seen)
     return found
 
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..imaging import pictures
 from ..imaging.pictures import PictureError, open_picture
-from .pairs import Pair
 
 LOWEST, HIGHEST = -0.5, 1.5  # floats beyond these are not a mask in 0..1, even with a resampling's overshoot
 
@@ -56,11 +55,6 @@ def _levels(picture: Image.Image, path: Path) -> np.ndarray:
     if picture.mode.startswith("I"):
         return (np.asarray(picture, np.float64) / 65535).clip(0, 1)
     return np.asarray(picture.convert("L"), np.float64) / 255
-
-
-def read_pair(pair: Pair) -> tuple[Tensor, Tensor]:
-    """Read a picture [1,H,W,3 or 4] and its mask [1,H,W], float32 in 0..1. Raises PictureError."""
-    return pictures.read(pair.picture), read_mask(pair.truth)
 
 
 def read_mask(path: Path) -> Tensor:

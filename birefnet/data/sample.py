@@ -16,7 +16,7 @@ from ..matting import foreground
 from ..matting.predict import resize_to_network
 from . import augment
 from .pairs import Pair
-from .read import read_pair
+from .read import read_mask
 
 COMPOSED_SHARE = 0.5  # of the pictures that get a new background, if backgrounds are given
 
@@ -40,7 +40,7 @@ def make_sample(pair: Pair, size: tuple[int, int], rng: np.random.Generator, aug
     Raises:
         PictureError: a file cannot be read.
     """
-    image, mask = read_pair(pair)
+    image, mask = pictures.read(pair.picture), read_mask(pair.truth)
     if "crop" in augmentations:
         image, mask = augment.crop(rng, image, mask)
     image = resize_to_network(image[0], size).permute(0, 2, 3, 1)

@@ -80,7 +80,7 @@ class Graphs:
             self.recording = record(model, x, key)
         except RuntimeError as error:
             torch.cuda.set_stream(stream)  # a failed recording leaves its own stream the current one
-            revive_random_numbers(x.device)
+            repair_generator(x.device)
             if isinstance(error, torch.cuda.OutOfMemoryError):
                 self.last = None  # there may be more memory for a later pass
             else:
@@ -101,7 +101,7 @@ class Graphs:
             self.recording = self.last = None
 
 
-class Reads(TorchDispatchMode):
+class ReadRecorder(TorchDispatchMode):
     """Collects the tensors that a pass reads and does not make itself."""
 
     def __init__(self) -> None:
@@ -123,22 +123,22 @@ def address(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def held_by(model: nn.Module) -> list[tuple[dict, str, int]]:
+def list_weights(model: nn.Module) -> list[tuple[dict, str, int]]:
     """List parameters and buffers: the owning dictionary, the name in it, and the address."""
     return [(holder, name, tensor.data_ptr()) for module in model.modules()
             for holder in (module._parameters, module._buffers) for name, tensor in holder.items()
             if tensor is not None]
 
 
-def tables_of(model: nn.Module, x: Tensor) -> list[Tensor]:
+def find_tables(model: nn.Module, x: Tensor) -> list[Tensor]:
     """Find tensors that a pass reads besides image, weights and its own results: cached position tables."""
-    with Reads() as reads:
+    with ReadRecorder() as reads:
         model(x)
-    known = {address(x), *(address(holder[name]) for holder, name, _ in held_by(model))}
+    known = {address(x), *(address(holder[name]) for holder, name, _ in list_weights(model))}
     return [tensor for place, tensor in reads.found.items() if place not in known]
 
 
-def revive_random_numbers(device: torch.device) -> None:
+def repair_generator(device: torch.device) -> None:
     """Make PyTorch's generator of random numbers usable again after a failed recording.
 
     Its state still expects the end of the recording, and raises "Offset increment outside graph capture
@@ -156,11 +156,11 @@ def record(model: nn.Module, x: Tensor, key: tuple) -> Recording:
     stream.wait_stream(torch.cuda.current_stream(x.device))
     with torch.cuda.stream(stream):
         # This pass also lets libraries allocate their workspaces for this stream outside the recording.
-        tables = tables_of(model, image)
+        tables = find_tables(model, image)
     torch.cuda.current_stream(x.device).wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     # "thread_local": other threads of the host may allocate meanwhile.
     capture = torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local")
     with torch.cuda.device(x.device), capture:
         logits = model(image)
-    return Recording(key, held_by(model), tables, graph, image, logits)
+    return Recording(key, list_weights(model), tables, graph, image, logits)

@@ -42,6 +42,14 @@ def best_dtype(device: str | torch.device) -> torch.dtype:
     return torch.bfloat16 if kind == "cpu" and cpu_multiplies_bfloat16() else torch.float32
 
 
+def training_dtype(device: torch.device) -> torch.dtype:
+    """Return the fastest format of mixed precision: bfloat16 if it is native, float16 on older GPUs, else
+    float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.bfloat16 if device.type == "cpu" and cpu_multiplies_bfloat16() else torch.float32
+
+
 def cpu_multiplies_bfloat16() -> bool:
     """Return whether bfloat16 runs natively; otherwise it is emulated, slower than float32.
 

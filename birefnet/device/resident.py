@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 
+def resident_bytes(entry: str = "VmRSS") -> int | None:
+    """Return the resident bytes at present; None if unknown.
 
-def resident_now() -> int | None:
-    """Return the resident bytes at present; None if unknown."""
-    return _status("VmRSS")
-
-
-def resident_peak() -> int | None:
-    """Return the peak of resident bytes so far; None if unknown."""
-    peak = _status("VmHWM")  # getrusage's would include the parent's peak before the fork
-    if peak is not None:
-        return peak
-    try:
-        from resource import RUSAGE_SELF, getrusage
-    except ImportError:
-        return None
-    return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _status(key: str) -> int | None:
-    """Read an entry of /proc/self/status, in bytes."""
+    entry: of Linux's /proc/self/status; "VmHWM" is the peak so far.
+    """
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:
-            return next((int(line.split()[1]) * 1024 for line in file if line.startswith(key)), None)
+            return next((int(line.split()[1]) * 1024 for line in file if line.startswith(entry)), None)
     except OSError:
         return None

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 BUFFER_BYTES = 16 << 20  # of each page-locked buffer
 
 
-def connect(device: torch.device) -> Transfer | None:
+def make_transfer(device: torch.device) -> Transfer | None:
     """Create a Transfer for a CUDA device; None for others, and where there is no page-locked memory."""
     if device.type != "cuda":
         return None
@@ -80,13 +80,13 @@ class Transfer:
                 staged.copy_(flat[part], non_blocking=True)
                 arrived = torch.cuda.Event()
                 arrived.record()
-                settle(target, arriving)
+                copy_arrived(target, arriving)
                 arriving = part, staged, arrived
-        settle(target, arriving)
+        copy_arrived(target, arriving)
         return out
 
 
-def settle(target: Tensor, arriving: tuple[slice, Tensor, torch.cuda.Event] | None) -> None:
+def copy_arrived(target: Tensor, arriving: tuple[slice, Tensor, torch.cuda.Event] | None) -> None:
     """Wait for a part to arrive in its buffer, and copy it to the target."""
     if arriving is not None:
         part, staged, arrived = arriving

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..data.pairs import Pair
 from ..data.read import read_grey
-from ..files.atomic import write_whole
+from ..files.atomic import atomic_write_bytes
 from ..files.errors import one_line
 from ..imaging.pictures import PictureError, open_picture
 from .run import resize_prediction
@@ -38,7 +38,7 @@ def write_json(path: Path, means: dict[str, float], scores: dict[str, Score], ab
     """Write `about`, the means, and each picture's measures."""
     content = {**about, "pictures": len(scores), "mean": means,
                "each": {name: score.values for name, score in sorted(scores.items())}}
-    write_whole(path, json.dumps(content, indent=1).encode())
+    atomic_write_bytes(path, json.dumps(content, indent=1).encode())
 
 
 def write_csv(path: Path, scores: dict[str, Score]) -> None:
@@ -48,7 +48,7 @@ def write_csv(path: Path, scores: dict[str, Score]) -> None:
     rows.writerow(["name", *MEASURES])
     rows.writerows([name, *(f"{score.values[measure]:.6g}" for measure in MEASURES)]
                    for name, score in sorted(scores.items()))
-    write_whole(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    atomic_write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def write_sheet(path: Path, worst: list[tuple[Pair, Score]], predict: Callable[[Pair], np.ndarray]
@@ -87,7 +87,7 @@ def write_sheet(path: Path, worst: list[tuple[Pair, Score]], predict: Callable[[
         top += row.height
     held = io.BytesIO()
     sheet.save(held, "JPEG", quality=88)
-    write_whole(path, held.getvalue())
+    atomic_write_bytes(path, held.getvalue())
     return unread
 
 
@@ -112,5 +112,3 @@ def strip(tiles: list[Image.Image], caption: str) -> Image.Image:
 def grey(values: np.ndarray) -> Image.Image:
     """A picture of values [H,W] in 0..1."""
     return Image.fromarray((values * 255).round().astype(np.uint8))
-
-

@@ -50,12 +50,12 @@ def evaluate(
         that cannot be read or predicted comes with its error, and is tried again by the next run.
     """
     earlier = read_journal(journal, settings)
-    marks = {pair.name: mark(pair) for pair in pairs}
-    done = {name: earlier[name] for name in marks.values() if name in earlier}
+    keys = {pair.name: journal_key(pair) for pair in pairs}
+    done = {name: earlier[name] for name in keys.values() if name in earlier}
     for pair in pairs:
-        if marks[pair.name] in done:
-            yield pair, done[marks[pair.name]]
-    remaining = [pair for pair in pairs if marks[pair.name] not in done]
+        if keys[pair.name] in done:
+            yield pair, done[keys[pair.name]]
+    remaining = [pair for pair in pairs if keys[pair.name] not in done]
     if not remaining:
         return
     write_journal(journal, settings, done)
@@ -70,9 +70,9 @@ def evaluate(
             except (OSError, ValueError) as error:
                 yield pair, error
             if len(running) >= MAX_WAITING * workers:
-                yield from collect_finished(running, lines, marks)
+                yield from collect_finished(running, lines, keys)
         while running:
-            yield from collect_finished(running, lines, marks)
+            yield from collect_finished(running, lines, keys)
 
 
 def end_with_parent() -> None:
@@ -85,14 +85,14 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def collect_finished(running: dict[Future, Pair], lines, marks: dict[str, str]
+def collect_finished(running: dict[Future, Pair], lines, keys: dict[str, str]
                      ) -> Iterator[tuple[Pair, Score | Exception]]:
     """Wait for at least one score; write all that are ready to the journal, and yield them."""
     for future in wait(running, return_when=FIRST_COMPLETED).done:
         pair = running.pop(future)
         error = future.exception()
         if error is None:
-            lines.write(to_line(marks[pair.name], future.result()) + "\n")
+            lines.write(to_line(keys[pair.name], future.result()) + "\n")
             lines.flush()
         elif not isinstance(error, (OSError, ValueError)):
             raise error
@@ -122,7 +122,7 @@ def resize_prediction(prediction: np.ndarray, shape: tuple[int, int]) -> np.ndar
 # The journal: its settings, then a line for each picture ----------------------------------------------------
 
 
-def mark(pair: Pair) -> str:
+def journal_key(pair: Pair) -> str:
     """A pair's key in the journal: its name and the stamps of its files."""
     return " ".join([pair.name, *(_stamp(path) for path in (pair.picture, pair.truth, pair.trimap) if path)])
 
@@ -137,7 +137,7 @@ def _stamp(path: Path) -> str:
 
 
 def read_journal(path: Path, settings: dict[str, object]) -> dict[str, Score]:
-    """Read the scores of an earlier run with the same settings, by mark.
+    """Read the scores of an earlier run with the same settings, by key.
 
     Truncated or damaged lines are left out, so that their pictures are scored again.
     """
@@ -161,7 +161,7 @@ def write_journal(path: Path, settings: dict[str, object], done: dict[str, Score
 
 
 def to_line(name: str, score: Score) -> str:
-    """Format a journal's line; name: the pair's mark."""
+    """Format a journal's line; name: the pair's key."""
     curve = base64.b64encode(score.f_curve.astype("<f8").tobytes()).decode()
     return json.dumps({"name": name, "values": score.values, "f_curve": curve})
 

@@ -18,7 +18,7 @@ from ..network.backbones.swin.plain import WindowAttention, edge_masks
 from ..network.birefnet import BiRefNet
 from ..network.blocks import DeformableConv
 from ..network.builds import is_nano
-from ..network.config import IMAGENET_MEAN, IMAGENET_STD
+from ..network.config import IMAGENET_MEAN, IMAGENET_STD, Config
 from .deform import NativeDeformableConv, SampledDeformableConv
 from .resize import resample
 from .upsample import upsample_guided
@@ -65,6 +65,12 @@ class Contract:
         if self.size and not self.any_size:
             return {}
         return {0: "batch", 2: "height", 3: "width"}
+
+
+def sides(longer: int, config: Config) -> tuple[int, int]:
+    """(height, width) with this longer side, in the checkpoint's own shape, or a square if it has none."""
+    height, width = config.size or (longer, longer)
+    return longer * height // max(height, width), longer * width // max(height, width)
 
 
 class ExportedNetwork(nn.Module):

@@ -17,8 +17,9 @@ FLOAT32_OPERATORS = ("LayerNormalization", "DeformConv", "GridSample", "Range")
 FLOAT32_NODES = re.compile(r"/(offset_conv|modulator_conv)/|^/network/decoder/(Conv|Add|Resize)[^/]*$"
                            r"|^/[^/]*$")
 # Name of the Cast that onnxruntime's converter adds after a node that stays float32.
-HALVED = re.compile(r"_cast_to_fp16_node$")
-KEPT_FLOAT = re.compile(r"offset_conv|modulator_conv")  # float32 in an int8 file: need precision, few weights
+FLOAT16_CAST = re.compile(r"_cast_to_fp16_node$")
+# Weights that stay float32 in an int8 file: few, and they need the precision.
+FLOAT32_WEIGHTS = re.compile(r"offset_conv|modulator_conv")
 # Elements. Smaller weights stay float32 in an int8 file: they save little, and the first layers, which are
 # small, have the largest effect on errors (included checkpoint: 0.03 and 8.0 MB; with 1024, 0.12 and 7.0 MB).
 LEAST_WEIGHTS = 16384
@@ -29,12 +30,12 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
     kept = [node.name for node in model.graph.node if FLOAT32_NODES.search(node.name)]
-    return without_detours(convert_float_to_float16(
+    return remove_cast_pairs(convert_float_to_float16(
         model, keep_io_types=True, node_block_list=kept,
         op_block_list=[*DEFAULT_OP_BLOCK_LIST, *FLOAT32_OPERATORS]))
 
 
-def without_detours(model: onnx.ModelProto) -> onnx.ModelProto:
+def remove_cast_pairs(model: onnx.ModelProto) -> onnx.ModelProto:
     """Remove the converter's casts to float16 and back between two float32 nodes, and between one and the
     output, which would lose the precision that these nodes are kept for. In place; returns the graph."""
     from onnx import TensorProto
@@ -42,7 +43,7 @@ def without_detours(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = model.graph
     to_half: dict[str, str] = {}  # half → the float32 tensor that it was made from
     for node in graph.node:
-        if HALVED.search(node.name) and node.attribute[0].i == TensorProto.FLOAT16:
+        if FLOAT16_CAST.search(node.name) and node.attribute[0].i == TensorProto.FLOAT16:
             to_half[node.output[0]] = node.input[0]
     whole = {node.output[0]: to_half[node.input[0]] for node in graph.node
              if node.op_type == "Cast" and node.attribute[0].i == TensorProto.FLOAT
@@ -76,7 +77,8 @@ def to_int8_weights(model: onnx.ModelProto) -> onnx.ModelProto:
         axis = {"Conv": 0, "MatMul": 1}.get(node.op_type)
         name = node.input[1] if axis is not None else ""
         tensor = stored.get(name)
-        if tensor is not None and np.prod(tensor.dims) >= LEAST_WEIGHTS and not KEPT_FLOAT.search(node.name):
+        large = tensor is not None and np.prod(tensor.dims) >= LEAST_WEIGHTS
+        if large and not FLOAT32_WEIGHTS.search(node.name):
             if name not in done:
                 weight = numpy_helper.to_array(tensor)
                 others = tuple(i for i in range(weight.ndim) if i != axis)
@@ -95,5 +97,3 @@ def to_int8_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     del graph.node[:]
     graph.node.extend(nodes)
     return model
-
-

@@ -9,12 +9,12 @@ from torch import Tensor
 
 def resample(x: Tensor, size: torch.Size | tuple[int | Tensor, int | Tensor]) -> Tensor:
     """birefnet.imaging.resize.resample for tracing: [B,C,h,w] → [B,C,H,W]; h, w, H and W may be tensors."""
-    rows = shares(x.shape[2], size[0], x.dtype)
-    columns = shares(x.shape[3], size[1], x.dtype)
+    rows = resize_weights(x.shape[2], size[0], x.dtype)
+    columns = resize_weights(x.shape[3], size[1], x.dtype)
     return rows @ x @ columns.T
 
 
-def shares(length: int | Tensor, new_length: int | Tensor, dtype: torch.dtype) -> Tensor:
+def resize_weights(length: int | Tensor, new_length: int | Tensor, dtype: torch.dtype) -> Tensor:
     """Weights [new_length,length] of the old pixels in each new one: a triangle with the half-width of one
     old or one new pixel, whichever is larger."""
     step = torch.as_tensor(length).to(dtype) / torch.as_tensor(new_length).to(dtype)

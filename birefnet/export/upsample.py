@@ -27,8 +27,8 @@ def upsample_guided(small: Tensor, seen: Tensor, image: Tensor) -> Tensor:
     models = fit_windows(padded[0], padded[1:], RADIUS, box_mean).transpose(0, 1)
     offset = models[:, 3:4] - (models[:, :3] * centre).sum(1, keepdim=True)
     models = torch.cat([models[:, :3], offset, models[:, 4:]], 1)
-    rows = between(small.shape[2], image.shape[2], image.dtype)
-    columns = between(small.shape[3], image.shape[3], image.dtype)
+    rows = interpolation_weights(small.shape[2], image.shape[2], image.dtype)
+    columns = interpolation_weights(small.shape[3], image.shape[3], image.dtype)
     models = rows @ models @ columns.T
     guided = ((models[:, :3] * image).sum(1, keepdim=True) + models[:, 3:4]).clamp(0, 1)
     mean = models[:, 4:]
@@ -46,7 +46,7 @@ def box_mean(image: Tensor, radius: int) -> Tensor:
     return mean if image.ndim == 4 else mean[0]
 
 
-def between(length: int, new_length: int | Tensor, dtype: torch.dtype) -> Tensor:
+def interpolation_weights(length: int, new_length: int | Tensor, dtype: torch.dtype) -> Tensor:
     """Weights [new_length,length] of the old pixels in each new one: linear interpolation without
     antialiasing, with pixel centres at half units."""
     step = length / torch.as_tensor(new_length).to(dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..device.resident import resident_now
+from ..device.resident import resident_bytes
 from ..files.errors import UserError
 from ..imaging import pictures
 from ..matting.predict import (
@@ -65,9 +65,6 @@ class Check:
         height, width = self.size
         return (f"{width}x{height}, batch {self.batch}: mean error {self.mean:.1e}, {PERCENTILE}% below "
                 f"{self.percentile:.1e}, largest {self.largest:.1e}; {self.seconds:.2f} s{memory}")
-
-    def as_dict(self) -> dict[str, object]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -145,7 +142,7 @@ def check(path: Path, contract: Contract, trials: Sequence[Trial]) -> list[Check
 
 def run_trial(session: onnxruntime.InferenceSession, contract: Contract, item: Trial) -> Check:
     """Run one trial and measure its errors, infinite if an alpha is not finite. Raises UserError."""
-    before, started = resident_now(), time.perf_counter()
+    before, started = resident_bytes(), time.perf_counter()
     try:
         [found] = session.run([contract.output_name], {contract.input_name: item.images})
     except Exception as error:  # onnxruntime's errors have no common class
@@ -154,7 +151,7 @@ def run_trial(session: onnxruntime.InferenceSession, contract: Contract, item: T
         height, width = item.images.shape[2:]
         raise UserError(f"Install another version of onnxruntime: {onnxruntime.__version__} cannot run the "
                         f"file at {width}x{height}, batch {len(item.images)}: {error}") from None
-    seconds, after = time.perf_counter() - started, resident_now()
+    seconds, after = time.perf_counter() - started, resident_bytes()
     alpha = 1 / (1 + np.exp(-found.astype(np.float64))) if contract.raw else found
     error = np.abs(alpha - item.alpha)
     if not np.isfinite(error).all():

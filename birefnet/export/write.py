@@ -6,10 +6,10 @@ import importlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ..files.atomic import atomic_write, write_whole
+from ..files.atomic import atomic_write, atomic_write_bytes
 from ..files.errors import UserError
 from ..network.birefnet import BiRefNet
 from ..network.builds import is_nano
@@ -21,7 +21,7 @@ from .verify import BOUNDS, Check, bounds, check, make_trials, within, worst_lay
 DTYPES = tuple(BOUNDS)
 NATIVE_RUNTIME = "1.25"    # the first onnxruntime that runs DeformConv
 LARGEST_BYTES = 2_000_000_000  # of one file: the limit of protocol buffers, its format
-SLOW_HALF = "a float16 file is for GPUs: on most CPUs it is slower than float32"
+FLOAT16_NOTE = "a float16 file is for GPUs: on most CPUs it is slower than float32"
 NATIVE_NEEDS = ("DeformConv of opset 19: needs onnxruntime 1.25 or TensorRT 10.1 or newer; a portable file "
                 "runs in others, too")
 
@@ -76,7 +76,7 @@ def export_onnx(
         raise UserError(f"Choose a dtype of {', '.join(DTYPES)}; got {dtype!r}")
     network = load("inference")
     config = network.config
-    contract = settle_contract(contract, config)
+    contract = complete_contract(contract, config)
     report(f"our own alphas of photographs, {config.describe()}")
     trials = make_trials(network, contract)
     del network
@@ -98,13 +98,13 @@ def export_onnx(
         limits = bounds(dtype, guided=module.nano and contract.any_size)
         if not within(checks, limits):
             worst = worst_layer(module, graph, contract, trials[0])
-            raise UserError(explain_stray(checks, dtype, limits, worst))
+            raise UserError(explain_deviation(checks, dtype, limits, worst))
         part.keep(inner=finished.name)
     sidecar = path.with_suffix(".json")
     written = path.stat().st_size
     description = describe(config, contract, dtype, checks, source or {})
     text = json.dumps(description, indent=1, ensure_ascii=False)
-    write_whole(sidecar, f"{text}\n".encode())
+    atomic_write_bytes(sidecar, f"{text}\n".encode())
     return Exported(path, sidecar, checks, written, float32_bytes)
 
 
@@ -130,7 +130,7 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
-def settle_contract(contract: Contract, config: Config) -> Contract:
+def complete_contract(contract: Contract, config: Config) -> Contract:
     """Fill in the size that a contract needs. Raises UserError for a contract that cannot be exported."""
     if contract.raw and contract.any_size:
         raise UserError("Choose --raw or --any-size: the network alone does not resize")
@@ -144,7 +144,7 @@ def settle_contract(contract: Contract, config: Config) -> Contract:
     if config.size is None:
         raise UserError("Choose a size: this checkpoint follows the photograph's, and resizing inside the "
                         "file is to one size")
-    return Contract(tuple(config.size), contract.raw, contract.any_size, contract.portable)
+    return replace(contract, size=tuple(config.size))
 
 
 def refuse_large(network: BiRefNet) -> None:
@@ -161,12 +161,12 @@ def finish(plain: Path, dtype: str, report: Callable[[str], None]):
 
     graph = onnx.load(plain)
     if dtype == "fp16":
-        report(SLOW_HALF)
+        report(FLOAT16_NOTE)
         return to_float16(graph)
     return to_int8_weights(graph) if dtype == "int8" else graph
 
 
-def explain_stray(checks: list[Check], dtype: str, limits: tuple[float, float],
+def explain_deviation(checks: list[Check], dtype: str, limits: tuple[float, float],
                   worst: tuple[str, float]) -> str:
     """The error message for a file whose errors exceed the limits; worst: from `worst_layer`."""
     largest, mean = limits
@@ -202,7 +202,7 @@ def describe(config: Config, contract: Contract, dtype: str, checks: list[Check]
         "source": dict(source),
         "versions": {name: str(importlib.import_module(name).__version__)
                      for name in ("torch", "onnx", "onnxruntime")},
-        "verified": [item.as_dict() for item in checks],
+        "verified": [asdict(item) for item in checks],
     }
 
 

@@ -153,7 +153,7 @@ def _rename_to_new(part: Path, path: Path) -> bool:
         return True
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def atomic_write_bytes(path: Path, content: bytes) -> None:
     """Write bytes as a file, atomically. Raises OSError."""
     with atomic_write(path) as part:
         part.path.write_bytes(content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 MAX_CHARACTERS = 800  # of a message: a sentence with a few paths and names
 
@@ -37,8 +38,14 @@ def one_line(text: str) -> str:
                    for character in text)
 
 
-class CheckpointError(UserError):
-    """A file or state dict is no usable BiRefNet checkpoint.
+def join_names(names: Sequence[str], most: int, separator: str = ", ") -> str:
+    """Join the first `most` names, and count the others: "a.txt, b.txt and 4 more"."""
+    shown = separator.join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+class FileError(UserError):
+    """A file cannot be used: "action: path: reason".
 
     Args:
         action: what to do, beginning with a verb ("Choose another checkpoint").
@@ -50,11 +57,23 @@ class CheckpointError(UserError):
         super().__init__(": ".join(filter(None, (action, str(path), reason))))
         self.action, self.reason = action, reason
 
+
+class CheckpointError(FileError):
+    """A file or state dict is no usable BiRefNet checkpoint."""
+
     def at(self, path: str | os.PathLike) -> CheckpointError:
         """Return the same error about the file at `path`."""
         return CheckpointError(self.action, self.reason, path)
 
 
+class VideoError(FileError):
+    """A video cannot be read or written."""
+
+
 class PictureError(UserError):
     """A file that cannot be read as a picture, or a picture that cannot be written; the message is one
     sentence."""
+
+
+class PicturePackageError(PictureError):
+    """A package is missing that reads or writes this kind of picture; the message says how to install it."""

@@ -20,14 +20,14 @@ from types import ModuleType
 import numpy as np
 from PIL import Image
 
-from ..files.errors import PictureError
+from ..files.errors import PictureError, PicturePackageError
 
 EXR_SIGNATURE = b"\x76\x2f\x31\x01"
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 DEPTHS = ("8", "16", "half", "float")  # of the samples that are written
 # The depths that each suffix can hold; the first is the usual one.
-HOLDS = {".png": ("8", "16"), ".tif": DEPTHS, ".tiff": DEPTHS, ".exr": ("half", "float")}
+DEPTHS_BY_SUFFIX = {".png": ("8", "16"), ".tif": DEPTHS, ".tiff": DEPTHS, ".exr": ("half", "float")}
 UNIT_INCH, CENTIMETRES_PER_INCH = 2, 2.54  # a TIFF's ResolutionUnit for inches, and its conversion
 ALPHA_KIND = "alphaType"  # attribute of an EXR file; without it, PREMULTIPLIED is the convention
 STRAIGHT, PREMULTIPLIED = "straight", "premultiplied"
@@ -68,7 +68,7 @@ class Samples:
     dpi: tuple[float, float] | None = None
     header: Mapping[str, object] = field(default_factory=dict)
 
-    def shares(self) -> np.ndarray:
+    def to_float(self) -> np.ndarray:
         """Return float32 values [H,W,C]: integers scaled to 0..1, floats as they are, alpha straight."""
         values = self.values.astype(np.float32)
         if self.values.dtype.kind == "u":
@@ -79,24 +79,33 @@ class Samples:
         return values
 
     def eight_bit(self, name: str | Path) -> Image.Image:
-        """Convert to a Pillow image of mode L, LA, RGB or RGBA; linear values become sRGB.
+        """Convert to an upright Pillow image of mode L, LA, RGB or RGBA; linear values become sRGB.
 
         Raises:
             PictureError: floats are not in 0..1; `name` is the file's in the message.
         """
-        shares = self.shares()
-        colours = shares.shape[-1] - (shares.shape[-1] in (2, 4))
+        values = turn_upright(self.to_float(), self.orientation)
+        colours = values.shape[-1] - (values.shape[-1] in (2, 4))
         if self.linear:
-            shares[..., :colours] = encode_srgb(shares[..., :colours])
-        elif self.values.dtype.kind == "f" and np.median(shares[..., :colours]) > 1:
-            raise PictureError(f"{name}: expected floats in 0..1, got values up to {np.nanmax(shares):g}")
-        levels = np.rint(np.clip(np.nan_to_num(shares), 0, 1) * 255).astype(np.uint8)
+            values[..., :colours] = encode_srgb(values[..., :colours])
+        elif self.values.dtype.kind == "f" and np.median(values[..., :colours]) > 1:
+            raise PictureError(f"{name}: expected floats in 0..1, got values up to {np.nanmax(values):g}")
+        levels = np.rint(np.clip(np.nan_to_num(values), 0, 1) * 255).astype(np.uint8)
         image = Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
         if self.icc:
             image.info["icc_profile"] = self.icc
         if self.dpi:
             image.info["dpi"] = self.dpi
         return image
+
+
+def turn_upright(values: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn [H,W,C] upright from an EXIF orientation."""
+    if orientation >= 5:
+        values = values.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    return values[:, ::-1] if orientation in (2, 3, 6, 7) else values
 
 
 def encode_srgb(linear: np.ndarray) -> np.ndarray:
@@ -127,12 +136,13 @@ def is_deep(content: bytes) -> bool:
     return content.startswith((EXR_SIGNATURE, *TIFF_SIGNATURES))
 
 
-def read(name: str | Path, content: bytes) -> Samples:
-    """Decode a file for which `is_deep` holds.
+def read(name: str | Path, content: bytes | None = None) -> Samples:
+    """Decode a file for which `is_deep` holds. content: its bytes, read unless they are given.
 
     Raises:
         PictureError: it is damaged or of a kind that is not read, or a package is missing.
     """
+    content = Path(name).read_bytes() if content is None else content
     if content.startswith(EXR_SIGNATURE):
         return _read_exr(name, content)
     return _read_png(name, content) if content.startswith(PNG_SIGNATURE) else read_tiff(name, content)
@@ -144,7 +154,7 @@ def encode(name: str | Path, values: np.ndarray, depth: str, *, premultiplied: b
     """Encode a file.
 
     Args:
-        name: its suffix chooses the format, see HOLDS.
+        name: its suffix chooses the format, see DEPTHS_BY_SUFFIX.
         values: float32 [H,W,C], C 1, 3, or 4 with straight alpha; in 0..1 if they become integers.
         depth: one of DEPTHS that the format holds.
         premultiplied: multiply the colours with alpha, and mark the file so.
@@ -155,7 +165,7 @@ def encode(name: str | Path, values: np.ndarray, depth: str, *, premultiplied: b
         PictureError: a package is missing, or the format does not hold this.
     """
     suffix = Path(name).suffix.lower()
-    check_holds(name, depth, premultiplied)
+    check_depth(name, depth, premultiplied)
     if premultiplied and values.shape[-1] == 4:
         values = np.concatenate([values[..., :3] * values[..., 3:], values[..., 3:]], axis=-1)
     if depth in ("8", "16"):
@@ -171,16 +181,16 @@ def encode(name: str | Path, values: np.ndarray, depth: str, *, premultiplied: b
     return _encode_tiff(samples, premultiplied, icc, dpi, exif)
 
 
-def check_holds(name: str | Path, depth: str, premultiplied: bool) -> None:
+def check_depth(name: str | Path, depth: str, premultiplied: bool) -> None:
     """Check that a file with that name can hold this depth, and premultiplied colours if asked for.
 
     Raises:
         PictureError: it cannot.
     """
     suffix = Path(name).suffix.lower()
-    held = HOLDS.get(suffix, ("8",))
+    held = DEPTHS_BY_SUFFIX.get(suffix, ("8",))
     if depth not in held:
-        others = ", ".join(key for key, depths in HOLDS.items() if depth in depths)
+        others = ", ".join(key for key, depths in DEPTHS_BY_SUFFIX.items() if depth in depths)
         raise PictureError(f"{name}: take depth {' or '.join(held)}, which {suffix} files hold, or another "
                            f"format ({others})")
     if premultiplied and suffix not in (".tif", ".tiff", ".exr"):
@@ -189,11 +199,12 @@ def check_holds(name: str | Path, depth: str, premultiplied: bool) -> None:
 
 
 def _import_optional(module: str, packages: str, what: str) -> ModuleType:
-    """Import a module, or raise a PictureError that says which packages to install, and for what."""
+    """Import a module, or raise a PicturePackageError that says which packages to install, and for what."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise PictureError(f"pip install {packages} {what} ({error})") from None
+        raise PicturePackageError(f"Install {packages.replace(' ', ' and ')} {what}: pip install {packages} "
+                                  f"({error})") from None
 
 
 @contextlib.contextmanager

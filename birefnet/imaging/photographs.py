@@ -1,4 +1,4 @@
-"""Photographs with what a result keeps of them: own colours in full depth, profile, resolution, EXIF."""
+"""Photographs with what a result keeps of them: native colours in full depth, profile, resolution, EXIF."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ class Photograph:
     """A decoded picture file, upright.
 
     Args:
-        seen: the picture for networks, float32 [1,H,W,C] sRGB in 0..1, C 3, or 4 with straight alpha.
-        own: the file's own values as float32 [1,H,W,C], unbounded in float files, in the colour space of
-            `icc`; `seen` itself where they are the same.
-        linear: whether `own` is proportional to light.
-        depth: the one of deep.DEPTHS that holds `own`.
-        narrow: bits that its 16-bit samples use, where these are fewer; else 0.
-        icc: the ICC profile of `own`.
+        srgb: the picture for networks, float32 [1,H,W,C] sRGB in 0..1, C 3, or 4 with straight alpha.
+        native: the file's values before any colour conversion, float32 [1,H,W,C], unbounded in float files,
+            in the colour space of `icc`; `srgb` itself where they are the same.
+        linear: whether `native` is proportional to light.
+        depth: the one of deep.DEPTHS that holds `native`.
+        narrow_bits: bits that its 16-bit samples use, where these are fewer; else 0.
+        icc: the ICC profile of `native`.
         dpi: horizontal and vertical dots per inch.
         exif: EXIF without the place, serial numbers, thumbnail and orientation.
         header: attributes of an EXR file that another file may keep.
     """
 
-    seen: Tensor
-    own: Tensor
+    srgb: Tensor
+    native: Tensor
     linear: bool = False
     depth: str = "8"
-    narrow: int = 0
+    narrow_bits: int = 0
     icc: bytes | None = None
     dpi: tuple[float, float] | None = None
     exif: bytes | None = None
@@ -83,14 +83,14 @@ class Style:
         """
         pictures.check_writable(name, alpha)
         if self.depth or self.premultiplied:
-            deep.check_holds(name, self.depth or deep.HOLDS.get(Path(name).suffix.lower(), ("8",))[0],
-                             self.premultiplied)
+            usual = deep.DEPTHS_BY_SUFFIX.get(Path(name).suffix.lower(), ("8",))[0]
+            deep.check_depth(name, self.depth or usual, self.premultiplied)
 
     def depth_of(self, name: str | Path, photograph: Photograph) -> str:
         """Return a result's depth: `depth`, else the format's usual one, or "float" for EXR of "float"."""
         if self.depth:
             return self.depth
-        held = deep.HOLDS.get(Path(name).suffix.lower(), ("8",))
+        held = deep.DEPTHS_BY_SUFFIX.get(Path(name).suffix.lower(), ("8",))
         return "float" if held[0] == "half" and photograph.depth == "float" else held[0]
 
     def reads_deep(self, name: str | Path) -> bool:
@@ -98,63 +98,63 @@ class Style:
         return self.depth not in ("", "8") or self.linear or Path(name).suffix.lower() == ".exr"
 
 
-USUAL = Style()
+DEFAULT_STYLE = Style()
 
 
-def read(path: str | Path, content: bytes | None = None, style: Style = USUAL, name: str | Path = ""
+def read(path: str | Path, content: bytes | None = None, style: Style = DEFAULT_STYLE, name: str | Path = ""
          ) -> Photograph:
     """Read a picture file.
 
     Args:
         path: the file, or only its name where `content` is given.
         content: the file's bytes.
-        style, name: of the result; own colours are read in full depth only if it holds that depth.
+        style, name: of the result; native colours are read in full depth only if it holds that depth.
 
     Raises:
         PictureError: as `pictures.read`; or full depth needs a package that is missing.
     """
     start = _read_start(path, content)
     if start.startswith(deep.EXR_SIGNATURE):
-        photograph = _of_samples(deep.read(path, _read_content(path, content)), 1)
-        photograph.seen = _encode_light(photograph.own)
+        photograph = _of_samples(deep.read(path, content), 1)
+        photograph.srgb = _encode_light(photograph.native)
         return photograph
     with pictures.open_picture(path, content) as image:
         plain = pictures.eight_bit(image)
-        seen = pictures.floats(pictures.srgb(image))
+        srgb = pictures.floats(pictures.srgb(image))
         dpi, icc = image.info.get("dpi"), image.info.get("icc_profile")
         exif = _filter_exif(image) if style.exif else None
-        kept, turned = _own_levels(plain, icc), image.info.get("turned", 1)
+        native, turned = _native_levels(plain, icc), image.info.get("turned", 1)
         shallow = image.format == "TIFF" and max(image.tag_v2.get(Base.BitsPerSample, (1,))) <= 8
-    photograph = Photograph(seen, seen)
+    photograph = Photograph(srgb, srgb)
     if style.reads_deep(name) and deep.is_deep(start) and not shallow:
-        photograph = replace(_of_samples(deep.read(path, _read_content(path, content)), turned), seen=seen)
-    elif kept is not None:
-        photograph.own = seen if torch.equal(kept, seen) else kept
-    photograph.icc = photograph.icc or (icc if kept is not None else None)
+        photograph = replace(_of_samples(deep.read(path, content), turned), srgb=srgb)
+    elif native is not None:
+        photograph.native = srgb if torch.equal(native, srgb) else native
+    photograph.icc = photograph.icc or (icc if native is not None else None)
     photograph.dpi, photograph.exif = _valid_resolution(dpi) or photograph.dpi, exif
-    photograph.narrow = plain.info.get("narrow", 0)
+    photograph.narrow_bits = plain.info.get("narrow", 0)
     if style.linear:
         photograph.linear = True
-        photograph.seen = _encode_light(photograph.own)
+        photograph.srgb = _encode_light(photograph.native)
     return photograph
 
 
-def encode(name: str | Path, picture: Tensor, photograph: Photograph, style: Style, *, own: bool = True
+def encode(name: str | Path, picture: Tensor, photograph: Photograph, style: Style, *, native: bool = True
            ) -> bytes:
     """Encode a result.
 
     Args:
-        name: its suffix chooses the format, see pictures.WRITERS and deep.HOLDS.
-        picture: float [1,H,W,C], C 1, 3 or 4 (straight), in the colours of `working`.
+        name: its suffix chooses the format, see pictures.WRITERS and deep.DEPTHS_BY_SUFFIX.
+        picture: float [1,H,W,C], C 1, 3 or 4 (straight), in the colours of `colours_for`.
         photograph: what the result is made from; profile, resolution and EXIF are taken from it.
         style: how it is stored.
-        own: whether its colours are the photograph's own, so that its profile describes them.
+        native: whether its colours are the photograph's native ones, which its profile describes.
 
     Raises:
         PictureError: the format does not hold it.
     """
     depth = style.depth_of(name, photograph)
-    icc = photograph.icc if own and picture.shape[-1] > 1 else None
+    icc = photograph.icc if native and picture.shape[-1] > 1 else None
     if depth == "8" and not style.premultiplied:
         return pictures.encode(name, picture, icc=icc, dpi=photograph.dpi, exif=photograph.exif,
                                quality=style.quality)
@@ -163,20 +163,20 @@ def encode(name: str | Path, picture: Tensor, photograph: Photograph, style: Sty
                        header=photograph.header)
 
 
-def working(name: str | Path, photograph: Photograph, style: Style) -> Tensor:
+def colours_for(name: str | Path, photograph: Photograph, style: Style) -> Tensor:
     """Return the photograph's colours for a result with that name, [1,H,W,C].
 
-    These are its own values, unless the format needs others: linear light in EXR files, sRGB in all others.
-    With `style.linear` they are always its own.
+    These are its native values, unless the format needs others: linear light in EXR files, sRGB in all
+    others. With `style.linear` they are always the native ones.
     """
     if style.linear or photograph.linear == holds_light(name, photograph, style):
-        return photograph.own
+        return photograph.native
     convert = to_srgb if photograph.linear else to_linear
-    source = photograph.own
+    source = photograph.native
     if photograph.linear:
         source = source.clamp(0, 1)
     elif photograph.icc:
-        source = photograph.seen
+        source = photograph.srgb
     return torch.cat([convert(source[..., :3].nan_to_num()), source[..., 3:]], dim=-1)
 
 
@@ -189,30 +189,21 @@ def holds_light(name: str | Path, photograph: Photograph, style: Style) -> bool:
 
 def _of_samples(samples: deep.Samples, turned: int) -> Photograph:
     """Make a photograph of samples in full depth. turned: the EXIF orientation that Pillow found, else 1."""
-    own = _turn_upright(samples.shares(), samples.orientation if turned == 1 else turned)
-    alpha = own[..., -1:] if own.shape[-1] in (2, 4) else own[..., :0]
-    colours = own[..., :3] if own.shape[-1] > 2 else own[..., :1].repeat(3, axis=-1)
+    native = deep.turn_upright(samples.to_float(), samples.orientation if turned == 1 else turned)
+    alpha = native[..., -1:] if native.shape[-1] in (2, 4) else native[..., :0]
+    colours = native[..., :3] if native.shape[-1] > 2 else native[..., :1].repeat(3, axis=-1)
     values = torch.from_numpy(np.concatenate([colours, alpha], axis=-1))[None]
     return Photograph(values, values, samples.linear, samples.depth, icc=samples.icc, dpi=samples.dpi,
                       header=samples.header)
 
 
-def _encode_light(own: Tensor) -> Tensor:
+def _encode_light(light: Tensor) -> Tensor:
     """Convert linear light [1,H,W,C] to the sRGB values that networks get."""
-    colours = torch.from_numpy(deep.encode_srgb(own[..., :3].numpy()))
-    return torch.cat([colours, own[..., 3:].nan_to_num().clamp(0, 1)], dim=-1)
+    colours = torch.from_numpy(deep.encode_srgb(light[..., :3].numpy()))
+    return torch.cat([colours, light[..., 3:].nan_to_num().clamp(0, 1)], dim=-1)
 
 
-def _turn_upright(values: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn [H,W,C] upright from an EXIF orientation."""
-    if orientation >= 5:
-        values = values.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        values = values[::-1]
-    return values[:, ::-1] if orientation in (2, 3, 6, 7) else values
-
-
-def _own_levels(image: Image.Image, icc: bytes | None) -> Tensor | None:
+def _native_levels(image: Image.Image, icc: bytes | None) -> Tensor | None:
     """Return the values of an 8-bit RGB picture with an RGB profile; None for others, which are converted."""
     if not icc or image.mode not in ("RGB", "RGBA", "P", "PA"):
         return None
@@ -223,11 +214,6 @@ def _own_levels(image: Image.Image, icc: bytes | None) -> Tensor | None:
     if space != "RGB":
         return None
     return pictures.floats(image.convert("RGBA" if pictures.has_alpha(image) else "RGB"))
-
-
-def _read_content(path: str | Path, content: bytes | None) -> bytes:
-    """Return the file's bytes, read unless they are given."""
-    return Path(path).read_bytes() if content is None else content
 
 
 def _read_start(path: str | Path, content: bytes | None) -> bytes:

@@ -312,22 +312,7 @@ def _open(file: str | Path | io.BytesIO, path: str | Path, content: bytes | None
             start.seek(0)
             if not start.read(4).startswith((deep.EXR_SIGNATURE, *deep.TIFF_SIGNATURES)):
                 raise
-    samples = deep.read(path, Path(path).read_bytes() if content is None else content)
-    image = samples.eight_bit(path)
-    turn = TURNS.get(samples.orientation)
-    return image if turn is None else _with_info(image.transpose(turn), image.info)
-
-
-# EXIF's orientation → what makes the picture upright.
-TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
-         4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270,
-         7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
-
-
-def _with_info(image: Image.Image, info: dict) -> Image.Image:
-    """Give an image a copy of another's `info`, which `transpose` drops."""
-    image.info = dict(info)
-    return image
+    return deep.read(path, content).eight_bit(path)
 
 
 def _has_deep_planes(image: Image.Image) -> bool:

@@ -62,5 +62,3 @@ def over_tiles(
 def _window(start: int, stop: int, reach: int, length: int, device: torch.device) -> torch.Tensor:
     """Return indices start - reach .. stop + reach - 1; outside 0..length - 1 the nearest inside."""
     return torch.arange(start - reach, stop + reach, device=device).clamp(0, length - 1)
-
-

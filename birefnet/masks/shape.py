@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 
 from ..files.packages import require
+from ..imaging.resize import resample
 from .common import in_full_precision, over_tiles
 
 
@@ -142,6 +142,4 @@ def resize(mask: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         return mask
     if len(mask) == 0:
         return mask.new_empty(0, *size)
-    source = mask.cpu() if mask.device.type == "mps" else mask  # some releases lack antialiasing on MPS
-    resized = F.interpolate(source[:, None], tuple(size), mode="bilinear", antialias=True)[:, 0]
-    return resized.clamp(0, 1).to(mask.device)
+    return resample(mask[:, None], tuple(size))[:, 0].clamp(0, 1)

@@ -164,5 +164,3 @@ def normalize(x: Tensor, config: Config) -> Tensor:
     # Numbers, not tensors: copying those to the device would synchronise.
     pairs = zip(IMAGENET_MEAN, IMAGENET_STD)
     return torch.stack([(x[:, c] - mean) / std for c, (mean, std) in enumerate(pairs)], 1)
-
-

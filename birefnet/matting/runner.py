@@ -100,12 +100,12 @@ class NetworkWorker:
     """Runs one batch of frames of equal size through a network, by one plan; falls back when memory runs out.
 
     Args:
-        runner: holds the network, its home device and the host.
+        runner: holds the network, its preferred device and the host.
         compute: (network, pictures on any device) → alpha, float32 on the network's device.
         size: (H, W) at which the network sees each frame.
         total: frames in the batch, or MAX_FRAMES if that is unknown.
         frames: per pass; 0 for as many as memory allows.
-        beside: bytes that each frame needs outside the network.
+        extra_bytes: bytes that each frame needs outside the network.
         overlap: pictures and alpha are in CPU memory; copies then overlap with computing, on devices that
             can do both at once.
 
@@ -121,27 +121,27 @@ class NetworkWorker:
         total: int,
         *,
         frames: int = 0,
-        beside: int = 0,
+        extra_bytes: int = 0,
         overlap: bool = False,
     ) -> None:
         self.runner, self.host, self.network = runner, runner.host, runner.network
-        self.compute, self.total, self.wanted = compute, total, frames
-        self.beside, self.overlap = beside, overlap
+        self.compute, self.total, self.requested_frames = compute, total, frames
+        self.extra_bytes, self.overlap = extra_bytes, overlap
         device = runner.device_for(size)
         try:
-            self._settle_on(device, size, min(frames or 1, total))
+            self._load_on(device, size, min(frames or 1, total))
             fits = True
         except Exception as error:
             if not self.host.is_out_of_memory(error):
                 raise
             fits = False
-        if fits and device == runner.home:
+        if fits and device == runner.preferred_device:
             runner.too_large = None
         if not fits:  # outside `except`: the error's traceback holds what was loaded so far
             if device.type == "cpu":
                 raise passes.OutOfMemory("Choose a lighter checkpoint, or close other programs: out of "
                                          "memory while loading the network")
-            self._settle_on_cpu(size)
+            self._load_on_cpu(size)
         self.frames = self.plan.frames
         self.host.announce(self.announcement())
 
@@ -169,7 +169,7 @@ class NetworkWorker:
             return True
         if self.device.type == "cpu":
             return False
-        self._settle_on_cpu(self.plan.size)
+        self._load_on_cpu(self.plan.size)
         return True
 
     def close(self) -> None:
@@ -220,36 +220,36 @@ class NetworkWorker:
         is_copy = self.network is not self.runner.network  # in float32, which the host does not manage
         return is_copy or self.host.is_loaded(self.network, self.device, self.dtype)
 
-    def _settle_on_cpu(self, size: tuple[int, int]) -> None:
-        self.runner.leave_home(size, self.device)
-        self._settle_on(CPU, size, 0)
+    def _load_on_cpu(self, size: tuple[int, int]) -> None:
+        self.runner.mark_too_large(size, self.device)
+        self._load_on(CPU, size, 0)
 
-    def _settle_on(self, device: torch.device, size: tuple[int, int], frames: int) -> None:
+    def _load_on(self, device: torch.device, size: tuple[int, int], frames: int) -> None:
         """Load the network with room for this many frames, and plan the batch."""
         self.device = device
         self.network, self.dtype = self.runner.network, self.runner.dtype_on(device)
         self.host.load(self.network, device, self.dtype, self._bytes(size, frames) if frames else 0)
-        self.transfer = transfer.connect(device) if self.overlap else None
+        self.transfer = transfer.make_transfer(device) if self.overlap else None
         self.overlaps = self.transfer is not None
         self.free = self.host.free_memory(device)
         room = None if self.free is None else int(memory.PLANNED_SHARE * self.free)
         # All of a processor's cores work on one frame already.
-        most = 1 if device.type == "cpu" else min(self.wanted or MAX_FRAMES, self.total)
-        self.plan = plan(self.network, size, most, room, beside=self.beside)
-        if self.wanted:
-            self.plan = dataclasses.replace(self.plan, frames=self.wanted,
-                                            peak=self._bytes(size, self.wanted, self.plan.budget))
+        most = 1 if device.type == "cpu" else min(self.requested_frames or MAX_FRAMES, self.total)
+        self.plan = plan(self.network, size, most, room, extra_bytes=self.extra_bytes)
+        if self.requested_frames:
+            self.plan = dataclasses.replace(self.plan, frames=self.requested_frames,
+                                            peak=self._bytes(size, self.requested_frames, self.plan.budget))
 
     def _bytes(self, size: tuple[int, int], frames: int, budget: int | None = None) -> int:
         """Bytes that a pass of this many frames needs beside the weights."""
-        return activation_bytes(self.network, size, frames, budget, self.device) + frames * self.beside
+        return activation_bytes(self.network, size, frames, budget, self.device) + frames * self.extra_bytes
 
 
 class Runner:
-    """A network, its home (the device and dtype that it runs in), and its host program.
+    """A network, the device and dtype in which it preferably runs, and its host program.
 
-    If the home's memory is too small for a picture, the network moves to the CPU (in float32). It stays there
-    until a picture with fewer network pixels comes.
+    If that device's memory is too small for a picture, the network moves to the CPU (in float32). It stays
+    there until a picture with fewer network pixels comes.
     """
 
     def __init__(
@@ -261,18 +261,18 @@ class Runner:
     ) -> None:
         weight = next(network.parameters())
         self.network, self.host = network, host or Host()
-        self.home, self.home_dtype = device or weight.device, dtype or weight.dtype
-        self.too_large: int | None = None  # network pixels that did not fit the home
+        self.preferred_device, self.preferred_dtype = device or weight.device, dtype or weight.dtype
+        self.too_large: int | None = None  # network pixels that did not fit the preferred device
 
     def device_for(self, size: tuple[int, int]) -> torch.device:
         """The device to try first for a frame that the network sees at (H, W)."""
-        return self.home if self.too_large is None or size[0] * size[1] < self.too_large else CPU
+        return self.preferred_device if self.too_large is None or size[0] * size[1] < self.too_large else CPU
 
     def dtype_on(self, device: torch.device) -> torch.dtype:
-        """The home's dtype at home, float32 on other devices."""
-        return self.home_dtype if device == self.home else torch.float32
+        """The preferred dtype on the preferred device, float32 on others."""
+        return self.preferred_dtype if device == self.preferred_device else torch.float32
 
-    def leave_home(self, size: tuple[int, int], device: torch.device) -> None:
+    def mark_too_large(self, size: tuple[int, int], device: torch.device) -> None:
         """Note that `device` was too small for a frame that the network sees at (H, W)."""
         if self.too_large is None:
             self.host.say_cpu_takes_over(device)
@@ -314,7 +314,7 @@ class Runner:
         return NetworkWorker(
             self, lambda network, pictures: finish(predict.compute_alpha(network, pictures, size)),
             network_size(self.network.config, *shape, size), total, frames=frames,
-            beside=shape[0] * shape[1] * BYTES_PER_PIXEL, overlap=overlap)
+            extra_bytes=shape[0] * shape[1] * BYTES_PER_PIXEL, overlap=overlap)
 
     def _run_all(self, worker: NetworkWorker, inputs: Tensor) -> Tensor:
         alphas = [alpha.to(inputs.device) for _, alpha in run_passes(worker, slices(inputs))]

@@ -18,6 +18,7 @@ NORMALIZATIONS = ("imagenet", "none")
 MAX_VALUES = {"widths": 8192, "neck": 8192, "depths": 256, "heads": 256, "mlp_ratios": 32, "window": 64,
               "reductions": 64, "kernels": 31, "inner": 4096, "branch": 4096, "patch_inner": 4096,
               "gate": 4096, "size": 16384}
+MAX_KERNELS = 31  # branches of the deformable ASPP after the first
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -76,8 +77,8 @@ class Config:
             for number in numbers if isinstance(numbers, tuple) else (numbers,):
                 if not 1 <= number <= most:
                     raise ValueError(f"{field} contains {number}; expected integers from 1 to {most}")
-        if len(self.kernels) > MAX_VALUES["kernels"] or not all(kernel % 2 for kernel in self.kernels):
-            raise ValueError(f"kernels are {self.kernels[:9]}; expected at most 31 odd numbers")
+        if len(self.kernels) > MAX_KERNELS or not all(kernel % 2 for kernel in self.kernels):
+            raise ValueError(f"kernels are {self.kernels[:9]}; expected at most {MAX_KERNELS} odd numbers")
         FAMILIES[self.family].check(self)
 
     @property
@@ -88,16 +89,16 @@ class Config:
     @property
     def channels(self) -> tuple[int, ...]:
         """Channels of x1..x4 for the squeeze block; twice `widths` if the half-size maps are concatenated."""
-        return tuple(self.looks * width for width in self.widths)
+        return tuple(self.width_factor * width for width in self.widths)
 
     @property
     def decoder_channels(self) -> tuple[int, ...]:
         """Channels of x1..x4 in the decoder, after its neck if it has one."""
-        return tuple(self.looks * width for width in self.neck or self.widths)
+        return tuple(self.width_factor * width for width in self.neck or self.widths)
 
     @property
-    def looks(self) -> int:
-        """How many maps of the encoder are concatenated into each of x1..x4: 2 with the half-size image's."""
+    def width_factor(self) -> int:
+        """Channels of x1..x4 over the encoder's: 2 where the half-size image's maps are concatenated."""
         return 2 if self.multi_scale == "cat" else 1
 
     def describe(self) -> str:

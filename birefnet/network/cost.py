@@ -30,7 +30,7 @@ class Plan:
 
 
 def plan(
-    model: BiRefNet, size: tuple[int, int], frames: int = 1, free: int | None = None, beside: int = 0
+    model: BiRefNet, size: tuple[int, int], frames: int = 1, free: int | None = None, extra_bytes: int = 0
 ) -> Plan:
     """Plan the fastest passes that fit into memory.
 
@@ -42,11 +42,11 @@ def plan(
         size: network size (H, W).
         frames: number of frames; at most these go into one pass.
         free: free bytes; None if unknown, which limits nothing.
-        beside: bytes that each frame needs outside the network.
+        extra_bytes: bytes that each frame needs outside the network.
     """
 
     def peak(count: int, budget: int | None = None) -> int:
-        return activation_bytes(model, size, count, budget) + count * beside
+        return activation_bytes(model, size, count, budget) + count * extra_bytes
 
     if free is None or peak(frames) <= free:
         return Plan(size, frames, None, peak(frames))
@@ -114,7 +114,7 @@ def inference_bytes(model: BiRefNet, size: tuple[int, int], frames: int) -> tupl
     element = next(model.parameters()).element_size()
     encoder_alive, encoder_step = model.family.inference_bytes(model.bb, config, size)
     # Maps of the half-size image add a quarter.
-    width, maps = c1 // config.looks, 1.0 if config.multi_scale == "none" else 1.25
+    width, maps = c1 // config.width_factor, 1.0 if config.multi_scale == "none" else 1.25
     decoder = element * (1.875 * maps * width + width + 3 * config.inner)
     entry = element * (2.5 * (c1 + c2 // 8) + 4 * config.inner)
     sides = [1, *config.kernels] if config.attention == "deformable" else []

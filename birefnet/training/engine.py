@@ -11,9 +11,8 @@ import io
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import torch
 from tqdm import tqdm
@@ -22,7 +21,7 @@ from ..checkpoint import load as checkpoint
 from ..data.batches import BatchSource, load_batches, to_unit_range
 from ..data.pairs import Pair
 from ..device.dtypes import DTYPES
-from ..files.atomic import write_whole
+from ..files.atomic import atomic_write_bytes
 from ..network.birefnet import BiRefNet
 from .events import Events
 from .learner import Learner
@@ -35,26 +34,6 @@ from .validate import make_truth_tiles, score_pairs, stack_tiles
 
 CURVE_POINTS = 400  # of a loss curve, approximately
 MEASUREMENTS = 10   # validations during a run, approximately, besides the one before its first step
-
-
-@dataclass(frozen=True)
-class Export:
-    """How the checkpoint is written.
-
-    Args:
-        metadata: of the file, added to what `checkpoint.save` writes.
-        dtype: of the stored tensors.
-        change: applied to the network before it is saved.
-    """
-
-    metadata: dict[str, str] = field(default_factory=dict)
-    dtype: torch.dtype = torch.float32
-    change: Callable[[BiRefNet], BiRefNet] = lambda model: model
-
-    def write(self, run: RunFolder, learner: Learner) -> None:
-        """Save the learner's network as the run's checkpoint."""
-        metadata = {**self.metadata, "birefnet.step": str(learner.step)}
-        checkpoint.save(self.change(learner.result), run.checkpoint, metadata, self.dtype)
 
 
 class Interrupted(Exception):
@@ -72,7 +51,7 @@ def train(
     validation: Sequence[Pair] = (),
     recompute: bool = False,
     save_every: int = 200,
-    export: Export = Export(),
+    metadata: Mapping[str, str],
 ) -> None:
     """Train to the plan's end, from the run's saved state if there is one.
 
@@ -86,11 +65,11 @@ def train(
         validation: pairs that are scored before the first step, about MEASUREMENTS times, and at the end.
         recompute: save memory by gradient checkpointing.
         save_every: steps between saved states.
-        export: how the checkpoint is written.
+        metadata: of the checkpoint, added to what `checkpoint.save` writes.
 
     Raises:
         Interrupted: at Ctrl-C, after the state is saved.
-        FloatingPointError: see `Learner.learn`.
+        FloatingPointError: see `Learner.train_step`.
         PackageError: the optimiser's package is missing.
     """
     model = model.to(processes.device, memory_format=torch.channels_last)  # faster for convolutions
@@ -100,10 +79,14 @@ def train(
                       wrap=processes.wrap, processes=processes.count)
     if recompute:
         recompute_blocks(model)
-    state = run.stored()
+    state = run.load_state()
     if state is not None:
         learner.load_state_dict(state)
     del state
+
+    def write_checkpoint() -> None:
+        checkpoint.save(learner.result, run.checkpoint, {**metadata, "birefnet.step": str(learner.step)})
+
     log = Log(run, plan, learner, validation, processes)
     if learner.step == 0:
         log.measure()
@@ -112,7 +95,7 @@ def train(
                                                 disable=None if processes.first else True) as bar:
         for images, alphas in map(to_unit_range, loaded):
             learner.rate, learner.weights = plan.rate_at(learner.step), plan.weights_at(learner.step)
-            learner.learn(images, alphas)
+            learner.train_step(images, alphas)
             bar.update()
             log.note(images.shape[2:], bar)
             stop = any(processes.everyone([interrupted.is_set()]))
@@ -120,13 +103,13 @@ def train(
                 log.measure()
             if stop or learner.step == plan.steps or learner.step % save_every == 0:
                 if processes.first:
-                    run.store(learner.state_dict())
-                    export.write(run, learner)
+                    run.save_state(learner.state_dict())
+                    write_checkpoint()
             if stop and learner.step < plan.steps:
                 log.close()
                 raise Interrupted
     if processes.first:
-        export.write(run, learner)  # a run killed between `store` and `write` resumes only here
+        write_checkpoint()  # a run killed between `save_state` and `write_checkpoint` resumes only here
         log.close()
     processes.wait()
 
@@ -144,7 +127,7 @@ class Log:
         self.began, self.began_at = time.monotonic(), learner.step
         self.events = None
         if processes.first:
-            run.forget_after(learner.step)
+            run.remove_rows_after(learner.step)
             self.events = Events(run.folder, learner.step)
             if validation and (learner.step == 0 or not (run.mattes / "truth.jpg").exists()):
                 run.mattes.mkdir(exist_ok=True)
@@ -153,7 +136,7 @@ class Log:
 
     def note(self, size: tuple[int, int], bar: tqdm) -> None:
         """Record a step's loss; add a point to the curves every few steps. size: of the batch, (H, W)."""
-        self.recent.append(self.learner.parts)
+        self.recent.append(self.learner.loss_terms)
         step = self.learner.step
         if step % self.every and step != self.plan.steps:
             return
@@ -185,7 +168,7 @@ class Log:
         """Write a strip of tiles as JPEG."""
         held = io.BytesIO()
         stack_tiles(tiles).save(held, "JPEG", quality=85)
-        write_whole(self.run.mattes / f"{name}.jpg", held.getvalue())
+        atomic_write_bytes(self.run.mattes / f"{name}.jpg", held.getvalue())
 
     def seconds_per_step(self) -> float:
         """The mean since this process began."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..checkpoint.adapters import Adapter, make_metadata
 from ..data.check import LABEL_LEVEL
-from ..device.dtypes import cpu_multiplies_bfloat16
+from ..device.dtypes import training_dtype
 from ..device.memory import is_out_of_memory
 from ..device.passes import OutOfMemory
 from ..imaging.resize import resample
@@ -106,12 +106,12 @@ def finetune(
     learning = {"head": model.decoder.parameters, "all": model.parameters,
                 "lora": lambda: make_low_rank(model, rank, rank, seed)}[what]()
     learner = Learner(model.eval(), 0.0, WEIGHTS["general"], parameters=learning, seed=seed,
-                      dtype=choose_dtype(next(model.parameters()).device))
+                      dtype=training_dtype(next(model.parameters()).device))
     views = draw_batches(images, masks, network_size(model.config, *masks[0].shape, size), batch, seed)
     losses: list[float] = []
     for step in range(steps):
         learner.rate = (rate or choose_rate(what, model)) * schedule(step, steps)
-        losses.append(learn_in_pieces(learner, *next(views), relieve))
+        losses.append(train_step_in_pieces(learner, *next(views), relieve))
         report(step + 1, losses[-1])
     changes = {"head": lambda: extract_differences(before, model.state_dict()),
                "lora": lambda: extract_low_rank(model), "all": lambda: None}[what]()
@@ -145,13 +145,6 @@ def choose_rate(what: str, model: BiRefNet) -> float:
     return RATES[what] * RATES_WIDTH / model.config.widths[0]
 
 
-def choose_dtype(device: torch.device) -> torch.dtype:
-    """The fastest dtype for training on the device: bfloat16 if it is native, float16 on older GPUs."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.bfloat16 if device.type == "cpu" and cpu_multiplies_bfloat16() else torch.float32
-
-
 def schedule(step: int, steps: int) -> float:
     """The share of the peak rate at a step: a linear rise, then half a cosine down to nearly 0."""
     warm_up = max(1, round(WARM_UP_SHARE * steps))
@@ -160,11 +153,12 @@ def schedule(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
 
 
-def learn_in_pieces(learner: Learner, images: Tensor, alphas: Tensor, relieve: Callable[[], None]) -> float:
+def train_step_in_pieces(learner: Learner, images: Tensor, alphas: Tensor, relieve: Callable[[], None]
+                         ) -> float:
     """Do one step; whenever memory runs out, this and later batches are split into smaller pieces.
 
     Args:
-        learner, images, alphas: see `Learner.learn`.
+        learner, images, alphas: see `Learner.train_step`.
         relieve: called before the step is repeated.
 
     Returns:
@@ -175,7 +169,7 @@ def learn_in_pieces(learner: Learner, images: Tensor, alphas: Tensor, relieve: C
     """
     while True:
         try:
-            return learner.learn(images, alphas)
+            return learner.train_step(images, alphas)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

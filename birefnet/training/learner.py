@@ -55,19 +55,19 @@ class Learner:
     ) -> None:
         self.model, self.rate, self.weights = model, rate, weights
         self.dtype, self.accumulate, self.seed, self.processes = dtype, accumulate, seed, processes
-        self.keep, self.step = average, 0
-        self.parts: dict[str, float] = {}  # of the last step's loss, by term
-        learning = list(model.parameters() if parameters is None else parameters)
+        self.decay, self.step = average, 0
+        self.loss_terms: dict[str, float] = {}  # of the last step's loss, by term
+        trained = list(model.parameters() if parameters is None else parameters)
         model.requires_grad_(False)
-        for parameter in learning:
+        for parameter in trained:
             parameter.requires_grad_(True)
-        self.learning = learning
+        self.trained_parameters = trained
         self.average = copy.deepcopy(model).eval().requires_grad_(False) if average is not None else None
         self.network = wrap(Supervised(model)) if wrap else Supervised(model)
-        self.optimizer = Optimizer(optimizer, learning, rate)
-        self.scaler = torch.amp.GradScaler(learning[0].device.type, enabled=dtype == torch.float16)
+        self.optimizer = Optimizer(optimizer, trained, rate)
+        self.scaler = torch.amp.GradScaler(trained[0].device.type, enabled=dtype == torch.float16)
 
-    def learn(self, images: Tensor, alphas: Tensor) -> float:
+    def train_step(self, images: Tensor, alphas: Tensor) -> float:
         """Do one step.
 
         Args:
@@ -81,7 +81,7 @@ class Learner:
             FloatingPointError: the loss is not finite; the weights are unchanged.
             PackageError: kornia is missing.
         """
-        device = self.learning[0].device
+        device = self.trained_parameters[0].device
         images = images.to(device, non_blocking=True, memory_format=torch.channels_last)
         alphas = alphas.to(device, non_blocking=True)
         self.optimizer.begin(self.rate)
@@ -94,7 +94,7 @@ class Learner:
                     self.scaler.scale(sum(parts.values())).backward()
                 totals = {name: totals.get(name, 0) + part.detach() for name, part in parts.items()}
         values = torch.stack(list(totals.values())).tolist()
-        self.parts = dict(zip(totals, values))
+        self.loss_terms = dict(zip(totals, values))
         loss = sum(values)
         if loss - loss != 0:
             raise FloatingPointError(f"Lower the learning rate: the loss is {loss} at step {self.step + 1}")
@@ -138,9 +138,9 @@ class Learner:
         """
         if self.average is None:
             return
-        keep = min(self.keep, (1 + self.step) / (10 + self.step))
+        decay = min(self.decay, (1 + self.step) / (10 + self.step))
         for mean, now in zip(self.average.state_dict().values(), self.model.state_dict().values()):
-            mean.lerp_(now, 1 - keep) if mean.is_floating_point() else mean.copy_(now)
+            mean.lerp_(now, 1 - decay) if mean.is_floating_point() else mean.copy_(now)
 
     def state_dict(self) -> dict[str, object]:
         """The state from which training continues with the same numbers: tensors and numbers only."""

@@ -28,11 +28,6 @@ WEIGHTS = {
 }
 
 
-def drop_cross_entropy(weights: Mapping[str, float]) -> dict[str, float]:
-    """The weights of the last epochs, without cross-entropy."""
-    return {name: weight for name, weight in weights.items() if name != "bce"}
-
-
 def compute_losses(
     outputs: TrainOutputs, image: Tensor, alpha: Tensor, weights: Mapping[str, float]
 ) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Sequence
 
-from ..files.atomic import write_whole
+from ..files.atomic import atomic_write_bytes
 from .run_folder import RunFolder
 
 WIDTH, HEIGHT = 300, 150     # of a chart, in SVG units
@@ -48,7 +48,7 @@ td.better { color: var(--good); font-weight: 600; }
 
 def write_page(run: RunFolder) -> None:
     """Write RUN/report.html from the folder's files."""
-    write_whole(run.report, render_page(run).encode())
+    atomic_write_bytes(run.report, render_page(run).encode())
 
 
 def render_page(run: RunFolder) -> str:

@@ -24,7 +24,7 @@ LAST_RATE = 0.01      # learning rate at the end of a cosine, as a share of the 
 class Task(NamedTuple):
     """What a checkpoint is for, and how the authors train it."""
 
-    words: str                         # its purpose, as users see it
+    purpose: str                       # what it is for, as users see it
     rate: float                        # AdamW's learning rate at a batch of 4
     augmentations: tuple[str, ...] = ("flip", "enhance", "rotate", "pepper")
 
@@ -39,7 +39,7 @@ TASKS = {
 }
 
 
-def usual_rate(task: str, batch: int) -> float:
+def default_rate(task: str, batch: int) -> float:
     """The task's learning rate, times √(batch / 4)."""
     return TASKS[task].rate * math.sqrt(batch / 4)
 
@@ -140,11 +140,11 @@ class TrainingPlan:
         return self.rate * (LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * done)))
 
     def weights_at(self, step: int) -> dict[str, float]:
-        """The weights of the loss's terms at a step."""
-        from .losses import WEIGHTS, drop_cross_entropy
+        """The weights of the loss's terms at a step; at the end without cross-entropy."""
+        from .losses import WEIGHTS
 
-        weights = WEIGHTS[self.task]
-        return drop_cross_entropy(weights) if step >= round((1 - self.final) * self.steps) else weights
+        final = step >= round((1 - self.final) * self.steps)
+        return {name: weight for name, weight in WEIGHTS[self.task].items() if name != "bce" or not final}
 
     def describe(self) -> dict[str, object]:
         """Every setting as plain text and numbers, in the order of the fields."""

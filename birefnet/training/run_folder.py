@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from ..device.memory import is_out_of_memory
-from ..files.atomic import atomic_write, write_whole
+from ..files.atomic import atomic_write, atomic_write_bytes
 from .plan import TrainingPlan
 
 
@@ -62,7 +62,7 @@ class RunFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         for part in self.folder.rglob(".*.part"):
             shutil.rmtree(part) if part.is_dir() else part.unlink()
-        write_whole(self.settings, json.dumps(settings, indent=1).encode())
+        atomic_write_bytes(self.settings, json.dumps(settings, indent=1).encode())
 
     def _read_settings(self) -> dict[str, object]:
         """The recorded settings; raises Damaged."""
@@ -72,7 +72,7 @@ class RunFolder:
             raise Damaged(f"Give another folder, or remove {self.state.name} to start over: {self.settings} "
                           "is damaged") from None
 
-    def store(self, state: dict[str, object]) -> None:
+    def save_state(self, state: dict[str, object]) -> None:
         """Save a state atomically. Raises OSError if it cannot be written."""
         with atomic_write(self.state) as part:
             try:
@@ -83,7 +83,7 @@ class RunFolder:
                 raise OSError(f"{self.state}: cannot be written ({str(error).splitlines()[0]})") from None
             part.keep()
 
-    def stored(self) -> dict[str, object] | None:
+    def load_state(self) -> dict[str, object] | None:
         """Load the saved state, on the CPU, without executing anything in the file; None if there is none.
 
         Raises:
@@ -109,10 +109,10 @@ class RunFolder:
                 break
         return rows
 
-    def forget_after(self, step: int) -> None:
+    def remove_rows_after(self, step: int) -> None:
         """Remove rows after `step` from the history; a run that resumes there writes them again."""
         kept = [row for row in self.rows() if row["step"] <= step]
-        write_whole(self.history, "".join(f"{json.dumps(row)}\n" for row in kept).encode())
+        atomic_write_bytes(self.history, "".join(f"{json.dumps(row)}\n" for row in kept).encode())
 
     def add(self, row: dict[str, object]) -> None:
         """Append a row to the history."""

@@ -68,7 +68,4 @@ def make_tile(picture: Image.Image) -> Image.Image:
 
 def stack_tiles(tiles: Sequence[Image.Image]) -> Image.Image:
     """Stack tiles in one column."""
-    strip = Image.new("RGB", (TILE_PIXELS, TILE_PIXELS * len(tiles)))
-    for place, picture in enumerate(tiles):
-        strip.paste(picture, (0, place * TILE_PIXELS))
-    return strip
+    return Image.fromarray(np.concatenate([np.asarray(tile) for tile in tiles]))

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import looks
-from .adapt import adapt, as_seen, seen_by_networks
+from ..files.errors import VideoError
+from . import rendering
+from .adapt import adapt, network_conversion, open_for_network
 from .animation import ANIMATIONS, Animation, is_animation
 from .following import Following
-from .kept import discard
-from .library import VideoError
 from .matting import matting
 from .read import Clip, File, Pictures
+from .saved_mattes import discard_mattes
 from .sequence import FrameFiles, Frames
 from .write import FORMATS, QUALITIES, writing
 
 __all__ = ["ANIMATIONS", "FORMATS", "QUALITIES", "Animation", "Clip", "File", "Following", "FrameFiles",
-           "Frames", "Pictures", "VideoError", "adapt", "as_seen", "discard", "looks", "matting", "open_clip",
-           "seen_by_networks", "writing"]
+           "Frames", "Pictures", "VideoError", "adapt", "discard_mattes", "matting", "network_conversion",
+           "open_clip", "open_for_network", "rendering", "writing"]
 
 
 def open_clip(path: str | Path) -> File | Animation:

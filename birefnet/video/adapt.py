@@ -80,17 +80,17 @@ def adapt(clip: Clip, kind: str) -> tuple[Clip, list[str]]:
     Returns:
         The clip itself or a converted one, and a sentence for each change.
     """
-    said = []
+    changes = []
     if clip.aspect != 1 and kind in SQUARE_ONLY:
         adapted = Square(clip)
-        said.append(f"stretched from {clip.width}×{clip.height} to {adapted.width}×{adapted.height}, as "
+        changes.append(f"stretched from {clip.width}×{clip.height} to {adapted.width}×{adapted.height}, as "
                     f"its pixels are {clip.aspect.numerator}:{clip.aspect.denominator} and this kind of file "
                     "has square ones")
         clip = adapted
     if tone.is_hdr(clip.colour.transfer) and not keeps_hdr(kind):
-        said.append("tone-mapped from HDR to BT.709; a .mov (ProRes) keeps HDR")
+        changes.append("tone-mapped from HDR to BT.709; a .mov (ProRes) keeps HDR")
         clip = Sdr(clip)
-    return clip, said
+    return clip, changes
 
 
 def light_to_srgb(picture: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ def light_to_srgb(picture: Tensor) -> Tensor:
     return torch.cat([to_srgb(colours), picture[..., 3:]], dim=-1)
 
 
-def seen_by_networks(clip: Clip) -> Callable[[Tensor], Tensor] | None:
+def network_conversion(clip: Clip) -> Callable[[Tensor], Tensor] | None:
     """A function that converts a clip's pictures to SDR, as networks expect them; None if they are SDR."""
     if clip.linear:
         return light_to_srgb
@@ -109,9 +109,9 @@ def seen_by_networks(clip: Clip) -> Callable[[Tensor], Tensor] | None:
 
 
 @contextlib.contextmanager
-def as_seen(open_clip: Callable[[], Clip], kind: str) -> Iterator[Clip]:
-    """Open a clip as a network sees it, converted by `adapt` and `seen_by_networks`."""
+def open_for_network(open_clip: Callable[[], Clip], kind: str) -> Iterator[Clip]:
+    """Open a clip as a network sees it, converted by `adapt` and `network_conversion`."""
     with open_clip() as source:
         clip, _ = adapt(source, kind)
-        see = seen_by_networks(clip)
-        yield clip if see is None else Adapted(clip, see)
+        convert = network_conversion(clip)
+        yield clip if convert is None else Adapted(clip, convert)

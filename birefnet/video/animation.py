@@ -13,9 +13,10 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from ..files.errors import VideoError
 from ..imaging import pictures
 from .colour import Colour
-from .library import VideoError, pyav
+from .library import picture_as_video_errors, pyav
 from .read import Clip
 
 # How files of these formats begin.
@@ -27,6 +28,7 @@ SHORT_MILLISECONDS, USUAL_MILLISECONDS = 10, 100
 CLEAR = 255   # index of the transparent colour in a GIF's palette
 OPAQUE = 0.5  # alpha from which a pixel of a GIF is opaque
 GIF_TICKS = 2  # in 1/100 s: the shortest duration of a frame that browsers obey
+OTHER_ANIMATION = "Choose another animation"
 
 
 def is_animation(path: str | Path) -> bool:
@@ -39,24 +41,23 @@ def is_animation(path: str | Path) -> bool:
     return start.startswith(SIGNATURES) and (start[:4] != b"RIFF" or start[8:] == b"WEBP")
 
 
-class Animation:
+class Animation(Clip):
     """A clip from an animated GIF, WebP or PNG.
 
     Raises:
         VideoError: it cannot be read, or has a single frame.
     """
 
-    aspect, bits, linear = Fraction(1), 8, False
     colour = Colour(primaries=1, transfer=1)
     tick = MILLISECOND
 
     def __init__(self, path: str | Path) -> None:
         self.name, self._path = str(path), path
-        with _video_errors(), pictures.open_picture(path) as image:
+        with picture_as_video_errors(OTHER_ANIMATION), pictures.open_picture(path) as image:
             self.count = getattr(image, "n_frames", 1)
             if self.count < 2:
-                raise VideoError(f"{path}: expected a video or an animation, got a still picture; take "
-                                 "`python -m birefnet cut`")
+                raise VideoError("Choose a video or an animation, or take `python -m birefnet cut`",
+                                 "got a still picture", path)
             self._gif = image.format == "GIF"
             self.height, self.width = image.height, image.width
             # A GIF stores the number of repetitions, and nothing if it is shown once; WebP and PNG store the
@@ -71,36 +72,17 @@ class Animation:
         self.rate = self.count / sum(durations)
         self.last = durations[-1]
 
-    def __enter__(self) -> Animation:
-        return self
-
-    def __exit__(self, *_) -> None:
-        pass
-
     def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
         time = Fraction(0)
-        with _video_errors():
+        with picture_as_video_errors(OTHER_ANIMATION):
             for milliseconds, picture in pictures.read_frames(self._path):
                 yield time, picture
                 time += self._duration(milliseconds)
-
-    def sound(self) -> None:
-        """Animated pictures have no sound."""
-        return None
 
     def _duration(self, milliseconds: float) -> Fraction:
         """Seconds that a frame is shown."""
         short = SHORT_MILLISECONDS if self._gif else 0
         return (USUAL_MILLISECONDS if milliseconds <= short else round(milliseconds)) * MILLISECOND
-
-
-@contextlib.contextmanager
-def _video_errors() -> Iterator[None]:
-    """Convert PictureError to VideoError."""
-    try:
-        yield
-    except pictures.PictureError as error:
-        raise VideoError(str(error)) from None
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..files.errors import VideoError
 from ..matting.subject import PARTING_REACH, Follower, Parting, reduce_picture
-from .kept import STATE, Kept, read_state
-from .library import VideoError
 from .read import Clip
+from .saved_mattes import STATE, SavedMattes, read_state
 
 CHUNK_BYTES = 1 << 28   # of frames in memory at a time when following backwards
 SAVE_EVERY_FRAMES = 20  # the state from which a stopped run resumes
@@ -39,7 +39,7 @@ class Following:
         frame: number of that frame, counted from 0.
         progress: called when following backwards.
         find_parting: for a prompt of points; None for others.
-        keep: folder for the mattes and the state from which a stopped run resumes; None to keep nothing.
+        folder: for the mattes and the state from which a stopped run resumes; None to keep nothing.
         key: names clip, prompt and network; what was kept under another key is discarded.
 
     Raises, when iterated:
@@ -58,44 +58,44 @@ class Following:
         frame: int = 0,
         progress: Progress = lambda done, total: None,
         find_parting: FindParting | None = None,
-        keep: Path | None = None,
+        folder: Path | None = None,
         key: str = "",
     ) -> None:
         self.open_clip, self.choose, self.new_follower = open_clip, choose, new_follower
         self.frame, self.progress, self.lost, self.resumed = frame, progress, [], 0
-        self.find_parting, self.keep, self.key = find_parting, keep, key
+        self.find_parting, self.folder, self.key = find_parting, folder, key
 
     def can_resume(self) -> bool:
         """Whether an earlier run with the same key has kept its mattes."""
-        return self.keep is not None and read_state(self.keep / STATE, self.key) is not None
+        return self.folder is not None and read_state(self.folder / STATE, self.key) is not None
 
     def __call__(self, pictures: Iterator[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (picture [1,H,W,C], alpha [1,H,W]) for all pictures [H,W,C] of the clip."""
-        with Kept(self.keep, self.key) as kept:
-            state, done = kept.state, -1  # the last frame that was followed forwards
+        with SavedMattes(self.folder, self.key) as saved:
+            state, done = saved.state, -1  # the last frame that was followed forwards
             if state is not None:
-                self.frame, self.lost, self.resumed = state["begin"], state["lost"], len(kept.places)
+                self.frame, self.lost, self.resumed = state["begin"], state["lost"], len(saved.entries)
             elif self.find_parting is not None:
                 self._look_around()
             if state is not None and state["forwards"]:
                 follower, done = self._restore(state), state["frame"]
             else:
-                self._go_back(kept)
+                self._go_back(saved)
                 follower = self.new_follower()
             count = 0
             for count, picture in enumerate(pictures, 1):  # noqa: B007
                 i, picture = count - 1, picture[None]
                 if i < self.frame or i <= done:
-                    alpha = kept.read(i).to(picture.device)
+                    alpha = saved.read(i).to(picture.device)
                 elif i == self.frame:
-                    alpha = self._begin(follower, picture, kept)
+                    alpha = self._begin(follower, picture, saved)
                 else:
                     alpha = self._follow(follower, i, picture)
-                    if self.keep is not None:
-                        kept.write(i, alpha)
-                        alpha = kept.read(i).to(picture.device)  # as a resumed run does
+                    if self.folder is not None:
+                        saved.write(i, alpha)
+                        alpha = saved.read(i).to(picture.device)  # as a resumed run does
                 if i >= self.frame and i > done and (i - self.frame) % SAVE_EVERY_FRAMES == 0:
-                    self._save(kept, follower, i, forwards=True)
+                    self._save(saved, follower, i, forwards=True)
                 yield picture, alpha
         if count <= self.frame:
             raise VideoError(f"Choose the subject in an earlier frame than {self.frame}: the video has "
@@ -131,11 +131,11 @@ class Following:
         except ValueError as error:  # the prompt lies outside of the picture
             raise VideoError(str(error)) from None
 
-    def _begin(self, follower: Follower, picture: Tensor, kept: Kept) -> Tensor:
+    def _begin(self, follower: Follower, picture: Tensor, saved: SavedMattes) -> Tensor:
         """Begin in the frame of the prompt; backwards first, and forwards with the same matte."""
-        if self.frame not in kept:
-            kept.write(self.frame, self._choose(picture))
-        alpha = kept.read(self.frame).to(picture.device)
+        if self.frame not in saved:
+            saved.write(self.frame, self._choose(picture))
+        alpha = saved.read(self.frame).to(picture.device)
         try:
             follower.begin(picture, alpha)
         except ValueError:
@@ -149,11 +149,11 @@ class Following:
             self.lost.append(i)
         return alpha
 
-    def _go_back(self, kept: Kept) -> None:
+    def _go_back(self, saved: SavedMattes) -> None:
         """Follow backwards from the frame of the prompt, or from where an earlier run was stopped."""
         follower, last = None, self.frame + 1
-        if kept.state is not None:
-            follower, last = self._restore(kept.state), kept.state["frame"]
+        if saved.state is not None:
+            follower, last = self._restore(saved.state), saved.state["frame"]
         with self.open_clip() as clip:
             frames = max(2, CHUNK_BYTES // (clip.height * clip.width * 3 * 4))
         for stop in range(last, 0, -frames) if self.frame else ():
@@ -165,17 +165,17 @@ class Following:
                     raise VideoError(f"Choose the subject in an earlier frame than {self.frame}: the video "
                                      f"has {start + len(chunk)}, counted from 0")
                 follower = self.new_follower()
-                self._begin(follower, chunk.pop()[None], kept)
+                self._begin(follower, chunk.pop()[None], saved)
             while chunk:
                 i, picture = start + len(chunk) - 1, chunk.pop()[None]
-                kept.write(i, self._follow(follower, i, picture))
+                saved.write(i, self._follow(follower, i, picture))
                 if i % SAVE_EVERY_FRAMES == 0:
-                    self._save(kept, follower, i, forwards=False)
+                    self._save(saved, follower, i, forwards=False)
                 self.progress(self.frame - i, self.frame)
 
-    def _save(self, kept: Kept, follower: Follower, frame: int, *, forwards: bool) -> None:
-        if self.keep is not None:
-            kept.save({"begin": self.frame, "lost": self.lost, "frame": frame, "forwards": forwards,
+    def _save(self, saved: SavedMattes, follower: Follower, frame: int, *, forwards: bool) -> None:
+        if self.folder is not None:
+            saved.save({"begin": self.frame, "lost": self.lost, "frame": frame, "forwards": forwards,
                        "follower": follower.state_dict()})
 
     def _restore(self, state: dict) -> Follower:

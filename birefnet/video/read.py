@@ -10,16 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..files.errors import why_not_read
+from ..files.errors import VideoError, why_not_read
 from . import sound
 from .colour import Colour
 from .complete import missing_bytes
 from .frames import colour_of, orientation, turn, unpack
-from .library import VideoError, pyav
+from .library import pyav
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -39,8 +39,11 @@ MAX_PIXELS = 1 << 26  # of a picture, as in 8192×8192; a damaged header may sta
 DECLARE_LENGTH = ("mov", "matroska")  # containers that state their length; a shorter file was cut off
 MAX_MISSING_SECONDS, MAX_MISSING_SHARE = 0.5, 0.02  # at the end of a file that counts as complete; the larger
 
+OTHER_VIDEO = "Choose another video"
+COPY_AGAIN = "Copy it again, or save what is there with ffmpeg -i IN -c copy OUT"
 
-class Clip(Protocol):
+
+class Clip:
     """A video to be matted: its pictures with their times, and the properties that the result keeps.
 
     height, width: of the upright pictures. aspect: width of a pixel divided by its height. rate: mean frames
@@ -51,19 +54,21 @@ class Clip(Protocol):
 
     height: int
     width: int
-    aspect: Fraction
+    aspect: Fraction = Fraction(1)
     colour: Colour
     rate: Fraction
     tick: Fraction
     count: int
-    bits: int
-    linear: bool
+    bits: int = 8
+    linear: bool = False
     last: Fraction
-    plays: int
+    plays: int = 0
 
-    def __enter__(self) -> Clip: ...
+    def __enter__(self) -> Clip:
+        return self
 
-    def __exit__(self, *_) -> None: ...
+    def __exit__(self, *_) -> None:
+        """Close what the clip reads from."""
 
     def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
         """Yield (time in seconds from the start, picture float32 [H,W,C] in 0..1 with C 1, 3 or 4); a clip
@@ -71,9 +76,10 @@ class Clip(Protocol):
 
     def sound(self) -> sound.Source | None:
         """Its sound, on the same clock; None if it has none."""
+        return None
 
 
-class File:
+class File(Clip):
     """A clip from a file; a context manager.
 
     Rotation is applied, all pictures are resized to the first one's size, and times are the file's own,
@@ -87,25 +93,19 @@ class File:
         VideoError: it cannot be read, has no picture, or ends earlier than its header states.
     """
 
-    plays, linear = 0, False
-
     def __init__(self, source: Source, start: float = 0.0, duration: float = 0.0) -> None:
         self.name = "the video" if isinstance(source, io.BytesIO) else str(source)
         begin = Fraction(start).limit_denominator(MICROSECONDS)
         end = begin + Fraction(duration).limit_denominator(MICROSECONDS) if duration else float("inf")
         self._source, self._window = source, (begin, end)
         if missing := missing_bytes(source):
-            raise VideoError(f"{self.name}: cut off: its last {missing} bytes are missing; copy it again, or "
-                             "save what is there with ffmpeg -i IN -c copy OUT")
+            raise VideoError(COPY_AGAIN, f"cut off: its last {missing} bytes are missing", self.name)
         self._container = open_container(source)
         try:
             self._begin()
         except BaseException:
             self._container.close()
             raise
-
-    def __enter__(self) -> File:
-        return self
 
     def __exit__(self, *_) -> None:
         self.close()
@@ -123,11 +123,11 @@ class File:
         shown = [stream for stream in self._container.streams.video if not is_cover(stream)]
         if not shown:
             only = "only sound" if self._container.streams.audio else "nothing to see"
-            raise VideoError(f"{self.name}: expected a video, but there is {only} in it")
+            raise VideoError(OTHER_VIDEO, f"expected a video, but there is {only} in it", self.name)
         self._stream = shown[0]
         if self._stream.codec_context is None:
-            raise VideoError(f"{self.name}: its pictures are in a format that this build of PyAV cannot "
-                             "decode")
+            raise VideoError("Convert it to H.264 or choose another video",
+                             "its pictures are in a format that this build of PyAV cannot decode", self.name)
         self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         self._stream.thread_type = "AUTO"
         self.rate = self._stream.average_rate or self._stream.guessed_rate or DEFAULT_RATE
@@ -140,7 +140,7 @@ class File:
         first = next(frames, None)
         if first is None:
             part = f" between {float(start):g} and {float(stop):g} s" if start or stop < float("inf") else ""
-            raise VideoError(f"{self.name}: expected a video, but there is no picture in it{part}")
+            raise VideoError(OTHER_VIDEO, f"expected a video, but there is no picture in it{part}", self.name)
         self._pictures = itertools.chain([first], frames)
         time, frame = first
         header = self._container.start_time
@@ -162,7 +162,7 @@ class File:
     def sound(self) -> sound.Source | None:
         if not self._container.streams.audio:
             return None
-        return sound.Recorded(lambda: open_container(self._source), self._window, self._origin)
+        return sound.FileSound(lambda: open_container(self._source), self._window, self._origin)
 
     def _estimate_count(self) -> int:
         """Number of pictures, according to the header."""
@@ -182,7 +182,8 @@ class File:
                 damaged += 1
                 continue
             except pyav().error.FFmpegError as error:  # the decoder rejects the header
-                raise VideoError(f"{self.name}: its pictures cannot be decoded ({error.strerror})") from None
+                raise VideoError(OTHER_VIDEO, f"its pictures cannot be decoded ({error.strerror})", self.name
+                                 ) from None
             for frame in decoded:
                 time = self._time(frame, time)
                 if time >= stop:
@@ -202,11 +203,13 @@ class File:
                 if packet.stream == self._stream:
                     yield packet
         except damage as error:
-            raise VideoError(f"{self.name}: damaged after {reached:.1f} s ({error.strerror})") from None
+            raise VideoError(COPY_AGAIN, f"damaged after {reached:.1f} s ({error.strerror})", self.name
+                             ) from None
         length = self.duration + (self._container.start_time or 0) / pyav().time_base
         declared = any(name in self._container.format.name for name in DECLARE_LENGTH)
         if declared and length - reached > max(MAX_MISSING_SECONDS, MAX_MISSING_SHARE * length):
-            raise VideoError(f"{self.name}: cut off: it ends after {reached:.1f} s of {length:.1f} s")
+            raise VideoError(COPY_AGAIN, f"cut off: it ends after {reached:.1f} s of {length:.1f} s",
+                             self.name)
 
     def _decode(self, packet):
         """Decode a packet to frames, with the alpha that VP8 and VP9 store beside the colours."""
@@ -225,7 +228,7 @@ class File:
 
 
 @dataclass
-class Pictures:
+class Pictures(Clip):
     """A clip of images [B,H,W,C] in memory, with sound [1,channels,samples] in −1..1 at `sample_rate` hertz.
 
     rate: frames a second. Raises VideoError if there is no image, or the rate is not above 0.
@@ -239,19 +242,12 @@ class Pictures:
     def __post_init__(self) -> None:
         self.count, self.height, self.width = self.images.shape[:3]
         if not self.count:
-            raise VideoError("expected a video, but there is no picture in it")
-        self.colour, self.aspect = Colour(primaries=1, transfer=1), Fraction(1)
+            raise VideoError("Choose at least one picture", "expected a video, but there is no picture in it")
+        self.colour = Colour(primaries=1, transfer=1)
         self.rate = Fraction(self.rate).limit_denominator(1001)
         if self.rate <= 0:
-            raise VideoError(f"expected a video with pictures a second, got {float(self.rate):g} of them")
+            raise VideoError("Set a frame rate above 0", f"got {float(self.rate):g} pictures a second")
         self.tick = self.last = 1 / self.rate
-        self.plays, self.bits, self.linear = 0, 8, False
-
-    def __enter__(self) -> Pictures:
-        return self
-
-    def __exit__(self, *_) -> None:
-        pass
 
     def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
         for i in range(self.count):
@@ -272,13 +268,13 @@ def open_container(source: Source):
         options = {"format_whitelist": ",".join(CONTAINERS)}
         return av.open(source, container_options=options, metadata_errors="replace")
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise VideoError(f"{name}: {why_not_read(error, 'a video file')}") from None
+        raise VideoError(OTHER_VIDEO, why_not_read(error, "a video file"), name) from None
     except (av.error.FFmpegError, OSError) as error:
         with contextlib.suppress(OSError):
             if isinstance(source, str) and Path(source).stat().st_size == 0:
-                raise VideoError(f"{name}: the file is empty") from None
-        raise VideoError(f"{name}: expected a video, got something else or a file that is cut off or damaged "
-                         f"({error.strerror})") from None
+                raise VideoError("Copy it again or choose another video", "the file is empty", name) from None
+        raise VideoError(OTHER_VIDEO, "expected a video, got something else or a file that is cut off or "
+                                      f"damaged ({error.strerror})", name) from None
 
 
 def is_cover(stream) -> bool:

@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..files.errors import PictureError
+from ..files.errors import VideoError
 from ..imaging import photographs, pictures
 from ..imaging.colour import to_linear
 from .colour import Colour
-from .library import VideoError
+from .library import picture_as_video_errors
 from .read import Clip
 
 
-class Frames:
+class Frames(Clip):
     """A clip of picture files, read one by one; in linear light if the result's format stores that.
 
     Args:
@@ -29,46 +29,33 @@ class Frames:
         VideoError: a file cannot be read, or has another size than the first.
     """
 
-    plays = 0
-
     def __init__(self, paths: Sequence[str | Path], rate: Fraction,
-                 style: photographs.Style = photographs.USUAL,
+                 style: photographs.Style = photographs.DEFAULT_STYLE,
                  name: str | Path = "") -> None:
         self._paths, self._style, self._name = paths, style, name
         first = self._read(paths[0])
         self.linear = photographs.holds_light(name, first, style)
-        self.height, self.width = first.seen.shape[1:3]
+        self.height, self.width = first.srgb.shape[1:3]
         self.depth, self.bits = first.depth, 8 if first.depth == "8" else 16
         self.aspect = Fraction(float(first.header.get("pixelAspectRatio", 1))).limit_denominator(1000)
         self.colour = Colour(primaries=1, transfer=1)
         self.rate, self.count = rate, len(paths)
         self.tick = self.last = 1 / rate
 
-    def __enter__(self) -> Frames:
-        return self
-
-    def __exit__(self, *_) -> None:
-        pass
-
     def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
         for index, path in enumerate(self._paths):
-            picture = photographs.working(self._name, self._read(path), self._style)[0]
+            picture = photographs.colours_for(self._name, self._read(path), self._style)[0]
             if picture.shape[:2] != (self.height, self.width):
                 height, width = picture.shape[:2]
-                raise VideoError(f"{path}: expected {self.width}×{self.height} pixels as the first frame "
-                                 f"has, got {width}×{height}")
+                raise VideoError("Resize it or leave it out",
+                                 f"expected {self.width}×{self.height} pixels as the first frame has, "
+                                 f"got {width}×{height}", path)
             yield index * self.tick, picture
-
-    def sound(self) -> None:
-        """Picture files have no sound."""
-        return None
 
     def _read(self, path: str | Path) -> photographs.Photograph:
         """Read one file; raises VideoError."""
-        try:
+        with picture_as_video_errors("Replace this frame or leave it out"):
             return photographs.read(path, style=self._style, name=self._name)
-        except PictureError as error:
-            raise VideoError(str(error)) from None
 
 
 class FrameFiles:
@@ -98,11 +85,11 @@ class FrameFiles:
             picture = torch.cat([to_linear(picture[..., :3].clamp(0, 1)), picture[..., 3:]], dim=-1)
         photograph = photographs.Photograph(picture, picture, depth=self._depth, header=self._header)
         try:
-            content = photographs.encode(path, picture, photograph, self._style)
+            with picture_as_video_errors("Choose another format or depth"):
+                content = photographs.encode(path, picture, photograph, self._style)
             pictures.write_file(path, content, force=self._force)
-        except PictureError as error:
-            raise VideoError(str(error)) from None
         except FileExistsError:
-            raise VideoError(f"{path}: exists; --force overwrites") from None
+            raise VideoError("Pass --force to overwrite it", "it exists", path) from None
         except OSError as error:
-            raise VideoError(f"{path}: cannot be written ({error.strerror or error})") from None
+            raise VideoError("Write it elsewhere or free disk space",
+                             f"cannot be written ({error.strerror or error})", path) from None

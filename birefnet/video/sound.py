@@ -25,7 +25,7 @@ LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 
 
 @dataclass(frozen=True)
-class Kinds:
+class SoundCodecs:
     """A container's sound codecs: those that are copied, and the encoder for all other sound."""
 
     copied: frozenset[str]
@@ -35,19 +35,19 @@ class Kinds:
 class Source(Protocol):
     """The sound of a clip."""
 
-    def into(self, output: OutputContainer, kinds: Kinds) -> Iterator[tuple[float, Packet]]:
+    def add_to(self, output: OutputContainer, codecs: SoundCodecs) -> Iterator[tuple[float, Packet]]:
         """Add its tracks to `output`, then yield (seconds, packet) in order."""
 
 
-class Track:
+class SoundMuxer:
     """Muxes a source's packets in step with the pictures, so that players find both close together."""
 
-    def __init__(self, source: Source, output: OutputContainer, kinds: Kinds) -> None:
+    def __init__(self, source: Source, output: OutputContainer, codecs: SoundCodecs) -> None:
         self._output = output
-        self._packets = source.into(output, kinds)
+        self._packets = source.add_to(output, codecs)
         self._next = None
 
-    def until(self, seconds: float) -> None:
+    def write_until(self, seconds: float) -> None:
         """Write everything up to a time."""
         self._next = self._next or next(self._packets, None)
         while self._next and self._next[0] <= seconds:
@@ -56,23 +56,23 @@ class Track:
 
 
 @dataclass
-class Recorded:
+class FileSound:
     """All sound tracks of a file. open: opens it. window: (begin, end) in seconds. origin: becomes time 0."""
 
     open: Callable[[], InputContainer]
     window: tuple[float, float]
     origin: Fraction
 
-    def into(self, output: OutputContainer, kinds: Kinds) -> Iterator[tuple[float, Packet]]:
+    def add_to(self, output: OutputContainer, codecs: SoundCodecs) -> Iterator[tuple[float, Packet]]:
         container = self.open()
         tracks = {}
         for stream in container.streams.audio:
             try:
                 # Not codec.name, which is the decoder's (mp3float).
-                if stream.codec_context.codec.canonical_name in kinds.copied:
-                    tracks[stream] = Copy(output.add_stream_from_template(stream), self.origin)
+                if stream.codec_context.codec.canonical_name in codecs.copied:
+                    tracks[stream] = CopiedTrack(output.add_stream_from_template(stream), self.origin)
                 else:
-                    tracks[stream] = Encode(output, kinds.encoder, stream, self.origin)
+                    tracks[stream] = EncodedTrack(output, codecs.encoder, stream, self.origin)
             except (AttributeError, ValueError, OSError) as error:
                 log.warning("BiRef: a sound track was left out: this build of PyAV cannot decode it (%s)",
                             error)
@@ -93,10 +93,10 @@ class Recorded:
                 if time >= start or not start:  # at the file's start, decoders need packets before 0
                     yield from with_times(tracks[packet.stream].packets(packet))
             for track in tracks.values():
-                yield from with_times(track.rest())
+                yield from with_times(track.flush())
 
 
-class Copy:
+class CopiedTrack:
     """Copies packets with shifted times; decoding times are made to increase, as containers require."""
 
     def __init__(self, stream: AudioStream, origin: Fraction) -> None:
@@ -111,11 +111,11 @@ class Copy:
         packet.pts, packet.dts = max(pts, self.last), self.last
         return [packet]
 
-    def rest(self) -> list[Packet]:
+    def flush(self) -> list[Packet]:
         return []
 
 
-class Encode:
+class EncodedTrack:
     """Decodes packets, and encodes them with another codec, resampled to its rate and sample format.
 
     Times are counted in samples and never decrease: some files (AVI) have times that are rounded to packets,
@@ -147,7 +147,7 @@ class Encode:
         self.end = None if start is None else start + frame.samples
         return frame
 
-    def rest(self) -> list[Packet]:
+    def flush(self) -> list[Packet]:
         """The packets that the encoder still holds."""
         return self.stream.encode(None)
 
@@ -160,10 +160,10 @@ class Waveform:
     waveform: Tensor
     rate: int
 
-    def into(self, output: OutputContainer, kinds: Kinds) -> Iterator[tuple[float, Packet]]:
+    def add_to(self, output: OutputContainer, codecs: SoundCodecs) -> Iterator[tuple[float, Packet]]:
         samples = self.waveform[0].float().cpu()
         samples = samples if len(samples) in LAYOUTS else samples[:2]
-        return with_times(self._packets(samples, new_track(output, kinds.encoder, self.rate, len(samples))))
+        return with_times(self._packets(samples, new_track(output, codecs.encoder, self.rate, len(samples))))
 
     def _packets(self, samples: Tensor, stream: AudioStream) -> Iterator[Packet]:
         """Encode samples [channels,N] in blocks."""

@@ -15,12 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..files.atomic import atomic_write
+from ..files.errors import VideoError
 from ..imaging import pictures
 from .animation import ANIMATIONS, AnimationFile
 from .frames import pack, tag
-from .library import VideoError, pyav
+from .library import pyav
 from .read import Clip
-from .sound import Kinds, Track
+from .sound import SoundCodecs, SoundMuxer
 
 QUALITIES = ("high", "medium", "small")
 # For shorter clips x265 reads decoding times from uninitialised memory; their frames are all in order.
@@ -42,7 +43,7 @@ class Format:
     container: str
     codec: str
     pixels: str
-    sound: Kinds
+    sound: SoundCodecs
     options: Mapping[str, dict[str, str]]
     even: bool = False
     tick: Fraction | None = None
@@ -67,25 +68,23 @@ def _each(values: tuple[str, str, str], **common: str) -> dict[str, dict[str, st
     return {quality: {"crf": value, **common} for quality, value in zip(QUALITIES, values)}
 
 
+MP4_SOUND = SoundCodecs(frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"}), "aac")
 FORMATS = {
-    "h264": Format(".mp4", "mp4", "libx264", "yuv420p",
-                   Kinds(frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"}), "aac"),
+    "h264": Format(".mp4", "mp4", "libx264", "yuv420p", MP4_SOUND,
                    _each(("16", "21", "27"), preset="medium"), even=True),
-    "h265": Format(".mp4", "mp4", "libx265", "yuv420p",
-                   Kinds(frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"}), "aac"),
+    "h265": Format(".mp4", "mp4", "libx265", "yuv420p", MP4_SOUND,
                    _each(("18", "23", "29"), preset="medium", **{"x265-params": "log-level=error"}),
                    even=True, deep="yuv420p10le", tag="hvc1"),
-    "av1": Format(".mp4", "mp4", "libsvtav1", "yuv420p",
-                  Kinds(frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus"}), "aac"),
+    "av1": Format(".mp4", "mp4", "libsvtav1", "yuv420p", MP4_SOUND,
                   _each(("20", "30", "42"), preset="8"), even=True, deep="yuv420p10le"),
     "vp9": Format(".webm", "webm", "libvpx-vp9", "yuva420p",
-                  Kinds(frozenset({"opus", "vorbis"}), "libopus"),
+                  SoundCodecs(frozenset({"opus", "vorbis"}), "libopus"),
                   # b 0: constant quality. libvpx supports no alternate reference frames with alpha.
                   _each(("18", "28", "38"), **{"b": "0", "auto-alt-ref": "0", "row-mt": "1",
                                                "deadline": "good", "cpu-used": "3"}), tick=Fraction(1, 1000)),
     "prores": Format(".mov", "mov", "prores_ks", "",
-                     Kinds(frozenset({"aac", "mp3", "ac3", "alac", "pcm_s16le", "pcm_s24le", "pcm_s16be",
-                                      "pcm_s24be"}), "aac"),
+                     SoundCodecs(frozenset({"aac", "mp3", "ac3", "alac", "pcm_s16le", "pcm_s24le",
+                                            "pcm_s16be", "pcm_s24be"}), "aac"),
                      {quality: {"profile": "4444", "vendor": "apl0", "alpha_bits": bits}
                       for quality, bits in zip(QUALITIES, ("16", "16", "8"))}, deep="yuva444p10le"),
 }
@@ -110,7 +109,7 @@ class VideoFile:
                 self._container.metadata[name] = value if isinstance(value, str) else json.dumps(value)
             self._stream = self._video_stream(clip, quality)
             source = clip.sound()
-            self._sound = source and Track(source, self._container, shape.sound)
+            self._sound = source and SoundMuxer(source, self._container, shape.sound)
         except BaseException:
             self.abandon()
             raise
@@ -148,7 +147,7 @@ class VideoFile:
             packets = self._stream.encode(frame)
         self._container.mux(packets)
         if self._sound:
-            self._sound.until(float(time))
+            self._sound.write_until(float(time))
 
     def finish(self) -> None:
         """Write what the encoder still holds and the remaining sound, and close the file."""
@@ -157,7 +156,7 @@ class VideoFile:
                 packet.dts = packet.pts
             self._container.mux(packet)
         if self._sound:
-            self._sound.until(math.inf)
+            self._sound.write_until(math.inf)
         self._container.close()
 
     def abandon(self) -> None:
@@ -261,4 +260,6 @@ def _explain_errors(path: Path) -> Iterator[None]:
         raise
     except (pyav().error.FFmpegError, OSError, ValueError) as error:  # ValueError: PyAV lacks the encoder
         cause = getattr(error, "strerror", None) or error
-        raise VideoError(f"{path}: cannot be written ({cause})") from error
+        action = ("Write it elsewhere or free disk space" if isinstance(error, OSError) else
+                  "Choose another format or quality")
+        raise VideoError(action, f"cannot be written ({cause})", path) from error

@@ -15,7 +15,7 @@ from ... import birefnet, weights
 from ...birefnet.network import builds as published
 from ...birefnet.network.fused import fuse
 from . import folders, memory
-from .checkpoints import damage, found
+from .checkpoints import explain_damage, find_file
 
 ROUTE, FETCH_ROUTE = "/biref/checkpoints", "/biref/fetch"
 FETCHED = "biref.fetch"  # event with a download's progress
@@ -54,7 +54,7 @@ def download(name: str) -> None:
 def cards() -> dict[str, dict]:
     """Return the card of each name in the loader's list."""
     by_name, registered = {}, folders.registered_folders()
-    for name, path in weights.local(folders.checkpoint_folders()).items():
+    for name, path in weights.list_local(folders.checkpoint_folders()).items():
         with contextlib.suppress(OSError):  # the file has been removed meanwhile
             by_name[name] = card(weights.match(path, registered), path, path.stat().st_size)
     for entry in weights.CATALOG:
@@ -78,7 +78,7 @@ def card(entry: weights.Entry | None, path: Path | None, size: int) -> dict:
     if entry is None:
         return {"here": True, "file": size}
     height_width = entry.size if isinstance(entry.size, tuple) else (entry.size, entry.size)
-    broken = bool(path and entry.repo and damage(path))
+    broken = bool(path and entry.repo and explain_damage(path))
     return {"here": path is not None, "damaged": broken, "file": size, "task": entry.task,
             "license": entry.license, "nonCommercial": entry.non_commercial,
             "memory": estimate_memory(entry.repo and entry.backbone, entry.size),
@@ -88,7 +88,7 @@ def card(entry: weights.Entry | None, path: Path | None, size: int) -> dict:
 def here(entry: weights.Entry) -> Path | None:
     """Return a published checkpoint's file on this machine; None if there is none."""
     try:
-        return found(entry.name)
+        return find_file(entry.name)
     except weights.NotFound:
         return None
 

@@ -22,7 +22,7 @@ def options() -> list[str]:
 
     Workflows store these strings, so they must not depend on which published checkpoints are on this machine.
     """
-    names = [DEFAULT, *weights.local(folders.checkpoint_folders()),
+    names = [DEFAULT, *weights.list_local(folders.checkpoint_folders()),
              *(entry.name for entry in weights.CATALOG)]
     return list(dict.fromkeys(names))
 
@@ -40,13 +40,13 @@ def find_or_fetch(checkpoint: str, fetch: bool) -> Path:
     """
     folder, row = folders.checkpoint_folders()[0], weights.entry(checkpoint)
     try:
-        path = found(checkpoint)
+        path = find_file(checkpoint)
     except weights.NotFound:
         if not fetch or row is None:
             raise
     else:
         row = row or weights.match(path, folders.registered_folders())
-        broken = row and row.repo and damage(path)
+        broken = row and row.repo and explain_damage(path)
         if not broken:
             return path
         if not fetch:
@@ -66,7 +66,7 @@ def fault_before_run(checkpoint: object, fetch: object) -> str:
     if checkpoint is None or fetch is None or fetch and weights.entry(str(checkpoint)):
         return ""
     try:
-        found(str(checkpoint))
+        find_file(str(checkpoint))
     except weights.NotFound as error:
         return str(error)
     return ""
@@ -83,17 +83,17 @@ def fault_of_adapter(adapter: object) -> str:
     return ""
 
 
-def found(checkpoint: str) -> Path:
+def find_file(checkpoint: str) -> Path:
     """Return the file of that name on this machine. Raises weights.NotFound."""
     return weights.find(checkpoint, folders.checkpoint_folders(), registered=folders.registered_folders())
 
 
-def damage(path: Path) -> str:
+def explain_damage(path: Path) -> str:
     """Explain why a checkpoint's file cannot be opened (truncated, another format); "" if it can.
 
     The published size is not compared: a file that a user converted may be smaller.
     """
-    if not weights.is_whole(path):  # False also for formats that only open_file knows
+    if not weights.is_complete(path):  # False also for formats that only open_file knows
         try:
             open_file(path)
         except birefnet.CheckpointError as error:
@@ -105,7 +105,7 @@ def damage(path: Path) -> str:
 
 def checkpoint_state(checkpoint: str) -> tuple:
     """Return a value that changes when the checkpoint's file is replaced."""
-    return state(lambda: found(str(checkpoint)))
+    return file_state(lambda: find_file(str(checkpoint)))
 
 
 def adapter_options() -> list[str]:
@@ -117,10 +117,10 @@ def adapter_state(adapter: str) -> tuple:
     """Return a value that changes when the adapter's file is replaced."""
     if adapter == NONE:
         return ()
-    return state(lambda: weights.find_adapter(str(adapter), folders.checkpoint_folders()))
+    return file_state(lambda: weights.find_adapter(str(adapter), folders.checkpoint_folders()))
 
 
-def state(find: Callable[[], Path]) -> tuple:
+def file_state(find: Callable[[], Path]) -> tuple:
     """Return the identity of the file that `find` returns; ("missing",) if there is none."""
     try:
         return identity(find())

@@ -1,4 +1,4 @@
-"""Converts VIDEO sockets to clips of birefnet.video, and names files in the host's output folder."""
+"""Converts VIDEO sockets to clips of birefnet.video, and shows saved ones on the page."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import folder_paths
 import torch
 from comfy.cli_args import args
 from comfy_api.input import VideoInput
 from torch import Tensor
 
-from ... import weights
 from ...birefnet import video as videos
 from . import convert
 
@@ -59,25 +57,6 @@ def backdrop(image: Tensor | None, video: VideoInput | None, clip: videos.Clip) 
     return partial(videos.Pictures, convert.frames(image), clip.rate)
 
 
-def new_file(prefix: str, clip: videos.Clip, suffix: str) -> tuple[Path, dict[str, str]]:
-    """Return the next free file in the output folder, numbered as by Save Video, and its address for a page.
-
-    Raises:
-        VideoError: the prefix leads out of the folder, or is not a valid file name on every system.
-    """
-    if fault := weights.fault(prefix, "ComfyUI's output folder"):
-        raise videos.VideoError(f"Choose a filename_prefix such as video/BiRefNet: {weights.quoted(prefix)} "
-                                f"{fault}.")
-    try:
-        folder, name, number, subfolder, _ = folder_paths.get_save_image_path(
-            prefix, folder_paths.get_output_directory(), clip.width, clip.height)
-    except OSError as error:
-        raise videos.VideoError("Choose another filename_prefix, or allow writing there: the folder of "
-                                f"{weights.quoted(prefix)} cannot be made ({error.strerror}).") from None
-    file = f"{name}_{number:05}_{suffix}"
-    return Path(folder, file), {"filename": file, "subfolder": subfolder, "type": "output"}
-
-
 def workflow_of(hidden) -> dict[str, object]:
     """Return the workflow as metadata for the file, from which ComfyUI loads it; {} if that is disabled."""
     if args.disable_metadata:
@@ -85,7 +64,7 @@ def workflow_of(hidden) -> dict[str, object]:
     return {**(hidden.extra_pnginfo or {}), **({"prompt": hidden.prompt} if hidden.prompt else {})}
 
 
-def shown(path: Path, place: dict[str, str]) -> dict[str, tuple]:
+def preview_ui(path: Path, place: dict[str, str]) -> dict[str, tuple]:
     """Return the node's `ui`: the video, three pictures of a folder, or {} if browsers cannot play it."""
     if path.is_dir():
         names = sorted(os.listdir(path))

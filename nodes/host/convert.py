@@ -87,7 +87,7 @@ class Cleaner:
         return values.nan_to_num(nan=0.0, posinf=1.0, neginf=0.0).clamp(0, 1)
 
 
-def certain(alpha: Tensor) -> Tensor:
+def snap_to_opaque(alpha: Tensor) -> Tensor:
     """Set alpha to 1 where 8 bits round it to 1.
 
     Networks and filters hardly ever output exactly 1, and the host's nodes round down when they save, so no
@@ -113,7 +113,7 @@ def common_batch(masks: int, images: int, names: tuple[str, str] = ("masks", "im
     return images if masks == 1 else masks
 
 
-def in_some(indices: list[int], total: int, what: str) -> str:
+def list_indices(indices: list[int], total: int, what: str) -> str:
     """Return a text such as "in 3 of 9 pictures (index 0, 3, 7)"; it lists up to ten indices."""
     listed = ", ".join(map(str, indices[:10])) + (", …" if len(indices) > 10 else "")
     return f"in {len(indices)} of {total} {what} (index {listed})"

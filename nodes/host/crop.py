@@ -24,4 +24,4 @@ class Crop:
 
     images: Tensor
     regions: Tensor
-    windows: list[inpaint.Window]
+    windows: list[inpaint.Window | inpaint.FractionalWindow]

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 OURS = __package__.rpartition(".nodes.")[0]
 
 
-def in_plain_words(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
+def as_builtin_errors(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
     """Make a node raise the builtin base class of this pack's exceptions instead, with the same text.
 
     The traceback is dropped: it would keep the node's tensors in memory.

@@ -1,4 +1,4 @@
-"""The host's folders of checkpoints, extra_model_paths.yaml included."""
+"""The host's folders of checkpoints, extra_model_paths.yaml included, and new files in its output folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ...weights import FOLDERS
+from ...weights import FOLDERS, fault, quoted
 
 
 def register_folders() -> None:
@@ -30,3 +30,28 @@ def registered_folders() -> dict[Path, str]:
     """The host's name of each folder; in extra_model_paths.yaml, a folder itself may have any name."""
     return {Path(folder): name for name in FOLDERS if "/" not in name
             for folder in folder_paths.get_folder_paths(name)}
+
+
+def new_file(prefix: str, example: str, suffix: str, width: int = 0, height: int = 0
+             ) -> tuple[Path, dict[str, str]]:
+    """Return the next free file in the output folder, numbered as by Save Image, and its address for a page.
+
+    Args:
+        prefix: of its name, which may contain %width% and %height%.
+        example: a good prefix, for messages.
+        suffix: of its name.
+        width, height: of the picture, in pixels.
+
+    Raises:
+        ValueError: the prefix leads out of the folder, or is not a valid file name on every system.
+    """
+    if wrong := fault(prefix, "ComfyUI's output folder"):
+        raise ValueError(f"Choose a filename_prefix such as {example}: {quoted(prefix)} {wrong}.")
+    try:
+        folder, name, number, subfolder, _ = folder_paths.get_save_image_path(
+            prefix, folder_paths.get_output_directory(), width, height)
+    except OSError as error:
+        raise ValueError("Choose another filename_prefix, or allow writing there: the folder of "
+                         f"{quoted(prefix)} cannot be made ({error.strerror}).") from None
+    file = f"{name}_{number:05}_{suffix}"
+    return Path(folder, file), {"filename": file, "subfolder": subfolder, "type": "output"}

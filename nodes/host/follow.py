@@ -82,10 +82,3 @@ def follow(
     parting = partial(subject.find_parting, ask, points) if points else None
     return videos.Following(open_clip, choose, partial(subject.Follower, ask, selector()), frame, report,
                             parting)
-
-
-def not_in_view(lost: list[int], count: int) -> str:
-    """Return a message about the frames without the subject, by number; "" if there are none."""
-    if not lost:
-        return ""
-    return f"the subject was not in view {convert.in_some(lost, count, 'frames')}"

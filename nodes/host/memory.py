@@ -62,7 +62,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return birefnet.is_out_of_memory(error)
 
 
-def despite_unloading(change: Callable[[], None]) -> None:
+def retry_while_unloading(change: Callable[[], None]) -> None:
     """Change the host's list of loaded models; retry while another thread unloads models.
 
     The list is not thread-safe. While the host unloads models, which may take seconds, entries are half
@@ -98,7 +98,7 @@ def despite_unloading(change: Callable[[], None]) -> None:
         time.sleep(0.01)
 
 
-def minding_memory(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
+def explain_out_of_memory(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
     """Make a node raise OutOfMemory with advice for the user, and trim the heap at its end.
 
     By then the node has already tried smaller passes, where they are possible.

@@ -50,14 +50,14 @@ def running_node() -> tuple[str, str] | None:
 
 
 def note(text: str) -> None:
-    """Show a warning while the node runs; the line that stays (`remark`) repeats it."""
+    """Show a warning while the node runs; the line that stays (`status_ui`) repeats it."""
     say(text)
     place = running_node()
     if place is not None:
         _noted.setdefault(place, []).append(text)
 
 
-def remark(warning: str, result: str) -> dict[str, tuple]:
+def status_ui(warning: str, result: str) -> dict[str, tuple]:
     """Return the `ui` with the line that stays on the node: the warnings, or else the result.
 
     Args:
@@ -75,8 +75,8 @@ def remark(warning: str, result: str) -> dict[str, tuple]:
             "biref_warning": (bool(warning),)}
 
 
-def told(text: str, warning: bool = False) -> dict[str, tuple]:
-    """As `remark`, for a result that API clients read as `text`, too."""
+def text_ui(text: str, warning: bool = False) -> dict[str, tuple]:
+    """As `status_ui`, for a result that API clients read as `text`, too."""
     return {"text": (text,), "biref_line": (text,), "biref_warning": (warning,)}
 
 
@@ -100,6 +100,13 @@ def not_numbers(*cleaners: convert.Cleaner) -> str:
                       f"{'them' if ' and ' in named else 'it'}")
 
 
+def some_frames(said: str, indices: list[int], total: int, what: str = "pictures", rest: str = "") -> str:
+    """Return a message about some frames, by index: what is said, which ones of several, and the rest; "" for
+    none. what: the frames are."""
+    which = "" if total == 1 else f" {convert.list_indices(indices, total, what)}"
+    return f"{said}{which}{rest}" if indices else ""
+
+
 def nothing_found(empty: list[int], total: int) -> str:
     """Return a message about the frames without a subject, by index; "" if there are none."""
     if not empty:
@@ -107,7 +114,7 @@ def nothing_found(empty: list[int], total: int) -> str:
     advice = "the mask is empty there. Try another checkpoint, or crop closer to the subject"
     if total == 1:
         return f"no subject found in the picture: {advice.replace(' there', '')}"
-    return f"no subject found {convert.in_some(empty, total, 'pictures')}: {advice}"
+    return f"no subject found {convert.list_indices(empty, total, 'pictures')}: {advice}"
 
 
 def done(count: int, size: tuple[int, int], what: str = "picture") -> str:

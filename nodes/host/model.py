@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import comfy.model_management as mm
 import comfy.model_patcher
@@ -48,7 +48,7 @@ class BiRefModel:
         if device not in self.patchers:
             self.patchers[device] = self._patcher(device)
         patcher = self.patchers[device]
-        memory.despite_unloading(
+        memory.retry_while_unloading(
             lambda: mm.load_models_gpu([patcher], memory_required=memory_bytes, force_full_load=True))
         # The host may not move parameters outside layers (position-bias tables) or buffers. Half precision is
         # used only on the device for which it was chosen.
@@ -68,12 +68,6 @@ class BiRefModel:
             for entry in list(mm.current_loaded_models):
                 if entry.model is patcher:
                     entry.birefnet_model = self
-
-    def is_on(self, device: torch.device) -> bool:
-        """Whether the whole network is still where `load_to` put it; other threads may unload it."""
-        dtype = self.dtype if device == self.device else torch.float32
-        return all(weight.dtype == dtype and weight.device.type == device.type
-                   and device.index in (None, weight.device.index) for weight in self.network.parameters())
 
     def _patcher(self, device: torch.device) -> comfy.model_patcher.ModelPatcher:
         """Wrap the network for the host's memory management on a device."""
@@ -96,9 +90,6 @@ class ComfyHost(runner.Host):
     def load(self, network: birefnet.BiRefNet, device: torch.device, dtype: torch.dtype, memory_bytes: int
              ) -> None:
         self.model.load_to(device, memory_bytes)
-
-    def is_loaded(self, network: birefnet.BiRefNet, device: torch.device, dtype: torch.dtype) -> bool:
-        return self.model.is_on(device)
 
     def free_memory(self, device: torch.device) -> int | None:
         return super().free_memory(device) if mm.is_device_cpu(device) else mm.get_free_memory(device)
@@ -152,7 +143,7 @@ class CoreWorker:
         if found.is_floating_point() and found.isnan().any():
             raise UserError(f"Load another copy of the checkpoint: this one ({type(self.model).__name__}) "
                             "gives values that are not numbers (NaN)")
-        alpha = convert.certain(self.clean(found))
+        alpha = convert.snap_to_opaque(self.clean(found))
         if alpha.shape != pictures.shape[:3]:
             raise ValueError(f"Connect another model: {type(self.model).__name__} gives masks "
                              f"{list(alpha.shape)}, expected the pictures' size {list(pictures.shape[:3])}.")
@@ -180,7 +171,7 @@ def worker_for(model: object, images: Tensor, size: int = 0, frames: int = 0, to
         return CoreWorker(model, size, frames)
     own = runner.Runner(model.network, model.device, model.dtype, ComfyHost(model))
     return own.frames_worker(images.shape[1:3], size or None, total, frames=frames,
-                             overlap=not images.is_cuda, finish=convert.certain)
+                             overlap=not images.is_cuda, finish=convert.snap_to_opaque)
 
 
 def matte_batch(
@@ -212,3 +203,17 @@ def matte_batch(
 
     runner.run_batch(worker_for(model, images, size, per_pass, len(images)), images, deliver_and_count,
                      convert.Cleaner("the image"))
+
+
+def matte_stream(
+    model: object, pictures: Iterator[Tensor], *, size: int = 0, per_pass: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (picture [1,H,W,C] in 0..1, alpha [1,H,W]) for each of `pictures`, see `runner.run_stream`.
+
+    Args:
+        model: from a BACKGROUND_REMOVAL socket.
+        pictures: [H,W,C] each, all of one shape.
+        size, per_pass: as for `worker_for`.
+    """
+    return runner.run_stream(lambda first: worker_for(model, first[None], size, per_pass), pictures,
+                             convert.Cleaner("the video"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import uuid
 from pathlib import Path
 
@@ -29,12 +28,11 @@ def picture(image: Tensor) -> tuple[dict, ...]:
     """
     if messages.listener() is None or not len(image):
         return ()
-    shown = to_pil(image)
     height, width = image.shape[1:3]
     folder = Path(folder_paths.get_temp_directory(), FOLDER)
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{uuid.uuid4().hex}.png"
-    shown.save(os.path.join(folder, name), compress_level=1)
+    to_pil(image).save(folder / name, compress_level=1)
     return ({"filename": name, "subfolder": FOLDER, "type": "temp", "width": width, "height": height},)
 
 

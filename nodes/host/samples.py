@@ -15,7 +15,7 @@ SAMPLES = Path(__file__).parents[2] / "example_workflows" / "input"
 PAIRS = "birefnet-pairs"  # the folder of pictures and masks for Fine-tune
 
 
-def put() -> None:
+def copy_samples() -> None:
     """Copy missing files; existing ones are kept. Warn if the folder is read-only."""
     target = Path(folder_paths.get_input_directory())
     for source in sorted(SAMPLES.rglob("*")):

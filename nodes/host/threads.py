@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 from ...birefnet.device.threads import short_waits
 
 
@@ -12,12 +10,5 @@ def with_short_waits(node: type) -> type:
 
     The host has loaded PyTorch before this pack, so an environment variable would have no effect.
     """
-    plain = node.execute.__func__
-
-    @functools.wraps(plain)
-    def execute(cls, *args, **words):
-        with short_waits():
-            return plain(cls, *args, **words)
-
-    node.execute = classmethod(execute)
+    node.execute = classmethod(short_waits()(node.execute.__func__))
     return node

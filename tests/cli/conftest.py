@@ -51,6 +51,16 @@ def cut(tiny, capsys):
 
 
 @pytest.fixture
+def video(tiny, capsys):
+    """A function that runs `video ... --model tiny` and returns its exit status and what it said."""
+    def run(*arguments: object) -> tuple[int, str]:
+        status = main(["video", *map(str, arguments), "--model", str(tiny), "--dtype", "fp32"])
+        return status, capsys.readouterr().err
+
+    return run
+
+
+@pytest.fixture
 def photo(tmp_path):
     """A function (name, size=(60, 40), **save options) that makes a picture of blobs of colour below
     tmp_path."""

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from birefnet.__main__ import main
+from birefnet.cli.video.work import Colours, _explain_unmeasured
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "video"))  # clips
 
@@ -21,16 +22,6 @@ from clips import frames, frequency, pictures, write  # noqa: E402
 @pytest.fixture
 def clip(tmp_path) -> Path:
     return write(tmp_path / "in.mp4", pictures(5), sound="aac", seconds=0.2)
-
-
-@pytest.fixture
-def video(tiny, capsys):
-    """A function that runs `video ... --model tiny` and returns its exit status and what it said."""
-    def run(*arguments: object) -> tuple[int, str]:
-        status = main(["video", *map(str, arguments), "--model", str(tiny), "--dtype", "fp32"])
-        return status, capsys.readouterr().err
-
-    return run
 
 
 @pytest.mark.parametrize(("name", "options"),
@@ -79,6 +70,25 @@ def test_codecs_despill_and_what_a_file_cannot_hold(clip, video, tmp_path):
     status, said = video(wide, "-o", tmp_path / "less.webm")
     assert status == 1 and "cut off: its last 300 bytes are missing" in said
     assert not (tmp_path / "less.webm").exists()
+
+
+def test_the_screen_is_measured_in_the_first_frame_that_shows_it():
+    colours, green = Colours("measured", linear=False), torch.tensor([0.1, 0.7, 0.2])
+    picture, opaque, cut = green.expand(1, 40, 60, 3).clone(), torch.ones(1, 40, 60), torch.ones(1, 40, 60)
+    picture[:, 10:, 20:40] = subject = torch.tensor([0.5, 0.6, 0.5])  # grey, with some of the screen's light
+    cut[:, :10], cut[..., :20], cut[..., 40:] = 0, 0, 0
+    results = [colours(picture, alpha)[0, 30, 30] for alpha in (opaque, opaque, cut, opaque)]
+    assert torch.equal(results[0], subject) and torch.equal(results[1], subject)
+    assert results[2][1] < 0.55 and torch.equal(results[3], results[2])
+    assert colours.unmeasured == 2
+    assert "the first 2 frames, which show" in _explain_unmeasured(colours.unmeasured, 4)
+
+
+def test_a_clip_without_background_is_written_and_said_once(clip, video, tmp_path):
+    opaque = "--refine", "levels=0:0.0001"
+    status, said = video(clip, "-o", tmp_path / "out.webm", "--despill", "measured", *opaque)
+    assert status == 0 and said.count("no frame shows background") == 1, said
+    assert len(frames(tmp_path / "out.webm")) == 5
 
 
 @pytest.mark.parametrize("name", ["behind.png", "behind.mp4"])

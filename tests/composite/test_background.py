@@ -30,27 +30,27 @@ def alpha() -> torch.Tensor:
 
 @pytest.mark.parametrize("kind", BACKGROUNDS)
 def test_every_kind_fills_the_canvas(picture, alpha, kind):
-    found = background(kind).behind(picture, alpha, (30, 50), torch.rand(1, 20, 20, 1))
+    found = background(kind).render(picture, alpha, (30, 50), torch.rand(1, 20, 20, 1))
     assert found is None if kind == "transparent" else found.shape == (1, 30, 50, 3)
 
 
 def test_a_colour_is_everywhere(picture, alpha):
-    assert torch.equal(background("colour").behind(picture, alpha, (7, 5)), GREEN.expand(1, 7, 5, 3))
+    assert torch.equal(background("colour").render(picture, alpha, (7, 5)), GREEN.expand(1, 7, 5, 3))
 
 
 def test_the_blur_is_a_share_of_the_longer_side_of_what_is_blurred(picture, alpha):
     """Of the canvas for another picture, of the picture itself for its own background."""
     other, canvas = torch.rand(1, 20, 30, 3), (20, 120)
     expected = defocus(fit_to_canvas(other, canvas, "fit", GREEN), 12)
-    assert torch.equal(background("blurred image", fit="fit").behind(picture, alpha, canvas, other), expected)
+    assert torch.equal(background("blurred image", fit="fit").render(picture, alpha, canvas, other), expected)
     expected = fit_to_canvas(remove_subject(picture, alpha, 6, True), canvas, "fit", GREEN)
     own = background("blurred original", fit="fit", linear_light=True)
-    assert torch.equal(own.behind(picture, alpha, canvas, other), expected)
+    assert torch.equal(own.render(picture, alpha, canvas, other), expected)
 
 
 def test_what_is_missing_or_unknown_is_told(picture, alpha):
     with pytest.raises(ValueError, match="^Give another picture, .*'blurred image'"):
-        background("blurred image").behind(picture, alpha, (30, 50))
+        background("blurred image").render(picture, alpha, (30, 50))
     with pytest.raises(ValueError, match="^Choose a background of colour, .*: it is 'sky'"):
         background("sky")
 

@@ -91,7 +91,7 @@ def test_where_the_subject_goes(position, canvas, changes, expected):
 
 def test_what_the_canvas_shows_of_the_picture():
     where = place_subject("in place", (100, 100), (100, 100), BOX, 0.5)
-    top, left, bottom, right = where.seen((100, 100))
+    top, left, bottom, right = where.visible_box((100, 100))
     assert (bottom - top, right - left) == (200, 200) and (top, left) == (-50, -25)
 
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from birefnet.device import transfer
-from birefnet.device.transfer import BUFFER_BYTES, as_bytes, connect, parts
+from birefnet.device.transfer import BUFFER_BYTES, as_bytes, make_transfer, parts
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_only_cuda_devices_have_one(device):
-    assert connect(torch.device(device)) is None
+    assert make_transfer(torch.device(device)) is None
 
 
 def test_without_page_locked_memory_copies_are_ordinary_ones(monkeypatch, caplog):
@@ -17,7 +17,7 @@ def test_without_page_locked_memory_copies_are_ordinary_ones(monkeypatch, caplog
         raise RuntimeError("CUDA error: OS call failed or operation not supported on this OS")
 
     monkeypatch.setattr(transfer, "Transfer", refused)
-    assert connect(torch.device("cuda", 0)) is None
+    assert make_transfer(torch.device("cuda", 0)) is None
     assert len(caplog.messages) == 1 and "do not overlap" in caplog.messages[0]
 
 

@@ -189,9 +189,9 @@ def test_packages_too_old_or_missing_are_told(monkeypatch):
 ])
 def test_contracts_that_cannot_be(contract, message):
     with pytest.raises(UserError, match=message):
-        write.settle_contract(contract, BUILDS[SMALL])
+        write.complete_contract(contract, BUILDS[SMALL])
 
 
 def test_any_size_of_a_checkpoint_without_a_size_needs_one():
     with pytest.raises(UserError, match="^Choose a size"):
-        write.settle_contract(Contract(any_size=True), loader(SMALL, size="dynamic")().config)
+        write.complete_contract(Contract(any_size=True), loader(SMALL, size="dynamic")().config)

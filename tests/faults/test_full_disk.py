@@ -24,6 +24,7 @@ from birefnet.training.run_folder import RunFolder
 
 PICTURE = torch.rand(1, 90, 120, 4, generator=torch.Generator().manual_seed(0))
 FRAMES = torch.rand(5, 64, 64, 4, generator=torch.Generator().manual_seed(0))
+ELSEWHERE = "Write it elsewhere or free disk space"
 SOUND = 0.2 * torch.sin(torch.arange(44100 // 5) / 16).expand(1, 2, -1)
 
 
@@ -77,7 +78,7 @@ def test_a_video_is_whole_or_absent(tmp_path, suffix):
                 film(path)
         except video.VideoError as error:
             refused += 1
-            assert str(error) == f"{path}: cannot be written (File too large)"
+            assert str(error) == f"{ELSEWHERE}: {path}: cannot be written (File too large)"
             assert names(tmp_path) == []
         else:  # encoders with several threads vary by some bytes
             assert path.stat().st_size <= limit
@@ -162,7 +163,7 @@ def test_a_video_on_a_full_disk_is_one_sentence(tmp_path, tiny, capsys, suffix, 
         target = full / f"a{suffix}"
         lines = told(lambda: main(["video", str(tmp_path / "in.mp4"), "-o", str(target), "--model", str(tiny),
                                    "--dtype", "fp32"]), capsys)
-        assert lines[-1] == f"error: {target}: cannot be written (No space left on device)"
+        assert lines[-1] == f"error: {ELSEWHERE}: {target}: cannot be written (No space left on device)"
         assert names(full) == []
 
 
@@ -187,7 +188,7 @@ def test_eval_on_a_full_disk_is_one_sentence_and_goes_on_later(tmp_path, capsys,
 
 def test_a_state_of_training_is_whole_or_the_one_before(tmp_path):
     run = RunFolder(tmp_path)
-    run.store({"step": 1})
+    run.save_state({"step": 1})
     with longest_file(100_000), pytest.raises(OSError, match="state.pt"):
-        run.store({"step": 2, "weights": torch.zeros(1_000_000)})
-    assert run.stored() == {"step": 1} and names(tmp_path) == ["state.pt"]
+        run.save_state({"step": 2, "weights": torch.zeros(1_000_000)})
+    assert run.load_state() == {"step": 1} and names(tmp_path) == ["state.pt"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -19,7 +18,6 @@ import weights
 from birefnet import CheckpointError, Config, video
 from birefnet.evaluation.run import read_grey, read_journal
 from birefnet.imaging import colour, pictures
-from weights import catalog
 
 ROOT = Path(__file__).parents[2]
 SEEDS = Path(__file__).parent / "seeds"
@@ -224,7 +222,7 @@ def test_no_pictures_a_second():
         video.Pictures(torch.zeros(1, 4, 4, 3), 0)
 
 
-# Names, colours, catalog, journal
+# Names, colours, journal
 # -----------------------------------------------------------------------------------
 
 
@@ -245,40 +243,6 @@ def test_colours_that_are_none(text):
     with pytest.raises(ValueError, match="expected a colour") as error:
         colour.parse_colour(text)
     assert str(error.value).isprintable() and len(str(error.value)) < LIMIT
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"name": "../x"},
-        {"name": "con"},
-        {"file": "../../x.pth"},
-        {"file": "x.exe"},
-        {"repo": "a/b/c"},
-        {"size": [1]},
-        {"aliases": "x"},
-        {"megabytes": 1e400},
-        {"more": 1},
-        {"name": None},
-    ],
-    ids=str,
-)
-def test_a_catalog_with_rows_that_cannot_be(tmp_path, change):
-    rows = json.loads(Path(catalog.__file__).with_name("catalog.json").read_text(encoding="utf-8"))
-    (tmp_path / "catalog.json").write_text(json.dumps([rows[0], rows[1] | change]))
-    with pytest.raises(catalog.CatalogError, match="row 2"):
-        catalog.read(tmp_path / "catalog.json")
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"{}", b"\xff", b"[" * 100_000, b'[{"name": "x"}]'[:9]],
-    ids=["empty", "no list", "no text", "nested", "cut off"],
-)
-def test_a_catalog_that_is_none(tmp_path, content):
-    (tmp_path / "catalog.json").write_bytes(content)
-    with pytest.raises(catalog.CatalogError):
-        catalog.read(tmp_path / "catalog.json")
 
 
 @pytest.mark.parametrize(

@@ -93,10 +93,11 @@ def saved_clip(host: Host, record: dict) -> bytes:
     return host.fetch("/view?" + urllib.parse.urlencode(made))
 
 
-def on_checkerboard(shown: Image.Image) -> Image.Image:
+def on_checkerboard(shown: Image.Image, tile: int = TILE) -> Image.Image:
+    """Convert a picture to RGB, over a checkerboard where it is transparent."""
     if shown.mode != "RGBA":
         return shown.convert("RGB")
-    y, x = np.indices((shown.height, shown.width)) // TILE
+    y, x = np.indices((shown.height, shown.width)) // tile
     board = Image.fromarray(np.where((x + y) % 2, 204, 255).astype(np.uint8)).convert("RGB")
     board.paste(shown, mask=shown.getchannel("A"))
     return board

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from browser import open_page, outputs, picture, run
-from cards import frames_of, saved_clip
+from cards import frames_of, on_checkerboard, saved_clip
 from given import THINGS, clip, thing, walls
 from host import PACK, Host, Workflow
 from known import DATA
@@ -58,16 +58,6 @@ Panel = tuple[str, Image.Image]  # caption and picture
 # Panels -----------------------------------------------------------------------------------------------------
 
 
-def on_checkerboard(shown: Image.Image) -> Image.Image:
-    """Convert a picture to RGB, over a checkerboard where it is transparent."""
-    if shown.mode != "RGBA":
-        return shown.convert("RGB")
-    y, x = np.indices((shown.height, shown.width)) // TILE
-    board = Image.fromarray(np.where((x + y) % 2, 204, 255).astype(np.uint8)).convert("RGB")
-    board.paste(shown, mask=shown.getchannel("A"))
-    return board
-
-
 def stacked(panels: list[Panel], width: int = 400) -> Image.Image:
     """Stack panels, by default at the width of the page's narrow help panel (pixels)."""
     return column([row([panel], width) for panel in panels])
@@ -81,7 +71,7 @@ def captioned(panel: Panel, height: int) -> Image.Image:
     draw, font = ImageDraw.Draw(whole), ImageFont.load_default(14)
     assert draw.textlength(caption, font) <= width - 8, f"no room for {caption!r} in {width} pixels"
     draw.text((6, STRIP // 2), caption, fill="white", font=font, anchor="lm")
-    whole.paste(on_checkerboard(shown.resize((width, height), Image.Resampling.LANCZOS)), (0, STRIP))
+    whole.paste(on_checkerboard(shown.resize((width, height), Image.Resampling.LANCZOS), TILE), (0, STRIP))
     return whole
 
 

@@ -42,8 +42,9 @@ def test_an_exr_comes_back_bit_for_bit(tmp_path, depth):
     light = LIGHT if depth == "half" else LIGHT.astype(np.float32) * np.float32(1.0001)
     write_exr(tmp_path / "a.exr", planes(light), owner="a shop", pixelAspectRatio=2.0)
     photograph = photographs.read(tmp_path / "a.exr", name="b.exr")
-    assert photograph.linear and photograph.depth == depth and photograph.own.max() > 3
-    store(tmp_path / "b.exr", photographs.working("b.exr", photograph, photographs.USUAL), photograph)
+    assert photograph.linear and photograph.depth == depth and photograph.native.max() > 3
+    store(tmp_path / "b.exr", photographs.colours_for("b.exr", photograph, photographs.DEFAULT_STYLE),
+          photograph)
     header, channels = stored_exr(tmp_path / "b.exr")
     assert all(np.array_equal(channels[name], plane) and channels[name].dtype == light.dtype
                for name, plane in planes(light).items())
@@ -54,7 +55,7 @@ def test_the_network_sees_linear_light_as_srgb(tmp_path):
     write_exr(tmp_path / "a.exr", planes(np.full((4, 4, 3), 0.18, np.float32)))
     photograph = photographs.read(tmp_path / "a.exr")
     expected = pytest.approx(0.4614, abs=0.5 / 255)  # 18 % grey, IEC 61966-2-1
-    assert photograph.seen.mean() == expected and pictures.read(tmp_path / "a.exr").mean() == expected
+    assert photograph.srgb.mean() == expected and pictures.read(tmp_path / "a.exr").mean() == expected
 
 
 def test_linear_changes_only_what_is_seen(tmp_path, png16):
@@ -62,8 +63,8 @@ def test_linear_changes_only_what_is_seen(tmp_path, png16):
     style = photographs.Style(depth="16", linear=True)
     photograph = photographs.read(tmp_path / "a.png", style=style, name="b.png")
     plain = photographs.read(tmp_path / "a.png", style=photographs.Style(depth="16"), name="b.png")
-    assert torch.equal(photograph.own, plain.own) and (photograph.seen - plain.seen).max() > 0.2
-    store(tmp_path / "b.png", photographs.working("b.png", photograph, style), photograph, depth="16",
+    assert torch.equal(photograph.native, plain.native) and (photograph.srgb - plain.srgb).max() > 0.2
+    store(tmp_path / "b.png", photographs.colours_for("b.png", photograph, style), photograph, depth="16",
           linear=True)
     assert np.array_equal(deep.read("b.png", (tmp_path / "b.png").read_bytes()).values, COLOURS[..., :3])
 
@@ -76,7 +77,7 @@ def test_sixteen_bits_come_back_level_by_level(tmp_path, png16, suffix, channels
     style = photographs.Style(depth="16")
     photograph = photographs.read(tmp_path / "a.png", style=style, name="b.png")
     photograph.icc, photograph.dpi = swapped_profile, (300, 300)
-    store(tmp_path / f"b{suffix}", photograph.own, photograph, depth="16")
+    store(tmp_path / f"b{suffix}", photograph.native, photograph, depth="16")
     found = deep.read("b", (tmp_path / f"b{suffix}").read_bytes())
     assert found.values.dtype == np.uint16 and np.array_equal(found.values, samples)
     with Image.open(tmp_path / f"b{suffix}") as image:
@@ -89,7 +90,7 @@ def test_deep_samples_are_turned_as_pillow_turns(tmp_path, orientation):
     tifffile.imwrite(tmp_path / "a.tif", COLOURS[:6, :, :3], photometric="rgb", metadata=None,
                      extratags=[(274, 3, 1, orientation, True)])
     shallow = pictures.read(tmp_path / "a.tif")
-    own = photographs.read(tmp_path / "a.tif", style=photographs.Style(depth="16"), name="b.tif").own
+    own = photographs.read(tmp_path / "a.tif", style=photographs.Style(depth="16"), name="b.tif").native
     assert own.shape == shallow.shape and (own - shallow).abs().max() < 1 / 255
     values = (COLOURS[:6, :, :3] / 65535).astype(np.float32)  # Pillow does not read these
     tifffile.imwrite(tmp_path / "b.tif", values, photometric="rgb", metadata=None,
@@ -113,12 +114,12 @@ def test_premultiplied_or_straight_is_said_in_the_file(tmp_path, suffix, premult
             assert file.pages[0].asarray()[0, 0, 0] == pytest.approx(65535 * (0.25 if premultiplied else 0.5),
                                                                      abs=1)
     again = photographs.read(path, style=photographs.Style(depth=depth), name=path)
-    assert (again.own - picture).abs().max() < 1e-4
+    assert (again.native - picture).abs().max() < 1e-4
 
 
 def test_exr_without_a_word_of_it_is_premultiplied(tmp_path):
     write_exr(tmp_path / "a.exr", planes(np.full((2, 2, 4), 0.25, np.float16)))
-    assert torch.equal(photographs.read(tmp_path / "a.exr").own[0, 0, 0], torch.tensor([1, 1, 1, 0.25]))
+    assert torch.equal(photographs.read(tmp_path / "a.exr").native[0, 0, 0], torch.tensor([1, 1, 1, 0.25]))
 
 
 def test_a_matte_is_a_single_channel(tmp_path):
@@ -135,8 +136,8 @@ def test_layers_and_windows_of_an_exr(tmp_path):
     shown = (np.array([0, 0], np.int32), np.array([99, 49], np.int32))
     write_exr(tmp_path / "a.exr", layers, dataWindow=window, displayWindow=shown)
     photograph = photographs.read(tmp_path / "a.exr")
-    assert np.array_equal(photograph.own[0].numpy().astype(np.float16), LIGHT)
-    store(tmp_path / "b.exr", photograph.own, photograph)
+    assert np.array_equal(photograph.native[0].numpy().astype(np.float16), LIGHT)
+    store(tmp_path / "b.exr", photograph.native, photograph)
     header, _ = stored_exr(tmp_path / "b.exr")
     assert np.array_equal(header["dataWindow"], window) and np.array_equal(header["displayWindow"], shown)
 
@@ -172,8 +173,8 @@ def test_profile_resolution_and_exif_survive_without_the_place(tmp_path, swapped
     Image.fromarray(levels).save(tmp_path / "a.png", exif=exif, icc_profile=swapped_profile, dpi=(300, 300))
     style = photographs.Style(exif=True)
     photograph = photographs.read(tmp_path / "a.png", style=style, name=f"b{suffix}")
-    assert not torch.equal(photograph.seen, photograph.own)  # the profile exchanges red and blue
-    store(tmp_path / f"b{suffix}", photograph.own, photograph, exif=True, depth=depth)
+    assert not torch.equal(photograph.srgb, photograph.native)  # the profile exchanges red and blue
+    store(tmp_path / f"b{suffix}", photograph.native, photograph, exif=True, depth=depth)
     if depth == "float":  # which Pillow does not read
         with tifffile.TiffFile(tmp_path / "b.tif") as file:
             tags = {tag.name: tag.value for tag in file.pages[0].tags}
@@ -200,7 +201,8 @@ def test_without_the_option_no_exif_is_kept(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.jpg", exif=exif)
     photograph = photographs.read(tmp_path / "a.jpg")
     assert photograph.exif is None
-    assert b"Maker" not in photographs.encode("b.png", photograph.own, photograph, photographs.USUAL)
+    assert b"Maker" not in photographs.encode("b.png", photograph.native, photograph,
+                                              photographs.DEFAULT_STYLE)
 
 
 @pytest.mark.parametrize("module", ["OpenEXR", "imagecodecs", "tifffile"])
@@ -216,4 +218,4 @@ def test_a_missing_package_is_one_sentence(tmp_path, monkeypatch, png16, module)
     with pytest.raises(pictures.PictureError, match=f"pip install .*{module}"):
         photographs.read(tmp_path / name, style=photographs.Style(depth="16"), name="b.png")
     Image.new("RGB", (4, 4)).save(tmp_path / "b.jpg")
-    assert photographs.read(tmp_path / "b.jpg").seen.shape == (1, 4, 4, 3)
+    assert photographs.read(tmp_path / "b.jpg").srgb.shape == (1, 4, 4, 3)

@@ -380,4 +380,4 @@ def test_what_a_half_precision_cannot_hold_is_computed_in_float32(state, monkeyp
     found = torch.cat([alpha for _, alpha in owner.mattes(iter(pictures))])
     assert torch.allclose(found, expected, atol=1e-5)
     assert sum("computing in fp32" in text for text in meter.said) == 1
-    assert next(network.parameters()).dtype is torch.bfloat16  # as its home wants it
+    assert next(network.parameters()).dtype is torch.bfloat16  # as its host wants it

@@ -10,11 +10,11 @@ from torch import nn
 
 import birefnet
 from birefnet import Config
-from birefnet.device.cuda_graphs import Graphs, Recording, held_by, tables_of
+from birefnet.device.cuda_graphs import Graphs, Recording, find_tables, list_weights
 
 
 def recording(model: nn.Module) -> Recording:
-    return Recording((), held_by(model), [], None, torch.zeros(1), torch.zeros(1))
+    return Recording((), list_weights(model), [], None, torch.zeros(1), torch.zeros(1))
 
 
 def test_it_is_off_unless_asked_for(tiny_state):
@@ -64,8 +64,8 @@ def test_the_tables_that_a_pass_reads_are_kept_and_the_weights_are_not(config):
     model, x = birefnet.load(random_state(config)), torch.zeros(1, 3, 96, 64)
     with torch.inference_mode():
         model(x)
-        tables = tables_of(model, x)
-        again = tables_of(model, x)
+        tables = find_tables(model, x)
+        again = find_tables(model, x)
     places = {tensor.data_ptr() for tensor in tables}
     assert places and places == {tensor.data_ptr() for tensor in again}  # none is made anew by each pass
     weights = {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers())}

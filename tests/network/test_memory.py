@@ -99,8 +99,8 @@ def test_a_plan_takes_as_many_frames_as_fit(swin):
     assert fits.frames == 5 and fits.budget is None and fits.peak == five
     assert plan(swin, (1024, 1024), 16, five - MIB).frames == 4
     assert plan(swin, (1024, 1024), 3, five).frames == 3
-    assert plan(swin, (1024, 1024), 16, five + 50 * MIB, beside=10 * MIB).frames == 5
-    assert plan(swin, (1024, 1024), 16, five + 49 * MIB, beside=10 * MIB).frames == 4
+    assert plan(swin, (1024, 1024), 16, five + 50 * MIB, extra_bytes=10 * MIB).frames == 5
+    assert plan(swin, (1024, 1024), 16, five + 49 * MIB, extra_bytes=10 * MIB).frames == 4
 
 
 def test_where_not_one_frame_fits_the_steps_get_smaller(swin):

@@ -155,8 +155,8 @@ def test_one_frame_serves_all(convert):
 
 
 def test_some_of_many_are_told_by_index(convert):
-    assert convert.in_some([0, 3, 7], 9, "pictures") == "in 3 of 9 pictures (index 0, 3, 7)"
-    assert convert.in_some(list(range(12)), 12,
+    assert convert.list_indices([0, 3, 7], 9, "pictures") == "in 3 of 9 pictures (index 0, 3, 7)"
+    assert convert.list_indices(list(range(12)), 12,
                            "masks") == "in 12 of 12 masks (index 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …)"
 
 

@@ -10,14 +10,14 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def in_plain_words(pack):
+def as_builtin_errors(pack):
     """nodes.host.errors without a host: it needs ComfyUI's `io` for a type's name only."""
     latest = SimpleNamespace(io=SimpleNamespace(ComfyNode=object))
     stand_ins = {"comfy_api": SimpleNamespace(latest=latest), "comfy_api.latest": latest}
     before = {name: sys.modules.get(name) for name in stand_ins}
     sys.modules.update(stand_ins)
     try:
-        yield importlib.import_module(f"{pack.__name__}.nodes.host.errors").in_plain_words
+        yield importlib.import_module(f"{pack.__name__}.nodes.host.errors").as_builtin_errors
     finally:
         for name, module in before.items():
             if module is None:
@@ -46,12 +46,12 @@ def raised(node) -> Exception:
     ("birefnet.files.errors", "CheckpointError", ValueError),
     ("weights.find", "NotFound", FileNotFoundError), ("weights.fetch", "FetchError", RuntimeError),
     ("birefnet.device.passes", "OutOfMemory", RuntimeError)])
-def test_an_exception_of_ours_becomes_the_builtin_one(pack, in_plain_words, module, name, builtin):
+def test_an_exception_of_ours_becomes_the_builtin_one(pack, as_builtin_errors, module, name, builtin):
     own = getattr(importlib.import_module(f"{pack.__name__}.{module}"), name)
-    error = raised(in_plain_words(node(own("Connect image."))))
+    error = raised(as_builtin_errors(node(own("Connect image."))))
     assert type(error) is builtin and str(error) == "Connect image."
 
 
-def test_another_exception_is_left_alone(in_plain_words):
+def test_another_exception_is_left_alone(as_builtin_errors):
     error = KeyError("x")
-    assert raised(in_plain_words(node(error))) is error
+    assert raised(as_builtin_errors(node(error))) is error

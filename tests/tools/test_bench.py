@@ -14,7 +14,7 @@ import birefnet
 from birefnet.network import builds as published
 from tools.bench import builds
 from tools.bench.__main__ import main
-from tools.bench.authors import chosen
+from tools.bench.authors import make_config_class
 from tools.bench.contender import Contender
 
 ROOT = Path(__file__).parents[2]
@@ -127,7 +127,7 @@ def test_the_authors_config_becomes_the_checkpoints():
 
     build = birefnet.Config("pvt_v2", (64, 128, 320, 512), (3, 4, 6, 3), (1, 2, 5, 8), multi_scale="none",
                             attention="plain", residual=True, batch_norm=False)
-    mine = chosen(Theirs, build)()
+    mine = make_config_class(Theirs, build)()
     assert (mine.bb, mine.mul_scl_ipt, mine.dec_att, mine.dec_blk, mine.batch_size) == (
         "pvt_v2_b2", "", "ASPP", "ResBlk", 1)
     assert mine.lateral_channels_in_collection == [512, 320, 128, 64] and mine.cxt == [64, 128, 320]

@@ -41,10 +41,10 @@ def batch():
 @pytest.mark.parametrize("attention", ["deformable", "plain"])
 def test_it_learns(fresh, batch, dtype, attention):
     learner = Learner(fresh(attention=attention), 3e-3, dtype=dtype)
-    losses = [learner.learn(*batch) for _ in range(12)]
+    losses = [learner.train_step(*batch) for _ in range(12)]
     assert losses[-1] < 0.95 * losses[0] and learner.step == 12
-    assert learner.parts.keys() == {"bce", "iou", "l1", "ssim", "gradient"}
-    assert sum(learner.parts.values()) == losses[-1]
+    assert learner.loss_terms.keys() == {"bce", "iou", "l1", "ssim", "gradient"}
+    assert sum(learner.loss_terms.values()) == losses[-1]
 
 
 def test_pieces_add_up_to_the_batch(fresh, batch):
@@ -53,7 +53,7 @@ def test_pieces_add_up_to_the_batch(fresh, batch):
     def gradients(accumulate: int) -> tuple[float, torch.Tensor]:
         model = fresh(batch_norm=False).eval()
         learner = Learner(model, 1e-3, dtype=torch.float32, accumulate=accumulate)
-        loss = learner.learn(*batch)
+        loss = learner.train_step(*batch)
         return loss, torch.cat([p.grad.flatten() for p in model.parameters()])
 
     (whole, expected), (pieces, got) = gradients(1), gradients(4)
@@ -66,14 +66,14 @@ def test_state_goes_on_with_the_same_numbers(fresh, batch, optimizer):
     """Dropout, the optimiser and the averaged weights included."""
     straight = Learner(fresh(), 3e-3, optimizer=optimizer, average=0.9)
     for _ in range(2):
-        straight.learn(*batch)
+        straight.train_step(*batch)
     file = io.BytesIO()
     torch.save(straight.state_dict(), file)
     file.seek(0)
     resumed = Learner(fresh(), 3e-3, optimizer=optimizer, average=0.9)
     resumed.load_state_dict(torch.load(file, weights_only=True))
     torch.rand(7)  # whatever else draws random numbers
-    assert resumed.learn(*batch) == straight.learn(*batch) and resumed.step == 3
+    assert resumed.train_step(*batch) == straight.train_step(*batch) and resumed.step == 3
     for name, tensor in straight.result.state_dict().items():
         assert torch.equal(tensor, resumed.result.state_dict()[name]), name
 
@@ -93,7 +93,7 @@ def test_only_the_chosen_parameters_learn(fresh, batch):
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     head = model.decoder.conv_out1.parameters()
     learner = Learner(model, 1e-2, parameters=head)
-    learner.learn(*batch)
+    learner.train_step(*batch)
     changed = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert changed == {"decoder.conv_out1.0.weight", "decoder.conv_out1.0.bias"}
     assert learner.result is model
@@ -102,7 +102,7 @@ def test_only_the_chosen_parameters_learn(fresh, batch):
 def test_gradients_are_clipped_and_biases_do_not_decay(fresh, batch):
     model = fresh()
     learner = Learner(model, 1e-3)
-    learner.learn(*batch)
+    learner.train_step(*batch)
     assert torch.cat([p.grad.flatten()
                       for p in model.parameters()]).norm().item() <= MAX_GRADIENT_NORM * 1.001
     weights, gains = learner.optimizer.parts[0].param_groups
@@ -114,5 +114,5 @@ def test_a_loss_that_is_not_finite_stops_before_it_spoils_the_weights(fresh, bat
     learner = Learner(fresh(), 1e-3)
     before = [p.detach().clone() for p in learner.model.parameters()]
     with pytest.raises(FloatingPointError, match="^Lower the learning rate: .* at step 1"):
-        learner.learn(batch[0] * float("nan"), batch[1])
+        learner.train_step(batch[0] * float("nan"), batch[1])
     assert all(torch.equal(p, old) for p, old in zip(learner.model.parameters(), before))

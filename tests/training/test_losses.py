@@ -88,12 +88,6 @@ def test_gradients_match_finite_differences(batch, name):
     assert torch.autograd.gradcheck(lambda x: pixel_loss(x, alpha, {name: 1.0}), logits)
 
 
-def test_the_final_phase_drops_cross_entropy_and_nothing_else():
-    assert losses.drop_cross_entropy(losses.WEIGHTS["general"]) == {"iou": 0.5, "l1": 100.0, "ssim": 10.0}
-    assert losses.drop_cross_entropy(losses.WEIGHTS["dis"]) == {"iou": 0.5, "ssim": 10.0}
-    assert losses.drop_cross_entropy(losses.WEIGHTS["matting"]) == {"l1": 100.0, "ssim": 10.0}
-
-
 def test_a_perfect_matte_costs_nothing_and_its_opposite_much(batch):
     alpha = (batch[1] > 0.5).double()
     sure = (alpha * 2 - 1) * 40

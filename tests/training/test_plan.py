@@ -7,14 +7,14 @@ import math
 import pytest
 
 from birefnet.training.losses import WEIGHTS
-from birefnet.training.plan import TASKS, Phase, Size, TrainingPlan, usual_rate
+from birefnet.training.plan import TASKS, Phase, Size, TrainingPlan, default_rate
 
 
 def test_every_task_has_its_losses_and_the_authors_rate():
     assert TASKS.keys() == WEIGHTS.keys()
-    assert {task: usual_rate(task, 4) for task in TASKS} == {
+    assert {task: default_rate(task, 4) for task in TASKS} == {
         "general": 1e-5, "dis": 1e-4, "cod": 1e-5, "hrsod": 1e-5, "matting": 1e-5}
-    assert usual_rate("dis", 8) == pytest.approx(1e-4 * math.sqrt(2))
+    assert default_rate("dis", 8) == pytest.approx(1e-4 * math.sqrt(2))
 
 
 @pytest.mark.parametrize("step, rate", [(0, 0.2e-3), (4, 1e-3), (5, 1e-3), (105, 0.01e-3)])
@@ -43,6 +43,7 @@ def test_the_last_phase_takes_what_rounding_leaves():
 def test_the_last_tenth_goes_without_cross_entropy():
     plan = TrainingPlan(steps=50, task="dis")
     assert [("bce" in plan.weights_at(step)) for step in (0, 44, 45, 49)] == [True, True, False, False]
+    assert plan.weights_at(49) == {"iou": 0.5, "ssim": 10.0}
     assert plan.weights_at(0) == WEIGHTS["dis"] and "bce" in TrainingPlan(steps=50, final=0.0).weights_at(49)
 
 

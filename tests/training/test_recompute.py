@@ -31,7 +31,7 @@ def test_steps_come_to_the_same_weights_and_statistics(config, family, dtype):
         inner.register_forward_hook(lambda *_: calls.__setitem__(0, calls[0] + 1))
         generator = torch.Generator().manual_seed(1)
         images = torch.rand(2, 3, 64, 64, generator=generator)
-        losses = [learner.learn(images, (images.mean(1, keepdim=True) > 0.5).float()) for _ in range(2)]
+        losses = [learner.train_step(images, (images.mean(1, keepdim=True) > 0.5).float()) for _ in range(2)]
         return learner, losses, calls
 
     (plain, expected, once), (other, losses, twice) = learn(False), learn(True)

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 import birefnet
 from birefnet.__main__ import main
 from birefnet.cli.options import CommandError
-from birefnet.cli.train.beginning import begin
+from birefnet.cli.train.initial import load_initial
 from birefnet.evaluation.scores import MEASURES
 from birefnet.training.folder import Folder
 
@@ -281,7 +281,7 @@ def test_a_network_on_an_encoder_of_timm_begins_with_what_that_has_learnt(pairs,
     torch.manual_seed(3)
     whole = timm.create_model("resnet10t")  # with a classifier, as timm's files are
     torch.save(whole.state_dict(), tmp_path / "resnet10t.pth")
-    begun = begin("scratch", "timm:resnet10t", 0, str(tmp_path / "resnet10t.pth"))
+    begun = load_initial("scratch", "timm:resnet10t", 0, str(tmp_path / "resnet10t.pth"))
     assert torch.equal(begun.model.bb.layer4[0].conv1.weight, whole.layer4[0].conv1.weight)
     scratch = ("--init", "scratch", "--build", "timm:resnet10t", "--encoder", tmp_path / "resnet10t.pth")
     assert train(pairs, tmp_path / "run", *scratch, "--steps", 1, "--batch", 2, "--size", 64, "--hold-out",
@@ -290,7 +290,7 @@ def test_a_network_on_an_encoder_of_timm_begins_with_what_that_has_learnt(pairs,
     assert model.config.backbone == "resnet10t" and model.config.size == (64, 64)
     torch.save(timm.create_model("resnet18").state_dict(), tmp_path / "other.pth")
     with pytest.raises(CommandError, match="timm .* cannot build the encoder resnet10t"):
-        begin("scratch", "timm:resnet10t", 0, str(tmp_path / "other.pth"))
+        load_initial("scratch", "timm:resnet10t", 0, str(tmp_path / "other.pth"))
 
 
 @pytest.mark.parametrize("arguments, message", [

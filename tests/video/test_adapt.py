@@ -78,8 +78,8 @@ def test_networks_see_hdr_tone_mapped_and_colours_stay(tmp_path):
 
     with video.File(source) as clip:
         own = [picture for _, picture in video.File(source)]
-        looks = [look for _, look, _ in video.matting(clip, mattes, video.looks.cutout,
-                                                      see=video.seen_by_networks(clip))]
+        looks = [look for _, look, _ in video.matting(clip, mattes, video.rendering.cutout,
+                                                      to_network=video.network_conversion(clip))]
     for seen, look, picture in zip(shown, looks, own):
         assert torch.equal(look[..., :3], picture) and torch.equal(seen, tone.to_sdr(picture, tone.HLG))
 
@@ -152,7 +152,7 @@ def test_a_file_that_is_cut_off_says_so_at_once(tmp_path, name, lost):
     assert missing_bytes(path) == missing_bytes(io.BytesIO(whole)) == 0
     path.write_bytes(whole[:-lost])
     assert missing_bytes(path) == missing_bytes(io.BytesIO(whole[:-lost])) == lost
-    with pytest.raises(video.VideoError, match="cut off: .*copy it again"):
+    with pytest.raises(video.VideoError, match="^Copy it again.*: cut off: "):
         video.File(path)
 
 
@@ -175,9 +175,9 @@ def test_following_reads_what_the_first_pass_reads(tmp_path, kind):
                    **TEN_BITS)
     with video.File(source) as clip:
         adapted, _ = video.adapt(clip, kind)
-        see = video.seen_by_networks(adapted) or (lambda picture: picture)
+        see = video.network_conversion(adapted) or (lambda picture: picture)
         expected = [see(picture) for _, picture in adapted]
-    with video.as_seen(lambda: video.File(source), kind) as clip:
+    with video.open_for_network(lambda: video.File(source), kind) as clip:
         found = [picture for _, picture in clip]
         assert (clip.height, clip.width) == expected[0].shape[:2]
     assert len(found) == 2 and all(torch.equal(a, b) for a, b in zip(found, expected))

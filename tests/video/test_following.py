@@ -128,7 +128,7 @@ def test_a_stopped_run_goes_on_and_gives_the_same(clip, tmp_path, monkeypatch, f
 
     def follow(follower: type, key: str = "this clip") -> tuple[list, video.Following]:
         following = video.Following(clip, lambda picture: torch.ones(1, 4, 6), follower, frame,
-                                    keep=tmp_path / "kept", key=key)
+                                    folder=tmp_path / "kept", key=key)
         return list(following(picture for _, picture in clip())), following
 
     with pytest.raises(Stopped):

@@ -30,7 +30,7 @@ def mattes(pictures):
 
 source, target, seconds = sys.argv[1:]
 with video.File(source, duration=float(seconds)) as clip, video.writing(target, clip, "h264") as writer:
-    look = video.looks.Over(torch.tensor([0.0, 1.0, 0.0]), lambda: video.File(source))
+    look = video.rendering.Over(torch.tensor([0.0, 1.0, 0.0]), lambda: video.File(source))
     matting = video.matting(clip, mattes, look, smooth=Smoother(0.5), colours=foreground.estimate)
     count = sum(writer.write(time, picture) is None for time, picture, alpha in matting)
 print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

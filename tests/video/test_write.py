@@ -14,7 +14,7 @@ from clips import frames, frequency, pictures, planes, sine, write
 from PIL import Image
 
 from birefnet import video
-from birefnet.video.sound import Kinds
+from birefnet.video.sound import SoundCodecs
 
 UNEVEN = [0, 1000, 1500, 5000, 5001, 9000]  # in ticks of 1/10000 s
 
@@ -115,7 +115,7 @@ def test_sound_whose_times_run_back_is_encoded_all_the_same(tmp_path, monkeypatc
     """As in an AVI with MP3 that AAC has to replace."""
     source = write(tmp_path / "in.avi", pictures(25), sound="libmp3lame", seconds=1.0, codec="mpeg4")
     monkeypatch.setitem(video.FORMATS, "h264",
-                        replace(video.FORMATS["h264"], sound=Kinds(frozenset(), "aac")))
+                        replace(video.FORMATS["h264"], sound=SoundCodecs(frozenset(), "aac")))
     result = copied(source, tmp_path / "out.mp4", "h264")
     times = [time for time, _ in packets(result, "audio")]
     assert np.diff(times).min() > 0 and times[-1] == pytest.approx(1.0, abs=0.1)

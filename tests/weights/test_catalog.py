@@ -17,10 +17,14 @@ ROWS = pytest.mark.parametrize("row", weights.CATALOG, ids=lambda row: row.name)
 
 @ROWS
 def test_a_row_says_all_that_is_needed(row):
-    assert re.fullmatch(r"[A-Za-z0-9][\w.-]*", row.name)  # goes into file names, workflows and shell commands
-    assert row.repo is None or re.fullmatch(r"[\w.-]+/[\w.-]+", row.repo)
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", row.name)  # in file names, workflows and commands
+    assert row.repo is None or re.fullmatch(r"[A-Za-z0-9_.-]{1,96}/[A-Za-z0-9_.-]{1,96}", row.repo)
     assert PurePath(row.file).suffix in (".safetensors", ".pth", ".pt")
+    assert not weights.fault(row.name, "the folder") and not weights.fault(row.file, "the repository")
     assert row.task and row.license and row.backbone
+    assert all(isinstance(text, str) for text in (row.task, row.license, row.backbone, row.note))
+    assert all(isinstance(alias, str) for alias in row.aliases)
+    assert isinstance(row.aliases, tuple) and type(row.non_commercial) is bool and type(row.megabytes) is int
     assert row.normalize in ("imagenet", "none")
     assert row.patch_order in ("colour-slowest", "colour-fastest")
     assert row.non_commercial == ("NC" in row.license)

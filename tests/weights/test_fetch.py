@@ -35,7 +35,7 @@ def test_a_fetched_file_is_what_the_hub_has_and_nothing_else_is_left(hub, tmp_pa
     done = [step[0] for step in outcome["progress"]]
     assert done == sorted(done) and done[0] == 0 and done[-1] == len(hub.content) and len(done) >= 3
     assert {step[1] for step in outcome["progress"]} == {len(hub.content)}
-    assert weights.match(path).name == "BiRefNet" and weights.local([path.parent]) == {NAME: path}
+    assert weights.match(path).name == "BiRefNet" and weights.list_local([path.parent]) == {NAME: path}
 
 
 def test_all_bytes_come_from_the_version_whose_hash_was_announced(hub, tmp_path):
@@ -154,7 +154,7 @@ def test_a_killed_process_leaves_no_file_of_that_name_and_the_next_one_goes_on(h
     process.communicate()
     kept = partial(tmp_path).stat().st_size
     assert 0 < kept < len(hub.content)
-    assert NAME not in files(tmp_path) and weights.local([tmp_path]) == {}
+    assert NAME not in files(tmp_path) and weights.list_local([tmp_path]) == {}
     hub.asked, hub.seconds_per_mb = [], 0
     assert Path(hub.fetch(tmp_path)["path"]).read_bytes() == hub.content
     assert [headers["range"] for headers in hub.bodies()] == [f"bytes={kept}-"]

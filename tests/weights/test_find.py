@@ -39,7 +39,7 @@ def folders(models):
 
 
 def test_local_lists_checkpoints_only_sorted_and_the_first_folder_wins(models, folders):
-    found = weights.local(folders)
+    found = weights.list_local(folders)
     assert list(found) == [
         "BiRefNet-HR.safetensors",
         "General.safetensors",
@@ -49,7 +49,7 @@ def test_local_lists_checkpoints_only_sorted_and_the_first_folder_wins(models, f
         "model.safetensors",
     ]
     assert found["General.safetensors"] == models / "BiRefNet" / "General.safetensors"
-    assert weights.local(reversed(folders))["General.safetensors"].parent.name == "background_removal"
+    assert weights.list_local(reversed(folders))["General.safetensors"].parent.name == "background_removal"
 
 
 def test_links_are_followed_but_not_in_circles(models, folders):
@@ -60,7 +60,7 @@ def test_links_are_followed_but_not_in_circles(models, folders):
     (models / "BiRefNet" / "Matting.safetensors").symlink_to(elsewhere / "Portrait.safetensors")
     (models / "BiRefNet" / "gone.safetensors").symlink_to(elsewhere / "gone.safetensors")
     (elsewhere / "back").symlink_to(models / "BiRefNet")
-    found = weights.local(folders[:1])
+    found = weights.list_local(folders[:1])
     assert {"linked/Portrait.safetensors", "Matting.safetensors"} < set(found)
     assert "gone.safetensors" not in found and "linked/back/General.safetensors" not in found
 
@@ -175,7 +175,7 @@ def test_an_unreadable_folder_is_named_and_does_not_hide_the_others(not_root):
         closed.mkdir(mode=0)
         open_.mkdir()
         (open_ / "birefnet.safetensors").write_bytes(b"")
-        assert list(weights.local([closed, open_])) == ["birefnet.safetensors"]
+        assert list(weights.list_local([closed, open_])) == ["birefnet.safetensors"]
         with pytest.raises(weights.NotFound, match=r"BiRefNet \(cannot be read: Permission denied\)"):
             weights.find("cats.pth", [closed, open_])
 
@@ -186,7 +186,7 @@ def test_a_name_that_no_workflow_could_store_is_left_out(models, folders):
     except OSError:
         pytest.skip("this file system refuses such a name itself")
     (models / "BiRefNet" / "猫　.safetensors").write_bytes(b"")
-    names = weights.local(folders)
+    names = weights.list_local(folders)
     assert "猫　.safetensors" in names and all(name.encode() for name in names)
 
 

@@ -25,7 +25,7 @@ def folders(tmp_path):
 
 
 def test_checkpoints_and_adapters_are_listed_apart(folders):
-    assert list(weights.local(folders)) == ["mine.safetensors"]
+    assert list(weights.list_local(folders)) == ["mine.safetensors"]
     found = weights.local_adapters(folders)
     assert list(found) == ["birds.safetensors", "cracks.safetensors", "walls/damp.safetensors"]
     assert found["cracks.safetensors"].parents[1] == folders[0]

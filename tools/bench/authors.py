@@ -30,7 +30,7 @@ def load_authors(
     if config.patch_order != "colour-slowest":
         raise ValueError("their present code has no colour-fastest patch order")
     build = importlib.import_module("config")
-    build.Config = chosen(build.Config, config)  # before the modules that read it
+    build.Config = make_config_class(build.Config, config)  # before the modules that read it
     model = importlib.import_module("models.birefnet").BiRefNet(bb_pretrained=False)
     state = {name: source.tensor(name, device, dtype) for name in source.names if not name.endswith(REBUILT)}
     try:
@@ -44,10 +44,10 @@ def load_authors(
     return lambda image: model(image)[-1]
 
 
-def chosen(theirs: type, config: Config) -> type:
+def make_config_class(theirs: type, config: Config) -> type:
     """Return a subclass of their Config, whose source code sets the build, with the settings of `config`."""
 
-    class Chosen(theirs):
+    class ConfiguredBuild(theirs):
         def __init__(self) -> None:
             super().__init__()
             self.bb = config.backbone
@@ -60,4 +60,4 @@ def chosen(theirs: type, config: Config) -> type:
             self.cxt = list(config.channels[:3])
             self.freeze_bb = self.compile = False
 
-    return Chosen
+    return ConfiguredBuild

@@ -25,7 +25,7 @@ from .rate import product_rate
 from .runtime import RUNTIMES
 from .worker import SETTINGS, picture
 
-SETTLED_FRAMES = 20  # frames after which a video's memory should no longer grow
+WARM_UP_FRAMES = 20  # frames after which a video's memory should no longer grow
 
 
 class Checkpoint:
@@ -160,7 +160,7 @@ def summary(checkpoint: Checkpoint, size: tuple[int, int], entrants: list[Conten
             "rates": rates, "rows": rows}
 
 
-def film(
+def measure_video(
     checkpoint: Checkpoint, size: int | tuple[int, int] | None, dtype: str, device: str, frames: int
 ) -> dict:
     """Matte a video with the inference form, frame by frame; frames/s without the first, and memory."""
@@ -175,5 +175,5 @@ def film(
         raise CommandError(f"{checkpoint.name} in {dtype}: {contender.error}")
     return {"model": checkpoint.name, "size": size, "dtype": dtype, "frames": frames,
             "rate": len(contender.seconds) / sum(contender.seconds),
-            "settled": held[min(SETTLED_FRAMES, frames) - 1],
+            "settled": held[min(WARM_UP_FRAMES, frames) - 1],
             "end": held[-1], "peak": contender.last["peak"]}

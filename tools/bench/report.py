@@ -16,9 +16,9 @@ from birefnet.cli.options import CommandError
 from birefnet.device.dtypes import best_dtype
 from birefnet.device.dtypes import name as short
 
-from .contest import Checkpoint, contest, film
+from .contest import Checkpoint, contest, measure_video
 from .runtime import RUNTIMES
-from .table import contest_table, film_table
+from .table import contest_table, video_table
 
 
 def report(args: argparse.Namespace) -> int:
@@ -42,9 +42,9 @@ def report(args: argparse.Namespace) -> int:
         checkpoints = [Checkpoint(name, Path(scratch)) for name in args.model]
         plans = [(checkpoint, size) for checkpoint in checkpoints for size in args.sizes or [None]]
         if args.frames:
-            found["videos"] = [film(checkpoint, size, dtype, device, args.frames)
+            found["videos"] = [measure_video(checkpoint, size, dtype, device, args.frames)
                                for checkpoint, size in plans for dtype in dtypes]
-            print(film_table(found["videos"]))
+            print(video_table(found["videos"]))
         else:
             found["contests"] = []
             for checkpoint, size in plans:

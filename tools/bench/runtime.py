@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from birefnet.device.resident import resident_now, resident_peak
+from .resident import peak_resident_bytes, resident_bytes
 
 INPUT, OUTPUT = "input_image", "output_image"  # names in a file that is exported with raw=True
 # Name → whether it runs the portable file.
@@ -43,7 +43,7 @@ def main(job: dict) -> None:
             seconds = time.perf_counter() - started
             if not os.path.exists(job["result"]):
                 np.save(job["result"], 1 / (1 + np.exp(-logits)))
-            answer(seconds=seconds, peak=resident_peak(), now=resident_now())
+            answer(seconds=seconds, peak=peak_resident_bytes(), now=resident_bytes())
     except Exception as error:
         answer(error=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
 

@@ -23,7 +23,7 @@ def contest_table(found: dict) -> str:
                       markdown(head, rows)])
 
 
-def film_table(found: list[dict]) -> str:
+def video_table(found: list[dict]) -> str:
     """Format results of `contest.film`."""
     head = ["model", "size", "dtype", "frames", "frames/s", "GiB at 20", "at end", "peak"]
     return markdown(head, [[row["model"], "{1}x{0}".format(*row["size"]), row["dtype"], str(row["frames"]),

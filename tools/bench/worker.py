@@ -16,10 +16,10 @@ from birefnet import load
 from birefnet.checkpoint.load import configure
 from birefnet.checkpoint.tensorfile import open_file
 from birefnet.device.dtypes import DTYPES
-from birefnet.device.resident import resident_now, resident_peak
 from birefnet.matting.predict import matte
 
 from .authors import load_authors
+from .resident import peak_resident_bytes, resident_bytes
 from .video import frame
 
 SETTINGS = ("patch_order", "normalize", "size", "multi_scale", "heads", "encoder")
@@ -49,7 +49,8 @@ def main(job: dict) -> None:
             started = time.perf_counter()
             step()
             synchronize(device)
-            answer(seconds=time.perf_counter() - started, peak=peak(device), now=held(device))
+            answer(seconds=time.perf_counter() - started, peak=peak_bytes(device),
+                   now=allocated_bytes(device))
     except Exception as error:
         answer(error=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
 
@@ -106,18 +107,18 @@ def synchronize(device: str) -> None:
         getattr(torch, device).synchronize()
 
 
-def peak(device: str) -> int | None:
+def peak_bytes(device: str) -> int | None:
     """Return the highest memory so far, in bytes."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
-    return torch.mps.driver_allocated_memory() if device == "mps" else resident_peak()
+    return torch.mps.driver_allocated_memory() if device == "mps" else peak_resident_bytes()
 
 
-def held(device: str) -> int | None:
+def allocated_bytes(device: str) -> int | None:
     """Return the memory that is held now, in bytes."""
     if device == "cuda":
         return torch.cuda.memory_reserved()
-    return torch.mps.driver_allocated_memory() if device == "mps" else resident_now()
+    return torch.mps.driver_allocated_memory() if device == "mps" else resident_bytes()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import birefnet
 
 from .cache import Pictures, pack
 from .sources import PANORAMAS, read_all
-from .teacher import WHEEL, as_teacher, label, open_teacher
+from .teacher import WHEEL, label, make_predict, open_teacher
 from .training import FIRST, SECOND, SEED, train
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     first = train(args.folder / "first", cache, FIRST, workers=args.workers)
     labelled = args.folder / "labelled"
     if not (labelled / "index.json").exists():
-        pack(labelled, label(Pictures(cache), teacher, as_teacher(birefnet.load(first)), SEED))
+        pack(labelled, label(Pictures(cache), teacher, make_predict(birefnet.load(first)), SEED))
     second = train(args.folder / "second", cache, SECOND, begin=first, labelled=labelled,
                    workers=args.workers)
     print(f"written: {second}")

@@ -101,7 +101,7 @@ def make_background(pictures: Pictures, rng: Rng, size: int, empty: bool) -> np.
     """What stands behind a subject; `empty`: nothing in it may be taken for one."""
     kind = rng.random()
     if empty and rng.random() < 0.4:
-        image = regular(rng, size) if rng.random() < 0.75 else gradient(rng, size)
+        image = regular_pattern(rng, size) if rng.random() < 0.75 else gradient(rng, size)
     elif kind < 0.3:
         kinds = ("empty",) if empty or rng.random() < 0.4 else ("empty", "place")
         image = crop(rng, pictures.draw(rng, *kinds)[0], size)
@@ -110,7 +110,7 @@ def make_background(pictures: Pictures, rng: Rng, size: int, empty: bool) -> np.
     elif kind < 0.78:
         image = texture(rng, size)
     elif kind < 0.84:
-        image = regular(rng, size)
+        image = regular_pattern(rng, size)
     else:
         image = gradient(rng, size)
     if rng.random() < 0.22:  # other things, out of focus
@@ -158,7 +158,7 @@ def texture(rng: Rng, size: int) -> np.ndarray:
     return mix(image, colours[2], noise(rng, size, 3, 1.0, 0.6)[..., None] * 0.6)
 
 
-def regular(rng: Rng, size: int) -> np.ndarray:
+def regular_pattern(rng: Rng, size: int) -> np.ndarray:
     """Stripes, checks, brickwork and pure grain: much contrast and nothing to cut out."""
     kind = rng.integers(4)
     if kind == 0:
@@ -343,7 +343,7 @@ def photograph(rng: Rng, image: np.ndarray) -> np.ndarray:
         image = image * (0.65 + 0.6 * ramp(rng, size))[..., None]
     image = jitter(rng, image, 0.2)
     if rng.random() < 0.75:
-        image = mute(image, rng.uniform(0.03, 0.3))
+        image = limit_chroma(image, rng.uniform(0.03, 0.3))
     if rng.random() < 0.25:
         image = blur(image, rng.uniform(0.3, 1.2) * size / 256)
     if rng.random() < 0.15:
@@ -372,7 +372,7 @@ def jitter(rng: Rng, image: np.ndarray, amount: float) -> np.ndarray:
     return image ** np.float32(np.exp(rng.normal(0, amount))) if rng.random() < 0.5 else image
 
 
-def mute(image: np.ndarray, chroma: float) -> np.ndarray:
+def limit_chroma(image: np.ndarray, chroma: float) -> np.ndarray:
     """Colours no stronger than photographs have: `chroma` is the largest mean of maximum minus minimum over
     channels."""
     present = float(np.ptp(image[::4, ::4], 2).mean())

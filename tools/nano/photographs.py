@@ -43,21 +43,22 @@ def read_photographs() -> Iterator[Entry]:
         pixels = read(name, SUBJECT_SIDE)
         thing = name.startswith("categorization") and "fishes" not in name
         alpha = segment_by_strokes(pixels, strokes)
-        yield from both("scene", "thing" if thing else "animal", name, pixels, alpha)
+        yield from whole_and_cutout("scene", "thing" if thing else "animal", name, pixels, alpha)
     for name, mark in marks["outlines"].items():
         person = mark["kind"] == "person"
         pixels = read(name, SUBJECT_SIDE if person else PLACE_SIDE)
         alpha = segment_by_outline(pixels, mark["outline"])
         if person:
-            yield from both("portrait", "human", mark["framing"], pixels, alpha)
+            yield from whole_and_cutout("portrait", "human", mark["framing"], pixels, alpha)
         else:
-            yield from both("scene", mark["kind"], name, pixels, alpha)
+            yield from whole_and_cutout("scene", mark["kind"], name, pixels, alpha)
     for kind, key in (("place", "places"), ("empty", "empty"), ("unmarked", "unmarked")):
         for name in marks[key]:
             yield kind, name, read(name, PLACE_SIDE)
 
 
-def both(whole: str, part: str, name: str, pixels: np.ndarray, alpha: np.ndarray) -> Iterator[Entry]:
+def whole_and_cutout(whole: str, part: str, name: str, pixels: np.ndarray, alpha: np.ndarray
+                     ) -> Iterator[Entry]:
     """The whole photograph, and its subject cut out where it is large enough."""
     rgba = np.dstack([pixels, (alpha * 255 + 0.5).astype(np.uint8)])
     yield whole, name, rgba

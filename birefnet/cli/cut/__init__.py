@@ -80,10 +80,10 @@ def run(args: argparse.Namespace) -> int:
                            "--engine out")
     if args.address is not None and args.engine != "ray":
         raise CommandError("--address names a Ray cluster: add --engine ray")
-    from ..prompts import choice_of
+    from ..prompts import prompt_options
     from .work import cut
 
-    if choice_of(args) is not None and args.engine == "ray":
+    if prompt_options(args) is not None and args.engine == "ray":
         raise CommandError("--engine ray chooses no subject; leave --engine out, or --box, --point and "
                            "--scribble")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..options import CommandError, Stacked, needing
+from ..options import AdapterOption, CommandError, explain_missing_package
 from ..runner import describe, find_checkpoint, open_model, read_config, say, say_licence
 from . import places, steps
 from .manifest import Job
@@ -36,12 +36,13 @@ class Cluster:
         CommandError: a package, the cluster or the checkpoint is missing.
     """
 
-    def __init__(self, model: str, dtype: str, adapters: Sequence[Stacked], address: str | None) -> None:
+    def __init__(self, model: str, dtype: str, adapters: Sequence[AdapterOption], address: str | None
+                 ) -> None:
         path = find_checkpoint(model)
         self.config = read_config(path)
         # A path must be valid on all machines; a catalog name is resolved on each.
         self.model, self.dtype = str(path.resolve()) if Path(model).exists() else model, dtype
-        self.adapters = [Stacked(file.resolve(), strength) for file, strength in adapters]
+        self.adapters = [AdapterOption(file.resolve(), strength) for file, strength in adapters]
         self.ray, self.ours = _connect(address)
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
         cores, gpus = (int(sum(node.get(kind, 0) for node in nodes)) for kind in ("CPU", "GPU"))
@@ -141,7 +142,7 @@ def _connect(address: str | None):
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # Ray's internal log
-    with needing("--engine ray", "requirements-scale.txt"):
+    with explain_missing_package("--engine ray", "requirements-scale.txt"):
         import pyarrow  # noqa: F401
         import ray
         import ray.data
@@ -175,7 +176,7 @@ def _read(table, options: CutOptions):
 class _Matte:
     """The network in a process of its own."""
 
-    def __init__(self, model: str, dtype: str, adapters: Sequence[Stacked], threads: int) -> None:
+    def __init__(self, model: str, dtype: str, adapters: Sequence[AdapterOption], threads: int) -> None:
         torch.set_num_threads(threads)
         self.runner = open_model(find_checkpoint(model), dtype, adapters)
 

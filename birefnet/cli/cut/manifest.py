@@ -50,10 +50,10 @@ class Manifest:
             raise CommandError(f"{out}: was started with other settings ({changes}); take another OUT, or "
                                "--force to start over")
         same = state is not None and state["settings"] == self.settings
-        self.goes_on = same and not (force and state["finished"])
-        self.run = state["run"] if self.goes_on else secrets.token_hex(4)
+        self.resumes = same and not (force and state["finished"])
+        self.run = state["run"] if self.resumes else secrets.token_hex(4)
         self.planned: dict[str, Job] = {}
-        if self.goes_on:
+        if self.resumes:
             for name in self._plans():
                 for line in places.read(places.join(self.folder, name)).splitlines():
                     source, result, *more = json.loads(line)  # plans of older versions have no time of change
@@ -68,7 +68,7 @@ class Manifest:
                              job.changed]) for job in jobs)
         plan = places.join(self.folder, f"{self.run}-{len(self._plans()):06d}-{secrets.token_hex(4)}.jsonl")
         places.write(plan, "".join(f"{line}\n" for line in lines).encode())
-        for name in places.children(self.folder):
+        for name in places.listing(self.folder):
             if name.endswith(".jsonl") and not name.startswith(f"{self.run}-"):
                 places.remove(places.join(self.folder, name))  # of a run that this one replaces
 
@@ -80,7 +80,7 @@ class Manifest:
     def _plans(self) -> list[str]:
         """Names of this run's plan files, in order; later entries replace earlier ones. Older versions used
         shorter names, which come first."""
-        names = [name for name in places.children(self.folder) if name.startswith(f"{self.run}-")]
+        names = [name for name in places.listing(self.folder) if name.startswith(f"{self.run}-")]
         return sorted(names, key=lambda name: (len(name), name))
 
     def _read_state(self) -> dict | None:

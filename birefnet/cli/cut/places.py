@@ -171,14 +171,6 @@ def listing(folder: str) -> dict[str, str]:
     return found
 
 
-def children(folder: str) -> list[str]:
-    """Sorted names of the files in a folder or below a prefix, without hidden ones."""
-    if is_url(folder):
-        return sorted(listing(folder))
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and _is_file(entry))
-
-
 def _is_file(entry: os.DirEntry) -> bool:
     """Whether an entry is a file, with links followed."""
     try:
@@ -188,9 +180,9 @@ def _is_file(entry: os.DirEntry) -> bool:
 
 
 def children_and_broken_links(folder: str) -> tuple[list[str], list[tuple[str, str]]]:
-    """`children`, and (name, reason) of each broken link in the folder."""
+    """Sorted names of the files in a folder, without hidden ones, and (name, reason) of each broken link."""
     if is_url(folder):
-        return children(folder), []
+        return sorted(listing(folder)), []
     names, broken = [], []
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..options import Stacked
+from ..options import AdapterOption
 from ..runner import find_checkpoint, open_model
 from . import steps
 from .manifest import Job
@@ -17,7 +17,7 @@ class Plain:
     choose: chooses subjects in each picture; None mattes everything salient.
     """
 
-    def __init__(self, model: str, dtype: str, adapters: Sequence[Stacked],
+    def __init__(self, model: str, dtype: str, adapters: Sequence[AdapterOption],
                  choose: Choose | None = None) -> None:
         self.runner = open_model(find_checkpoint(model), dtype, adapters)
         self.choose = choose
@@ -25,7 +25,8 @@ class Plain:
 
     def run(self, jobs: list[Job], options: CutOptions) -> Iterator[Outcome]:
         """Yield the outcome of each job, in order."""
-        batch = 1 if self.choose is not None or self.runner.home.type == "cpu" else options.batch()
+        one_by_one = self.choose is not None or self.runner.preferred_device.type == "cpu"
+        batch = 1 if one_by_one else options.batch()
         for start in range(0, len(jobs), batch):
             some = jobs[start:start + batch]
             pictures = [steps.read(job, options, keep=len(some) == 1) for job in some]

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from ...imaging.photographs import USUAL, Style
+from ...imaging.photographs import DEFAULT_STYLE, Style
 from ...imaging.pictures import WRITERS, PictureError
 from ..options import CommandError
 from . import places
@@ -41,7 +41,7 @@ def split_pattern(out: str) -> tuple[str, str]:
     return places.parent(out) or os.curdir, places.name(out)
 
 
-def is_folder(several: bool, out: str, *, alpha: bool, style: Style = USUAL) -> bool:
+def is_folder(several: bool, out: str, *, alpha: bool, style: Style = DEFAULT_STYLE) -> bool:
     """Whether OUT is a folder of results; else it is one picture's file, or "-".
 
     Args:
@@ -53,17 +53,17 @@ def is_folder(several: bool, out: str, *, alpha: bool, style: Style = USUAL) -> 
     Raises:
         CommandError: OUT fits neither.
     """
-    folder = _is_folder(several, out, alpha=alpha, style=style)
-    if folder or out == places.STANDARD:
-        try:
-            style.check(f"{'results' if folder else 'stdout'}{style.suffix}", alpha)
-        except PictureError as error:
-            raise CommandError(str(error)) from None
+    folder = _is_folder(several, out)
+    kind = "stdout" if out == places.STANDARD else "results" if folder else ""
+    try:
+        style.check(f"{kind}{style.suffix}" if kind else out, alpha)
+    except PictureError as error:
+        raise CommandError(str(error)) from None
     return folder
 
 
-def _is_folder(several: bool, out: str, *, alpha: bool, style: Style) -> bool:
-    """`is_folder`, without the check of a folder's or standard output's format."""
+def _is_folder(several: bool, out: str) -> bool:
+    """`is_folder`, without the check of the format."""
     if out == places.STANDARD:
         if several:
             raise CommandError("-o -: standard output takes one picture; give a folder for several")
@@ -71,10 +71,6 @@ def _is_folder(several: bool, out: str, *, alpha: bool, style: Style) -> bool:
     suffix = os.path.splitext(places.name(out))[1].lower()
     folder = not places.is_url(out) and os.path.isdir(out)
     if not several and suffix and not folder:
-        try:
-            style.check(out, alpha)
-        except PictureError as error:
-            raise CommandError(str(error)) from None
         return False
     if not folder and (suffix in WRITERS or not places.is_url(out) and os.path.exists(out)):
         raise CommandError(f"{out}: expected a folder (with several inputs OUT is one), got a file's name")
@@ -84,7 +80,7 @@ def _is_folder(several: bool, out: str, *, alpha: bool, style: Style) -> bool:
 def plan_one(source: str, out: str, *, force: bool, backdrop: str | None = None) -> Plan:
     """Plan one input's result, in a file or on standard output. backdrop: a file that is not replaced."""
     there = out != places.STANDARD and places.exists(out)
-    if there and places.name(out) in _read_in(places.parent(out), [source, *_as_list(backdrop)]):
+    if there and places.name(out) in _read_below(places.parent(out), filter(None, (source, backdrop))):
         return Plan(refusals=[_replaces_what_is_read(source, out)])
     if there and not force:
         return Plan(refusals=[_exists(source, out)])
@@ -106,7 +102,7 @@ def plan_folder(inputs: list[Input], out: str, manifest: Manifest, *, force: boo
         suffix, pattern: as for `_names`.
     """
     inputs = _without_results(inputs, manifest)
-    protected = _read_below(out, [*(one.place for one in inputs), *_as_list(backdrop)])
+    protected = _read_below(out, filter(None, [*(one.place for one in inputs), backdrop]))
     there = functools.lru_cache(maxsize=None)(
         lambda folder: places.listing(places.join(out, folder) if folder else out))
     plan, first = Plan(), {}
@@ -200,11 +196,6 @@ def _add(plan: Plan, job: Job, before: Job | None) -> None:
         plan.new.append(job)
 
 
-def _as_list(place: str | None) -> list[str]:
-    """[place], or [] for None."""
-    return [] if place is None else [place]
-
-
 def _exists(source: str, target: str) -> tuple[str, str]:
     """The refusal of an input whose result exists."""
     return source, f"{source}: {target} exists; --force overwrites"
@@ -213,11 +204,6 @@ def _exists(source: str, target: str) -> tuple[str, str]:
 def _replaces_what_is_read(source: str, target: str) -> tuple[str, str]:
     """The refusal of an input whose result would replace an input or the background."""
     return source, f"{source}: its result would replace {target}, which is read; take another OUT"
-
-
-def _read_in(folder: str, read: Iterable[str]) -> set[str]:
-    """Names of the files in `folder` that are among `read`, with links followed."""
-    return {name for name in _read_below(folder, read) if "/" not in name}
 
 
 def _read_below(folder: str, read: Iterable[str]) -> set[str]:

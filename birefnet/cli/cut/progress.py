@@ -17,7 +17,7 @@ class Progress:
     def __init__(self, total: int) -> None:
         self.bar = tqdm(total=total, unit="picture", disable=None, smoothing=0.02)
         self.total, self.written, self.failed = total, 0, 0
-        self.start = self.said = time.monotonic()
+        self.start = self.last_line = time.monotonic()
 
     def __enter__(self) -> Progress:
         return self
@@ -33,8 +33,8 @@ class Progress:
             self.bar.set_postfix(failed=self.failed, refresh=False)
         self.bar.update()
         now = time.monotonic()
-        if self.bar.disable and now - self.said >= LINE_SECONDS:
-            self.said = now
+        if self.bar.disable and now - self.last_line >= LINE_SECONDS:
+            self.last_line = now
             say(self.line(now - self.start))
 
     def line(self, seconds: float) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...imaging import pictures
-from ..options import CommandError, needing
+from ..options import CommandError, explain_missing_package
 from . import places
 
 
@@ -92,7 +92,7 @@ def read_list(file: str) -> Iterator[str]:
 
 def _column(file: str, content: bytes) -> Iterator[str]:
     """Read the places in a Parquet file. Raises CommandError."""
-    with needing(f"--list {file}", "requirements-scale.txt"):
+    with explain_missing_package(f"--list {file}", "requirements-scale.txt"):
         import pyarrow
         import pyarrow.parquet
     try:

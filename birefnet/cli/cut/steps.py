@@ -58,7 +58,7 @@ class CutOptions:
     backdrop: Backdrop | None
     clean_edges: bool
     force: bool
-    style: photographs.Style = photographs.USUAL
+    style: photographs.Style = photographs.DEFAULT_STYLE
     despill: str = ""
     frame: Frame | None = None
 
@@ -95,7 +95,7 @@ def read(job: Job, options: CutOptions, *, keep: bool) -> Picture:
     try:
         content = _fetch(job.source)
         photograph = photographs.read(job.source, content, options.style, _result_name(job, options))
-        x = network_input(photograph.seen[0], options.config, options.size)
+        x = network_input(photograph.srgb[0], options.config, options.size)
         return Picture(job, content, photograph, x) if keep else Picture(job, content, x=x)
     except pictures.PictureError as error:
         return Picture(job, error=str(error))
@@ -129,7 +129,7 @@ def matte_chosen(runner: Runner, picture: Picture, choose: Choose, options: CutO
     try:
         picture.x = None
         picture.alpha = choose(lambda crops: runner.matte(crops, options.size),
-                               picture.photograph.seen)
+                               picture.photograph.srgb)
     except (UserError, ValueError) as error:
         picture.error = f"{picture.job.source}: {error}"
     except (RuntimeError, MemoryError) as error:
@@ -144,7 +144,7 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
     try:
         name, style = _result_name(job, options), options.style
         photograph = picture.photograph or photographs.read(job.source, picture.content, style, name)
-        image, own = photograph.seen, options.backdrop is None
+        image, native = photograph.srgb, options.backdrop is None
         alpha = picture.alpha
         if alpha is None:
             alpha = full_alpha(picture.small, image[0], options.config)
@@ -163,7 +163,7 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
             if light:
                 behind = torch.cat([to_linear(behind[..., :3]), behind[..., 3:]], dim=-1)
             result = pictures.over(result, behind)
-        content = photographs.encode(name, result, photograph, style, own=own)
+        content = photographs.encode(name, result, photograph, style, native=native)
         places.write(job.target, content, force=options.force or bool(job.replaces))
     except FileExistsError:
         return Outcome(job, f"{job.target}: exists; --force overwrites")
@@ -175,15 +175,16 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
         return Outcome(job, f"{job.source}: {error}")
     except (RuntimeError, MemoryError) as error:
         return Outcome(job, _no_memory(job, error))
-    return Outcome(job, remark=_remark(picture, alpha, photograph.narrow, limited))
+    return Outcome(job, remark=_remark(picture, alpha, photograph.narrow_bits, limited))
 
 
 def _colours(options: CutOptions, name: str, photograph: photographs.Photograph, alpha: Tensor) -> Tensor:
     """Compute the subject's colours [1,H,W,C] for a result with that name, by the options."""
     light = photographs.holds_light(name, photograph, options.style)
-    own = options.backdrop is None
-    colours = plate = photographs.working(name, photograph,
-                                          options.style) if own or light else photograph.seen
+    native = options.backdrop is None
+    colours = plate = photograph.srgb
+    if native or light:
+        colours = plate = photographs.colours_for(name, photograph, options.style)
     if options.clean_edges:
         colours = foreground.estimate(colours, alpha)
     if options.despill:

@@ -10,9 +10,10 @@ import os
 from collections.abc import Iterable
 from functools import partial
 
-from ...imaging.photographs import USUAL, Style
-from ..options import CommandError, listing, reason
-from ..prompts import choice_of, open_selector
+from ...files.errors import join_names
+from ...imaging.photographs import DEFAULT_STYLE, Style
+from ..options import MAX_LISTED, CommandError, describe_os_error
+from ..prompts import open_selector, prompt_options
 from ..runner import find_checkpoint, identify, say
 from . import places
 from .frame import Frame, parse_frame
@@ -45,11 +46,11 @@ def cut(args: argparse.Namespace) -> int:
         backdrop = None if args.background is None else Backdrop(args.background)
         plan, manifest = _make_plan(args, out, backdrop, style, pattern)
     except OSError as error:
-        raise CommandError(reason(error)) from None
+        raise CommandError(describe_os_error(error)) from None
     for _, refusal in plan.refusals:
         say(refusal)
     if plan.others:
-        say(f"no pictures, left out: {listing(plan.others)}")
+        say(f"no pictures, left out: {join_names(plan.others, MAX_LISTED)}")
     if plan.stale:
         say(f"{len(plan.stale)} changed since the result was made, such as {plan.stale[0].source}; remove a "
             "result to have it made anew")
@@ -108,7 +109,7 @@ def _work(args: argparse.Namespace, plan: Plan, manifest: Manifest | None, backd
 
         engine = Cluster(args.model, args.dtype, args.adapters, args.address)
     else:
-        choice = choice_of(args)
+        choice = prompt_options(args)
         engine = Plain(args.model, args.dtype, args.adapters,
                        partial(choice.choose, open_selector()) if choice else None)
     if manifest is not None:
@@ -140,7 +141,7 @@ def _settings(args: argparse.Namespace, backdrop: Backdrop | None) -> dict[str, 
     behind = args.background
     if backdrop is not None and backdrop.content:
         behind = f"{backdrop.place} {hashlib.sha256(backdrop.content).hexdigest()}"
-    choice = choice_of(args)
+    choice = prompt_options(args)
     return {**identify(find_checkpoint(args.model), args.adapters), "size": args.size, "dtype": args.dtype,
             "mask": args.mask, "background": behind, "clean edges": args.clean_edges,
             **({"refine": args.refine} if args.refine else {}),
@@ -152,8 +153,8 @@ def _storage_settings(args: argparse.Namespace) -> dict[str, object]:
     """Those settings of colours and storage that differ from the defaults."""
     names = ("despill", "depth", "linear", "premultiplied", "exif")
     given = {name: getattr(args, name) for name in names}
-    given["quality"] = 0 if args.quality == USUAL.quality else args.quality
-    given["format"] = "" if f".{args.format}" == USUAL.suffix else args.format
+    given["quality"] = 0 if args.quality == DEFAULT_STYLE.quality else args.quality
+    given["format"] = "" if f".{args.format}" == DEFAULT_STYLE.suffix else args.format
     return {key: value for key, value in given.items() if value}
 
 

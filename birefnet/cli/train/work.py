@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import shutil
 import subprocess
@@ -11,28 +12,25 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from ... import BiRefNet, __version__, is_out_of_memory
 from ...data.batches import BatchSource
-from ...data.check import usual_workers
 from ...data.pairs import Pair, is_hidden
 from ...device import dtypes as precision
 from ...files.packages import PackageError
 from ...imaging import pictures
 from ...network.builds import is_nano
 from ...network.config import DYNAMIC_RANGE
-from ...training.engine import Export, Interrupted
+from ...training.engine import Interrupted
 from ...training.engine import train as run_engine
 from ...training.folder import Folder
 from ...training.learner import disable_dropout
-from ...training.plan import TASKS, Phase, Size, TrainingPlan, usual_rate
+from ...training.plan import TASKS, Phase, Size, TrainingPlan, default_rate
 from ...training.processes import Processes, start_processes
 from ...training.run_folder import Damaged, OtherRun, RunFolder
-from ..options import CommandError, needing, reason
+from ..options import CommandError, describe_os_error, explain_missing_package
 from ..runner import say
-from .beginning import Beginning, begin
 from .data import gather
+from .initial import InitialNetwork, load_initial
 
 DEFAULT_EPOCHS = 20
 DEFAULT_CHECKPOINT = "birefnet-nano"
@@ -47,7 +45,7 @@ class Setup(NamedTuple):
     source: BatchSource
     validation: list[Pair]
     settings: dict[str, object]
-    export: Export
+    metadata: dict[str, str]
 
 
 def train(args: argparse.Namespace) -> int:
@@ -57,7 +55,7 @@ def train(args: argparse.Namespace) -> int:
         CommandError: data, checkpoint or options cannot be used, or memory runs out.
         KeyboardInterrupt: the run was stopped, and has saved its state.
     """
-    with needing("a run of several processes", "requirements-train.txt"):
+    with explain_missing_package("a run of several processes", "requirements-train.txt"):
         processes = start_processes()
     run = RunFolder(args.out)
     try:
@@ -67,13 +65,13 @@ def train(args: argparse.Namespace) -> int:
         processes.wait()
         run_engine(run, setup.plan, setup.model, setup.source, processes, workers=args.workers,
                    validation=setup.validation, recompute=args.recompute, save_every=args.save_every,
-                   export=setup.export)
+                   metadata=setup.metadata)
     except (OtherRun, Damaged, PackageError, FloatingPointError) as error:
         raise CommandError(str(error)) from None
     except pictures.PictureError as error:  # a worker's error begins with its traceback
         raise CommandError(str(error).rpartition("PictureError: ")[2].replace("\\n", " ").strip()) from None
     except OSError as error:
-        raise CommandError(reason(error)) from None
+        raise CommandError(describe_os_error(error)) from None
     except Interrupted:
         raise KeyboardInterrupt from None
     except (RuntimeError, MemoryError) as error:
@@ -88,27 +86,28 @@ def train(args: argparse.Namespace) -> int:
 
 def from_folder(args: argparse.Namespace, run: RunFolder, processes: Processes) -> Setup:
     """Set up a run on the pairs of the folder DATA."""
-    beginning = begin(args.init or DEFAULT_CHECKPOINT, args.build, args.seed, args.encoder)
+    initial = load_initial(args.init or DEFAULT_CHECKPOINT, args.build, args.seed, args.encoder)
     backgrounds = picture_files(args.backgrounds) if args.backgrounds else []
     data = gather(args.data, args.validate, args.hold_out, args.skip_bad, args.seed, run.checked,
-                  usual_workers(), processes)
+                  os.cpu_count() or 1, processes)
     task, batch = args.task or "general", args.batch or 4
     steps = args.steps or max(1, -(-round((args.epochs or DEFAULT_EPOCHS) * len(data.pairs)) // batch))
-    usual = TrainingPlan(steps, task, batch, usual_rate(task, batch), augmentations=TASKS[task].augmentations)
-    plan = make_plan(args, usual, processes, own_size(beginning))
-    dropout = not (args.no_dropout or is_nano(beginning.model.config))
+    defaults = TrainingPlan(steps, task, batch, default_rate(task, batch),
+                            augmentations=TASKS[task].augmentations)
+    plan = make_plan(args, defaults, processes, trained_size(initial))
+    dropout = not (args.no_dropout or is_nano(initial.model.config))
     if not dropout:
-        disable_dropout(beginning.model)
+        disable_dropout(initial.model)
     size = plan.phases[-1].size.single
-    beginning.model.config = replace(beginning.model.config, size=size, task=TASKS[task].words)
+    initial.model.config = replace(initial.model.config, size=size, task=TASKS[task].purpose)
     source = Folder(data.pairs, plan, backgrounds, processes.rank, processes.count)
     settings = {**plan.describe(), "dropout": dropout, "init": args.init or DEFAULT_CHECKPOINT,
                 "build": args.build, "data": str(args.data.resolve()), "pictures": len(data.pairs),
                 "held_out": len(data.validation), "fingerprint": data.fingerprint,
                 **({"encoder": args.encoder} if args.encoder else {}),
                 "backgrounds": str(args.backgrounds.resolve()) if args.backgrounds else None}
-    metadata = {**beginning.metadata, "birefnet.data": data.fingerprint, **origin()}
-    return Setup(beginning.model, plan, source, data.validation, settings, Export(metadata))
+    metadata = {**initial.metadata, "birefnet.data": data.fingerprint, **origin()}
+    return Setup(initial.model, plan, source, data.validation, settings, metadata)
 
 
 def make_plan(args: argparse.Namespace, plan: TrainingPlan, processes: Processes, own: Size | None = None
@@ -117,7 +116,8 @@ def make_plan(args: argparse.Namespace, plan: TrainingPlan, processes: Processes
     plan's."""
     asked = {entry.name: getattr(args, entry.name, None) for entry in fields(TrainingPlan)}
     given = {name: value for name, value in asked.items() if value is not None and value is not False}
-    given["dtype"] = choose_dtype(args.dtype, processes.device)
+    given["dtype"] = (args.dtype if args.dtype != "auto" else
+                      precision.name(precision.training_dtype(processes.device)))
     if args.average == 0:
         given["average"] = None
     if args.augment is not None:
@@ -135,23 +135,13 @@ def make_plan(args: argparse.Namespace, plan: TrainingPlan, processes: Processes
     return plan
 
 
-def own_size(beginning: Beginning) -> Size:
+def trained_size(initial: InitialNetwork) -> Size:
     """The size that the checkpoint was trained at; for one without a fixed size, a range."""
-    size = beginning.model.config.size
+    size = initial.model.config.size
     if size is None:
         low, high = DYNAMIC_RANGE
         return Size((low, low), (high, high))
     return Size.fixed(*size)
-
-
-def choose_dtype(asked: str, device: torch.device) -> str:
-    """The dtype for mixed precision: bf16 where it is fast, fp16 with loss scaling on older GPUs, else
-    fp32."""
-    if asked != "auto":
-        return asked
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    return "bf16" if precision.cpu_multiplies_bfloat16() else "fp32"
 
 
 def picture_files(folder: Path) -> list[Path]:

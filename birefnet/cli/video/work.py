@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ... import __version__, composite, is_out_of_memory, video
-from ...files.errors import UserError
+from ...files.errors import UserError, join_names
 from ...imaging import photographs, pictures
 from ...imaging.colour import to_linear
 from ...masks import refine
@@ -22,15 +22,13 @@ from ...matting import foreground
 from ...matting.runner import Runner
 from ...matting.subject import Follower, find_parting
 from ...matting.temporal import Smoother
+from ...video.matting import Mattes
 from ..cut.plan import frame_number
 from ..cut.plan import numbered as numbered_name
 from ..cut.sources import frames
-from ..options import MEASURED, CommandError, listing
-from ..prompts import choice_of, open_selector
+from ..options import MAX_LISTED, MEASURED, CommandError
+from ..prompts import open_selector, prompt_options
 from ..runner import find_checkpoint, open_model, say
-
-# Pictures [H,W,C] one by one -> (picture [1,H,W,C], alpha [1,H,W]) in order.
-Mattes = Callable[[Iterator[Tensor]], Iterator[tuple[Tensor, Tensor]]]
 
 # Kind of result for `video.writing`, by OUT's suffix.
 KINDS = {".mp4": "h264", ".webm": "vp9", ".mov": "prores", "": "png", ".webp": "webp", ".gif": "gif",
@@ -66,17 +64,18 @@ def matte_video(args: argparse.Namespace) -> int:
     try:
         with _open(source, args.rate, style, out) as clip:
             clip, said = video.adapt(clip, kind)
-            look = _look(args, clip)
+            render = _renderer(args, clip)
             mute = (numbered or kind in video.ANIMATIONS) and clip.sound() is not None
             runner = open_model(find_checkpoint(args.model), args.dtype, args.adapters)
             reopen = partial(_open, source, args.rate, style, out)
             mattes = following = _make_following(args, runner, reopen, kind)
             if following is None:
                 mattes = partial(runner.mattes, size=args.size)
-            matting = video.matting(clip, partial(_refine_mattes, mattes, args.refine), look,
-                                    see=video.seen_by_networks(clip),
+            colours = None if args.mask else Colours(args.despill or "", clip.linear)
+            matting = video.matting(clip, partial(_refine_mattes, mattes, args.refine), render,
+                                    to_network=video.network_conversion(clip),
                                     smooth=Smoother(args.smoothing) if args.smoothing else None,
-                                    colours=None if args.mask else Colours(args.despill or "", clip.linear))
+                                    colours=colours)
             count = 0
             force = args.force or following is not None and following.can_resume()
             with _writing(args, clip, kind, style, force) as writer:
@@ -91,17 +90,19 @@ def matte_video(args: argparse.Namespace) -> int:
         raise CommandError(f"{source}: not enough memory; a smaller --size needs less") from None
     except KeyboardInterrupt:
         if following is not None and following.can_resume():
-            say(f"{following.keep}: keeps the mattes so far; run the same command to resume")
+            say(f"{following.folder}: keeps the mattes so far; run the same command to resume")
         raise
     say(f"{count} frames written to {out}")
     for sentence in said:
         say(f"{out}: {sentence}")
     if mute:
         say(f"{out}: without the sound, which pictures cannot hold")
+    if colours is not None and colours.unmeasured:
+        say(f"{out}: " + _explain_unmeasured(colours.unmeasured, count))
     if kind == "gif" and not flat:
         say(f"{out}: a GIF has one bit of alpha, so soft edges are cut hard; .webp and .png keep them")
     if following is not None:
-        video.discard(following.keep)
+        video.discard_mattes(following.folder)
         if following.resumed:
             say(f"{following.resumed} mattes were kept from a run that was stopped")
         if following.lost:
@@ -167,7 +168,7 @@ def _make_following(
     args: argparse.Namespace, runner: Runner, open_clip: Callable[[], video.Clip], kind: str
 ) -> video.Following | None:
     """The mattes of the subject that the prompt options choose; None without such options."""
-    choice = choice_of(args)
+    choice = prompt_options(args)
     if choice is None:
         return None
     selector = open_selector()
@@ -184,7 +185,7 @@ def _make_following(
             bar.close()
 
     only_points = choice.points and not choice.boxes and choice.scribble is None
-    return video.Following(partial(video.as_seen, open_clip, kind),
+    return video.Following(partial(video.open_for_network, open_clip, kind),
                            partial(choice.choose, selector, alpha_of),
                            partial(Follower, alpha_of, selector), args.frame, report,
                            partial(find_parting, alpha_of, choice.points) if only_points else None,
@@ -201,7 +202,7 @@ def _key(args: argparse.Namespace, runner: Runner, choice: Mapping[str, object],
     read = frames(str(args.input)) if "#" in args.input.name else [args.input]
     files = [Path(file) for file in (*read, find_checkpoint(args.model), args.scribble) if file]
     stamps = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    options = args.frame, args.size, args.adapters, str(runner.home_dtype), kind
+    options = args.frame, args.size, args.adapters, str(runner.preferred_dtype), kind
     return repr((__version__, stamps, choice, options))
 
 
@@ -213,7 +214,7 @@ def _format_runs(frames: list[int]) -> str:
             runs[-1][1] = frame
         else:
             runs.append([frame, frame])
-    return listing([str(first) if first == last else f"{first}-{last}" for first, last in runs])
+    return join_names([f"{first}-{last}" if first < last else str(first) for first, last in runs], MAX_LISTED)
 
 
 def _refine_mattes(
@@ -227,12 +228,18 @@ def _refine_mattes(
 class Colours:
     """Estimates the subject's own colours in each frame.
 
-    despill: the screen's colour as CSS, MEASURED, or "". It is measured once, in the first frame, so that it
-    does not flicker. linear: whether the frames are linear light.
+    Args:
+        despill: the screen's colour as CSS, MEASURED, or "". It is measured once, in the first frame that
+            shows background, so that it does not flicker; the screen's light stays in the frames before.
+        linear: whether the frames are linear light.
+
+    Attributes:
+        unmeasured: number of frames before that one.
     """
 
     def __init__(self, despill: str, linear: bool) -> None:
         self._despill, self._linear, self._screen = despill, linear, None
+        self.unmeasured = 0
         if despill not in ("", MEASURED):
             self._screen = _colour(composite.parse_colour(despill)[:3], linear)
 
@@ -241,8 +248,24 @@ class Colours:
         if not self._despill:
             return colours
         if self._screen is None:
-            self._screen = foreground.measure_screen(picture[0], alpha[0], linear=self._linear)
+            try:
+                self._screen = foreground.measure_screen(picture[0], alpha[0], linear=self._linear)
+            except foreground.NoBackgroundError:
+                self.unmeasured += 1
+                return colours
         return foreground.despill(colours, self._screen, linear=self._linear)
+
+
+def _explain_unmeasured(unmeasured: int, count: int) -> str:
+    """Say from which of `count` frames --despill measured did not remove the screen's light."""
+    if unmeasured == count:
+        return ("no frame shows background in which the screen's colour could be measured, so its light was "
+                "not removed; --despill COLOUR removes it")
+    first = "the first frame, which shows"
+    if unmeasured > 1:
+        first = f"the first {unmeasured} frames, which show"
+    return (f"the screen's light was not removed from {first} no background in which its colour could be "
+            "measured; --despill COLOUR removes it there, too")
 
 
 def _colour(rgb: Sequence[float], linear: bool) -> Tensor:
@@ -251,15 +274,15 @@ def _colour(rgb: Sequence[float], linear: bool) -> Tensor:
     return to_linear(colour.view(1, 1, 3)).view(3) if linear else colour
 
 
-def _look(args: argparse.Namespace, clip: video.Clip) -> video.looks.Look:
-    """The look of each frame: the mask, a cut-out, or over a background."""
+def _renderer(args: argparse.Namespace, clip: video.Clip) -> video.rendering.Renderer:
+    """The renderer of the frames: the mask, a cut-out, or over a background."""
     if args.mask:
-        return video.looks.mask
-    return _over(args.background, clip) if args.background else video.looks.cutout
+        return video.rendering.mask
+    return _over(args.background, clip) if args.background else video.rendering.cutout
 
 
-def _over(background: str, clip: video.Clip) -> video.looks.Over:
-    """The look over --background: a file's picture or clip, else a colour."""
+def _over(background: str, clip: video.Clip) -> video.rendering.Over:
+    """The renderer over --background: a file's picture or clip, else a colour."""
     path = Path(background)
     if not path.is_file():
         try:
@@ -270,11 +293,11 @@ def _over(background: str, clip: video.Clip) -> video.looks.Over:
         if opacity < 1:
             raise CommandError(f"--background {background}: a clip over a colour is opaque; for one with "
                                "transparency leave --background out and write .webm or .mov")
-        return video.looks.Over(_colour(colour, clip.linear))
+        return video.rendering.Over(_colour(colour, clip.linear))
     if clip.linear:
         raise CommandError(f"--background {background}: behind linear light only a colour can be laid; take "
                            ".png or .tif for a file behind it")
-    return video.looks.Over(torch.zeros(3), _opener(path, clip))
+    return video.rendering.Over(torch.zeros(3), _opener(path, clip))
 
 
 def _opener(path: Path, clip: video.Clip) -> Callable[[], video.Clip]:

@@ -19,10 +19,10 @@ import torch
 from ... import masks
 from ...imaging.finite import check_finite
 from .closed_form import refine_closed_form
-from .requery import refine_by_network
+from .requery import ask_network
 from .windows import blend_windows
 
-__all__ = ["METHODS", "band", "refine_closed_form", "refine", "refine_by_network"]
+__all__ = ["METHODS", "band", "refine_closed_form", "refine"]
 
 METHODS = ("network", "guided", "closed form")
 
@@ -81,7 +81,7 @@ def refine(
     if method == "network":
         if alpha_of is None:
             raise ValueError('Give alpha_of: the method "network" needs the network')
-        answer = refine_by_network(alpha_of, mask, image, weight, window, progress)
+        answer = blend_windows(ask_network(alpha_of, window), mask, image, weight, window, progress)
     elif method == "guided":
         answer = masks.guided_edges(mask, image, radius)
     else:

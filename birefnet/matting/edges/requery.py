@@ -7,41 +7,25 @@ from collections.abc import Callable
 import torch
 
 from ... import masks
-from .windows import blend_windows
+from .windows import Answer
 
 COARSE = 12       # both mattes are compared at the resolution of a window's side divided by this
 TOLERANCE = 0.2   # difference of alpha at that resolution at which the window's weight is 1/e
 
 
-def refine_by_network(
-    alpha_of: Callable[[torch.Tensor], torch.Tensor],
-    alpha: torch.Tensor,
-    image: torch.Tensor,
-    weight: torch.Tensor,
-    side: int,
-    progress: Callable[[int, int], None] | None = None,
-) -> torch.Tensor:
-    """Refine alpha with the network's alpha of windows of the picture.
+def ask_network(alpha_of: Callable[[torch.Tensor], torch.Tensor], side: int) -> Answer:
+    """Return an answer for `blend_windows` by the network's alpha of each window; raises PackageError if
+    kornia is missing.
 
     Args:
         alpha_of: pictures [n,h,w,C] -> alpha [n,h,w].
-        alpha: float [1,H,W] in 0..1.
-        image: float [1,H,W,C] in 0..1.
-        weight: float [1,H,W]; windows are placed wherever it is above 0.
         side: pixels of a window's side.
-        progress: progress(done, total) is called with numbers of windows.
-
-    Returns:
-        float [1,H,W] in 0..1.
-
-    Raises:
-        PackageError: kornia is missing.
     """
-    def ask(first: torch.Tensor, pictures: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    def answer(first: torch.Tensor, pictures: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         new = alpha_of(pictures).to(first)
         return first + agreement(first, new, side) * (new - first)
 
-    return blend_windows(ask, alpha, image, weight, side, progress)
+    return answer
 
 
 def agreement(first: torch.Tensor, new: torch.Tensor, side: int) -> torch.Tensor:

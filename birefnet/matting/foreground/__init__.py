@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ...imaging.finite import check_finite
 from .blurfusion import WIDTHS, blur_fusion
-from .despill import LIMITS, despill, measure_screen
+from .despill import LIMITS, NoBackgroundError, despill, measure_screen
 from .multilevel import multi_level
 
-__all__ = ["LIMITS", "METHODS", "WIDTHS", "despill", "estimate", "measure_screen"]
+__all__ = ["LIMITS", "METHODS", "WIDTHS", "NoBackgroundError", "despill", "estimate", "measure_screen"]
 
 METHODS = ("multi-level", "blur fusion")
 

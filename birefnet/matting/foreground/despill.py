@@ -17,6 +17,10 @@ LEAST_EXCESS = 0.05   # of a screen's channel over the others, in linear light: 
 GREEN, BLUE = 1, 2
 
 
+class NoBackgroundError(UserError):
+    """A picture shows too little background to measure the screen's colour."""
+
+
 def despill(image: Tensor, screen: Tensor, limit: str = LIMITS[0], *, strength: float = 1.0,
             linear: bool = False) -> Tensor:
     """Remove a screen's light.
@@ -75,7 +79,8 @@ def measure_screen(image: Tensor, alpha: Tensor, *, linear: bool = False) -> Ten
         float32 [3], in the image's kind of values.
 
     Raises:
-        UserError: there is no background, or it is neither green nor blue.
+        NoBackgroundError: there is too little background.
+        UserError: it is neither green nor blue.
     """
     height, width = alpha.shape
     wide = max(1, round(min(height, width) * BORDER_SHARE))
@@ -86,7 +91,8 @@ def measure_screen(image: Tensor, alpha: Tensor, *, linear: bool = False) -> Ten
     if len(shown) < FEWEST_PIXELS:
         shown = image[..., :3][behind]
     if len(shown) < FEWEST_PIXELS:
-        raise UserError("Set the screen's colour: no background is left in the picture to measure it from")
+        raise NoBackgroundError("Set the screen's colour: no background is left in the picture to measure it "
+                                "from")
     colour = shown.float().median(dim=0).values
     channel_of(colour if linear else to_linear(colour.view(1, 1, 3)).view(3), "maximum")
     return colour

@@ -51,5 +51,3 @@ def deformed_columns(x: Tensor, offset: Tensor, modulation: Tensor, side: int,
                 *offset.stride(), *modulation.stride(), CHANNELS=channels, PADDED=padded, BLOCK=block,
                 num_warps=4)
         yield columns
-
-

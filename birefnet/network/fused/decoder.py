@@ -110,7 +110,7 @@ class FusedDecoderBlock(nn.Module):
             conv_resi = None if conv_resi is None else mix_outputs(conv_resi, mix)
         self.conv_out = conv_out
         self.conv_resi = None if conv_resi is None else split_inputs(conv_resi, widths)
-        self.gives_logits = mix is not None
+        self.outputs_logits = mix is not None
 
     def forward(self, inputs: list[Rows], extent: Extent, scratch: int) -> Tensor:
         """Rows of each input, all of one extent → [B,out,H,W], channels-last."""
@@ -132,7 +132,7 @@ class FusedDecoderBlock(nn.Module):
                                 for conv, rows in zip(self.conv_resi, inputs)))
 
         def in_block_dtype(rows: Rows) -> Rows:  # logits are float32
-            return (lambda start, stop: rows(start, stop).float()) if self.gives_logits else rows
+            return (lambda start, stop: rows(start, stop).float()) if self.outputs_logits else rows
 
         features = compute_by_bands(read, height, row_bytes, scratch, self.dec_att.frame)
         features = self.dec_att(features, scratch)
@@ -158,22 +158,24 @@ class FusedLateral(nn.Module):
     def __init__(self, conv: nn.Conv2d, multi_scale: str) -> None:
         super().__init__()
         if multi_scale == "cat":
-            self.of_whole, self.of_half = split_inputs(conv, [conv.in_channels // 2] * 2)
+            self.conv_whole, self.conv_half = split_inputs(conv, [conv.in_channels // 2] * 2)
         else:
-            self.of_whole = make_convolution(conv.weight, conv.bias, conv.padding)
-            self.of_half = make_convolution(conv.weight, None, conv.padding) if multi_scale == "add" else None
+            self.conv_whole = make_convolution(conv.weight, conv.bias, conv.padding)
+            self.conv_half = None
+            if multi_scale == "add":
+                self.conv_half = make_convolution(conv.weight, None, conv.padding)
 
     def sum_rows(self, p: Tensor, whole: Tensor, half: Tensor | None, size: tuple[int, int]) -> Rows:
         """Return rows of resize(p) + lateral(whole, resize(half)), all of `size`; may overwrite p."""
         if whole.shape[2:] == size:
             if half is not None:
-                p.add_(self.of_half(half))
+                p.add_(self.conv_half(half))
             def lateral_rows(start: int, stop: int) -> Tensor:
-                return self.of_whole(whole[:, :, start:stop])
+                return self.conv_whole(whole[:, :, start:stop])
         else:  # the encoder has no map of this stride
-            y = self.of_whole(whole)
+            y = self.conv_whole(whole)
             if half is not None:
-                y.add_(resize(self.of_half(half), y.shape[2:]))
+                y.add_(resize(self.conv_half(half), y.shape[2:]))
 
             def lateral_rows(start: int, stop: int) -> Tensor:
                 return resize_rows(y, size, start, stop)

@@ -88,23 +88,23 @@ class FusedDeformableASPP(FusedASPP):
         self.biases = nn.ParameterList(branch.bias for branch in self.branches)
         self.sides = [branch.kernel_size[0] for branch in self.branches]
         del self.branches
-        self.places = nn.ModuleDict()  # convolutions of offsets and modulations, by kernel size
+        self.offset_convs = nn.ModuleDict()  # convolutions of offsets and modulations, by kernel size
         for side in sorted(set(self.sides)):
             group = [conv for conv, of_side in zip(convs, self.sides) if of_side == side]
-            self.places[str(side)] = merge_offset_convolutions(group)
+            self.offset_convs[str(side)] = merge_offset_convolutions(group)
 
     def channels(self) -> int:
         # Offsets and modulations of all branches, and a float32 copy of one branch's.
         return sum(3 * side**2 for side in self.sides) + 8 * max(self.sides)**2 + 2 * len(self.bias)
 
     def outputs(self, framed: Tensor, x: Tensor, start: int, stop: int, scratch: int) -> Iterator[Tensor]:
-        places = {}  # kernel size → offsets and modulations of the branches that are still to come
+        pending = {}  # kernel size → offsets and modulations of the branches that are still to come
         for side, kernel, bias, mix in zip(self.sides, self.kernels, self.biases, self.mix):
             taps = side**2
-            if side not in places:
-                places[side] = list(convolve_rows(self.places[str(side)], as_rows(x), x.shape[2], start, stop)
-                                    .split(3 * taps, 1))
-            offset, modulation = places[side].pop(0).split([2 * taps, taps], 1)
+            if side not in pending:
+                merged = convolve_rows(self.offset_convs[str(side)], as_rows(x), x.shape[2], start, stop)
+                pending[side] = list(merged.split(3 * taps, 1))
+            offset, modulation = pending[side].pop(0).split([2 * taps, taps], 1)
             runs = deformed_columns(x, offset, 2 * modulation.float().sigmoid_(), side, start,
                                     framed.permute(0, 2, 3, 1).flatten(0, 2), scratch)
             yield torch.cat([product(product(columns, kernel, bias).relu_(), mix) for columns in runs])

@@ -84,6 +84,11 @@ def test_no_screen_is_one_sentence(image, alpha, words):
         foreground.measure_screen(image, alpha)
 
 
+def test_a_picture_without_background_raises_an_error_of_its_own():
+    with pytest.raises(foreground.NoBackgroundError):
+        foreground.measure_screen(GREEN.expand(8, 8, 3), torch.ones(8, 8))
+
+
 def test_values_that_are_not_finite_are_found():
     image, alpha = greys().clone(), torch.ones(1, 12, 10)
     image[0, 3, 4, 1] = torch.nan

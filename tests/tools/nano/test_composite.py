@@ -12,9 +12,9 @@ from tools.nano.composite import (
     crop,
     harmonise,
     is_hidden,
+    limit_chroma,
     make_pair,
     make_scene,
-    mute,
     noise,
     place,
 )
@@ -62,10 +62,10 @@ def test_whole_photographs_are_portraits_in_their_share(pictures, monkeypatch):
 
 def test_strong_colours_become_quiet_and_quiet_ones_stay():
     strong = np.random.default_rng(0).random((128, 128, 3), np.float32)
-    muted = mute(strong, 0.1)
+    muted = limit_chroma(strong, 0.1)
     assert np.ptp(muted, 2).mean() == pytest.approx(0.1, rel=0.05)  # the mean is estimated
     np.testing.assert_allclose(muted.mean(2), strong.mean(2), atol=1e-6)
-    assert np.array_equal(mute(muted, 0.2), muted)
+    assert np.array_equal(limit_chroma(muted, 0.2), muted)
 
 
 @pytest.mark.parametrize("difference, expected", [(0.0, True), (0.05, True), (0.2, False)])

@@ -12,7 +12,7 @@ import birefnet
 from birefnet.network.config import IMAGENET_MEAN, IMAGENET_STD
 from tools.nano import training
 from tools.nano.cache import Pictures, pack
-from tools.nano.teacher import TEACHER_SIDE, as_teacher, label
+from tools.nano.teacher import TEACHER_SIDE, label, make_predict
 from tools.nano.training import (
     FIRST,
     Phase,
@@ -132,7 +132,7 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(model, cache, tmp_path, monke
     resumed = birefnet.load(training.train(tmp_path / "b", cache, stage, workers=0)).state_dict()
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)
 
-    pack(tmp_path / "labelled", label(Pictures(cache), bright, as_teacher(birefnet.load(first)), 0))
+    pack(tmp_path / "labelled", label(Pictures(cache), bright, make_predict(birefnet.load(first)), 0))
     second = Stage((Phase(64, 2, 2),), 1e-3, 2e-4, 0.9, labelled=0.5, all_layers=False)
     ended = training.train(tmp_path / "c", cache, second, begin=first, labelled=tmp_path / "labelled",
                            workers=0)

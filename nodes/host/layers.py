@@ -6,7 +6,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...birefnet import composite
-from . import convert, schema
+from . import convert, messages, schema
 
 OPAQUE = "for a transparent background, set background to transparent"
 
@@ -59,6 +59,11 @@ def background_image_input():
         "background_image", optional=True,
         tooltip="Pictures for the backgrounds image and blurred image; one for all, or one "
                 "each.")
+
+
+def no_subject(empty: list[int], total: int) -> str:
+    """Return a message about the frames, by index, whose mask is empty; "" if there are none."""
+    return messages.some_frames("the mask is empty", empty, total, rest=": there is nothing but background")
 
 
 class Layers:

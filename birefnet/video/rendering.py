@@ -13,7 +13,7 @@ from ..composite import fit_to_canvas
 from .read import Clip
 
 # (time in seconds, colours [1,H,W,3], alpha [1,H,W]) -> picture [H,W,3], or [H,W,4] with straight alpha
-Look = Callable[[Fraction, Tensor, Tensor], Tensor]
+Renderer = Callable[[Fraction, Tensor, Tensor], Tensor]
 
 # Pixels: width of the transparent band around the subject that keeps its colours, as codecs mix neighbours.
 HALO = 8

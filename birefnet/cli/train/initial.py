@@ -19,14 +19,14 @@ from ..options import CommandError
 SCRATCH, HUB = "scratch", "hub"
 
 
-class Beginning(NamedTuple):
+class InitialNetwork(NamedTuple):
     """The network, and the metadata that checkpoints trained from it inherit."""
 
     model: BiRefNet
     metadata: dict[str, str]
 
 
-def begin(init: str, build: str | None, seed: int, encoder: str | None = None) -> Beginning:
+def load_initial(init: str, build: str | None, seed: int, encoder: str | None = None) -> InitialNetwork:
     """Load or build the network.
 
     Args:
@@ -52,12 +52,12 @@ def begin(init: str, build: str | None, seed: int, encoder: str | None = None) -
     if encoder is not None and not build.startswith(TIMM):
         raise CommandError(f"--encoder {encoder} is for --build {TIMM}NAME, got --build {build}")
     try:
-        model = fresh(NANO if build == "nano" else config(build), seed)
+        model = build_random(NANO if build == "nano" else config(build), seed)
         if encoder is not None:
             model.bb.load_state_dict(load_pretrained_state(model.config.encoder, _weights_file(encoder)))
     except CheckpointError as error:
         raise CommandError(str(error)) from None
-    return Beginning(model, {})
+    return InitialNetwork(model, {})
 
 
 def _weights_file(encoder: str) -> Path | None:
@@ -69,13 +69,13 @@ def _weights_file(encoder: str) -> Path | None:
     return Path(encoder)
 
 
-def fresh(config: Config, seed: int) -> BiRefNet:
+def build_random(config: Config, seed: int) -> BiRefNet:
     """Build a network with random weights, the same for a seed."""
     torch.manual_seed(seed)
     return BiRefNet(config).initialize()
 
 
-def _checkpoint(name: str, seed: int) -> Beginning:
+def _checkpoint(name: str, seed: int) -> InitialNetwork:
     """Load a checkpoint for training; heads that only training uses get fresh weights if it lacks them."""
     try:
         path = weights.find(name, weights.folders(), allow_paths=True)
@@ -86,7 +86,7 @@ def _checkpoint(name: str, seed: int) -> Beginning:
     # Without a row of the catalog, the file's name is only a hint.
     metadata = ancestry(model, row.name, row.license) if row else ancestry(model, path.name)
     if not model.config.supervision:  # a file without the heads that only training uses
-        complete = fresh(replace(model.config, supervision=True), seed)
+        complete = build_random(replace(model.config, supervision=True), seed)
         complete.load_state_dict(model.state_dict(), strict=False)
         model = complete
-    return Beginning(model, metadata)
+    return InitialNetwork(model, metadata)

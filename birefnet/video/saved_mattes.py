@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..files.atomic import write_whole
+from ..files.atomic import atomic_write_bytes
 
 FULL = 65535  # alpha 1 in the file
 STATE = "state.pt"
 
 
-class Kept:
+class SavedMattes:
     """Mattes [1,H,W] by frame number, 16 bits, compressed; in a temporary file, or in a folder that outlives
     the process together with a state.
 
@@ -33,33 +33,33 @@ class Kept:
     """
 
     def __init__(self, folder: Path | None = None, key: str = "") -> None:
-        self.folder, self.key, self.state, self.places = folder, key, None, {}
+        self.folder, self.key, self.state, self.entries = folder, key, None, {}
         if folder is None:
             self.file = tempfile.TemporaryFile()
             return
         folder.mkdir(parents=True, exist_ok=True)
         found = read_state(folder / STATE, key)
         if found is not None:
-            self.places, self.state = found
+            self.entries, self.state = found
         self.file = open(folder / "mattes", "w+b" if found is None else "a+b")  # noqa: SIM115
 
-    def __enter__(self) -> Kept:
+    def __enter__(self) -> SavedMattes:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.file.close()
 
     def __contains__(self, number: int) -> bool:
-        return number in self.places
+        return number in self.entries
 
     def write(self, number: int, alpha: Tensor) -> None:
         packed = zlib.compress((alpha.clamp(0, 1) * FULL + 0.5).cpu().numpy().astype(np.uint16).tobytes(), 1)
         self.file.seek(0, 2)
-        self.places[number] = self.file.tell(), len(packed), tuple(alpha.shape)
+        self.entries[number] = self.file.tell(), len(packed), tuple(alpha.shape)
         self.file.write(packed)
 
     def read(self, number: int) -> Tensor:
-        place, length, shape = self.places[number]
+        place, length, shape = self.entries[number]
         self.file.seek(place)
         values = np.frombuffer(zlib.decompress(self.file.read(length)), np.uint16).reshape(shape)
         return torch.from_numpy(values.astype(np.float32) / FULL)
@@ -70,8 +70,8 @@ class Kept:
         if self.folder is not None:
             self.file.flush()
             content = io.BytesIO()
-            torch.save({"key": self.key, "places": self.places, "state": state}, content)
-            write_whole(self.folder / STATE, content.getvalue())
+            torch.save({"key": self.key, "places": self.entries, "state": state}, content)
+            atomic_write_bytes(self.folder / STATE, content.getvalue())
 
 
 def read_state(path: Path, key: str) -> tuple[dict, dict] | None:
@@ -83,7 +83,7 @@ def read_state(path: Path, key: str) -> tuple[dict, dict] | None:
     return (found["places"], found["state"]) if found["key"] == key else None
 
 
-def discard(folder: Path) -> None:
+def discard_mattes(folder: Path) -> None:
     """Remove the folder of an earlier run."""
     with contextlib.suppress(OSError):
         shutil.rmtree(folder)
