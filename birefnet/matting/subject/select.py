@@ -163,7 +163,8 @@ def ask(selector: Selector, image: Tensor, alpha: Tensor, prompt: Prompt, seen: 
         meant = weigh_probes(meant, maps, predict, probes)
     result = torch.zeros_like(alpha)
     # Logits keep the edge sharp when they are enlarged.
-    result[inside] = F.interpolate(meant.to(alpha).logit(LEAST_DOUBT), alpha[inside].shape[1:], mode="bilinear",
+    logits = meant.to(alpha).logit(LEAST_DOUBT)
+    result[inside] = F.interpolate(logits, alpha[inside].shape[1:], mode="bilinear",
                                    align_corners=False)[0].sigmoid()
     return result
 
