@@ -182,9 +182,10 @@ def test_the_examples_of_the_command_line_run(tmp_path, monkeypatch, photo, tiny
         pictures.write(tmp_path / name, torch.rand(1, 32, 40, 3))
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "BiRefNet.safetensors").write_bytes(tiny.read_bytes())
-    nano = birefnet.load(ROOT / "weights" / "birefnet-nano.safetensors", form="plain")
-    Adapter({"decoder.conv_out1.0.bias.diff": torch.ones(1)}, adapters.make_metadata("head", nano)).save(
-        tmp_path / "cracks.safetensors")
+    if "cracks.safetensors" in example:
+        nano = birefnet.load(ROOT / "weights" / "birefnet-nano.safetensors", form="plain")
+        Adapter({"decoder.conv_out1.0.bias.diff": torch.ones(1)}, adapters.make_metadata("head", nano)).save(
+            tmp_path / "cracks.safetensors")
     monkeypatch.setattr(weights, "folders", lambda: (tmp_path / "models",))
     monkeypatch.chdir(tmp_path)
     arguments = shlex.split(example)
