@@ -39,7 +39,7 @@ def selector():
 
 @pytest.fixture(scope="package")
 def nano():
-    """The included network; a picture that it has seen, as the tests' own whole one, is not computed again."""
+    """The included network; a picture that it has seen is not computed again."""
     model, known = birefnet.load(weights.NANO), {}
 
     def alpha_of(pictures: torch.Tensor) -> torch.Tensor:
