@@ -173,7 +173,9 @@ def test_every_command_is_described():
 EXAMPLES = re.findall(r"^\| `(cut .*?)` \|", COMMAND_LINE, re.MULTILINE)
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize("example", [
+    pytest.param(example, marks=[pytest.mark.slow] if re.search("--point|--frame|--size", example) else [])
+    for example in EXAMPLES])
 def test_the_examples_of_the_command_line_run(tmp_path, monkeypatch, photo, tiny, example):
     assert len(EXAMPLES) > 5
     for name in ("photo.jpg", "beach.jpg", "holiday/a.jpg", "holiday/deeper/b.jpg"):
