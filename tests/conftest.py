@@ -24,6 +24,12 @@ SLOW_ROOMS = ("host", "training", "faults", "scale", "soak", "fuzz", "video", "e
 SHARED = "host"  # the room whose files share one ComfyUI and therefore one worker
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m quick`, slow rooms are not even imported: their files need timm, ONNX, hypothesis and more."""
+    return True if config.option.markexpr == "quick" and collection_path.parent == HERE \
+        and collection_path.name in SLOW_ROOMS else None
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the quick tests and run them last, so that no worker ends with a long one."""

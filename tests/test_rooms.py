@@ -269,7 +269,8 @@ OTHERS = ("torch", "PIL.Image", "safetensors.torch", "tqdm", "numpy", "kornia", 
           "skimage.morphology")
 
 
-@pytest.mark.parametrize("before", [(), OTHERS], ids=["at first", "every module"])
+@pytest.mark.parametrize("before", [
+    pytest.param((), id="at first"), pytest.param(OTHERS, id="every module", marks=pytest.mark.slow)])
 def test_importing_installs_downloads_and_starts_nothing(before):
     subprocess.run([sys.executable, "-B", "-c", IMPORT_UNDER_WATCH, *before], cwd=ROOT, check=True,
                    timeout=120)

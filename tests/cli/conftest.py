@@ -3,6 +3,9 @@ in-process."""
 
 from __future__ import annotations
 
+import copy
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +16,7 @@ from PIL import Image
 
 import birefnet
 from birefnet.__main__ import main
+from birefnet.cli import runner
 
 
 class Result(NamedTuple):
@@ -38,6 +42,28 @@ def tiny(network, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("checkpoints") / "tiny.safetensors"
     birefnet.save(network, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def networks() -> dict[tuple, birefnet.BiRefNet]:
+    """What `loaded_once` keeps."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def loaded_once(monkeypatch, networks):
+    """Commands load a file that is as it was only once, and get a copy each; stacks of adapters are always
+    read."""
+    def load(path: Path, *, adapters: Sequence = (), **options: object) -> birefnet.BiRefNet:
+        if adapters or not Path(path).is_file():
+            return birefnet.load(path, adapters=adapters, **options)
+        about = os.stat(path)
+        key = str(path), about.st_ino, about.st_mtime_ns, about.st_size, repr(sorted(options.items()))
+        if key not in networks:
+            networks[key] = birefnet.load(path, **options)
+        return copy.deepcopy(networks[key])
+
+    monkeypatch.setattr(runner, "load", load)
 
 
 @pytest.fixture

@@ -83,6 +83,7 @@ def test_a_folder_is_a_catalogue_of_one_size(tmp_path, cut, photo):
     assert other.status == 1 and "started with other settings (frame" in other.messages[-1]
 
 
+@pytest.mark.slow
 def test_one_command_makes_a_catalogue(tmp_path, cut, photo):
     """2000 × 2000, white, a margin of 5 %, JPEG of quality 90, named after the photographs."""
     photo("in/one.jpg", (60, 40)), photo("in/deep/two.png", (50, 80))

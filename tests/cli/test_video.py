@@ -57,6 +57,7 @@ def test_sound_that_an_animation_cannot_hold_is_told(clip, video, tmp_path):
     assert status == 0 and "without the sound" in said
 
 
+@pytest.mark.slow
 def test_codecs_despill_and_what_a_file_cannot_hold(clip, video, tmp_path):
     out = tmp_path / "out.mp4"
     assert video(clip, "-o", out, "--background", "white", "--codec", "h265", "--despill", "#00b140")[0] == 0

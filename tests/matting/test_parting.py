@@ -56,6 +56,7 @@ def test_one_thing_stays_one():
     assert find_parting(bright, [(50, 60)], frames, bright(frames[0])) is None
 
 
+@pytest.mark.slow
 def test_what_is_missed_for_a_moment_is_no_parting():
     """A dark bar through the matte of one thing, in one of the frames that are looked at."""
     frames, looks = [frame(30) for _ in range(4 * STRIDE)], []
@@ -77,6 +78,7 @@ def test_a_point_that_is_covered_is_not_taken_for_what_covers_it():
     assert find_parting(bright, [(90, 60)], frames, bright(frames[0])) is None
 
 
+@pytest.mark.slow
 def test_no_farther_than_it_reaches_and_not_past_a_cut():
     looks = []
 

@@ -33,7 +33,8 @@ def stroke(name: str, image: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("name, other", [NAMES, NAMES[::-1]])
-@pytest.mark.parametrize("kind", ["point", "other point", "box", "scribble", "mask", "mixture"])
+@pytest.mark.parametrize("kind", ["point", "box", "scribble", "mask", *(
+    pytest.param(kind, marks=pytest.mark.slow) for kind in ("other point", "mixture"))])
 def test_one_of_two_by_any_prompt(image, known, nano, selector, name, other, kind):
     box = bounding_box(known[name][0], 0.5)
     prompt = {

@@ -75,7 +75,8 @@ def iou(alphas: list[Tensor], truth: list[Tensor]) -> float:
                           for a, b in zip(alphas, truth)]))
 
 
-@pytest.mark.parametrize(("kind", "least"), [("edge", 0.2), ("missed", 0.3)])
+@pytest.mark.parametrize(("kind", "least"), [
+    ("edge", 0.2), pytest.param("missed", 0.3, marks=pytest.mark.slow)])
 def test_flicker_falls_and_overlap_does_not(scene, kind, least):
     pictures, truth = scene
     raw = noisy(truth, kind)
@@ -122,6 +123,7 @@ def test_a_change_that_goes_on_is_followed_after_one_frame(still):
     assert values(Smoother(0.5), still, [0, 0, 1, 1, 1]) == pytest.approx([0, 0, 0.5, 1, 1], abs=0.01)
 
 
+@pytest.mark.slow
 def test_noise_about_a_value_comes_closer_to_it(still):
     noise = torch.rand(40, generator=torch.Generator().manual_seed(3)) * 0.4 + 0.3
     calm = torch.tensor(values(Smoother(0.8), still, noise.tolist()))
@@ -155,7 +157,8 @@ def test_a_cut_begins_anew(after):
     assert smoother.cuts == 1
 
 
-@pytest.mark.parametrize("name", PHOTOGRAPHS)
+@pytest.mark.parametrize("name", [*PHOTOGRAPHS[:2], *(pytest.param(name, marks=pytest.mark.slow)
+                                                      for name in PHOTOGRAPHS[2:])])
 def test_a_moving_camera_is_no_cut(name):
     smoother = Smoother(0.5)
     for picture in handheld(read(name, "RGB"), shift=1.5):

@@ -39,6 +39,11 @@ class Case:
                 for name, shape in self.manifest.items()
                 if not name.endswith(("relative_position_index", "num_batches_tracked"))}
 
+    def empty_state(self) -> dict[str, Tensor]:
+        """Zeros of the state dict's names and shapes, where numbers do not count: made in no time."""
+        return {name: torch.zeros(shape) for name, shape in self.manifest.items()
+                if not name.endswith(("relative_position_index", "num_batches_tracked"))}
+
     def image(self) -> Tensor:
         return torch.from_numpy(recipe.image_batch(*self.shape, self.seed))
 

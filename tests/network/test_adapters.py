@@ -2,6 +2,8 @@
 sentence."""
 
 import logging
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -29,13 +31,20 @@ def taught(state: dict, seed: int = 0, rank: int = 2, alpha: float = 3.0, **meta
     return Adapter(low_rank.extract_low_rank(model), about | metadata)
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, tiny_state):
+    """The files that `files` copies."""
+    folder = tmp_path_factory.mktemp("saved")
+    birefnet.save(birefnet.load(tiny_state, size=64, form="plain"), folder / "base.safetensors")
+    taught(tiny_state).save(folder / "mine.safetensors")
+    return folder
+
+
 @pytest.fixture
-def files(tmp_path, tiny_state):
-    """A checkpoint and an adapter of it."""
-    base, adapter = tmp_path / "base.safetensors", tmp_path / "mine.safetensors"
-    birefnet.save(birefnet.load(tiny_state, size=64, form="plain"), base)
-    taught(tiny_state).save(adapter)
-    return base, adapter
+def files(tmp_path, saved):
+    """A checkpoint and an adapter of it, which a test may spoil."""
+    return tuple(Path(shutil.copy(saved / name, tmp_path)) for name in ("base.safetensors",
+                                                                        "mine.safetensors"))
 
 
 def image() -> torch.Tensor:

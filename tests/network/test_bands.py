@@ -20,8 +20,13 @@ BUILDS = [SWIN, TINY, *(Config(**{**SWIN.__dict__, **change}) for change in (
     {"attention": "none"}))]
 
 
-@pytest.mark.parametrize("config", BUILDS, ids=Config.describe)
-@pytest.mark.parametrize("shape", [(1, 3, 64, 64), (2, 3, 224, 96), (3, 3, 96, 160)])
+CASES = [(config, shape) for shape in ((1, 3, 64, 64), (2, 3, 224, 96), (3, 3, 96, 160)) for config in BUILDS]
+QUICK = [case for case in CASES if case[0] is TINY or case[1][2] == 64 or case == (SWIN, (2, 3, 224, 96))]
+
+
+@pytest.mark.parametrize("config, shape", [
+    pytest.param(config, shape, id=f"{config.describe()}, {shape}",
+                 marks=[] if (config, shape) in QUICK else [pytest.mark.slow]) for config, shape in CASES])
 def test_pieces_of_every_size_give_the_plain_forms_logits(config, shape):
     """Maps of odd numbers of windows, padded ones and ones smaller than a window; bands of as few rows as
     there are."""

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-import torchvision
 
 from birefnet.network.deform import deform_conv2d
 from birefnet.network.deform import plain as deform
@@ -18,6 +17,8 @@ def problem(kernel: int, spread: float = 3.0, channels: int = 6, size: tuple[int
 
 
 def torchvision_deform(x, offset, modulation, weight):
+    import torchvision  # which takes seconds: not where these tests are only collected
+
     return torchvision.ops.deform_conv2d(x, offset, weight, padding=weight.shape[2] // 2, mask=modulation)
 
 

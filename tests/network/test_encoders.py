@@ -44,8 +44,12 @@ BUILDS = {
     "dino, one look": dataclasses.replace(DINO, multi_scale="none", gated_mlp=True, batch_norm=False),
     "dino, added": dataclasses.replace(DINO, multi_scale="add"),
 }
-EACH = pytest.mark.parametrize("config", BUILDS.values(), ids=BUILDS.keys())
-KINDS = pytest.mark.parametrize("config", [LITE, TIMM, DINO], ids=["lite", "timm", "dino"])
+QUICK = LITE, TIMM, DINO
+EACH = pytest.mark.parametrize("config", [
+    pytest.param(config, id=name, marks=[] if config in QUICK else [pytest.mark.slow])
+    for name, config in BUILDS.items()])
+KINDS = pytest.mark.parametrize("config", QUICK, ids=["lite", "timm", "dino"])
+FORMS = pytest.mark.parametrize("form", [pytest.param("plain", marks=pytest.mark.slow), "inference"])
 
 
 def image(*shape: int) -> torch.Tensor:
@@ -82,7 +86,7 @@ def test_a_saved_file_tells_its_build(config, tmp_path):
 
 @KINDS
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("form", ["plain", "inference"])
+@FORMS
 def test_half_precisions(config, dtype, form):
     state = random_state(config)
     half = birefnet.load(state, dtype=dtype, form=form, **told(config))
@@ -111,7 +115,7 @@ def test_they_can_be_taught_with_and_without_checkpointing(config):
 
 
 @KINDS
-@pytest.mark.parametrize("form", ["plain", "inference"])
+@FORMS
 def test_low_rank_adapters_merge_into_them(config, form):
     state = random_state(config)
     learned = birefnet.load(state, form="plain", **told(config))
@@ -131,7 +135,7 @@ def test_low_rank_adapters_merge_into_them(config, form):
 
 
 @KINDS
-@pytest.mark.parametrize("form", ["plain", "inference"])
+@FORMS
 def test_memory_is_estimated_for_the_size(config, form):
     model = birefnet.load(random_state(config), form=form, **told(config))
     small, large = (activation_bytes(model, (side, side)) for side in (512, 2048))
@@ -145,6 +149,7 @@ def test_every_family_names_its_encoder(config):
     assert config.backbone == {"dino_v3": "dino_v3 32-32-32-32"}.get(config.family, encoder)
 
 
+@pytest.mark.slow
 def test_builds_of_every_name_can_be_built():
     for name, family in builds.BACKBONES.items():
         with torch.device("meta"):
@@ -155,7 +160,8 @@ def test_builds_of_every_name_can_be_built():
 # EfficientNet-Lite, timm's numbers --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", SCALES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if i else [])
+                                  for i, name in enumerate(SCALES)])
 def test_efficientnet_lite_is_timms(name):
     timm = pytest.importorskip("timm")
     theirs = timm.create_model(name, features_only=True, out_indices=(1, 2, 3, 4))
@@ -268,6 +274,7 @@ def test_batch_norms_fold_where_nothing_else_reads_the_convolution():
     assert find_foldable(Both(True).eval()) == find_foldable(Both(False).eval()) == []
 
 
+@pytest.mark.slow
 def test_tables_that_no_checkpoint_holds_are_computed():
     """Swin's relative positions and masks, in timm's form."""
     small = {"img_size": 64, "window_size": 4, "embed_dim": 24, "depths": [2, 1, 1, 1]}
@@ -281,6 +288,7 @@ def test_tables_that_no_checkpoint_holds_are_computed():
             assert torch.allclose(logits, built(image()), atol=2e-5)
 
 
+@pytest.mark.slow
 def test_a_model_that_the_meta_device_cannot_build_is_built_on_the_cpu(monkeypatch):
     timm = pytest.importorskip("timm")
     state, make = random_state(TIMM), timm.create_model

@@ -8,16 +8,24 @@ import birefnet
 from birefnet.network.birefnet import image_patches
 
 TOLERANCE = 5e-6
-LARGE = ("swin_v1_l_1x384x384_s0", "swin_v1_b_1x288x416_s10", "swin_v1_t_2x320x448_s1")
+QUICK = ("swin_v1_t_1x256x256_s0", "swin_v1_t_1x256x256_s3_nocat", "pvt_v2_b0_1x256x320_s0",
+         "pvt_v2_b0_1x288x352_s11", "dino_v3_s_1x256x320_s0")
 HALVES = [case for case in CASES if case.name in ("swin_v1_t_1x256x256_s0", "pvt_v2_b0_1x256x320_s0")]
 
 
+@pytest.fixture(scope="module")
+def weights(request) -> tuple[Case, dict[str, torch.Tensor]]:
+    """A case and its state dict, made once for the tests that follow each other; not to be changed."""
+    return request.param, request.param.state_dict()
+
+
 @pytest.mark.parametrize("form", ["plain", "inference"])
-@pytest.mark.parametrize("case", [
-    pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.name in LARGE else [])
-    for case in CASES])
-def test_logits_and_features_equal_the_reference(case: Case, form):
-    model = birefnet.load(case.state_dict(), form=form, **case.overrides)
+@pytest.mark.parametrize("weights", [
+    pytest.param(case, id=case.name, marks=[] if case.name in QUICK else [pytest.mark.slow])
+    for case in CASES], indirect=True)
+def test_logits_and_features_equal_the_reference(weights, form):
+    case, state = weights
+    model = birefnet.load(state, form=form, **case.overrides)
     reference = case.reference()
     with torch.inference_mode():
         image = case.image()
@@ -46,10 +54,13 @@ def test_every_storage_runs_in_every_dtype(tiny_state, stored, dtype, form):
     assert (alpha - expected).abs().mean() < (0.02 if torch.bfloat16 in (stored, dtype) else 0.002)
 
 
-@pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16, torch.float32], ids=str)
-@pytest.mark.parametrize("case", HALVES, ids=lambda case: case.name)
-def test_reference_cases_stay_right_in_bfloat16(case: Case, stored):
-    state = {name: tensor.to(stored) for name, tensor in case.state_dict().items()}
+@pytest.mark.parametrize("stored", [
+    pytest.param(torch.float16, marks=pytest.mark.slow), torch.bfloat16,
+    pytest.param(torch.float32, marks=pytest.mark.slow)], ids=str)
+@pytest.mark.parametrize("weights", HALVES, ids=lambda case: case.name, indirect=True)
+def test_reference_cases_stay_right_in_bfloat16(weights, stored):
+    case, state = weights
+    state = {name: tensor.to(stored) for name, tensor in state.items()}
     model = birefnet.load(state, dtype=torch.bfloat16)
     with torch.inference_mode():
         alpha = model(case.image().bfloat16()).float().sigmoid()

@@ -101,6 +101,7 @@ def test_what_the_hub_does_wrong_is_said_in_one_sentence(hub, tmp_path, wrong, s
     assert files(tmp_path) == set()
 
 
+@pytest.mark.slow
 def test_a_wrong_hash_leaves_nothing_to_resume_and_the_next_try_is_clean(hub, tmp_path):
     hub.served = bytes(len(hub.content))
     assert "wrong hash" in hub.fetch(tmp_path)["error"]
@@ -109,6 +110,7 @@ def test_a_wrong_hash_leaves_nothing_to_resume_and_the_next_try_is_clean(hub, tm
     assert Path(hub.fetch(tmp_path)["path"]).read_bytes() == hub.content
 
 
+@pytest.mark.slow
 def test_a_size_announced_too_long_does_not_block_the_next_try(hub, tmp_path):
     hub.announced = {"X-Linked-Size": "26000000"}
     assert "shorter than it announced" in hub.fetch(tmp_path)["error"]
@@ -122,6 +124,7 @@ def test_a_connection_that_breaks_is_resumed_within_the_fetch(hub, tmp_path):
     assert all("range" in headers for headers in hub.bodies()[1:])
 
 
+@pytest.mark.slow
 def test_a_server_that_cannot_resume_is_read_from_the_start(hub, tmp_path):
     hub.fetch(tmp_path, stop="OSError")
     hub.ranges = False
@@ -134,7 +137,7 @@ def test_no_server_at_all(hub, tmp_path):
     assert error.startswith("Check the network, the proxy variables and HF_ENDPOINT")
 
 
-@pytest.mark.parametrize("kind", ["OSError", "KeyboardInterrupt"])
+@pytest.mark.parametrize("kind", [pytest.param("OSError", marks=pytest.mark.slow), "KeyboardInterrupt"])
 def test_what_the_callers_progress_raises_comes_out_and_the_next_try_goes_on(hub, tmp_path, kind):
     assert hub.fetch(tmp_path, stop=kind)["raised"] == f"{kind}: stopped by the caller"
     kept = partial(tmp_path).stat().st_size
