@@ -16,6 +16,7 @@ The floors, from the ground up. The two wings, pixels and network, know nothing 
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -102,7 +103,10 @@ def read_imports(name: str) -> set[Import]:
     return found
 
 
-IMPORTS = {name: read_imports(name) for name in SOURCES}
+@functools.cache
+def imports() -> dict[str, set[Import]]:
+    """File → what it imports; read when a test asks, as both workers collect this file and one runs it."""
+    return {name: read_imports(name) for name in SOURCES}
 
 
 def room(name: str) -> str:
@@ -123,7 +127,7 @@ def targets(name: str) -> set[str]:
     """The files of this repository that a file imports. `from package import word` may mean the package's
     function as well as its module of that name: from outside the package it counts as both."""
     found = set()
-    for imported in IMPORTS[name]:
+    for imported in imports()[name]:
         module, package = file_of(imported.path), file_of(imported.path[:-1])
         found.add(module)
         if module is None or package and Path(package).parent not in Path(name).parents:
@@ -131,13 +135,16 @@ def targets(name: str) -> set[str]:
     return found - {None, name}
 
 
-ARROWS = {name: targets(name) for name in SOURCES}
+@functools.cache
+def arrows() -> dict[str, set[str]]:
+    """File → the files of this repository that it imports."""
+    return {name: targets(name) for name in SOURCES}
 
 
 def test_each_room_imports_only_rooms_below_it():
     unknown = {name for name in SOURCES if room(name) not in MAY_IMPORT}
     assert not unknown, f"no floor is named for {sorted(unknown)}: put its room into MAY_IMPORT"
-    wrong = [f"{name} imports {target}" for name in SOURCES for target in sorted(ARROWS[name])
+    wrong = [f"{name} imports {target}" for name in SOURCES for target in sorted(arrows()[name])
              if room(target) not in {room(name), *MAY_IMPORT[room(name)]}]
     assert not wrong, "these rooms may not import those: " + "; ".join(wrong)
 
@@ -167,7 +174,7 @@ def test_no_circle_of_imports():
 
     def walk(name: str, way: tuple[str, ...]) -> None:
         state[name] = "open"
-        for target in sorted(ARROWS[name]):
+        for target in sorted(arrows()[name]):
             assert state.get(target) != "open", "circle: " + " → ".join((*way[way.index(target):], target))
             if target not in state:
                 walk(target, (*way, target))
@@ -195,26 +202,26 @@ def test_the_public_names_are_where_the_package_says():
 def test_rooms_are_imported_relatively():
     """In the host `birefnet`, `nodes` and `weights` may be another pack's names; only what runs in a clone
     uses them."""
-    wrong = [f"{name} imports {found.package}" for name, imports in IMPORTS.items() for found in imports
+    wrong = [f"{name} imports {found.package}" for name, named in imports().items() for found in named
              if found.package in TREES and not found.relative and not name.startswith("tools/")
              and not (room(name) in ("cli", "birefnet") and found.package == "weights")]
     assert not wrong
 
 
 def test_only_the_nodes_know_the_host():
-    assert not [name for name, imports in IMPORTS.items() if not name.startswith("nodes/")
-                and {found.package for found in imports} & HOST]
+    assert not [name for name, named in imports().items() if not name.startswith("nodes/")
+                and {found.package for found in named} & HOST]
 
 
 def test_the_hub_is_used_in_one_place_and_only_when_fetching():
-    hub = {(name, found.at_import) for name, imports in IMPORTS.items() for found in imports
+    hub = {(name, found.at_import) for name, named in imports().items() for found in named
            if found.package == "huggingface_hub"}
     assert hub <= {("weights/fetch.py", False)}
 
 
 def test_what_only_scaling_needs_is_imported_when_it_is_used():
     scaling = {"ray", "pyarrow", "fsspec", "s3fs"}
-    assert not [name for name, imports in IMPORTS.items() for found in imports
+    assert not [name for name, named in imports().items() for found in named
                 if found.package in scaling and found.at_import]
 
 
@@ -229,7 +236,7 @@ def test_sys_path_is_left_alone():
 
 def test_the_root_is_an_entry_point_and_nothing_else():
     tree = ast.parse(SOURCES["__init__.py"])
-    assert {found.package for found in IMPORTS["__init__.py"] if found.at_import} == {"__future__"}
+    assert {found.package for found in imports()["__init__.py"] if found.at_import} == {"__future__"}
     assert {node.name for node in tree.body if hasattr(node, "name")} == {"comfy_entrypoint"}
 
 
