@@ -68,6 +68,15 @@ def test_what_crosses_in_front_is_left_out(cutouts, nano, selector):
                for alpha, (_, masks) in zip(found, frames))
 
 
+def test_what_comes_out_behind_another_colour_is_known_while_they_touch(cutouts, nano, selector):
+    green = {**cutouts, "coffee": cutouts["coffee"][..., [1, 0, 2, 3]]}
+    frames = [frame(green, {"astronaut": (8 * i, 40), "coffee": (80, 45)}) for i in range(20)]
+    _, found = follow(nano, selector, frames, "astronaut")
+    scores = [iou(alpha, masks["astronaut"]) for alpha, (_, masks) in zip(found, frames)]
+    assert found[11].max() < 0.5, "hidden but for a twelfth"
+    assert np.mean(scores[-5:]) > 0.4, scores
+
+
 def test_a_subject_that_was_away_is_found_again_and_not_taken_for_the_other(cutouts, nano, selector):
     places = [60, 20, -20, -60, -100, -100, -60, -20, 20, 60]
     frames = [frame(cutouts, {"astronaut": (x, 40) if x > -80 else None, "coffee": (160, 60)})

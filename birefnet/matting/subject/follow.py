@@ -38,6 +38,7 @@ SURE_LIKENESS = 0.95     # from it on the model is updated
 PART_LIKENESS = 0.7      # below it even a small part is something else
 CLEARER = 0.05           # likeness by which a part must resemble the subject more than other things
 LEAST_SHADE = 0.2        # lower bound of the probability from a pixel's colour; the upper one is 1 minus it
+OWN_SHADE = 0.65         # from it on a pixel is not known as another thing's
 LEAST_CLAIM = 0.03       # lower bound of the probability from the flow, likewise
 ALONE_SHARE = 0.3        # of a region without another thing: with more of the subject, all of it is it
 APART_SHARE = 0.02       # a region of which at most this share is the subject is another thing
@@ -110,6 +111,8 @@ class Follower:
         if cut:
             own, others = torch.zeros_like(own), torch.zeros_like(others)
         own, others = (resample(mask, picture.shape[1:3])[:, 0].clamp(0, 1) for mask in (own, others))
+        # Where the subject comes out from behind another thing, the flow takes it for that thing.
+        others = others * (self._shade(picture, whole(picture)) < OWN_SHADE)
         box = None if cut or self.lost else bounding_box(own[0], SOLID_ALPHA)
         alpha = None if box is None else self._continue(picture, box, own, others)
         if alpha is None:
@@ -176,11 +179,11 @@ class Follower:
                 continue
             now = self._describe(picture, alpha)
             likeness = self.memory.likeness(now)
-            if anothers and not self._rather_own(now, likeness):
-                continue
-            if likeness > best_likeness:
-                best, best_likeness = alpha, likeness
-        self.lost = best is None or best_likeness < FOUND_LIKENESS * self.usual
+            resembles = self._rather_own(now, likeness)
+            if resembles or not anothers and likeness >= FOUND_LIKENESS * self.usual:
+                if likeness > best_likeness:
+                    best, best_likeness = alpha, likeness
+        self.lost = best is None
         if self.lost:
             self._keep(torch.zeros_like(others), torch.minimum(everything, others))
             return torch.zeros_like(others)
