@@ -9,6 +9,7 @@ process or machine is killed, only the pictures that it was working on are repea
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from dataclasses import dataclass
@@ -66,8 +67,11 @@ class Manifest:
         self._write_state(finished=False)
         lines = (json.dumps([places.absolute(job.source), places.below(job.target, self.out), job.replaces,
                              job.changed]) for job in jobs)
-        plan = places.join(self.folder, f"{self.run}-{len(self._plans()):06d}-{secrets.token_hex(4)}.jsonl")
-        places.write(plan, "".join(f"{line}\n" for line in lines).encode())
+        content = "".join(f"{line}\n" for line in lines).encode()
+        # Named by its content: what a killed process left of it, the next one finds under the same name.
+        token = hashlib.sha256(content).hexdigest()[:8]
+        plan = places.join(self.folder, f"{self.run}-{len(self._plans()):06d}-{token}.jsonl")
+        places.write(plan, content, force=True)
         for name in places.listing(self.folder):
             if name.endswith(".jsonl") and not name.startswith(f"{self.run}-"):
                 places.remove(places.join(self.folder, name))  # of a run that this one replaces
