@@ -33,7 +33,7 @@ from .scenes import read_sources
 
 HALF = SIDE // 2
 PICTURES, PROMPTS_EACH = 8, 4      # in a training step
-RATE, ENCODER_RATE = 1.5e-3, 3e-4    # largest learning rates
+RATE, ENCODER_RATE = 1.5e-3, 3e-4  # largest learning rates
 WARM_UP, DECAY = 50, 1e-3          # steps of warm-up, weight decay
 EARLY = ("conv_stem", "bn1", "blocks.0", "blocks.1")  # layers of the encoder that stay
 SAVE_EVERY_STEPS = 50

@@ -29,8 +29,8 @@ def weigh_probes(meant: Tensor, maps: Tensor, predict: Callable[[Tensor], Tensor
                  ) -> Tensor:
     """Correct the selector's prediction for a prompt by its predictions for clicks elsewhere on the matte.
 
-    On 85 composed pictures of the subjects that the selector was trained on, IoU rose by .01 to .02, that of
-    overlapping subjects by .02 to .05.
+    On 75 composed pictures of the subjects that the selector was trained on, with weights of .3 to .6, the
+    IoU of overlapping ones rose by .01 to .05.
 
     Args:
         meant: probabilities [1,1,h,w].

@@ -38,7 +38,7 @@ SURE_LIKENESS = 0.95     # from it on the model is updated
 PART_LIKENESS = 0.7      # below it even a small part is something else
 CLEARER = 0.05           # likeness by which a part must resemble the subject more than other things
 LEAST_SHADE = 0.2        # lower bound of the probability from a pixel's colour; the upper one is 1 minus it
-OWN_SHADE = 0.65         # from it on a pixel is not known as another thing's
+OWN_SHADE = 0.65         # probability from a pixel's colour from which it is no longer another thing's
 LEAST_CLAIM = 0.03       # lower bound of the probability from the flow, likewise
 ALONE_SHARE = 0.3        # of a region without another thing: with more of the subject, all of it is it
 APART_SHARE = 0.02       # a region of which at most this share is the subject is another thing
@@ -179,10 +179,9 @@ class Follower:
                 continue
             now = self._describe(picture, alpha)
             likeness = self.memory.likeness(now)
-            resembles = self._rather_own(now, likeness)
-            if resembles or not anothers and likeness >= FOUND_LIKENESS * self.usual:
-                if likeness > best_likeness:
-                    best, best_likeness = alpha, likeness
+            found = not anothers and likeness >= FOUND_LIKENESS * self.usual
+            if likeness > best_likeness and (found or self._rather_own(now, likeness)):
+                best, best_likeness = alpha, likeness
         self.lost = best is None
         if self.lost:
             self._keep(torch.zeros_like(others), torch.minimum(everything, others))

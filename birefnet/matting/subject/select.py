@@ -135,8 +135,7 @@ def ask(selector: Selector, image: Tensor, alpha: Tensor, prompt: Prompt, seen: 
         alpha: [1,H,W], the matte of everything salient in the crop.
         prompt: in the picture's coordinates.
         seen: the crop, in pixels.
-        probes: number of clicks elsewhere with which the prediction is compared, see `weigh_probes`; each
-            takes a thirtieth of a second on one core.
+        probes: number of clicks elsewhere with which the prediction is compared, see `weigh_probes`.
 
     Returns:
         float [1,H,W] in 0..1, 0 outside the crop.
