@@ -199,7 +199,7 @@ def follow_batch(
         lambda: videos.Pictures(images, FOLLOWED_RATE),
         lambda frame: unite(ask, clean(frame), selections[start])[1],
         partial(subject.Follower, ask, selector()), start,
-        find_parting=partial(subject.find_parting, ask, points) if points else None)
+        find_parting=partial(subject.find_parting, ask, selector(), points) if points else None)
     yield from following(clean(convert.frame(images, i))[0] for i in range(len(images)))
 
 

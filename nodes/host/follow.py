@@ -79,6 +79,6 @@ def follow(
     def report(done: int, total: int) -> None:
         messages.say(f"Following backwards: frame {done} of {total}")
 
-    parting = partial(subject.find_parting, ask, points) if points else None
+    parting = partial(subject.find_parting, ask, selector(), points) if points else None
     return videos.Following(open_clip, choose, partial(subject.Follower, ask, selector()), frame, report,
                             parting)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from birefnet.matting.subject import Follower
+from birefnet.matting.subject import Follower, find_parting
 
 DATA = Path(__file__).parents[1] / "data"
 HEIGHT, WIDTH = 160, 256
@@ -97,6 +97,28 @@ def test_after_a_cut_it_is_known_by_its_looks(cutouts, nano, selector):
     follower, found = follow(nano, selector, before + after, "coffee")
     assert follower.cuts == 1 and not follower.lost
     assert iou(found[-1], after[0][1]["coffee"]) > 0.8
+
+
+@pytest.fixture(scope="module")
+def passing(cutouts) -> list[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
+    """The cup passes in front of the astronaut and covers her right half first."""
+    return [frame(cutouts, {"astronaut": (160, 40), "coffee": (190 - 12 * i, 50)}) for i in range(17)]
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee"])
+def test_of_two_that_touch_the_one_is_found_that_comes_to_lie_under_the_point(passing, nano, selector, name):
+    masks = passing[0][1]
+    point = {"astronaut": (178, 100), "coffee": (215, 85)}[name]
+    assert masks[name][0, point[1], point[0]] > 0.9
+    both = (masks["astronaut"] + masks["coffee"]).clamp(0, 1)
+    steps, choose = find_parting(nano, selector, [point], [picture for picture, _ in passing], both)
+    assert iou(choose(passing[steps][0]), passing[steps][1][name]) > 0.8
+
+
+def test_one_that_was_chosen_alone_is_not_parted_from_what_covers_it(passing, nano, selector):
+    backwards = passing[8::-1]
+    alone = backwards[0][1]["coffee"]
+    assert find_parting(nano, selector, [(130, 100)], [picture for picture, _ in backwards], alone) is None
 
 
 def test_nothing_to_follow_is_refused(selector):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from birefnet.matting.subject import PARTING_REACH, find_parting, reduce_picture
-from birefnet.matting.subject.parting import STRIDE
+from birefnet.matting.subject import PARTING_REACH, find_parting, parting, reduce_picture
+from birefnet.matting.subject.parting import CONFIRM, STRIDE
 
 HEIGHT, WIDTH, SIDE = 120, 200, 48
 TOP = 40
@@ -37,8 +37,8 @@ def leaving(steps: int, start: int = 0) -> list[torch.Tensor]:
 @pytest.mark.parametrize("point, left", [((50, 60), 30), ((100, 60), 30 + SIDE)])
 def test_the_one_under_the_point_is_found_where_they_are_apart(point, left):
     frames = leaving(20, start=3)
-    steps, choose = find_parting(bright, [point], frames, bright(frames[0]))
-    assert steps == 2 * STRIDE  # a first gap after STRIDE frames, of two pixels
+    steps, choose = find_parting(bright, None, [point], frames, bright(frames[0]))
+    assert steps == STRIDE + CONFIRM  # a first gap after STRIDE frames, of two pixels
     alpha = choose(frames[steps])[0]
     left += 2 * (steps - 3) if left > 30 else 0
     assert alpha[TOP + 4:TOP + SIDE - 4, left + 4:left + SIDE - 4].mean() > 0.95
@@ -47,13 +47,13 @@ def test_the_one_under_the_point_is_found_where_they_are_apart(point, left):
 
 def test_a_gap_with_which_the_frames_end_counts():
     frames = leaving(STRIDE + 1)
-    steps, _ = find_parting(bright, [(50, 60)], frames, bright(frames[0]))
+    steps, _ = find_parting(bright, None, [(50, 60)], frames, bright(frames[0]))
     assert steps == STRIDE
 
 
 def test_one_thing_stays_one():
     frames = [frame(30 + i) for i in range(3 * STRIDE)]
-    assert find_parting(bright, [(50, 60)], frames, bright(frames[0])) is None
+    assert find_parting(bright, None, [(50, 60)], frames, bright(frames[0])) is None
 
 
 @pytest.mark.slow
@@ -68,14 +68,17 @@ def test_what_is_missed_for_a_moment_is_no_parting():
             alpha[:, :, 50:58] = 0
         return alpha
 
-    assert find_parting(once, [(40, 60)], frames, bright(frames[0])) is None
-    assert len(looks) == 3
+    assert find_parting(once, None, [(40, 60)], frames, bright(frames[0])) is None
+    assert len(looks) == 4
 
 
-def test_a_point_that_is_covered_is_not_taken_for_what_covers_it():
+@pytest.mark.parametrize("speed, count", [(4, 29), (6, 21)])
+def test_a_point_that_is_covered_is_not_taken_for_what_covers_it(monkeypatch, speed, count):
     """The other thing passes over the point, and then the two are apart."""
-    frames = [frame(60, 60 + SIDE - 6 * i) for i in range(19)]
-    assert find_parting(bright, [(90, 60)], frames, bright(frames[0])) is None
+    frames, asked = [frame(72, 72 + SIDE - speed * i) for i in range(count)], []
+    monkeypatch.setattr(parting, "find_part_under", lambda *given: asked.append(given[3]) or [])
+    assert find_parting(bright, None, [(102, 60)], frames, bright(frames[0])) is None
+    assert len(asked) == 1 and len(asked[0]) == 2, "which of two parts comes to lie under the point"
 
 
 @pytest.mark.slow
@@ -87,10 +90,10 @@ def test_no_farther_than_it_reaches_and_not_past_a_cut():
         return bright(pictures)
 
     same = (frame(30) for _ in range(1000))
-    assert find_parting(counted, [(50, 60)], same, bright(frame(30))) is None
+    assert find_parting(counted, None, [(50, 60)], same, bright(frame(30))) is None
     assert len(looks) == PARTING_REACH // STRIDE
     cut = [frame(30)] * STRIDE + [1 - picture for picture in leaving(30)]
-    assert find_parting(counted, [(50, 60)], cut, bright(cut[0])) is None
+    assert find_parting(counted, None, [(50, 60)], cut, bright(cut[0])) is None
     assert len(looks) == PARTING_REACH // STRIDE
 
 

@@ -138,7 +138,7 @@ def follow(ask: subject.AlphaOf, selector, frames: list[Frame], start: int,
         partial(video.Pictures, pictures, Fraction(25)),
         partial(subject.select, ask, selector, prompt=subject.Prompt(points=(click,))),
         partial(subject.Follower, ask, selector), start,
-        find_parting=partial(subject.find_parting, ask, [click]))
+        find_parting=partial(subject.find_parting, ask, selector, [click]))
     try:
         return [alpha for _, alpha in following(iter(pictures))]
     except video.VideoError:  # nothing is under the click

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import birefnet
 import weights
-from birefnet.checkpoint.selector import save_selector
+from birefnet.checkpoint.selector import load_selector, save_selector
 from birefnet.data.batches import keep_memory
 from birefnet.matting.subject.prompts import draw_touches
 from birefnet.network.config import IMAGENET_MEAN, IMAGENET_STD
@@ -216,11 +216,18 @@ def measure_loss(selector: Selector, pictures: Tensor, prompts: Tensor, distance
     return (2 * entropy + jaccard * (targets.amax((1, 2, 3)) > 0)).mean()
 
 
-def train(folder: Path, lessons: Lessons, steps: int, seed: int, workers: int = 1) -> Selector:
-    """Train a selector up to `steps` steps; resumes from FOLDER/state.pt, and saves state and selector."""
+def train(
+    folder: Path, lessons: Lessons, steps: int, seed: int, workers: int = 1, begin: Path | None = None
+) -> Selector:
+    """Train a selector up to `steps` steps; resumes from FOLDER/state.pt, and saves state and selector.
+
+    begin: a selector's file, whose weights are trained on.
+    """
     torch.manual_seed(seed)
     keep_memory()
     selector = make_selector(birefnet.load(weights.NANO, form="plain")).to(memory_format=torch.channels_last)
+    if begin is not None:
+        selector.load_state_dict(load_selector(begin).state_dict())
     learning = {name: parameter for name, parameter in selector.named_parameters() if parameter.requires_grad}
     optimizer = torch.optim.AdamW(
         [{"params": [parameter for name, parameter in learning.items() if in_encoder(name) == encoder],
@@ -271,10 +278,12 @@ def main() -> None:
     parser.add_argument("--lessons", type=int, default=8900)
     parser.add_argument("--steps", type=int, default=3600)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--begin", type=Path, help="a selector to train on; without it the decoder is new")
     args = parser.parse_args()
     make_lessons(args.folder / "lessons", read_sources(args.folder / "cache", "learned"),
                  birefnet.load(weights.NANO), args.seed, args.lessons)
-    train(args.folder, read_lessons(args.folder / "lessons"), args.steps, args.seed)
+    train(args.folder, read_lessons(args.folder / "lessons"), args.steps, args.seed,
+          begin=args.begin)
     print(f"written: {args.folder / 'birefnet-selector.safetensors'}")
 
 

@@ -188,7 +188,7 @@ def _make_following(
     return video.Following(partial(video.open_for_network, open_clip, kind),
                            partial(choice.choose, selector, alpha_of),
                            partial(Follower, alpha_of, selector), args.frame, report,
-                           partial(find_parting, alpha_of, choice.points) if only_points else None,
+                           partial(find_parting, alpha_of, selector, choice.points) if only_points else None,
                            _kept_folder(args.out), _key(args, runner, choice.settings(), kind))
 
 

@@ -41,24 +41,52 @@ def weigh_probes(meant: Tensor, maps: Tensor, predict: Callable[[Tensor], Tensor
     Returns:
         Probabilities [1,1,h,w].
     """
-    places = place_probes(maps, count)
-    if not places:
+    found, touches = click_everywhere(maps, predict, count)
+    if not len(found):
         return meant
-    touches = torch.stack([draw_touches([place], maps.shape[3]) for place in places]).to(maps)
-    prompts = maps.new_zeros(len(touches), *maps.shape[1:])
-    prompts[:, 0], prompts[:, 4] = touches, maps[:, 4]
-    found = predict(prompts)[:, 0].clamp(DOUBT, 1 - DOUBT)
     probes, touched = (F.adaptive_avg_pool2d(x, meant.shape[2:]) for x in (touches, maps[:, 0]))
     first = meant[0].logit(1e-3)
     for _ in range(ROUNDS):
         prompted = touched if touched.any() else meant[0] * (meant[0] > CLAIMED)
         on_subject = (mean_where(meant[0], probes) + mean_where(found, prompted)) / 2
-        on_subject = on_subject.clamp(DOUBT, 1 - DOUBT)[:, None, None]
-        evidence = (on_subject * found + (1 - on_subject) * (1 - found)).logit()
-        # What is not another subject need not be this one.
-        evidence = torch.where(on_subject > 0.5, evidence, evidence.clamp(max=0))
-        meant = (first + EVIDENCE * evidence.sum(0)).sigmoid()[None]
+        meant = weigh(first, found, on_subject)
     return meant
+
+
+def click_everywhere(maps: Tensor, predict: Callable[[Tensor], Tensor], count: int) -> tuple[Tensor, Tensor]:
+    """Predict for clicks at `count` places of the matte, far from each other and from the prompt's touches.
+
+    Args:
+        maps, predict: as for `weigh_probes`.
+
+    Returns:
+        Probabilities [n,h,w], and the clicks [n,H,W], drawn as touches.
+    """
+    places = place_probes(maps, count)
+    if not places:
+        return maps.new_zeros(0, 1, 1), maps.new_zeros(0, *maps.shape[2:])
+    touches = torch.stack([draw_touches([place], maps.shape[3]) for place in places]).to(maps)
+    prompts = maps.new_zeros(len(touches), *maps.shape[1:])
+    prompts[:, 0], prompts[:, 4] = touches, maps[:, 4]
+    return predict(prompts)[:, 0], touches
+
+
+def weigh(first: Tensor, found: Tensor, on_subject: Tensor) -> Tensor:
+    """Add the evidence of clicks to logits.
+
+    Args:
+        first: logits [1,h,w] of the prediction without them.
+        found: the clicks' predictions [n,h,w].
+        on_subject: the probability that each click is on the subject, [n].
+
+    Returns:
+        Probabilities [1,1,h,w].
+    """
+    found, on_subject = found.clamp(DOUBT, 1 - DOUBT), on_subject.clamp(DOUBT, 1 - DOUBT)[:, None, None]
+    evidence = (on_subject * found + (1 - on_subject) * (1 - found)).logit()
+    # What is not another subject need not be this one.
+    evidence = torch.where(on_subject > 0.5, evidence, evidence.clamp(max=0))
+    return (first + EVIDENCE * evidence.sum(0)).sigmoid()[None]
 
 
 def mean_where(values: Tensor, weights: Tensor) -> Tensor:

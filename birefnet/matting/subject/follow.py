@@ -1,9 +1,9 @@
 """The same subject through the frames of a clip, in constant memory.
 
 The last matte of the subject, and that of all other things, are warped along the optical flow. In a crop
-around the warped subject the network mattes everything salient, and the selector predicts which part of it is
-the subject. An appearance model (colours and features) finds the subject again after an occlusion, after it
-left the picture, or after a cut.
+around the warped subject the network mattes everything salient; which part of it is the subject is decided by
+the selector, the warped mattes, the colours, and the motion of both. The appearance finds the subject again
+after an occlusion, after it left the picture, or after a cut.
 """
 
 from __future__ import annotations
@@ -16,51 +16,39 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...imaging.boxes import Box, bounding_box
-from ...imaging.flow import box_mean, resize_flow, warp
+from ...imaging.flow import resize_flow, warp
 from ...imaging.resize import resample
 from ...masks.regions import label_regions, region_areas
 from ...network.selector import Selector
 from ..temporal import CUT_TRUST, estimate_motion, small_luma
-from .looks import SOLID_ALPHA, AlphaOf, look, slices_of, widen_box
+from .appearance import CONTEXT, FOUND_LIKENESS, LEAST_LIKENESS, LEAST_SHARE, Recogniser
+from .layers import compare_motions
+from .looks import SOLID_ALPHA, AlphaOf, look, widen_box
 from .prompts import Prompt
-from .select import REGION_LEVEL, ask, by_regions, describe, part
+from .select import REGION_LEVEL, ask, by_regions, part, recognise
 
-CONTEXT = 0.3            # margin of the crop, as a share of the longer side of the subject's box
 STATE_SIDE = 640         # pixels: longer side at which mattes are carried from frame to frame
-LEAST_SHARE = 0.08       # of the subject's usual area: smaller parts do not count as in view
-MEMORY_SHARE = 0.95      # decay of the appearance model's moving averages, per frame
-COLOURS = 6              # levels of each colour channel in a histogram
-CANDIDATES = 4           # largest regions of a frame that are compared with the appearance model
-# Likeness to the appearance model, as a share of the subject's usual likeness:
-LEAST_LIKENESS = 0.88    # below it a region that the flow leads to is something else
-FOUND_LIKENESS = 0.8     # below it a region of the whole picture is something else; it may be a part
-SURE_LIKENESS = 0.95     # from it on the model is updated
-PART_LIKENESS = 0.7      # below it even a small part is something else
-CLEARER = 0.05           # likeness by which a part must resemble the subject more than other things
-LEAST_SHADE = 0.2        # lower bound of the probability from a pixel's colour; the upper one is 1 minus it
+SURE_TRUST = 0.4         # of the flow: with less, what it brings along is less certain
+CERTAINTY_STEP = 0.15    # by which it becomes more certain with every further frame
+LEAST_CLAIM = 0.03       # lower bound of the probability from the flow; the upper one is 1 minus it
 OWN_SHADE = 0.65         # probability from a pixel's colour from which it is no longer another thing's
-LEAST_CLAIM = 0.03       # lower bound of the probability from the flow, likewise
 ALONE_SHARE = 0.3        # of a region without another thing: with more of the subject, all of it is it
 APART_SHARE = 0.02       # a region of which at most this share is the subject is another thing
 NEAR_SHARE = 0.01        # of the picture's longer side: how far other things are dilated
+CANDIDATES = 4           # largest regions of a frame that are compared with the subject's appearance
+PROBES = 8               # clicks by which what was found is divided into things
+SHARPNESS = 15.0         # from a difference of likenesses to a logit
+CLEARER = 0.05           # likeness by which a part must resemble the subject more than all that was found
 
 
 @dataclass
-class Memory:
-    """An appearance model: a histogram of colours, and mean features."""
+class Expected:
+    """What the last frame lets one expect in the next, each [1,H,W] in 0..1."""
 
-    colours: Tensor      # [COLOURS³], sums to 1
-    features: Tensor     # [C], a unit vector
-
-    def likeness(self, other: Memory) -> float:
-        """Mean of the histograms' intersection and the features' cosine, 0..1."""
-        return float(torch.minimum(self.colours, other.colours).sum() / 2
-                     + (self.features @ other.features).clamp(min=0) / 2)
-
-    def updated(self, now: Memory) -> Memory:
-        """The moving average after one more frame."""
-        return Memory(torch.lerp(now.colours, self.colours, MEMORY_SHARE),
-                      F.normalize(torch.lerp(now.features, self.features, MEMORY_SHARE), dim=0))
+    own: Tensor          # the subject's matte, warped
+    others: Tensor       # that of other things
+    certainty: Tensor    # of these two: what has just come into view may be either's
+    moving: Tensor       # the probability that a pixel moves with the subject
 
 
 class Follower:
@@ -93,65 +81,72 @@ class Follower:
         if alpha.max() < SOLID_ALPHA:
             raise ValueError("Point at a subject: there is none under the prompt, and nothing to follow")
         everything = look(self.alpha_of, picture, whole(picture))
-        self.luma = small_luma(picture)
+        self.luma, self.lost = small_luma(picture), False
         others = (everything - alpha).clamp(min=0)
         self._keep(alpha, others)
-        self.area = float(alpha.mean())
-        self.memory, self.foreign = self._describe(picture, alpha), None
-        self._remember_others(picture, others)
-        self.usual, self.lost = 0.9, False
+        self.recogniser = Recogniser(self.selector, picture, alpha)
+        self.recogniser.learn_others(picture, others)
 
     def __call__(self, picture: Tensor) -> Tensor:
         """Matte the subject in the next picture [1,H,W,C]: alpha [1,H,W], all 0 where it is not in view."""
-        before, self.luma = self.luma, small_luma(picture)
-        motion, trust = estimate_motion(self.luma, before)
-        cut = bool(trust.mean() < CUT_TRUST)
-        self.cuts += cut
-        own, others = warp(self.state, resize_flow(motion, self.state.shape[2:])).split(1, 1)
-        if cut:
-            own, others = torch.zeros_like(own), torch.zeros_like(others)
-        own, others = (resample(mask, picture.shape[1:3])[:, 0].clamp(0, 1) for mask in (own, others))
-        # Where the subject comes out from behind another thing, the flow takes it for that thing.
-        others = others * (self._shade(picture, whole(picture)) < OWN_SHADE)
-        box = None if cut or self.lost else bounding_box(own[0], SOLID_ALPHA)
-        alpha = None if box is None else self._continue(picture, box, own, others)
-        if alpha is None:
-            alpha = self._search(picture, others)
-        return alpha
+        expected = self._expect(picture)
+        box = None if self.lost else bounding_box(expected.own[0], SOLID_ALPHA)
+        alpha = None if box is None else self._continue(picture, box, expected)
+        return self._search(picture, expected.others) if alpha is None else alpha
 
     def state_dict(self) -> dict:
         """All that the next call depends on, as numbers, tensors and dicts of them."""
-        return {name: vars(value) if isinstance(value, Memory) else value
-                for name, value in vars(self).items() if name not in ("alpha_of", "selector")}
+        kept = {name: value for name, value in vars(self).items() if name not in ("alpha_of", "selector")}
+        return {**kept, "recogniser": self.recogniser.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
         """Continue from a `state_dict` whose tensors are on the pictures' device."""
-        for name, value in state.items():
-            setattr(self, name, Memory(**value) if isinstance(value, dict) else value)
+        vars(self).update(state)
+        self.recogniser = Recogniser.from_state(self.selector, state["recogniser"])
 
-    def _continue(self, picture: Tensor, box: Box, own: Tensor, others: Tensor) -> Tensor | None:
-        """Matte the subject near its warped matte `own`; None if it is no longer in view."""
-        seen = widen_box(box, CONTEXT, *picture.shape[1:3])
+    def _expect(self, picture: Tensor) -> Expected:
+        before, self.luma = self.luma, small_luma(picture)
+        motion, trust = estimate_motion(self.luma, before)
+        size, full = tuple(self.state.shape[2:]), tuple(picture.shape[1:3])
+        if trust.mean() < CUT_TRUST:
+            self.cuts += 1
+            nothing = picture.new_zeros(1, *full)
+            return Expected(nothing, nothing, nothing, nothing + 0.5)
+        own, others, certainty = warp(self.state, resize_flow(motion, size)).split(1, 1)
+        certainty = (certainty + CERTAINTY_STEP).clamp(max=1)
+        certainty = certainty * (resample(trust, size) / SURE_TRUST).clamp(0, 1)
+        certain = resample(torch.cat([own, others], 1) * certainty, tuple(motion.shape[2:]))
+        moving = compare_motions(self.luma, before, motion, trust, *certain.split(1, 1))
+        own, others, certainty, moving = (resample(x, full)[:, 0].clamp(0, 1)
+                                          for x in (own, others, certainty, moving))
+        # Where the subject comes out from behind another thing, the flow takes it for that thing.
+        others = others * (self.recogniser.shade(picture, whole(picture)) < OWN_SHADE)
+        return Expected(own, others, certainty, moving)
+
+    def _continue(self, picture: Tensor, box: Box, expected: Expected) -> Tensor | None:
+        """Matte the subject near its warped matte, with this `box`; None if it is no longer in view."""
+        seen, own, others = widen_box(box, CONTEXT, *picture.shape[1:3]), expected.own, expected.others
         everything = look(self.alpha_of, picture, seen)
         prompt = Prompt(mask=own, not_scribble=core(others, own))
-        meant = with_claim(ask(self.selector, picture, everything, prompt, seen), own, others)
-        meant = combine(meant, self._shade(picture, seen))
+        meant = with_claim(ask(self.selector, picture, everything, prompt, seen), own, others,
+                           expected.certainty)
+        meant = combine(combine(meant, self.recogniser.shade(picture, seen)), expected.moving)
         meant = unite_alone(everything, parts_of(everything, meant, prompt), others)
         alpha = part(everything, meant, picture, seen)
-        if alpha.max() < SOLID_ALPHA or float(alpha.mean()) < LEAST_SHARE * self.area:
+        if not self.recogniser.is_in_view(alpha):
             return None
-        now = self._describe(picture, alpha)
-        likeness = self.memory.likeness(now)
-        if likeness < LEAST_LIKENESS * self.usual and not self._rather_own(now, likeness):
+        now = self.recogniser.describe(picture, alpha)
+        if not (self.recogniser.resembles(now, LEAST_LIKENESS) or self.recogniser.is_rather_own(now)):
             return None
-        self._remember(now, likeness, alpha)
+        self.recogniser.learn(now, alpha)
         inside = torch.zeros_like(others)
         inside[:, seen.top:seen.bottom, seen.left:seen.right] = 1
         # A region that touches the subject and was no other thing before may be a part that was hidden.
         left = (everything - alpha).clamp(min=0)
         away = left * apart(everything, alpha)
-        self._keep(alpha, torch.where(inside > 0, torch.minimum(left, others).maximum(away), others))
-        self._remember_others(picture, away)
+        self._keep(alpha, torch.where(inside > 0, torch.minimum(left, others).maximum(away), others),
+                   expected.certainty)
+        self.recogniser.learn_others(picture, away)
         return alpha
 
     def _search(self, picture: Tensor, others: Tensor) -> Tensor:
@@ -160,34 +155,54 @@ class Follower:
         everything = look(self.alpha_of, picture, whole(picture))
         near = max(1, round(NEAR_SHARE * max(picture.shape[1:3])))
         taken = F.max_pool2d((others > 0.3).float()[:, None], 2 * near + 1, 1, near)[:, 0]
-        best, best_likeness = None, 0.0
-        free = [(region, False) for region in self._candidates(everything * (1 - taken))]
+        free = [(region, others) for region in self._candidates(everything * (1 - taken))]
         if len(free) > 1:  # parts of one subject, where something stands in front of it
-            free.append((torch.stack([region for region, _ in free]).amax(0), False))
-        known = [(region, True) for region in self._candidates(everything)
+            free.append((torch.stack([region for region, _ in free]).amax(0), others))
+        known = [(region, None) for region in self._candidates(everything)
                  if (region * taken).sum() > 0.5 * region.sum()]
-        for region, anothers in free + (known if self.foreign is not None else []):
-            others_here = torch.zeros_like(others) if anothers else others
-            seen = widen_box(bounding_box(region[0], SOLID_ALPHA), CONTEXT, *picture.shape[1:3])
-            closer = look(self.alpha_of, picture, seen)
-            prompt = Prompt(scribble=core(region, torch.zeros_like(region)), mask=region,
-                            not_scribble=core(others_here, region))
-            meant = with_claim(ask(self.selector, picture, closer, prompt, seen), region, others_here)
-            meant = combine(meant, self._shade(picture, seen))
-            alpha = part(closer, parts_of(closer, meant, prompt), picture, seen)
-            if alpha.max() < SOLID_ALPHA or float(alpha.mean()) < LEAST_SHARE * self.area:
+        best, best_likeness = None, 0.0
+        for region, others_here in free + (known if self.recogniser.foreign is not None else []):
+            alpha, seen = self._look_closer(picture, region, others_here)
+            if not self.recogniser.is_in_view(alpha):
                 continue
-            now = self._describe(picture, alpha)
-            likeness = self.memory.likeness(now)
-            found = not anothers and likeness >= FOUND_LIKENESS * self.usual
-            if likeness > best_likeness and (found or self._rather_own(now, likeness)):
-                best, best_likeness = alpha, likeness
+            now = self.recogniser.describe(picture, alpha)
+            likeness = self.recogniser.own.likeness(now)
+            found = others_here is not None and self.recogniser.resembles(now, FOUND_LIKENESS)
+            if likeness > best_likeness and (found or self.recogniser.is_rather_own(now)):
+                best, best_likeness, best_seen = alpha, likeness, seen
         self.lost = best is None
         if self.lost:
             self._keep(torch.zeros_like(others), torch.minimum(everything, others))
             return torch.zeros_like(others)
+        if self.recogniser.foreign is not None:
+            best = self._without_others(picture, best, best_seen)
         self._keep(best, (everything - best).clamp(min=0))
         return best
+
+    def _look_closer(self, picture: Tensor, region: Tensor, others: Tensor | None) -> tuple[Tensor, Box]:
+        """Matte a region of the whole picture's matte in a crop around it, without the other things."""
+        seen = widen_box(bounding_box(region[0], SOLID_ALPHA), CONTEXT, *picture.shape[1:3])
+        everything, nothing = look(self.alpha_of, picture, seen), torch.zeros_like(region)
+        others = nothing if others is None else others
+        prompt = Prompt(scribble=core(region, nothing), mask=region, not_scribble=core(others, region))
+        meant = with_claim(ask(self.selector, picture, everything, prompt, seen), region, others, nothing + 1)
+        meant = combine(meant, self.recogniser.shade(picture, seen))
+        return part(everything, parts_of(everything, meant, prompt), picture, seen), seen
+
+    def _without_others(self, picture: Tensor, alpha: Tensor, seen: Box) -> Tensor:
+        """Remove other things from what was found in a crop, if it looks like both together."""
+        def prefer(mattes: Tensor) -> Tensor:
+            return torch.tensor([self.recogniser.prefer(picture, matte[None]) for matte in mattes])
+
+        def judge(parts: Tensor) -> Tensor:
+            return (SHARPNESS * prefer(parts * alpha)).sigmoid()
+
+        meant = combine(recognise(self.selector, picture, alpha, seen, judge, PROBES),
+                        self.recogniser.shade(picture, seen))
+        own = part(alpha, parts_of(alpha, meant, Prompt(mask=alpha)), picture, seen)
+        found, remaining, removed = prefer(torch.cat([alpha, own, (alpha - own).clamp(min=0)])).tolist()
+        better = removed < 0 and remaining > found + CLEARER
+        return own if better and self.recogniser.is_in_view(own) else alpha
 
     def _candidates(self, alpha: Tensor) -> list[Tensor]:
         """The CANDIDATES largest regions of a matte [1,H,W], each as a matte."""
@@ -195,47 +210,16 @@ class Follower:
         labels = torch.from_numpy(labels).to(alpha.device)
         sizes = torch.bincount(labels.flatten(), minlength=count + 1)[1:]
         large = sizes.argsort(descending=True)[:CANDIDATES]
-        least = LEAST_SHARE / 2 * self.area * alpha.numel()
+        least = LEAST_SHARE / 2 * self.recogniser.area * alpha.numel()
         return [alpha * (labels == i + 1) for i in large.tolist() if sizes[i] >= least]
 
-    def _keep(self, own: Tensor, others: Tensor) -> None:
-        both = torch.stack([own[0], others[0]])[None].float()
-        scale = min(1.0, STATE_SIDE / max(both.shape[2:]))
-        self.state = resample(both, tuple(max(1, round(side * scale)) for side in both.shape[2:])).clamp(0, 1)
-
-    def _describe(self, picture: Tensor, alpha: Tensor) -> Memory:
-        seen = widen_box(bounding_box(alpha[0], SOLID_ALPHA), CONTEXT, *picture.shape[1:3])
-        return Memory(histogram(picture, alpha, seen), describe(self.selector, picture, alpha, seen))
-
-    def _rather_own(self, now: Memory, likeness: float) -> bool:
-        """Whether an appearance resembles the subject clearly more than the other things; a part may not
-        resemble the whole much."""
-        return (self.foreign is not None and likeness > self.foreign.likeness(now) + CLEARER
-                and likeness > PART_LIKENESS * self.usual)
-
-    def _remember_others(self, picture: Tensor, others: Tensor) -> None:
-        """Model the appearance of other things, once, in the first frame in which they are large enough."""
-        if self.foreign is None and float((others > SOLID_ALPHA).float().mean()) > LEAST_SHARE * self.area:
-            self.foreign = self._describe(picture, others)
-
-    def _shade(self, picture: Tensor, seen: Box) -> Tensor:
-        """Probability [1,H,W] that a pixel's colour is the subject's and not that of other things; 1/2
-        without a model of these."""
-        shade = torch.full(picture.shape[:3], 0.5, device=picture.device)
-        if self.foreign is not None:
-            inside = (slice(None), *slices_of(seen))
-            index = colour_index(picture[inside][0])
-            own, foreign = self.memory.colours[index], self.foreign.colours[index]
-            told = (own + 1e-4) / (own + foreign + 2e-4)
-            side = 2 * max(1, round(NEAR_SHARE / 2 * max(picture.shape[1:3]))) + 1
-            shade[inside] = box_mean(told[None, None], side)[:, 0]
-        return shade.clamp(LEAST_SHADE, 1 - LEAST_SHADE)
-
-    def _remember(self, now: Memory, likeness: float, alpha: Tensor) -> None:
-        if likeness > SURE_LIKENESS * self.usual:
-            self.usual += (1 - MEMORY_SHARE) * (likeness - self.usual)
-            self.memory = self.memory.updated(now)
-            self.area += (1 - MEMORY_SHARE) * (float(alpha.mean()) - self.area)
+    def _keep(self, own: Tensor, others: Tensor, certainty: Tensor | None = None) -> None:
+        """Keep what `_expect` carries to the next frame. certainty: None: all is certain."""
+        certainty = torch.ones_like(own) if certainty is None else certainty
+        state = torch.stack([own, others, certainty], 1).float()
+        scale = min(1.0, STATE_SIDE / max(state.shape[2:]))
+        size = tuple(max(1, round(side * scale)) for side in state.shape[2:])
+        self.state = resample(state, size).clamp(0, 1)
 
 
 def whole(picture: Tensor) -> Box:
@@ -273,10 +257,10 @@ def unite_alone(alpha: Tensor, meant: Tensor, others: Tensor) -> Tensor:
     return torch.where(torch.from_numpy(alone[None]).to(meant.device), 1.0, meant)
 
 
-def with_claim(meant: Tensor, own: Tensor, others: Tensor) -> Tensor:
+def with_claim(meant: Tensor, own: Tensor, others: Tensor, certainty: Tensor) -> Tensor:
     """The selector's probability [1,H,W], combined with that from the warped mattes of the frame before where
-    these show something."""
-    known = (own + others).clamp(0, 1)
+    these show something, as far as it is certain."""
+    known = (own + others).clamp(0, 1) * certainty
     claim = (own / (own + others).clamp(min=1e-3)).clamp(LEAST_CLAIM, 1 - LEAST_CLAIM)
     return torch.lerp(meant, combine(meant, claim), known)
 
@@ -293,19 +277,3 @@ def apart(everything: Tensor, alpha: Tensor) -> Tensor:
     share = region_areas(alpha[0].float().cpu().numpy(), labels, count) / region_areas(values, labels, count)
     away = np.concatenate([[False], share < APART_SHARE])[labels]
     return torch.from_numpy(away[None]).to(everything)
-
-
-def histogram(picture: Tensor, alpha: Tensor, seen: Box) -> Tensor:
-    """Histogram of a subject's colours, [COLOURS³], smoothed over neighbouring colours; sums to 1."""
-    inside = (0, slice(seen.top, seen.bottom), slice(seen.left, seen.right))
-    index = colour_index(picture[inside]).flatten()
-    weight = (alpha[inside] > 0.9).float().flatten()
-    counts = torch.zeros(COLOURS**3, device=picture.device).index_add_(0, index, weight)
-    cube = F.avg_pool3d(F.pad(counts.view(1, 1, COLOURS, COLOURS, COLOURS), (1,) * 6), 3, 1)
-    return cube.flatten() / cube.sum().clamp(min=1e-6)
-
-
-def colour_index(picture: Tensor) -> Tensor:
-    """The histogram bin of each pixel of [...,C]."""
-    levels = (picture[..., :3].float().expand(*picture.shape[:-1], 3).clamp(0, 1) * (COLOURS - 1e-3)).long()
-    return (levels[..., 0] * COLOURS + levels[..., 1]) * COLOURS + levels[..., 2]

@@ -7,7 +7,7 @@ selector's, aligned to the picture by a guided filter.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +22,7 @@ from ...imaging.resize import over_grey, resample
 from ...masks.regions import label_regions, region_areas
 from ...network.config import IMAGENET_MEAN, IMAGENET_STD
 from ...network.selector import SIDE, Selector, measure_distances
-from .consensus import PROBES, weigh_probes
+from .consensus import PROBES, click_everywhere, weigh, weigh_probes
 from .looks import (
     CLOSER_SHARE,
     POINT_ZOOMS,
@@ -140,18 +140,8 @@ def ask(selector: Selector, image: Tensor, alpha: Tensor, prompt: Prompt, seen: 
     Returns:
         float [1,H,W] in 0..1, 0 outside the crop.
     """
-    inside = (slice(None), *slices_of(seen))
-    half = SIDE // 2
-    matte = resample(alpha[inside][:, None].float(), (half, half)).clamp(0, 1)
-    picture = selector_input(selector, image[inside])
-    maps = torch.cat([draw_maps(prompt, seen, half), matte.cpu()], 1).to(picture.device)
-    features = selector.encode(picture)
-
-    def predict(maps: Tensor) -> Tensor:
-        pictures, *each = (x.expand(len(maps), -1, -1, -1) for x in (picture, *features[0], *features[1]))
-        shared = each[:len(features[0])], each[len(features[0]):]
-        return selector(shared, maps, measure_distances(pictures, shared[1][0], maps)).sigmoid()
-
+    matte, predict = prepare(selector, image, alpha, seen)
+    maps = torch.cat([draw_maps(prompt, seen, SIDE // 2).to(matte), matte], 1)
     meant = predict(maps)
     # With negative points, what they mark is predicted too, and the two predictions are weighed.
     if maps[0, 0].any() and maps[0, 1].any() and prompt.not_points:
@@ -160,7 +150,57 @@ def ask(selector: Selector, image: Tensor, alpha: Tensor, prompt: Prompt, seen: 
         meant = meant * meant / (meant + predict(swapped)).clamp(min=1e-3)
     if probes:
         meant = weigh_probes(meant, maps, predict, probes)
+    return enlarge(meant, alpha, seen)
+
+
+@torch.inference_mode()
+def recognise(
+    selector: Selector, image: Tensor, alpha: Tensor, seen: Box, judge: Callable[[Tensor], Tensor],
+    probes: int,
+) -> Tensor:
+    """Predict without a prompt which part of a matte is a subject that is known by its looks.
+
+    Args:
+        selector, image, alpha, seen: as for `ask`.
+        judge: from the parts [n,H,W] that clicks choose to the probability of each to be the subject, [n].
+        probes: number of clicks.
+
+    Returns:
+        As `ask`.
+    """
+    matte, predict = prepare(selector, image, alpha, seen)
+    found, _ = click_everywhere(F.pad(matte, (0, 0, 0, 0, 4, 0)), predict, probes)
+    if not len(found):
+        return torch.zeros_like(alpha)
+    parts = torch.cat([enlarge(one[None, None], alpha, seen) for one in found])
+    return enlarge(weigh(torch.zeros_like(found[:1]), found, judge(parts).to(found)), alpha, seen)
+
+
+def prepare(selector: Selector, image: Tensor, alpha: Tensor, seen: Box
+            ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Encode a crop of the picture.
+
+    Returns:
+        The crop's matte as the selector reads it, [1,1,SIDE/2,SIDE/2], and a function from prompts
+        [n,5,SIDE/2,SIDE/2] to probabilities [n,1,SIDE/4,SIDE/4].
+    """
+    inside = (slice(None), *slices_of(seen))
+    picture = selector_input(selector, image[inside])
+    matte = resample(alpha[inside][:, None].float(), (SIDE // 2, SIDE // 2)).clamp(0, 1).to(picture.device)
+    features = selector.encode(picture)
+
+    def predict(maps: Tensor) -> Tensor:
+        pictures, *each = (x.expand(len(maps), -1, -1, -1) for x in (picture, *features[0], *features[1]))
+        shared = each[:len(features[0])], each[len(features[0]):]
+        return selector(shared, maps, measure_distances(pictures, shared[1][0], maps)).sigmoid()
+
+    return matte, predict
+
+
+def enlarge(meant: Tensor, alpha: Tensor, seen: Box) -> Tensor:
+    """Put probabilities [1,1,h,w] of a crop into the whole picture, [1,H,W] as `alpha`; 0 outside."""
     result = torch.zeros_like(alpha)
+    inside = (slice(None), *slices_of(seen))
     # Logits keep the edge sharp when they are enlarged.
     logits = meant.to(alpha).logit(LEAST_DOUBT)
     result[inside] = F.interpolate(logits, alpha[inside].shape[1:], mode="bilinear",
