@@ -18,6 +18,11 @@ class Box(NamedTuple):
     bottom: int
     right: int
 
+    def contains(self, other: Box) -> bool:
+        """Whether all pixels of another box are in this one."""
+        return (self.top <= other.top and self.left <= other.left
+                and self.bottom >= other.bottom and self.right >= other.right)
+
 
 def bounding_box(mask: Tensor, least: float = REGION_ALPHA) -> Box | None:
     """Find the smallest box around all pixels of a mask that reach a level.

@@ -120,8 +120,7 @@ def first_crops(prompt: Prompt, extent: Box, context: float, height: int, width:
         return [widen_box(extent, context, height, width)]
     x, y = (extent.left + extent.right) // 2, (extent.top + extent.bottom) // 2
     views = [part_around(x, y, height, width, zoom) for zoom in POINT_ZOOMS]
-    return [view for view in views if view.top <= extent.top and view.left <= extent.left
-            and view.bottom >= extent.bottom and view.right >= extent.right]
+    return [view for view in views if view.contains(extent)]
 
 
 @torch.inference_mode()
