@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import multiprocessing
 import os
 import subprocess
 import time
@@ -16,6 +17,10 @@ import pytest
 # each other. Set before PyTorch is imported anywhere.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# What processes that tests fork from the fork server need: imported once, for it takes seconds each time.
+multiprocessing.set_forkserver_preload(["torch", "birefnet.checkpoint.load", "birefnet.network.cost",
+                                        "birefnet.evaluation.run"])
 
 HERE = Path(__file__).parent
 # Rooms that start hosts, browsers, clusters, videos, training or exports, longest first; in all others a test
@@ -57,6 +62,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log):
 
     config.option.loadscopereorder = False
     return ByFile(config, log)
+
+
+@pytest.fixture
+def forked(monkeypatch):
+    """Processes that the code begins anew ("spawn") are forked from the fork server, which has imported what
+    they need; for tests of what they do, beside tests that run the command itself."""
+    known = multiprocessing.get_context
+    monkeypatch.setattr(multiprocessing, "get_context",
+                        lambda method=None: known("forkserver" if method == "spawn" else method))
 
 
 @pytest.fixture(scope="session")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from ..imaging import pictures
 from ..imaging.pictures import PictureError, open_picture
+
+if TYPE_CHECKING:  # not imported by the evaluation's worker processes, which read grey levels alone
+    from torch import Tensor
 
 LOWEST, HIGHEST = -0.5, 1.5  # floats beyond these are not a mask in 0..1, even with a resampling's overshoot
 
@@ -59,4 +61,4 @@ def _levels(picture: Image.Image, path: Path) -> np.ndarray:
 
 def read_mask(path: Path) -> Tensor:
     """Read a mask file as float32 [1,H,W] in 0..1, upright; 16-bit levels are scaled, colours averaged."""
-    return torch.mean(pictures.read(path)[..., :3], -1)
+    return pictures.read(path)[..., :3].mean(-1)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import colorsys
 import math
 import re
+from typing import TYPE_CHECKING
 
-import torch
 from PIL import ImageColor
-from torch import Tensor
 
 from ..files.errors import UserError
 from ..files.packages import require
+
+if TYPE_CHECKING:  # as in `pictures`
+    from torch import Tensor
 
 FUNCTION = re.compile(r"(rgb|hsl)a?\(([^()]*)\)")  # its name, and what is in its parentheses
 
@@ -55,6 +57,8 @@ def opaque_colour(text: str, advice: str) -> Tensor:
     Raises:
         UserError: the text is no colour, or one with an opacity below 1.
     """
+    import torch
+
     *colour, opacity = parse_colour(text)
     if opacity < 1:
         raise UserError(f"Choose an opaque colour, not {text!r}: {advice}")

@@ -9,9 +9,9 @@ import io
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base
 
@@ -19,6 +19,9 @@ from ..files.atomic import atomic_write
 from ..files.errors import PictureError, why_not_read
 from . import deep
 from .colour import to_linear
+
+if TYPE_CHECKING:  # else imported where it is used: processes that only score pictures do without it
+    import torch
 
 # Formats that are read. Left out are those that are no pictures, and those that Pillow passes to other
 # programs (EPS to Ghostscript).
@@ -143,6 +146,8 @@ def cutout(image: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
         Straight RGBA [B,H,W,4] in 0..1. Colours are black where alpha would be stored as 0 in 8 bits, so that
         what was removed cannot be recovered from the file.
     """
+    import torch
+
     alpha = alpha[..., None].to(image)
     return torch.cat([torch.where(alpha > 0.5 / 255, image[..., :3], 0.0), alpha], dim=-1)
 
@@ -158,6 +163,8 @@ def over(front: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
     Returns:
         As many channels as `back`, in 0..1.
     """
+    import torch
+
     colour, alpha = front[..., :3], front[..., 3:]
     if back.shape[-1] == 3:
         return colour * alpha + back * (1 - alpha)
@@ -215,6 +222,8 @@ def encode(path: str | Path, picture: torch.Tensor, *, icc: bytes | None = None,
     Raises:
         PictureError: as `check_writable`; or OpenEXR is missing.
     """
+    import torch
+
     check_writable(path, alpha=picture.shape[-1] == 4)
     name, options = WRITERS[Path(path).suffix.lower()]
     if name == "EXR":
@@ -250,6 +259,8 @@ def write_file(path: str | Path, content: bytes, *, force: bool = False) -> None
 
 def floats(image: Image.Image) -> torch.Tensor:
     """Convert an RGB or RGBA picture to float32 [1,H,W,C] in 0..1."""
+    import torch
+
     values = np.array(image, dtype=np.float32)
     values /= 255
     return torch.from_numpy(values)[None]

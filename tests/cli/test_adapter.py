@@ -60,7 +60,7 @@ def test_a_folder_begun_without_it_is_not_gone_on_with(tmp_path, cut, photo, tun
 
 
 @pytest.mark.slow
-def test_eval_scores_the_network_with_it(tmp_path, photo, tiny, tuned, capsys):
+def test_eval_scores_the_network_with_it(tmp_path, photo, tiny, tuned, capsys, forked):
     photo("im/a.png")
     (tmp_path / "gt").mkdir()
     Image.new("L", (60, 40), 255).save(tmp_path / "gt" / "a.png")

@@ -109,6 +109,13 @@ def clip(tmp_path_factory) -> Path:
                  [picture[:, 3 * i:3 * i + 360] for i in range(8)])
 
 
+@pytest.fixture(scope="module")
+def small_clip(tmp_path_factory) -> Path:
+    """The same at half the size, where it is not looked at how well the subject is found."""
+    picture = np.asarray(Image.open(PAIR).resize((200, 106)))
+    return write(tmp_path_factory.mktemp("clip") / "in.mp4", [picture[:, i:i + 180] for i in range(8)])
+
+
 @pytest.mark.slow
 def test_a_subject_is_followed_both_ways(run, clip, tmp_path):
     status, said = run("video", clip, "-o", tmp_path / "out.mp4", "--mask", "--point", "268,140", "--frame",
@@ -122,9 +129,9 @@ def test_a_subject_is_followed_both_ways(run, clip, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("out", ["out.mp4", "cut.##.png"])
-def test_an_interrupted_run_goes_on_where_it_stopped(run, clip, tmp_path, monkeypatch, out):
+def test_an_interrupted_run_goes_on_where_it_stopped(run, small_clip, tmp_path, monkeypatch, out):
     monkeypatch.setattr("birefnet.video.following.SAVE_EVERY_FRAMES", 2)
-    options = ("video", clip, "--mask", "--point", "268,140", "--frame", 2, "-o")
+    options = ("video", small_clip, "--mask", "--point", "134,70", "--frame", 2, "--size", 160, "-o")
     (tmp_path / "whole").mkdir()
     assert run(*options, tmp_path / "whole" / out)[0] == 0
     follow, calls = Follower.__call__, []

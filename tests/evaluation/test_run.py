@@ -26,6 +26,8 @@ from birefnet.evaluation.scores import Means, score
 
 ROOT = Path(__file__).parents[2]
 
+pytestmark = pytest.mark.usefixtures("forked")  # its workers, where the command runs in this process
+
 
 def write(path: Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -284,6 +286,12 @@ def test_a_killed_run_goes_on_where_it_was(data, tmp_path, reading):
                    for pair, result in run(find_pairs(data), predict, journal, settings, 1))
     assert len(results) == 45 and not [result for result in results.values() if isinstance(result, Exception)]
     assert set(asked) == set(results) - set(kept)
+
+
+def test_a_worker_imports_no_pytorch():
+    """It only computes measures, and there is one on each core."""
+    script = "import sys, birefnet.evaluation.run; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == 0
 
 
 @pytest.mark.parametrize("folders",

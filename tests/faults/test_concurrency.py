@@ -111,7 +111,8 @@ def test_an_entry_that_another_thread_leaves_half_gone_in_the_hosts_list_is_wait
 
 
 def test_an_entry_that_stays_half_gone_is_taken_out_lest_the_host_end_at_the_next_prompt(faulty_host, alone):
-    record = faulty_host.run(half_gone(1000))
+    with faulty_host.waiting("STALE_SECONDS", 2):
+        record = faulty_host.run(half_gone(1000))
     assert np.array_equal(masks(faulty_host, record), alone["tiny.safetensors"])
     assert "left 1 half unloaded in the host's list of loaded models" in faulty_host.log()
     record = faulty_host.run(cut(load("tiny.safetensors", dtype="fp32"), frames=BATCH - 3))

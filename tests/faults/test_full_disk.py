@@ -168,7 +168,7 @@ def test_a_video_on_a_full_disk_is_one_sentence(tmp_path, tiny, capsys, suffix, 
 
 
 @pytest.mark.parametrize("kib", [0, 4, 8, 12])
-def test_eval_on_a_full_disk_is_one_sentence_and_goes_on_later(tmp_path, capsys, kib):
+def test_eval_on_a_full_disk_is_one_sentence_and_goes_on_later(tmp_path, capsys, forked, kib):
     """The disk is full from the start, after the journal, or among the reports: each is a file system page or
     more."""
     folder = pairs(tmp_path)

@@ -15,10 +15,13 @@ from filelock import FileLock
 from playwright.sync_api import Locator, Page, TimeoutError, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-# The browser itself must not use the network or need a screen.
+# The browser itself must not use the network or need a screen. Requests to other machines fail at once and do
+# not time out, as no name is resolved. (A filter in Python would handle each of the page's hundreds of files,
+# and turn the browser's cache off.)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]
+         "--disable-component-update", "--disable-sync",
+         "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"]
 
 # No gallery of templates opens at the start; no minimap or frame rate covers a corner.
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
@@ -89,10 +92,6 @@ def open_page(address: str, said: list[str], settings: Mapping[str, object] = NO
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         page = browser.new_page(viewport={"width": 1600, "height": 900})
         page.set_default_timeout(150_000)  # ms: on a busy machine the page takes more than 30 s to load
-        # Requests to other machines fail at once instead of timing out.
-        page.route("**/*", lambda route: route.continue_()
-                   if route.request.url.startswith((address, "data:", "blob:"))
-                   else route.abort())
         page.on("console",
                 lambda message: said.append(f"{message.type}: {message.text} ({message.location['url']})")
                 if message.type in ("error", "warning") else None)
@@ -180,6 +179,22 @@ ENDED = """() => {
 }"""
 
 
+# Whether the page shows all previews of these nodes that are on the canvas, and no node has changed its size
+# since the last look.
+SETTLED = """nodes => {
+    const sizes = '' + app.graph._nodes.map(node => node.size);
+    const still = window.sizes === sizes;
+    window.sizes = sizes;
+    return still && nodes.every(id => {
+        const node = app.graph.getNodeById(id);
+        return !app.nodeOutputs[id]?.images?.length || node?.imgs?.some(image => image.complete)
+            || node?.widgets?.some(widget => widget.element?.querySelector?.('img, video'));
+    });
+}"""
+LONGEST = 3000  # ms that previews may take to appear; what the canvas does not show never does
+LOOK = 250      # ms between looks
+
+
 def run(page: Page, nodes: list[str], alone: bool = False, seconds: float = 120) -> None:
     """Press Run, and wait until the page shows these nodes' results. alone: run only these nodes."""
     before = page.evaluate(ENDED)
@@ -189,11 +204,18 @@ def run(page: Page, nodes: list[str], alone: bool = False, seconds: float = 120)
         run_button(page).click()
     page.wait_for_function("([nodes, before]) => window.ended > before && nodes.every(node => "
                            "app.nodeOutputs[node])", arg=[nodes, before], timeout=1000 * seconds)
-    page.wait_for_timeout(3000)  # until messages about the run disappear and previews appear
+    for _ in range(LONGEST // LOOK):
+        page.wait_for_timeout(LOOK)
+        if page.evaluate(SETTLED, nodes):
+            break
+
+
+# Resolves when the page has drawn what has been asked for by now.
+DRAWN = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 def picture(page: Page, file: Path) -> None:
     """Save a screenshot of the graph, without the page's bars."""
     graph = page.evaluate(FIT)
-    page.wait_for_timeout(1000)
+    page.evaluate(DRAWN)
     page.screenshot(path=file, type="jpeg", quality=80, clip=graph)

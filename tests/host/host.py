@@ -248,6 +248,19 @@ class Host:
     def interrupt(self) -> None:
         self.fetch("/interrupt", b"")
 
+    @contextlib.contextmanager
+    def waiting(self, name: str, seconds: float) -> Iterator[None]:
+        """Inside the block, a wait of the pack's memory module (STALE_SECONDS, TRIM_SECONDS) is another."""
+        def change(to: float) -> float:
+            record = self.run({"wait": {"class_type": "SetSeconds", "inputs": {"name": name, "seconds": to}}})
+            return float(self.texts(record)[0])
+
+        before = change(seconds)
+        try:
+            yield
+        finally:
+            change(before)
+
     def free(self) -> None:
         """Make the host drop its cached results and unload its models before the next workflow."""
         self.fetch("/free", b'{"unload_models": true, "free_memory": true}')

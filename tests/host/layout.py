@@ -50,7 +50,8 @@ MEASURE = """async ([line, preview, views, growing]) => {
 def faults(page: Page, growing: bool) -> list[str]:
     """Return the layout's faults as sentences. growing: for the sizes after a first run."""
     page.evaluate(FIT)  # the page draws only what is visible
-    page.wait_for_timeout(500)
+    # after a drop, pictures and lists may still make nodes larger; after a run, `run` has waited for that
+    page.wait_for_timeout(500 if growing else 100)
     nodes, links = page.evaluate(MEASURE, [LINE, PREVIEW, VIEWS, growing])
     found = [f"{one[0]} covers {other[0]}" for one, other in combinations(nodes, 2)
              if _meet(one[1:], other[1:])]

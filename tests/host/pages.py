@@ -421,6 +421,7 @@ def on_the_page(page: Page, name: str) -> Image.Image:
     page.evaluate(BUILD, ON_THE_PAGE[name])
     if nodes := outputs(page):
         run(page, nodes)
+        page.wait_for_timeout(3000)  # until messages about the run disappear
     if name == "BiRefVideo":
         page.wait_for_function(BOTH_CLIPS, timeout=120_000)
     with tempfile.TemporaryDirectory() as folder:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import drop, has_nodes_2, of_ours, open_page, outputs, picture, run
+from browser import FIT, drop, has_nodes_2, of_ours, open_page, outputs, picture, run
 from host import PACK
 from layout import faults
 from PIL import Image
@@ -17,10 +17,16 @@ from workflow import to_api
 # The templates Pick by … need the detectors' files, which no test has: see test_templates.py.
 TEMPLATES = sorted(path for path in (PACK / "example_workflows").glob("*.json") if "Pick by" not in path.stem)
 
-# Fine-tuning takes minutes; two small steps are enough here.
-SHORT = """() => app.graph._nodes.filter(node => node.type === 'BiRefFinetune').flatMap(
-    node => node.widgets).forEach(
-    widget => { widget.value = {steps: 2, size: 96}[widget.name] ?? widget.value; })"""
+# Fine-tuning takes minutes, and videos and large pictures take some time; two small steps, quick mattes and
+# small pictures are enough here. The templates' own settings run in test_templates.py.
+SHORT = """() => app.graph._nodes.forEach(node => {
+    const values = {BiRefFinetune: {steps: 2, size: 96},
+                    BiRefVideo: {size: 128, clean_edges: false},
+                    BiRefFrame: {width: 400, height: 400}}[node.type] ?? {};
+    for (const widget of node.widgets ?? []) {
+        if (widget.name in values) widget.value = values[widget.name];
+    }
+})"""
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["classic", "Nodes 2.0"])
@@ -34,9 +40,8 @@ def opened(request, host):
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)
-def test_a_dropped_template_runs_from_the_page(host, opened, template, tmp_path):
+def test_a_dropped_template_runs_from_the_page(opened, object_info, template, tmp_path):
     page, said = opened
-    object_info = host.object_info()
     said.clear()
     page.evaluate("() => app.graph.clear()")
     drop(page, template)
@@ -49,6 +54,7 @@ def test_a_dropped_template_runs_from_the_page(host, opened, template, tmp_path)
         page.keyboard.press("Escape")
         page.locator(".p-dialog-mask").wait_for(state="hidden")
     page.evaluate(SHORT)
+    page.evaluate(FIT)  # the page makes previews only of what it draws
     before = page.evaluate("() => app.graph.serialize()")
     asked = page.evaluate("async () => (await app.graphToPrompt()).output")
     run(page, outputs(page), seconds=300)  # one learns and exports

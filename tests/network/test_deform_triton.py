@@ -39,12 +39,12 @@ def compare(x, offset, modulation, side, tolerance):
 
 
 with torch.inference_mode():
-    for (dtype, tolerance), (side, spread), channels in itertools.product(
+    for (dtype, tolerance), (side, spread, width), channels in itertools.product(
             [(torch.float32, 1e-5), (torch.float16, 2**-11), (torch.bfloat16, 2**-7)],  # bf16 is truncated
-            [(1, .4), (3, 100), (7, 4)], (6, 64)):
-        x = torch.randn(2, channels, 3, 11).to(dtype)
-        offset = spread * torch.randn(2, 2 * side**2, 3, 11)
-        modulation = 2 * torch.rand(2, side**2, 3, 11)
+            [(1, .4, 11), (3, 100, 11), (7, 4, 5)], (6, 64)):
+        x = torch.randn(2, channels, 3, width).to(dtype)
+        offset = spread * torch.randn(2, 2 * side**2, 3, width)
+        modulation = 2 * torch.rand(2, side**2, 3, width)
         compare(x, offset, modulation, side, tolerance)
     # As in the network: channels-last; offsets and modulation are slices of one map, in its own precision.
     x = torch.randn(2, 64, 8, 12).half().to(memory_format=torch.channels_last)
@@ -56,18 +56,18 @@ with torch.inference_mode():
     band = torch.cat(list(deform_triton.deformed_columns(x, offset[:, :, 4:8], modulation[:, :, 4:8], 3, 4)))
     assert band.equal(whole[:, 4:8].flatten(0, 2))
     # Places that are none read zeros; their neighbours stay as they are.
-    x, offset, modulation = torch.randn(1, 8, 24, 24), torch.randn(1, 18, 24, 24), torch.rand(1, 9, 24, 24)
+    x, offset, modulation = torch.randn(1, 8, 24, 12), torch.randn(1, 18, 24, 12), torch.rand(1, 9, 24, 12)
     for n, wild in enumerate((float("nan"), float("inf"), float("-inf"), 1e30, -1e30, 3e9)):
         offset[0, :, n::7, n::5] = wild
     columns = compare(x, offset, modulation, 3, 1e-5)
-    assert columns.view(24, 24, -1)[0, 0].abs().max() == 0
+    assert columns.view(24, 12, -1)[0, 0].abs().max() == 0
     # Pixels that no sample touches may hold anything.
     x[0, :, 16:] = float("nan")
     offset = torch.zeros_like(offset)
-    columns = torch.cat(list(deform_triton.deformed_columns(x, offset, modulation, 3))).view(24, 24, -1)
+    columns = torch.cat(list(deform_triton.deformed_columns(x, offset, modulation, 3))).view(24, 12, -1)
     assert columns[:14].isfinite().all() and columns[16:].isnan().any()
     assert deform.kernel_agrees(torch.device("cpu"), torch.float16, 64)
-assert sum(many) > 6
+assert sum(many) > 3
 print("done")
 """
 

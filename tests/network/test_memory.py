@@ -1,45 +1,22 @@
 """What a pass is said to need is what it needs, and a plan keeps to what is free."""
 
+import multiprocessing
 import os
 import platform
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
+from growth import growth
 from tiny_build import TINY, random_state
 
 import birefnet
 from birefnet import Config, activation_bytes, plan
 from birefnet.network.cost import MIN_BUDGET_BYTES, WORKSPACE_BYTES, Plan
 
-SCRIPT = """
-import sys, threading, time
-import torch, birefnet
-from tiny_build import random_state
-
-def resident():
-    return int(open("/proc/self/statm").read().split()[1]) * 4096
-
-config = birefnet.Config(**eval(sys.argv[1]))
-size, budget = int(sys.argv[2]), eval(sys.argv[4])
-model = birefnet.load(random_state(config), form=sys.argv[3], encoder=config.encoder or "auto")
-model.budget_bytes = budget
-
-@torch.inference_mode()
-def run(side):
-    model(torch.zeros(1, 3, side, side))
-
-run(64)
-before = peak = resident()
-thread = threading.Thread(target=run, args=(size,))
-thread.start()
-while thread.is_alive():
-    peak = max(peak, resident())
-    time.sleep(0.002)
-print(peak - before, birefnet.activation_bytes(model, (size, size), 1, budget))
-"""
 MIB = 1 << 20
 SMALL = dict(family="pvt_v2", widths=(32, 64, 160, 256), depths=(1, 1, 1, 1), heads=(1, 2, 5, 8),
              kernels=(1, 3),
@@ -58,12 +35,8 @@ SWIN_T = dict(family="swin_v1", widths=(96, 192, 384, 768), depths=(2, 2, 2, 2),
 
 def peak(config: dict, size: int, form: str, budget: int | None) -> tuple[int, int]:
     """Bytes by which a fresh process grows in one pass, and the estimate."""
-    here = Path(__file__).parent
-    run = subprocess.run([sys.executable, "-c", SCRIPT, repr(config), str(size), form, repr(budget)],
-                         capture_output=True, text=True,
-                         env={**os.environ, "PYTHONPATH": f"{here}:{here.parents[1]}"})
-    assert run.returncode == 0, run.stderr
-    return tuple(map(int, run.stdout.split()))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("forkserver")) as pool:
+        return pool.submit(growth, config, size, form, budget).result()
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(),

@@ -102,10 +102,11 @@ def cluster(store):
     import ray
     from ray.cluster_utils import Cluster
 
-    # A machine that a test kills is found dead in seconds, not in the usual half minute.
+    # A machine that a test kills is found dead in seconds, not in the usual half minute. Idle processes are
+    # kept for the next test, also more than one per core: a new one spends seconds importing PyTorch.
     quick = {"health_check_period_ms": 500, "health_check_timeout_ms": 500,
              "health_check_failure_threshold": 4,
-             "health_check_initial_delay_ms": 0}
+             "health_check_initial_delay_ms": 0, "num_workers_soft_limit": 6}
     machines = Cluster(initialize_head=True, head_node_args={
         "num_cpus": 2, "object_store_memory": 200 << 20, "include_dashboard": False, "_system_config": quick})
     machines.add_node(num_cpus=2, object_store_memory=200 << 20)

@@ -131,8 +131,10 @@ def test_killed_workers_cost_nothing_but_time(tmp_path, cut, photos, cluster):
     assert (result.status, len(contents(tmp_path / "ray"))) == (0, 64)
 
 
-def test_a_picture_that_kills_its_process_takes_no_other_with_it(tmp_path, cut, photos, cluster):
+def test_a_picture_that_kills_its_process_takes_no_other_with_it(tmp_path, cut, photos, cluster,
+                                                                 monkeypatch):
     """A pipe among the photographs: whoever opens it is killed, each time that Ray tries again."""
+    monkeypatch.setattr("birefnet.cli.cut.cluster.MAX_RETRIES", 1)  # for each of them starts a process
     folder = photos("in", 11)
     pipe = folder / "pipe.jpg"
     os.mkfifo(pipe)

@@ -40,7 +40,7 @@ SHARE = 0.05     # by which memory may have grown
 BASE = 200       # the prompt that it is compared with
 LOOKS = 10       # at the quiet host, from there on
 QUIET = 4        # prompts before each look
-# seconds before the last of them: the nodes hand freed memory back every ten seconds, not every time
+# seconds before the last of them: longer than those between two times that the nodes hand freed memory back
 REST = 11
 INTERRUPTED, BAD, FREED, VIDEO = 1 / 15, 1 / 40, 1 / 100, 1 / 25  # shares of all prompts
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 PROMPTS = 30
+TRIM_SECONDS = 1  # between two times that the nodes hand freed memory back; usually ten
 # a process that has just begun still grows: libraries, models, buffers of sizes never seen before
 SHARE = 0.35
 
@@ -16,7 +17,8 @@ def test_many_different_prompts_leave_no_file_and_no_thread(tmp_path):
     run = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(run)
     run.LOOKS = 1  # at the beginning and at the end
-    with run.soaking(tmp_path, seed=1) as soak:
+    run.REST = TRIM_SECONDS + 1
+    with run.soaking(tmp_path, seed=1) as soak, soak.host.waiting("TRIM_SECONDS", TRIM_SECONDS):
         soak.run(PROMPTS)
         assert soak.faults(SHARE) == []
         assert soak.host.get("/queue") == {"queue_running": [], "queue_pending": []}

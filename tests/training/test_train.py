@@ -80,7 +80,7 @@ def test_the_checkpoint_loads_by_itself_and_says_what_it_is(trained, config):
     assert told["birefnet.heads"] == "1,1,2,2"
 
 
-def test_measures_are_the_evaluations(trained, pairs, capsys, tmp_path):
+def test_measures_are_the_evaluations(trained, pairs, capsys, tmp_path, forked):
     """The last row is what `eval` says of the checkpoint on the pictures held out."""
     rows = [row for row in history(trained) if "measures" in row]
     assert [row["step"] for row in rows] == [0, *range(3, 31, 3)]

@@ -1,7 +1,9 @@
-"""Nodes for the tests' host only: pictures, masks and models that only other packs may send."""
+"""Nodes for the tests' host only: pictures, masks and models that only other packs may send; and shorter
+waits."""
 
 import copy
 import json
+import sys
 
 import torch
 
@@ -99,6 +101,28 @@ class OtherModel:
         return torch.full(image.shape[:3], self.value)
 
 
+class SetSeconds:
+    """Sets one of the waits of this pack's memory module, such as TRIM_SECONDS, and shows what it was."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "tests", "change", (), True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"name": ("STRING", {}), "seconds": ("FLOAT", {"min": 0, "max": 1000})}}
+
+    @classmethod
+    def IS_CHANGED(cls, **_):
+        return float("nan")  # runs every time
+
+    def change(self, name, seconds):
+        # the host gives a pack's modules names of its own
+        memory, = (module for module_name, module in list(sys.modules.items())
+                   if module_name.endswith(".nodes.host.memory"))
+        before = getattr(memory, name)
+        setattr(memory, name, seconds)
+        return {"ui": {"text": (str(before),)}}
+
+
 def allocate(wanted, room):
     if wanted > room:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
@@ -106,4 +130,4 @@ def allocate(wanted, room):
 
 NODE_CLASS_MAPPINGS = {"OddImage": OddImage, "OddMask": OddMask, "OddBoxes": OddBoxes,
                        "LittleMemory": LittleMemory,
-                       "OtherModel": OtherModel}
+                       "OtherModel": OtherModel, "SetSeconds": SetSeconds}
