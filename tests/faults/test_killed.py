@@ -19,7 +19,7 @@ from killing import kill_again_and_again, listed, read_checkpoint
 from PIL import Image
 from safetensors.torch import load_file
 
-KILLS = int(os.environ.get("KILLS", 4))
+KILLS = int(os.environ.get("KILLS", 6))
 HERE = Path(__file__).resolve().parent
 
 

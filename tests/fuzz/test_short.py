@@ -14,7 +14,7 @@ from kinds import KINDS, Bytes  # noqa: E402
 
 IN_HOST = "nodes"  # fuzzed by tests/host/test_fuzz.py, in the host that runs there anyway
 RUN = Path(__file__).with_name("run.py")
-CASES = 800
+CASES = 1300
 
 
 def test_nothing_breaks_it(tmp_path):
