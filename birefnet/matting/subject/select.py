@@ -344,21 +344,27 @@ def select_each(
         PackageError: SciPy or kornia is missing.
     """
     groups: dict[object, list[tuple[int, int]]] = {}
+    matte = alpha_of
     if len(points) > 1:
         height, width = image.shape[1:3]
         for x, y in points:
             check_point(x, y, height, width)
         everything = look(alpha_of, image, Box(0, 0, height, width))
+
+        def matte(pictures: Tensor) -> Tensor:
+            """`alpha_of` that does not compute the whole picture again."""
+            return everything if pictures.shape == image.shape else alpha_of(pictures)
+
         labels, _ = label_regions(everything[0].cpu().numpy() >= REGION_LEVEL, diagonal=True)
         for x, y in points:
             groups.setdefault(labels[y, x] or (x, y), []).append((x, y))
     found = None
     for group in groups.values() or [points]:
         whole = Prompt(points=tuple(group), not_points=tuple(not_points))
-        chosen = select(alpha_of, selector, image, whole, context)
+        chosen = select(matte, selector, image, whole, context)
         for point in group if len(group) > 1 else ():
             if chosen[0, point[1], point[0]] < SOLID_ALPHA:
                 one = replace(whole, points=(point,))
-                chosen = chosen.maximum(select(alpha_of, selector, image, one, context))
+                chosen = chosen.maximum(select(matte, selector, image, one, context))
         found = chosen if found is None else found.maximum(chosen)
     return found
