@@ -22,7 +22,7 @@ from ...imaging.resize import over_grey, resample
 from ...masks.regions import label_regions, region_areas
 from ...network.config import IMAGENET_MEAN, IMAGENET_STD
 from ...network.selector import SIDE, Selector, measure_distances
-from .consensus import PROBES, click_everywhere, weigh, weigh_probes
+from .consensus import BOXED_EVIDENCE, EVIDENCE, PROBES, click_everywhere, weigh, weigh_probes
 from .looks import (
     CLOSER_SHARE,
     POINT_ZOOMS,
@@ -147,8 +147,13 @@ def ask(selector: Selector, image: Tensor, alpha: Tensor, prompt: Prompt, seen: 
         swapped = torch.zeros_like(maps)
         swapped[:, [0, 1, 4]] = maps[:, [1, 0, 4]]
         meant = meant * meant / (meant + predict(swapped)).clamp(min=1e-3)
+    boxed = prompt.box is not None and bool(maps[0, 0].any())
+    if boxed:  # a click in a box leaves out parts that the box alone has: both are weighed
+        box_alone = maps.clone()
+        box_alone[:, 0] = 0
+        meant = average(meant, predict(box_alone))
     if probes:
-        meant = weigh_probes(meant, maps, predict, probes)
+        meant = weigh_probes(meant, maps, predict, probes, BOXED_EVIDENCE if boxed else EVIDENCE)
     return enlarge(meant, alpha, seen)
 
 
@@ -222,8 +227,13 @@ def average_crops(first: Tensor, seen: Box, second: Tensor, closer: Box) -> Tens
             slice(max(seen.left, closer.left), min(seen.right, closer.right)))
     result = second.clone()
     # With more doubt of the second, what the first look chose or rejected as a whole stays so.
-    result[both] = (first[both].logit(LEAST_DOUBT) + second[both].logit(10 * LEAST_DOUBT)).div(2).sigmoid()
+    result[both] = average(first[both], second[both], 10 * LEAST_DOUBT)
     return result
+
+
+def average(first: Tensor, second: Tensor, doubt: float = LEAST_DOUBT) -> Tensor:
+    """The mean of two predictions as logits. doubt: least doubt of the second."""
+    return (first.logit(LEAST_DOUBT) + second.logit(doubt)).div(2).sigmoid()
 
 
 def selector_input(selector: Selector, crop: Tensor) -> Tensor:
