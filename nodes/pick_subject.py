@@ -134,7 +134,7 @@ class BiRefSubject(io.ComfyNode):
                 given = [box_of(x, y, width, height, picture)]
             each = [given] * len(drawn)
             if bboxes is not None and pick != "mask":
-                each = boxes_per_frame(bboxes, len(images))
+                each = boxes_per_frame(bboxes, len(drawn))
             wanted = wanted if pick == "mixture" else []
             anchors = wanted if each == [[None]] * len(drawn) and mask is None else []
             selections = [[by_prompt(box, wanted, unwanted, read, context) for box in listed]
@@ -194,9 +194,18 @@ def follow_batch(
         return
     if start >= len(images):
         raise ValueError(f"Set follow_from to 0 to {len(images) - 1}: there are {len(images)} pictures.")
+    if len(selections) != len(images):
+        raise ValueError(f"Connect one mask, or one for each picture, where follow_from is set: there are "
+                         f"{len(selections)} masks and {len(images)} pictures.")
     clean = convert.Cleaner("the image")
+
+    class CleanPictures(videos.Pictures):
+        def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
+            for time, picture in super().__iter__():
+                yield time, clean(picture)
+
     following = videos.Following(
-        lambda: videos.Pictures(images, FOLLOWED_RATE),
+        lambda: CleanPictures(images, FOLLOWED_RATE),
         lambda frame: unite(ask, clean(frame), selections[start])[1],
         partial(subject.Follower, ask, selector()), start,
         find_parting=partial(subject.find_parting, ask, selector(), points) if points else None)

@@ -1,2 +1,2 @@
-"""The maintainers' tools: the included checkpoint's recipe and the benchmark. The product imports none of
-it."""
+"""The maintainers' tools: the training of the included checkpoint and of the selector, and the benchmark. The
+product imports none of them."""

@@ -116,7 +116,7 @@ class Following:
         reach = PARTING_REACH if after is None else after[0] - 1
         with self.open_clip() as clip:
             seen = islice(clip, max(0, self.frame - reach), self.frame + 1)
-            # in 8 bits, at most 40 MB
+            # in 8 bits, at most 60 MB
             back = [(reduce_picture(picture[None]) * 255).round().byte() for _, picture in seen]
         before = self.find_parting((picture.float() / 255 for picture in reversed(back)), alpha)
         self.choose = lambda picture: alpha

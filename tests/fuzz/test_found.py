@@ -162,7 +162,7 @@ def test_a_mask_in_postscript_is_not_run(tmp_path):
 
 
 NO_ROOM = """
-import resource, sys
+import resource, sys, torch
 from birefnet import pictures
 held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + (1 << 28), -1))

@@ -16,6 +16,7 @@ from .select import describe
 
 CONTEXT = 0.3            # margin of the crop that is described, as a share of its box's longer side
 DECAY = 0.95             # of the moving averages, per frame
+OPAQUE_ALPHA = 0.9       # from it on, a pixel shows the subject's own colour
 COLOURS = 6              # levels of each colour channel in a histogram
 LEAST_SHARE = 0.08       # of the subject's usual area: smaller parts do not count as in view
 FIRST_LIKENESS = 0.9     # usual likeness of the subject to its appearance, before frames tell
@@ -56,7 +57,9 @@ class Recogniser:
         alpha: [1,H,W], the subject's matte in it.
 
     Attributes:
-        area: the subject's usual area, as a share of the picture's.
+        own: the subject's appearance.
+        usual: its usual likeness to that.
+        area: its usual area, as a share of the picture's.
         foreign: the appearance of other things; None before any were large enough.
     """
 
@@ -85,7 +88,8 @@ class Recogniser:
                 and self.own.likeness(now) > self.foreign.likeness(now) + CLEARER)
 
     def prefer(self, picture: Tensor, alpha: Tensor) -> float:
-        """How much more a matte [1,H,W] resembles the subject than other things, -1..1; 0 if empty."""
+        """How much more a matte [1,H,W] resembles the subject than the other things, which must be known:
+        -1..1; 0 for an empty matte."""
         if alpha.max() < SOLID_ALPHA:
             return 0.0
         now = self.describe(picture, alpha)
@@ -136,7 +140,9 @@ def histogram(picture: Tensor, alpha: Tensor, seen: Box) -> Tensor:
     """Histogram of a subject's colours, [COLOURS³], smoothed over neighbouring colours; sums to 1."""
     inside = (0, *slices_of(seen))
     index = colour_index(picture[inside]).flatten()
-    weight = (alpha[inside] > 0.9).float().flatten()
+    # solid pixels show the subject's own colours; something translucent has none of them
+    level = min(OPAQUE_ALPHA, float(alpha[inside].max()))
+    weight = (alpha[inside] >= level).float().flatten()
     counts = torch.zeros(COLOURS**3, device=picture.device).index_add_(0, index, weight)
     cube = F.avg_pool3d(F.pad(counts.view(1, 1, COLOURS, COLOURS, COLOURS), (1,) * 6), 3, 1)
     return cube.flatten() / cube.sum().clamp(min=1e-6)

@@ -21,13 +21,12 @@ NEIGHBOURHOOD = 5     # pixels of the selector's maps: side of that neighbourhoo
 LEAST_POSITIONS = 20  # a smaller matte gets no probes
 ROUNDS = 3            # of deciding which probes are on the subject, and weighing their evidence
 EVIDENCE = 0.8        # weight of each probe's evidence: they are not independent
-BOXED_EVIDENCE = 0.4  # the same beside a box and clicks, which say more about the subject's extent
 DOUBT = 0.02          # least probability of either side, in the predictions of probes
 CLAIMED = 0.3         # probability from which a pixel counts as meant by a prompt without touches
 
 
-def weigh_probes(meant: Tensor, maps: Tensor, predict: Callable[[Tensor], Tensor], count: int = PROBES,
-                 weight: float = EVIDENCE) -> Tensor:
+def weigh_probes(meant: Tensor, maps: Tensor, predict: Callable[[Tensor], Tensor], count: int = PROBES
+                 ) -> Tensor:
     """Correct the selector's prediction for a prompt by its predictions for clicks elsewhere on the matte.
 
     On 75 composed pictures of the subjects that the selector was trained on, with weights of .3 to .6, the
@@ -38,7 +37,6 @@ def weigh_probes(meant: Tensor, maps: Tensor, predict: Callable[[Tensor], Tensor
         maps: the prompt [1,5,H,W], see `Selector`.
         predict: from prompts [n,5,H,W] on the same picture to probabilities [n,1,h,w].
         count: number of probes.
-        weight: of each probe's evidence.
 
     Returns:
         Probabilities [1,1,h,w].
@@ -51,7 +49,7 @@ def weigh_probes(meant: Tensor, maps: Tensor, predict: Callable[[Tensor], Tensor
     for _ in range(ROUNDS):
         prompted = touched if touched.any() else meant[0] * (meant[0] > CLAIMED)
         on_subject = (mean_where(meant[0], probes) + mean_where(found, prompted)) / 2
-        meant = weigh(first, found, on_subject, weight)
+        meant = weigh(first, found, on_subject)
     return meant
 
 
@@ -73,14 +71,13 @@ def click_everywhere(maps: Tensor, predict: Callable[[Tensor], Tensor], count: i
     return predict(prompts)[:, 0], touches
 
 
-def weigh(first: Tensor, found: Tensor, on_subject: Tensor, weight: float = EVIDENCE) -> Tensor:
+def weigh(first: Tensor, found: Tensor, on_subject: Tensor) -> Tensor:
     """Add the evidence of clicks to logits.
 
     Args:
         first: logits [1,h,w] of the prediction without them.
         found: the clicks' predictions [n,h,w].
         on_subject: the probability that each click is on the subject, [n].
-        weight: of each click's evidence.
 
     Returns:
         Probabilities [1,1,h,w].
@@ -89,7 +86,7 @@ def weigh(first: Tensor, found: Tensor, on_subject: Tensor, weight: float = EVID
     evidence = (on_subject * found + (1 - on_subject) * (1 - found)).logit()
     # What is not another subject need not be this one.
     evidence = torch.where(on_subject > 0.5, evidence, evidence.clamp(max=0))
-    return (first + weight * evidence.sum(0)).sigmoid()[None]
+    return (first + EVIDENCE * evidence.sum(0)).sigmoid()[None]
 
 
 def mean_where(values: Tensor, weights: Tensor) -> Tensor:

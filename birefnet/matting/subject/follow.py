@@ -23,7 +23,7 @@ from ...network.selector import Selector
 from ..temporal import CUT_TRUST, estimate_motion, small_luma
 from .appearance import CONTEXT, FOUND_LIKENESS, LEAST_LIKENESS, LEAST_SHARE, Recogniser
 from .layers import compare_motions
-from .looks import SOLID_ALPHA, AlphaOf, look, widen_box
+from .looks import SOLID_ALPHA, AlphaOf, look, slices_of, widen_box
 from .prompts import Prompt
 from .select import REGION_LEVEL, ask, by_regions, part, recognise
 
@@ -140,8 +140,9 @@ class Follower:
             return None
         self.recogniser.learn(now, alpha)
         inside = torch.zeros_like(others)
-        inside[:, seen.top:seen.bottom, seen.left:seen.right] = 1
-        # A region that touches the subject and was no other thing before may be a part that was hidden.
+        inside[(slice(None), *slices_of(seen))] = 1
+        # Other things are what was one, and what is apart from the subject. A region that touches it and was
+        # no other thing before may be a part that was hidden.
         left = (everything - alpha).clamp(min=0)
         away = left * apart(everything, alpha)
         self._keep(alpha, torch.where(inside > 0, torch.minimum(left, others).maximum(away), others),
@@ -158,10 +159,12 @@ class Follower:
         free = [(region, others) for region in self._candidates(everything * (1 - taken))]
         if len(free) > 1:  # parts of one subject, where something stands in front of it
             free.append((torch.stack([region for region, _ in free]).amax(0), others))
-        known = [(region, None) for region in self._candidates(everything)
-                 if (region * taken).sum() > 0.5 * region.sum()]
+        known = []  # among the other things, if their appearance is known
+        if self.recogniser.foreign is not None:
+            known = [(region, None) for region in self._candidates(everything)
+                     if (region * taken).sum() > 0.5 * region.sum()]
         best, best_likeness = None, 0.0
-        for region, others_here in free + (known if self.recogniser.foreign is not None else []):
+        for region, others_here in free + known:
             alpha, seen = self._look_closer(picture, region, others_here)
             if not self.recogniser.is_in_view(alpha):
                 continue

@@ -22,7 +22,7 @@ SOLID_ALPHA = 0.5         # a matte whose maximum is below it counts as empty
 POINT_ZOOMS = (1, 2, 4)   # a point's subject is searched in the whole picture, a half, a quarter of its sides
 SAME_SHARE = 0.5          # of the first matte: with less overlap, a closer crop shows another subject
 MAX_CLOSER_LOOKS = 2      # crops tried after the first
-CLOSER_SHARE = 0.75       # of the picture's longer side: crops longer than this are not worth a second pass
+CLOSER_SHARE = 0.75       # of the first crop's longer side: longer crops are not worth a second pass
 LEAST_REACH = 0.02        # of a coarse mask's longer side: how far the subject may at least exceed the mask
 NEIGHBOURHOOD_SIDE = 256  # pixels: longer side at which a coarse mask's neighbourhood is computed
 

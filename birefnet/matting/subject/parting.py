@@ -7,7 +7,6 @@ followed back to the points.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -74,7 +73,7 @@ def find_parting(
         The number of frames further, and a function that mattes the subject in that frame at the size of
         `alpha`. None if the matte stays in one piece until the frames end or the clip cuts, or if it is not
         clear which part is meant. A gap must last: CONFIRM frames later it is at least as wide, or the frames
-        have ended.
+        have ended, or the clip cuts.
 
     Raises:
         PackageError: SciPy or kornia is missing.
@@ -86,7 +85,7 @@ def find_parting(
     passed, luma, split, next_look = [], None, None, STRIDE
     for steps, picture in enumerate(islice(pictures, PARTING_REACH + 1)):
         luma_before, luma = luma, small_luma(picture)
-        passed.append((picture * 255).round().byte())  # all of them: at most 40 MB
+        passed.append((picture * 255).round().byte())  # all of them: at most 60 MB
         if luma_before is None:
             track = Track(rescale(points, full, size), resample(luma, size))
             continue
@@ -139,6 +138,8 @@ class Track:
         self.places: Tensor | None = torch.tensor(places, dtype=torch.float32, device=luma.device)
         self.patches = patches_at(luma, self.places)
         self.doubts = torch.zeros(len(places), device=luma.device)
+        # of the disc of each; less at the picture's border
+        self.areas = draw_points(self.places, tuple(luma.shape[2:])).sum((0, 2, 3))
 
     def move(self, luma: Tensor, motion: Tensor, trust: Tensor) -> None:
         """Move on by one frame: its luma, the flow [1,2,h,w] to the frame before, and the trust in it."""
@@ -150,7 +151,7 @@ class Track:
         trusted = (around * trust).sum((0, 2, 3)) / mass.clamp(min=1e-6)
         alike = F.cosine_similarity(self.patches, patches_at(luma, self.places))
         self.doubts = torch.where((trusted < POINT_TRUST) | (alike < POINT_LIKENESS), self.doubts + 1, 0)
-        if mass.min() < LEAST_SEEN * math.pi * POINT_REACH**2 or self.doubts.max() > 1:
+        if (mass < LEAST_SEEN * self.areas).any() or self.doubts.max() > 1:
             self.places = None
 
 

@@ -83,8 +83,9 @@ def is_scribble(mask: Tensor) -> bool:
         PackageError: SciPy is missing.
     """
     ndimage = require("scipy.ndimage", "telling strokes from coarse masks")
+    scale = min(1.0, STROKE_SIDE / max(mask.shape[1:]))
     small = F.adaptive_max_pool2d((mask > STROKE_LEVEL).float(),
-                                  [min(side, STROKE_SIDE) for side in mask.shape[1:]])[0]
+                                  [max(1, round(side * scale)) for side in mask.shape[1:]])[0]
     deepest = ndimage.distance_transform_edt(F.pad(small, (1, 1, 1, 1)).cpu().numpy()).max()
     return 2 * deepest - 1 <= STROKE_SHARE * max(small.shape)
 

@@ -22,7 +22,7 @@ from ...imaging.resize import over_grey, resample
 from ...masks.regions import label_regions, region_areas
 from ...network.config import IMAGENET_MEAN, IMAGENET_STD
 from ...network.selector import SIDE, Selector, measure_distances
-from .consensus import BOXED_EVIDENCE, EVIDENCE, PROBES, click_everywhere, weigh, weigh_probes
+from .consensus import PROBES, click_everywhere, weigh, weigh_probes
 from .looks import (
     CLOSER_SHARE,
     POINT_ZOOMS,
@@ -37,7 +37,7 @@ from .looks import (
     slices_of,
     widen_box,
 )
-from .prompts import Prompt, draw_maps
+from .prompts import STROKE_LEVEL, Prompt, draw_maps
 
 # Share of the box's longer side: with a smaller margin the network takes the subject for the background.
 LEAST_CONTEXT = 0.15
@@ -45,6 +45,8 @@ EDGE_SHARE = 100    # the guided filter's radius is the crop's longer side divid
 REGION_LEVEL = 0.3  # alpha from which pixels form a region
 # Predicted share of a region's alpha: above the first all of it is chosen, below the second none of it.
 WHOLE_SHARE, NONE_SHARE = 0.85, 0.15
+FITTING_SHARE = 0.7  # instead of WHOLE_SHARE, for a region that fits the prompt's box
+FITTING_IOU = 0.85   # of the box and the region's own: with more, it fits
 FAINT = 0.05        # alpha up to which a pixel counts as background
 LEAST_DOUBT = 1e-4  # least probability of either side, where logits are computed
 
@@ -104,6 +106,8 @@ def clip_prompt(prompt: Prompt, height: int, width: int) -> Prompt:
     if not (prompt.box or prompt.points or prompt.scribble is not None or prompt.mask is not None):
         raise ValueError("Give a box, a point, a stroke or a mask of the subject: nothing says which one is "
                          "meant")
+    if prompt.mask is not None and prompt.mask.max() <= STROKE_LEVEL and replace(prompt, mask=None).extent():
+        prompt = replace(prompt, mask=None)  # an empty one says nothing beside another prompt
     return prompt if prompt.box is None else replace(prompt, box=widen_box(prompt.box, 0.0, height, width))
 
 
@@ -147,13 +151,8 @@ def ask(selector: Selector, image: Tensor, alpha: Tensor, prompt: Prompt, seen: 
         swapped = torch.zeros_like(maps)
         swapped[:, [0, 1, 4]] = maps[:, [1, 0, 4]]
         meant = meant * meant / (meant + predict(swapped)).clamp(min=1e-3)
-    boxed = prompt.box is not None and bool(maps[0, 0].any())
-    if boxed:  # a click in a box leaves out parts that the box alone has: both are weighed
-        box_alone = maps.clone()
-        box_alone[:, 0] = 0
-        meant = average(meant, predict(box_alone))
     if probes:
-        meant = weigh_probes(meant, maps, predict, probes, BOXED_EVIDENCE if boxed else EVIDENCE)
+        meant = weigh_probes(meant, maps, predict, probes)
     return enlarge(meant, alpha, seen)
 
 
@@ -227,13 +226,8 @@ def average_crops(first: Tensor, seen: Box, second: Tensor, closer: Box) -> Tens
             slice(max(seen.left, closer.left), min(seen.right, closer.right)))
     result = second.clone()
     # With more doubt of the second, what the first look chose or rejected as a whole stays so.
-    result[both] = average(first[both], second[both], 10 * LEAST_DOUBT)
+    result[both] = (first[both].logit(LEAST_DOUBT) + second[both].logit(10 * LEAST_DOUBT)).div(2).sigmoid()
     return result
-
-
-def average(first: Tensor, second: Tensor, doubt: float = LEAST_DOUBT) -> Tensor:
-    """The mean of two predictions as logits. doubt: least doubt of the second."""
-    return (first.logit(LEAST_DOUBT) + second.logit(doubt)).div(2).sigmoid()
 
 
 def selector_input(selector: Selector, crop: Tensor) -> Tensor:
@@ -272,8 +266,9 @@ def by_regions(
     """Choose or reject connected regions of the matte as a whole, where the selector's prediction is clear.
 
     If there are positive points or strokes, regions that none of them touches are rejected. A region is
-    chosen if more than WHOLE_SHARE of its alpha is predicted and no negative point is on it, and rejected if
-    less than `none_share` is. All other pixels keep the prediction.
+    chosen if more than WHOLE_SHARE of its alpha is predicted (FITTING_SHARE if it fits the prompt's box) and
+    no negative point is on it, and rejected if less than `none_share` is. All other pixels keep the
+    prediction.
 
     Args:
         alpha: [1,H,W], the matte of everything salient.
@@ -292,6 +287,9 @@ def by_regions(
     share = region_areas(values * meant[0].float().cpu().numpy(), labels, count)
     share = share / region_areas(values, labels, count)
     full, none = (share > WHOLE_SHARE) & whole, share < none_share
+    if prompt.box is not None:
+        full |= np.array([whole and share[i] > FITTING_SHARE and fits(labels == i + 1, prompt.box)
+                          for i in range(count)])
     touched = prompt.touched(tuple(meant.shape[1:]))
     if touched is not None:
         under = np.zeros(count + 1, bool)
@@ -302,6 +300,17 @@ def by_regions(
     decided = np.concatenate([[np.nan], np.where(full, 1.0, np.where(none, 0.0, np.nan))])[labels]
     decided = torch.from_numpy(decided[None]).to(meant)
     return torch.where(decided.isnan(), meant, decided)
+
+
+def fits(region: np.ndarray, box: Box) -> bool:
+    """Whether a box is the one around a region, bool [H,W], as far as a hand draws it."""
+    rows, columns = (np.flatnonzero(region.any(axis)) for axis in (1, 0))
+    own = Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+    height = min(own.bottom, box.bottom) - max(own.top, box.top)
+    width = min(own.right, box.right) - max(own.left, box.left)
+    shared = max(height, 0) * max(width, 0)
+    areas = ((one.bottom - one.top) * (one.right - one.left) for one in (own, box))
+    return shared > FITTING_IOU * (sum(areas) - shared)
 
 
 def part(alpha: Tensor, meant: Tensor, image: Tensor, seen: Box) -> Tensor:
