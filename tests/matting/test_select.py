@@ -48,6 +48,23 @@ def test_one_of_two_by_any_prompt(image, known, nano, selector, name, other, kin
     assert found[known[other] > 0.5].max() == 0
 
 
+def test_a_region_that_fits_the_box_is_whole():
+    """Three quarters of it are predicted: enough for its own box, not for that of half of it."""
+    alpha, meant = torch.zeros(1, 40, 60), torch.ones(1, 40, 60)
+    alpha[:, 10:30, 10:50] = 1
+    meant[:, :, 40:] = 0
+    by_box = {box: by_regions(alpha, meant, Prompt(box=box))[0, 20, 45]
+              for box in (Box(9, 11, 30, 52), Box(10, 10, 30, 30))}
+    assert list(by_box.values()) == [1, 0]
+
+
+def test_an_empty_mask_says_nothing_beside_a_point(image, known, nano, selector):
+    points, empty = (POINTS["coffee"][0],), torch.zeros_like(known["coffee"])
+    alone, both = (subject.select(nano, selector, image, prompt)
+                   for prompt in (Prompt(points=points), Prompt(points=points, mask=empty)))
+    assert torch.equal(alone, both)
+
+
 def test_two_points_take_both(image, known, nano, selector):
     both = known["astronaut"].maximum(known["coffee"])
     points = [POINTS[name][0] for name in NAMES]
@@ -110,6 +127,9 @@ def test_strokes_are_told_from_shapes():
     picture[:, 100:134] = 1           # 34 pixels
     assert not subject.is_scribble(picture)
     assert subject.is_scribble(torch.zeros(1, 300, 480))
+    wide = torch.zeros(1, 1080, 1920)
+    wide[:, 500:580, 200:1700] = 1  # 4 % of the longer side
+    assert subject.is_scribble(wide)
 
 
 def test_maps_show_the_prompts_where_the_crop_has_them():
