@@ -66,8 +66,7 @@ class BiRefSubject(io.ComfyNode):
                 io.Float.Input(
                     "context", default=25.0, min=0.0, max=200.0, step=1.0,
                     tooltip="How much the model sees around the subject's box, as a percentage of the box's "
-                            "longer side, on every side. For mask also: the subject may go beyond the coarse "
-                            "mask by half of it."),
+                            "longer side, on every side. Less than 15 % counts as 15 %."),
                 io.Combo.Input(
                     "boxes", options=["union", "batch"], default="union",
                     tooltip="For several boxes. union: one mask for each picture, with the subjects of all "
