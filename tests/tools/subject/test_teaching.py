@@ -139,3 +139,9 @@ def test_a_run_learns_and_a_stopped_one_ends_with_the_same_numbers(tmp_path, mon
     resumed = train.train(two, lessons, 12, 5, workers=0)
     for a, b in zip(whole.state_dict().values(), resumed.state_dict().values()):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_begins_with_another_selector(tmp_path):
+    begun = train.train(tmp_path, squares(2), 0, 1, workers=0, begin=weights.SELECTOR).state_dict()
+    assert all(torch.equal(begun[name], tensor)
+               for name, tensor in load_selector(weights.SELECTOR).state_dict().items())
