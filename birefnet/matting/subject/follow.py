@@ -36,9 +36,9 @@ ALONE_SHARE = 0.3        # of a region without another thing: with more of the s
 APART_SHARE = 0.02       # a region of which at most this share is the subject is another thing
 NEAR_SHARE = 0.01        # of the picture's longer side: how far other things are dilated
 CANDIDATES = 4           # largest regions of a frame that are compared with the subject's appearance
-PROBES = 8               # clicks by which what was found is divided into things
+DIVIDING_CLICKS = 8      # clicks by which what was found is divided into things
 SHARPNESS = 15.0         # from a difference of likenesses to a logit
-CLEARER = 0.05           # likeness by which a part must resemble the subject more than all that was found
+BETTER = 0.05            # likeness by which a part must resemble the subject more than all that was found
 
 
 @dataclass
@@ -200,11 +200,11 @@ class Follower:
         def judge(parts: Tensor) -> Tensor:
             return (SHARPNESS * prefer(parts * alpha)).sigmoid()
 
-        meant = combine(recognise(self.selector, picture, alpha, seen, judge, PROBES),
+        meant = combine(recognise(self.selector, picture, alpha, seen, judge, DIVIDING_CLICKS),
                         self.recogniser.shade(picture, seen))
         own = part(alpha, parts_of(alpha, meant, Prompt(mask=alpha)), picture, seen)
         found, remaining, removed = prefer(torch.cat([alpha, own, (alpha - own).clamp(min=0)])).tolist()
-        better = removed < 0 and remaining > found + CLEARER
+        better = removed < 0 and remaining > found + BETTER
         return own if better and self.recogniser.is_in_view(own) else alpha
 
     def _candidates(self, alpha: Tensor) -> list[Tensor]:

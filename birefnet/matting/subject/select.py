@@ -304,8 +304,7 @@ def by_regions(
 
 def fits(region: np.ndarray, box: Box) -> bool:
     """Whether a box is the one around a region, bool [H,W], as far as a hand draws it."""
-    rows, columns = (np.flatnonzero(region.any(axis)) for axis in (1, 0))
-    own = Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+    own = bounding_box(torch.from_numpy(region), 1)
     height = min(own.bottom, box.bottom) - max(own.top, box.top)
     width = min(own.right, box.right) - max(own.left, box.left)
     shared = max(height, 0) * max(width, 0)
