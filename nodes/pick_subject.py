@@ -136,8 +136,8 @@ class BiRefSubject(io.ComfyNode):
                 each = boxes_per_frame(bboxes, len(drawn))
             wanted = wanted if pick == "mixture" else []
             anchors = wanted if each == [[None]] * len(drawn) and mask is None else []
-            selections = [[by_prompt(box, wanted, unwanted, read, context) for box in listed]
-                          for listed, read in zip(each, drawn)]
+            selections = [[by_prompt(listed, number, wanted, unwanted, read, context)
+                           for number in range(len(listed))] for listed, read in zip(each, drawn)]
         jobs = [(i, [selection]) for i, listed in enumerate(selections) for selection in listed]
         if boxes == "union" or follow_from >= 0:
             jobs = list(enumerate(selections))
@@ -211,13 +211,23 @@ def follow_batch(
     yield from following(clean(convert.frame(images, i))[0] for i in range(len(images)))
 
 
-def by_prompt(box: subject.Box | None, wanted: Sequence[Point], unwanted: Sequence[Point],
-              read: Callable[[Tensor], dict[str, Tensor]] | None, context: float) -> Selection:
-    """Return a selection that finds one subject by all of these. read: see `mask_readers`."""
+def by_prompt(boxes: Sequence[subject.Box | None], number: int, wanted: Sequence[Point],
+              unwanted: Sequence[Point], read: Callable[[Tensor], dict[str, Tensor]] | None, context: float
+              ) -> Selection:
+    """Return a selection that finds the subject of one box, by all of these.
+
+    Args:
+        boxes: of the picture; a single None without boxes.
+        number: of the box, from 0.
+        wanted, unwanted: positive and negative points.
+        read: see `mask_readers`.
+        context: see `subject.select`.
+    """
 
     def at(ask: subject.AlphaOf, frame: Tensor) -> Tensor:
-        prompt = subject.Prompt(box, tuple(wanted), tuple(unwanted), **(read(frame) if read else {}))
-        return subject.select(ask, selector(), frame, prompt, context)
+        prompts = subject.prompts_of_boxes([box for box in boxes if box is not None], wanted, unwanted,
+                                           **(read(frame) if read else {}))
+        return subject.select(ask, selector(), frame, prompts[number], context)
 
     return at
 

@@ -50,14 +50,7 @@ class PromptOptions:
         """
         drawn = {} if self.scribble is None else self._read_scribble(height, width)
         boxes = [Box(y, x, y + h, x + w) for x, y, w, h in self.boxes]
-        if len(boxes) < 2:
-            return [subject.Prompt(boxes[0] if boxes else None, self.points, self.not_points, **drawn)]
-        made = []
-        for box in boxes:
-            inside = tuple((x, y) for x, y in self.points
-                           if box.left <= x < box.right and box.top <= y < box.bottom)
-            made.append(subject.Prompt(box, inside, self.not_points))
-        return made
+        return subject.prompts_of_boxes(boxes, self.points, self.not_points, **drawn)
 
     def _read_scribble(self, height: int, width: int) -> dict[str, Tensor]:
         """The scribble's mask [1,H,W], as the argument `scribble` or `mask` of a prompt."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..imaging.colour import to_linear, to_srgb
-from ..imaging.resample import Size, blur, shrink_for_blur, to_planar
 from ..imaging.resize import resample
+from ..imaging.transform import Size, blur, shrink_for_blur, to_planar
 from .canvas import fit_to_canvas
 
 BACKGROUNDS = ("colour", "image", "blurred image", "blurred original", "transparent")

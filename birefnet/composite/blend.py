@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..imaging.colour import to_linear, to_srgb
-from ..imaging.resample import Size, coverage, resample_box, to_planar, turn, turned_bounds
+from ..imaging.transform import Size, coverage, resample_box, to_planar, turn, turned_bounds
 from ..masks import resize
 from .canvas import Placement
 from .light import wrap_light

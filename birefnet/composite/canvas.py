@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..imaging.resample import Rectangle, Size, coverage, resample_box
+from ..imaging.transform import Rectangle, Size, coverage, resample_box
 
 FITS = ("fill", "fit", "stretch", "tile")
 POSITIONS = ("in place", "top left", "centre", "bottom")

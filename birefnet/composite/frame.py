@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..imaging.boxes import Box, bounding_box
-from ..imaging.resample import Size, coverage, resample_box
+from ..imaging.transform import Size, coverage, resample_box
 from .canvas import Placement
 from .inpaint import FractionalWindow
 

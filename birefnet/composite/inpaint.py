@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .. import masks
 from ..imaging.boxes import Box, enclosing_box
-from ..imaging.resample import mirror_indices, resample_box
+from ..imaging.transform import mirror_indices, resample_box
 
 CERTAIN_MARGIN = 0.02  # alpha at most this far from 0 or 1 counts as 0 or 1
 ROUNDING = 1e-6  # pixels: rounding errors of sides that are whole in exact arithmetic

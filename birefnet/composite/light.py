@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..imaging.resample import blur
+from ..imaging.transform import blur
 
 
 def wrap_light(colour: Tensor, alpha: Tensor, background: Tensor, strength: float, width: float) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..imaging.boxes import bounding_box
-from ..imaging.resample import blur, resample_box
+from ..imaging.transform import blur, resample_box
 
 SHADOWS = ("none", "contact", "drop")
 GROUND_ALPHA = 0.5  # pixels with at least this alpha touch the ground

@@ -30,6 +30,13 @@ def resample(x: Tensor, size: tuple[int, int]) -> Tensor:
         return F.interpolate(x.cpu(), size, mode="bilinear", antialias=True).to(x.device)
 
 
+def limit_side(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    """Scale a size (height, width) so that its longer side is at most `longest` pixels."""
+    scale = min(1.0, longest / max(size))
+    height, width = (max(1, round(side * scale)) for side in size)
+    return height, width
+
+
 def from_pil(image: Image.Image) -> Tensor:
     """Convert a PIL image to a tensor.
 

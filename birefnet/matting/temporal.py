@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..imaging.flow import box_mean, estimate_flow, resize_flow, warp
-from ..imaging.resize import resample
+from ..imaging.resize import limit_side, resample
 
 FLOW_SIDE = 384           # pixels: longer side at which motion is estimated
 SAME_LUMA = 0.05          # luma difference at which trust in the motion falls to 1/e
@@ -89,8 +89,7 @@ class Smoother:
 def small_luma(picture: Tensor) -> Tensor:
     """Luma [1,1,h,w] of a picture [1,H,W,C], reduced to FLOW_SIDE pixels."""
     luma = picture[..., :3].float().mean(-1)[:, None]
-    scale = min(1.0, FLOW_SIDE / max(luma.shape[2:]))
-    return resample(luma, tuple(max(1, round(side * scale)) for side in luma.shape[2:]))
+    return resample(luma, limit_side(luma.shape[2:], FLOW_SIDE))
 
 
 def estimate_motion(here: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:

@@ -45,7 +45,7 @@ def prompts_of(points: str, negative_points: str, bboxes: object, mask: Tensor |
         if mask is not None:
             first = convert.Cleaner("the mask")(convert.frame(convert.masks(mask), 0)).to(picture.device)
             drawn = read_mask(masks.resize(first, tuple(picture.shape[1:3])))
-        return [subject.Prompt(box, wanted, unwanted, **drawn) for box in boxes or [None]]
+        return subject.prompts_of_boxes(boxes, wanted, unwanted, **drawn)
 
     return prompts
 

@@ -9,7 +9,7 @@ from birefnet.composite import BlendSettings, Placement, compose, split_layers
 from birefnet.composite.light import wrap_light
 from birefnet.composite.shadow import cast_shadow
 from birefnet.imaging.colour import to_srgb
-from birefnet.imaging.resample import blur
+from birefnet.imaging.transform import blur
 
 HERE = Placement(0, 0, 1)
 

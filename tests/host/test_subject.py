@@ -69,6 +69,13 @@ def test_boxes_from_a_detector_become_a_union_or_a_batch(host, pair, masks):
     assert np.abs(np.maximum(one, other) - both).max() < 2 / 255
 
 
+def test_a_point_beside_several_boxes_tells_only_about_its_own(host, pair, masks):
+    workflow = picked(node("LoadImage", image=pair), pick="mixture", bboxes=["given", 0],
+                      points='[{"x": 850, "y": 420}]') | {"given": detected(list(BOXES.values()))}
+    both, = shown(host, workflow)
+    assert iou(both, np.maximum(*masks.values())) > LEAST_IOU
+
+
 def test_every_picture_has_its_own_boxes_or_none(host, pair, masks):
     twice = {"single": node("LoadImage", image=pair)}
     image = node("RepeatImageBatch", image=["single", 0], amount=3)

@@ -76,7 +76,7 @@ def test_what_is_missed_for_a_moment_is_no_parting():
 def test_a_point_that_is_covered_is_not_taken_for_what_covers_it(monkeypatch, speed, count):
     """The other thing passes over the point, and then the two are apart."""
     frames, asked = [frame(72, 72 + SIDE - speed * i) for i in range(count)], []
-    monkeypatch.setattr(parting, "find_part_under", lambda *given: asked.append(given[3]) or [])
+    monkeypatch.setattr(parting, "find_part_under", lambda *given: asked.append(given[3]))
     assert find_parting(bright, None, [(102, 60)], frames, bright(frames[0])) is None
     assert len(asked) == 1 and len(asked[0]) == 2, "which of two parts comes to lie under the point"
 

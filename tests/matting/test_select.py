@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import weights
+from birefnet import masks
 from birefnet.checkpoint.selector import load_selector
 from birefnet.files.errors import CheckpointError
 from birefnet.imaging.boxes import Box, bounding_box
@@ -32,6 +33,11 @@ def stroke(name: str, image: torch.Tensor) -> torch.Tensor:
     return drawn
 
 
+def coarse(mask: torch.Tensor) -> torch.Tensor:
+    """As somebody would paint it: 30 pixels too large, in blocks of 40."""
+    return (masks.resize(masks.resize(masks.grow(mask, 30), (16, 30)), tuple(mask.shape[1:])) > 0.5).float()
+
+
 @pytest.mark.parametrize("name, other", [NAMES, NAMES[::-1]])
 @pytest.mark.parametrize("kind", ["point", "box", "scribble", "mask", *(
     pytest.param(kind, marks=pytest.mark.slow) for kind in ("other point", "mixture"))])
@@ -40,12 +46,24 @@ def test_one_of_two_by_any_prompt(image, known, nano, selector, name, other, kin
     prompt = {
         "point": Prompt(points=(POINTS[name][0],)), "other point": Prompt(points=(POINTS[name][1],)),
         "box": Prompt(box=box), "scribble": Prompt(scribble=stroke(name, image)),
-        "mask": Prompt(mask=known[name]),
+        "mask": Prompt(mask=coarse(known[name])),
         "mixture": Prompt(box=box, points=tuple(POINTS[name]), not_points=(POINTS[other][0],)),
     }[kind]
     found = subject.select(nano, selector, image, prompt)
     assert iou(found, known[name]) > LEAST_IOU
     assert found[known[other] > 0.5].max() == 0
+
+
+def test_each_of_several_boxes_gets_what_is_drawn_inside_it():
+    boxes = [Box(0, 0, 50, 50), Box(20, 60, 80, 90)]
+    drawn = torch.ones(1, 100, 100)
+    first, second = subject.prompts_of_boxes(boxes, [(10, 10), (70, 30)], [(55, 5)], scribble=drawn)
+    assert (first.box, first.points, first.not_points) == (boxes[0], ((10, 10),), ((55, 5),))
+    assert (second.box, second.points, second.not_points) == (boxes[1], ((70, 30),), ((55, 5),))
+    assert [bounding_box(one.scribble[0], 0.5) for one in (first, second)] == boxes
+    alone, = subject.prompts_of_boxes(boxes[:1], [(70, 30)], mask=drawn)
+    assert alone.points == ((70, 30),) and alone.mask is drawn
+    assert subject.prompts_of_boxes([], [(70, 30)]) == [Prompt(points=((70, 30),))]
 
 
 def test_a_region_that_fits_the_box_is_whole():

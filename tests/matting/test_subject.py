@@ -1,12 +1,10 @@
-"""One of two subjects, by box, point and coarse mask: with the included checkpoint, and with networks made up
-here."""
+"""One of two subjects, by box and point: with the included checkpoint, and with networks made up here."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from birefnet import masks
 from birefnet.imaging.boxes import Box, bounding_box
 from birefnet.matting import subject
 
@@ -18,11 +16,6 @@ LEAST_IOU = 0.85  # measured: .90 to .98
 def iou(a: torch.Tensor, b: torch.Tensor) -> float:
     a, b = a > 0.5, b > 0.5
     return float((a & b).sum() / (a | b).sum())
-
-
-def coarse(mask: torch.Tensor) -> torch.Tensor:
-    """As somebody would paint it: 30 pixels too large, in blocks of 40."""
-    return (masks.resize(masks.resize(masks.grow(mask, 30), (16, 30)), tuple(mask.shape[1:])) > 0.5).float()
 
 
 def boxed(mask: torch.Tensor) -> Box:
@@ -43,19 +36,11 @@ def test_the_one_under_the_point(image, known, nano, name, point):
     assert iou(subject.at_point(nano, image, *point), known[name]) > LEAST_IOU
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_one_under_the_coarse_mask(image, known, nano, name):
-    rough = coarse(known[name])
-    found = subject.under_mask(nano, image, rough)
-    assert iou(found, known[name]) > LEAST_IOU > iou(rough, known[name])
-
-
 @pytest.mark.parametrize("name, other", [NAMES, NAMES[::-1]])
 def test_a_neighbour_within_the_crop_is_left_out(image, known, name, other):
     """A network that always finds all there is, and so much context that the crop holds both."""
     both = known["astronaut"].maximum(known["coffee"])[..., None]
     for found in (subject.in_box(all_there_is, both, boxed(known[name]), 2.0),
-                  subject.under_mask(all_there_is, both, coarse(known[name]), 0.5),
                   subject.at_point(all_there_is, both, *POINTS[name][0], 2.0)):
         assert iou(found, known[name]) > 0.97
         assert found[known[other] > 0].max() == 0
@@ -76,19 +61,6 @@ def test_the_mask_is_the_network_s_own_to_the_last_bit_and_0_outside_the_crop(im
     outside = torch.ones_like(found, dtype=bool)
     outside[inside] = False
     assert found[outside].max() == 0
-
-
-def test_two_that_touch_are_parted_by_a_coarse_mask():
-    """One wide bar in the network's eyes: only the coarse mask knows where one subject ends."""
-    bar = torch.zeros(1, 200, 400, 1)
-    bar[:, 80:120, 20:380] = 1
-    left = torch.zeros(1, 200, 400)
-    left[:, 70:130, 20:200] = 1
-    found = subject.under_mask(all_there_is, bar, left, 0.25)
-    assert found[0, 100, 30:190].min() > 0.999  # the mask's own ground, untouched
-    assert found[0, :, 250:].max() == 0  # farther than half of the context, softly cut
-    ramp = found[0, 100, 190:250]
-    assert (ramp[:-1] >= ramp[1:]).all() and ((ramp > 0.05) & (ramp < 0.95)).any()
 
 
 def test_a_subject_overlooked_in_the_whole_picture_is_found_near_the_point():
@@ -114,9 +86,7 @@ def test_a_closer_look_that_loses_the_subject_is_not_taken(known):
 
 
 @pytest.mark.parametrize("pick", [lambda ask, image: subject.in_box(ask, image, Box(10, 10, 60, 60)),
-                                  lambda ask, image: subject.at_point(ask, image, 30, 30),
-                                  lambda ask, image: subject.under_mask(ask, image, torch.ones(1, 80, 90)),
-                                  lambda ask, image: subject.under_mask(ask, image, torch.zeros(1, 80, 90))])
+                                  lambda ask, image: subject.at_point(ask, image, 30, 30)])
 def test_where_nothing_is_found_the_mask_is_empty(pick):
     assert torch.equal(pick(all_there_is, torch.zeros(1, 80, 90, 3)), torch.zeros(1, 80, 90))
 

@@ -16,7 +16,7 @@ from birefnet.data.pairs import Pair, find_pairs
 from birefnet.data.sample import make_sample
 from birefnet.imaging.pictures import read
 from birefnet.matting.predict import resize_to_network
-from birefnet.training.folder import Folder
+from birefnet.training.pair_batches import PairBatches
 from birefnet.training.plan import AUGMENTATIONS, Phase, Size, TrainingPlan
 
 PLAN = TrainingPlan(steps=6, batch=4, phases=(Phase(1.0, Size.fixed(64, 96)),), augmentations=AUGMENTATIONS,
@@ -24,7 +24,7 @@ PLAN = TrainingPlan(steps=6, batch=4, phases=(Phase(1.0, Size.fixed(64, 96)),), 
 
 
 def learnt(folder: Path, plan: TrainingPlan = PLAN, workers: int = 0, start: int = 0, **options) -> list:
-    source = Folder(find_pairs(folder), plan, **options)
+    source = PairBatches(find_pairs(folder), plan, **options)
     return [to_unit_range(item) for item in load_batches(source, start, plan.steps, workers)]
 
 
@@ -55,7 +55,7 @@ def test_processes_together_see_what_one_would(pairs):
 
 
 def test_every_epoch_holds_every_picture_once_in_another_order(pairs):
-    source = Folder(find_pairs(pairs), replace(PLAN, batch=4))
+    source = PairBatches(find_pairs(pairs), replace(PLAN, batch=4))
     seen = [place for step in range(5) for place in source.places(step)]  # 20 pictures of two epochs of 10
     first, second = ([index for epoch, index in seen if epoch == wanted] for wanted in (0, 1))
     assert sorted(first) == sorted(second) == list(range(10)) and first != second

@@ -24,7 +24,7 @@ from birefnet.__main__ import main
 from birefnet.cli.options import CommandError
 from birefnet.cli.train.initial import load_initial
 from birefnet.evaluation.scores import MEASURES
-from birefnet.training.folder import Folder
+from birefnet.training.pair_batches import PairBatches
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = ("--batch", 4, "--rate", 3e-3, "--dtype", "fp32", "--workers", 0)
@@ -124,7 +124,7 @@ def test_the_report_is_one_file_with_curves_and_mattes(trained):
 
 def test_a_run_stopped_half_way_ends_in_the_same_numbers(trained, pairs, tiny, tmp_path, monkeypatch, capsys):
     """Stopped as by Ctrl-C in the middle of an epoch; dropout, optimiser and averaged weights go on."""
-    item, count = Folder.item, 0
+    item, count = PairBatches.item, 0
 
     def item_with_interrupt(self, step):
         nonlocal count
@@ -133,7 +133,7 @@ def test_a_run_stopped_half_way_ends_in_the_same_numbers(trained, pairs, tiny, t
             signal.raise_signal(signal.SIGINT)
         return item(self, step)
 
-    monkeypatch.setattr(Folder, "item", item_with_interrupt)
+    monkeypatch.setattr(PairBatches, "item", item_with_interrupt)
     arguments = ("--init", tiny, "--steps", 30, "--hold-out", 0.2)
     assert train(pairs, tmp_path / "run", *arguments) == 130
     assert "interrupted" in capsys.readouterr().err and max(losses(tmp_path / "run")) == 13

@@ -23,31 +23,10 @@ import birefnet
 import weights
 from birefnet.checkpoint.selector import load_selector
 from birefnet.matting import subject
-from birefnet.network.selector import Selector
 
 from . import prompts, scenes
 
 PROMPTS = ("click", "box", "scribble")
-
-
-def find(ask: subject.AlphaOf, selector: Selector | None, image: torch.Tensor, prompt: str,
-         given) -> torch.Tensor:
-    """Return the alpha [1,H,W] of the subject that a prompt chooses.
-
-    Args:
-        ask: the matting network, from pictures [B,H,W,3] to alpha [B,H,W].
-        selector: None for the functions that need no selector.
-        image: [1,H,W,3] in 0..1.
-        prompt: one of PROMPTS.
-        given: the prompt's pixel (x, y), Box, or stroke [H,W].
-    """
-    if selector is not None:
-        return subject.select(ask, selector, image, prompt_of(prompt, given))
-    if prompt == "click":
-        return subject.at_point(ask, image, *given)
-    if prompt == "box":
-        return subject.in_box(ask, image, given)
-    return subject.under_mask(ask, image, torch.from_numpy(given)[None])
 
 
 def prompt_of(prompt: str, given) -> subject.Prompt:
@@ -67,8 +46,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first picture")
     parser.add_argument("--seed", type=int, default=22)
     parser.add_argument("--model", type=Path, default=weights.NANO)
-    parser.add_argument("--selector", type=Path, default=weights.SELECTOR,
-                        help="'' measures without one, by the functions of birefnet.matting.subject.looks")
+    parser.add_argument("--selector", type=Path, default=weights.SELECTOR)
     parser.add_argument("--prompts", default=",".join(PROMPTS))
     parser.add_argument("--sources", choices=("all", "held out", "learned"), default="held out",
                         help="which cut-outs: those the selector was not trained on, the others, or all")
@@ -77,7 +55,7 @@ def main() -> None:
     args = parser.parse_args()
 
     network = birefnet.load(args.model)
-    selector = load_selector(args.selector) if args.selector.name else None
+    selector = load_selector(args.selector)
     sources = scenes.read_sources(args.cache, args.sources, args.pairs)
     rows = []
     for number in range(args.first, args.first + args.count):
@@ -99,7 +77,7 @@ def main() -> None:
                 return birefnet.matte(network, pictures)
 
             start = time.process_time()
-            found = find(ask, selector, picture, prompt, given[prompt])[0].numpy()
+            found = subject.select(ask, selector, picture, prompt_of(prompt, given[prompt]))[0].numpy()
             seconds = time.process_time() - start
             score = prompts.iou(found, truth)
             rows.append({"picture": number, "prompt": prompt, "iou": score, "overlapping": scene.overlapping,

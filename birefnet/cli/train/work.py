@@ -22,8 +22,8 @@ from ...network.builds import is_nano
 from ...network.config import DYNAMIC_RANGE
 from ...training.engine import Interrupted
 from ...training.engine import train as run_engine
-from ...training.folder import Folder
 from ...training.learner import disable_dropout
+from ...training.pair_batches import PairBatches
 from ...training.plan import TASKS, Phase, Size, TrainingPlan, default_rate
 from ...training.processes import Processes, start_processes
 from ...training.run_folder import Damaged, OtherRun, RunFolder
@@ -100,7 +100,7 @@ def from_folder(args: argparse.Namespace, run: RunFolder, processes: Processes) 
         disable_dropout(initial.model)
     size = plan.phases[-1].size.single
     initial.model.config = replace(initial.model.config, size=size, task=TASKS[task].purpose)
-    source = Folder(data.pairs, plan, backgrounds, processes.rank, processes.count)
+    source = PairBatches(data.pairs, plan, backgrounds, processes.rank, processes.count)
     settings = {**plan.describe(), "dropout": dropout, "init": args.init or DEFAULT_CHECKPOINT,
                 "build": args.build, "data": str(args.data.resolve()), "pictures": len(data.pairs),
                 "held_out": len(data.validation), "fingerprint": data.fingerprint,

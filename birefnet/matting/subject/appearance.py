@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...imaging.boxes import Box, bounding_box
 from ...imaging.flow import box_mean
+from ...imaging.resize import over_grey
 from ...network.selector import Selector
 from .looks import SOLID_ALPHA, slices_of, widen_box
 from .select import describe
@@ -26,6 +27,7 @@ FOUND_LIKENESS = 0.8     # below it a region of the whole picture is something e
 SURE_LIKENESS = 0.95     # from it on the appearance is updated
 PART_LIKENESS = 0.7      # below it even a small part is something else
 CLEARER = 0.05           # likeness by which a part must resemble the subject more than other things
+LEAST_FREQUENCY = 1e-4   # added to those of a histogram, where two are compared
 LEAST_SHADE = 0.2        # lower bound of the probability from a pixel's colour; the upper one is 1 minus it
 BLUR_SHARE = 0.005       # of the picture's longer side: reach of the mean of these probabilities
 
@@ -116,7 +118,7 @@ class Recogniser:
             inside = (slice(None), *slices_of(seen))
             index = colour_index(picture[inside][0])
             own, foreign = self.own.colours[index], self.foreign.colours[index]
-            told = (own + 1e-4) / (own + foreign + 2e-4)
+            told = (own + LEAST_FREQUENCY) / (own + foreign + 2 * LEAST_FREQUENCY)
             side = 2 * max(1, round(BLUR_SHARE * max(picture.shape[1:3]))) + 1
             shade[inside] = box_mean(told[None, None], side)[:, 0]
         return shade.clamp(LEAST_SHADE, 1 - LEAST_SHADE)
@@ -150,5 +152,5 @@ def histogram(picture: Tensor, alpha: Tensor, seen: Box) -> Tensor:
 
 def colour_index(picture: Tensor) -> Tensor:
     """The histogram bin of each pixel of [...,C]."""
-    levels = (picture[..., :3].float().expand(*picture.shape[:-1], 3).clamp(0, 1) * (COLOURS - 1e-3)).long()
+    levels = (over_grey(picture).clamp(0, 1) * (COLOURS - 1e-3)).long()  # a channel of 1 is in the last bin
     return (levels[..., 0] * COLOURS + levels[..., 1]) * COLOURS + levels[..., 2]

@@ -22,15 +22,13 @@ LEAST_POSITIONS = 20  # a smaller matte gets no probes
 ROUNDS = 3            # of deciding which probes are on the subject, and weighing their evidence
 EVIDENCE = 0.8        # weight of each probe's evidence: they are not independent
 DOUBT = 0.02          # least probability of either side, in the predictions of probes
+PROMPT_DOUBT = 1e-3   # the same, in that of the prompt
 CLAIMED = 0.3         # probability from which a pixel counts as meant by a prompt without touches
 
 
 def weigh_probes(meant: Tensor, maps: Tensor, predict: Callable[[Tensor], Tensor], count: int = PROBES
                  ) -> Tensor:
     """Correct the selector's prediction for a prompt by its predictions for clicks elsewhere on the matte.
-
-    On 75 composed pictures of the subjects that the selector was trained on, with weights of .3 to .6, the
-    IoU of overlapping ones rose by .01 to .05.
 
     Args:
         meant: probabilities [1,1,h,w].
@@ -45,7 +43,7 @@ def weigh_probes(meant: Tensor, maps: Tensor, predict: Callable[[Tensor], Tensor
     if not len(found):
         return meant
     probes, touched = (F.adaptive_avg_pool2d(x, meant.shape[2:]) for x in (touches, maps[:, 0]))
-    first = meant[0].logit(1e-3)
+    first = meant[0].logit(PROMPT_DOUBT)
     for _ in range(ROUNDS):
         prompted = touched if touched.any() else meant[0] * (meant[0] > CLAIMED)
         on_subject = (mean_where(meant[0], probes) + mean_where(found, prompted)) / 2
@@ -99,7 +97,10 @@ def place_probes(maps: Tensor, count: int) -> list[tuple[float, float]]:
 
     Args:
         maps: the prompt [1,5,H,W], see `Selector`.
-        count: of positions; none are chosen if the matte is too small.
+        count: of positions.
+
+    Returns:
+        `count` positions, pixels of the maps; none if the matte is smaller than LEAST_POSITIONS pixels.
     """
     matte, margin = maps[:, 4:], NEIGHBOURHOOD // 2
     inner = -F.max_pool2d(-matte, NEIGHBOURHOOD, 1, margin)[0, 0] > INNER_LEVEL

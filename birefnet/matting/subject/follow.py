@@ -17,15 +17,15 @@ from torch import Tensor
 
 from ...imaging.boxes import Box, bounding_box
 from ...imaging.flow import resize_flow, warp
-from ...imaging.resize import resample
-from ...masks.regions import label_regions, region_areas
+from ...imaging.resize import limit_side, resample
+from ...masks.regions import label_regions
 from ...network.selector import Selector
 from ..temporal import CUT_TRUST, estimate_motion, small_luma
 from .appearance import CONTEXT, FOUND_LIKENESS, LEAST_LIKENESS, LEAST_SHARE, Recogniser
 from .layers import compare_motions
 from .looks import SOLID_ALPHA, AlphaOf, look, slices_of, widen_box
 from .prompts import Prompt
-from .select import REGION_LEVEL, ask, by_regions, part, recognise
+from .select import REGION_LEVEL, ask, by_regions, part, recognise, region_shares
 
 STATE_SIDE = 640         # pixels: longer side at which mattes are carried from frame to frame
 SURE_TRUST = 0.4         # of the flow: with less, what it brings along is less certain
@@ -49,6 +49,7 @@ class Expected:
     others: Tensor       # that of other things
     certainty: Tensor    # of these two: what has just come into view may be either's
     moving: Tensor       # the probability that a pixel moves with the subject
+    shade: Tensor        # the probability that its colour is the subject's
 
 
 class Follower:
@@ -62,6 +63,9 @@ class Follower:
     Attributes:
         lost: whether the subject was not found in the last frame.
         cuts: number of cuts so far.
+        luma: [1,1,h,w], of the last picture.
+        state: [1,3,h,w], the mattes of the subject and of other things in it, and the certainty of both.
+        recogniser: the appearance of both.
     """
 
     def __init__(self, alpha_of: AlphaOf, selector: Selector) -> None:
@@ -111,7 +115,7 @@ class Follower:
         if trust.mean() < CUT_TRUST:
             self.cuts += 1
             nothing = picture.new_zeros(1, *full)
-            return Expected(nothing, nothing, nothing, nothing + 0.5)
+            return Expected(nothing, nothing, nothing, nothing + 0.5, nothing + 0.5)
         own, others, certainty = warp(self.state, resize_flow(motion, size)).split(1, 1)
         certainty = (certainty + CERTAINTY_STEP).clamp(max=1)
         certainty = certainty * (resample(trust, size) / SURE_TRUST).clamp(0, 1)
@@ -120,8 +124,8 @@ class Follower:
         own, others, certainty, moving = (resample(x, full)[:, 0].clamp(0, 1)
                                           for x in (own, others, certainty, moving))
         # Where the subject comes out from behind another thing, the flow takes it for that thing.
-        others = others * (self.recogniser.shade(picture, whole(picture)) < OWN_SHADE)
-        return Expected(own, others, certainty, moving)
+        shade = self.recogniser.shade(picture, whole(picture))
+        return Expected(own, others * (shade < OWN_SHADE), certainty, moving, shade)
 
     def _continue(self, picture: Tensor, box: Box, expected: Expected) -> Tensor | None:
         """Matte the subject near its warped matte, with this `box`; None if it is no longer in view."""
@@ -130,7 +134,7 @@ class Follower:
         prompt = Prompt(mask=own, not_scribble=core(others, own))
         meant = with_claim(ask(self.selector, picture, everything, prompt, seen), own, others,
                            expected.certainty)
-        meant = combine(combine(meant, self.recogniser.shade(picture, seen)), expected.moving)
+        meant = combine(combine(meant, expected.shade), expected.moving)
         meant = unite_alone(everything, parts_of(everything, meant, prompt), others)
         alpha = part(everything, meant, picture, seen)
         if not self.recogniser.is_in_view(alpha):
@@ -155,7 +159,7 @@ class Follower:
         found."""
         everything = look(self.alpha_of, picture, whole(picture))
         near = max(1, round(NEAR_SHARE * max(picture.shape[1:3])))
-        taken = F.max_pool2d((others > 0.3).float()[:, None], 2 * near + 1, 1, near)[:, 0]
+        taken = F.max_pool2d((others > REGION_LEVEL).float()[:, None], 2 * near + 1, 1, near)[:, 0]
         free = [(region, others) for region in self._candidates(everything * (1 - taken))]
         if len(free) > 1:  # parts of one subject, where something stands in front of it
             free.append((torch.stack([region for region, _ in free]).amax(0), others))
@@ -220,9 +224,7 @@ class Follower:
         """Keep what `_expect` carries to the next frame. certainty: None: all is certain."""
         certainty = torch.ones_like(own) if certainty is None else certainty
         state = torch.stack([own, others, certainty], 1).float()
-        scale = min(1.0, STATE_SIDE / max(state.shape[2:]))
-        size = tuple(max(1, round(side * scale)) for side in state.shape[2:])
-        self.state = resample(state, size).clamp(0, 1)
+        self.state = resample(state, limit_side(state.shape[2:], STATE_SIDE)).clamp(0, 1)
 
 
 def whole(picture: Tensor) -> Box:
@@ -232,7 +234,7 @@ def whole(picture: Tensor) -> Box:
 def core(mask: Tensor, other: Tensor) -> Tensor:
     """The inner part of a mask [1,H,W] without the pixels of `other`."""
     reach = max(1, round(NEAR_SHARE * max(mask.shape[1:])))
-    inner = -F.max_pool2d(-(mask * (other < 0.3))[:, None], 2 * reach + 1, 1, reach)[:, 0]
+    inner = -F.max_pool2d(-(mask * (other < REGION_LEVEL))[:, None], 2 * reach + 1, 1, reach)[:, 0]
     return (inner > SOLID_ALPHA).float()
 
 
@@ -251,11 +253,7 @@ def unite_alone(alpha: Tensor, meant: Tensor, others: Tensor) -> Tensor:
         meant: the probability of the subject, from `parts_of`.
         others: the warped matte of other things.
     """
-    values = alpha[0].float().cpu().numpy()
-    labels, count = label_regions(values >= REGION_LEVEL, diagonal=True)
-    areas = region_areas(values, labels, count)
-    own, foreign = (region_areas(values * mask[0].float().cpu().numpy(), labels, count) / areas
-                    for mask in (meant, others))
+    labels, (own, foreign) = region_shares(alpha, meant, others)
     alone = np.concatenate([[False], (own > ALONE_SHARE) & (foreign < APART_SHARE)])[labels]
     return torch.where(torch.from_numpy(alone[None]).to(meant.device), 1.0, meant)
 
@@ -275,8 +273,6 @@ def combine(one: Tensor, other: Tensor) -> Tensor:
 
 def apart(everything: Tensor, alpha: Tensor) -> Tensor:
     """1 in the regions of a matte [1,H,W] of which at most APART_SHARE is in `alpha`, else 0."""
-    values = everything[0].float().cpu().numpy()
-    labels, count = label_regions(values >= REGION_LEVEL, diagonal=True)
-    share = region_areas(alpha[0].float().cpu().numpy(), labels, count) / region_areas(values, labels, count)
+    labels, (share,) = region_shares(everything, alpha)
     away = np.concatenate([[False], share < APART_SHARE])[labels]
     return torch.from_numpy(away[None]).to(everything)

@@ -13,6 +13,8 @@ from torch import Tensor
 from ...imaging.flow import box_mean, warp
 
 SIDE = 5               # pixels of the flow: side of the neighbourhood that is compared
+SURE_ALPHA = 0.9       # from it on, a pixel's motion is the thing's own
+RIDGE = 1e-3           # added to the normal equations, against singular ones
 LEAST_PIXELS = 40.0    # of a thing, for a motion to be fitted to it
 # Pixels: deviation from the motion fitted so far at which a weight falls to 1/2, in each round of a fit.
 FIT_ERRORS = (4.0, 2.0, 1.0, 1.0)
@@ -35,7 +37,7 @@ def compare_motions(here: Tensor, before: Tensor, motion: Tensor, trust: Tensor,
     """
     errors = []
     for mask in (own, others):
-        fitted = fit_affine(motion, trust * (mask > 0.9) * (own + others).clamp(0, 1))
+        fitted = fit_affine(motion, trust * (mask > SURE_ALPHA) * (own + others).clamp(0, 1))
         if fitted is None:
             return torch.full_like(own, 0.5)
         errors.append(box_mean((here - warp(before, fitted)).abs(), SIDE))
@@ -63,6 +65,6 @@ def fit_affine(motion: Tensor, weight: Tensor) -> Tensor | None:
     fitted = flow[:, weight > 0].median(1, keepdim=True).values
     for error in FIT_ERRORS:
         now = weight / (1 + (flow - fitted).square().sum(0) / error**2)
-        normal = (basis * now) @ basis.T + 1e-3 * torch.eye(3).to(motion)
+        normal = (basis * now) @ basis.T + RIDGE * torch.eye(3).to(motion)
         fitted = torch.linalg.solve(normal, (basis * now) @ flow.T).T @ basis
     return fitted.view_as(motion)

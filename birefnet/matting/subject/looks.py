@@ -1,18 +1,17 @@
-"""Matte one of several subjects, chosen by a box, a point or a coarse mask, in a crop around it.
+"""Matte one of several subjects, chosen by a box or a point, in a crop around it.
 
-Every function takes `alpha_of`, a function from pictures [b,h,w,C] to alpha [b,h,w], such as `lambda x:
-birefnet.matte(model, x)`, and `context`, the margin of the crop around the subject's box, as a share of the
-box's longer side. The network needs that margin: it separates a subject from what surrounds it.
+`alpha_of` is a function from pictures [b,h,w,C] to alpha [b,h,w], such as `lambda x: birefnet.matte(model,
+x)`; `context` is the margin of the crop around the subject's box, as a share of the box's longer side. The
+network needs that margin: it separates a subject from what surrounds it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from ... import masks
 from ...imaging.boxes import Box, bounding_box
 from ...masks.pick import region_at, regions_within
 
@@ -23,8 +22,6 @@ POINT_ZOOMS = (1, 2, 4)   # a point's subject is searched in the whole picture, 
 SAME_SHARE = 0.5          # of the first matte: with less overlap, a closer crop shows another subject
 MAX_CLOSER_LOOKS = 2      # crops tried after the first
 CLOSER_SHARE = 0.75       # of the first crop's longer side: longer crops are not worth a second pass
-LEAST_REACH = 0.02        # of a coarse mask's longer side: how far the subject may at least exceed the mask
-NEIGHBOURHOOD_SIDE = 256  # pixels: longer side at which a coarse mask's neighbourhood is computed
 
 
 def in_box(alpha_of: AlphaOf, image: Tensor, box: Box, context: float = 0.25) -> Tensor:
@@ -48,32 +45,6 @@ def in_box(alpha_of: AlphaOf, image: Tensor, box: Box, context: float = 0.25) ->
     area = image.new_zeros(height, width)
     area[slices_of(box)] = 1
     return regions_within(look(alpha_of, image, widen_box(box, context, height, width)), area)
-
-
-def under_mask(alpha_of: AlphaOf, image: Tensor, mask: Tensor, context: float = 0.25) -> Tensor:
-    """Matte the subject that a coarse mask marks.
-
-    Args:
-        alpha_of: see the module.
-        image: float [1,H,W,C] in 0..1.
-        mask: float [1,H,W] in 0..1, 1 = subject.
-        context: margin of the crop, as a share of the longer side of the mask's box. Pixels farther from the
-            mask than half the margin are set to 0.
-
-    Returns:
-        Alpha [1,H,W] in 0..1, 0 outside the crop; all 0 if nothing was found.
-
-    Raises:
-        PackageError: kornia or SciPy is missing.
-    """
-    height, width = image.shape[1:3]
-    box = bounding_box(mask[0], SOLID_ALPHA)
-    if box is None:
-        return image.new_zeros(1, height, width)
-    reach = max(context / 2, LEAST_REACH) * longer_side(box)
-    near = _neighbourhood(mask.to(image), reach)
-    alpha = look(alpha_of, image, widen_box(box, max(context, 2 * LEAST_REACH), height, width))
-    return regions_within(alpha, near[0]) * near
 
 
 def at_point(alpha_of: AlphaOf, image: Tensor, x: int, y: int, context: float = 0.25) -> Tensor:
@@ -120,6 +91,26 @@ def _look_closer(
     return found
 
 
+def at_points(alpha_of: AlphaOf, image: Tensor, points: Sequence[tuple[int, int]]) -> Tensor:
+    """The union of `at_point` for several points."""
+    alpha_of = keep_whole(alpha_of, image)
+    return torch.stack([at_point(alpha_of, image, x, y) for x, y in points]).amax(0)
+
+
+def keep_whole(alpha_of: AlphaOf, image: Tensor) -> AlphaOf:
+    """Wrap `alpha_of`, so that the matte of the whole picture [1,H,W,C] is computed only once."""
+    whole = None
+
+    def matte(pictures: Tensor) -> Tensor:
+        nonlocal whole
+        if pictures.shape != image.shape:
+            return alpha_of(pictures)
+        whole = alpha_of(pictures) if whole is None else whole
+        return whole
+
+    return matte
+
+
 def check_point(x: int, y: int, height: int, width: int) -> None:
     """Raise ValueError for a pixel outside a picture."""
     if not (0 <= x < width and 0 <= y < height):
@@ -159,16 +150,6 @@ def look(alpha_of: AlphaOf, image: Tensor, box: Box) -> Tensor:
     alpha = image.new_zeros(image.shape[:3])
     alpha[(slice(None), *slices_of(box))] = alpha_of(image[(slice(None), *slices_of(box))]).to(alpha)
     return alpha
-
-
-def _neighbourhood(mask: Tensor, reach: float) -> Tensor:
-    """A soft dilation of a mask [1,H,W]: 1 up to `reach` pixels from it, falling to 0 at 1.5 times that."""
-    height, width = mask.shape[1:]
-    scale = min(1.0, NEIGHBOURHOOD_SIDE / max(height, width))
-    small = max(round(height * scale), 1), max(round(width * scale), 1)
-    near = masks.resize((mask >= SOLID_ALPHA).to(mask), small)
-    near = masks.feather(masks.grow((near > 0).to(mask), 1.25 * reach * scale), 0.25 * reach * scale)
-    return masks.resize(near, (height, width))
 
 
 def slices_of(box: Box) -> tuple[slice, slice]:

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from ...files.packages import require
 from ...imaging.flow import resize_flow, warp
-from ...imaging.resize import resample
+from ...imaging.resize import limit_side, resample
 from ...masks.regions import label_regions, region_areas
 from ...network.selector import Selector
 from ..temporal import CUT_TRUST, estimate_motion, small_luma
 from .follow import Follower
-from .looks import SOLID_ALPHA, AlphaOf, at_point
+from .looks import SOLID_ALPHA, AlphaOf, at_points
 from .select import REGION_LEVEL
 
 TASK = "choosing one of several subjects"  # named where SciPy is missing
@@ -49,8 +49,7 @@ Parting = tuple[int, Callable[[Tensor], Tensor]]  # frames further, and a functi
 
 def reduce_picture(picture: Tensor) -> Tensor:
     """Reduce a picture [1,H,W,C] for `find_parting` to at most SEEN_SIDE pixels a side."""
-    scale = min(1.0, SEEN_SIDE / max(picture.shape[1:3]))
-    size = tuple(max(1, round(side * scale)) for side in picture.shape[1:3])
+    size = limit_side(picture.shape[1:3], SEEN_SIDE)
     return resample(picture.permute(0, 3, 1, 2).float(), size).permute(0, 2, 3, 1).clamp(0, 1)
 
 
@@ -79,8 +78,7 @@ def find_parting(
         PackageError: SciPy or kornia is missing.
     """
     full = tuple(alpha.shape[1:])
-    scale = min(1.0, REGION_SIDE / max(full))
-    size = tuple(max(1, round(side * scale)) for side in full)
+    size = limit_side(full, REGION_SIDE)
     own = resample(alpha[:, None].float(), size).clamp(0, 1)
     passed, luma, split, next_look = [], None, None, STRIDE
     for steps, picture in enumerate(islice(pictures, PARTING_REACH + 1)):
@@ -106,16 +104,11 @@ def find_parting(
     if split is None or split.gap < GAP_SHARE * max(size):
         return None
     parts = [rescale(part, size, full) for part in split.parts]
-    if len(parts) > 1:
-        parts = find_part_under(alpha_of, selector, passed[looked::-1], parts, points, alpha)
-    if not parts:
+    own_points = parts[0] if len(parts) == 1 else find_part_under(
+        alpha_of, selector, passed[looked::-1], parts, points, alpha)
+    if own_points is None:
         return None
-    return looked, lambda image: at_points(alpha_of, image, parts[0])
-
-
-def at_points(alpha_of: AlphaOf, image: Tensor, points: Sequence[Point]) -> Tensor:
-    """The union of `at_point` for several points."""
-    return torch.stack([at_point(alpha_of, image, x, y) for x, y in points]).amax(0)
+    return looked, lambda image: at_points(alpha_of, image, own_points)
 
 
 def rescale(points: Sequence[tuple[float, float]], size: tuple[int, int], other: tuple[int, int]
@@ -232,7 +225,7 @@ def find_split(found: np.ndarray, own: np.ndarray, places: Tensor | None) -> Spl
 def find_part_under(
     alpha_of: AlphaOf, selector: Selector, pictures: Sequence[Tensor], parts: Sequence[list[Point]],
     points: Sequence[Point], alpha: Tensor,
-) -> list[list[Point]]:
+) -> list[Point] | None:
     """Find the part that comes to lie under the points when it is followed to their frame.
 
     Args:
@@ -243,8 +236,8 @@ def find_part_under(
         alpha: [1,H,W], the matte of all of them, chosen in the frame of the points.
 
     Returns:
-        That part alone; of two that both do, the one whose appearance the place has. Empty if there is none,
-        or if no other part lies in the chosen matte: then only one subject was chosen.
+        That part's points; of two that both do, those of the one whose appearance the place has. None if no
+        part does, or if no other part lies in the chosen matte: then only one subject was chosen.
     """
     full, size = tuple(alpha.shape[1:]), tuple(pictures[0].shape[1:3])
     chosen = resample(alpha[:, None].float(), size)[:, 0].clamp(0, 1)
@@ -252,12 +245,12 @@ def find_part_under(
     followed = [Followed(alpha_of, selector, pictures, rescale(part, full, size)) for part in parts]
     under = [i for i, one in enumerate(followed) if one.matte[0, rows, columns].min() >= SOLID_ALPHA]
     if not under:
-        return []
+        return None
     shared = torch.stack([followed[i].matte for i in under]).amin(0)
     meant = max(under, key=lambda i: followed[i].likeness(shared))
     outside = chosen * (1 - followed[meant].matte)
     others = max(float(torch.minimum(one.matte, outside).sum()) for one in followed)
-    return [parts[meant]] if others >= OTHER_SHARE * chosen.sum() else []
+    return parts[meant] if others >= OTHER_SHARE * chosen.sum() else None
 
 
 class Followed:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...files.packages import require
 from ...imaging.boxes import Box, bounding_box
+from ...imaging.resize import limit_side
 
 TOUCH_RADIUS = 2.5   # pixels of the selector's maps: radius of the disc drawn for a click
 STROKE_SHARE = 0.06  # of the longer side: the largest width of a stroke
@@ -76,6 +77,37 @@ class Prompt:
                      else alpha[0, torch.from_numpy(touched).to(alpha.device)].max())
 
 
+def prompts_of_boxes(
+    boxes: Sequence[Box], points: Sequence[tuple[int, int]] = (),
+    not_points: Sequence[tuple[int, int]] = (), scribble: Tensor | None = None, mask: Tensor | None = None,
+) -> list[Prompt]:
+    """Make one prompt for each box; without boxes a single one of everything else.
+
+    Of several boxes, each gets the positive points and the part of the scribble or mask that lie inside it,
+    and all negative points.
+
+    Args:
+        boxes: in pixels.
+        points, not_points, scribble, mask: as for `Prompt`.
+    """
+    if len(boxes) < 2:
+        return [Prompt(boxes[0] if boxes else None, tuple(points), tuple(not_points), scribble, mask)]
+    made = []
+    for box in boxes:
+        inside = tuple((x, y) for x, y in points if box.left <= x < box.right and box.top <= y < box.bottom)
+        drawn = [None if one is None else crop_to_box(one, box) for one in (scribble, mask)]
+        made.append(Prompt(box, inside, tuple(not_points), *drawn))
+    return made
+
+
+def crop_to_box(mask: Tensor, box: Box) -> Tensor:
+    """Set a mask [1,H,W] to 0 outside a box."""
+    inside = (slice(None), slice(max(box.top, 0), box.bottom), slice(max(box.left, 0), box.right))
+    kept = torch.zeros_like(mask)
+    kept[inside] = mask[inside]
+    return kept
+
+
 def is_scribble(mask: Tensor) -> bool:
     """Whether a mask [1,H,W] is a stroke and not a shape: it is nowhere wider than STROKE_SHARE.
 
@@ -83,9 +115,7 @@ def is_scribble(mask: Tensor) -> bool:
         PackageError: SciPy is missing.
     """
     ndimage = require("scipy.ndimage", "telling strokes from coarse masks")
-    scale = min(1.0, STROKE_SIDE / max(mask.shape[1:]))
-    small = F.adaptive_max_pool2d((mask > STROKE_LEVEL).float(),
-                                  [max(1, round(side * scale)) for side in mask.shape[1:]])[0]
+    small = F.adaptive_max_pool2d((mask > STROKE_LEVEL).float(), limit_side(mask.shape[1:], STROKE_SIDE))[0]
     deepest = ndimage.distance_transform_edt(F.pad(small, (1, 1, 1, 1)).cpu().numpy()).max()
     return 2 * deepest - 1 <= STROKE_SHARE * max(small.shape)
 

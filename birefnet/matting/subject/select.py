@@ -31,6 +31,7 @@ from .looks import (
     AlphaOf,
     check_point,
     in_box,
+    keep_whole,
     longer_side,
     look,
     part_around,
@@ -41,7 +42,7 @@ from .prompts import STROKE_LEVEL, Prompt, draw_maps
 
 # Share of the box's longer side: with a smaller margin the network takes the subject for the background.
 LEAST_CONTEXT = 0.15
-EDGE_SHARE = 100    # the guided filter's radius is the crop's longer side divided by this
+EDGE_DIVISOR = 100  # the guided filter's radius is the crop's longer side divided by this
 REGION_LEVEL = 0.3  # alpha from which pixels form a region
 # Predicted share of a region's alpha: above the first all of it is chosen, below the second none of it.
 WHOLE_SHARE, NONE_SHARE = 0.85, 0.15
@@ -49,6 +50,10 @@ FITTING_SHARE = 0.7  # instead of WHOLE_SHARE, for a region that fits the prompt
 FITTING_IOU = 0.85   # of the box and the region's own: with more, it fits
 FAINT = 0.05        # alpha up to which a pixel counts as background
 LEAST_DOUBT = 1e-4  # least probability of either side, where logits are computed
+# The same for a closer crop, so that what the first crop chose or rejected as a whole stays so.
+CLOSER_DOUBT = 1e-3
+LEAST_ALPHA = 1e-4  # added to the matte where a mean is weighted by it
+EDGE_CONTRAST = 2   # by which the edge between two subjects is steepened
 
 
 def select(
@@ -225,8 +230,7 @@ def average_crops(first: Tensor, seen: Box, second: Tensor, closer: Box) -> Tens
     both = (slice(None), slice(max(seen.top, closer.top), min(seen.bottom, closer.bottom)),
             slice(max(seen.left, closer.left), min(seen.right, closer.right)))
     result = second.clone()
-    # With more doubt of the second, what the first look chose or rejected as a whole stays so.
-    result[both] = (first[both].logit(LEAST_DOUBT) + second[both].logit(10 * LEAST_DOUBT)).div(2).sigmoid()
+    result[both] = (first[both].logit(LEAST_DOUBT) + second[both].logit(CLOSER_DOUBT)).div(2).sigmoid()
     return result
 
 
@@ -280,12 +284,10 @@ def by_regions(
     Returns:
         float [1,H,W] in 0..1, the probability that each pixel belongs to the chosen subject.
     """
-    values = alpha[0].float().cpu().numpy()
-    labels, count = label_regions(values >= REGION_LEVEL, diagonal=True)
+    labels, (share,) = region_shares(alpha, meant)
+    count = len(share)
     if not count:
         return meant
-    share = region_areas(values * meant[0].float().cpu().numpy(), labels, count)
-    share = share / region_areas(values, labels, count)
     full, none = (share > WHOLE_SHARE) & whole, share < none_share
     if prompt.box is not None:
         full |= np.array([whole and share[i] > FITTING_SHARE and fits(labels == i + 1, prompt.box)
@@ -300,6 +302,23 @@ def by_regions(
     decided = np.concatenate([[np.nan], np.where(full, 1.0, np.where(none, 0.0, np.nan))])[labels]
     decided = torch.from_numpy(decided[None]).to(meant)
     return torch.where(decided.isnan(), meant, decided)
+
+
+def region_shares(alpha: Tensor, *parts: Tensor) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Label the regions of a matte, and measure which share of each region's alpha belongs to a part.
+
+    Args:
+        alpha: [1,H,W] in 0..1.
+        parts: [1,H,W] in 0..1 each, the share of every pixel's alpha.
+
+    Returns:
+        Labels [H,W], 0 outside of regions and else 1..n; and for each part the regions' shares, [n].
+    """
+    values = alpha[0].float().cpu().numpy()
+    labels, count = label_regions(values >= REGION_LEVEL, diagonal=True)
+    areas = region_areas(values, labels, count)
+    return labels, [region_areas(values * part[0].float().cpu().numpy(), labels, count) / areas
+                    for part in parts]
 
 
 def fits(region: np.ndarray, box: Box) -> bool:
@@ -328,11 +347,11 @@ def part(alpha: Tensor, meant: Tensor, image: Tensor, seen: Box) -> Tensor:
     everything, share = alpha[inside], meant[inside]
     # The chosen share of the alpha around each pixel: 1 along the subject's soft edge to the background.
     side = 2 * max(1, round(longer_side(seen) / SIDE)) + 1
-    solid = box_mean(everything[:, None] + 1e-4, side)
-    share = (box_mean((share * (everything + 1e-4))[:, None], side) / solid)[:, 0]
-    share = masks.guided_edges(share, image[inside], max(1, longer_side(seen) // EDGE_SHARE))
+    weight = (everything + LEAST_ALPHA)[:, None]
+    share = (box_mean(share[:, None] * weight, side) / box_mean(weight, side))[:, 0]
+    share = masks.guided_edges(share, image[inside], max(1, longer_side(seen) // EDGE_DIVISOR))
     result = torch.zeros_like(alpha)
-    result[inside] = everything * ((share - 0.5) * 2 + 0.5).clamp(0, 1)
+    result[inside] = everything * ((share - 0.5) * EDGE_CONTRAST + 0.5).clamp(0, 1)
     return result
 
 
@@ -362,27 +381,22 @@ def select_each(
         PackageError: SciPy or kornia is missing.
     """
     groups: dict[object, list[tuple[int, int]]] = {}
-    matte = alpha_of
+    alpha_of = keep_whole(alpha_of, image)
     if len(points) > 1:
         height, width = image.shape[1:3]
         for x, y in points:
             check_point(x, y, height, width)
         everything = look(alpha_of, image, Box(0, 0, height, width))
-
-        def matte(pictures: Tensor) -> Tensor:
-            """`alpha_of` that does not compute the whole picture again."""
-            return everything if pictures.shape == image.shape else alpha_of(pictures)
-
         labels, _ = label_regions(everything[0].cpu().numpy() >= REGION_LEVEL, diagonal=True)
         for x, y in points:
             groups.setdefault(labels[y, x] or (x, y), []).append((x, y))
     found = None
     for group in groups.values() or [points]:
         whole = Prompt(points=tuple(group), not_points=tuple(not_points))
-        chosen = select(matte, selector, image, whole, context)
+        chosen = select(alpha_of, selector, image, whole, context)
         for point in group if len(group) > 1 else ():
             if chosen[0, point[1], point[0]] < SOLID_ALPHA:
                 one = replace(whole, points=(point,))
-                chosen = chosen.maximum(select(matte, selector, image, one, context))
+                chosen = chosen.maximum(select(alpha_of, selector, image, one, context))
         found = chosen if found is None else found.maximum(chosen)
     return found

@@ -1,4 +1,4 @@
-"""Make batches from a folder of pictures and masks."""
+"""Make batches from pairs of pictures and masks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..data.sample import make_sample
 from .plan import TrainingPlan
 
 
-class Folder:
+class PairBatches:
     """Batches of pairs of files: each pair once per epoch, in random order, with random augmentations.
 
     A batch may contain the end of one epoch and the beginning of the next. Each process makes its part of the

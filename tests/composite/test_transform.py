@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from birefnet.imaging.resample import blur, coverage, resample_box
+from birefnet.imaging.transform import blur, coverage, resample_box
 
 
 @pytest.fixture
