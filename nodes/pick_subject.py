@@ -50,7 +50,9 @@ class BiRefSubject(io.ComfyNode):
                     tooltip="box: the subject of the box given by bboxes, or by x, y, width and height. "
                             "point: the subject under the point x, y, or under each of points. mask: what "
                             "the mask marks or touches. mixture: one subject, by all of box, points and mask "
-                            "that are given. Box and points can be drawn on the picture below."),
+                            "that are given; several bboxes are several subjects, each with all points. "
+                            "For mixture, x, y, width and height are a box only if width or height is set "
+                            "or nothing else is given. Box and points can be drawn on the picture below."),
                 io.Int.Input(
                     "x", default=0, min=0, max=16384, step=1,
                     tooltip="Left side of the box, or the point, in pixels from the picture's left."),
@@ -66,29 +68,32 @@ class BiRefSubject(io.ComfyNode):
                 io.Float.Input(
                     "context", default=25.0, min=0.0, max=200.0, step=1.0,
                     tooltip="How much the model sees around the subject's box, as a percentage of the box's "
-                            "longer side, on every side. Less than 15 % counts as 15 %."),
+                            "longer side, on every side. Less than 15 % counts as 15 %. With follow_from, "
+                            "only for the picture in which the subject is chosen."),
                 io.Combo.Input(
                     "boxes", options=["union", "batch"], default="union",
                     tooltip="For several boxes. union: one mask for each picture, with the subjects of all "
-                            "its boxes. batch: one mask for each box."),
+                            "its boxes. batch: one mask for each box. With follow_from always union."),
                 schema.size_input("the crop"),
                 schema.mask_input(
-                    "For mask: a coarse mask of the subject, painted or from another node, or a scribble on "
-                    "it: 1 = subject. One for all pictures, or one each. A mask of another size is resized "
-                    "to the picture.", optional=True),
+                    "For mask and mixture: a coarse mask of the subject, painted or from another node, or a "
+                    "scribble on it: 1 = subject. One for all pictures, or one each. A mask of another size "
+                    "is resized to the picture.", optional=True),
                 schema.make(
                     schema.BoundingBox.Input, "bboxes", optional=True, force_input=True,
-                    tooltip="For box: boxes from ComfyUI's detection nodes or Inspect Matte, instead of the "
-                            "numbers. One box or list of boxes for all pictures, or a list for each."),
+                    tooltip="For box and mixture: boxes from ComfyUI's detection nodes or Inspect Matte, "
+                            "instead of the numbers. One box or list of boxes for all pictures, or a list "
+                            "for each."),
                 io.String.Input(
                     "points", default="", optional=True,
-                    tooltip="For point: pixels on the subjects, a JSON list of x and y, as a click on the "
-                            "picture writes it and as KJNodes' point editor and SAM 3 nodes exchange it. "
-                            "Empty: the point x, y."),
+                    tooltip="For point and mixture: pixels on the subjects, a JSON list of x and y, as a "
+                            "click on the picture writes it and as KJNodes' point editor and SAM 3 nodes "
+                            "exchange it. Empty: for point, the point x, y; for mixture, none."),
                 io.String.Input(
                     "negative_points", default="", optional=True,
-                    tooltip="Pixels on what is not wanted, in the same form; what lies under them is "
-                            "removed."),
+                    tooltip="Pixels on what is not meant, in the same form, for every way to pick. What lies "
+                            "under them is left out where the model can tell it apart from the wanted "
+                            "subject."),
                 io.Combo.Input(
                     "mask_is", options=list(MASK_KINDS), default="automatic", optional=True,
                     tooltip="What the mask means. coarse mask: it is the subject, roughly. scribble: it "
@@ -97,8 +102,8 @@ class BiRefSubject(io.ComfyNode):
                 io.Int.Input(
                     "follow_from", default=-1, min=-1, max=1 << 24, step=1, optional=True,
                     tooltip="For the consecutive frames of one video: the picture, from 0, in which the "
-                            "subject is chosen; it is followed from there, forwards and backwards. -1: it is "
-                            "chosen in each picture."),
+                            "subject is chosen; it is followed from there, forwards and backwards. Boxes and "
+                            "masks of other pictures are not used. -1: it is chosen in each picture."),
             ],
             outputs=[
                 schema.mask_output("matte", "The subject's mask, 0 to 1, soft edges: 1 = subject. Has the "
