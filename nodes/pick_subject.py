@@ -50,9 +50,10 @@ class BiRefSubject(io.ComfyNode):
                     tooltip="box: the subject of the box given by bboxes, or by x, y, width and height. "
                             "point: the subject under the point x, y, or under each of points. mask: what "
                             "the mask marks or touches. mixture: one subject, by all of box, points and mask "
-                            "that are given; several bboxes are several subjects, each with all points. "
-                            "For mixture, x, y, width and height are a box only if width or height is set "
-                            "or nothing else is given. Box and points can be drawn on the picture below."),
+                            "that are given; several bboxes are several subjects, each with the points and "
+                            "the part of the mask inside it. For mixture, x, y, width and height are a box "
+                            "only if width or height is set or nothing else is given. Box and points can be "
+                            "drawn on the picture below."),
                 io.Int.Input(
                     "x", default=0, min=0, max=16384, step=1,
                     tooltip="Left side of the box, or the point, in pixels from the picture's left."),
