@@ -80,7 +80,7 @@ class BiRefInspect(io.ComfyNode):
         preview = ui.PreviewImage(comparison, cls=cls).as_dict() if len(comparison) else {}
         x, y, width, height = (0,) * 4
         if box:
-            x, y, width, height = box.left, box.top, box.right - box.left, box.bottom - box.top
+            x, y, width, height = box.left, box.top, box.width, box.height
         return io.NodeOutput(comparison, coverage, x, y, width, height,
                              {"x": x, "y": y, "width": width, "height": height},
                              ui=preview | messages.text_ui(text, warning=box is None))
@@ -92,5 +92,5 @@ def describe_subject(coverage: float, box: Box | None, count: int) -> str:
         return "no pictures"
     if box is None:
         return "no subject: the mask is empty"
-    return (f"the subject covers {coverage:.1%}, in a box of {box.right - box.left}×{box.bottom - box.top} "
+    return (f"the subject covers {coverage:.1%}, in a box of {box.width}×{box.height} "
             f"pixels at ({box.left}, {box.top})")

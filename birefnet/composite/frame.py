@@ -125,12 +125,12 @@ def plan_frames(subjects: list[Subject], framing: Framing) -> FramePlan:
     if bottom <= margin or width <= 2 * margin:
         raise ValueError(f"Lower margin or ground: on a canvas of {width}×{height} pixels they leave no "
                          "room")
-    room = [min((bottom - margin) / _height(subject), (width - 2 * margin) / _width(subject))
+    room = [min((bottom - margin) / subject.box.height, (width - 2 * margin) / subject.box.width)
             for subject in subjects]
     scales, limited = _scales(subjects, framing, canvas, room)
     places = []
     for subject, scale in zip(subjects, scales):
-        size = _height(subject) * scale, _width(subject) * scale
+        size = subject.box.height * scale, subject.box.width * scale
         if framing.position == "keep":
             corner = [
                 min(max((start + stop) / 2 / length * side - part / 2, margin), side - margin - part)
@@ -187,7 +187,8 @@ def _canvas(subjects: list[Subject], framing: Framing) -> Size:
 
 def _own_canvas(subjects: list[Subject], framing: Framing) -> tuple[float, float]:
     """Compute the smallest canvas of the wanted aspect that holds every box with its margins at scale 1."""
-    needed = max(map(_height, subjects)), max(map(_width, subjects))
+    needed = (max(subject.box.height for subject in subjects),
+              max(subject.box.width for subject in subjects))
     if framing.margin_unit == "pixels":
         height, width = (side + 2 * framing.margin for side in needed)
     elif framing.aspect:
@@ -216,7 +217,7 @@ def _scales(subjects: list[Subject], framing: Framing, canvas: Size, room: list[
     if framing.scale_by == "fit":
         return (room if framing.width or framing.height else [1.0] * len(subjects)), []
     if framing.scale_by == "height":
-        per_target = [1 / _height(subject) for subject in subjects]  # scale = target × this
+        per_target = [1 / subject.box.height for subject in subjects]  # scale = target × this
         length = canvas[0]
     else:  # the square root of the area is a length, too
         per_target = [1 / math.sqrt(subject.area) for subject in subjects]
@@ -228,11 +229,3 @@ def _scales(subjects: list[Subject], framing: Framing, canvas: Size, room: list[
     wanted = [target * per for per in per_target]
     limited = [i for i, (scale, most) in enumerate(zip(wanted, room)) if scale > most * (1 + TOLERANCE)]
     return [min(pair) for pair in zip(wanted, room)], limited
-
-
-def _height(subject: Subject) -> int:
-    return subject.box.bottom - subject.box.top
-
-
-def _width(subject: Subject) -> int:
-    return subject.box.right - subject.box.left

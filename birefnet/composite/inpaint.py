@@ -128,7 +128,7 @@ def _choose_size(area: float, aspect: float, multiple: int) -> tuple[int, int]:
 
 def _add_context(box: Box, picture: tuple[int, int], context: float, most_aspect: float) -> Window:
     """Enlarge a box by its context, and widen it to the largest allowed aspect, inside the picture."""
-    more = round(context * max(box.bottom - box.top, box.right - box.left))
+    more = round(context * box.longer_side)
     top, left = max(box.top - more, 0), max(box.left - more, 0)
     height, width = min(box.bottom + more, picture[0]) - top, min(box.right + more, picture[1]) - left
     least = math.ceil(max(height, width) / most_aspect)

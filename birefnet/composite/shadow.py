@@ -34,7 +34,7 @@ def cast_shadow(alpha: Tensor, kind: str, softness: float, x: float = 0.0, y: fl
     box = None if kind == "none" else bounding_box(alpha, GROUND_ALPHA)
     if box is None:
         return torch.zeros_like(alpha)
-    side = max(box.bottom - box.top, box.right - box.left)
+    side = box.longer_side
     if kind == "drop":
         cast = alpha
     else:

@@ -18,6 +18,26 @@ class Box(NamedTuple):
     bottom: int
     right: int
 
+    @property
+    def height(self) -> int:
+        """The number of its rows."""
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        """The number of its columns."""
+        return self.right - self.left
+
+    @property
+    def longer_side(self) -> int:
+        """Its height or width in pixels, whichever is larger."""
+        return max(self.height, self.width)
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """The rows and columns of a picture that it holds; it must not begin outside the picture."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
     def contains(self, other: Box) -> bool:
         """Whether all pixels of another box are in this one."""
         return (self.top <= other.top and self.left <= other.left
