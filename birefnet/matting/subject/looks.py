@@ -21,7 +21,7 @@ SOLID_ALPHA = 0.5         # a matte whose maximum is below it counts as empty
 POINT_ZOOMS = (1, 2, 4)   # a point's subject is searched in the whole picture, a half, a quarter of its sides
 SAME_SHARE = 0.5          # of the first matte: with less overlap, a closer crop shows another subject
 MAX_CLOSER_LOOKS = 2      # crops tried after the first
-# Of the longer side of the picture, in selection.py of the first crop: longer ones are not worth another pass.
+# Of the longer side of the picture, in selection.py of the first crop: no further pass for longer crops.
 CLOSER_SHARE = 0.75
 
 
