@@ -6,10 +6,10 @@ from pathlib import Path
 
 from ..files.errors import VideoError
 from . import rendering
-from .adapt import adapt, network_conversion, open_for_network
+from .adaptation import adapt, network_conversion, open_for_network
 from .animation import ANIMATIONS, Animation, is_animation
 from .following import Following
-from .matting import matting
+from .frame_loop import matting
 from .read import Clip, File, Pictures
 from .saved_mattes import discard_mattes
 from .sequence import FrameFiles, Frames

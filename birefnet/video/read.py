@@ -18,7 +18,7 @@ from ..files.errors import VideoError, why_not_read
 from . import sound
 from .colour import Colour
 from .complete import missing_bytes
-from .frames import colour_of, orientation, turn, unpack
+from .frame_conversion import colour_of, orientation, turn, unpack
 from .library import pyav
 
 if TYPE_CHECKING:

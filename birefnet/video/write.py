@@ -18,7 +18,7 @@ from ..files.atomic import atomic_write
 from ..files.errors import VideoError
 from ..imaging import pictures
 from .animation import ANIMATIONS, AnimationFile
-from .frames import pack, tag
+from .frame_conversion import pack, tag
 from .library import pyav
 from .read import Clip
 from .sound import SoundCodecs, SoundMuxer

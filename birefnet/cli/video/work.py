@@ -22,7 +22,7 @@ from ...matting import foreground
 from ...matting.runner import Runner
 from ...matting.subject import Follower, find_parting
 from ...matting.temporal import Smoother
-from ...video.matting import Mattes
+from ...video.frame_loop import Mattes
 from ..cut.plan import frame_number
 from ..cut.plan import numbered as numbered_name
 from ..cut.sources import frames
