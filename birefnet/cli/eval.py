@@ -159,7 +159,7 @@ def predict_with(
     """Predict by a checkpoint with its adapters; returns as `read_predictions` does."""
     from .. import is_out_of_memory
     from ..imaging import pictures
-    from .runner import find_checkpoint, identify, open_model
+    from .models import find_checkpoint, identify, open_model
 
     path = find_checkpoint(name)
     runner = open_model(path, dtype, adapters)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ... import BiRefNet, __version__, is_out_of_memory
 from ...data.batches import BatchSource
 from ...data.pairs import Pair, is_hidden
-from ...device import dtypes as precision
+from ...device import dtypes
 from ...files.packages import PackageError
 from ...imaging import pictures
 from ...network.builds import is_nano
@@ -27,8 +27,8 @@ from ...training.pair_batches import PairBatches
 from ...training.plan import TASKS, Phase, Size, TrainingPlan, default_rate
 from ...training.processes import Processes, start_processes
 from ...training.run_folder import Damaged, OtherRun, RunFolder
+from ..messages import say
 from ..options import CommandError, describe_os_error, explain_missing_package
-from ..runner import say
 from .data import gather
 from .initial import InitialNetwork, load_initial
 
@@ -117,7 +117,7 @@ def make_plan(args: argparse.Namespace, plan: TrainingPlan, processes: Processes
     asked = {entry.name: getattr(args, entry.name, None) for entry in fields(TrainingPlan)}
     given = {name: value for name, value in asked.items() if value is not None and value is not False}
     given["dtype"] = (args.dtype if args.dtype != "auto" else
-                      precision.name(precision.training_dtype(processes.device)))
+                      dtypes.name(dtypes.training_dtype(processes.device)))
     if args.average == 0:
         given["average"] = None
     if args.augment is not None:

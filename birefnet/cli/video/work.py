@@ -26,9 +26,10 @@ from ...video.frame_loop import Mattes
 from ..cut.plan import frame_number
 from ..cut.plan import numbered as numbered_name
 from ..cut.sources import frames
+from ..messages import say
+from ..models import find_checkpoint, open_model
 from ..options import MAX_LISTED, MEASURED, CommandError
 from ..prompts import open_selector, prompt_options
-from ..runner import find_checkpoint, open_model, say
 
 # Kind of result for `video.writing`, by OUT's suffix.
 KINDS = {".mp4": "h264", ".webm": "vp9", ".mov": "prores", "": "png", ".webp": "webp", ".gif": "gif",
