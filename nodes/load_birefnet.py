@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from .. import weights
 from ..birefnet.device import dtypes
 from .host import checkpoints, folders, memory, messages, schema, values
-from .host.checkpoints import DEFAULT, NONE
+from .host.checkpoints import NONE
 from .host.model import BiRefModel
 from .host.recipe import Recipe
 
@@ -32,7 +32,7 @@ class BiRefLoad(io.ComfyNode):
             has_intermediate_output=False,  # in Remove Background its line would follow those of later nodes
             inputs=[
                 schema.checkpoint_input(
-                    checkpoints.options(), DEFAULT,
+                    checkpoints.options(), weights.DEFAULT,
                     "Which network to use. First the included birefnet-nano, then the files on this machine, "
                     "then the names of published checkpoints, which must be on this machine unless download "
                     "is set to \"when missing\". What it is made for (size, normalisation) is detected from "
@@ -96,7 +96,7 @@ class BiRefLoad(io.ComfyNode):
         return wrong or True
 
     @classmethod
-    def fingerprint_inputs(cls, checkpoint: str = DEFAULT, adapter: str = NONE, **_) -> tuple:
+    def fingerprint_inputs(cls, checkpoint: str = weights.DEFAULT, adapter: str = NONE, **_) -> tuple:
         """Return a value that changes when a file is replaced, so that the host loads it again."""
         return (*checkpoints.checkpoint_state(checkpoint), *checkpoints.adapter_state(adapter))
 

@@ -48,9 +48,9 @@ def train(
     processes: Processes,
     *,
     workers: int,
-    validation: Sequence[Pair] = (),
-    recompute: bool = False,
-    save_every: int = 200,
+    validation: Sequence[Pair],
+    recompute: bool,
+    save_every: int,
     metadata: Mapping[str, str],
 ) -> None:
     """Train to the plan's end, from the run's saved state if there is one.
