@@ -8,9 +8,9 @@ from pathlib import Path
 from comfy_api.latest import io
 
 from .. import weights
-from ..birefnet.device import dtypes as precision
+from ..birefnet.device import dtypes
 from .host import checkpoints, folders, memory, messages, schema, values
-from .host.checkpoints import DEFAULT, NONE
+from .host.checkpoints import NONE
 from .host.model import BiRefModel
 from .host.recipe import Recipe
 
@@ -32,13 +32,13 @@ class BiRefLoad(io.ComfyNode):
             has_intermediate_output=False,  # in Remove Background its line would follow those of later nodes
             inputs=[
                 schema.checkpoint_input(
-                    checkpoints.options(), DEFAULT,
+                    checkpoints.options(), weights.DEFAULT,
                     "Which network to use. First the included birefnet-nano, then the files on this machine, "
                     "then the names of published checkpoints, which must be on this machine unless download "
                     "is set to \"when missing\". What it is made for (size, normalisation) is detected from "
                     "the file."),
                 io.Combo.Input(
-                    "dtype", options=["auto", *precision.DTYPES], default="auto",
+                    "dtype", options=["auto", *dtypes.DTYPES], default="auto",
                     tooltip="Number format of the computation. auto: half precision where it is fast (fp16, "
                             "else bf16, on a GPU; bf16 on a CPU with instructions for it), else fp32. Half "
                             "needs half the memory and hardly changes the mask. On a CPU, fp16 is computed "
@@ -96,7 +96,7 @@ class BiRefLoad(io.ComfyNode):
         return wrong or True
 
     @classmethod
-    def fingerprint_inputs(cls, checkpoint: str = DEFAULT, adapter: str = NONE, **_) -> tuple:
+    def fingerprint_inputs(cls, checkpoint: str = weights.DEFAULT, adapter: str = NONE, **_) -> tuple:
         """Return a value that changes when a file is replaced, so that the host loads it again."""
         return (*checkpoints.checkpoint_state(checkpoint), *checkpoints.adapter_state(adapter))
 
@@ -119,7 +119,7 @@ class BiRefLoad(io.ComfyNode):
 
 def report(model: BiRefModel, path: Path) -> str:
     """Log what was detected and where the model runs; return a shorter line for the node."""
-    dtype = precision.name(model.dtype)
+    dtype = dtypes.name(model.dtype)
     licence = model.recipe.ancestry(model.network).get("birefnet.license", "")
     warning = f"; licence {licence}: not for commercial use" if weights.non_commercial(licence) else ""
     log.info("BiRef: %s is %s; runs on %s in %s%s", path, model.network.config.describe(), model.device,

@@ -33,7 +33,7 @@ class BiRefRemoveBackground(io.ComfyNode):
             inputs=[
                 schema.image_input(),
                 schema.checkpoint_input(
-                    checkpoints.options(), checkpoints.DEFAULT,
+                    checkpoints.options(), weights.DEFAULT,
                     "Which network to use, as in Load BiRefNet. birefnet-nano is included; the others must "
                     "be on this machine unless download is set to \"when missing\"."),
                 io.Combo.Input(
@@ -68,7 +68,7 @@ class BiRefRemoveBackground(io.ComfyNode):
         return wrong if wrong is not True else checkpoints.fault_before_run(checkpoint, fetch) or True
 
     @classmethod
-    def fingerprint_inputs(cls, checkpoint: str = checkpoints.DEFAULT, **_) -> tuple:
+    def fingerprint_inputs(cls, checkpoint: str = weights.DEFAULT, **_) -> tuple:
         """Return a value that changes when the checkpoint's file is replaced, so that it runs again."""
         return checkpoints.checkpoint_state(checkpoint)
 

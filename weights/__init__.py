@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .adapters import find_adapter, local_adapters, new_checkpoint, new_file
-from .catalog import CATALOG, NANO, SELECTOR, Entry, entry, match, non_commercial, settings
+from .catalog import CATALOG, DEFAULT, NANO, SELECTOR, Entry, entry, match, non_commercial, settings
 from .fetch import FetchError, fetch, is_complete
 from .find import ADAPTERS, FOLDERS, NotFound, find, folders, list_local
 from .names import fault, quoted
@@ -11,6 +11,7 @@ from .names import fault, quoted
 __all__ = [
     "ADAPTERS",
     "CATALOG",
+    "DEFAULT",
     "FOLDERS",
     "NANO",
     "SELECTOR",

@@ -11,7 +11,8 @@ from types import MappingProxyType
 
 from .names import LONGEST
 
-NANO = Path(__file__).with_name("birefnet-nano.safetensors")
+DEFAULT = "birefnet-nano"  # name of the included checkpoint
+NANO = Path(__file__).with_name(f"{DEFAULT}.safetensors")
 SELECTOR = Path(__file__).with_name("birefnet-selector.safetensors")  # for Pick Subject; mattes nothing
 SUFFIXES = (".safetensors", ".pth", ".pt")
 NOTHING: Mapping[Path, str] = MappingProxyType({})  # default of `registered`: no folder has another name

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import weights
+
 from ..files.errors import one_line
 from .options import (
     DTYPE_CHOICES,
@@ -43,7 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("data", type=Path, metavar="DATA",
                         help="folder with im/ and gt/ (files of the same name), or a folder of such folders")
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--model", default="birefnet-nano", metavar="NAME|FILE",
+    source.add_argument("--model", default=weights.DEFAULT, metavar="NAME|FILE",
                         help="checkpoint: a name of the catalog or a file (default: %(default)s)")
     source.add_argument("--pred", type=Path, metavar="DIR",
                         help="score the mattes in DIR, named as the pictures; of cut-outs, their alpha")
@@ -159,7 +161,7 @@ def predict_with(
     """Predict by a checkpoint with its adapters; returns as `read_predictions` does."""
     from .. import is_out_of_memory
     from ..imaging import pictures
-    from .runner import find_checkpoint, identify, open_model
+    from .models import find_checkpoint, identify, open_model
 
     path = find_checkpoint(name)
     runner = open_model(path, dtype, adapters)

@@ -51,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     from ..export.graph import Contract, sides
     from ..export.write import export_onnx
     from ..files.errors import UserError
-    from .runner import find_checkpoint, read_config, say
+    from .messages import say
+    from .models import find_checkpoint, read_config
 
     path = find_checkpoint(args.checkpoint)
     config = read_config(path)
@@ -80,7 +81,7 @@ def describe_source(path: Path, adapters: Sequence[AdapterOption]) -> dict[str, 
     import weights
 
     from ..checkpoint.tensorfile import open_file
-    from .runner import identify
+    from .models import identify
 
     row = weights.match(path)
     licence = open_file(path).metadata.get("birefnet.license") or (row.license if row else "unknown")

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import weights
+
 DTYPE_CHOICES = ("auto", "fp32", "fp16", "bf16")
 
 
@@ -104,7 +106,7 @@ MAX_LISTED = 3  # names in a message; the others are counted
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """--model, --adapter, --size and --dtype: which checkpoint runs, and how."""
     parser.add_argument(
-        "--model", default="birefnet-nano", metavar="NAME|FILE",
+        "--model", default=weights.DEFAULT, metavar="NAME|FILE",
         help="checkpoint: a name of the catalog or a file (default: %(default)s, which is included)",
     )
     add_adapter_option(parser)

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import torch
 from tqdm import tqdm
 
-from ..checkpoint import load as checkpoint
+from ..checkpoint.load import save
 from ..data.batches import BatchSource, load_batches, to_unit_range
 from ..data.pairs import Pair
 from ..device.dtypes import DTYPES
@@ -48,9 +48,9 @@ def train(
     processes: Processes,
     *,
     workers: int,
-    validation: Sequence[Pair] = (),
-    recompute: bool = False,
-    save_every: int = 200,
+    validation: Sequence[Pair],
+    recompute: bool,
+    save_every: int,
     metadata: Mapping[str, str],
 ) -> None:
     """Train to the plan's end, from the run's saved state if there is one.
@@ -65,7 +65,7 @@ def train(
         validation: pairs that are scored before the first step, about MEASUREMENTS times, and at the end.
         recompute: save memory by gradient checkpointing.
         save_every: steps between saved states.
-        metadata: of the checkpoint, added to what `checkpoint.save` writes.
+        metadata: of the checkpoint, added to what `birefnet.save` writes.
 
     Raises:
         Interrupted: at Ctrl-C, after the state is saved.
@@ -85,7 +85,7 @@ def train(
     del state
 
     def write_checkpoint() -> None:
-        checkpoint.save(learner.result, run.checkpoint, {**metadata, "birefnet.step": str(learner.step)})
+        save(learner.result, run.checkpoint, {**metadata, "birefnet.step": str(learner.step)})
 
     log = Log(run, plan, learner, validation, processes)
     if learner.step == 0:

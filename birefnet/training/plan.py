@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 AUGMENTATIONS = ("flip", "enhance", "rotate", "pepper", "crop")  # the authors' names; see data/augment.py
 OPTIMIZERS = ("adamw", "muon")
+BATCH = 4             # pictures per step; the tasks' learning rates are for so many
 STRIDE = 32           # pixels; network sides are multiples of it
 FINAL = 0.1           # share of the steps, at the end, without cross-entropy
 AVERAGE = 0.998       # decay of the averaged weights, per step
@@ -25,7 +26,7 @@ class Task(NamedTuple):
     """What a checkpoint is for, and how the authors train it."""
 
     purpose: str                       # what it is for, as users see it
-    rate: float                        # AdamW's learning rate at a batch of 4
+    rate: float                        # AdamW's learning rate at a batch of BATCH
     augmentations: tuple[str, ...] = ("flip", "enhance", "rotate", "pepper")
 
 
@@ -40,8 +41,8 @@ TASKS = {
 
 
 def default_rate(task: str, batch: int) -> float:
-    """The task's learning rate, times √(batch / 4)."""
-    return TASKS[task].rate * math.sqrt(batch / 4)
+    """The task's learning rate, times √(batch / BATCH)."""
+    return TASKS[task].rate * math.sqrt(batch / BATCH)
 
 
 class Size(NamedTuple):
@@ -102,7 +103,7 @@ class TrainingPlan:
 
     steps: int
     task: str = "general"
-    batch: int = 4                                 # pictures per step, of all processes together
+    batch: int = BATCH                             # pictures per step, of all processes together
     rate: float = 1e-5                             # learning rate at its peak
     warm_up: int = 0                               # steps in which the rate rises to the peak
     cosine: bool = False                           # whether it then falls along a cosine; else it is constant

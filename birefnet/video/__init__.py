@@ -6,18 +6,18 @@ from pathlib import Path
 
 from ..files.errors import VideoError
 from . import rendering
-from .adapt import adapt, network_conversion, open_for_network
+from .adaptation import adapt, network_conversion, open_for_network
 from .animation import ANIMATIONS, Animation, is_animation
 from .following import Following
-from .matting import matting
+from .frame_loop import matting
 from .read import Clip, File, Pictures
 from .saved_mattes import discard_mattes
 from .sequence import FrameFiles, Frames
-from .write import FORMATS, QUALITIES, writing
+from .write import FORMATS, QUALITIES, Writer, writing
 
 __all__ = ["ANIMATIONS", "FORMATS", "QUALITIES", "Animation", "Clip", "File", "Following", "FrameFiles",
-           "Frames", "Pictures", "VideoError", "adapt", "discard_mattes", "matting", "network_conversion",
-           "open_clip", "open_for_network", "rendering", "writing"]
+           "Frames", "Pictures", "VideoError", "Writer", "adapt", "discard_mattes", "matting",
+           "network_conversion", "open_clip", "open_for_network", "rendering", "writing"]
 
 
 def open_clip(path: str | Path) -> File | Animation:

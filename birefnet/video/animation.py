@@ -87,8 +87,12 @@ class Animation(Clip):
 
 @dataclass(frozen=True)
 class AnimationFormat:
-    """A kind of animated picture. container, codec, pixels: FFmpeg's names. tick: its unit of time in
-    seconds."""
+    """A kind of animated picture.
+
+    Args:
+        container, codec, pixels: FFmpeg's names.
+        tick: its unit of time in seconds.
+    """
 
     container: str
     codec: str
@@ -106,7 +110,10 @@ ANIMATIONS = {
 class AnimationFile:
     """Writes an animated picture, losslessly except for a GIF's 256 colours and one bit of alpha.
 
-    path: the file. kind: one of ANIMATIONS. clip: gives size, rate, and how often the result is shown.
+    Args:
+        path: the file.
+        kind: one of ANIMATIONS.
+        clip: gives size, rate, and how often the result is shown.
     """
 
     def __init__(self, path: Path, kind: str, clip: Clip) -> None:

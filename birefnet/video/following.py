@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class Following:
     """The mattes of one subject, for `video.matting`.
 
     Args:
-        open_clip: opens the clip again, for each of the chunks before `frame`.
+        open_clip: opens the clip again, for each of the chunks before the frame where following begins.
         choose: mattes the subject in the frame of the prompt.
         new_follower: makes a Follower for each direction.
         frame: number of that frame, counted from 0.
@@ -62,8 +63,10 @@ class Following:
         key: str = "",
     ) -> None:
         self.open_clip, self.choose, self.new_follower = open_clip, choose, new_follower
-        self.frame, self.progress, self.lost, self.resumed = frame, progress, [], 0
-        self.find_parting, self.folder, self.key = find_parting, folder, key
+        self.frame, self.progress, self.find_parting = frame, progress, find_parting
+        self.folder, self.key = folder, key
+        self.lost: list[int] = []
+        self.resumed = 0
 
     def can_resume(self) -> bool:
         """Whether an earlier run with the same key has kept its mattes."""
@@ -71,47 +74,51 @@ class Following:
 
     def __call__(self, pictures: Iterator[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (picture [1,H,W,C], alpha [1,H,W]) for all pictures [H,W,C] of the clip."""
+        self.lost, self.resumed = [], 0
         with SavedMattes(self.folder, self.key) as saved:
             state, done = saved.state, -1  # the last frame that was followed forwards
+            start, choose = self.frame, self.choose
             if state is not None:
-                self.frame, self.lost, self.resumed = state["begin"], state["lost"], len(saved.entries)
+                start, self.lost, self.resumed = state["begin"], state["lost"], len(saved.entries)
             elif self.find_parting is not None:
-                self._look_around()
+                start, choose = self._look_around()
+            begin = partial(self._begin, saved, start, choose)
             if state is not None and state["forwards"]:
                 follower, done = self._restore(state), state["frame"]
             else:
-                self._go_back(saved)
+                self._go_back(saved, start, begin)
                 follower = self.new_follower()
-            count = 0
-            for count, picture in enumerate(pictures, 1):  # noqa: B007
-                i, picture = count - 1, picture[None]
-                if i < self.frame or i <= done:
-                    alpha = saved.read(i).to(picture.device)
-                elif i == self.frame:
-                    alpha = self._begin(follower, picture, saved)
+            number = 0
+            for picture in pictures:
+                picture = picture[None]
+                if number < start or number <= done:
+                    alpha = saved.read(number).to(picture.device)
+                elif number == start:
+                    alpha = begin(follower, picture)
                 else:
-                    alpha = self._follow(follower, i, picture)
+                    alpha = self._follow(follower, number, picture)
                     if self.folder is not None:
-                        saved.write(i, alpha)
-                        alpha = saved.read(i).to(picture.device)  # as a resumed run does
-                if i >= self.frame and i > done and (i - self.frame) % SAVE_EVERY_FRAMES == 0:
-                    self._save(saved, follower, i, forwards=True)
+                        saved.write(number, alpha)
+                        alpha = saved.read(number).to(picture.device)  # as a resumed run does
+                if number >= start and number > done and (number - start) % SAVE_EVERY_FRAMES == 0:
+                    self._save(saved, follower, start, number, forwards=True)
                 yield picture, alpha
-        if count <= self.frame:
-            raise VideoError(f"Choose the subject in an earlier frame than {self.frame}: the video has "
-                             f"{count}, counted from 0")
+                number += 1
+        if number <= start:
+            raise self._no_such_frame(number)
         self.lost.sort()
 
-    def _look_around(self) -> None:
-        """Begin at the nearest frame in which the chosen subject is apart from others, if there is one."""
+    def _look_around(self) -> tuple[int, Choose]:
+        """The nearest frame in which the chosen subject is apart from others, and its matte there; the
+        prompt's frame if there is none."""
         with self.open_clip() as clip:
             ahead = (picture[None] for _, picture in islice(clip, self.frame, None))
             first = next(ahead, None)
             if first is None:  # the clip has no such frame; `__call__` raises the error
-                return
-            alpha = self._choose(first)
+                return self.frame, self.choose
+            alpha = _matte(self.choose, first)
             if not alpha.any():
-                return
+                return self.frame, self.choose
             after = self.find_parting(map(reduce_picture, chain([first], ahead)), alpha)
         reach = PARTING_REACH if after is None else after[0] - 1
         with self.open_clip() as clip:
@@ -119,23 +126,17 @@ class Following:
             # in 8 bits, at most 60 MB
             back = [(reduce_picture(picture[None]) * 255).round().byte() for _, picture in seen]
         before = self.find_parting((picture.float() / 255 for picture in reversed(back)), alpha)
-        self.choose = lambda picture: alpha
         for found, way in ((before, -1), (after, 1)):
             if found is not None:
-                self.frame, self.choose = self.frame + way * found[0], found[1]
-                break
+                return self.frame + way * found[0], found[1]
+        return self.frame, lambda picture: alpha
 
-    def _choose(self, picture: Tensor) -> Tensor:
-        try:
-            return self.choose(picture)
-        except ValueError as error:  # the prompt lies outside of the picture
-            raise VideoError(str(error)) from None
-
-    def _begin(self, follower: Follower, picture: Tensor, saved: SavedMattes) -> Tensor:
-        """Begin in the frame of the prompt; backwards first, and forwards with the same matte."""
-        if self.frame not in saved:
-            saved.write(self.frame, self._choose(picture))
-        alpha = saved.read(self.frame).to(picture.device)
+    def _begin(self, saved: SavedMattes, start: int, choose: Choose, follower: Follower, picture: Tensor
+               ) -> Tensor:
+        """Begin in the frame `start`; backwards first, and forwards with the same matte."""
+        if start not in saved:
+            saved.write(start, _matte(choose, picture))
+        alpha = saved.read(start).to(picture.device)
         try:
             follower.begin(picture, alpha)
         except ValueError:
@@ -143,42 +144,55 @@ class Following:
                              "chosen") from None
         return alpha
 
-    def _follow(self, follower: Follower, i: int, picture: Tensor) -> Tensor:
+    def _follow(self, follower: Follower, number: int, picture: Tensor) -> Tensor:
         alpha = follower(picture)
         if follower.lost:
-            self.lost.append(i)
+            self.lost.append(number)
         return alpha
 
-    def _go_back(self, saved: SavedMattes) -> None:
-        """Follow backwards from the frame of the prompt, or from where an earlier run was stopped."""
-        follower, last = None, self.frame + 1
+    def _go_back(self, saved: SavedMattes, start: int, begin: Callable[[Follower, Tensor], Tensor]) -> None:
+        """Follow backwards from the frame `start`, or from where an earlier run was stopped."""
+        follower, last = None, start + 1
         if saved.state is not None:
             follower, last = self._restore(saved.state), saved.state["frame"]
         with self.open_clip() as clip:
             frames = max(2, CHUNK_BYTES // (clip.height * clip.width * 3 * 4))
-        for stop in range(last, 0, -frames) if self.frame else ():
-            start = max(0, stop - frames)
+        for stop in range(last, 0, -frames) if start else ():
+            first = max(0, stop - frames)
             with self.open_clip() as clip:
-                chunk = [picture for _, picture in islice(clip, start, stop)]
+                chunk = [picture for _, picture in islice(clip, first, stop)]
             if follower is None:
-                if len(chunk) < stop - start:
-                    raise VideoError(f"Choose the subject in an earlier frame than {self.frame}: the video "
-                                     f"has {start + len(chunk)}, counted from 0")
+                if len(chunk) < stop - first:
+                    raise self._no_such_frame(first + len(chunk))
                 follower = self.new_follower()
-                self._begin(follower, chunk.pop()[None], saved)
+                begin(follower, chunk.pop()[None])
             while chunk:
-                i, picture = start + len(chunk) - 1, chunk.pop()[None]
-                saved.write(i, self._follow(follower, i, picture))
-                if i % SAVE_EVERY_FRAMES == 0:
-                    self._save(saved, follower, i, forwards=False)
-                self.progress(self.frame - i, self.frame)
+                number, picture = first + len(chunk) - 1, chunk.pop()[None]
+                saved.write(number, self._follow(follower, number, picture))
+                if number % SAVE_EVERY_FRAMES == 0:
+                    self._save(saved, follower, start, number, forwards=False)
+                self.progress(start - number, start)
 
-    def _save(self, saved: SavedMattes, follower: Follower, frame: int, *, forwards: bool) -> None:
+    def _no_such_frame(self, count: int) -> VideoError:
+        """The error for a clip of `count` frames, which lacks the prompt's."""
+        return VideoError(f"Choose the subject in an earlier frame than {self.frame}: the video has {count}, "
+                          "counted from 0")
+
+    def _save(self, saved: SavedMattes, follower: Follower, start: int, number: int, *, forwards: bool
+              ) -> None:
         if self.folder is not None:
-            saved.save({"begin": self.frame, "lost": self.lost, "frame": frame, "forwards": forwards,
+            saved.save({"begin": start, "lost": self.lost, "frame": number, "forwards": forwards,
                        "follower": follower.state_dict()})
 
     def _restore(self, state: dict) -> Follower:
         follower = self.new_follower()
         follower.load_state_dict(state["follower"])
         return follower
+
+
+def _matte(choose: Choose, picture: Tensor) -> Tensor:
+    """The chosen subject's matte; raises VideoError if the prompt lies outside of the picture."""
+    try:
+        return choose(picture)
+    except ValueError as error:
+        raise VideoError(str(error)) from None

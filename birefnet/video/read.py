@@ -18,7 +18,7 @@ from ..files.errors import VideoError, why_not_read
 from . import sound
 from .colour import Colour
 from .complete import missing_bytes
-from .frames import colour_of, orientation, turn, unpack
+from .frame_conversion import colour_of, orientation, turn, unpack
 from .library import pyav
 
 if TYPE_CHECKING:
@@ -46,10 +46,17 @@ COPY_AGAIN = "Copy it again, or save what is there with ffmpeg -i IN -c copy OUT
 class Clip:
     """A video to be matted: its pictures with their times, and the properties that the result keeps.
 
-    height, width: of the upright pictures. aspect: width of a pixel divided by its height. rate: mean frames
-    a second. tick: the unit of its times, in seconds. count: expected number of pictures, from the
-    header, which may be wrong. bits: per sample. linear: whether values are linear light. last: seconds that
-    the last picture is shown. plays: how often an animation is shown, 0 for endlessly.
+    Attributes:
+        height, width: of the upright pictures, in pixels.
+        aspect: width of a pixel divided by its height.
+        colour: of the file's samples.
+        rate: mean frames a second.
+        tick: the unit of its times, in seconds.
+        count: expected number of pictures, from the header, which may be wrong.
+        bits: per sample.
+        linear: whether values are linear light.
+        last: seconds that the last picture is shown.
+        plays: how often an animation is shown, 0 for endlessly.
     """
 
     height: int
@@ -229,9 +236,16 @@ class File(Clip):
 
 @dataclass
 class Pictures(Clip):
-    """A clip of images [B,H,W,C] in memory, with sound [1,channels,samples] in −1..1 at `sample_rate` hertz.
+    """A clip of images in memory.
 
-    rate: frames a second. Raises VideoError if there is no image, or the rate is not above 0.
+    Args:
+        images: float [B,H,W,C] in 0..1.
+        rate: frames a second.
+        waveform: the sound [1,channels,samples] in −1..1, or None.
+        sample_rate: of the sound, in hertz.
+
+    Raises:
+        VideoError: there is no image, or the rate is not above 0.
     """
 
     images: Tensor

@@ -33,8 +33,10 @@ def cutout(time: Fraction, colours: Tensor, alpha: Tensor) -> Tensor:
 class Over:
     """The subject over a colour [3], or over another clip, which is repeated when it ends.
 
-    open: opens the clip from its start. fit: how it is fitted to the frame's size, with `colour` beside it,
-    as for `composite.fit_to_canvas`.
+    Args:
+        colour: also beside a clip that leaves a part of the frame empty.
+        open: opens the clip from its start.
+        fit: how it is fitted to the frame's size, as for `composite.fit_to_canvas`.
     """
 
     def __init__(self, colour: Tensor, open: Callable[[], Clip] | None = None, fit: str = "fill") -> None:

@@ -23,18 +23,20 @@ class Frames(Clip):
     Args:
         paths: the files in order, of one size.
         rate: frames a second.
-        style, name: how results are stored, and a result's file name, see `photographs.read`.
+        style: how results are stored.
+        result: name of the pictures that are written, whose format decides whether values are read in full
+            depth and as linear light; None for a video, which takes sRGB in 8 bits.
 
     Raises:
         VideoError: a file cannot be read, or has another size than the first.
     """
 
-    def __init__(self, paths: Sequence[str | Path], rate: Fraction,
-                 style: photographs.Style = photographs.DEFAULT_STYLE,
-                 name: str | Path = "") -> None:
-        self._paths, self._style, self._name = paths, style, name
+    def __init__(self, paths: Sequence[str | Path], rate: Fraction, style: photographs.Style,
+                 result: str | Path | None) -> None:
+        self._paths, self._style = paths, style
+        self._name = "" if result is None else result
         first = self._read(paths[0])
-        self.linear = photographs.holds_light(name, first, style)
+        self.linear = photographs.holds_light(self._name, first, style)
         self.height, self.width = first.srgb.shape[1:3]
         self.depth, self.bits = first.depth, 8 if first.depth == "8" else 16
         self.aspect = Fraction(float(first.header.get("pixelAspectRatio", 1))).limit_denominator(1000)

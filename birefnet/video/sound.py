@@ -57,7 +57,13 @@ class SoundMuxer:
 
 @dataclass
 class FileSound:
-    """All sound tracks of a file. open: opens it. window: (begin, end) in seconds. origin: becomes time 0."""
+    """All sound tracks of a file.
+
+    Args:
+        open: opens it.
+        window: (begin, end) of the part that is read, in seconds.
+        origin: the time, in seconds, that becomes 0.
+    """
 
     open: Callable[[], InputContainer]
     window: tuple[float, float]

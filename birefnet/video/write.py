@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,7 +19,7 @@ from ..files.atomic import atomic_write
 from ..files.errors import VideoError
 from ..imaging import pictures
 from .animation import ANIMATIONS, AnimationFile
-from .frames import pack, tag
+from .frame_conversion import pack, tag
 from .library import pyav
 from .read import Clip
 from .sound import SoundCodecs, SoundMuxer
@@ -33,10 +34,16 @@ MAX_RATE_DENOMINATOR = 1001  # of a mean rate, such as 30000/1001
 class Format:
     """A kind of video file.
 
-    suffix: of file names. container, codec: FFmpeg's names. pixels, deep: FFmpeg's pixel formats with 8 and
-    with 10 bits; one of them may be "". sound: its codecs. options: the encoder's, by quality. even: whether
-    height and width must be even. tick: the container's unit of time in seconds, if it is fixed. tag: the
-    codec's FourCC, if players do not know FFmpeg's default.
+    Args:
+        suffix: of file names.
+        container, codec: FFmpeg's names.
+        pixels: FFmpeg's pixel format with 8 bits, or "".
+        sound: its codecs.
+        options: the encoder's, by quality.
+        even: whether height and width must be even.
+        tick: the container's unit of time in seconds, if it is fixed.
+        deep: FFmpeg's pixel format with 10 bits, or "" if there is one with 8.
+        tag: the codec's FourCC, if players do not know FFmpeg's default.
     """
 
     suffix: str
@@ -90,10 +97,37 @@ FORMATS = {
 }
 
 
-class VideoFile:
-    """Writes a video file. Pictures must come in order of time.
+class Writer(Protocol):
+    """Takes the pictures of a result, in order of time."""
 
-    shape: the kind of file. clip: gives size, rate, colours, bits and sound. notes: the file's metadata.
+    def write(self, time: Fraction, picture: Tensor) -> None:
+        """Write a picture [H,W,3], or [H,W,4] with straight alpha.
+
+        Args:
+            time: when it is shown, in seconds from the start.
+            picture: float in 0..1.
+        """
+
+
+class FileWriter(Writer, Protocol):
+    """Writes one file or folder, which is complete after `finish`."""
+
+    def finish(self) -> None:
+        """Write what is left, and close."""
+
+    def abandon(self) -> None:
+        """Close without completing; `writing` deletes what was written."""
+
+
+class VideoFile:
+    """Writes a video file.
+
+    Args:
+        path: the file.
+        shape: the kind of file.
+        clip: gives size, rate, colours, bits and sound.
+        quality: one of QUALITIES.
+        notes: the file's metadata.
     """
 
     def __init__(self, path: Path, shape: Format, clip: Clip, quality: str, notes: Mapping[str, object]
@@ -187,13 +221,15 @@ class PictureFolder:
         self.path, self.count = path, 0
 
     def write(self, time: Fraction, picture: Tensor) -> None:
+        """Write a picture [H,W,3], or [H,W,4] with straight alpha."""
         self.count += 1
         pictures.write(self.path / f"{self.count:05}.png", picture[None])
 
     def finish(self) -> None:
-        pass
+        """Do nothing: each picture is complete when it is written."""
 
-    abandon = finish
+    def abandon(self) -> None:
+        """Do nothing: no file is open."""
 
 
 @contextlib.contextmanager
@@ -204,11 +240,10 @@ def writing(
     *,
     quality: str = QUALITIES[0],
     notes: Mapping[str, object] | None = None,
-) -> Iterator[VideoFile | AnimationFile | PictureFolder]:
+) -> Iterator[Writer]:
     """Open a video for writing, with a clip's rate, colours and sound.
 
-    Used as a context, whose value has `write(time, picture)`. An error or an interrupt in its body leaves no
-    file behind.
+    Used as a context. An error or an interrupt in its body leaves no file behind.
 
     Args:
         path: the file or, for "png", the folder.
@@ -224,14 +259,9 @@ def writing(
     with contextlib.ExitStack() as stack:
         with _explain_errors(path):
             part = stack.enter_context(atomic_write(path, folder=kind == "png"))
-            if kind == "png":
-                writer = PictureFolder(part.path)
-            elif kind in ANIMATIONS:
-                writer = AnimationFile(part.path, kind, clip)
-            else:
-                writer = VideoFile(part.path, FORMATS[kind], clip, quality, notes or {})
+            writer = _open_writer(part.path, clip, kind, quality, notes or {})
         try:
-            yield _Writer(writer, path)
+            yield _ExplainingWriter(writer, path)
             with _explain_errors(path):
                 writer.finish()
                 part.keep()
@@ -240,10 +270,19 @@ def writing(
             raise
 
 
-class _Writer:
-    """Converts the writer's errors to VideoError."""
+def _open_writer(path: Path, clip: Clip, kind: str, quality: str, notes: Mapping[str, object]) -> FileWriter:
+    """The writer of a kind of file; arguments as for `writing`."""
+    if kind == "png":
+        return PictureFolder(path)
+    if kind in ANIMATIONS:
+        return AnimationFile(path, kind, clip)
+    return VideoFile(path, FORMATS[kind], clip, quality, notes)
 
-    def __init__(self, writer: VideoFile | AnimationFile | PictureFolder, path: Path) -> None:
+
+class _ExplainingWriter:
+    """Converts a writer's errors to VideoError; `path` is the file that they name."""
+
+    def __init__(self, writer: Writer, path: Path) -> None:
         self._writer, self._path = writer, path
 
     def write(self, time: Fraction, picture: Tensor) -> None:

@@ -12,7 +12,7 @@ from aiohttp import web
 from server import PromptServer
 
 from ... import birefnet, weights
-from ...birefnet.network import builds as published
+from ...birefnet.network import builds
 from ...birefnet.network.fused import fuse
 from . import folders, memory
 from .checkpoints import explain_damage, find_file
@@ -113,4 +113,4 @@ def network_of(backbone: str | None) -> birefnet.BiRefNet:
     if backbone is None:
         return birefnet.load(weights.NANO)
     with torch.device("meta"):
-        return fuse(birefnet.BiRefNet(published.config(backbone)))
+        return fuse(birefnet.BiRefNet(builds.config(backbone)))

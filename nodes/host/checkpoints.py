@@ -13,7 +13,6 @@ from .recipe import identity
 
 log = logging.getLogger(__name__)
 
-DEFAULT = "birefnet-nano"
 NONE = "none"  # the choice of no adapter
 
 
@@ -22,7 +21,7 @@ def options() -> list[str]:
 
     Workflows store these strings, so they must not depend on which published checkpoints are on this machine.
     """
-    names = [DEFAULT, *weights.list_local(folders.checkpoint_folders()),
+    names = [weights.DEFAULT, *weights.list_local(folders.checkpoint_folders()),
              *(entry.name for entry in weights.CATALOG)]
     return list(dict.fromkeys(names))
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 import birefnet
 from birefnet.__main__ import main
-from birefnet.cli import runner
+from birefnet.cli import models
 
 
 class Result(NamedTuple):
@@ -63,7 +63,7 @@ def loaded_once(monkeypatch, networks):
             networks[key] = birefnet.load(path, **options)
         return copy.deepcopy(networks[key])
 
-    monkeypatch.setattr(runner, "load", load)
+    monkeypatch.setattr(models, "load", load)
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from PIL import Image
 import birefnet
 from birefnet import masks
 from birefnet.__main__ import main
-from birefnet.cli import runner as _running
+from birefnet.cli import models
 from birefnet.cli.cut import manifest, steps
-from birefnet.device import dtypes as precision
+from birefnet.device import dtypes
 from birefnet.device.memory import FALLBACK_BUDGETS
 from birefnet.imaging import photographs, pictures
 from birefnet.matting import foreground
@@ -97,7 +97,7 @@ def test_the_number_format_is_chosen(tmp_path, photo, network, tiny, dtype, caps
     expected = birefnet.matte(network, pictures.read(source))[0]
     assert (found - expected).abs().max() < 0.03
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    name = precision.name(precision.best_dtype(device)) if dtype == "auto" else dtype
+    name = dtypes.name(dtypes.best_dtype(device)) if dtype == "auto" else dtype
     assert f"on {device} in {name}: " in capsys.readouterr().err
 
 
@@ -490,14 +490,14 @@ def test_when_the_gpu_is_too_small_the_cpu_goes_on(tmp_path, cut, photo, monkeyp
     assert sum("continuing on the CPU" in line for line in result.messages) == 1
 
 
-class Gpu(_running.Terminal):
+class Gpu(models.Terminal):
     """A GPU that has room for passes of so many pixels: the network says that it is there, until it goes to
     the CPU."""
 
     def __init__(self, monkeypatch, room: int) -> None:
         self.tried, self.where, self.room = [], "", room
         self.alpha = inference.network_alpha
-        monkeypatch.setattr(_running, "Runner",
+        monkeypatch.setattr(models, "Runner",
                             lambda network, host: Runner(network, torch.device("cuda"), host=self))
         monkeypatch.setattr(inference, "network_alpha", self.network_alpha)
 
@@ -521,7 +521,7 @@ def test_when_the_checkpoint_does_not_fit_the_gpu_it_runs_on_the_cpu(tmp_path, c
         return birefnet.load(path, device=device, **options)
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(_running, "load", load)
+    monkeypatch.setattr(models, "load", load)
     result = cut(photo("a.png"), "-o", tmp_path / "b.png")
     assert result.status == 0 and "continuing on the CPU" in result.messages[0]
     assert result.messages[1].startswith("tiny.safetensors on cpu")
@@ -531,7 +531,7 @@ def test_when_the_checkpoint_does_not_fit_at_all(tmp_path, cut, photo, monkeypat
     def load(*_, **__):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(_running, "load", load)
+    monkeypatch.setattr(models, "load", load)
     result = cut(photo("a.png"), "-o", tmp_path / "b.png")
     assert result == (1, [f"error: Choose a lighter checkpoint: not enough memory to load {tiny}"])
 

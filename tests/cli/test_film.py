@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 
 import birefnet
 from birefnet import video as birefnet_video
-from birefnet.cli.cut import sources
+from birefnet.cli.numbered import find_frames
 from birefnet.imaging import photographs
 
 LIGHT = (np.random.default_rng(0).random((40, 60, 3)) * 3).astype(np.float16)
@@ -105,8 +105,8 @@ def test_numbered_frames_in_and_out_and_on_again(tmp_path, cut):
 def test_frames_beyond_the_digits_come_last(tmp_path):
     for number in (9999, 10000, 1):
         (tmp_path / f"a{number:04}.exr").touch()
-    assert [Path(place).stem
-            for place in sources.frames(str(tmp_path / "a####.exr"))] == ["a0001", "a9999", "a10000"]
+    found = find_frames(str(tmp_path / "a####.exr"))
+    assert [Path(place).stem for place in found] == ["a0001", "a9999", "a10000"]
 
 
 def test_the_format_of_a_folder(tmp_path, cut, photo):

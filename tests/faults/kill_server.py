@@ -23,7 +23,7 @@ def prepare() -> None:
     import birefnet.__main__  # noqa: F401
     import birefnet.checkpoint.load  # noqa: F401
     import birefnet.cli.cut.work  # noqa: F401
-    import birefnet.cli.runner  # noqa: F401
+    import birefnet.cli.models  # noqa: F401
     import birefnet.cli.video.work  # noqa: F401
     import birefnet.evaluation.report  # noqa: F401
     import birefnet.training.losses  # noqa: F401

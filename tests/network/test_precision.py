@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import birefnet
-from birefnet.device import dtypes as precision
+from birefnet.device import dtypes
 
 NEW = {"_is_avx512_bf16_supported": False, "_is_amx_tile_supported": False}
 
@@ -20,7 +20,7 @@ def processor(monkeypatch):
     def become(machine: str, queries: dict[str, bool], flags: str = "") -> None:
         monkeypatch.setattr(platform, "machine", lambda: machine)
         monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
-        monkeypatch.setattr(precision, "processor_flags", lambda: set(flags.split()))
+        monkeypatch.setattr(dtypes, "processor_flags", lambda: set(flags.split()))
         for name in NEW:
             monkeypatch.delattr(torch.cpu, name, raising=False)
             if name in queries:
@@ -47,11 +47,11 @@ def test_without_the_library_that_uses_them_instructions_are_no_help(processor, 
     assert birefnet.best_dtype("cpu") == torch.float32
 
 
-@pytest.mark.skipif(not precision.processor_flags(), reason="only Linux on x86 lists the processor's flags")
+@pytest.mark.skipif(not dtypes.processor_flags(), reason="only Linux on x86 lists the processor's flags")
 def test_this_machine_is_told_right():
     native = {"avx512_bf16",
-              "amx_bf16"} & precision.processor_flags() and torch.backends.mkldnn.is_available()
-    assert precision.cpu_multiplies_bfloat16() == bool(native)
+              "amx_bf16"} & dtypes.processor_flags() and torch.backends.mkldnn.is_available()
+    assert dtypes.cpu_multiplies_bfloat16() == bool(native)
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps", torch.device("cuda")], ids=str)
@@ -60,7 +60,7 @@ def test_a_gpu_computes_in_float16(device):
 
 
 def test_short_names():
-    assert [precision.name(kind) for kind in precision.DTYPES.values()] == ["fp32", "fp16", "bf16"]
+    assert [dtypes.name(kind) for kind in dtypes.DTYPES.values()] == ["fp32", "fp16", "bf16"]
 
 
 @pytest.mark.parametrize("form", ["plain", "inference"])

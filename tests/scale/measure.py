@@ -118,7 +118,7 @@ def inputs(args: argparse.Namespace, scratch: Path) -> None:
 
     from birefnet.cli.cut import steps
     from birefnet.cli.cut.manifest import Job
-    from birefnet.cli.runner import find_checkpoint, read_config
+    from birefnet.cli.models import find_checkpoint, read_config
 
     torch.set_num_threads(1)
     make(scratch / "in", args.count, (args.width, args.width * 3 // 4))

@@ -104,6 +104,26 @@ def test_it_begins_at_the_nearest_frame_where_what_was_chosen_comes_apart(clip, 
     assert float(pairs[begins][1].mean()) == pytest.approx(1.0 if begins == 4 else 0.9, abs=1e-4)
 
 
+def test_it_can_be_iterated_again(clip):
+    """Also where it began in another frame than the prompt's."""
+    def find_parting(pictures, alpha):
+        return 2, lambda picture: torch.full((1, 4, 6), 0.9)
+
+    following = video.Following(clip, lambda picture: torch.ones(1, 4, 6), Counting, 4,
+                                find_parting=find_parting)
+    first, second = ([alpha for _, alpha in following(picture for _, picture in clip())] for _ in range(2))
+    assert torch.equal(torch.cat(first), torch.cat(second)) and following.lost == [0]
+
+
+def test_an_error_names_the_frame_that_was_chosen(clip):
+    """Not the one in which following begins."""
+    empty = torch.zeros(1, 4, 6)
+    following = video.Following(clip, lambda picture: torch.ones(1, 4, 6), Counting, 4,
+                                find_parting=lambda pictures, alpha: (2, lambda picture: empty))
+    with pytest.raises(video.VideoError, match="^Point at a subject: none was found in frame 4,"):
+        list(following(picture for _, picture in clip()))
+
+
 # Stopped and resumed ----------------------------------------------------------------------------------------
 
 

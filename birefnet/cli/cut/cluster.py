@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..messages import say
+from ..models import describe, find_checkpoint, open_model, read_config, say_licence
 from ..options import AdapterOption, CommandError, explain_missing_package
-from ..runner import describe, find_checkpoint, open_model, read_config, say, say_licence
 from . import places, steps
 from .manifest import Job
 from .steps import CutOptions, Outcome, Picture

@@ -24,8 +24,10 @@ FOLDER = ".cut"
 class Job:
     """One picture: source and result.
 
-    replaces: stamp of the older file that the result replaces, "" for none. changed: when the source was last
-    changed, see `places.changed`.
+    Args:
+        source, target: places.
+        replaces: stamp of the older file that the result replaces, "" for none.
+        changed: when the source was last changed, see `places.changed`.
     """
 
     source: str
@@ -35,14 +37,22 @@ class Job:
 
 
 class Manifest:
-    """The record of the runs into the folder `out`.
+    """The record of the runs into a results folder.
 
-    planned: jobs of earlier runs with the same settings, by the result's name below `out`, with "/" between
-    folders.
+    Args:
+        out: the folder's place.
+        settings: that a result depends on, beside its source.
+        force: start over if the folder was started with other settings, or if its last run is finished.
+
+    Raises:
+        CommandError: the folder was started with other settings, and `force` is not set.
+
+    Attributes:
+        planned: jobs of earlier runs with the same settings, by the result's name below `out`, with "/"
+            between folders.
     """
 
     def __init__(self, out: str, settings: dict[str, object], force: bool) -> None:
-        """Raise CommandError if `out` was started with other settings, unless `force`."""
         self.out, self.folder = out, places.join(out, FOLDER)
         self.settings = json.loads(json.dumps(settings))
         state = self._read_state()

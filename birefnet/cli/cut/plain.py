@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ..models import find_checkpoint, open_model
 from ..options import AdapterOption
-from ..runner import find_checkpoint, open_model
 from . import steps
 from .manifest import Job
 from .steps import Choose, CutOptions, Outcome

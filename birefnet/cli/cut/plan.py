@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from ...imaging.photographs import DEFAULT_STYLE, Style
 from ...imaging.pictures import WRITERS, PictureError
+from ..numbered import fill_pattern, frame_number
 from ..options import CommandError
 from . import places
 from .manifest import Job, Manifest
@@ -20,10 +20,14 @@ from .sources import Input
 class Plan:
     """What a run does.
 
-    jobs: left to do. new: those of them that no earlier run has planned. done: number of results of earlier
-    runs. refusals: (source, reason) of each input that cannot be read here, or whose result would replace
-    another file. stale: jobs that are done, but whose source has changed since. others: files in the inputs'
-    folders that are not pictures.
+    Args:
+        jobs: left to do.
+        new: those of them that no earlier run has planned.
+        done: number of results of earlier runs.
+        refusals: (source, reason) of each input that cannot be read here, or whose result would replace
+            another file.
+        stale: jobs that are done, but whose source has changed since.
+        others: files in the inputs' folders that are not pictures.
     """
 
     jobs: list[Job] = field(default_factory=list)
@@ -137,7 +141,7 @@ def _names(inputs: list[Input], manifest: Manifest, suffix: str, pattern: str) -
     """
     before = {job.source: name for name, job in manifest.planned.items()}
     if pattern:
-        yield from ((one, numbered(pattern, frame_number(one.place))) for one in inputs)
+        yield from ((one, fill_pattern(pattern, frame_number(places.name(one.place)))) for one in inputs)
         return
     alike: dict[str, list[Input]] = {}
     for one in inputs:
@@ -150,20 +154,6 @@ def _names(inputs: list[Input], manifest: Manifest, suffix: str, pattern: str) -
             name = (_name(one, suffix, keep=True) if len(suffixes) == len(others) else
                     _name(one, suffix, parent=True))
         yield one, name or _name(one, suffix)
-
-
-def frame_number(place: str) -> str:
-    """The digits that a file's stem ends in, "" if there are none: "0042" of shot.0042.exr."""
-    return re.search(r"\d*$", os.path.splitext(places.name(place))[0])[0]
-
-
-def numbered(pattern: str, digits: str) -> str:
-    """Fill the number `digits` into a pattern's first run of #, padded with zeros to its length. Raises
-    CommandError for ""."""
-    if not digits:
-        raise CommandError(f"{pattern}: expected inputs that are numbered, such as shot.####.exr, for "
-                           "results that are")
-    return re.sub("#+", lambda run: f"{int(digits):0{len(run[0])}}", pattern, count=1)
 
 
 def _name(one: Input, suffix: str, keep: bool = False, parent: bool = False) -> str:

@@ -6,7 +6,7 @@ import time
 
 from tqdm import tqdm
 
-from ..runner import say
+from ..messages import say
 
 LINE_SECONDS = 60.0  # between two lines
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import glob
 import os
-import re
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
 from ...imaging import pictures
+from ..numbered import find_frames
 from ..options import CommandError, explain_missing_package
 from . import places
 
@@ -29,9 +29,12 @@ class Input(NamedTuple):
 class Found(NamedTuple):
     """The pictures that the arguments name.
 
-    inputs: each picture once. several: whether OUT must be a folder (always for a folder or a list).
-    left_out: (place, sentence) of each picture whose format cannot be read here, and of each broken link.
-    others: files in the folders that are not pictures.
+    Args:
+        inputs: each picture once.
+        several: whether OUT must be a folder (always for a folder or a list).
+        left_out: (place, sentence) of each picture whose format cannot be read here, and of each broken
+            link.
+        others: files in the folders that are not pictures.
     """
 
     inputs: list[Input]
@@ -128,7 +131,7 @@ def _expand(text: str, out: str) -> list[Input]:
         return [Input(match, "/".join(keys[len(start):-1])) for match, keys in found
                 if results is None or keys[:len(results)] != results]
     if "#" in os.path.basename(text) and not os.path.exists(text):
-        return [Input(place) for place in frames(text)]
+        return [Input(place) for place in find_frames(text)]
     if text == places.STANDARD or os.path.exists(text) or not glob.has_magic(text):
         return [Input(text if text == places.STANDARD else str(Path(text)))]
     start = Path(*takewhile(lambda part: not glob.has_magic(part), Path(text).parts))
@@ -137,21 +140,6 @@ def _expand(text: str, out: str) -> list[Input]:
     if results is not None and start.resolve() in results.parents:
         matches = [match for match in matches if not _lies_in(match, results)]
     return [Input(str(Path(match)), _below(match, start)) for match in matches]
-
-
-def frames(pattern: str) -> list[str]:
-    """List the files of a pattern such as shots/shot.####.exr, in the order of their numbers. A run of n #
-    stands for n or more digits. Raises CommandError if the folder cannot be listed."""
-    folder, name = os.path.split(pattern)
-    parts = [f"(\\d{{{len(part)},}})" if part.startswith("#") else re.escape(part)
-             for part in re.split("(#+)", name)]
-    number = re.compile("".join(parts))
-    try:
-        found = [(*map(int, match.groups()), match[0]) for entry in os.listdir(folder or os.curdir)
-                 if (match := number.fullmatch(entry))]
-    except OSError as error:
-        raise CommandError(f"{pattern}: cannot be listed ({error.strerror or error})") from None
-    return [os.path.join(folder, entry[-1]) for entry in sorted(found)]
 
 
 def _keys(url: str) -> list[str]:

@@ -22,6 +22,7 @@ from ...matting import foreground
 from ...matting.predict import full_alpha, network_input
 from ...matting.runner import Runner
 from ...network.config import network_size
+from ..colours import to_colour
 from ..options import MEASURED, CommandError
 from . import places
 from .frame import Frame
@@ -142,29 +143,7 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
     if picture.error:
         return Outcome(job, picture.error)
     try:
-        name, style = _result_name(job, options), options.style
-        photograph = picture.photograph or photographs.read(job.source, picture.content, style, name)
-        image, native = photograph.srgb, options.backdrop is None
-        alpha = picture.alpha
-        if alpha is None:
-            alpha = full_alpha(picture.small, image[0], options.config)
-        if options.refine:
-            alpha = refine(alpha, **options.refine)
-        light = photographs.holds_light(name, photograph, style)
-        colours = image if options.mask else _colours(options, name, photograph, alpha)
-        result, shown, limited = alpha[..., None], alpha, False
-        if options.frame is not None:
-            framed, shown, limited = options.frame.apply(colours, alpha)
-            result = shown[..., None] if options.mask else pictures.cutout(framed, framed[..., 3])
-        elif not options.mask:
-            result = pictures.cutout(colours, alpha)
-        if options.backdrop is not None:
-            behind = options.backdrop.covering(shown)
-            if light:
-                behind = torch.cat([to_linear(behind[..., :3]), behind[..., 3:]], dim=-1)
-            result = pictures.over(result, behind)
-        content = photographs.encode(name, result, photograph, style, native=native)
-        places.write(job.target, content, force=options.force or bool(job.replaces))
+        return Outcome(job, remark=_make_result(picture, options))
     except FileExistsError:
         return Outcome(job, f"{job.target}: exists; --force overwrites")
     except OSError as error:
@@ -175,30 +154,73 @@ def finish(picture: Picture, options: CutOptions) -> Outcome:
         return Outcome(job, f"{job.source}: {error}")
     except (RuntimeError, MemoryError) as error:
         return Outcome(job, _no_memory(job, error))
-    return Outcome(job, remark=_remark(picture, alpha, photograph.narrow_bits, limited))
 
 
-def _colours(options: CutOptions, name: str, photograph: photographs.Photograph, alpha: Tensor) -> Tensor:
-    """Compute the subject's colours [1,H,W,C] for a result with that name, by the options."""
-    light = photographs.holds_light(name, photograph, options.style)
-    native = options.backdrop is None
-    colours = plate = photograph.srgb
-    if native or light:
-        colours = plate = photographs.colours_for(name, photograph, options.style)
-    if options.clean_edges:
-        colours = foreground.estimate(colours, alpha)
-    if options.despill:
-        screen = _screen(options.despill, plate, alpha, light)
-        colours = foreground.despill(colours, screen, linear=light)
-    return colours
+def _make_result(picture: Picture, options: CutOptions) -> str:
+    """Make a picture's result and write it; return a remark for the user, or ""."""
+    job, style, name = picture.job, options.style, _result_name(picture.job, options)
+    photograph = picture.photograph or photographs.read(job.source, picture.content, style, name)
+    alpha = picture.alpha
+    if alpha is None:
+        alpha = full_alpha(picture.small, photograph.srgb[0], options.config)
+    if options.refine:
+        alpha = refine(alpha, **options.refine)
+    native = options.backdrop is None  # the colours are the photograph's own, which its profile describes
+    light = photographs.holds_light(name, photograph, style)
+    colours = photograph.srgb
+    if not options.mask:
+        if native or light:
+            colours = photographs.colours_for(name, photograph, style)
+        colours = _clean_colours(options, colours, alpha, light)
+    result, limited = _lay_out(options, colours, alpha, light)
+    content = photographs.encode(name, result, photograph, style, native=native)
+    places.write(job.target, content, force=options.force or bool(job.replaces))
+    return _remark(picture, alpha, photograph.narrow_bits, limited)
 
 
-def _screen(text: str, colours: Tensor, alpha: Tensor, linear: bool) -> Tensor:
-    """The screen's colour [3], given or measured in colours [1,H,W,C]. linear: both are linear light."""
-    if text == MEASURED:
-        return foreground.measure_screen(colours[0], alpha[0], linear=linear)
-    colour = torch.tensor(parse_colour(text)[:3])
-    return to_linear(colour.view(1, 1, 3)).view(3) if linear else colour
+def _clean_colours(options: CutOptions, plate: Tensor, alpha: Tensor, linear: bool) -> Tensor:
+    """The subject's colours [1,H,W,C] without the old background's, by the options.
+
+    Args:
+        options: of the run.
+        plate: the photograph's colours [1,H,W,C].
+        alpha: [1,H,W].
+        linear: whether `plate` is linear light.
+    """
+    colours = foreground.estimate(plate, alpha) if options.clean_edges else plate
+    if options.despill == MEASURED:
+        screen = foreground.measure_screen(plate[0], alpha[0], linear=linear)
+    elif options.despill:
+        screen = to_colour(parse_colour(options.despill)[:3], linear=linear)
+    else:
+        return colours
+    return foreground.despill(colours, screen, linear=linear)
+
+
+def _lay_out(options: CutOptions, colours: Tensor, alpha: Tensor, linear: bool) -> tuple[Tensor, bool]:
+    """Frame the subject and lay it over the background, by the options.
+
+    Args:
+        options: of the run.
+        colours: of the subject, [1,H,W,C].
+        alpha: [1,H,W].
+        linear: whether the result is linear light.
+
+    Returns:
+        The result [1,h,w,C], and whether the subject is smaller on its canvas than wanted.
+    """
+    if options.frame is None:
+        shown, limited = alpha, False
+        result = alpha[..., None] if options.mask else pictures.cutout(colours, alpha)
+    else:
+        framed, shown, limited = options.frame.apply(colours, alpha)
+        result = shown[..., None] if options.mask else pictures.cutout(framed, framed[..., 3])
+    if options.backdrop is not None:
+        behind = options.backdrop.covering(shown)
+        if linear:
+            behind = torch.cat([to_linear(behind[..., :3]), behind[..., 3:]], dim=-1)
+        result = pictures.over(result, behind)
+    return result, limited
 
 
 def _result_name(job: Job, options: CutOptions) -> str:
@@ -241,9 +263,18 @@ def _no_memory(job: Job, error: BaseException) -> str:
 
 @dataclass
 class Backdrop:
-    """A --background: a colour (word, #hex or CSS function), or else a picture file at `place`.
+    """A --background: a colour, or else a picture file.
 
-    opaque: whether it has no transparency. Raises CommandError if it is neither a colour nor a picture.
+    Args:
+        text: a colour (word, #hex or CSS function), or the file.
+
+    Raises:
+        CommandError: it is neither a colour nor a picture.
+
+    Attributes:
+        place, content: of the file; None and b"" for a colour.
+        colour: float [3], or [4] with opacity; None for a file.
+        opaque: whether it has no transparency.
     """
 
     text: str

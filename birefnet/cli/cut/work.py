@@ -12,9 +12,10 @@ from functools import partial
 
 from ...files.errors import join_names
 from ...imaging.photographs import DEFAULT_STYLE, Style
+from ..messages import say
+from ..models import find_checkpoint, identify
 from ..options import MAX_LISTED, CommandError, describe_os_error
 from ..prompts import open_selector, prompt_options
-from ..runner import find_checkpoint, identify, say
 from . import places
 from .frame import Frame, parse_frame
 from .manifest import Manifest

@@ -7,7 +7,9 @@ import math
 import os
 from pathlib import Path
 
-from ...training.plan import AUGMENTATIONS, OPTIMIZERS, TASKS, Phase, Size
+import weights
+
+from ...training.plan import AUGMENTATIONS, BATCH, OPTIMIZERS, TASKS, Phase, Size
 from ..options import DTYPE_CHOICES, at_least, explain_missing_package
 
 
@@ -29,7 +31,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     start = parser.add_argument_group("initial network")
     start.add_argument("--init", metavar="NAME|FILE|scratch",
                        help="checkpoint to train further: a name of the catalog or a file (default: "
-                            "birefnet-nano); or scratch, for random weights of a --build")
+                            f"{weights.DEFAULT}); or scratch, for random weights of a --build")
     start.add_argument("--build", metavar="NAME",
                        help="for --init scratch: nano, an encoder of the authors' builds, such as swin_v1_t, "
                             "swin_v1_l, pvt_v2_b0, or timm:NAME for one of timm's, such as "
@@ -48,13 +50,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     length.add_argument("--steps", type=at_least(1), metavar="N",
                         help="number of optimiser steps, instead of --epochs")
     settings.add_argument("--batch", type=at_least(1), metavar="N",
-                          help="pictures per step, summed over all processes (default: 4)")
+                          help=f"pictures per step, summed over all processes (default: {BATCH})")
     settings.add_argument("--optimizer", choices=OPTIMIZERS,
                           help="adamw, as the authors use (default), or muon, which needs fewer pictures "
                                "when training from scratch (it is in timm 1.0.21 and newer)")
     settings.add_argument("--rate", type=_positive, metavar="R",
                           help="peak learning rate (default: 1e-4 for the task dis, 1e-5 for others, times "
-                               "the square root of batch/4)")
+                               f"the square root of batch/{BATCH})")
     settings.add_argument("--warm-up", type=at_least(0), metavar="N",
                           help="steps over which the learning rate rises from 0 (default: 0)")
     settings.add_argument("--cosine", action="store_true",

@@ -11,8 +11,8 @@ from tqdm import tqdm
 from ...data.check import Checked, check_pairs
 from ...data.pairs import DataError, Pair
 from ...training.processes import Processes
+from ..messages import say
 from ..options import CommandError
-from ..runner import say
 
 HOLD_OUT_SHARE, MAX_HOLD_OUT = 0.1, 16  # defaults: share, and largest number, of pictures for validation
 

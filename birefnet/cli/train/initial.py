@@ -14,6 +14,7 @@ from ... import BiRefNet, CheckpointError, Config, load
 from ...checkpoint.load import ancestry
 from ...network.backbones.timm import load_pretrained_state
 from ...network.builds import BACKBONES, NANO, TIMM, config
+from ..models import find_checkpoint
 from ..options import CommandError
 
 SCRATCH, HUB = "scratch", "hub"
@@ -77,10 +78,10 @@ def build_random(config: Config, seed: int) -> BiRefNet:
 
 def _checkpoint(name: str, seed: int) -> InitialNetwork:
     """Load a checkpoint for training; heads that only training uses get fresh weights if it lacks them."""
+    path = find_checkpoint(name)
     try:
-        path = weights.find(name, weights.folders(), allow_paths=True)
         model = load(path, form="plain", defaults=weights.settings(path))
-    except (CheckpointError, OSError) as error:  # weights.NotFound is an OSError
+    except (CheckpointError, OSError) as error:
         raise CommandError(str(error)) from None
     row = weights.match(path)
     # Without a row of the catalog, the file's name is only a hint.

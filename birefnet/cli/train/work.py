@@ -12,10 +12,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
+import weights
+
 from ... import BiRefNet, __version__, is_out_of_memory
 from ...data.batches import BatchSource
 from ...data.pairs import Pair, is_hidden
-from ...device import dtypes as precision
+from ...device import dtypes
 from ...files.packages import PackageError
 from ...imaging import pictures
 from ...network.builds import is_nano
@@ -24,16 +26,15 @@ from ...training.engine import Interrupted
 from ...training.engine import train as run_engine
 from ...training.learner import disable_dropout
 from ...training.pair_batches import PairBatches
-from ...training.plan import TASKS, Phase, Size, TrainingPlan, default_rate
+from ...training.plan import BATCH, TASKS, Phase, Size, TrainingPlan, default_rate
 from ...training.processes import Processes, start_processes
 from ...training.run_folder import Damaged, OtherRun, RunFolder
+from ..messages import say
 from ..options import CommandError, describe_os_error, explain_missing_package
-from ..runner import say
 from .data import gather
 from .initial import InitialNetwork, load_initial
 
 DEFAULT_EPOCHS = 20
-DEFAULT_CHECKPOINT = "birefnet-nano"
 ROOT = Path(__file__).parents[3]
 
 
@@ -86,11 +87,11 @@ def train(args: argparse.Namespace) -> int:
 
 def from_folder(args: argparse.Namespace, run: RunFolder, processes: Processes) -> Setup:
     """Set up a run on the pairs of the folder DATA."""
-    initial = load_initial(args.init or DEFAULT_CHECKPOINT, args.build, args.seed, args.encoder)
+    initial = load_initial(args.init or weights.DEFAULT, args.build, args.seed, args.encoder)
     backgrounds = picture_files(args.backgrounds) if args.backgrounds else []
     data = gather(args.data, args.validate, args.hold_out, args.skip_bad, args.seed, run.checked,
                   os.cpu_count() or 1, processes)
-    task, batch = args.task or "general", args.batch or 4
+    task, batch = args.task or "general", args.batch or BATCH
     steps = args.steps or max(1, -(-round((args.epochs or DEFAULT_EPOCHS) * len(data.pairs)) // batch))
     defaults = TrainingPlan(steps, task, batch, default_rate(task, batch),
                             augmentations=TASKS[task].augmentations)
@@ -101,7 +102,7 @@ def from_folder(args: argparse.Namespace, run: RunFolder, processes: Processes) 
     size = plan.phases[-1].size.single
     initial.model.config = replace(initial.model.config, size=size, task=TASKS[task].purpose)
     source = PairBatches(data.pairs, plan, backgrounds, processes.rank, processes.count)
-    settings = {**plan.describe(), "dropout": dropout, "init": args.init or DEFAULT_CHECKPOINT,
+    settings = {**plan.describe(), "dropout": dropout, "init": args.init or weights.DEFAULT,
                 "build": args.build, "data": str(args.data.resolve()), "pictures": len(data.pairs),
                 "held_out": len(data.validation), "fingerprint": data.fingerprint,
                 **({"encoder": args.encoder} if args.encoder else {}),
@@ -117,7 +118,7 @@ def make_plan(args: argparse.Namespace, plan: TrainingPlan, processes: Processes
     asked = {entry.name: getattr(args, entry.name, None) for entry in fields(TrainingPlan)}
     given = {name: value for name, value in asked.items() if value is not None and value is not False}
     given["dtype"] = (args.dtype if args.dtype != "auto" else
-                      precision.name(precision.training_dtype(processes.device)))
+                      dtypes.name(dtypes.training_dtype(processes.device)))
     if args.average == 0:
         given["average"] = None
     if args.augment is not None:

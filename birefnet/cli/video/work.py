@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,25 +16,54 @@ from tqdm import tqdm
 from ... import __version__, composite, is_out_of_memory, video
 from ...files.errors import UserError, join_names
 from ...imaging import photographs, pictures
-from ...imaging.colour import to_linear
 from ...masks import refine
 from ...matting import foreground
 from ...matting.runner import Runner
 from ...matting.subject import Follower, find_parting
 from ...matting.temporal import Smoother
-from ...video.matting import Mattes
-from ..cut.plan import frame_number
-from ..cut.plan import numbered as numbered_name
-from ..cut.sources import frames
+from ...video.frame_loop import Mattes
+from ..colours import to_colour
+from ..messages import say
+from ..models import find_checkpoint, open_model
+from ..numbered import fill_pattern, find_frames, frame_number
 from ..options import MAX_LISTED, MEASURED, CommandError
 from ..prompts import open_selector, prompt_options
-from ..runner import find_checkpoint, open_model, say
 
 # Kind of result for `video.writing`, by OUT's suffix.
 KINDS = {".mp4": "h264", ".webm": "vp9", ".mov": "prores", "": "png", ".webp": "webp", ".gif": "gif",
          ".png": "apng", ".apng": "apng"}
 
 NUMBERED = "numbered"  # kind of result: pictures numbered by a pattern with #
+
+
+class Task(NamedTuple):
+    """What is to be made.
+
+    Args:
+        kind: of the result: for `video.writing`, or NUMBERED.
+        flat: whether it has no alpha.
+        style: how numbered pictures are stored.
+    """
+
+    kind: str
+    flat: bool
+    style: photographs.Style
+
+
+class Outcome(NamedTuple):
+    """What was made.
+
+    Args:
+        count: frames.
+        changes: sentences about what the result's kind does not hold.
+        unmeasured: number of first frames in which --despill measured no screen.
+        following: of the chosen subject, if there is one.
+    """
+
+    count: int
+    changes: list[str]
+    unmeasured: int
+    following: video.Following | None
 
 
 def matte_video(args: argparse.Namespace) -> int:
@@ -49,93 +78,118 @@ def matte_video(args: argparse.Namespace) -> int:
     Raises:
         CommandError: it cannot be read, matted or written.
     """
-    source, out = args.input, args.out
+    task = _check(args)
+    _report(args, task, _run(args, task))
+    return 0
+
+
+def _check(args: argparse.Namespace) -> Task:
+    """Check the options. Raises CommandError."""
     flat = args.mask or args.background is not None
     style = photographs.Style(args.depth or "", args.linear, args.premultiplied)
-    numbered = "#" in out.name
-    kind = NUMBERED if numbered else _kind(out, flat, args.codec)
+    numbered = "#" in args.out.name
+    kind = NUMBERED if numbered else _kind(args.out, flat, args.codec)
     _check_style(args, style, alpha=not flat, numbered=numbered)
-    read = [path.resolve() for path in (source, Path(args.background or source))]
-    if out.exists() and (not args.force or out.is_dir() or out.resolve() in read):
-        raise CommandError(f"{out}: exists; --force overwrites files, but neither folders nor inputs")
+    read = [path.resolve() for path in (args.input, Path(args.background or args.input))]
+    if args.out.exists() and (not args.force or args.out.is_dir() or args.out.resolve() in read):
+        raise CommandError(f"{args.out}: exists; --force overwrites files, but neither folders nor inputs")
     if not 0 <= args.smoothing <= 1:
         raise CommandError(f"--smoothing {args.smoothing:g}: expected 0 to 1")
-    following = None
+    return Task(kind, flat, style)
+
+
+def _run(args: argparse.Namespace, task: Task) -> Outcome:
+    """Read, matte and write the video. Raises CommandError."""
+    with _explain_errors(args.input), _open(args, task) as source:
+        clip, changes = video.adapt(source, task.kind)
+        render = _renderer(args, clip)
+        if (task.kind == NUMBERED or task.kind in video.ANIMATIONS) and clip.sound() is not None:
+            changes = [*changes, "without the sound, which pictures cannot hold"]
+        runner = open_model(find_checkpoint(args.model), args.dtype, args.adapters)
+        following = _make_following(args, runner, task)
+        mattes = partial(runner.mattes, size=args.size) if following is None else following
+        colours = None if args.mask else Colours(args.despill or "", clip.linear)
+        matting = video.matting(clip, partial(_refine_mattes, mattes, args.refine), render,
+                                to_network=video.network_conversion(clip),
+                                smooth=Smoother(args.smoothing) if args.smoothing else None,
+                                colours=colours)
+        count = 0
+        force = args.force or following is not None and following.can_resume()
+        with _say_what_is_kept(following), _writing(args, clip, task, force) as writer:
+            for time, picture, _ in tqdm(matting, total=clip.count, unit="frame", disable=None):
+                writer.write(time, picture)
+                count += 1
+    if following is not None:
+        video.discard_mattes(following.folder)
+    return Outcome(count, changes, 0 if colours is None else colours.unmeasured, following)
+
+
+def _report(args: argparse.Namespace, task: Task, outcome: Outcome) -> None:
+    """Print what was written, and what may be unexpected in it."""
+    say(f"{outcome.count} frames written to {args.out}")
+    for sentence in outcome.changes:
+        say(f"{args.out}: {sentence}")
+    if outcome.unmeasured:
+        say(f"{args.out}: " + _explain_unmeasured(outcome.unmeasured, outcome.count))
+    if task.kind == "gif" and not task.flat:
+        say(f"{args.out}: a GIF has one bit of alpha, so soft edges are cut hard; .webp and .png keep them")
+    following = outcome.following
+    if following is None:
+        return
+    if following.resumed:
+        say(f"{following.resumed} mattes were kept from a run that was stopped")
+    if following.lost:
+        say(f"the subject was not found in {len(following.lost)} of them: {_format_runs(following.lost)}")
+
+
+@contextlib.contextmanager
+def _explain_errors(source: Path) -> Iterator[None]:
+    """Convert errors of the video, the network and the memory to CommandError."""
     try:
-        with _open(source, args.rate, style, out) as clip:
-            clip, said = video.adapt(clip, kind)
-            render = _renderer(args, clip)
-            mute = (numbered or kind in video.ANIMATIONS) and clip.sound() is not None
-            runner = open_model(find_checkpoint(args.model), args.dtype, args.adapters)
-            reopen = partial(_open, source, args.rate, style, out)
-            mattes = following = _make_following(args, runner, reopen, kind)
-            if following is None:
-                mattes = partial(runner.mattes, size=args.size)
-            colours = None if args.mask else Colours(args.despill or "", clip.linear)
-            matting = video.matting(clip, partial(_refine_mattes, mattes, args.refine), render,
-                                    to_network=video.network_conversion(clip),
-                                    smooth=Smoother(args.smoothing) if args.smoothing else None,
-                                    colours=colours)
-            count = 0
-            force = args.force or following is not None and following.can_resume()
-            with _writing(args, clip, kind, style, force) as writer:
-                for time, picture, _ in tqdm(matting, total=clip.count, unit="frame", disable=None):
-                    writer.write(time, picture)
-                    count += 1
+        yield
     except UserError as error:  # of the video, or of a network whose output is not finite
         raise CommandError(str(error)) from None
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise CommandError(f"{source}: not enough memory; a smaller --size needs less") from None
+
+
+@contextlib.contextmanager
+def _say_what_is_kept(following: video.Following | None) -> Iterator[None]:
+    """Say, when the run is interrupted, that the same command resumes it."""
+    try:
+        yield
     except KeyboardInterrupt:
         if following is not None and following.can_resume():
             say(f"{following.folder}: keeps the mattes so far; run the same command to resume")
         raise
-    say(f"{count} frames written to {out}")
-    for sentence in said:
-        say(f"{out}: {sentence}")
-    if mute:
-        say(f"{out}: without the sound, which pictures cannot hold")
-    if colours is not None and colours.unmeasured:
-        say(f"{out}: " + _explain_unmeasured(colours.unmeasured, count))
-    if kind == "gif" and not flat:
-        say(f"{out}: a GIF has one bit of alpha, so soft edges are cut hard; .webp and .png keep them")
-    if following is not None:
-        video.discard_mattes(following.folder)
-        if following.resumed:
-            say(f"{following.resumed} mattes were kept from a run that was stopped")
-        if following.lost:
-            say(f"the subject was not found in {len(following.lost)} of them: {_format_runs(following.lost)}")
-    return 0
 
 
-def _open(source: Path, rate: Fraction, style: photographs.Style, out: Path) -> video.Clip:
-    """Open a video file, an animation, or numbered pictures; `out` decides how pictures' values are read."""
-    if "#" not in source.name or source.exists():
-        return video.open_clip(source)
-    paths = frames(str(source))
+def _open(args: argparse.Namespace, task: Task) -> video.Clip:
+    """Open a video file, an animation, or numbered pictures."""
+    if "#" not in args.input.name or args.input.exists():
+        return video.open_clip(args.input)
+    paths = find_frames(str(args.input))
     if not paths:
-        raise CommandError(f"{source}: no file matches")
-    return video.Frames(paths, rate, style, out if "#" in out.name else "video.png")
+        raise CommandError(f"{args.input}: no file matches")
+    return video.Frames(paths, args.rate, task.style, args.out if task.kind == NUMBERED else None)
 
 
-def _writing(args: argparse.Namespace, clip: video.Clip, kind: str, style: photographs.Style, force: bool
-             ) -> contextlib.AbstractContextManager:
+def _writing(args: argparse.Namespace, clip: video.Clip, task: Task, force: bool
+             ) -> contextlib.AbstractContextManager[video.Writer]:
     """Open the result's writer. Numbered pictures get the numbers of the input's, if it is numbered."""
-    if kind != NUMBERED:
-        return video.writing(args.out, clip, kind)
-    source = str(args.input)
-    digits = ([frame_number(path) for path in frames(source)] if "#" in args.input.name else [])
+    if task.kind != NUMBERED:
+        return video.writing(args.out, clip, task.kind)
+    read = [Path(path) for path in find_frames(str(args.input))] if "#" in args.input.name else []
 
     def name(index: int) -> Path:
-        number = digits[index] if digits else str(index + 1)
-        return args.out.with_name(numbered_name(args.out.name, number))
+        number = frame_number(read[index].name) if read else str(index + 1)
+        return args.out.with_name(fill_pattern(args.out.name, number))
 
-    taken = {Path(path).resolve() for path in frames(source)} if digits else set()
-    if taken & {name(index).resolve() for index in range(len(digits))}:
+    if {path.resolve() for path in read} & {name(index).resolve() for index in range(len(read))}:
         raise CommandError(f"{args.out}: its pictures would replace those that are read; take another name")
-    return contextlib.nullcontext(video.FrameFiles(name, clip, style, grey=args.mask, force=force))
+    return contextlib.nullcontext(video.FrameFiles(name, clip, task.style, grey=args.mask, force=force))
 
 
 def _check_style(args: argparse.Namespace, style: photographs.Style, *, alpha: bool, numbered: bool) -> None:
@@ -164,9 +218,7 @@ def _kind(out: Path, flat: bool, codec: str | None) -> str:
     return codec or kind
 
 
-def _make_following(
-    args: argparse.Namespace, runner: Runner, open_clip: Callable[[], video.Clip], kind: str
-) -> video.Following | None:
+def _make_following(args: argparse.Namespace, runner: Runner, task: Task) -> video.Following | None:
     """The mattes of the subject that the prompt options choose; None without such options."""
     choice = prompt_options(args)
     if choice is None:
@@ -185,11 +237,11 @@ def _make_following(
             bar.close()
 
     only_points = choice.points and not choice.boxes and choice.scribble is None
-    return video.Following(partial(video.open_for_network, open_clip, kind),
+    parting = partial(find_parting, alpha_of, selector, choice.points) if only_points else None
+    return video.Following(partial(video.open_for_network, partial(_open, args, task), task.kind),
                            partial(choice.choose, selector, alpha_of),
-                           partial(Follower, alpha_of, selector), args.frame, report,
-                           partial(find_parting, alpha_of, selector, choice.points) if only_points else None,
-                           _kept_folder(args.out), _key(args, runner, choice.settings(), kind))
+                           partial(Follower, alpha_of, selector), args.frame, report, parting,
+                           _kept_folder(args.out), _key(args, runner, choice.settings(), task.kind))
 
 
 def _kept_folder(out: Path) -> Path:
@@ -199,7 +251,7 @@ def _kept_folder(out: Path) -> Path:
 
 def _key(args: argparse.Namespace, runner: Runner, choice: Mapping[str, object], kind: str) -> str:
     """A key of clip, prompt, network and options; mattes that were kept under another key are not used."""
-    read = frames(str(args.input)) if "#" in args.input.name else [args.input]
+    read = find_frames(str(args.input)) if "#" in args.input.name else [args.input]
     files = [Path(file) for file in (*read, find_checkpoint(args.model), args.scribble) if file]
     stamps = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     options = args.frame, args.size, args.adapters, str(runner.preferred_dtype), kind
@@ -241,7 +293,7 @@ class Colours:
         self._despill, self._linear, self._screen = despill, linear, None
         self.unmeasured = 0
         if despill not in ("", MEASURED):
-            self._screen = _colour(composite.parse_colour(despill)[:3], linear)
+            self._screen = to_colour(composite.parse_colour(despill)[:3], linear=linear)
 
     def __call__(self, picture: Tensor, alpha: Tensor) -> Tensor:
         colours = foreground.estimate(picture, alpha)
@@ -268,12 +320,6 @@ def _explain_unmeasured(unmeasured: int, count: int) -> str:
             "measured; --despill COLOUR removes it there, too")
 
 
-def _colour(rgb: Sequence[float], linear: bool) -> Tensor:
-    """An sRGB colour as a tensor [3], converted to linear light if `linear`."""
-    colour = torch.tensor(rgb)
-    return to_linear(colour.view(1, 1, 3)).view(3) if linear else colour
-
-
 def _renderer(args: argparse.Namespace, clip: video.Clip) -> video.rendering.Renderer:
     """The renderer of the frames: the mask, a cut-out, or over a background."""
     if args.mask:
@@ -293,7 +339,7 @@ def _over(background: str, clip: video.Clip) -> video.rendering.Over:
         if opacity < 1:
             raise CommandError(f"--background {background}: a clip over a colour is opaque; for one with "
                                "transparency leave --background out and write .webm or .mov")
-        return video.rendering.Over(_colour(colour, clip.linear))
+        return video.rendering.Over(to_colour(colour, linear=clip.linear))
     if clip.linear:
         raise CommandError(f"--background {background}: behind linear light only a colour can be laid; take "
                            ".png or .tif for a file behind it")

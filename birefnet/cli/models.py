@@ -1,22 +1,21 @@
-"""Find and load a checkpoint for a command, and print what runs where."""
+"""Find, identify and load the checkpoint of a command."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 import weights
 
 from .. import BiRefNet, CheckpointError, Config, is_out_of_memory, load
 from ..checkpoint.load import configure
 from ..checkpoint.tensorfile import open_file
-from ..device import dtypes as precision
+from ..device import dtypes
 from ..files.hashing import sha256
 from ..matting.runner import Host, Runner
+from .messages import say
 from .options import AdapterOption, CommandError
 
 
@@ -34,7 +33,7 @@ def open_model(path: Path, dtype: str, adapters: Sequence[AdapterOption]) -> Run
 
     Args:
         path: the checkpoint's file.
-        dtype: a name of `precision.DTYPES`, or "auto" for the device's best.
+        dtype: a name of `dtypes.DTYPES`, or "auto" for the device's best.
         adapters: files with their strengths.
 
     Raises:
@@ -50,8 +49,7 @@ def open_model(path: Path, dtype: str, adapters: Sequence[AdapterOption]) -> Run
         raise CommandError(f"Choose a lighter checkpoint: not enough memory to load {path}") from None
     runner = Runner(network, host=Terminal())
     say(f"{describe(path, adapters)} on {runner.preferred_device.type} in "
-        f"{precision.name(runner.preferred_dtype)}: "
-        f"{network.config.describe()}")
+        f"{dtypes.name(runner.preferred_dtype)}: {network.config.describe()}")
     say_licence(path)
     return runner
 
@@ -99,11 +97,6 @@ def say_licence(path: Path) -> None:
     row = weights.match(path)
     if row is not None and row.non_commercial:
         say(f"{row.name} is for non-commercial use only ({row.license})")
-
-
-def say(message: str) -> None:
-    """Print a line to stderr, above the progress bar."""
-    tqdm.write(message, file=sys.stderr)
 
 
 def _load(path: Path, device: str, dtype: str, adapters: Sequence[AdapterOption]) -> BiRefNet:
