@@ -16,9 +16,9 @@ import birefnet
 from birefnet import Adapter, CheckpointError, Config, activation_bytes
 from birefnet.checkpoint.load import undetermined_settings as told
 from birefnet.network import builds
+from birefnet.network.backbones import FAMILIES
 from birefnet.network.backbones.efficientnet_lite import SCALES, EfficientNetLite, FusedEfficientNetLite
 from birefnet.network.backbones.timm import find_foldable, parse_encoder
-from birefnet.network.family import FAMILIES
 from birefnet.training import low_rank
 from birefnet.training.recompute import recompute_blocks
 
