@@ -156,7 +156,7 @@ class BiRefSubject(io.ComfyNode):
             if alpha.max() < messages.PRESENT:
                 empty.append(job)
             result[job:job + 1] = alpha
-            cutout[job:job + 1] = convert.cutout(frame, result[job:job + 1])
+            cutout[job:job + 1] = convert.with_alpha(frame, result[job:job + 1])
             if not job:
                 seen, found = preview.picture(frame), preview.picture(cutout[:1])
             progress.next_picture()

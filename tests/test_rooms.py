@@ -50,7 +50,7 @@ MAY_IMPORT = {
     "checkpoint": GROUND | {"network"},
     "matting": GROUND | PIXELS | {"network"},
     "video": GROUND | PIXELS | {"matting"},
-    "data": {"files", "imaging", "matting"},
+    "data": GROUND | {"imaging", "matting"},
     "evaluation": {"files", "imaging", "data"},
     "training": GROUND | PIXELS | NETWORK | {"matting", "data", "evaluation"},
     "export": GROUND | PIXELS | NETWORK | {"matting"},

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 import birefnet
 import weights
 from birefnet.checkpoint.selector import load_selector, save_selector
-from birefnet.data.batches import keep_memory
+from birefnet.device.memory import keep_heap
 from birefnet.matting.subject.prompts import draw_touches
 from birefnet.network.config import IMAGENET_MEAN, IMAGENET_STD
 from birefnet.network.selector import SIDE, Selector, measure_distances
@@ -224,7 +224,7 @@ def train(
     begin: a selector's file, whose weights are trained on.
     """
     torch.manual_seed(seed)
-    keep_memory()
+    keep_heap()
     selector = make_selector(birefnet.load(weights.NANO, form="plain")).to(memory_format=torch.channels_last)
     if begin is not None:
         selector.load_state_dict(load_selector(begin).state_dict())
