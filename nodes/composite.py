@@ -23,7 +23,8 @@ class BiRefComposite(io.ComfyNode):
             category=schema.CATEGORY,
             description="Lays the subject over a colour, another picture, its own blurred background, or "
                         "nothing, where and as large as you like, with a shadow and the background's light "
-                        "on its edge if wanted. The result is flat RGB, ready for VAE Encode and video.",
+                        "on its edge if wanted. The result is flat RGB, ready for VAE Encode and video, "
+                        "or RGBA over nothing.",
             search_aliases=["replace background", "overlay", "drop shadow", "light wrap", "flatten alpha",
                             "place subject"],
             inputs=[
@@ -36,10 +37,7 @@ class BiRefComposite(io.ComfyNode):
                             "result is RGBA)."),
                 layers.background_colour_input(),
                 layers.fit_input(),
-                schema.number_input(
-                    "blur", 2.0, 0.0, 50.0, 0.1,
-                    "How far the blurred backgrounds are blurred, as a percentage of the canvas's longer "
-                    "side."),
+                layers.blur_input(),
                 io.Combo.Input(
                     "canvas", options=list(CANVASES), default="picture",
                     tooltip="Whose size the result has: the picture's with the subject, or the background "
@@ -58,7 +56,7 @@ class BiRefComposite(io.ComfyNode):
                                     "count."),
                 schema.number_input("scale", 1.0, 0.01, 16.0, 0.01,
                                     "Multiplies the size that position gives. With centre and bottom, 0.8 "
-                                    "means that the subject takes up 80 % of the canvas."),
+                                    "means that the subject takes up 80 % of the canvas's height or width."),
                 schema.number_input("opacity", 1.0, 0.0, 1.0, 0.01,
                                     "How opaque subject and shadow are: 0 invisible, 1 as the mask says."),
                 schema.make(
@@ -73,7 +71,7 @@ class BiRefComposite(io.ComfyNode):
                 *layers.shadow_inputs(),
                 schema.number_input("light_wrap", 0.0, 0.0, 1.0, 0.01,
                                     "How much light of the background falls on the subject's edge: 0 none, 1 "
-                                    "all."),
+                                    "all. Not used with the background transparent."),
                 schema.number_input("light_wrap_width", 1.0, 0.0, 20.0, 0.1,
                                     "How far that light reaches over the subject, as a percentage of the "
                                     "canvas's longer side.", advanced=True),

@@ -59,8 +59,8 @@ class BiRefExport(io.ComfyNode):
                 io.Int.Input(
                     "size", default=0, min=0, max=8192, step=32,
                     tooltip="Longer side, in pixels, that the file is fixed to, with a batch of one. 0: any "
-                            "batch, height and width, or the checkpoint's own size where resizing is "
-                            "inside."),
+                            "batch, height and width. With image of any size to alpha it is only the "
+                            "network's size, to which the file resizes; 0: the checkpoint's own."),
                 io.String.Input(
                     "filename_prefix", default="onnx/BiRefNet",
                     tooltip="Name of the file in ComfyUI's output folder; a number and .onnx are added. A "

@@ -67,7 +67,8 @@ class BiRefFinetune(io.ComfyNode):
                     "batch", default=4, min=1, max=256,
                     tooltip="Pictures per step. If they do not fit in memory, the batch is split, with the "
                             "same result."),
-                schema.size_input("the pictures", "Memory and time grow with its square. "),
+                schema.size_input("the pictures", "Memory and time grow with its square. ",
+                                  host_models=False),
                 io.Int.Input(
                     "seed", default=0, min=0, max=2**32 - 1, control_after_generate=False,
                     tooltip="Decides the order, the crops and the colours in which the pictures are seen. "

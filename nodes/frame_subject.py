@@ -58,7 +58,8 @@ class BiRefFrame(io.ComfyNode):
                 io.Combo.Input(
                     "scale_by", options=list(composite.SCALE_BY), default="fit",
                     tooltip="How large subjects get. fit: each as large as the margins allow. height, area: "
-                            "all of them equally high, or of equal area; see share."),
+                            "all of them equally high, or of equal area; see share. These need a canvas of "
+                            "known size: width and height, or one of both and aspect."),
                 schema.number_input("share", 0.0, 0.0, 100.0, 0.5,
                                     "That height or area as a percentage of the canvas's; set it to get the "
                                     "same size in every run. 0: the largest at which all pictures of the "
@@ -81,10 +82,7 @@ class BiRefFrame(io.ComfyNode):
                             "is RGBA); original: the photograph as it is, only cropped and resized."),
                 layers.background_colour_input(),
                 layers.fit_input(),
-                schema.number_input(
-                    "blur", 2.0, 0.0, 50.0, 0.1,
-                    "How far the blurred backgrounds are blurred, as a percentage of the canvas's longer "
-                    "side.", advanced=True),
+                layers.blur_input(advanced=True),
                 io.Combo.Input(
                     "shadow", options=list(composite.SHADOWS), default="none",
                     tooltip="contact: on the ground that the subject stands on, for products and whole "

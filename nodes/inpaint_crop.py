@@ -35,7 +35,8 @@ class BiRefInpaintCrop(io.ComfyNode):
                 io.Float.Input(
                     "grow", default=8.0, min=-256.0, max=256.0, step=0.5,
                     tooltip="Moves the repainted region's edge outwards by this many pixels of the picture; "
-                            "below 0 inwards. For background, 0 or less leaves the subject's edge alone."),
+                            "below 0 inwards. For background, -1.5 × feather or less leaves the subject's "
+                            "edge alone."),
                 io.Float.Input(
                     "feather", default=8.0, min=0.0, max=256.0, step=0.5,
                     tooltip="Old and new are blended over about this many pixels on either side of that "

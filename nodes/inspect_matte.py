@@ -51,7 +51,7 @@ class BiRefInspect(io.ComfyNode):
                 schema.BoundingBox.Output(
                     "box", display_name="box",
                     tooltip="The same box as ComfyUI's own Crop Image and Draw BBoxes take "
-                            "it. Of a batch: one box around the subject of every picture."),
+                            "it. Of a batch: one box around the subjects of all pictures."),
             ],
         )
 

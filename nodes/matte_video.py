@@ -48,8 +48,8 @@ class BiRefVideo(io.ComfyNode):
             category=schema.CATEGORY,
             description="Cuts the subject out of a video of any length and saves the result to the output "
                         "folder: over a colour or another background, with transparency, or its mask. Sound, "
-                        "frame rate and colours stay as they are. Works frame by frame: memory does not grow "
-                        "with the length.",
+                        "frame rate and colours stay as they are (HDR only in a transparent mov). Works "
+                        "frame by frame: memory does not grow with the length.",
             search_aliases=["green screen", "chroma key", "video background", "rotoscope",
                             "prores 4444", "webm alpha", "save video"],
             inputs=[
@@ -58,10 +58,10 @@ class BiRefVideo(io.ComfyNode):
                                tooltip="The video, from Load Video, Create Video or any other node."),
                 io.Combo.Input(
                     "output", options=list(OUTPUTS), default="over a colour",
-                    tooltip="over a colour, over a background: an MP4 (H.264) that plays everywhere. "
-                            "transparent webm: VP9 with alpha, for the web. transparent mov: ProRes 4444 "
-                            "with alpha, large, for editing programs. mask: white subject on black, MP4. png "
-                            "sequence: a folder of RGBA pictures, without sound."),
+                    tooltip="over a colour, over a background, mask (white subject on black): an MP4 in the "
+                            "codec chosen below. transparent webm: VP9 with alpha, for the web. transparent "
+                            "mov: ProRes 4444 with alpha, large, for editing programs. png sequence: a "
+                            "folder of RGBA pictures, without sound."),
                 schema.colour_input(
                     "Colour behind the subject as in CSS: a word (green, white), #00b140 (the green of green "
                     "screens), rgb(0 177 64). Also fills what the background leaves empty or transparent. "
@@ -74,6 +74,7 @@ class BiRefVideo(io.ComfyNode):
                 io.Combo.Input(
                     "quality", options=list(videos.QUALITIES), default="high",
                     tooltip="high: no loss to be seen. medium: about half the size. small: about a quarter. "
+                            "In a transparent mov only small differs, by alpha with 8 bits instead of 16. "
                             "PNG pictures lose nothing in any case."),
                 io.Boolean.Input(
                     "clean_edges", default=True,
@@ -86,7 +87,8 @@ class BiRefVideo(io.ComfyNode):
                             "calms; begins anew at every cut."),
                 schema.size_input("the frames", "Rounded to a multiple of 32; the result always has the "
                                                 "video's own size. "),
-                schema.frames_per_pass_input("frames"),
+                schema.frames_per_pass_input("frames", " Not used when a subject is followed (points, bboxes "
+                                                       "or mask)."),
                 io.String.Input(
                     "filename_prefix", default="video/BiRefNet",
                     tooltip="Name of the file below ComfyUI's output folder; a number and the suffix are "
@@ -108,21 +110,24 @@ class BiRefVideo(io.ComfyNode):
                     "points", default="", optional=True,
                     tooltip="One subject of several: pixels on it in the frame whose number is below, a JSON "
                             "list of x and y as KJNodes' point editor and SAM 3 nodes write it. It is "
-                            "followed from there, forwards and backwards. Nothing here, in bboxes and in "
-                            "mask: everything that stands out."),
+                            "followed forwards and backwards from there; if it touches another subject there "
+                            "and only points are given, from a nearby frame in which they are apart. Nothing "
+                            "here, in bboxes and in mask: everything that stands out."),
                 io.String.Input(
                     "negative_points", default="", optional=True,
-                    tooltip="Pixels on what is not wanted in that frame, in the same form."),
+                    tooltip="Pixels on what is not meant in that frame, in the same form. They need points, "
+                            "bboxes or mask beside them."),
                 io.Int.Input(
                     "frame", default=0, min=0, max=1 << 24, step=1, optional=True,
-                    tooltip="The frame in which the subject is chosen, counted from 0."),
+                    tooltip="For points, bboxes and mask: the frame in which the subject is chosen, counted "
+                            "from 0."),
                 schema.make(
                     schema.BoundingBox.Input, "bboxes", optional=True, force_input=True,
                     tooltip="A box around the subject in that frame, from ComfyUI's detection nodes. Several "
                             "boxes: their subjects together."),
                 schema.mask_input(
                     "The subject in that frame: a coarse mask, or a scribble on it, distinguished as in Pick "
-                    "Subject.", optional=True),
+                    "Subject. Of a batch only the first is used.", optional=True),
             ],
             outputs=[
                 io.Video.Output(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 
@@ -50,7 +50,10 @@ class BiRefSubject(io.ComfyNode):
                     tooltip="box: the subject of the box given by bboxes, or by x, y, width and height. "
                             "point: the subject under the point x, y, or under each of points. mask: what "
                             "the mask marks or touches. mixture: one subject, by all of box, points and mask "
-                            "that are given. Box and points can be drawn on the picture below."),
+                            "that are given; several bboxes are several subjects, each with the points and "
+                            "the part of the mask inside it. For mixture, x, y, width and height are a box "
+                            "only if width or height is set or nothing else is given. Box and points can be "
+                            "drawn on the picture below."),
                 io.Int.Input(
                     "x", default=0, min=0, max=16384, step=1,
                     tooltip="Left side of the box, or the point, in pixels from the picture's left."),
@@ -66,29 +69,32 @@ class BiRefSubject(io.ComfyNode):
                 io.Float.Input(
                     "context", default=25.0, min=0.0, max=200.0, step=1.0,
                     tooltip="How much the model sees around the subject's box, as a percentage of the box's "
-                            "longer side, on every side. Less than 15 % counts as 15 %."),
+                            "longer side, on every side. Less than 15 % counts as 15 %. With follow_from, "
+                            "only for the picture in which the subject is chosen."),
                 io.Combo.Input(
                     "boxes", options=["union", "batch"], default="union",
                     tooltip="For several boxes. union: one mask for each picture, with the subjects of all "
-                            "its boxes. batch: one mask for each box."),
+                            "its boxes. batch: one mask for each box. With follow_from always union."),
                 schema.size_input("the crop"),
                 schema.mask_input(
-                    "For mask: a coarse mask of the subject, painted or from another node, or a scribble on "
-                    "it: 1 = subject. One for all pictures, or one each. A mask of another size is resized "
-                    "to the picture.", optional=True),
+                    "For mask and mixture: a coarse mask of the subject, painted or from another node, or a "
+                    "scribble on it: 1 = subject. One for all pictures, or one each. A mask of another size "
+                    "is resized to the picture.", optional=True),
                 schema.make(
                     schema.BoundingBox.Input, "bboxes", optional=True, force_input=True,
-                    tooltip="For box: boxes from ComfyUI's detection nodes or Inspect Matte, instead of the "
-                            "numbers. One box or list of boxes for all pictures, or a list for each."),
+                    tooltip="For box and mixture: boxes from ComfyUI's detection nodes or Inspect Matte, "
+                            "instead of the numbers. One box or list of boxes for all pictures, or a list "
+                            "for each."),
                 io.String.Input(
                     "points", default="", optional=True,
-                    tooltip="For point: pixels on the subjects, a JSON list of x and y, as a click on the "
-                            "picture writes it and as KJNodes' point editor and SAM 3 nodes exchange it. "
-                            "Empty: the point x, y."),
+                    tooltip="For point and mixture: pixels on the subjects, a JSON list of x and y, as a "
+                            "click on the picture writes it and as KJNodes' point editor and SAM 3 nodes "
+                            "exchange it. Empty: for point, the point x, y; for mixture, none."),
                 io.String.Input(
                     "negative_points", default="", optional=True,
-                    tooltip="Pixels on what is not wanted, in the same form; what lies under them is "
-                            "removed."),
+                    tooltip="Pixels on what is not meant, in the same form, for every way to pick. What lies "
+                            "under them is left out where the model can tell it apart from the wanted "
+                            "subject."),
                 io.Combo.Input(
                     "mask_is", options=list(MASK_KINDS), default="automatic", optional=True,
                     tooltip="What the mask means. coarse mask: it is the subject, roughly. scribble: it "
@@ -97,8 +103,8 @@ class BiRefSubject(io.ComfyNode):
                 io.Int.Input(
                     "follow_from", default=-1, min=-1, max=1 << 24, step=1, optional=True,
                     tooltip="For the consecutive frames of one video: the picture, from 0, in which the "
-                            "subject is chosen; it is followed from there, forwards and backwards. -1: it is "
-                            "chosen in each picture."),
+                            "subject is chosen; it is followed from there, forwards and backwards. Boxes and "
+                            "masks of other pictures are not used. -1: it is chosen in each picture."),
             ],
             outputs=[
                 schema.mask_output("matte", "The subject's mask, 0 to 1, soft edges: 1 = subject. Has the "
@@ -115,57 +121,75 @@ class BiRefSubject(io.ComfyNode):
                 mask_is: str = "automatic", follow_from: int = -1) -> io.NodeOutput:
         images = convert.frames(image)
         picture = tuple(images.shape[1:3])
-        context, note, drawn = context / 100, "", [None] * len(images)
         if pick == "mask" and mask is None:
             raise ValueError("Connect a coarse mask or a scribble, or pick by box or point: pick is mask.")
+        drawn, note = [None] * len(images), ""
         if mask is not None and pick in ("mask", "mixture"):
             mask = convert.masks(mask)
             note = messages.resized_text(tuple(mask.shape[1:]), picture)
             drawn = mask_readers(mask, convert.common_batch(len(mask), len(images)), picture, mask_is)
         wanted, unwanted = points_of(points), points_of(negative_points)
         if pick == "point":
-            anchors = wanted or [(x, y)]
-            selections = [[lambda ask, frame: subject.select_each(ask, selector(), frame, anchors, unwanted,
-                                                                  context)]] * len(images)
+            wanted = wanted or [(x, y)]
+            selections = [[by_points(wanted, unwanted, context / 100)]] * len(images)
         else:
-            given = [None]
-            if pick == "box" or pick == "mixture" and (width or height or not (wanted or mask is not None)):
-                given = [box_of(x, y, width, height, picture)]
-            each = [given] * len(drawn)
-            if bboxes is not None and pick != "mask":
-                each = boxes_per_frame(bboxes, len(drawn))
             wanted = wanted if pick == "mixture" else []
-            anchors = wanted if each == [[None]] * len(drawn) and mask is None else []
-            selections = [[by_prompt(listed, number, wanted, unwanted, read, context)
-                           for number in range(len(listed))] for listed, read in zip(each, drawn)]
-        jobs = [(i, [selection]) for i, listed in enumerate(selections) for selection in listed]
-        if boxes == "union" or follow_from >= 0:
-            jobs = list(enumerate(selections))
-
-        seen, found = (), ()
-        result = memory.empty_result(len(jobs), *picture)
-        cutout = memory.empty_result(len(jobs), *picture, 4)
-        progress = Progress(len(jobs))
-        ask = alpha_of(model, size, progress)
-        clean, empty = convert.Cleaner("the image"), []
+            numbers_count = pick == "box" or pick == "mixture" and (
+                width or height or not (wanted or mask is not None))
+            listed = [[box_of(x, y, width, height, picture) if numbers_count else None]] * len(drawn)
+            if bboxes is not None and pick != "mask":
+                listed = boxes_per_frame(bboxes, len(drawn))
+            selections = [[by_prompt(boxes_here, number, wanted, unwanted, read, context / 100)
+                           for number in range(len(boxes_here))] for boxes_here, read in zip(listed, drawn)]
+            if mask is not None or listed != [[None]] * len(drawn):
+                wanted = []  # only subjects that points alone choose are parted
         if follow_from >= 0:
-            mattes = follow_batch(ask, images, selections, follow_from, anchors)
-        else:
-            mattes = (unite(ask, clean(convert.frame(images, i)), listed) for i, listed in jobs)
-        for job, (frame, alpha) in enumerate(mattes):
-            if alpha.max() < messages.PRESENT:
-                empty.append(job)
-            result[job:job + 1] = alpha
-            cutout[job:job + 1] = convert.with_alpha(frame, result[job:job + 1])
-            if not job:
-                seen, found = preview.picture(frame), preview.picture(cutout[:1])
-            progress.next_picture()
-        text = nothing_there(empty, len(jobs), pick) if follow_from < 0 else messages.some_frames(
-            "the subject was not in view", empty, len(jobs), "frames")
-        text = "; ".join(filter(None, [text, note]))
-        usual = f"The subject covers {result.float().mean() if len(jobs) else 0:.1%} of the picture"
-        views = {"biref_seen": seen, "biref_found": found}
-        return io.NodeOutput(result, cutout, ui=messages.status_ui(text, usual) | views)
+            return cls.follow(model, size, images, selections, follow_from, wanted, note)
+        jobs = list(enumerate(selections))
+        if boxes == "batch":
+            jobs = [(i, [selection]) for i, listed in jobs for selection in listed]
+        clean, progress = convert.Cleaner("the image"), Progress(len(jobs))
+        ask = alpha_of(model, size, progress)
+        mattes = (unite(ask, clean(convert.frame(images, i)), listed) for i, listed in jobs)
+        return collect(mattes, len(jobs), picture, progress,
+                       lambda empty: [nothing_there(empty, len(jobs), pick), note])
+
+    @classmethod
+    def follow(cls, model, size: int, images: Tensor, selections: list, start: int, points: list, note: str
+               ) -> io.NodeOutput:
+        """Matte what the selections find in picture `start` in all pictures, see `follow_batch`."""
+        count, progress = len(images), Progress(len(images))
+        mattes = follow_batch(alpha_of(model, size, progress), images, selections, start, points)
+        return collect(mattes, count, tuple(images.shape[1:3]), progress, lambda empty: [
+            messages.some_frames("the subject was not in view", empty, count, "frames"), note])
+
+
+def collect(mattes: Iterable[tuple[Tensor, Tensor]], count: int, picture: tuple[int, int],
+            progress: Progress, warnings: Callable[[list[int]], list[str]]) -> io.NodeOutput:
+    """Return the node's outputs and what it shows.
+
+    Args:
+        mattes: pairs of a picture [1,H,W,C] and its alpha [1,H,W].
+        count: number of pairs.
+        picture: (H, W).
+        progress: of the mattes.
+        warnings: from the indices of empty mattes to texts.
+    """
+    seen, found, empty = (), (), []
+    result = memory.empty_result(count, *picture)
+    cutout = memory.empty_result(count, *picture, 4)
+    for i, (frame, alpha) in enumerate(mattes):
+        if alpha.max() < messages.PRESENT:
+            empty.append(i)
+        result[i:i + 1] = alpha
+        cutout[i:i + 1] = convert.with_alpha(frame, result[i:i + 1])
+        if not i:
+            seen, found = preview.picture(frame), preview.picture(cutout[:1])
+        progress.next_picture()
+    text = "; ".join(filter(None, warnings(empty)))
+    usual = f"The subject covers {result.float().mean() if count else 0:.1%} of the picture"
+    views = {"biref_seen": seen, "biref_found": found}
+    return io.NodeOutput(result, cutout, ui=messages.status_ui(text, usual) | views)
 
 
 def unite(ask: subject.AlphaOf, frame: Tensor, selections: Sequence[Selection]) -> tuple[Tensor, Tensor]:
@@ -209,6 +233,11 @@ def follow_batch(
         partial(subject.Follower, ask, selector()), start,
         find_parting=partial(subject.find_parting, ask, selector(), points) if points else None)
     yield from following(clean(convert.frame(images, i))[0] for i in range(len(images)))
+
+
+def by_points(wanted: Sequence[Point], unwanted: Sequence[Point], context: float) -> Selection:
+    """Return a selection that finds the subjects under points, see `subject.select_each`."""
+    return lambda ask, frame: subject.select_each(ask, selector(), frame, wanted, unwanted, context)
 
 
 def by_prompt(boxes: Sequence[subject.Box | None], number: int, wanted: Sequence[Point],

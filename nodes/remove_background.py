@@ -41,7 +41,7 @@ class BiRefRemoveBackground(io.ComfyNode):
                     tooltip="What the first output has behind the subject: nothing (RGBA), or the colour "
                             "below (RGB, ready for VAE Encode and video)."),
                 schema.colour_input("The colour behind the subject, as in CSS: a word, #20a0ff, rgb(32 160 "
-                                    "255)."),
+                                    "255). Not used with the background transparent."),
                 io.Boolean.Input(
                     "clean_edges", default=True,
                     tooltip="Removes the old background's colour from soft edges such as hair (Estimate "

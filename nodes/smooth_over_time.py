@@ -19,7 +19,7 @@ class BiRefTemporal(io.ComfyNode):
             category=schema.CATEGORY,
             description="Calms masks that flicker from frame to frame: each takes a share of the one before, "
                         "which is moved along with the picture. Begins anew at every cut. For the "
-                        "consecutive frames of one video; Matte Video does the same by itself.",
+                        "consecutive frames of one video; in Matte Video, smoothing does the same.",
             search_aliases=["temporal smoothing", "flicker", "deflicker", "stabilize mask", "video mask"],
             inputs=[
                 schema.image_input("The frames that the masks belong to, in order: their motion is "

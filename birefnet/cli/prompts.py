@@ -6,7 +6,6 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 import weights
@@ -68,9 +67,7 @@ class PromptOptions:
             ValueError: a prompt lies outside the picture, or the scribble has another size.
             PictureError: the scribble's file cannot be read.
         """
-        found = [subject.select(alpha_of, selector, picture, prompt)
-                 for prompt in self.prompts(*picture.shape[1:3])]
-        return torch.stack(found).amax(0)
+        return subject.select_all(alpha_of, selector, picture, self.prompts(*picture.shape[1:3]))
 
 
 def open_selector() -> Selector:

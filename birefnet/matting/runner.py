@@ -104,7 +104,7 @@ class NetworkWorker:
         compute: (network, pictures on any device) → alpha, float32 on the network's device.
         size: (H, W) at which the network sees each frame.
         total: frames in the batch, or MAX_FRAMES if that is unknown.
-        frames: per pass; 0 for as many as memory allows.
+        per_pass: frames per pass; 0 for as many as memory allows.
         extra_bytes: bytes that each frame needs outside the network.
         overlap: pictures and alpha are in CPU memory; copies then overlap with computing, on devices that
             can do both at once.
@@ -120,16 +120,16 @@ class NetworkWorker:
         size: tuple[int, int],
         total: int,
         *,
-        frames: int = 0,
+        per_pass: int = 0,
         extra_bytes: int = 0,
         overlap: bool = False,
     ) -> None:
         self.runner, self.host, self.network = runner, runner.host, runner.network
-        self.compute, self.total, self.requested_frames = compute, total, frames
+        self.compute, self.total, self.requested_frames = compute, total, per_pass
         self.extra_bytes, self.overlap = extra_bytes, overlap
         device = runner.device_for(size)
         try:
-            self._load_on(device, size, min(frames or 1, total))
+            self._load_on(device, size, min(per_pass or 1, total))
             fits = True
         except Exception as error:
             if not self.host.is_out_of_memory(error):
@@ -302,18 +302,21 @@ class Runner:
         size: Size = None,
         total: int = MAX_FRAMES,
         *,
-        frames: int = 0,
+        per_pass: int = 0,
         overlap: bool = False,
         finish: Callable[[Tensor], Tensor] = lambda alpha: alpha,
     ) -> NetworkWorker:
-        """A worker for pictures of `shape` (H, W), which the network sees at `size` (as for
-        `birefnet.matte`).
+        """Return a worker for pictures of equal size.
 
-        total, frames, overlap: as for NetworkWorker. finish: applied to alpha on the network's device.
+        Args:
+            shape: height and width of the pictures.
+            size: at which the network sees them, as for `birefnet.matte`.
+            total, per_pass, overlap: as for NetworkWorker.
+            finish: applied to alpha on the network's device.
         """
         return NetworkWorker(
             self, lambda network, pictures: finish(predict.compute_alpha(network, pictures, size)),
-            network_size(self.network.config, *shape, size), total, frames=frames,
+            network_size(self.network.config, *shape, size), total, per_pass=per_pass,
             extra_bytes=shape[0] * shape[1] * BYTES_PER_PIXEL, overlap=overlap)
 
     def _run_all(self, worker: NetworkWorker, inputs: Tensor) -> Tensor:

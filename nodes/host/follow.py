@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from ...birefnet import masks
@@ -73,8 +72,7 @@ def follow(
     ask = alpha_of(model, size, Progress(1))
 
     def choose(picture: Tensor) -> Tensor:
-        found = [subject.select(ask, selector(), picture, prompt) for prompt in prompts(picture)]
-        return torch.stack(found).amax(0)
+        return subject.select_all(ask, selector(), picture, prompts(picture))
 
     def report(done: int, total: int) -> None:
         messages.say(f"Following backwards: frame {done} of {total}")

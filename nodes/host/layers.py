@@ -15,16 +15,25 @@ def background_colour_input():
     """The colour behind the subject."""
     return schema.colour_input(
         "The background's colour as in CSS: a word (white, navy), #20a0ff, rgb(32 160 255), "
-        "hsl(206 100% 56%). Also fills what the background image leaves empty or transparent.")
+        "hsl(206 100% 56%). Also fills what a background picture leaves empty or transparent. Not used with "
+        "the background transparent.")
 
 
 def fit_input():
     """How a background image is fitted to the canvas."""
     return io.Combo.Input(
         "fit", options=list(composite.FITS), default="fill",
-        tooltip="How a background image meets a canvas of another size. fill: covers it, cropped "
-                "evenly. fit: all of it is seen, colour beside it. stretch: distorted. tile: "
-                "repeated at its own size.")
+        tooltip="For the backgrounds image, blurred image and blurred original: how the picture meets a "
+                "canvas of another size. fill: covers it, cropped evenly. fit: all of it is seen, colour "
+                "beside it. stretch: distorted. tile: repeated at its own size.")
+
+
+def blur_input(advanced: bool = False):
+    """How far a background is blurred."""
+    return schema.number_input(
+        "blur", 2.0, 0.0, 50.0, 0.1,
+        "How far the backgrounds blurred image and blurred original are blurred, as a percentage of the "
+        "longer side of the canvas or, for blurred original, of the picture.", advanced=advanced)
 
 
 def shadow_inputs():

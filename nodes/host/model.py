@@ -125,12 +125,12 @@ class CoreWorker:
 
     overlaps = False
 
-    def __init__(self, model: object, size: int, frames: int) -> None:
+    def __init__(self, model: object, size: int, per_pass: int) -> None:
         if not callable(getattr(model, "encode_image", None)):
             raise ValueError("Connect a model from Load BiRefNet or Load Background Removal Model: got "
                              f"{type(model).__name__}.")
         self.model, self.host = model, ComfyHost()
-        self.frames = frames or 1
+        self.frames = per_pass or 1
         self.clean = convert.Cleaner("the model's mask")
         self.options = {}
         if size and "image_size" in inspect.signature(model.encode_image).parameters:
@@ -156,21 +156,21 @@ class CoreWorker:
         pass
 
 
-def worker_for(model: object, images: Tensor, size: int = 0, frames: int = 0, total: int = runner.MAX_FRAMES
-               ) -> runner.Worker:
+def worker_for(model: object, images: Tensor, size: int = 0, per_pass: int = 0,
+               total: int = runner.MAX_FRAMES) -> runner.Worker:
     """Return a worker for pictures with the size and device of `images` [B,H,W,C].
 
     Args:
         model: from a BACKGROUND_REMOVAL socket.
         images: pictures in 0..1, of which only size and device are read.
         size: longer side of the network's input, in pixels; 0 for the model's own.
-        frames: pictures per pass; 0 for as many as memory allows.
+        per_pass: pictures per pass; 0 for as many as memory allows.
         total: number of pictures.
     """
     if not isinstance(model, BiRefModel):
-        return CoreWorker(model, size, frames)
+        return CoreWorker(model, size, per_pass)
     own = runner.Runner(model.network, model.device, model.dtype, ComfyHost(model))
-    return own.frames_worker(images.shape[1:3], size or None, total, frames=frames,
+    return own.frames_worker(images.shape[1:3], size or None, total, per_pass=per_pass,
                              overlap=not images.is_cuda, finish=convert.snap_to_opaque)
 
 

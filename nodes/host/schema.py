@@ -18,6 +18,7 @@ PICTURES = ("The pictures, of any size, one or many; grey, RGB or RGBA. What is 
 MASKS = ("The subject's masks, 0 to 1: 1 = subject. One for all pictures, or one each. A mask of another "
          "size is resized to the picture.")
 WHITE, CHECKPOINT_SIZE = "#ffffff", "0: the size the checkpoint was made for, which is nearly always best."
+HOST_SIZE = " ComfyUI's own models always run at theirs."
 
 
 def make(kind: Callable, *args, **words):
@@ -43,18 +44,25 @@ def mask_input(tooltip: str = MASKS, optional: bool = False) -> io.Input:
     return io.Mask.Input("mask", tooltip=tooltip, optional=optional)
 
 
-def size_input(seen: str, rest: str = "") -> io.Input:
-    """Longer side of the network's input, in pixels; 0: the checkpoint's own. seen: "the picture"."""
+def size_input(seen: str, rest: str = "", host_models: bool = True) -> io.Input:
+    """Longer side of the network's input, in pixels; 0: the checkpoint's own.
+
+    Args:
+        seen: "the picture".
+        rest: further sentences.
+        host_models: whether the node also runs the host's models, which ignore the size.
+    """
     return io.Int.Input(
         "size", default=0, min=0, max=4096, step=32,
-        tooltip=f"Longer side, in pixels, at which the network sees {seen}. {rest}{CHECKPOINT_SIZE}")
+        tooltip=f"Longer side, in pixels, at which the network sees {seen}. {rest}{CHECKPOINT_SIZE}"
+                f"{HOST_SIZE if host_models else ''}")
 
 
-def frames_per_pass_input(frames: str) -> io.Input:
+def frames_per_pass_input(frames: str, rest: str = "") -> io.Input:
     return io.Int.Input(
         "frames_per_pass", default=0, min=0, max=1024, step=1,
         tooltip=f"How many {frames} are on the GPU at a time. 0: as many as memory allows. The result does "
-                "not depend on it.")
+                f"not depend on it.{rest}")
 
 
 def checkpoint_input(options: list[str], default: str, tooltip: str) -> io.Input:

@@ -89,7 +89,7 @@ def frames(total: int) -> torch.Tensor:
 
 def worker(network, meter: Meter, total: int = 99, wanted: int = 0, **home) -> NetworkWorker:
     owner = Runner(network, home.get("device", CUDA), home.get("dtype", torch.float32), meter)
-    return NetworkWorker(owner, meter.compute, (64, 64), total, frames=wanted)
+    return NetworkWorker(owner, meter.compute, (64, 64), total, per_pass=wanted)
 
 
 def run(work: NetworkWorker, images: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from birefnet.imaging.boxes import Box, bounding_box
 from birefnet.matting import subject
 from birefnet.matting.subject import Prompt
 from birefnet.matting.subject.prompts import draw_maps
-from birefnet.matting.subject.select import by_regions
+from birefnet.matting.subject.selection import by_regions
 
 NAMES = ("astronaut", "coffee")
 POINTS = {"astronaut": [(290, 420), (255, 170)], "coffee": [(850, 420), (730, 480)]}

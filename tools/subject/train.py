@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import io
 import time
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import birefnet
 import weights
 from birefnet.checkpoint.selector import load_selector, save_selector
 from birefnet.device.memory import keep_heap
+from birefnet.files.atomic import atomic_write_bytes
 from birefnet.matting.subject.prompts import draw_touches
 from birefnet.network.config import IMAGENET_MEAN, IMAGENET_STD
 from birefnet.network.selector import SIDE, Selector, measure_distances
@@ -35,6 +37,9 @@ HALF = SIDE // 2
 PICTURES, PROMPTS_EACH = 8, 4      # in a training step
 RATE, ENCODER_RATE = 1.5e-3, 3e-4  # largest learning rates
 WARM_UP, DECAY = 50, 1e-3          # steps of warm-up, weight decay
+LEAST_RATE_SHARE = 0.005           # of the largest learning rates, at the end
+LARGEST_GRADIENT = 1.0             # norm to which gradients are clipped
+FAR_WEIGHT = 0.3                   # in the loss, of background far from anything salient
 EARLY = ("conv_stem", "bn1", "blocks.0", "blocks.1")  # layers of the encoder that stay
 SAVE_EVERY_STEPS = 50
 AVERAGE = 0.99                     # decay of the exponential moving average of weights, which is saved
@@ -207,8 +212,7 @@ def measure_loss(selector: Selector, pictures: Tensor, prompts: Tensor, distance
         features = [[x.repeat_interleave(PROMPTS_EACH, 0) for x in part]
                     for part in selector.encode(pictures)]
         logits = selector(features, prompts, distances).float()
-    # Background far from any subject gets a low weight.
-    weight = 0.3 + F.avg_pool2d(prompts[:, 4:5], 2) + targets
+    weight = FAR_WEIGHT + F.avg_pool2d(prompts[:, 4:5], 2) + targets
     entropy = (F.binary_cross_entropy_with_logits(logits, targets, reduction="none") * weight).mean((1, 2, 3))
     found = logits.sigmoid()
     both = (found * targets).sum((1, 2, 3))
@@ -216,59 +220,91 @@ def measure_loss(selector: Selector, pictures: Tensor, prompts: Tensor, distance
     return (2 * entropy + jaccard * (targets.amax((1, 2, 3)) > 0)).mean()
 
 
+class Run:
+    """A selector in training: its optimiser, its averaged weights, and the file FOLDER/state.pt of all that.
+
+    Args:
+        folder: holds the state, from which a run resumes, and the selector so far.
+        steps: of the whole run.
+        begin: a selector's file, whose weights are trained on; None: the decoder's are new.
+
+    Attributes:
+        step: steps done so far.
+    """
+
+    def __init__(self, folder: Path, steps: int, begin: Path | None = None) -> None:
+        self.folder, self.steps, self.step = folder, steps, 0
+        selector = make_selector(birefnet.load(weights.NANO, form="plain"))
+        self.selector = selector.to(memory_format=torch.channels_last)
+        if begin is not None:
+            selector.load_state_dict(load_selector(begin).state_dict())
+        named = {name: weight for name, weight in selector.named_parameters() if weight.requires_grad}
+        self.optimizer = torch.optim.AdamW(
+            [{"params": [weight for name, weight in named.items() if in_encoder(name) == encoder],
+              "peak": rate} for encoder, rate in ((False, RATE), (True, ENCODER_RATE))],
+            RATE, weight_decay=DECAY)
+        self.learning = list(named.values())
+        self.average = [parameter.detach().clone() for parameter in self.learning]
+        if self._state.exists():
+            saved = torch.load(self._state, weights_only=True)
+            selector.load_state_dict(saved["selector"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.average, self.step = saved["average"], saved["step"]
+
+    @property
+    def _state(self) -> Path:
+        return self.folder / "state.pt"
+
+    def learn(self, batch: tuple[Tensor, ...]) -> float:
+        """Do one step; return its loss."""
+        share = min(1, (self.step + 1) / WARM_UP) * 0.5 * (1 + np.cos(np.pi * self.step / self.steps))
+        for group in self.optimizer.param_groups:
+            group["lr"] = float(max(share, LEAST_RATE_SHARE)) * group["peak"]
+        loss = measure_loss(self.selector, *batch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.learning, LARGEST_GRADIENT)
+        self.optimizer.step()
+        # At first the average follows the weights closely.
+        keep = min(AVERAGE, (self.step + 1) / (self.step + 10))
+        torch._foreach_lerp_(self.average, [parameter.detach() for parameter in self.learning], 1 - keep)
+        self.step += 1
+        return loss.item()
+
+    def save(self) -> None:
+        """Save the state, and the selector with its averaged weights."""
+        state = io.BytesIO()
+        torch.save({"selector": self.selector.state_dict(), "optimizer": self.optimizer.state_dict(),
+                    "average": self.average, "step": self.step}, state)
+        atomic_write_bytes(self._state, state.getvalue())
+        save_selector(self.averaged(), self.folder / "birefnet-selector.safetensors")
+
+    def averaged(self) -> Selector:
+        """A copy of the selector with its averaged weights."""
+        selector = copy.deepcopy(self.selector)
+        own = [parameter.data for parameter in selector.parameters() if parameter.requires_grad]
+        torch._foreach_copy_(own, self.average)
+        return selector
+
+
 def train(
     folder: Path, lessons: Lessons, steps: int, seed: int, workers: int = 1, begin: Path | None = None
 ) -> Selector:
-    """Train a selector up to `steps` steps; resumes from FOLDER/state.pt, and saves state and selector.
-
-    begin: a selector's file, whose weights are trained on.
-    """
+    """Train a selector up to `steps` steps; resumes from FOLDER/state.pt, see `Run`."""
     torch.manual_seed(seed)
     keep_heap()
-    selector = make_selector(birefnet.load(weights.NANO, form="plain")).to(memory_format=torch.channels_last)
-    if begin is not None:
-        selector.load_state_dict(load_selector(begin).state_dict())
-    learning = {name: parameter for name, parameter in selector.named_parameters() if parameter.requires_grad}
-    optimizer = torch.optim.AdamW(
-        [{"params": [parameter for name, parameter in learning.items() if in_encoder(name) == encoder],
-          "peak": rate} for encoder, rate in ((False, RATE), (True, ENCODER_RATE))], RATE, weight_decay=DECAY)
-    learning = list(learning.values())
-    average = [parameter.detach().clone() for parameter in learning]
-    first, state = 0, folder / "state.pt"
-    if state.exists():
-        saved = torch.load(state, weights_only=True)
-        selector.load_state_dict(saved["selector"])
-        optimizer.load_state_dict(saved["optimizer"])
-        average, first = saved["average"], saved["step"]
-    batches = DataLoader(Batches(copy.deepcopy(selector), lessons, seed, first, steps), batch_size=None,
+    run = Run(folder, steps, begin)
+    first, start, losses = run.step, time.monotonic(), []
+    batches = DataLoader(Batches(copy.deepcopy(run.selector), lessons, seed, first, steps), batch_size=None,
                          num_workers=workers)
-    start, losses = time.monotonic(), []
-    for step, batch in enumerate(batches, first):
-        share = min(1, (step + 1) / WARM_UP) * 0.5 * (1 + np.cos(np.pi * step / steps))
-        for group in optimizer.param_groups:
-            group["lr"] = float(max(share, 0.005)) * group["peak"]
-        loss = measure_loss(selector, *batch)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(learning, 1.0)
-        optimizer.step()
-        keep = min(AVERAGE, (step + 1) / (step + 10))
-        torch._foreach_lerp_(average, [parameter.detach() for parameter in learning], 1 - keep)
-        losses.append(loss.item())
-        if (step + 1) % SAVE_EVERY_STEPS == 0 or step + 1 == steps:
-            seconds = (time.monotonic() - start) / (step + 1 - first)
-            print(f"{step + 1}: {np.mean(losses):.4f}, {seconds:.2f} s a step", flush=True)
+    for batch in batches:
+        losses.append(run.learn(batch))
+        if run.step % SAVE_EVERY_STEPS == 0 or run.step == steps:
+            seconds = (time.monotonic() - start) / (run.step - first)
+            print(f"{run.step}: {np.mean(losses):.4f}, {seconds:.2f} s a step", flush=True)
             losses.clear()
-            part = state.with_suffix(".part")
-            torch.save({"selector": selector.state_dict(), "optimizer": optimizer.state_dict(),
-                        "average": average, "step": step + 1}, part)
-            part.replace(state)
-            now = [parameter.detach().clone() for parameter in learning]
-            torch._foreach_copy_([parameter.data for parameter in learning], average)
-            save_selector(selector, folder / "birefnet-selector.safetensors")
-            torch._foreach_copy_([parameter.data for parameter in learning], now)
-    torch._foreach_copy_([parameter.data for parameter in learning], average)
-    return selector
+            run.save()
+    return run.averaged()
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ from .follow import Follower
 from .looks import AlphaOf, Box, at_point, in_box, widen_box
 from .parting import PARTING_REACH, Parting, find_parting, reduce_picture
 from .prompts import Prompt, is_scribble, prompts_of_boxes
-from .select import select, select_each
+from .selection import select, select_all, select_each
 
 __all__ = ["PARTING_REACH", "AlphaOf", "Box", "Follower", "Parting", "Prompt", "at_point", "find_parting",
-           "in_box", "is_scribble", "prompts_of_boxes", "reduce_picture", "select", "select_each",
-           "widen_box"]
+           "in_box", "is_scribble", "prompts_of_boxes", "reduce_picture", "select", "select_all",
+           "select_each", "widen_box"]

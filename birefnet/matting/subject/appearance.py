@@ -12,8 +12,8 @@ from ...imaging.boxes import Box, bounding_box
 from ...imaging.flow import box_mean
 from ...imaging.resize import over_grey
 from ...network.selector import Selector
-from .looks import SOLID_ALPHA, slices_of, widen_box
-from .select import describe
+from .looks import SOLID_ALPHA, widen_box
+from .selection import describe
 
 CONTEXT = 0.3            # margin of the crop that is described, as a share of its box's longer side
 DECAY = 0.95             # of the moving averages, per frame
@@ -115,7 +115,7 @@ class Recogniser:
         outside `seen`, and while no other things are known."""
         shade = torch.full(picture.shape[:3], 0.5, device=picture.device)
         if self.foreign is not None:
-            inside = (slice(None), *slices_of(seen))
+            inside = (slice(None), *seen.slices)
             index = colour_index(picture[inside][0])
             own, foreign = self.own.colours[index], self.foreign.colours[index]
             told = (own + LEAST_FREQUENCY) / (own + foreign + 2 * LEAST_FREQUENCY)
@@ -140,7 +140,7 @@ class Recogniser:
 
 def histogram(picture: Tensor, alpha: Tensor, seen: Box) -> Tensor:
     """Histogram of a subject's colours, [COLOURS³], smoothed over neighbouring colours; sums to 1."""
-    inside = (0, *slices_of(seen))
+    inside = (0, *seen.slices)
     index = colour_index(picture[inside]).flatten()
     # solid pixels show the subject's own colours; something translucent has none of them
     level = min(OPAQUE_ALPHA, float(alpha[inside].max()))

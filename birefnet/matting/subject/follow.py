@@ -23,9 +23,9 @@ from ...network.selector import Selector
 from ..temporal import CUT_TRUST, estimate_motion, small_luma
 from .appearance import CONTEXT, FOUND_LIKENESS, LEAST_LIKENESS, LEAST_SHARE, Recogniser
 from .layers import compare_motions
-from .looks import SOLID_ALPHA, AlphaOf, look, slices_of, widen_box
+from .looks import SOLID_ALPHA, AlphaOf, look, widen_box
 from .prompts import Prompt
-from .select import REGION_LEVEL, ask, by_regions, part, recognise, region_shares
+from .selection import REGION_LEVEL, ask, by_regions, part, recognise, region_shares
 
 STATE_SIDE = 640         # pixels: longer side at which mattes are carried from frame to frame
 SURE_TRUST = 0.4         # of the flow: with less, what it brings along is less certain
@@ -62,7 +62,6 @@ class Follower:
 
     Attributes:
         lost: whether the subject was not found in the last frame.
-        cuts: number of cuts so far.
         luma: [1,1,h,w], of the last picture.
         state: [1,3,h,w], the mattes of the subject and of other things in it, and the certainty of both.
         recogniser: the appearance of both.
@@ -70,7 +69,7 @@ class Follower:
 
     def __init__(self, alpha_of: AlphaOf, selector: Selector) -> None:
         self.alpha_of, self.selector = alpha_of, selector
-        self.lost, self.cuts = False, 0
+        self.lost = False
 
     def begin(self, picture: Tensor, alpha: Tensor) -> None:
         """Start at a frame.
@@ -113,7 +112,6 @@ class Follower:
         motion, trust = estimate_motion(self.luma, before)
         size, full = tuple(self.state.shape[2:]), tuple(picture.shape[1:3])
         if trust.mean() < CUT_TRUST:
-            self.cuts += 1
             nothing = picture.new_zeros(1, *full)
             return Expected(nothing, nothing, nothing, nothing + 0.5, nothing + 0.5)
         own, others, certainty = warp(self.state, resize_flow(motion, size)).split(1, 1)
@@ -144,7 +142,7 @@ class Follower:
             return None
         self.recogniser.learn(now, alpha)
         inside = torch.zeros_like(others)
-        inside[(slice(None), *slices_of(seen))] = 1
+        inside[(slice(None), *seen.slices)] = 1
         # Other things are what was one, and what is apart from the subject. A region that touches it and was
         # no other thing before may be a part that was hidden.
         left = (everything - alpha).clamp(min=0)

@@ -21,7 +21,8 @@ SOLID_ALPHA = 0.5         # a matte whose maximum is below it counts as empty
 POINT_ZOOMS = (1, 2, 4)   # a point's subject is searched in the whole picture, a half, a quarter of its sides
 SAME_SHARE = 0.5          # of the first matte: with less overlap, a closer crop shows another subject
 MAX_CLOSER_LOOKS = 2      # crops tried after the first
-CLOSER_SHARE = 0.75       # of the first crop's longer side: longer crops are not worth a second pass
+# Of the longer side of the picture, in selection.py of the first crop: no further pass for longer crops.
+CLOSER_SHARE = 0.75
 
 
 def in_box(alpha_of: AlphaOf, image: Tensor, box: Box, context: float = 0.25) -> Tensor:
@@ -43,7 +44,7 @@ def in_box(alpha_of: AlphaOf, image: Tensor, box: Box, context: float = 0.25) ->
     height, width = image.shape[1:3]
     box = _clip(box, height, width)
     area = image.new_zeros(height, width)
-    area[slices_of(box)] = 1
+    area[box.slices] = 1
     return regions_within(look(alpha_of, image, widen_box(box, context, height, width)), area)
 
 
@@ -82,7 +83,7 @@ def _look_closer(
     """Matte the region under (x, y) again in a crop around `found`, and once more if it turns out larger."""
     for _ in range(MAX_CLOSER_LOOKS):
         closer = widen_box(bounding_box(found[0], SOLID_ALPHA), context, *image.shape[1:3])
-        if closer == seen or longer_side(closer) > CLOSER_SHARE * max(image.shape[1:3]):
+        if closer == seen or closer.longer_side > CLOSER_SHARE * max(image.shape[1:3]):
             break
         again = region_at(look(alpha_of, image, closer), x, y)
         if again.max() < SOLID_ALPHA or torch.minimum(found, again).sum() < SAME_SHARE * found.sum():
@@ -124,7 +125,7 @@ def widen_box(box: Box, context: float, height: int, width: int) -> Box:
     Raises:
         ValueError: the box lies outside the picture.
     """
-    more = round(context * longer_side(box))
+    more = round(context * box.longer_side)
     return _clip(Box(box.top - more, box.left - more, box.bottom + more, box.right + more), height, width)
 
 
@@ -148,16 +149,6 @@ def part_around(x: int, y: int, height: int, width: int, zoom: int) -> Box:
 def look(alpha_of: AlphaOf, image: Tensor, box: Box) -> Tensor:
     """Matte a crop of the picture: alpha [1,H,W], 0 outside the box."""
     alpha = image.new_zeros(image.shape[:3])
-    alpha[(slice(None), *slices_of(box))] = alpha_of(image[(slice(None), *slices_of(box))]).to(alpha)
+    inside = (slice(None), *box.slices)
+    alpha[inside] = alpha_of(image[inside]).to(alpha)
     return alpha
-
-
-def slices_of(box: Box) -> tuple[slice, slice]:
-    """The slices of a box's rows and columns."""
-    return slice(box.top, box.bottom), slice(box.left, box.right)
-
-
-def longer_side(box: Box) -> int:
-    """The longer side of a box, in pixels."""
-    return max(box.bottom - box.top, box.right - box.left)
-

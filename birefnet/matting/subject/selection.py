@@ -32,10 +32,8 @@ from .looks import (
     check_point,
     in_box,
     keep_whole,
-    longer_side,
     look,
     part_around,
-    slices_of,
     widen_box,
 )
 from .prompts import STROKE_LEVEL, Prompt, draw_maps
@@ -49,6 +47,7 @@ WHOLE_SHARE, NONE_SHARE = 0.85, 0.15
 FITTING_SHARE = 0.7  # instead of WHOLE_SHARE, for a region that fits the prompt's box
 FITTING_IOU = 0.85   # of the box and the region's own: with more, it fits
 FAINT = 0.05        # alpha up to which a pixel counts as background
+LEAST_CLAIMED = 1e-3  # lower bound of the sum of two predictions, where their shares are computed
 LEAST_DOUBT = 1e-4  # least probability of either side, where logits are computed
 # The same for a closer crop, so that what the first crop chose or rejected as a whole stays so.
 CLOSER_DOUBT = 1e-3
@@ -91,13 +90,18 @@ def select(
     else:
         return image.new_zeros(1, height, width)
     closer = widen_box(bounding_box(meant[0], SOLID_ALPHA), context, height, width)
-    if longer_side(closer) < CLOSER_SHARE * longer_side(seen):
+    if closer.longer_side < CLOSER_SHARE * seen.longer_side:
         again = look(alpha_of, image, closer)
         both = average_crops(meant, seen, ask(selector, image, again, prompt, closer, PROBES), closer)
         meant_closer = by_regions(again, both, prompt)
         if torch.minimum(meant, meant_closer).sum() > SAME_SHARE * torch.maximum(meant, meant_closer).sum():
             alpha, meant, seen = again, meant_closer, closer
     return part(alpha, meant, image, seen)
+
+
+def select_all(alpha_of: AlphaOf, selector: Selector, image: Tensor, prompts: Sequence[Prompt]) -> Tensor:
+    """The union of `select` for several prompts: alpha [1,H,W]."""
+    return torch.stack([select(alpha_of, selector, image, prompt) for prompt in prompts]).amax(0)
 
 
 def clip_prompt(prompt: Prompt, height: int, width: int) -> Prompt:
@@ -151,11 +155,11 @@ def ask(selector: Selector, image: Tensor, alpha: Tensor, prompt: Prompt, seen: 
     matte, predict = prepare(selector, image, alpha, seen)
     maps = torch.cat([draw_maps(prompt, seen, SIDE // 2).to(matte), matte], 1)
     meant = predict(maps)
-    # With negative points, what they mark is predicted too, and the two predictions are weighed.
+    # With negative points, what they mark is predicted too: of a pixel that both claim, each keeps its share.
     if maps[0, 0].any() and maps[0, 1].any() and prompt.not_points:
         swapped = torch.zeros_like(maps)
         swapped[:, [0, 1, 4]] = maps[:, [1, 0, 4]]
-        meant = meant * meant / (meant + predict(swapped)).clamp(min=1e-3)
+        meant = meant * (meant / (meant + predict(swapped)).clamp(min=LEAST_CLAIMED))
     if probes:
         meant = weigh_probes(meant, maps, predict, probes)
     return enlarge(meant, alpha, seen)
@@ -192,7 +196,7 @@ def prepare(selector: Selector, image: Tensor, alpha: Tensor, seen: Box
         The crop's matte as the selector reads it, [1,1,SIDE/2,SIDE/2], and a function from prompts
         [n,5,SIDE/2,SIDE/2] to probabilities [n,1,SIDE/4,SIDE/4].
     """
-    inside = (slice(None), *slices_of(seen))
+    inside = (slice(None), *seen.slices)
     picture = selector_input(selector, image[inside])
     matte = resample(alpha[inside][:, None].float(), (SIDE // 2, SIDE // 2)).clamp(0, 1).to(picture.device)
     features = selector.encode(picture)
@@ -208,7 +212,7 @@ def prepare(selector: Selector, image: Tensor, alpha: Tensor, seen: Box
 def enlarge(meant: Tensor, alpha: Tensor, seen: Box) -> Tensor:
     """Put probabilities [1,1,h,w] of a crop into the whole picture, [1,H,W] as `alpha`; 0 outside."""
     result = torch.zeros_like(alpha)
-    inside = (slice(None), *slices_of(seen))
+    inside = (slice(None), *seen.slices)
     # Logits keep the edge sharp when they are enlarged.
     logits = meant.to(alpha).logit(LEAST_DOUBT)
     result[inside] = F.interpolate(logits, alpha[inside].shape[1:], mode="bilinear",
@@ -254,7 +258,7 @@ def describe(selector: Selector, image: Tensor, alpha: Tensor, seen: Box) -> Ten
     Returns:
         float [C], a unit vector.
     """
-    inside = (slice(None), *slices_of(seen))
+    inside = (slice(None), *seen.slices)
     _, directions = selector.encode(selector_input(selector, image[inside]))
     means = []
     for direction in directions[1:]:
@@ -343,13 +347,13 @@ def part(alpha: Tensor, meant: Tensor, image: Tensor, seen: Box) -> Tensor:
     Returns:
         Alpha [1,H,W]. Its edge is the matte's towards the background, the picture's towards other subjects.
     """
-    inside = (slice(None), *slices_of(seen))
+    inside = (slice(None), *seen.slices)
     everything, share = alpha[inside], meant[inside]
     # The chosen share of the alpha around each pixel: 1 along the subject's soft edge to the background.
-    side = 2 * max(1, round(longer_side(seen) / SIDE)) + 1
+    side = 2 * max(1, round(seen.longer_side / SIDE)) + 1
     weight = (everything + LEAST_ALPHA)[:, None]
     share = (box_mean(share[:, None] * weight, side) / box_mean(weight, side))[:, 0]
-    share = masks.guided_edges(share, image[inside], max(1, longer_side(seen) // EDGE_DIVISOR))
+    share = masks.guided_edges(share, image[inside], max(1, seen.longer_side // EDGE_DIVISOR))
     result = torch.zeros_like(alpha)
     result[inside] = everything * ((share - 0.5) * EDGE_CONTRAST + 0.5).clamp(0, 1)
     return result
