@@ -9,6 +9,7 @@ from ..birefnet import composite
 from ..birefnet.imaging.boxes import Box, bounding_box
 from .host import convert, layers, memory, messages, preview, progress, schema, values
 
+FARTHEST = float(composite.LARGEST_SIDE)  # pixels by which the subject can be moved
 CANVASES = ("picture", "background image")
 
 
@@ -47,10 +48,10 @@ class BiRefComposite(io.ComfyNode):
                             "pixel for pixel from the canvas's corner. centre, bottom: the subject alone, as "
                             "large as the canvas allows, in the middle or standing on the lower edge. After "
                             "a run, drag it on the preview."),
-                schema.number_input("x", 0.0, -16384.0, 16384.0, 1.0,
+                schema.number_input("x", 0.0, -FARTHEST, FARTHEST, 1.0,
                                     "Moves the subject right by this many pixels of the canvas; fractions "
                                     "count."),
-                schema.number_input("y", 0.0, -16384.0, 16384.0, 1.0,
+                schema.number_input("y", 0.0, -FARTHEST, FARTHEST, 1.0,
                                     "Moves the subject down by this many pixels of the canvas; fractions "
                                     "count."),
                 schema.number_input("scale", 1.0, 0.01, 16.0, 0.01,
@@ -142,7 +143,7 @@ def placement_view(position: str, picture: Tensor, matte: Tensor, behind: Tensor
     These are both layers; in pixels of the canvas, the corner of the subject's picture at scale 1 and how far
     it moves when the scale grows by 1; and the subject's box, in pixels of its picture.
     """
-    subject = preview.picture(convert.cutout(picture, matte.to(picture)))
+    subject = preview.picture(convert.with_alpha(picture, matte.to(picture)))
     if not subject:
         return ()
     one, two = (composite.place_subject(position, tuple(matte.shape[1:]), size, box, scale)

@@ -99,7 +99,7 @@ class BiRefForeground(io.ComfyNode):
                           composite.opaque_colour(colour, OPAQUE))
                 found = foreground.despill(found, screen, spill_limit, strength=spill_strength)
             colours[start:stop] = found
-            cutout[start:stop] = convert.cutout(found, alpha)
+            cutout[start:stop] = convert.with_alpha(found, alpha)
 
         def lower() -> bool:
             nonlocal device
@@ -110,6 +110,5 @@ class BiRefForeground(io.ComfyNode):
             return True
 
         memory.in_passes(count, 1, run, lower)
-        text = "; ".join(filter(None, [messages.not_numbers(clean_image, clean_mask),
-                                       messages.resized_text(tuple(mask.shape[1:]), size)]))
+        text = messages.resized_text(tuple(mask.shape[1:]), size)
         return io.NodeOutput(colours, cutout, ui=messages.status_ui(text, messages.done(count, size)))

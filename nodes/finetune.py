@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .. import birefnet, weights
 from ..birefnet import masks
+from ..birefnet.checkpoint.load import undetermined_settings
 from ..birefnet.training.curve import draw_curve
 from ..birefnet.training.finetune import finetune
 from .host import convert, folders, memory, messages, preview, progress, recipe, schema, values
@@ -185,12 +186,10 @@ def save_tuned(tuned, base: Recipe, file: Path | None) -> Recipe:
         if file:
             tuned.adapter.save(file)
         return base.with_adapter(file or tuned.adapter, 1.0)
-    config, ancestry = tuned.model.config, base.ancestry(tuned.model)
+    ancestry = base.ancestry(tuned.model)
     if file:
         birefnet.save(tuned.model, file, ancestry, dtype=SAVED_DTYPE)
-    options = {"patch_order": config.patch_order, "normalize": config.normalize,
-               "size": config.size or "dynamic", "multi_scale": config.multi_scale, "heads": config.heads,
-               "cuda_graphs": base.options["cuda_graphs"]}
+    options = undetermined_settings(tuned.model.config) | {"cuda_graphs": base.options["cuda_graphs"]}
     tensors = {name: tensor.to("cpu", SAVED_DTYPE) for name, tensor in tuned.model.state_dict().items()
                if tensor.is_floating_point()}
     return Recipe(file or tensors, options, base.device, base.dtype, origin=ancestry)

@@ -13,8 +13,8 @@ from .host import layers, memory, messages, progress, schema, values
 from .host.crop import Crop, CropSocket
 
 ORIGINAL = "original"
+PER_CENT, PIXELS = "per cent", "pixels"
 ASPECTS = ("free", "1:1", "5:4", "4:5", "4:3", "3:4", "3:2", "2:3", "16:9", "9:16")
-LARGEST_SIDE = 16384  # pixels
 
 
 class BiRefFrame(io.ComfyNode):
@@ -34,17 +34,17 @@ class BiRefFrame(io.ComfyNode):
                 schema.image_input("The pictures with the subject, one or many. For edges without a rim of "
                                    "the old background put Estimate Foreground before."),
                 io.Int.Input(
-                    "width", default=2000, min=0, max=LARGEST_SIDE, step=1,
+                    "width", default=2000, min=0, max=composite.LARGEST_SIDE, step=1,
                     tooltip="Width of the canvas in pixels. 0: from height and aspect. Both 0: nothing is "
                             "resized, the picture is cropped to the subject and its margin."),
                 io.Int.Input(
-                    "height", default=2000, min=0, max=LARGEST_SIDE, step=1,
+                    "height", default=2000, min=0, max=composite.LARGEST_SIDE, step=1,
                     tooltip="Height of the canvas in pixels. 0: from width and aspect. Both 0: nothing is "
                             "resized, the picture is cropped to the subject and its margin."),
                 schema.number_input("margin", 5.0, 0.0, 4096.0, 0.5,
                                     "Room kept free on every side of the subject; see margin_unit."),
                 io.Combo.Input(
-                    "margin_unit", options=list(composite.MARGIN_UNITS), default="per cent",
+                    "margin_unit", options=[PER_CENT, PIXELS], default=PER_CENT,
                     tooltip="The unit of margin: a percentage of the canvas's shorter side, or pixels of "
                             "the canvas."),
                 io.Combo.Input(
@@ -120,7 +120,8 @@ class BiRefFrame(io.ComfyNode):
         if parts.backdrops is None and "image" in background:
             raise ValueError(f"Connect background_image: background {background!r} needs it.")
         across, _, down = aspect.partition(":")
-        framing = composite.Framing(width, height, margin, margin_unit, position, ground / 100, scale_by,
+        margin, unit = (margin / 100, "share") if margin_unit == PER_CENT else (margin, "pixels")
+        framing = composite.Framing(width, height, margin, unit, position, ground / 100, scale_by,
                                     share / 100, int(across) / int(down) if down else 0.0, int(multiple))
         colour = composite.opaque_colour(colour, layers.OPAQUE)
         count, picture_size = parts.count, tuple(parts.images.shape[1:3])

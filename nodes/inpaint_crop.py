@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..birefnet import masks
 from ..birefnet.composite import inpaint
 from ..birefnet.imaging.boxes import bounding_box
+from ..birefnet.imaging.levels import HALF_LEVEL
 from .host import convert, memory, messages, progress, schema, values
 from .host.crop import Crop, CropSocket
 
@@ -82,7 +83,7 @@ class BiRefInpaintCrop(io.ComfyNode):
         for i in progress.each(range(count), bar):
             single = masks.resize(clean_mask(convert.frame(mask, i)), picture)
             regions[i:i + 1] = inpaint.select_region(single, region, grow, feather)
-        boxes = [bounding_box(single, inpaint.VISIBLE_DIFFERENCE) for single in regions]
+        boxes = [bounding_box(single, HALF_LEVEL) for single in regions]
         if count and not any(boxes):
             raise ValueError("Check the mask, or choose the other region: there is nothing to repaint, the "
                              f"{region} covers no pixel of the mask.")

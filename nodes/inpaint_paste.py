@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..birefnet.composite import inpaint
-from .host import convert, memory, progress, schema, values
+from .host import convert, memory, messages, progress, schema, values
 from .host.crop import Crop, CropSocket
 
 
@@ -52,4 +52,4 @@ class BiRefInpaintPaste(io.ComfyNode):
             window = crop.windows[0 if len(crop.windows) == 1 else i]
             result[i:i + 1] = inpaint.paste_window(clean_picture(convert.frame(pictures, i)),
                                                    convert.frame(crop.regions, i), window, new)
-        return io.NodeOutput(result)
+        return io.NodeOutput(result, ui=messages.status_ui("", ""))

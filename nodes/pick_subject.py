@@ -182,7 +182,7 @@ def collect(mattes: Iterable[tuple[Tensor, Tensor]], count: int, picture: tuple[
         if alpha.max() < messages.PRESENT:
             empty.append(i)
         result[i:i + 1] = alpha
-        cutout[i:i + 1] = convert.cutout(frame, result[i:i + 1])
+        cutout[i:i + 1] = convert.with_alpha(frame, result[i:i + 1])
         if not i:
             seen, found = preview.picture(frame), preview.picture(cutout[:1])
         progress.next_picture()

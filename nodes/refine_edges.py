@@ -86,12 +86,11 @@ class BiRefEdgeRefine(io.ComfyNode):
                 first, picture, ask, method=method, low=low, high=high, window=window, radius=radius,
                 progress=progress))
             if not i:
-                before = preview.picture(convert.cutout(picture, first))
-                after = preview.picture(convert.cutout(picture, result[:1].to(first)))
+                before = preview.picture(convert.with_alpha(picture, first))
+                after = preview.picture(convert.with_alpha(picture, result[:1].to(first)))
             progress.next_picture()
         resized = messages.resized_text(tuple(mask.shape[1:]), (height, width))
-        text = "; ".join(filter(None, [messages.not_numbers(clean_image, clean_mask),
-                                       nothing_uncertain(uncertain, count, low, high) or resized]))
+        text = nothing_uncertain(uncertain, count, low, high) or resized
         usual = f"{uncertain:.1%} of the picture was uncertain"
         views = {"biref_before": before, "biref_after": after}
         return io.NodeOutput(result, ui=messages.status_ui(text, usual) | views)

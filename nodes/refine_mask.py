@@ -91,5 +91,4 @@ class BiRefRefineMask(io.ComfyNode):
                 single, picture, black=black_point, white=white_point, grow=grow, feather=feather,
                 fill=fill_holes, specks=drop_specks, largest=keep_largest, radius=edge_radius,
                 strength=edge_strength))
-        text = "; ".join(filter(None, [messages.not_numbers(clean_image, clean_mask), resized]))
-        return io.NodeOutput(result, ui=messages.status_ui(text, messages.done(count, size, "mask")))
+        return io.NodeOutput(result, ui=messages.status_ui(resized, messages.done(count, size, "mask")))

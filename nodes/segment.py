@@ -49,7 +49,7 @@ class BiRefSegment(io.ComfyNode):
 
         def keep(start: int, stop: int, pictures: Tensor, alpha: Tensor) -> None:
             mask[start:stop] = alpha
-            convert.cutout(pictures, mask[start:stop], out=cutout[start:stop])
+            convert.with_alpha(pictures, mask[start:stop], out=cutout[start:stop])
             total = alpha.cpu().double().sum().item()  # MPS has no float64
             peaks = alpha.amax((1, 2)).tolist()
             # Last, where nothing can fail: a pass that runs out of memory is delivered again.

@@ -51,5 +51,4 @@ class BiRefTemporal(io.ComfyNode):
             result[i:i + 1] = convert.snap_to_opaque(smoother(clean_image(convert.frame(images, i)), alpha))
         shots = f"{smoother.cuts + 1} shots" if smoother.cuts else "one shot"
         done = f"Done: {count} frames, {shots}" if count else "No frames"
-        warning = messages.not_numbers(clean_image, clean_mask)
-        return io.NodeOutput(result, ui=messages.status_ui(warning, done))
+        return io.NodeOutput(result, ui=messages.status_ui("", done))

@@ -50,7 +50,7 @@ MAY_IMPORT = {
     "checkpoint": GROUND | {"network"},
     "matting": GROUND | PIXELS | {"network"},
     "video": GROUND | PIXELS | {"matting"},
-    "data": {"files", "imaging", "matting"},
+    "data": GROUND | {"imaging", "matting"},
     "evaluation": {"files", "imaging", "data"},
     "training": GROUND | PIXELS | NETWORK | {"matting", "data", "evaluation"},
     "export": GROUND | PIXELS | NETWORK | {"matting"},
@@ -216,7 +216,7 @@ def test_only_the_nodes_know_the_host():
 def test_the_hub_is_used_in_one_place_and_only_when_fetching():
     hub = {(name, found.at_import) for name, named in imports().items() for found in named
            if found.package == "huggingface_hub"}
-    assert hub <= {("weights/fetch.py", False)}
+    assert hub <= {("weights/downloads.py", False)}
 
 
 def test_what_only_scaling_needs_is_imported_when_it_is_used():

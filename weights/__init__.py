@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .adapters import find_adapter, local_adapters, new_checkpoint, new_file
 from .catalog import CATALOG, DEFAULT, NANO, SELECTOR, Entry, entry, match, non_commercial, settings
-from .fetch import FetchError, fetch, is_complete
-from .find import ADAPTERS, FOLDERS, NotFound, find, folders, list_local
+from .downloads import FetchError, fetch, is_complete
+from .lookup import ADAPTERS, FOLDERS, NotFound, find, folders, list_local
 from .names import fault, quoted
 
 __all__ = [

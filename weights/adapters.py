@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from . import catalog
-from .find import ADAPTERS, NotFound, list_local
+from .lookup import ADAPTERS, NotFound, list_local
 from .names import fault, quoted
 
 _FORBIDDEN = re.compile(r'[<>:"|?*\ud800-\udfff]')  # characters that some system does not allow in names

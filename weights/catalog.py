@@ -42,6 +42,13 @@ class Entry:
     megabytes: int
 
     @property
+    def height_width(self) -> tuple[int, int] | None:
+        """The network's size in pixels; None where it follows the photograph."""
+        if isinstance(self.size, int):
+            return self.size, self.size
+        return self.size if isinstance(self.size, tuple) else None
+
+    @property
     def filename(self) -> str:
         """The file's name after `fetch`."""
         return self.name + PurePath(self.file).suffix

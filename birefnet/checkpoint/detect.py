@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from ..files.errors import CheckpointError
-from ..network.family import FAMILIES, Shapes, count
+from ..network.backbones import FAMILIES
+from ..network.family import Shapes, count
 
 # Tensor names of other kinds of files, the most specific first.
 FOREIGN = (
@@ -44,7 +45,7 @@ def detect(
         Keyword arguments for `Config`.
 
     Raises:
-        CheckpointError: this is not a BiRefNet with an encoder of birefnet.network.family.FAMILIES.
+        CheckpointError: this is not a BiRefNet with an encoder of birefnet.network.backbones.FAMILIES.
     """
     refuse_foreign(shapes)
     family = next((family for family in FAMILIES.values() if family.recognises(shapes, encoder)), None)

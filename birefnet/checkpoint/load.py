@@ -207,13 +207,8 @@ def save(model: BiRefNet, path: str | os.PathLike, metadata: Mapping[str, str] |
     """
     if model.form != "plain":
         raise ValueError('Load with form="plain": the inference form cannot be saved')
-    config, path = model.config, Path(path)
-    size = "x".join(map(str, config.size)) if config.size else "dynamic"
-    entries = {"task": config.task, "size": size, "normalize": config.normalize,
-               "patch_order": config.patch_order, "multi_scale": config.multi_scale,
-               "heads": ",".join(map(str, config.heads))}
-    if config.encoder:
-        entries["encoder"] = config.encoder
+    path = Path(path)
+    entries = {"task": model.config.task, **undetermined_settings(model.config)}
     entries = {"format": "pt", **{f"birefnet.{key}": value for key, value in entries.items()},
                **(metadata or {})}
     state = {name: tensor.detach().to("cpu", dtype).contiguous()
@@ -224,6 +219,19 @@ def save(model: BiRefNet, path: str | os.PathLike, metadata: Mapping[str, str] |
             index = relative_position_index(module.window, torch.device("cpu"))
             state[f"{name}.relative_position_index"] = index.clone()
     write_safetensors(path, state, entries)
+
+
+def undetermined_settings(config: Config) -> dict[str, str]:
+    """Return the settings that a network's tensors do not determine.
+
+    Returns:
+        Values by the names of `load`'s arguments, as text: `load` reads it as an argument and in a file's
+        metadata.
+    """
+    settings = {"size": "x".join(map(str, config.size)) if config.size else "dynamic",
+                "normalize": config.normalize, "patch_order": config.patch_order,
+                "multi_scale": config.multi_scale, "heads": ",".join(map(str, config.heads))}
+    return settings | {"encoder": config.encoder} if config.encoder else settings
 
 
 def ancestry(model: BiRefNet, name: str, license: str | None = None) -> dict[str, str]:

@@ -97,9 +97,9 @@ def _list(folder: Path | None) -> None:
 
     folders = [folder] if folder else weights.folders()
     for row in weights.CATALOG:
-        # Sizes are (height, width); print the width first.
-        side = "x".join(map(str, reversed(row.size))) if isinstance(row.size, tuple) else row.size
-        print(f"{row.name:<26}{side:<11}{row.megabytes:>4} MB  {row.license:<22}{row.task}")
+        height, width = row.height_width or (0, 0)
+        size = "dynamic" if not height else str(height) if height == width else f"{width}x{height}"
+        print(f"{row.name:<26}{size:<11}{row.megabytes:>4} MB  {row.license:<22}{row.task}")
         if row.note:
             print(f"{'':<26}{row.note}")
         try:

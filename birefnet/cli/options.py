@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import weights
 
+from ..network.sides import MAX_SIDE, MIN_SIDE
+
 DTYPE_CHOICES = ("auto", "fp32", "fp16", "bf16")
 
 
@@ -60,12 +62,13 @@ def adapter(text: str) -> AdapterOption:
 
 
 def size(text: str) -> int | tuple[int, int]:
-    """Parse "1024" as 1024, and "2560x1440" (width × height) as (1440, 2560); each side 64 to 8192
-    pixels."""
+    """Parse "1024" as 1024, and "2560x1440" (width × height) as (1440, 2560); sides from MIN_SIDE to
+    MAX_SIDE pixels."""
     found = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text.lower())
     sides = [int(side) for side in found.groups() if side] if found else []
-    if not sides or not all(64 <= side <= 8192 for side in sides):
-        raise argparse.ArgumentTypeError(f"expected N or WIDTHxHEIGHT, each 64 to 8192 pixels, got {text}")
+    if not sides or not all(MIN_SIDE <= side <= MAX_SIDE for side in sides):
+        raise argparse.ArgumentTypeError(f"expected N or WIDTHxHEIGHT, each {MIN_SIDE} to {MAX_SIDE} pixels, "
+                                         f"got {text}")
     return sides[0] if len(sides) == 1 else (sides[1], sides[0])
 
 

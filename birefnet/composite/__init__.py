@@ -11,6 +11,7 @@ from .blend import BlendSettings, compose, split_layers
 from .canvas import FITS, POSITIONS, Placement, fit_to_canvas, place_subject
 from .frame import (
     FRAME_POSITIONS,
+    LARGEST_SIDE,
     MARGIN_UNITS,
     SCALE_BY,
     SUBJECT_ALPHA,
@@ -25,7 +26,6 @@ from .frame import (
 from .shadow import SHADOWS
 
 __all__ = ["BACKGROUNDS", "Background", "BlendSettings", "FITS", "FRAME_POSITIONS", "FramePlan", "Framing",
-           "MARGIN_UNITS", "POSITIONS", "Placement", "SCALE_BY", "SHADOWS", "SUBJECT_ALPHA", "Subject",
-           "compose",
-           "fit_to_canvas", "framed_window", "measure_subject", "opaque_colour", "parse_colour",
-           "place_subject", "plan_frames", "show_original", "split_layers"]
+           "LARGEST_SIDE", "MARGIN_UNITS", "POSITIONS", "Placement", "SCALE_BY", "SHADOWS", "SUBJECT_ALPHA",
+           "Subject", "compose", "fit_to_canvas", "framed_window", "measure_subject", "opaque_colour",
+           "parse_colour", "place_subject", "plan_frames", "show_original", "split_layers"]

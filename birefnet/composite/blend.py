@@ -37,7 +37,7 @@ class BlendSettings:
     shadow_strength: float = 0.5
     shadow_softness: float = 0.05
     shadow_x: float = 0.0
-    shadow_y: float = 0.0
+    shadow_y: float = 0.01  # a little below, as under light from above
     light_wrap: float = 0.0
     light_width: float = 0.0
 

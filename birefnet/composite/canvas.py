@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..imaging.transform import Rectangle, Size, coverage, resample_box
 
+ROUNDING = 1e-6  # pixels: rounding errors of sides that are whole in exact arithmetic
 FITS = ("fill", "fit", "stretch", "tile")
 POSITIONS = ("in place", "top left", "centre", "bottom")
 

@@ -16,14 +16,14 @@ from torch import Tensor
 
 from ..imaging.boxes import Box, bounding_box
 from ..imaging.transform import Size, coverage, resample_box
-from .canvas import Placement
+from .canvas import ROUNDING, Placement
 from .inpaint import FractionalWindow
 
 FRAME_POSITIONS = ("centre", "bottom", "keep")
 SCALE_BY = ("fit", "height", "area")
-MARGIN_UNITS = ("per cent", "pixels")
+MARGIN_UNITS = ("share", "pixels")
 SUBJECT_ALPHA = 0.5  # a subject's box encloses the pixels with at least this alpha
-TOLERANCE = 1e-6  # pixels: rounding errors of sides that are whole in exact arithmetic
+LARGEST_SIDE = 16384  # pixels of a canvas that node and command line offer
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Framing:
         width, height: of the canvas in pixels. If one is 0 it follows from the other and `aspect` or the
             subject's box; if both are, subjects keep their own pixels, and the canvas holds the largest box
             with its margins.
-        margin: kept free on every side: pixels of the canvas, or a percentage of its shorter side.
+        margin: kept free on every side: a share of the canvas's shorter side, 0..1, or pixels of the canvas.
         margin_unit: one of MARGIN_UNITS.
         position: one of FRAME_POSITIONS: in the middle; in the middle of the width, standing on the ground
             line; or as far to the right and down, relative to the canvas, as it was in its picture, within
@@ -54,7 +54,7 @@ class Framing:
 
     width: int = 0
     height: int = 0
-    margin: float = 5.0
+    margin: float = 0.05
     margin_unit: str = MARGIN_UNITS[0]
     position: str = FRAME_POSITIONS[0]
     ground: float | None = None
@@ -72,7 +72,7 @@ class Framing:
                                            and (self.width or self.height)):
             raise ValueError(f"Set width and height, or one of them and aspect: scale_by {self.scale_by} "
                              "needs a canvas of known size")
-        if self.margin_unit != "pixels" and self.margin >= 50 or (self.ground or 0) >= 1:
+        if self.margin_unit != "pixels" and self.margin >= 0.5 or (self.ground or 0) >= 1:
             raise ValueError("Lower margin below 50 per cent and ground below 100: else there is no room")
 
 
@@ -181,7 +181,7 @@ def _canvas(subjects: list[Subject], framing: Framing) -> Size:
             width = own_width * height / own_height
         else:
             height, width = own_height, own_width
-    return tuple(max(math.ceil(side / framing.multiple - TOLERANCE), 1) * framing.multiple
+    return tuple(max(math.ceil(side / framing.multiple - ROUNDING), 1) * framing.multiple
                  for side in (height, width))
 
 
@@ -208,7 +208,7 @@ def _own_canvas(subjects: list[Subject], framing: Framing) -> tuple[float, float
 
 def _margin(framing: Framing, shorter_side: float) -> float:
     """Return the margin in pixels, for a canvas with this shorter side."""
-    return framing.margin if framing.margin_unit == "pixels" else framing.margin / 100 * shorter_side
+    return framing.margin if framing.margin_unit == "pixels" else framing.margin * shorter_side
 
 
 def _scales(subjects: list[Subject], framing: Framing, canvas: Size, room: list[float]
@@ -227,5 +227,5 @@ def _scales(subjects: list[Subject], framing: Framing, canvas: Size, room: list[
     else:
         target = min(scale / per for scale, per in zip(room, per_target))
     wanted = [target * per for per in per_target]
-    limited = [i for i, (scale, most) in enumerate(zip(wanted, room)) if scale > most * (1 + TOLERANCE)]
+    limited = [i for i, (scale, most) in enumerate(zip(wanted, room)) if scale > most * (1 + ROUNDING)]
     return [min(pair) for pair in zip(wanted, room)], limited

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from .. import masks
 from ..imaging.boxes import Box, enclosing_box
+from ..imaging.levels import HALF_LEVEL
 from ..imaging.transform import mirror_indices, resample_box
+from .canvas import ROUNDING
 
 CERTAIN_MARGIN = 0.02  # alpha at most this far from 0 or 1 counts as 0 or 1
-ROUNDING = 1e-6  # pixels: rounding errors of sides that are whole in exact arithmetic
-VISIBLE_DIFFERENCE = 0.5 / 255  # smaller differences vanish in 8 bits
 MEGAPIXEL = 1024 * 1024  # pixels; as diffusion models count: SDXL's 1024×1024 is one
 
 REGIONS = ("subject", "background")
@@ -69,8 +69,8 @@ def select_region(mask: Tensor, which: str, grow: float = 0.0, feather: float = 
         raise ValueError(f"Choose a region of {', '.join(REGIONS)}: it is {which!r}")
     certain = masks.levels(mask, CERTAIN_MARGIN, 1 - CERTAIN_MARGIN)
     wanted = masks.feather(masks.grow(certain if which == "subject" else 1 - certain, grow), feather)
-    wanted = torch.where(wanted > 1 - VISIBLE_DIFFERENCE, 1, wanted)
-    return torch.where(wanted < VISIBLE_DIFFERENCE, 0, wanted)  # else it only enlarges the window
+    wanted = torch.where(wanted > 1 - HALF_LEVEL, 1, wanted)
+    return torch.where(wanted < HALF_LEVEL, 0, wanted)  # else it only enlarges the window
 
 
 def plan_windows(

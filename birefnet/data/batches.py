@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 from collections.abc import Iterator
@@ -11,6 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+
+from ..device.memory import keep_heap
 
 PREFETCHED_ITEMS = 4  # per worker
 
@@ -68,14 +69,4 @@ def _set_up_worker(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
         os.nice(5)
-    keep_memory()
-
-
-def keep_memory() -> None:
-    """Make glibc keep freed memory instead of returning blocks above 128 KiB to the system each time, which
-    takes a fifth of the time of making composites.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt:
-        mallopt(-3, 2**25)  # M_MMAP_THRESHOLD, its maximum
-        mallopt(-1, 2**30)  # M_TRIM_THRESHOLD
+    keep_heap()

@@ -1,4 +1,8 @@
-"""Read masks, trimaps and saved mattes: upright, in 0..1, with the precision of their files."""
+"""Read masks, trimaps and saved mattes: upright, in 0..1.
+
+Evaluation compares with the levels that a file holds, in its own precision: `read_grey`, `read_matte`.
+Training reads a mask as it reads its picture, in 8 bits, to which it rounds its samples anyway: `read_mask`.
+"""
 
 from __future__ import annotations
 
@@ -60,5 +64,16 @@ def _levels(picture: Image.Image, path: Path) -> np.ndarray:
 
 
 def read_mask(path: Path) -> Tensor:
-    """Read a mask file as float32 [1,H,W] in 0..1, upright; 16-bit levels are scaled, colours averaged."""
+    """Read a mask file for training, as `pictures.read` reads pictures: deeper levels are scaled to 8 bits,
+    and an embedded profile is applied.
+
+    Colours are averaged and alpha is ignored, rather than refused: `check` sorts out masks with either before
+    a run, but for traces of colour, as JPEG leaves them, and alpha that is opaque everywhere.
+
+    Returns:
+        float32 [1,H,W] in 0..1.
+
+    Raises:
+        PictureError: the file cannot be read.
+    """
     return pictures.read(path)[..., :3].mean(-1)

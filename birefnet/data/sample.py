@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..imaging import pictures
+from ..imaging.levels import to_levels
 from ..imaging.resize import resample
 from ..matting import foreground
 from ..matting.predict import resize_to_network
@@ -47,7 +48,7 @@ def make_sample(pair: Pair, size: tuple[int, int], rng: np.random.Generator, aug
     mask = resample(mask[None], size)[0]
     if backgrounds and rng.random() < COMPOSED_SHARE:
         image = replace_background(rng, image, mask, backgrounds[rng.integers(len(backgrounds))])
-    layers = Image.fromarray(to_levels(image)), Image.fromarray(to_levels(mask))
+    layers = Image.fromarray(to_levels(image[0])), Image.fromarray(to_levels(mask[0]))
     for name, vary in augment.AT_NETWORK_SIZE.items():
         if name in augmentations:
             layers = vary(rng, *layers)
@@ -65,8 +66,3 @@ def replace_background(rng: np.random.Generator, image: Tensor, alpha: Tensor, b
         behind = behind.flip(2)
     colours = foreground.estimate(image.contiguous(), alpha)
     return colours * alpha[..., None] + behind * (1 - alpha[..., None])
-
-
-def to_levels(values: Tensor) -> np.ndarray:
-    """Convert [1,...] in 0..1 to uint8 [...]."""
-    return (values[0] * 255).round().clamp(0, 255).to(torch.uint8).numpy()

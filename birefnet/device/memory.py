@@ -1,4 +1,4 @@
-"""Recognise out-of-memory errors, the budgets that are tried after one, and trim the heap."""
+"""Recognise out-of-memory errors, the budgets that are tried after one, and trim or keep the heap."""
 
 from __future__ import annotations
 
@@ -34,15 +34,25 @@ def trim_heap() -> None:
     glibc keeps freed memory, and varying picture sizes fragment the heap, so that a long-running process
     grows. With other allocators this does nothing.
     """
-    trim = _trim()
+    trim = _find_in_glibc("malloc_trim")
     if trim is not None:
         trim(0)
 
 
+def keep_heap() -> None:
+    """Make glibc keep freed memory, in this process, instead of returning blocks above 128 KiB to the system
+    each time, which takes a fifth of the time of making composites. With other allocators this does nothing.
+    """
+    set_option = _find_in_glibc("mallopt")
+    if set_option is not None:
+        set_option(-3, 2**25)  # M_MMAP_THRESHOLD, its maximum
+        set_option(-1, 2**30)  # M_TRIM_THRESHOLD
+
+
 @functools.cache
-def _trim() -> Callable[[int], int] | None:
-    """Find glibc's malloc_trim, or None."""
+def _find_in_glibc(name: str) -> Callable[..., int] | None:
+    """Find one of glibc's functions, or None."""
     try:
-        return ctypes.CDLL(None).malloc_trim
+        return getattr(ctypes.CDLL(None), name)
     except (TypeError, OSError, AttributeError):  # Windows, macOS, musl
         return None

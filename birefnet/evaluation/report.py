@@ -15,6 +15,7 @@ from ..data.pairs import Pair
 from ..data.read import read_grey
 from ..files.atomic import atomic_write_bytes
 from ..files.errors import one_line
+from ..imaging.levels import to_levels
 from ..imaging.pictures import PictureError, open_picture
 from .run import resize_prediction
 from .scores import MEASURES, Score
@@ -76,7 +77,7 @@ def write_sheet(path: Path, worst: list[tuple[Pair, Score]], predict: Callable[[
             photograph = Image.new("RGB", truth.shape[::-1], "lightgrey")
         difference = np.stack([1 - (truth - prediction).clip(0), 1 - np.abs(truth - prediction),
                                1 - (prediction - truth).clip(0)], -1)
-        shown = Image.fromarray((difference * 255).round().astype(np.uint8))
+        shown = Image.fromarray(to_levels(difference))
         tiles = [photograph, grey(truth), grey(prediction), shown]
         caption = f"{pair.name}   weighted F {score.values['weighted_f']:.3f}   MAE {score.values['mae']:.3f}"
         rows.append(strip(tiles, one_line(caption)))
@@ -111,4 +112,4 @@ def strip(tiles: list[Image.Image], caption: str) -> Image.Image:
 
 def grey(values: np.ndarray) -> Image.Image:
     """A picture of values [H,W] in 0..1."""
-    return Image.fromarray((values * 255).round().astype(np.uint8))
+    return Image.fromarray(to_levels(values))

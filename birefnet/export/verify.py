@@ -25,7 +25,8 @@ from ..matting.predict import (
     resize_to_network,
 )
 from ..network.birefnet import BiRefNet
-from ..network.config import STRIDE, network_size
+from ..network.config import network_size
+from ..network.sides import MIN_SIDE, STRIDE
 from .graph import Contract
 
 if TYPE_CHECKING:
@@ -112,13 +113,13 @@ def read(name: str) -> Tensor:
 def limit_size(size: tuple[int, int]) -> tuple[int, int]:
     """Scale a size to at most LARGEST_CHECKED, in multiples of STRIDE."""
     share = min(1.0, LARGEST_CHECKED / max(size))
-    return tuple(max(2 * STRIDE, round(side * share / STRIDE) * STRIDE) for side in size)
+    return tuple(max(MIN_SIDE, round(side * share / STRIDE) * STRIDE) for side in size)
 
 
 def other_size(size: tuple[int, int]) -> tuple[int, int]:
     """A second size to check: about half as large, and of another shape."""
     height, width = size
-    return max(2 * STRIDE, height // 2 // STRIDE * STRIDE), max(3 * STRIDE, width // 3 // STRIDE * STRIDE)
+    return max(MIN_SIDE, height // 2 // STRIDE * STRIDE), max(3 * STRIDE, width // 3 // STRIDE * STRIDE)
 
 
 def make_trial(

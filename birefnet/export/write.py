@@ -13,7 +13,8 @@ from ..files.atomic import atomic_write, atomic_write_bytes
 from ..files.errors import UserError
 from ..network.birefnet import BiRefNet
 from ..network.builds import is_nano
-from ..network.config import IMAGENET_MEAN, IMAGENET_STD, STRIDE, Config, snap
+from ..network.config import IMAGENET_MEAN, IMAGENET_STD, Config, snap
+from ..network.sides import MIN_SIDE, STRIDE
 from .graph import Contract, write_graph
 from .precision import to_float16, to_int8_weights
 from .verify import BOUNDS, Check, bounds, check, make_trials, within, worst_layer
@@ -137,7 +138,7 @@ def complete_contract(contract: Contract, config: Config) -> Contract:
     if contract.size and contract.size != tuple(map(snap, contract.size)):
         height, width = contract.size
         near = "x".join(str(snap(side)) for side in (width, height))
-        raise UserError(f"Choose a size of multiples of {STRIDE}, from {2 * STRIDE} up, such as {near}; got "
+        raise UserError(f"Choose a size of multiples of {STRIDE}, from {MIN_SIDE} up, such as {near}; got "
                         f"{width}x{height}")
     if not contract.any_size or contract.size:
         return contract

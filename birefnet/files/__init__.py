@@ -1,1 +1,1 @@
-"""Bytes on disk: atomic writes, hashes, and errors that a user reads."""
+"""What is on disk: atomic writes, hashes, optional packages, and the errors that a user reads."""

@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from ..files.errors import PictureError, PicturePackageError
+from .levels import to_levels
 
 EXR_SIGNATURE = b"\x76\x2f\x31\x01"
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -90,7 +91,7 @@ class Samples:
             values[..., :colours] = encode_srgb(values[..., :colours])
         elif self.values.dtype.kind == "f" and np.median(values[..., :colours]) > 1:
             raise PictureError(f"{name}: expected floats in 0..1, got values up to {np.nanmax(values):g}")
-        levels = np.rint(np.clip(np.nan_to_num(values), 0, 1) * 255).astype(np.uint8)
+        levels = to_levels(np.nan_to_num(values))
         image = Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
         if self.icc:
             image.info["icc_profile"] = self.icc

@@ -19,6 +19,7 @@ from ..files.atomic import atomic_write
 from ..files.errors import PictureError, why_not_read
 from . import deep
 from .colour import to_linear
+from .levels import HALF_LEVEL, to_levels
 
 if TYPE_CHECKING:  # else imported where it is used: processes that only score pictures do without it
     import torch
@@ -149,7 +150,7 @@ def cutout(image: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
     import torch
 
     alpha = alpha[..., None].to(image)
-    return torch.cat([torch.where(alpha > 0.5 / 255, image[..., :3], 0.0), alpha], dim=-1)
+    return torch.cat([torch.where(alpha > HALF_LEVEL, image[..., :3], 0.0), alpha], dim=-1)
 
 
 def over(front: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
@@ -237,7 +238,7 @@ def encode(path: str | Path, picture: torch.Tensor, *, icc: bytes | None = None,
         exif = first
     asked = {"icc_profile": icc, "dpi": dpi, "exif": exif, "quality": quality if name == "JPEG" else 0}
     options = {**options, **{key: value for key, value in asked.items() if value}}
-    levels = (picture[0].float().nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+    levels = to_levels(picture[0].nan_to_num())
     image = Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels)
     # In memory first: Pillow writes some formats without Python, and reports no error when the disk is full.
     encoded = io.BytesIO()
@@ -384,7 +385,7 @@ def eight_bit(image: Image.Image) -> Image.Image:
         return image
     if tags.get(Base.PhotometricInterpretation) == 0:  # white is zero
         shares = 1 - shares
-    grey = Image.fromarray(np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8))
+    grey = Image.fromarray(to_levels(shares))
     grey.info["narrow"] = narrow  # bits that the samples really use
     key = image.info.get("transparency")
     if key is not None:

@@ -68,12 +68,21 @@ def over_grey(images: Tensor) -> Tensor:
     Returns:
         float32 [...,3] in 0..1.
     """
-    colours = _from_grey(images)
+    colours = premultiply_around_grey(images)
     return colours + GREY if images.shape[-1] == 4 else colours.expand(*images.shape[:-1], 3)
 
 
-def _from_grey(images: Tensor) -> Tensor:
-    """Return the colours [...,1 or 3] of images [...,C] in float32; for RGBA (colour - GREY) · opacity."""
+def premultiply_around_grey(images: Tensor) -> Tensor:
+    """Return the colours of images in float32; those of RGBA as (colour - GREY) · opacity.
+
+    Added to GREY, which may wait until they are resized, these are the images over grey.
+
+    Args:
+        images: float [...,C] in 0..1, C 1 (grey), 3 (RGB) or 4 (straight RGBA).
+
+    Returns:
+        float32 [...,1 or 3].
+    """
     images = images.float()
     return images if images.shape[-1] < 4 else (images[..., :3] - GREY) * images[..., 3:]
 

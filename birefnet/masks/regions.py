@@ -3,8 +3,8 @@
 A region is a connected component of the pixels whose alpha is at least `REGION_ALPHA`. That is low, so that
 hair joined to its subject by a faint stretch stays with it. Regions of the subject are 8-connected, holes are
 4-connected. The area of a region is the sum of its alpha in pixels, so that blurring it hardly changes how
-large it counts. The fringe of a region is the fainter alpha around it, down to `VISIBLE`; where the fringes
-of two regions meet, each pixel belongs to the nearer one.
+large it counts. The fringe of a region is the fainter alpha around it, down to `HALF_LEVEL`; where the
+fringes of two regions meet, each pixel belongs to the nearer one.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import torch
 
 from ..files.packages import require
 from ..imaging.boxes import REGION_ALPHA
+from ..imaging.levels import HALF_LEVEL
 from .common import in_full_precision
 
-VISIBLE = 0.5 / 255  # smaller alpha rounds to 0 in an 8-bit mask; it ends a fringe
 SPECK_FRINGE = 32  # pixels: fainter alpha farther away from a speck or a hole is not part of it
 
 STAYS, GOES = np.uint8(1), np.uint8(2)  # decisions for a pixel
@@ -169,7 +169,7 @@ def _decide(alpha: np.ndarray, labels: np.ndarray, stays: np.ndarray, reach: int
     framed = np.full((height + 2, width + 2), closed)
     decision = framed[1:-1, 1:-1]
     decision[...] = np.concatenate([[free], np.where(stays, STAYS, GOES)])[labels]
-    decision[(decision == free) & (alpha < VISIBLE)] = closed
+    decision[(decision == free) & (alpha < HALF_LEVEL)] = closed
 
     flat, pitch = framed.ravel(), width + 2
     neighbours = (-pitch - 1, -pitch, -pitch + 1, -1, 1, pitch - 1, pitch, pitch + 1)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..device.placement import place
 from ..files.errors import UserError
-from ..imaging.resize import GREY, _from_grey, from_pil, resample
+from ..imaging.resize import GREY, from_pil, premultiply_around_grey, resample
 from ..network.birefnet import BiRefNet
 from ..network.builds import is_nano
 from ..network.config import IMAGENET_MEAN, IMAGENET_STD, Config, network_size
@@ -151,7 +151,7 @@ def resize_to_network(frame: Tensor, size: tuple[int, int]) -> Tensor:
     height, width, channels = frame.shape
     as_it_is = channels < 4 and frame.dtype == torch.float32
     strips = [frame] if as_it_is else frame.split(max(1, STRIP_PIXELS // height), 1)
-    rows = torch.cat([resample(_from_grey(strip).reshape(1, 1, height, -1),
+    rows = torch.cat([resample(premultiply_around_grey(strip).reshape(1, 1, height, -1),
                                (size[0], strip.shape[1] * min(channels, 3))) for strip in strips], 3)
     x = resample(rows.view(1, size[0], width, -1).permute(0, 3, 1, 2), size)
     return (x + GREY if channels == 4 else x).expand(-1, 3, -1, -1)

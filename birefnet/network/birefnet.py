@@ -18,9 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .backbones import FAMILIES
 from .blocks import DecoderBlock, PatchBlock, make_norm, resize
-from .config import STRIDE, Config
-from .family import FAMILIES, Family
+from .config import Config
+from .family import Family
+from .sides import STRIDE
 
 
 class TrainOutputs(NamedTuple):

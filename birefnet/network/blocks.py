@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import Config
 from .deform import deform_conv2d
+
+if TYPE_CHECKING:
+    from .config import Config
 
 PLAIN_ASPP = ((1, 1), (3, 6), (3, 12), (3, 18))  # kernel and dilation of `aspp1..aspp4`
 

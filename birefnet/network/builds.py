@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..files.errors import CheckpointError
+from .backbones import FAMILIES
 from .config import Config
-from .family import FAMILIES
 
 # The build of weights/birefnet-nano.safetensors: EfficientNet-Lite2, plain ASPP, residual decoder blocks.
 NANO = Config(family="efficientnet_lite", encoder="tf_efficientnet_lite2", widths=(24, 48, 120, 352),

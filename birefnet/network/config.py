@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .family import FAMILIES
+from .backbones import FAMILIES
+from .sides import MIN_SIDE, STRIDE
 
-STRIDE = 32                  # pixels; network sides are multiples of it
-MIN_SIDE = 2 * STRIDE        # pixels; smallest network side
 DYNAMIC_RANGE = (256, 2304)  # sides in pixels that dynamic checkpoints were trained on
 
 MULTI_SCALE = ("cat", "add", "none")

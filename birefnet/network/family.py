@@ -1,7 +1,7 @@
 """An encoder family is one object: it recognises, builds and fuses its encoders, and estimates their memory.
 
 The idea is that of spandrel's Architecture. A family is one file or folder of `birefnet.network.backbones`
-and one line of that package's list; all other code uses `FAMILIES`.
+and one line of that package's list, `FAMILIES`, which all other code uses.
 """
 
 from __future__ import annotations
@@ -106,10 +106,6 @@ class Family(ABC):
     def initialize(self, encoder: nn.Module) -> bool:
         """Draw random weights and return True, or return False to leave it to `BiRefNet.initialize`."""
         return False
-
-
-FAMILIES: dict[str, Family] = {}
-"""Every family by name, in the order in which they are tried; filled by birefnet.network.backbones."""
 
 
 def count(shapes: Shapes, pattern: str) -> int:

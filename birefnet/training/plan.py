@@ -10,13 +10,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..network.sides import MAX_SIDE, MIN_SIDE, STRIDE
+
 if TYPE_CHECKING:
     import numpy as np
 
 AUGMENTATIONS = ("flip", "enhance", "rotate", "pepper", "crop")  # the authors' names; see data/augment.py
 OPTIMIZERS = ("adamw", "muon")
 BATCH = 4             # pictures per step; the tasks' learning rates are for so many
-STRIDE = 32           # pixels; network sides are multiples of it
 FINAL = 0.1           # share of the steps, at the end, without cross-entropy
 AVERAGE = 0.998       # decay of the averaged weights, per step
 LAST_RATE = 0.01      # learning rate at the end of a cosine, as a share of the peak
@@ -62,9 +63,9 @@ class Size(NamedTuple):
         found = re.fullmatch(r"(\d+)(?:([x×-])(\d+))?", text.lower())
         first, joint, second = found.groups() if found else (None, None, None)
         sides = [int(side) for side in (first, second) if side]
-        if not sides or any(side % STRIDE or not 64 <= side <= 8192 for side in sides):
-            raise ValueError(f"expected N, WIDTHxHEIGHT or LOWEST-HIGHEST in multiples of {STRIDE} from 64 "
-                             f"to 8192, got {text}")
+        if not sides or any(side % STRIDE or not MIN_SIDE <= side <= MAX_SIDE for side in sides):
+            raise ValueError(f"expected N, WIDTHxHEIGHT or LOWEST-HIGHEST in multiples of {STRIDE} from "
+                             f"{MIN_SIDE} to {MAX_SIDE}, got {text}")
         low, high = sides[0], sides[-1]
         if joint != "-":
             return cls.fixed(high, low)

@@ -9,9 +9,9 @@ from PIL import Image
 
 from ..data.pairs import Pair
 from ..data.read import read_grey, read_mask
-from ..data.sample import to_levels
 from ..evaluation.scores import MEASURES, score
 from ..imaging import pictures
+from ..imaging.levels import to_levels
 from ..matting.predict import matte
 from ..network.birefnet import BiRefNet
 from .processes import Processes
@@ -42,7 +42,7 @@ def score_pairs(
         values = score(alpha[0].double().numpy(), read_grey(pairs[index].truth)).values
         scores.append([values[name] for name in MEASURES])
         if index < SHOWN_PICTURES:
-            tiles.append((index, make_tile(Image.fromarray(to_levels(alpha)))))
+            tiles.append((index, make_tile(Image.fromarray(to_levels(alpha[0])))))
     for module in was_training:
         module.training = True
     means = np.mean(processes.everyone(scores), 0)
@@ -53,8 +53,9 @@ def score_pairs(
 def make_truth_tiles(pairs: Sequence[Pair]) -> tuple[list[Image.Image], list[Image.Image]]:
     """Make tiles of the pictures whose mattes are shown, and of their true masks."""
     shown = pairs[:SHOWN_PICTURES]
-    return ([make_tile(Image.fromarray(to_levels(pictures.read(pair.picture)[..., :3]))) for pair in shown],
-            [make_tile(Image.fromarray(to_levels(read_mask(pair.truth)))) for pair in shown])
+    return ([make_tile(Image.fromarray(to_levels(pictures.read(pair.picture)[0, ..., :3])))
+             for pair in shown],
+            [make_tile(Image.fromarray(to_levels(read_mask(pair.truth)[0]))) for pair in shown])
 
 
 def make_tile(picture: Image.Image) -> Image.Image:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
+import logging
 from pathlib import Path
 
 import torch
@@ -16,6 +16,8 @@ from ...birefnet.network import builds
 from ...birefnet.network.fused import fuse
 from . import folders, memory
 from .checkpoints import explain_damage, find_file
+
+log = logging.getLogger(__name__)
 
 ROUTE, FETCH_ROUTE = "/biref/checkpoints", "/biref/fetch"
 FETCHED = "biref.fetch"  # event with a download's progress
@@ -52,15 +54,18 @@ def download(name: str) -> None:
 
 
 def cards() -> dict[str, dict]:
-    """Return the card of each name in the loader's list."""
+    """Return the card of each name in the loader's list, but for those that cannot be made."""
     by_name, registered = {}, folders.registered_folders()
-    for name, path in weights.list_local(folders.checkpoint_folders()).items():
-        with contextlib.suppress(OSError):  # the file has been removed meanwhile
-            by_name[name] = card(weights.match(path, registered), path, path.stat().st_size)
-    for entry in weights.CATALOG:
-        path = here(entry)
-        with contextlib.suppress(OSError):
-            by_name[entry.name] = card(entry, path, path.stat().st_size if path else entry.megabytes * 10**6)
+    found = [(name, weights.match(path, registered), path)
+             for name, path in weights.list_local(folders.checkpoint_folders()).items()]
+    found += [(entry.name, entry, here(entry)) for entry in weights.CATALOG]
+    for name, entry, path in found:
+        try:
+            by_name[name] = card(entry, path, path.stat().st_size if path else entry.megabytes * 10**6)
+        except OSError:  # the file has been removed meanwhile
+            pass
+        except Exception:  # all others keep their cards
+            log.exception("BiRef: the card of %s cannot be made", name)
     return by_name
 
 
@@ -77,12 +82,11 @@ def card(entry: weights.Entry | None, path: Path | None, size: int) -> dict:
     """
     if entry is None:
         return {"here": True, "file": size}
-    height_width = entry.size if isinstance(entry.size, tuple) else (entry.size, entry.size)
     broken = bool(path and entry.repo and explain_damage(path))
     return {"here": path is not None, "damaged": broken, "file": size, "task": entry.task,
             "license": entry.license, "nonCommercial": entry.non_commercial,
-            "memory": estimate_memory(entry.repo and entry.backbone, entry.size),
-            "size": None if entry.size == "dynamic" else height_width[::-1], "note": entry.note}
+            "memory": estimate_memory(entry.repo and entry.backbone, entry.height_width or EXAMPLE_SIZE),
+            "size": entry.height_width and entry.height_width[::-1], "note": entry.note}
 
 
 def here(entry: weights.Entry) -> Path | None:
@@ -94,18 +98,15 @@ def here(entry: weights.Entry) -> Path | None:
 
 
 @functools.cache
-def estimate_memory(backbone: str | None, size: int | tuple[int, int] | str) -> int:
+def estimate_memory(backbone: str | None, size: tuple[int, int]) -> int:
     """Estimate the bytes of weights and activations for one picture on the host's device.
 
-    backbone: see `network_of`. size: of the network, as in the catalog.
+    backbone: see `network_of`. size: of the network, (H, W) in pixels.
     """
     device = memory.device("auto")
     network = network_of(backbone).to(memory.dtype("auto", device))
-    if size == "dynamic":
-        size = EXAMPLE_SIZE
-    height_width = size if isinstance(size, tuple) else (size, size)
     stored = sum(tensor.numel() * tensor.element_size() for tensor in network.parameters())
-    return stored + birefnet.activation_bytes(network, height_width, device=device)
+    return stored + birefnet.activation_bytes(network, size, device=device)
 
 
 def network_of(backbone: str | None) -> birefnet.BiRefNet:

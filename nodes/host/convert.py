@@ -7,6 +7,9 @@ import logging
 import torch
 from torch import Tensor
 
+from ...birefnet.imaging.levels import HALF_LEVEL
+from . import messages
+
 log = logging.getLogger(__name__)
 
 CHANNELS = (1, 3, 4)
@@ -50,7 +53,10 @@ def masks(mask: Tensor) -> Tensor:
 
 
 class Cleaner:
-    """Converts tensors to float32 in 0..1; logs the first time that values had to be clipped.
+    """Converts tensors to float32 in 0..1.
+
+    It logs the first time that values had to be clipped, and once shows a warning on the running node if some
+    were not numbers.
 
     uint8 is divided by 255, bool becomes 0 and 1. NaN and −inf become 0, +inf 1, other values are clipped. A
     float32 tensor in range is returned without a copy.
@@ -65,7 +71,7 @@ class Cleaner:
     def __init__(self, name: str) -> None:
         self.name = name
         self.logged = False
-        self.not_numbers = False  # whether some were NaN
+        self.noted = False  # whether the user knows of NaN
 
     def __call__(self, values: Tensor) -> Tensor:
         if values.dtype == torch.uint8:
@@ -79,11 +85,15 @@ class Cleaner:
         low, high = (bound.item() for bound in values.aminmax())  # both NaN if any value is
         if low >= 0 and high <= 1:
             return values
-        self.not_numbers |= low != low
+        not_numbers = low != low
         if not self.logged:
             self.logged = True
             log.warning("BiRef: %s has values that are not in 0..1 (%s); they were clipped", self.name,
-                        "NaN" if low != low else f"{low:g} to {high:g}")
+                        "NaN" if not_numbers else f"{low:g} to {high:g}")
+        if not_numbers and not self.noted:
+            self.noted = True
+            messages.note(f"{self.name} held values that are not numbers (NaN), which count as 0: check what "
+                          "made it")
         return values.nan_to_num(nan=0.0, posinf=1.0, neginf=0.0).clamp(0, 1)
 
 
@@ -93,7 +103,7 @@ def snap_to_opaque(alpha: Tensor) -> Tensor:
     Networks and filters hardly ever output exactly 1, and the host's nodes round down when they save, so no
     pixel of a cut-out would be opaque.
     """
-    return torch.where(alpha > 1 - 0.5 / 255, 1, alpha)
+    return torch.where(alpha > 1 - HALF_LEVEL, 1, alpha)
 
 
 def common_batch(masks: int, images: int, names: tuple[str, str] = ("masks", "images")) -> int:
@@ -113,19 +123,13 @@ def common_batch(masks: int, images: int, names: tuple[str, str] = ("masks", "im
     return images if masks == 1 else masks
 
 
-def list_indices(indices: list[int], total: int, what: str) -> str:
-    """Return a text such as "in 3 of 9 pictures (index 0, 3, 7)"; it lists up to ten indices."""
-    listed = ", ".join(map(str, indices[:10])) + (", …" if len(indices) > 10 else "")
-    return f"in {len(indices)} of {total} {what} (index {listed})"
-
-
 def frame(batch: Tensor, index: int) -> Tensor:
     """Return frame `index` of a batch [B,...] as a batch of one; a batch of one repeats its frame."""
     index = 0 if len(batch) == 1 else index
     return batch[index:index + 1]
 
 
-def cutout(images: Tensor, alpha: Tensor, out: Tensor | None = None) -> Tensor:
+def with_alpha(images: Tensor, alpha: Tensor, out: Tensor | None = None) -> Tensor:
     """Return RGBA [B,H,W,4], straight alpha, from images [B,H,W,C] and alpha [B,H,W]; in `out` if given."""
     colours = images[..., :3] if images.shape[-1] >= 3 else images.expand(*images.shape[:3], 3)
     return torch.cat([colours.to(alpha), alpha[..., None]], dim=-1, out=out)

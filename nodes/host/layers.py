@@ -47,7 +47,7 @@ def shadow_inputs():
         schema.number_input("shadow_x", 0.0, -100.0, 100.0, 0.1,
                             "Moves the shadow right, as a percentage of the subject's longer side.",
                             advanced=True),
-        schema.number_input("shadow_y", 1.0, -100.0, 100.0, 0.1,
+        schema.number_input("shadow_y", 100 * composite.BlendSettings.shadow_y, -100.0, 100.0, 0.1,
                             "Moves the shadow down, as a percentage of the subject's longer side.",
                             advanced=True),
     ]

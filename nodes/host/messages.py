@@ -5,9 +5,6 @@ from __future__ import annotations
 import logging
 
 import torch
-from comfy_execution.utils import get_executing_context
-
-from . import convert
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +30,7 @@ def say(text: str, picture: str = "") -> None:
 
 def listener() -> str | None:
     """Return the id of the page that queued the running workflow; None if there is none."""
-    if get_executing_context() is None:
+    if _context() is None:
         return None
     from server import PromptServer
 
@@ -45,12 +42,21 @@ def running_node() -> tuple[str, str] | None:
 
     A node of an expanded graph (id 2.0.0.3) counts as the node that it replaces (2).
     """
-    context = get_executing_context()
+    context = _context()
     return None if context is None else (context.prompt_id, context.node_id.partition(".")[0])
 
 
+def _context():
+    """Return the host's context of the running node; None outside the host."""
+    try:
+        from comfy_execution.utils import get_executing_context
+    except ImportError:
+        return None
+    return get_executing_context()
+
+
 def note(text: str) -> None:
-    """Show a warning while the node runs; the line that stays (`status_ui`) repeats it."""
+    """Show a warning while the node runs; the line that stays (`status_ui`, `text_ui`) repeats it."""
     say(text)
     place = running_node()
     if place is not None:
@@ -76,8 +82,10 @@ def status_ui(warning: str, result: str) -> dict[str, tuple]:
 
 
 def text_ui(text: str, warning: bool = False) -> dict[str, tuple]:
-    """As `status_ui`, for a result that API clients read as `text`, too."""
-    return {"text": (text,), "biref_line": (text,), "biref_warning": (warning,)}
+    """As `status_ui`, for a result that API clients read as `text`, too: the warnings noted, and the text."""
+    notes = _noted.pop(running_node(), [])
+    text = "; ".join([*notes, text])
+    return {"text": (text,), "biref_line": (text,), "biref_warning": (warning or bool(notes),)}
 
 
 def say_cpu_takes_over(device: torch.device) -> None:
@@ -93,17 +101,16 @@ def resized_text(size: tuple[int, int], wanted: tuple[int, int]) -> str:
     return f"the mask ({size[1]}×{size[0]}) was resized to the picture ({wanted[1]}×{wanted[0]})"
 
 
-def not_numbers(*cleaners: convert.Cleaner) -> str:
-    """Return a message about the inputs that held NaN; "" if none did."""
-    named = " and ".join(cleaner.name for cleaner in cleaners if cleaner.not_numbers)
-    return named and (f"{named} held values that are not numbers (NaN), which count as 0: check what made "
-                      f"{'them' if ' and ' in named else 'it'}")
+def list_indices(indices: list[int], total: int, what: str) -> str:
+    """Return a text such as "in 3 of 9 pictures (index 0, 3, 7)"; it lists up to ten indices."""
+    listed = ", ".join(map(str, indices[:10])) + (", …" if len(indices) > 10 else "")
+    return f"in {len(indices)} of {total} {what} (index {listed})"
 
 
 def some_frames(said: str, indices: list[int], total: int, what: str = "pictures", rest: str = "") -> str:
     """Return a message about some frames, by index: what is said, which ones of several, and the rest; "" for
     none. what: the frames are."""
-    which = "" if total == 1 else f" {convert.list_indices(indices, total, what)}"
+    which = "" if total == 1 else f" {list_indices(indices, total, what)}"
     return f"{said}{which}{rest}" if indices else ""
 
 
@@ -114,7 +121,7 @@ def nothing_found(empty: list[int], total: int) -> str:
     advice = "the mask is empty there. Try another checkpoint, or crop closer to the subject"
     if total == 1:
         return f"no subject found in the picture: {advice.replace(' there', '')}"
-    return f"no subject found {convert.list_indices(empty, total, 'pictures')}: {advice}"
+    return f"no subject found {list_indices(empty, total, 'pictures')}: {advice}"
 
 
 def done(count: int, size: tuple[int, int], what: str = "picture") -> str:

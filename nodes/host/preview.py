@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from ...birefnet.imaging.levels import to_levels
 from . import messages
 
 LONGEST_SIDE = 1024  # pixels
@@ -45,7 +46,7 @@ def inline(image: Tensor, longest_side: int) -> str:
 
 def to_pil(image: Tensor, longest_side: int = LONGEST_SIDE) -> Image.Image:
     """Return a picture [1,H,W,C] in 0..1 with 8 bits, reduced to at most `longest_side` pixels."""
-    levels = (image[0].float().clamp(0, 1) * 255).round().byte().cpu().numpy()
+    levels = to_levels(image[0])
     shown = Image.fromarray(np.squeeze(levels, 2) if levels.shape[2] == 1 else levels)
     shown.thumbnail((longest_side, longest_side), Image.Resampling.BOX)
     return shown

@@ -50,7 +50,7 @@ def test_a_framed_picture_is_what_the_functions_make(tmp_path, cut, photo, netwo
     assert result.status == 0
     image = pictures.read(source)
     alpha = birefnet.masks.refine(birefnet.matte(network, image), black=0.45, white=0.55, largest=1)
-    plan = plan_frames([measure_subject(alpha[0])], Framing(200, 160, 10, position="bottom"))
+    plan = plan_frames([measure_subject(alpha[0])], Framing(200, 160, 0.1, position="bottom"))
     wanted, _ = compose(image, alpha, plan.places[0], (160, 200), torch.ones(1, 160, 200, 3),
                         BlendSettings(shadow="contact", shadow_y=0.01))
     found = pictures.read(tmp_path / "b.png")

@@ -200,9 +200,10 @@ def test_the_examples_of_the_command_line_run(tmp_path, monkeypatch, photo, tiny
 def test_the_table_has_every_checkpoint_as_the_catalog_does(row):
     (line,) = [line for line in CHECKPOINTS.splitlines() if line.startswith(f"| `{row.name}` |")]
     _, task, size, download, licence = (cell.strip() for cell in line.strip("|").split("|"))
-    sides = row.size if isinstance(row.size, tuple) else (row.size,)
+    height, width = row.height_width or (0, 0)
+    square = "the photograph's" if not height else str(height)
     assert task == row.task
-    assert size == ("the photograph's" if row.size == "dynamic" else "×".join(map(str, reversed(sides))))
+    assert size == (square if height == width else f"{width}×{height}")
     assert download == ("included" if row.repo is None else f"{row.megabytes} MB")
     assert licence == row.license + (": **non-commercial**" if row.non_commercial else "")
 

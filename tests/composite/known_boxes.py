@@ -47,8 +47,8 @@ def drawn(number: int) -> tuple[Tensor, Tensor, Edges]:
     image, alpha = subject(name)
     box = bounding_box(alpha[0], 0.5)
     height, width = draw.randint(360, 640), draw.randint(360, 640)
-    scale = draw.uniform(0.35, 0.9) * min(height / (box.bottom - box.top), width / (box.right - box.left))
-    room = height - (box.bottom - box.top) * scale, width - (box.right - box.left) * scale
+    scale = draw.uniform(0.35, 0.9) * min(height / box.height, width / box.width)
+    room = height - box.height * scale, width - box.width * scale
     top, left = (draw.uniform(0.02, 0.98) * free for free in room)
     where = Placement(top - box.top * scale, left - box.left * scale, scale)
     dark, bright = torch.tensor([[draw.uniform(0.2, 0.5), draw.uniform(0.6, 0.95)]

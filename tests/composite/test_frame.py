@@ -38,14 +38,14 @@ def framed(*subjects: Subject, **words) -> tuple[tuple[int, int], list[tuple[flo
 def test_a_known_box_is_framed_right_to_two_pixels(number):
     image, alpha, edges = drawn(number)
     subject = measure_subject(alpha[0])
-    plan = plan_frames([subject], Framing(500, 500, margin=5))
+    plan = plan_frames([subject], Framing(500, 500, margin=0.05))
     _, placed = compose(image, alpha, plan.places[0], plan.canvas, torch.ones(1, 500, 500, 3))
     found = bounding_box(placed[0], 0.5)
     assert found == pytest.approx(framed_edges(edges, 500, 25), abs=2)
 
 
 def test_fit_is_as_large_as_the_margins_allow():
-    canvas, boxes, _ = framed(TALL, WIDE, width=1000, height=1000, margin=5)
+    canvas, boxes, _ = framed(TALL, WIDE, width=1000, height=1000, margin=0.05)
     assert canvas == (1000, 1000)
     assert boxes[0] == pytest.approx((50, 365, 950, 635))
     assert boxes[1] == pytest.approx((432.5, 50, 567.5, 950))
@@ -54,17 +54,17 @@ def test_fit_is_as_large_as_the_margins_allow():
 
 
 def test_bottom_stands_on_the_ground_line():
-    _, boxes, _ = framed(TALL, WIDE, width=1000, height=1000, margin=5, position="bottom")
+    _, boxes, _ = framed(TALL, WIDE, width=1000, height=1000, margin=0.05, position="bottom")
     assert [box[2] for box in boxes] == pytest.approx([950, 950])
     assert boxes[1] == pytest.approx((815, 50, 950, 950))
-    _, boxes, _ = framed(TALL, WIDE, width=1000, height=1000, margin=5, position="bottom", ground=0.2)
+    _, boxes, _ = framed(TALL, WIDE, width=1000, height=1000, margin=0.05, position="bottom", ground=0.2)
     assert boxes[0] == pytest.approx((50, 387.5, 800, 612.5))  # smaller: it fits between margin and ground
     assert boxes[1][2] == pytest.approx(800)
 
 
 def test_keep_stays_where_it_was_as_far_as_the_margins_allow():
     at_the_left = Subject((400, 400), Box(180, 20, 220, 60), 1600)
-    size = {"width": 200, "height": 200, "margin": 5, "position": "keep"}
+    size = {"width": 200, "height": 200, "margin": 0.05, "position": "keep"}
     _, (box,), _ = framed(at_the_left, **size, scale_by="height", share=0.1)
     assert box == pytest.approx((90, 10, 110, 30))  # in the picture its middle is 40 from the left, here 20
     _, (box,), _ = framed(at_the_left, **size, scale_by="height", share=0.5)
@@ -101,7 +101,7 @@ def test_without_a_canvas_the_picture_is_cropped_to_the_box():
     canvas, (box,), _ = framed(TALL, margin=0)
     assert (canvas, box) == ((200, 60), (0, 0, 200, 60))
     assert framed(TALL, margin=10, margin_unit="pixels")[0] == (220, 80)
-    canvas, (box,), _ = framed(TALL, margin=10)
+    canvas, (box,), _ = framed(TALL, margin=0.1)
     assert (canvas, box) == ((215, 75), (8, 8, 208, 68))  # 7.5 is a tenth of 75
     assert framed(TALL, WIDE, margin=0)[0] == (200, 400)  # one canvas for both
 
@@ -121,7 +121,7 @@ def test_canvas(words, canvas):
 @pytest.mark.parametrize("words, sentence", [
     ({"scale_by": "height"}, "Set width and height"),
     ({"position": "top"}, "Set position to centre, bottom"),
-    ({"margin": 50.0}, "Lower margin"),
+    ({"margin": 0.5}, "Lower margin"),
     ({"width": 90, "height": 90, "margin": 45, "margin_unit": "pixels"}, "Lower"),
     ({"width": 90, "height": 90, "position": "bottom", "ground": 0.97}, "Lower margin or ground"),
 ])
@@ -161,7 +161,7 @@ def test_undone_exactly():
     assert not back[alpha == 0].any()
 
     for subject in (TALL, WIDE):
-        plan = plan_frames([subject], Framing(997, 1003, margin=3, position="keep"))
+        plan = plan_frames([subject], Framing(997, 1003, margin=0.03, position="keep"))
         window, (top, left, scale, *_) = framed_window(plan.places[0], plan.canvas), plan.places[0]
         for row, column in ((0, 0), (17.25, 3), (399, 299)):
             y, x = top + row * scale, left + column * scale  # on the canvas

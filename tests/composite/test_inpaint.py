@@ -12,6 +12,7 @@ import torch
 from birefnet.composite import inpaint
 from birefnet.composite.inpaint import MEGAPIXEL, Window
 from birefnet.imaging.boxes import Box, bounding_box
+from birefnet.imaging.levels import HALF_LEVEL
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -91,7 +92,7 @@ def test_there_and_back_is_the_identity(height, width, box, context, multiple, a
         mask = 1 - mask
     region = inpaint.select_region(mask, which, grow=3, feather=5)
     for area in (0, MEGAPIXEL // 32):
-        boxes = [bounding_box(region[0], inpaint.VISIBLE_DIFFERENCE)]
+        boxes = [bounding_box(region[0], HALF_LEVEL)]
         (window,), size = inpaint.plan_windows(boxes, (height, width), context=context, area=area,
                                                multiple=multiple,
                                        most_aspect=aspect)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 
 import pytest
@@ -131,6 +132,20 @@ def test_a_mask_of_another_size_is_resized_and_said_so(host):
     record = host.run(refined(mask(height=32, width=48), picture()))
     assert host.pictures(record)["shown"][0].size == (64, 64)
     assert "the mask (48×32) was resized to the picture (64×64)" in host.log()
+
+
+def test_what_is_not_a_number_is_said_on_every_node_that_reads_it(host):
+    """Also on those that show a result, whose text follows."""
+    record = host.run({
+        "picture": picture(), "nan": mask(value=math.nan),
+        "trimap": node("BiRefTrimap", mask=["nan", 0], inward=5, outward=5, unit="pixels",
+                       sure_background=0.05, sure_subject=0.95),
+        "shown": node("MaskPreview", mask=["trimap", 0]),
+        "inspect": node("BiRefInspect", image=["picture", 0], mask=["nan", 0], colour="red", size=64,
+                        frames=1)})
+    texts = host.texts(record)
+    said = "the mask held values that are not numbers (NaN), which count as 0: check what made it"
+    assert said in texts and f"{said}; no subject: the mask is empty" in texts
 
 
 def test_the_queue_lives_on_after_all_this(host):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from host import iou, values
 from PIL import Image
 from safetensors import safe_open
 from workflow import load, node
+
+import birefnet
+from birefnet.network import builds
 
 SIDE = 96
 LESSON = {"what": "lora", "steps": 40, "rate": 0.003, "rank": 4, "batch": 2, "size": 96, "seed": 1,
@@ -132,6 +137,17 @@ def test_everything_may_learn_and_is_saved_as_a_checkpoint(host, pairs, unseen):
         "BiRefFinetune", model=["tune", 0], image=["pairs", 0], mask=["pairs", 1], **LESSON | {"steps": 1})})
     assert (host.elsewhere / "mine-2.safetensors").is_file()
     assert (host.elsewhere / "adapters" / "mine.safetensors").is_file()
+
+
+def test_a_network_with_an_encoder_of_timm_may_learn_without_being_saved(host, pairs, unseen):
+    """Its tensors do not tell the encoder: the tuned model must."""
+    pytest.importorskip("timm")
+    config = dataclasses.replace(builds.config("timm:resnet10t"), kernels=(1, 3), inner=8, branch=8,
+                                 patch_inner=8, gate=4, size=(96, 96))
+    file = host.base / "models" / "BiRefNet" / "tiny.safetensors"
+    birefnet.save(birefnet.BiRefNet(config).initialize(), file)
+    workflow = taught(pairs, what="all", steps=1) | {"model": load("tiny.safetensors")}
+    assert masks(host, workflow | shown("tune", unseen[0]))["tune"].shape == (SIDE, SIDE)
 
 
 def test_a_saved_checkpoint_keeps_the_licence_of_the_one_it_was_made_from(host, pairs):

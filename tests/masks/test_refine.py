@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+from pathlib import Path
+
 import pytest
 import torch
 
 from birefnet import masks
+from birefnet.cli.options import REFINE
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = sorted(name for name, parameter in inspect.signature(masks.refine).parameters.items()
+                  if parameter.kind is parameter.KEYWORD_ONLY)
+GUIDED = {"radius", "strength"}  # of guided_edges, whose picture the command line does not give to refine
 
 OPERATORS = {
     "levels": lambda mask: masks.levels(mask, 0.1, 0.8),
@@ -33,6 +43,21 @@ def soft_mask(frames: int, height: int, width: int) -> torch.Tensor:
     """Blobs, specks and holes with soft edges, reaching 0 and 1."""
     noise = torch.rand(frames, height, width, generator=torch.Generator().manual_seed(7))
     return masks.levels(masks.feather(noise, 4), 0.42, 0.58)
+
+
+def test_the_command_line_has_every_setting():
+    assert sorted(GUIDED.union(*REFINE.values())) == SETTINGS
+
+
+def test_the_node_refine_mask_has_every_setting_as_an_input():
+    tree = ast.parse((ROOT / "nodes" / "refine_mask.py").read_text(encoding="utf-8"))
+    call, = (node for node in ast.walk(tree) if isinstance(node, ast.Call)
+             and ast.unparse(node.func) == "masks.refine")
+    execute, = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)
+                and node.name == "execute")
+    given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+    assert sorted(given) == SETTINGS
+    assert set(given.values()) <= {argument.arg for argument in execute.args.args}
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])

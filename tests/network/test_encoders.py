@@ -14,10 +14,11 @@ from tiny_build import random_state
 
 import birefnet
 from birefnet import Adapter, CheckpointError, Config, activation_bytes
+from birefnet.checkpoint.load import undetermined_settings as told
 from birefnet.network import builds
+from birefnet.network.backbones import FAMILIES
 from birefnet.network.backbones.efficientnet_lite import SCALES, EfficientNetLite, FusedEfficientNetLite
 from birefnet.network.backbones.timm import find_foldable, parse_encoder
-from birefnet.network.family import FAMILIES
 from birefnet.training import low_rank
 from birefnet.training.recompute import recompute_blocks
 
@@ -56,11 +57,6 @@ def image(*shape: int) -> torch.Tensor:
     return torch.randn(shape or (1, 3, 64, 64), generator=torch.Generator().manual_seed(0))
 
 
-def told(config: Config) -> dict[str, str]:
-    """What a file's metadata says of it, as arguments."""
-    return {"multi_scale": config.multi_scale} | ({"encoder": config.encoder} if config.encoder else {})
-
-
 @EACH
 def test_both_forms_agree_in_pieces_of_every_size(config):
     """Maps of odd sides too: half of 96 has 3 positions at stride 16."""
@@ -82,6 +78,12 @@ def test_a_saved_file_tells_its_build(config, tmp_path):
     assert loaded.config == config
     with torch.inference_mode():
         assert torch.equal(loaded(image()), model(image()))
+
+
+@KINDS
+def test_tensors_and_their_settings_give_the_same_build_as_a_file(config):
+    config = dataclasses.replace(config, size=None, normalize="none", patch_order="colour-fastest")
+    assert birefnet.load(random_state(config), **told(config)).config == config
 
 
 @KINDS

@@ -5,6 +5,7 @@ import torch
 from golden_cases import CASES, Case
 
 import birefnet
+from birefnet.network.backbones import FAMILIES
 from birefnet.network.birefnet import image_patches
 
 TOLERANCE = 5e-6
@@ -17,6 +18,15 @@ HALVES = [case for case in CASES if case.name in ("swin_v1_t_1x256x256_s0", "pvt
 def weights(request) -> tuple[Case, dict[str, torch.Tensor]]:
     """A case and its state dict, made once for the tests that follow each other; not to be changed."""
     return request.param, request.param.state_dict()
+
+
+def test_every_encoder_family_has_reference_logits():
+    """But for those whose encoders are timm's, with which test_encoders.py compares them."""
+    found = set()
+    for case in CASES:
+        shapes = {name: tuple(shape) for name, shape in case.manifest.items()}
+        found.add(next(family.name for family in FAMILIES.values() if family.recognises(shapes, "")))
+    assert sorted(found | {"efficientnet_lite", "timm"}) == sorted(FAMILIES)
 
 
 @pytest.mark.parametrize("form", ["plain", "inference"])

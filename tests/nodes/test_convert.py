@@ -106,7 +106,9 @@ def test_other_integers_are_refused(convert):
         convert.Cleaner("the mask")(torch.ones(1, 5, 7, dtype=torch.int64))
 
 
-def test_values_out_of_range_are_clipped_and_told_once(convert, caplog):
+def test_values_out_of_range_are_clipped_and_told_once(convert, caplog, monkeypatch):
+    notes = []
+    monkeypatch.setattr(convert.messages, "note", notes.append)
     clean = convert.Cleaner("the image")
     nan, inf = float("nan"), float("inf")
     first = clean(torch.tensor([nan, inf, -inf, -0.5, 0.25, 1.5]))
@@ -114,7 +116,14 @@ def test_values_out_of_range_are_clipped_and_told_once(convert, caplog):
     assert first.tolist() == [0, 1, 0, 0, 0.25, 1]
     assert second.tolist() == [1, 0.5]
     assert len(messages(caplog)) == 1 and "the image" in messages(caplog)[0]
-    assert clean.not_numbers and not convert.Cleaner("the mask").not_numbers
+    clean(torch.tensor([nan]))
+    assert notes == ["the image held values that are not numbers (NaN), which count as 0: check what made it"]
+
+
+def test_what_is_a_number_is_not_noted_and_without_a_host_nothing_fails(convert, monkeypatch):
+    convert.Cleaner("the mask")(torch.tensor([float("nan")]))
+    monkeypatch.delattr(convert.messages, "note")
+    convert.Cleaner("the mask")(torch.tensor([2.0]))
 
 
 def test_an_empty_batch_is_clean(convert, caplog):
@@ -132,7 +141,7 @@ def test_non_contiguous_tensors_keep_their_values(convert, view):
     assert not image.is_contiguous()
     alpha = torch.rand(*image.shape[:3])
     assert torch.equal(convert.Cleaner("the image")(convert.frames(image)), image)
-    assert torch.equal(convert.cutout(image, alpha), torch.cat([image[..., :3], alpha[..., None]], 3))
+    assert torch.equal(convert.with_alpha(image, alpha), torch.cat([image[..., :3], alpha[..., None]], 3))
 
 
 @pytest.mark.parametrize("masks, images, frames", [
@@ -155,18 +164,19 @@ def test_one_frame_serves_all(convert):
 
 
 def test_some_of_many_are_told_by_index(convert):
-    assert convert.list_indices([0, 3, 7], 9, "pictures") == "in 3 of 9 pictures (index 0, 3, 7)"
-    assert convert.list_indices(list(range(12)), 12,
-                           "masks") == "in 12 of 12 masks (index 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …)"
+    told = convert.messages.list_indices
+    assert told([0, 3, 7], 9, "pictures") == "in 3 of 9 pictures (index 0, 3, 7)"
+    assert told(list(range(12)), 12,
+                "masks") == "in 12 of 12 masks (index 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …)"
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_cutout_has_straight_colours_and_alpha(convert, channels):
     image, alpha = torch.rand(2, 5, 7, channels), torch.rand(2, 5, 7)
-    rgba = convert.cutout(image, alpha)
+    rgba = convert.with_alpha(image, alpha)
     assert rgba.shape == (2, 5, 7, 4)
     assert torch.equal(rgba[..., 3], alpha)
     assert torch.equal(rgba[..., :3], image[..., :3].expand(2, 5, 7, 3))
     room = torch.zeros(4, 5, 7, 4)
-    convert.cutout(image, alpha, out=room[1:3])
+    convert.with_alpha(image, alpha, out=room[1:3])
     assert torch.equal(room[1:3], rgba) and not room[0].any() and not room[3].any()

@@ -44,7 +44,7 @@ def raised(node) -> Exception:
 @pytest.mark.parametrize("module, name, builtin", [
     ("birefnet.files.errors", "UserError", ValueError),
     ("birefnet.files.errors", "CheckpointError", ValueError),
-    ("weights.find", "NotFound", FileNotFoundError), ("weights.fetch", "FetchError", RuntimeError),
+    ("weights.lookup", "NotFound", FileNotFoundError), ("weights.downloads", "FetchError", RuntimeError),
     ("birefnet.device.passes", "OutOfMemory", RuntimeError)])
 def test_an_exception_of_ours_becomes_the_builtin_one(pack, as_builtin_errors, module, name, builtin):
     own = getattr(importlib.import_module(f"{pack.__name__}.{module}"), name)

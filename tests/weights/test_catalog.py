@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 import pytest
 
 import weights
+from birefnet.network.builds import BACKBONES, NANO
 
 ROWS = pytest.mark.parametrize("row", weights.CATALOG, ids=lambda row: row.name)
 
@@ -21,7 +22,8 @@ def test_a_row_says_all_that_is_needed(row):
     assert row.repo is None or re.fullmatch(r"[A-Za-z0-9_.-]{1,96}/[A-Za-z0-9_.-]{1,96}", row.repo)
     assert PurePath(row.file).suffix in (".safetensors", ".pth", ".pt")
     assert not weights.fault(row.name, "the folder") and not weights.fault(row.file, "the repository")
-    assert row.task and row.license and row.backbone
+    assert row.task and row.license
+    assert row.backbone in BACKBONES or row.repo is None and row.backbone == NANO.encoder
     assert all(isinstance(text, str) for text in (row.task, row.license, row.backbone, row.note))
     assert all(isinstance(alias, str) for alias in row.aliases)
     assert isinstance(row.aliases, tuple) and type(row.non_commercial) is bool and type(row.megabytes) is int
@@ -29,8 +31,10 @@ def test_a_row_says_all_that_is_needed(row):
     assert row.patch_order in ("colour-slowest", "colour-fastest")
     assert row.non_commercial == ("NC" in row.license)
     assert 1 <= row.megabytes <= 2000
-    if row.size != "dynamic":
-        height, width = row.size if isinstance(row.size, tuple) else (row.size, row.size)
+    if row.height_width is None:
+        assert row.size == "dynamic"
+    else:
+        height, width = row.height_width
         assert height % 32 == width % 32 == 0 and 256 <= height <= width <= 4096
 
 

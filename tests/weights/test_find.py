@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import weights
+from weights import lookup
 
 
 @pytest.fixture
@@ -99,8 +100,7 @@ def test_find_prefers_safetensors_to_a_pickle_and_earlier_folders(models, folder
 
 
 def test_the_default_checkpoint_ships_with_the_project(folders, tmp_path, monkeypatch):
-    finder = sys.modules["weights.find"]
-    monkeypatch.setattr(finder, "NANO", tmp_path / "birefnet-nano.safetensors")
+    monkeypatch.setattr(lookup, "NANO", tmp_path / "birefnet-nano.safetensors")
     with pytest.raises(weights.NotFound, match="^Restore .* with git"):
         weights.find("birefnet-nano", folders)
     (tmp_path / "birefnet-nano.safetensors").write_bytes(b"")
@@ -191,10 +191,9 @@ def test_a_name_that_no_workflow_could_store_is_left_out(models, folders):
 
 
 def test_folders_inside_and_outside_comfyui(tmp_path, monkeypatch):
-    finder = sys.modules["weights.find"]
-    monkeypatch.setattr(finder, "__file__",
-                        str(tmp_path / "custom_nodes" / "comfyui-biref" / "weights" / "find.py"))
+    monkeypatch.setattr(lookup, "__file__",
+                        str(tmp_path / "custom_nodes" / "comfyui-biref" / "weights" / "lookup.py"))
     assert [path.relative_to(tmp_path / "models").as_posix()
             for path in weights.folders()] == list(weights.FOLDERS)
-    monkeypatch.setattr(finder, "__file__", str(tmp_path / "comfyui-biref" / "weights" / "find.py"))
+    monkeypatch.setattr(lookup, "__file__", str(tmp_path / "comfyui-biref" / "weights" / "lookup.py"))
     assert weights.folders() == (tmp_path / "comfyui-biref" / "models",)

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 import birefnet
 import weights
 from birefnet.checkpoint.selector import load_selector, save_selector
-from birefnet.data.batches import keep_memory
+from birefnet.device.memory import keep_heap
 from birefnet.files.atomic import atomic_write_bytes
 from birefnet.matting.subject.prompts import draw_touches
 from birefnet.network.config import IMAGENET_MEAN, IMAGENET_STD
@@ -292,7 +292,7 @@ def train(
 ) -> Selector:
     """Train a selector up to `steps` steps; resumes from FOLDER/state.pt, see `Run`."""
     torch.manual_seed(seed)
-    keep_memory()
+    keep_heap()
     run = Run(folder, steps, begin)
     first, start, losses = run.step, time.monotonic(), []
     batches = DataLoader(Batches(copy.deepcopy(run.selector), lessons, seed, first, steps), batch_size=None,

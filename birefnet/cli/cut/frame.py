@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ...composite import (
+    LARGEST_SIDE,
     SHADOWS,
     SUBJECT_ALPHA,
     BlendSettings,
@@ -27,7 +28,6 @@ COUNTS = ("width", "height", "multiple")  # pixels
 PER_CENT = ("ground", "share", "shadow_softness", "shadow_x", "shadow_y")
 SHARES = ("threshold", "shadow_strength")  # 0..1
 BLENDING = ("shadow", "shadow_strength", "shadow_softness", "shadow_x", "shadow_y")
-LARGEST_SIDE = 16384  # pixels
 EXAMPLE = "2000x2000,margin=5%,position=bottom,shadow=contact"
 
 
@@ -77,8 +77,9 @@ def parse_frame(text: str) -> Frame:
             raise CommandError(f"--frame: expected WIDTHxHEIGHT and NAME=VALUE, such as {EXAMPLE}; got "
                                f"{part or 'nothing'}")
         elif name == "margin":
-            given |= {"margin": _number(name, value.removesuffix("px").removesuffix("%"), 0, 4096),
-                      "margin_unit": "pixels" if value.endswith("px") else "per cent"}
+            margin = _number(name, value.removesuffix("px").removesuffix("%"), 0, 4096)
+            given |= ({"margin": margin, "margin_unit": "pixels"} if value.endswith("px") else
+                      {"margin": margin / 100, "margin_unit": "share"})
         elif name in COUNTS:
             given[name] = _count(name, value)
         elif name in PER_CENT:
@@ -110,7 +111,7 @@ def _frame(given: dict[str, object]) -> Frame:
     if framing.scale_by != "fit" and not framing.share:
         raise CommandError(f"--frame: add share=PER CENT of the canvas to scale_by={framing.scale_by}: "
                            "pictures are framed one by one")
-    return Frame(framing, threshold, BlendSettings(**{"shadow_y": 0.01} | blending))  # as the node's default
+    return Frame(framing, threshold, BlendSettings(**blending))
 
 
 def _number(name: str, text: str, least: float, most: float) -> float:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ...imaging.finite import check_finite
 from .blurfusion import WIDTHS, blur_fusion
-from .despill import LIMITS, NoBackgroundError, despill, measure_screen
 from .multilevel import multi_level
+from .screens import LIMITS, NoBackgroundError, despill, measure_screen
 
 __all__ = ["LIMITS", "METHODS", "WIDTHS", "NoBackgroundError", "despill", "estimate", "measure_screen"]
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ..family import FAMILIES
+from ..family import Family
 from .dino import DINOv3Family
 from .efficientnet_lite import EfficientNetLiteFamily
 from .pvt import PVTFamily
 from .swin import SwinFamily
 from .timm import TimmFamily
 
-FAMILIES |= {family.name: family for family in (
+FAMILIES: dict[str, Family] = {family.name: family for family in (
     SwinFamily(),
     PVTFamily(),
     DINOv3Family(),

@@ -1,4 +1,4 @@
-"""Remove a green or blue screen's light from the subject's colours (despill), in linear light."""
+"""Green and blue screens: measure their colour, and remove their light from the subject (despill)."""
 
 from __future__ import annotations
 
