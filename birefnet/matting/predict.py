@@ -159,8 +159,11 @@ def resize_to_network(frame: Tensor, size: tuple[int, int]) -> Tensor:
 
 def normalize(x: Tensor, config: Config) -> Tensor:
     """Normalise [B,3,H,W] in 0..1 as the checkpoint's `Config.normalize` says."""
-    if config.normalize == "none":
-        return x
+    return x if config.normalize == "none" else normalize_imagenet(x)
+
+
+def normalize_imagenet(x: Tensor) -> Tensor:
+    """Normalise [B,3,H,W] in 0..1 by ImageNet's mean and standard deviation of each colour."""
     # Numbers, not tensors: copying those to the device would synchronise.
     pairs = zip(IMAGENET_MEAN, IMAGENET_STD)
     return torch.stack([(x[:, c] - mean) / std for c, (mean, std) in enumerate(pairs)], 1)

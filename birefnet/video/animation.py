@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..files.errors import VideoError
 from ..imaging import pictures
+from ..imaging.levels import to_levels
 from .colour import Colour
 from .library import picture_as_video_errors, pyav
 from .read import Clip
@@ -145,7 +146,7 @@ class AnimationFile:
         pts = max(round(time / self._form.tick), self._pts + 1)
         if self._kind == "gif" and 0 <= self._pts and pts < self._pts + GIF_TICKS:
             return
-        levels = (picture.float().clamp(0, 1) * 255).round().byte().cpu().numpy()
+        levels = to_levels(picture)
         frame = self._palette(levels) if self._kind == "gif" else self._direct(levels)
         frame.time_base = self._form.tick
         frame.pts = self._pts = pts

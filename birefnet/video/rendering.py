@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..composite import fit_to_canvas
+from ..imaging.levels import HALF_LEVEL
 from .read import Clip
 
 # (time in seconds, colours [1,H,W,3], alpha [1,H,W]) -> picture [H,W,3], or [H,W,4] with straight alpha
@@ -26,7 +27,7 @@ def mask(time: Fraction, colours: Tensor, alpha: Tensor) -> Tensor:
 
 def cutout(time: Fraction, colours: Tensor, alpha: Tensor) -> Tensor:
     """RGBA; black farther than HALO from the subject, so that the removed background is not in the file."""
-    near = F.max_pool2d(alpha, 2 * HALO + 1, stride=1, padding=HALO)[..., None] > 0.5 / 255
+    near = F.max_pool2d(alpha, 2 * HALO + 1, stride=1, padding=HALO)[..., None] > HALF_LEVEL
     return torch.cat([torch.where(near, colours, 0.0), alpha[..., None]], dim=-1)[0]
 
 

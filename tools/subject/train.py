@@ -25,8 +25,8 @@ import weights
 from birefnet.checkpoint.selector import load_selector, save_selector
 from birefnet.device.memory import keep_heap
 from birefnet.files.atomic import atomic_write_bytes
+from birefnet.matting.predict import normalize_imagenet
 from birefnet.matting.subject.prompts import draw_touches
-from birefnet.network.config import IMAGENET_MEAN, IMAGENET_STD
 from birefnet.network.selector import SIDE, Selector, measure_distances
 
 from .lessons import Lessons, make_lessons, read_lessons
@@ -180,9 +180,8 @@ class Batches(Dataset):
         if rng.random() < TRUE_MATTE:
             masks[:, 0] = masks[:, 1:].sum(1).clamp(0, 1)
         light = torch.from_numpy(rng.uniform(0.8, 1.2) * rng.uniform(0.9, 1.1, (3, 1, 1))).float()
-        mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in (IMAGENET_MEAN, IMAGENET_STD))
         masks = masks[0].numpy()
-        return ((picture[0] * light).clamp(0, 1) - mean) / std, masks[0], masks[1:]
+        return normalize_imagenet((picture * light).clamp(0, 1))[0], masks[0], masks[1:]
 
 
 def make_selector(network: birefnet.BiRefNet) -> Selector:

@@ -18,10 +18,10 @@ from torch import Tensor
 from ... import masks
 from ...imaging.boxes import Box, bounding_box
 from ...imaging.flow import box_mean
-from ...imaging.resize import over_grey, resample
+from ...imaging.resize import resample
 from ...masks.regions import label_regions, region_areas
-from ...network.config import IMAGENET_MEAN, IMAGENET_STD
 from ...network.selector import SIDE, Selector, measure_distances
+from ..predict import normalize_imagenet, resize_to_network
 from .consensus import PROBES, click_everywhere, weigh, weigh_probes
 from .looks import (
     CLOSER_SHARE,
@@ -240,9 +240,8 @@ def average_crops(first: Tensor, seen: Box, second: Tensor, closer: Box) -> Tens
 
 def selector_input(selector: Selector, crop: Tensor) -> Tensor:
     """Resize and normalise a crop [1,h,w,C] for `Selector.encode`: [1,3,SIDE,SIDE] on its device."""
-    picture = resample(over_grey(crop).float().permute(0, 3, 1, 2), (SIDE, SIDE)).clamp(0, 1)
-    mean, std = (picture.new_tensor(numbers).view(1, 3, 1, 1) for numbers in (IMAGENET_MEAN, IMAGENET_STD))
-    return ((picture - mean) / std).to(next(selector.parameters()).device)
+    picture = resize_to_network(crop[0], (SIDE, SIDE)).clamp(0, 1)
+    return normalize_imagenet(picture).to(next(selector.parameters()).device)
 
 
 @torch.inference_mode()
