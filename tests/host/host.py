@@ -245,6 +245,10 @@ class Host:
         async for event in _events(socket_):
             heard.append(event)
 
+    def clear_history(self) -> None:
+        """Forget all workflows that ran."""
+        self.fetch("/history", json.dumps({"clear": True}).encode())
+
     def interrupt(self) -> None:
         self.fetch("/interrupt", b"")
 

@@ -30,7 +30,7 @@ def test_the_mask_is_the_same_however_little_memory_there_is(host, room):
     assert plenty.shape == (6, 192, 256)
     tight = masks(host, batch(host, room, frames_per_pass=6))
     # The processor takes over in fp32, from what may have been a half precision.
-    assert np.abs(tight - plenty).max() <= (1 if room else 5) / 255
+    assert np.abs(tight - plenty).max() < (1.5 if room else 5.5) / 255  # levels of the 8-bit previews
     if room == 0:
         assert "continuing on the CPU" in host.log()
 
