@@ -134,9 +134,9 @@ class BiRefSubject(io.ComfyNode):
             selections = [[by_points(wanted, unwanted, context / 100)]] * len(images)
         else:
             wanted = wanted if pick == "mixture" else []
-            numbers_count = pick == "box" or pick == "mixture" and (
+            numbers_are_a_box = pick == "box" or pick == "mixture" and (
                 width or height or not (wanted or mask is not None))
-            listed = [[box_of(x, y, width, height, picture) if numbers_count else None]] * len(drawn)
+            listed = [[box_of(x, y, width, height, picture) if numbers_are_a_box else None]] * len(drawn)
             if bboxes is not None and pick != "mask":
                 listed = boxes_per_frame(bboxes, len(drawn))
             selections = [[by_prompt(boxes_here, number, wanted, unwanted, read, context / 100)

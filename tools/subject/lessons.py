@@ -83,7 +83,7 @@ def draw_crop(scene: Scene, rng: Rng) -> tuple[int, int, int, int]:
     alpha = scene.alphas[rng.integers(len(scene.alphas))]
     box = true_box(alpha)
     reach = np.array([rng.uniform(*CONTEXTS)
-                      for _ in range(4)]) * max(box.bottom - box.top, box.right - box.left)
+                      for _ in range(4)]) * box.longer_side
     return (int(max(0, box.left - reach[0])), int(max(0, box.top - reach[1])),
             int(min(alpha.shape[1], box.right + reach[2])), int(min(alpha.shape[0], box.bottom + reach[3])))
 

@@ -36,7 +36,7 @@ def true_box(alpha: np.ndarray) -> Box:
 def draw_box(alpha: np.ndarray, rng: Rng, off: float = 0.03) -> Box:
     """Draw the subject's box with a hand's error: each side is off by up to `off` times the box's size."""
     box = true_box(alpha)
-    h, w = box.bottom - box.top, box.right - box.left
+    h, w = box.height, box.width
     d = rng.uniform(-off, off, 4)
     moved = np.round([box.top + d[0] * h, box.left + d[1] * w, box.bottom + d[2] * h, box.right + d[3] * w])
     top, left, bottom, right = moved.astype(int)

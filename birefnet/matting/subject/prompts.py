@@ -132,7 +132,7 @@ def draw_maps(prompt: Prompt, crop: Box, side: int) -> Tensor:
         float32 [1,4,side,side]: positive and negative touches, 0 or 1; box and coarse mask, -1 outside to 1
         inside, 0 without one.
     """
-    height, width = crop.bottom - crop.top, crop.right - crop.left
+    height, width = crop.height, crop.width
 
     def seen(points: Sequence[tuple[int, int]]) -> list[tuple[float, float]]:
         inside = [(x - crop.left, y - crop.top) for x, y in points

@@ -330,7 +330,7 @@ def fits(region: np.ndarray, box: Box) -> bool:
     height = min(own.bottom, box.bottom) - max(own.top, box.top)
     width = min(own.right, box.right) - max(own.left, box.left)
     shared = max(height, 0) * max(width, 0)
-    areas = ((one.bottom - one.top) * (one.right - one.left) for one in (own, box))
+    areas = (one.height * one.width for one in (own, box))
     return shared > FITTING_IOU * (sum(areas) - shared)
 
 
