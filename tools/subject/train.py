@@ -51,6 +51,8 @@ ALSO_CLICKED = 0.15                # of boxes and masks: with a click
 OTHERS_KNOWN = 0.5                 # of coarse masks: with a negative mask of the other subjects
 # Of samples: those of which a part is shown, and its least side; those whose matte is the true one.
 ZOOMED, LEAST_ZOOM, TRUE_MATTE = 0.5, 0.6, 0.15
+PERMUTED = 0.25                    # of samples: those whose colour channels are permuted
+RECOLOURED = 0.4                   # of subjects: those of which a part gets other colours
 # initial values of `Selector.direct`
 DIRECT, DIRECT_BIAS = (0.5, -0.5, 0.5, 0.5, 1.0, 2.0, 5.0, -1.0, 0.0), -3.5
 BOX_OFF = 0.06                     # largest error of a box's side, over the box's size
@@ -111,6 +113,31 @@ def draw_prompt(subjects: np.ndarray, matte: np.ndarray, rng: Rng) -> tuple[np.n
     return maps, target[None]
 
 
+def recolour_part(picture: Tensor, subject: np.ndarray, rng: Rng) -> Tensor:
+    """Give one part of a subject other colours. The parts of a real one (a helmet, a suit, a face) often
+    differ more than two subjects do, and those of the recipe's sources seldom.
+
+    Args:
+        picture: [1,3,SIDE,SIDE] in 0..1.
+        subject: float32 [HALF,HALF] in 0..1; a random wavy line divides it.
+        rng: all randomness.
+    """
+    extent = np.sqrt(subject.sum())
+    if extent < 8:
+        return picture
+    rows, columns = np.mgrid[:HALF, :HALF]
+    angle = rng.uniform(0, 2 * np.pi)
+    across = ((columns - np.average(columns, weights=subject)) * np.cos(angle)
+              + (rows - np.average(rows, weights=subject)) * np.sin(angle)) / extent
+    waves = ndimage.gaussian_filter(rng.normal(size=subject.shape), rng.uniform(8, 25))
+    line = across + 0.25 * waves / waves.std() + rng.uniform(-0.3, 0.3)
+    part = ndimage.gaussian_filter(np.where(line > 0, subject, 0).astype(np.float32), 0.7)
+    part = F.interpolate(torch.from_numpy(part)[None, None], picture.shape[2:], mode="bilinear")
+    shift = torch.from_numpy(rng.normal(0, 0.16, (3, 1, 1))).float()
+    other = picture[:, rng.permutation(3)] * rng.uniform(0.5, 1.2) + shift
+    return torch.lerp(picture, other, part).clamp(0, 1)
+
+
 def box_map(alpha: np.ndarray, rng: Rng) -> np.ndarray:
     """The selector's map of the subject's box, drawn with a random error."""
     box = draw_box(alpha, rng, BOX_OFF)
@@ -163,8 +190,8 @@ class Batches(Dataset):
         return pictures, prompts, distances, F.avg_pool2d(targets, 2)
 
     def draw_sample(self, rng: Rng) -> tuple[Tensor, np.ndarray, np.ndarray]:
-        """A random sample, mirrored, zoomed into, and lit at random: its picture [3,SIDE,SIDE], normalised,
-        its matte [HALF,HALF], and its subjects [SUBJECTS,HALF,HALF]."""
+        """A random sample, mirrored, zoomed into, recoloured, and lit at random: its picture [3,SIDE,SIDE],
+        normalised, its matte [HALF,HALF], and its subjects [SUBJECTS,HALF,HALF]."""
         lessons, number = self.lessons, int(rng.integers(len(self.lessons.pictures)))
         picture = torch.from_numpy(lessons.pictures[number]).permute(2, 0, 1)[None].float() / 255
         masks = torch.from_numpy(np.concatenate([lessons.mattes[number][None], lessons.subjects[number]]))
@@ -181,6 +208,11 @@ class Batches(Dataset):
             masks[:, 0] = masks[:, 1:].sum(1).clamp(0, 1)
         light = torch.from_numpy(rng.uniform(0.8, 1.2) * rng.uniform(0.9, 1.1, (3, 1, 1))).float()
         masks = masks[0].numpy()
+        for subject in masks[1:]:
+            if rng.random() < RECOLOURED:
+                picture = recolour_part(picture, subject, rng)
+        if rng.random() < PERMUTED:
+            picture = picture[:, rng.permutation(3)]
         return normalize_imagenet((picture * light).clamp(0, 1))[0], masks[0], masks[1:]
 
 

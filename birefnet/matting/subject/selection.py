@@ -2,7 +2,7 @@
 
 The network mattes everything salient in a crop, and the selector predicts which part of that the prompt
 means. Against the background the subject keeps the matte's edge; between two subjects the edge is the
-selector's, aligned to the picture by a guided filter.
+selector's, moved to where their colours change and aligned to the picture by a guided filter.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ...imaging.resize import resample
 from ...masks.regions import label_regions, region_areas
 from ...network.selector import SIDE, Selector, measure_distances
 from ..predict import normalize_imagenet, resize_to_network
+from .borders import move_borders
 from .consensus import PROBES, click_everywhere, weigh, weigh_probes
 from .looks import (
     CLOSER_SHARE,
@@ -96,6 +97,8 @@ def select(
         meant_closer = by_regions(again, both, prompt)
         if torch.minimum(meant, meant_closer).sum() > SAME_SHARE * torch.maximum(meant, meant_closer).sum():
             alpha, meant, seen = again, meant_closer, closer
+    inside = (slice(None), *seen.slices)
+    meant[inside] = move_borders(meant[inside], alpha[inside], image[inside])
     return part(alpha, meant, image, seen)
 
 
