@@ -54,6 +54,23 @@ def test_subjects_overlap_or_stay_apart_as_asked(sources, overlapping):
         assert np.array_equal(scene.image, again.image)
 
 
+def test_one_part_of_a_subject_gets_other_colours():
+    lessons = squares(1)
+    picture = torch.from_numpy(lessons.pictures).movedim(3, 1).float() / 255
+    subject = lessons.subjects[0, 0].astype(np.float32) / 255
+    large = torch.from_numpy(np.kron(subject, np.ones((2, 2)))) > 0
+    away = ~torch.nn.functional.max_pool2d(large[None].float(), 9, 1, 4)[0].bool()
+    shares = []
+    for seed in range(10):
+        made = train.recolour_part(picture, subject, np.random.default_rng(seed))
+        changed = (made - picture).abs().amax(1)[0] > 0.02
+        shares.append(float(changed[large].float().mean()))
+        assert not changed[away].any() and 0 <= made.min() and made.max() <= 1
+    assert sum(0.1 < share < 0.9 for share in shares) >= 6, "the line mostly divides the subject"
+    nothing = np.zeros_like(subject)
+    assert torch.equal(train.recolour_part(picture, nothing, np.random.default_rng(0)), picture)
+
+
 def test_prompts_lie_on_their_subject(sources):
     rng = np.random.default_rng(1)
     alpha = compose(sources, rng, (320, 400)).alphas[0]
