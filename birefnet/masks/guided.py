@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 
 from ..imaging.finite import check_finite
+from ..imaging.windows import average_windows
 from .common import in_full_precision, over_tiles
 
 # Colour variance below which the photograph counts as flat. Measured best of 1e-2 .. 1e-5 on mattes of fur
@@ -71,7 +71,7 @@ def fit_windows(
     alpha: torch.Tensor,
     colours: torch.Tensor,
     radius: int,
-    box_mean: Callable[[torch.Tensor, int], torch.Tensor] | None = None,
+    box: Callable[[torch.Tensor, int], torch.Tensor] = average_windows,
 ) -> torch.Tensor:
     """Fit the guided filter's linear models: alpha is about slope · colour + offset in every window, and a
     pixel gets the mean of the models of all windows that hold it (He, Sun and Tang 2010, equations 14 to 16).
@@ -80,12 +80,11 @@ def fit_windows(
         alpha: float [...,h + 4r,w + 4r] in 0..1.
         colours: float [C,...,h + 4r,w + 4r], C 1 or 3, with a mean of about 0, so that variances are exact.
         radius: r, pixels from a window's centre to its sides.
-        box_mean: another way to compute what `_box_mean` does.
+        box: another way to compute what `average_windows` does.
 
     Returns:
         float [C + 2,...,h,w]: slope per colour, offset, mean alpha of the window around each pixel.
     """
-    box = box_mean or _box_mean
     mean = box(alpha, radius)
     mean_colours = box(colours, radius)
     shared = list(box(colours * alpha, radius) - mean_colours * mean)
@@ -97,15 +96,6 @@ def fit_windows(
     offset = mean - (slope * mean_colours).sum(0)
     inside = slice(radius, -radius)
     return torch.cat([box(slope, radius), box(offset, radius)[None], mean[None, ..., inside, inside]])
-
-
-def _box_mean(image: torch.Tensor, radius: int) -> torch.Tensor:
-    """Average each window of [...,H,W] that lies completely inside, by running sums: [...,H-2r,W-2r]."""
-    side = 2 * radius + 1
-    along = F.pad(image.cumsum(-1), (1, 0))
-    image = along[..., side:] - along[..., :-side]
-    down = F.pad(image.cumsum(-2), (0, 0, 1, 0))
-    return (down[..., side:, :] - down[..., :-side, :]) / side**2
 
 
 def _solve(matrix: list[list[torch.Tensor]], right: list[torch.Tensor]) -> list[torch.Tensor]:

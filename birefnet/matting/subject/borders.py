@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...imaging.resize import over_grey, resample
+from ...imaging.windows import average_windows
 from .looks import SOLID_ALPHA
 
 SIDE = 256            # pixels: longer side at which colours are compared; all other pixels are of this size
@@ -95,10 +96,12 @@ def measure_rarity(colours: Tensor, weight: Tensor, where: Tensor) -> Tensor:
     Returns:
         [n].
     """
-    products = (colours[:, :, None] * colours[:, None]).flatten(1, 2)
+    rows, columns = torch.tril_indices(3, 3)
+    products = colours[:, rows] * colours[:, columns]
     moments = window_mean(torch.cat([colours, products], 1), weight, MODEL_REACH)
-    mean, products = moments[0][:, where[0, 0]].T.split([3, 9], 1)
-    covariance = products.view(-1, 3, 3) - mean[:, :, None] * mean[:, None]
+    mean, products = moments[0][:, where[0, 0]].T.split([3, 6], 1)
+    covariance = products.new_zeros(len(products), 3, 3)  # the lower triangle: all that cholesky reads
+    covariance[:, rows, columns] = products - mean[:, rows] * mean[:, columns]
     root = torch.linalg.cholesky(covariance + NOISE * torch.eye(3).to(covariance))
     away = (colours[0][:, where[0, 0]].T - mean)[..., None]
     distance = torch.linalg.solve_triangular(root, away, upper=False).square().sum((1, 2))
@@ -111,8 +114,5 @@ def window_mean(values: Tensor, weight: Tensor, reach: int) -> Tensor:
 
 
 def window_sum(x: Tensor, reach: int) -> Tensor:
-    """Sum x [1,C,h,w] in the window around each pixel, by running sums; outside of x is nothing."""
-    for axis in (2, 3):
-        sums = F.pad(x.movedim(axis, 3), (reach + 1, reach)).cumsum(3)
-        x = (sums[..., 2 * reach + 1:] - sums[..., :-2 * reach - 1]).movedim(3, axis)
-    return x
+    """Sum x [1,C,h,w] in the window around each pixel; outside of x is nothing."""
+    return average_windows(F.pad(x, [reach] * 4), reach) * (2 * reach + 1) ** 2
