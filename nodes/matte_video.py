@@ -124,7 +124,8 @@ class BiRefVideo(io.ComfyNode):
                 schema.make(
                     schema.BoundingBox.Input, "bboxes", optional=True, force_input=True,
                     tooltip="A box around the subject in that frame, from ComfyUI's detection nodes. Several "
-                            "boxes: their subjects together."),
+                            "boxes: their subjects together, each with the points and the part of the mask "
+                            "inside its box."),
                 schema.mask_input(
                     "The subject in that frame: a coarse mask, or a scribble on it, distinguished as in Pick "
                     "Subject. Of a batch only the first is used.", optional=True),
