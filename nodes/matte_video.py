@@ -162,7 +162,7 @@ class BiRefVideo(io.ComfyNode):
             behind = None
             if output == "over a background":
                 behind = backdrop(background_image, background_video, clip)
-            prompts = prompts_of(points, negative_points, bboxes, mask)
+            prompts = prompts_of(points, negative_points, bboxes, mask, frame)
             following = None
             if prompts is None:
                 mattes = partial(matte_stream, model, size=size, per_pass=frames_per_pass)

@@ -130,21 +130,18 @@ class BiRefSubject(io.ComfyNode):
             drawn = mask_readers(mask, convert.common_batch(len(mask), len(images)), picture, mask_is)
         wanted, unwanted = points_of(points), points_of(negative_points)
         if pick == "point":
-            wanted = wanted or [(x, y)]
+            wanted, listed = wanted or [(x, y)], None
             selections = [[by_points(wanted, unwanted, context / 100)]] * len(images)
         else:
             wanted = wanted if pick == "mixture" else []
-            numbers_are_a_box = pick == "box" or pick == "mixture" and (
-                width or height or not (wanted or mask is not None))
-            listed = [[box_of(x, y, width, height, picture) if numbers_are_a_box else None]] * len(drawn)
-            if bboxes is not None and pick != "mask":
-                listed = boxes_per_frame(bboxes, len(drawn))
+            listed = listed_boxes(pick, bboxes, box_of(x, y, width, height, picture), len(drawn),
+                                  sized=bool(width or height), beside=bool(wanted) or mask is not None)
             selections = [[by_prompt(boxes_here, number, wanted, unwanted, read, context / 100)
                            for number in range(len(boxes_here))] for boxes_here, read in zip(listed, drawn)]
-            if mask is not None or listed != [[None]] * len(drawn):
-                wanted = []  # only subjects that points alone choose are parted
         if follow_from >= 0:
-            return cls.follow(model, size, images, selections, follow_from, wanted, note)
+            only_points = pick == "point" or mask is None and listed == [[None]] * len(drawn)
+            return cls.follow(model, size, images, selections, follow_from, wanted if only_points else [],
+                              note)
         jobs = list(enumerate(selections))
         if boxes == "batch":
             jobs = [(i, [selection]) for i, listed in jobs for selection in listed]
@@ -162,6 +159,26 @@ class BiRefSubject(io.ComfyNode):
         mattes = follow_batch(alpha_of(model, size, progress), images, selections, start, points)
         return collect(mattes, count, tuple(images.shape[1:3]), progress, lambda empty: [
             messages.some_frames("the subject was not in view", empty, count, "frames"), note])
+
+
+def listed_boxes(pick: str, bboxes: object, numbers: subject.Box, count: int, *, sized: bool, beside: bool
+                 ) -> list[list[subject.Box | None]]:
+    """Return the boxes of each picture; None for a subject that is chosen without a box.
+
+    Args:
+        pick: one of PICKS, but not point.
+        bboxes: the input, see `boxes_per_frame`, or None.
+        numbers: the box of x, y, width and height.
+        count: number of pictures.
+        sized: whether the width or height is set.
+        beside: whether points or a mask are given too. In a mixture they choose alone where no box is.
+    """
+    if pick == "mask":
+        return [[None]] * count
+    alone = [None] if pick == "mixture" and beside else []
+    if bboxes is not None:
+        return [boxes or alone for boxes in boxes_per_frame(bboxes, count)]
+    return [alone if alone and not sized else [numbers]] * count
 
 
 def collect(mattes: Iterable[tuple[Tensor, Tensor]], count: int, picture: tuple[int, int],

@@ -239,15 +239,16 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGro
         "which subject", "chooses one of several; the options can be combined; coordinates are pixels of the "
                          "upright picture")
     group.add_argument("--box", type=box, action="append", default=[], metavar="X,Y,W,H",
-                       help="the subject in this box; repeat it for several subjects")
+                       help="the subject in this box; repeat it for several subjects; --box=-5,0,90,60 if it "
+                            "begins outside the picture")
     group.add_argument("--point", type=point, action="append", default=[], metavar="X,Y",
                        help="a pixel of the subject; may be repeated")
     group.add_argument("--not-point", type=point, action="append", default=[], metavar="X,Y",
                        help="a pixel of anything else; may be repeated")
-    group.add_argument("--scribble", type=Path, metavar="FILE",
-                       help="a picture of the same size, white where a stroke touches the subject or where a "
-                            "coarse mask covers it; it counts as a stroke if it is nowhere wider than 6 %% "
-                            "of the longer side")
+    group.add_argument("--scribble", type=Path, action="append", default=[], metavar="FILE",
+                       help="a picture of the same size, drawn in white or a bright colour on black or on "
+                            "nothing, where a stroke touches the subject or where a coarse mask covers it; "
+                            "it counts as a stroke if it is nowhere wider than 6 %% of the longer side")
     return group
 
 

@@ -54,7 +54,7 @@ class PromptOptions:
     def _read_scribble(self, height: int, width: int) -> dict[str, Tensor]:
         """The scribble's mask [1,H,W], as the argument `scribble` or `mask` of a prompt."""
         mask = pictures.read(str(self.scribble))
-        mask = mask[..., :3].mean(-1) * (mask[..., 3] if mask.shape[-1] == 4 else 1)
+        mask = mask[..., :3].amax(-1) * (mask[..., 3] if mask.shape[-1] == 4 else 1)
         if mask.shape[1:] != (height, width):
             raise ValueError(f"Draw {self.scribble} on the picture itself, {width}×{height} pixels: it has "
                              f"{mask.shape[2]}×{mask.shape[1]}")
@@ -82,7 +82,8 @@ def prompt_options(args: argparse.Namespace) -> PromptOptions | None:
     """The choice by the options of `add_prompt_options`; None if none of them is given.
 
     Raises:
-        CommandError: there are only negative points, or a scribble for several boxes.
+        CommandError: there are only negative points, a scribble for several boxes, or more than one, or its
+            file is missing.
     """
     if not (args.box or args.point or args.scribble):
         if args.not_point:
@@ -91,4 +92,9 @@ def prompt_options(args: argparse.Namespace) -> PromptOptions | None:
         return None
     if len(args.box) > 1 and args.scribble:
         raise CommandError("--scribble marks one subject: give one --box with it, or none")
-    return PromptOptions(tuple(args.box), tuple(args.point), tuple(args.not_point), args.scribble)
+    if len(args.scribble) > 1:
+        raise CommandError("--scribble marks one subject: draw all of its strokes in one picture")
+    for file in args.scribble:
+        if not file.is_file():
+            raise CommandError(f"--scribble {file}: no such file")
+    return PromptOptions(tuple(args.box), tuple(args.point), tuple(args.not_point), *args.scribble or [None])

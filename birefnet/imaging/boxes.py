@@ -43,6 +43,10 @@ class Box(NamedTuple):
         return (self.top <= other.top and self.left <= other.left
                 and self.bottom >= other.bottom and self.right >= other.right)
 
+    def holds(self, x: int, y: int) -> bool:
+        """Whether the pixel (x, y) is in this box."""
+        return self.left <= x < self.right and self.top <= y < self.bottom
+
 
 def bounding_box(mask: Tensor, least: float = REGION_ALPHA) -> Box | None:
     """Find the smallest box around all pixels of a mask that reach a level.

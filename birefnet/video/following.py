@@ -40,7 +40,8 @@ class Following:
         frame: number of that frame, counted from 0.
         progress: called when following backwards.
         find_parting: for a prompt of points; None for others.
-        folder: for the mattes and the state from which a stopped run resumes; None to keep nothing.
+        folder: for the mattes and the state from which a stopped run resumes, with pictures on the CPU; None
+            to keep nothing.
         key: names clip, prompt and network; what was kept under another key is discarded.
 
     Raises, when iterated:

@@ -13,7 +13,7 @@ from ...birefnet import video as videos
 from ...birefnet.matting import subject
 from . import convert, messages
 from .alpha import Progress, alpha_of
-from .boxes import boxes_per_frame
+from .boxes import boxes_of_frame
 from .points import points_of
 from .selector import selector
 
@@ -21,20 +21,26 @@ from .selector import selector
 Prompts = Callable[[Tensor], list[subject.Prompt]]
 
 
-def prompts_of(points: str, negative_points: str, bboxes: object, mask: Tensor | None) -> Prompts | None:
+def prompts_of(points: str, negative_points: str, bboxes: object, mask: Tensor | None, frame: int
+               ) -> Prompts | None:
     """Return the prompts of a node's inputs for one frame; None if no input selects a subject.
 
     Args:
         points, negative_points: JSON text, see `points_of`.
-        bboxes: see `boxes_per_frame`.
+        bboxes: see `boxes_of_frame`.
         mask: a coarse mask or a scribble, of any size, or None.
+        frame: number of the frame, from 0.
 
     Raises:
-        ValueError: an input has another form, or there are only negative points.
+        ValueError: an input has another form, there is no box in bboxes and no other prompt, or there are
+            only negative points.
     """
     wanted, unwanted = tuple(points_of(points)), tuple(points_of(negative_points))
-    boxes = [] if bboxes is None else boxes_per_frame(bboxes, 1)[0]
+    boxes = [] if bboxes is None else boxes_of_frame(bboxes, frame)
     if not (wanted or boxes or mask is not None):
+        if bboxes is not None:
+            raise ValueError("Choose another frame, or take bboxes away to matte everything: they hold no "
+                             f"box for frame {frame}.")
         if unwanted:
             raise ValueError("Give points too: negative_points only take something away from a subject.")
         return None

@@ -42,12 +42,15 @@ def iou(path: Path, name: str) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [["--point", POINT], ["--box", BOX, "--not-point", "300,420"],
-                                     ["--scribble", "s.png"]])
+                                     ["--scribble", "s.png"], ["--scribble", "red.png"]])
 def test_one_of_two_is_cut_out(run, tmp_path, monkeypatch, options):
     monkeypatch.chdir(tmp_path)
     stroke = Image.new("L", Image.open(PAIR).size)
     ImageDraw.Draw(stroke).line([(760, 400), (900, 420)], fill=255, width=12)
     stroke.save("s.png")
+    red = Image.new("RGB", stroke.size, "red")
+    red.putalpha(stroke)
+    red.save("red.png")
     status, said = run("cut", PAIR, "-o", "out.png", "--mask", *options)
     assert status == 0, said
     assert iou(tmp_path / "out.png", "coffee") > 0.88
@@ -78,6 +81,9 @@ def test_a_place_without_a_subject_is_said(run, tmp_path):
     (["--point", "left"], "expected X,Y in pixels, got left"),
     (["--not-point", "3,4"], "choose one with --box, --point or --scribble"),
     (["--scribble", "s.png", "--box", BOX, "--box", BOX], "--scribble marks one subject"),
+    (["--scribble", "s.png", "--scribble", "t.png"], "draw all of its strokes in one picture"),
+    (["--scribble", "none.png"], "--scribble none.png: no such file"),
+    (["--box", "5,5,40,30", "--box", "700,300,90,90", "--point", POINT], "Give a box around the point"),
     (["--point", POINT, "--engine", "ray"], "--engine ray chooses no subject")])
 def test_what_cannot_be_is_one_sentence(run, tmp_path, options, words):
     status, said = run("cut", PAIR, "-o", tmp_path / "out.png", *options)
@@ -88,8 +94,7 @@ def test_what_cannot_be_is_one_sentence(run, tmp_path, options, words):
 @pytest.mark.parametrize("options, words", [
     (["--point", "60,10"], "the point (60, 10) lies outside the picture of 60×40"),
     (["--box", "60,0,9,9"], "lies outside the picture"),
-    (["--scribble", "s.png"], "Draw s.png on the picture itself"),
-    (["--scribble", "none.png"], "none.png")])
+    (["--scribble", "s.png"], "Draw s.png on the picture itself")])
 def test_what_does_not_fit_a_picture_is_said_of_it(cut, photo, tmp_path, monkeypatch, options, words):
     monkeypatch.chdir(tmp_path)
     Image.new("L", (30, 20), 255).save("s.png")
@@ -162,7 +167,10 @@ def test_an_interrupted_run_goes_on_where_it_stopped(run, small_clip, tmp_path, 
 
 @pytest.mark.parametrize("options, words", [
     (["--point", "268,140", "--frame", 20], "Choose the subject in an earlier frame than 20"),
-    (["--point", "900,140"], "lies outside"), (["--frame", "x", "--point", "1,1"], "expected a number")])
+    (["--point", "900,140"], "lies outside"), (["--point", "230,5"], "none was found in frame 0"),
+    (["--scribble", "none.png"], "--scribble none.png: no such file"),
+    (["--frame", "x", "--point", "1,1"], "expected a number")])
 def test_what_cannot_be_in_a_clip_is_one_sentence(run, clip, tmp_path, options, words):
     status, said = run("video", clip, "-o", tmp_path / "out.mp4", "--mask", *options)
     assert status and words in said and "Traceback" not in said
+    assert not list(tmp_path.iterdir()), "nothing is left"

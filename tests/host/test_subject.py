@@ -76,6 +76,13 @@ def test_a_point_beside_several_boxes_tells_only_about_its_own(host, pair, masks
     assert iou(both, np.maximum(*masks.values())) > LEAST_IOU
 
 
+def test_where_a_mixture_has_no_box_a_point_chooses_alone(host, pair, masks):
+    workflow = picked(node("LoadImage", image=pair), pick="mixture", bboxes=["given", 0],
+                      points='[{"x": 850, "y": 420}]') | {"given": detected([])}
+    mask, = shown(host, workflow)
+    assert iou(mask, masks["coffee"]) > LEAST_IOU and mask[masks["astronaut"] > 0].max() == 0
+
+
 def test_every_picture_has_its_own_boxes_or_none(host, pair, masks):
     twice = {"single": node("LoadImage", image=pair)}
     image = node("RepeatImageBatch", image=["single", 0], amount=3)

@@ -239,15 +239,29 @@ def test_an_interrupt_leaves_no_file_and_the_queue_lives_on(host, tmp_path):
     assert files(host) == before
 
 
-def test_one_subject_of_two_is_followed_from_any_frame(host, tmp_path):
+@pytest.mark.parametrize("chosen", [
+    {"points": '[{"x": 275, "y": 140}]'},
+    {"bboxes": [[], [], [{"x": 227, "y": 85, "width": 122, "height": 112}], []]},
+])
+def test_one_subject_of_two_is_followed_from_any_frame(host, tmp_path, chosen):
     """The pair moves to the left; the cup is chosen in frame 2 and found in all, without the astronaut."""
     data = PACK / "tests" / "data"
     with Image.open(data / "pair.jpg") as pair, Image.open(data / "pair_coffee_mask.png") as mask:
         picture, cup = np.asarray(pair.resize((400, 214))), np.asarray(mask.resize((400, 214))) / 255
     moving = write(tmp_path / "pair.mp4", [picture[:, 4 * i:4 * i + 360] for i in range(FRAMES)])
-    path = result(host, matted(node("LoadVideo", file=host.upload(moving)), output="mask",
-                               points='[{"x": 275, "y": 140}]', frame=2))
-    found = frames(path)
+    workflow = matted(node("LoadVideo", file=host.upload(moving)), output="mask", frame=2, **chosen)
+    if "bboxes" in chosen:
+        workflow["given"] = node("OddBoxes", boxes=json.dumps(chosen["bboxes"]))
+        workflow["matted"]["inputs"]["bboxes"] = ["given", 0]
+    found = frames(result(host, workflow))
     assert len(found) == FRAMES
     for i, frame in enumerate(found):
         assert iou(frame.to_ndarray(format="gray") / 255, cup[:, 4 * i:4 * i + 360]) > LEAST_IOU, i
+
+
+@pytest.mark.parametrize("bboxes, frame, words", [([], 0, "they hold no box for frame 0"),
+                                                  ([[], []], 2, "Set frame to 0 to 1")])
+def test_a_detector_that_found_nothing_is_not_taken_for_everything(host, clip, bboxes, frame, words):
+    workflow = matted(node("LoadVideo", file=clip), bboxes=["given", 0], frame=frame)
+    message = host.fail(workflow | {"given": node("OddBoxes", boxes=json.dumps(bboxes))})
+    assert words in message

@@ -12,7 +12,7 @@ from birefnet.checkpoint.selector import load_selector
 from birefnet.files.errors import CheckpointError
 from birefnet.imaging.boxes import Box, bounding_box
 from birefnet.matting import subject
-from birefnet.matting.subject import Prompt
+from birefnet.matting.subject import Prompt, selection
 from birefnet.matting.subject.prompts import draw_maps
 from birefnet.matting.subject.selection import by_regions
 
@@ -64,6 +64,8 @@ def test_each_of_several_boxes_gets_what_is_drawn_inside_it():
     alone, = subject.prompts_of_boxes(boxes[:1], [(70, 30)], mask=drawn)
     assert alone.points == ((70, 30),) and alone.mask is drawn
     assert subject.prompts_of_boxes([], [(70, 30)]) == [Prompt(points=((70, 30),))]
+    with pytest.raises(ValueError, match=r"^Give a box around the point \(5, 95\) too"):
+        subject.prompts_of_boxes(boxes, [(10, 10), (5, 95)])
 
 
 def test_a_region_that_fits_the_box_is_whole():
@@ -132,6 +134,8 @@ def test_an_empty_drawing_means_nothing(selector, mask):
     (Prompt(points=((90, 10),)), "with x from 0 to 89"),
     (Prompt(points=((10, 10),), not_points=((10, -1),)), "y from 0 to 79"),
     (Prompt(not_points=((10, 10),)), "Give a box, a point, a stroke or a mask"),
+    *((Prompt(points=((10, 10),), **{name: torch.ones(1, 40, 45)}), "Resize strokes and masks to the picture")
+      for name in ("scribble", "mask", "not_scribble")),
 ])
 def test_what_cannot_be_is_refused(selector, prompt, words):
     with pytest.raises(ValueError, match=words):
@@ -148,6 +152,43 @@ def test_strokes_are_told_from_shapes():
     wide = torch.zeros(1, 1080, 1920)
     wide[:, 500:580, 200:1700] = 1  # 4 % of the longer side
     assert subject.is_scribble(wide)
+    long = torch.zeros(1, 100, 2000)
+    long[:, 48:60, 200:1700] = 1
+    assert subject.is_scribble(long)
+    long[:, 5:95, 900:1020] = 1     # 90 pixels: narrow for the longer side, wide for the shorter one
+    assert not subject.is_scribble(long)
+
+
+def test_a_stroke_of_half_the_level_is_one_everywhere():
+    half = torch.zeros(1, 100, 100)
+    half[:, 40:50, 20:80] = 0.5
+    prompt = Prompt(scribble=half)
+    assert prompt.extent() == Box(40, 20, 50, 80) and prompt.touched((100, 100)).sum() == 600
+    assert draw_maps(prompt, Box(0, 0, 100, 100), 100)[0, 0].sum() == 600
+
+
+@pytest.mark.parametrize("prompt", [Prompt(box=Box(20, 20, 60, 60)), Prompt(mask=torch.ones(1, 80, 90))])
+def test_a_faint_matte_is_no_subject(selector, prompt):
+    faint = torch.zeros(1, 80, 90)
+    faint[:, 25:55, 25:55] = 0.2
+
+    def alpha_of(crops: torch.Tensor) -> torch.Tensor:
+        return crops[..., 0]
+
+    found = subject.select(alpha_of, selector, faint[..., None].expand(-1, -1, -1, 3), prompt)
+    assert found.max() < 0.5
+
+
+def test_a_moved_border_does_not_pass_a_click(selector, monkeypatch):
+    """Where the colours say that the clicked pixel is another subject's, the click is right."""
+    picture = torch.zeros(1, 80, 90, 3)
+    picture[:, 20:60, 20:70] = 1
+    asked = torch.full((1, 80, 90), 0.2)
+    asked[..., :45] = 0.8
+    monkeypatch.setattr(selection, "ask", lambda *_: asked.clone())
+    monkeypatch.setattr(selection, "move_borders", lambda meant, alpha, picture: 1 - meant)
+    found = subject.select(lambda crops: crops[..., 0], selector, picture, Prompt(points=((30, 40),)))
+    assert found[0, 40, 30] > 0.9 and found[0, 40, 65] < 0.1
 
 
 def test_maps_show_the_prompts_where_the_crop_has_them():

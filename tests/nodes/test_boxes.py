@@ -28,6 +28,19 @@ def test_boxes_of_each_frame(boxes, given, frames, expected):
     assert boxes.boxes_per_frame(given, frames) == [[BOXES[name] for name in names] for names in expected]
 
 
+@pytest.mark.parametrize("given, frame, expected", [
+    (A, 0, "A"), (A, 7, "A"), ([A, B], 7, "AB"), ([[A, B]], 7, "AB"), ([[A], [], [B]], 2, "B"),
+    ([[A], [], [B]], 1, ""), ([], 0, ""), ([[NOTHING]], 0, ""),
+])
+def test_boxes_of_one_frame_of_a_clip(boxes, given, frame, expected):
+    assert boxes.boxes_of_frame(given, frame) == [BOXES[name] for name in expected]
+
+
+def test_a_frame_without_a_list_of_boxes_is_said(boxes):
+    with pytest.raises(ValueError, match="^Set frame to 0 to 1: bboxes are those of 2 frames"):
+        boxes.boxes_of_frame([[A], [B]], 2)
+
+
 @pytest.mark.parametrize("given, words", [
     ("10,20,30,40", "^Connect a BOUNDING_BOX"), ([[A], [B]], "got boxes for 2 pictures"),
     ([{"x": 1, "y": 2}], "x, y, width and height"), ([{**A, "width": -1}], "x, y, width and height"),

@@ -37,6 +37,7 @@ KINDS = ("crossing", "crossing", "crossing", "behind", "behind", "leaving", "lea
          "shaking", "shaking", "cut")
 IN_VIEW = 0.002    # least share of the picture that a subject in view covers
 SMOOTHING = 0.5    # strength of Smoother, for --flicker
+COLUMNS = 10       # of a contact sheet
 BAND = 6           # pixels on either side of the true edge in which flicker is measured
 
 # A picture, uint8 [H,W,3], and the visible part of each subject's alpha, float32 [H,W]; the first is chosen.
@@ -246,15 +247,15 @@ def line(label: str, row: dict[str, float]) -> str:
     return f"| {' | '.join(cells + [f'{row[key]:.2f}' for key in ('flicker', 'unprompted') if key in row])} |"
 
 
-def sheet(path: Path, frames: list[Frame], found: list[Tensor], columns: int = 10) -> None:
+def sheet(path: Path, frames: list[Frame], found: list[Tensor]) -> None:
     """Save a contact sheet of all frames, darkened outside the subject that was found."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tiles = []
     for (image, _), alpha in zip(frames, found):
         shown = image * (0.25 + 0.75 * alpha[0].numpy()[..., None])
         tiles.append(np.asarray(Image.fromarray(shown.astype(np.uint8)).resize((192, 120))))
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
-    rows = [np.hstack(tiles[i:i + columns]) for i in range(0, len(tiles), columns)]
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % COLUMNS)
+    rows = [np.hstack(tiles[i:i + COLUMNS]) for i in range(0, len(tiles), COLUMNS)]
     Image.fromarray(np.vstack(rows)).save(path, quality=80)
 
 

@@ -1,7 +1,7 @@
 """Training samples of the selector: pictures, the network's mattes of them, and the mattes of each subject.
 
-A sample is SIDE pixels square: a whole composed picture, or a crop around one of its subjects. A fifth are
-photographs of a single subject with their own background.
+A sample is SIDE pixels square: a whole composed picture, or a crop around one of its subjects. Some
+(SINGLE_SHARE) are photographs of a single subject with their own background.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Lessons:
 
 
 def make_lessons(folder: Path, sources: Sources, network: birefnet.BiRefNet, seed: int, count: int) -> None:
-    """Write `count` samples in files of PART each; existing files are kept."""
+    """Write at least `count` samples, in files of PART each; existing files are kept."""
     folder.mkdir(parents=True, exist_ok=True)
-    for number in range(count // PART):
+    for number in range(-(-count // PART)):
         path = folder / f"{number:04d}.npz"
         if path.exists():
             continue

@@ -50,7 +50,6 @@ class Scene:
     alphas: list[np.ndarray]
     overlapping: bool
     alike: bool
-    names: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -140,7 +139,7 @@ def compose(sources: Sources, rng: Rng, sides: tuple[int, int] = SIDES, overlapp
                 image = background
                 for cutout, place, alpha in zip(chosen, places, alphas):
                     image = lay(image, put_colours(vary(cutout, rng), shape, *place), alpha)
-                return Scene(finish(image, rng), seen, overlapping, alike, [cutout.name for cutout in chosen])
+                return Scene(finish(image, rng), seen, overlapping, alike)
 
 
 def draw_cutouts(sources: Sources, rng: Rng, count: int, alike: bool) -> list[Cutout]:

@@ -261,6 +261,9 @@ class Run:
 
     Attributes:
         step: steps done so far.
+
+    Raises:
+        ValueError: the state is of a run with other steps or another beginning.
     """
 
     def __init__(self, folder: Path, steps: int, begin: Path | None = None) -> None:
@@ -276,8 +279,12 @@ class Run:
             RATE, weight_decay=DECAY)
         self.learning = list(named.values())
         self.average = [parameter.detach().clone() for parameter in self.learning]
+        self.options = {"steps": steps, "begin": str(begin)}
         if self._state.exists():
             saved = torch.load(self._state, weights_only=True)
+            if saved["options"] != self.options:
+                raise ValueError(f"Take another folder, or the options of the run in {self._state}: "
+                                 f"{saved['options']}, not {self.options}")
             selector.load_state_dict(saved["selector"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.average, self.step = saved["average"], saved["step"]
@@ -306,7 +313,7 @@ class Run:
         """Save the state, and the selector with its averaged weights."""
         state = io.BytesIO()
         torch.save({"selector": self.selector.state_dict(), "optimizer": self.optimizer.state_dict(),
-                    "average": self.average, "step": self.step}, state)
+                    "average": self.average, "step": self.step, "options": self.options}, state)
         atomic_write_bytes(self._state, state.getvalue())
         save_selector(self.averaged(), self.folder / "birefnet-selector.safetensors")
 

@@ -115,12 +115,10 @@ def _run(args: argparse.Namespace, task: Task) -> Outcome:
                                 colours=colours)
         count = 0
         force = args.force or following is not None and following.can_resume()
-        with _say_what_is_kept(following), _writing(args, clip, task, force) as writer:
+        with _keep_mattes(following), _writing(args, clip, task, force) as writer:
             for time, picture, _ in tqdm(matting, total=clip.count, unit="frame", disable=None):
                 writer.write(time, picture)
                 count += 1
-    if following is not None:
-        video.discard_mattes(following.folder)
     return Outcome(count, changes, 0 if colours is None else colours.unmeasured, following)
 
 
@@ -156,14 +154,19 @@ def _explain_errors(source: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _say_what_is_kept(following: video.Following | None) -> Iterator[None]:
-    """Say, when the run is interrupted, that the same command resumes it."""
+def _keep_mattes(following: video.Following | None) -> Iterator[None]:
+    """Discard the mattes that are kept, unless the run fails and the same command can resume it. Says so."""
+    kept = False
     try:
         yield
-    except KeyboardInterrupt:
-        if following is not None and following.can_resume():
+    except BaseException:
+        kept = following is not None and following.can_resume()
+        if kept:
             say(f"{following.folder}: keeps the mattes so far; run the same command to resume")
         raise
+    finally:
+        if following is not None and not kept:
+            video.discard_mattes(following.folder)
 
 
 def _open(args: argparse.Namespace, task: Task) -> video.Clip:
@@ -252,7 +255,7 @@ def _kept_folder(out: Path) -> Path:
 def _key(args: argparse.Namespace, runner: Runner, choice: Mapping[str, object], kind: str) -> str:
     """A key of clip, prompt, network and options; mattes that were kept under another key are not used."""
     read = find_frames(str(args.input)) if "#" in args.input.name else [args.input]
-    files = [Path(file) for file in (*read, find_checkpoint(args.model), args.scribble) if file]
+    files = [Path(file) for file in (*read, find_checkpoint(args.model), *args.scribble)]
     stamps = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     options = args.frame, args.size, args.adapters, str(runner.preferred_dtype), kind
     return repr((__version__, stamps, choice, options))

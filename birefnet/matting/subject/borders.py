@@ -31,7 +31,8 @@ def move_borders(meant: Tensor, alpha: Tensor, picture: Tensor) -> Tensor:
     """Move the borders between a subject and others.
 
     Args:
-        meant: [1,h,w] in 0..1, the share of each pixel's alpha that is the subject.
+        meant: [1,h,w] in 0..1, the share of each pixel's alpha that is the subject. Exactly 0 and 1 are
+            decided: such pixels keep their share, and their colours are not compared with.
         alpha: [1,h,w] in 0..1, of everything salient.
         picture: float [1,h,w,C] in 0..1.
 
@@ -41,7 +42,8 @@ def move_borders(meant: Tensor, alpha: Tensor, picture: Tensor) -> Tensor:
     height, width = meant.shape[1:]
     scale = SIDE / max(height, width)
     size = max(1, round(height * scale)), max(1, round(width * scale))
-    share, solid = (resample(x[:, None].float(), size).clamp(0, 1) for x in (meant, alpha))
+    open_alpha = alpha * ((meant > 0) & (meant < 1))
+    share, solid = (resample(x[:, None].float(), size).clamp(0, 1) for x in (meant, open_alpha))
     colours = resample(over_grey(picture).movedim(3, 1), size).clamp(0, 1).to(share.device)
     solid, near = (solid > SOLID_ALPHA).float(), torch.zeros_like(solid)
     for _ in range(ROUNDS):
@@ -56,7 +58,7 @@ def move_borders(meant: Tensor, alpha: Tensor, picture: Tensor) -> Tensor:
         return meant
     moved, near = (F.interpolate(x, (height, width), mode="bilinear", align_corners=False)[:, 0].to(meant)
                    for x in (share, near))
-    return torch.lerp(meant, moved, near)
+    return torch.lerp(meant, moved, near * (open_alpha > 0))
 
 
 def compare_colours(colours: Tensor, share: Tensor, solid: Tensor, zone: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ from ...imaging.resize import limit_side
 
 TOUCH_RADIUS = 2.5   # pixels of the selector's maps: radius of the disc drawn for a click
 STROKE_SHARE = 0.06  # of the longer side: the largest width of a stroke
-STROKE_LEVEL = 0.5   # value of a stroke's mask above which a pixel belongs to it
+LARGEST_SHARE = 0.25  # of the shorter side: the same, in very long pictures
+STROKE_LEVEL = 0.5   # value of a stroke's mask from which a pixel belongs to it
 STROKE_SIDE = 512    # pixels: longest side at which the width of strokes is measured
 
 
@@ -28,9 +29,10 @@ class Prompt:
         box: a box around the subject, in pixels.
         points: positive points: pixels (x, y) of the subject, counted from 0.
         not_points: negative points: pixels (x, y) of anything else.
-        scribble: float [1,H,W]: positive strokes where it exceeds STROKE_LEVEL.
+        scribble: float [1,H,W]: positive strokes where it is at least STROKE_LEVEL.
         mask: float [1,H,W] in 0..1, a coarse mask, 1 = subject.
-        not_scribble: float [1,H,W]: negative strokes where it exceeds STROKE_LEVEL.
+        not_scribble: float [1,H,W], in the same way: other subjects, which `Follower` knows. It only guides
+            the selector.
     """
 
     box: Box | None = None
@@ -67,7 +69,7 @@ class Prompt:
         for x, y in self.points:
             touched[y, x] = True
         if self.scribble is not None:
-            touched |= (self.scribble[0] > STROKE_LEVEL).cpu().numpy()
+            touched |= (self.scribble[0] >= STROKE_LEVEL).cpu().numpy()
         return touched if touched.any() else None
 
     def touches(self, alpha: Tensor) -> float:
@@ -89,12 +91,19 @@ def prompts_of_boxes(
     Args:
         boxes: in pixels.
         points, not_points, scribble, mask: as for `Prompt`.
+
+    Raises:
+        ValueError: a positive point is in none of several boxes.
     """
     if len(boxes) < 2:
         return [Prompt(boxes[0] if boxes else None, tuple(points), tuple(not_points), scribble, mask)]
+    for x, y in points:
+        if not any(box.holds(x, y) for box in boxes):
+            raise ValueError(f"Give a box around the point ({x}, {y}) too, or take it away: of several boxes "
+                             "each has the points inside it, and this one is in none")
     made = []
     for box in boxes:
-        inside = tuple((x, y) for x, y in points if box.left <= x < box.right and box.top <= y < box.bottom)
+        inside = tuple(point for point in points if box.holds(*point))
         drawn = [None if one is None else crop_to_box(one, box) for one in (scribble, mask)]
         made.append(Prompt(box, inside, tuple(not_points), *drawn))
     return made
@@ -109,15 +118,16 @@ def crop_to_box(mask: Tensor, box: Box) -> Tensor:
 
 
 def is_scribble(mask: Tensor) -> bool:
-    """Whether a mask [1,H,W] is a stroke and not a shape: it is nowhere wider than STROKE_SHARE.
+    """Whether a mask [1,H,W] is a stroke and not a shape: it is nowhere wider than STROKE_SHARE of the longer
+    side, nor than LARGEST_SHARE of the shorter one.
 
     Raises:
         PackageError: SciPy is missing.
     """
     ndimage = require("scipy.ndimage", "telling strokes from coarse masks")
-    small = F.adaptive_max_pool2d((mask > STROKE_LEVEL).float(), limit_side(mask.shape[1:], STROKE_SIDE))[0]
+    small = F.adaptive_max_pool2d((mask >= STROKE_LEVEL).float(), limit_side(mask.shape[1:], STROKE_SIDE))[0]
     deepest = ndimage.distance_transform_edt(F.pad(small, (1, 1, 1, 1)).cpu().numpy()).max()
-    return 2 * deepest - 1 <= STROKE_SHARE * max(small.shape)
+    return 2 * deepest - 1 <= min(STROKE_SHARE * max(small.shape), LARGEST_SHARE * min(small.shape))
 
 
 def draw_maps(prompt: Prompt, crop: Box, side: int) -> Tensor:
@@ -135,8 +145,7 @@ def draw_maps(prompt: Prompt, crop: Box, side: int) -> Tensor:
     height, width = crop.height, crop.width
 
     def seen(points: Sequence[tuple[int, int]]) -> list[tuple[float, float]]:
-        inside = [(x - crop.left, y - crop.top) for x, y in points
-                  if crop.left <= x < crop.right and crop.top <= y < crop.bottom]
+        inside = [(x - crop.left, y - crop.top) for x, y in points if crop.holds(x, y)]
         return [((x + 0.5) * side / width - 0.5, (y + 0.5) * side / height - 0.5) for x, y in inside]
 
     maps = torch.zeros(4, side, side)
@@ -144,7 +153,7 @@ def draw_maps(prompt: Prompt, crop: Box, side: int) -> Tensor:
     maps[1] = draw_touches(seen(prompt.not_points), side)
     for i, drawn in enumerate((prompt.scribble, prompt.not_scribble)):
         if drawn is not None:
-            part = (drawn[:, crop.top:crop.bottom, crop.left:crop.right] > STROKE_LEVEL).float().cpu()
+            part = (drawn[:, crop.top:crop.bottom, crop.left:crop.right] >= STROKE_LEVEL).float().cpu()
             maps[i] = maps[i].maximum(F.adaptive_max_pool2d(part, (side, side))[0])
     if prompt.box is not None:
         rows = (torch.arange(side) + 0.5) * height / side + crop.top

@@ -64,7 +64,7 @@ def select(
     Args:
         alpha_of: pictures [b,h,w,C] → alpha [b,h,w], such as `lambda x: birefnet.matte(model, x)`.
         selector: of birefnet.checkpoint.selector.load_selector.
-        image: float [1,H,W,C] in 0..1.
+        image: float32 [1,H,W,C] in 0..1.
         prompt: in the picture's coordinates; a box may reach beyond the picture.
         context: margin of the crop around the subject's box, as a share of the box's longer side; at least
             LEAST_CONTEXT.
@@ -73,7 +73,7 @@ def select(
         Alpha [1,H,W] in 0..1, all 0 if no subject was found.
 
     Raises:
-        ValueError: the prompt is empty, or lies outside the picture.
+        ValueError: the prompt is empty, lies outside the picture, or its mask has another size.
         PackageError: SciPy or kornia is missing.
     """
     height, width = image.shape[1:3]
@@ -97,8 +97,10 @@ def select(
         meant_closer = by_regions(again, both, prompt)
         if torch.minimum(meant, meant_closer).sum() > SAME_SHARE * torch.maximum(meant, meant_closer).sum():
             alpha, meant, seen = again, meant_closer, closer
-    inside = (slice(None), *seen.slices)
-    meant[inside] = move_borders(meant[inside], alpha[inside], image[inside])
+    inside, moved = (slice(None), *seen.slices), meant.clone()
+    moved[inside] = move_borders(meant[inside], alpha[inside], image[inside])
+    if prompt.touches(moved * (alpha > FAINT)) >= SOLID_ALPHA:
+        meant = moved
     return part(alpha, meant, image, seen)
 
 
@@ -111,14 +113,19 @@ def clip_prompt(prompt: Prompt, height: int, width: int) -> Prompt:
     """Clip a prompt's box to the picture.
 
     Raises:
-        ValueError: a point or the whole box lies outside, or there is no positive prompt.
+        ValueError: a point or the whole box lies outside, a stroke or mask has another size, or there is no
+            positive prompt.
     """
     for x, y in (*prompt.points, *prompt.not_points):
         check_point(x, y, height, width)
+    for drawn in (prompt.scribble, prompt.mask, prompt.not_scribble):
+        if drawn is not None and drawn.shape != (1, height, width):
+            raise ValueError("Resize strokes and masks to the picture first: expected "
+                             f"[1, {height}, {width}], got {list(drawn.shape)}")
     if not (prompt.box or prompt.points or prompt.scribble is not None or prompt.mask is not None):
         raise ValueError("Give a box, a point, a stroke or a mask of the subject: nothing says which one is "
                          "meant")
-    if prompt.mask is not None and prompt.mask.max() <= STROKE_LEVEL and replace(prompt, mask=None).extent():
+    if prompt.mask is not None and prompt.mask.max() < STROKE_LEVEL and replace(prompt, mask=None).extent():
         prompt = replace(prompt, mask=None)  # an empty one says nothing beside another prompt
     return prompt if prompt.box is None else replace(prompt, box=widen_box(prompt.box, 0.0, height, width))
 

@@ -156,6 +156,9 @@ def test_a_run_learns_and_a_stopped_one_ends_with_the_same_numbers(tmp_path, mon
     resumed = train.train(two, lessons, 12, 5, workers=0)
     for a, b in zip(whole.state_dict().values(), resumed.state_dict().values()):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    for other in ({"steps": 9}, {"begin": weights.SELECTOR}):
+        with pytest.raises(ValueError, match="^Take another folder, or the options of the run in "):
+            train.train(two, lessons, **{"steps": 12, "seed": 5, "workers": 0} | other)
 
 
 def test_a_run_begins_with_another_selector(tmp_path):
