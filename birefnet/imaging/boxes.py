@@ -43,6 +43,11 @@ class Box(NamedTuple):
         return (self.top <= other.top and self.left <= other.left
                 and self.bottom >= other.bottom and self.right >= other.right)
 
+    def intersection(self, other: Box) -> Box:
+        """The box of the pixels that are in both, which must overlap."""
+        return Box(max(self.top, other.top), max(self.left, other.left), min(self.bottom, other.bottom),
+                   min(self.right, other.right))
+
     def holds(self, x: int, y: int) -> bool:
         """Whether the pixel (x, y) is in this box."""
         return self.left <= x < self.right and self.top <= y < self.bottom

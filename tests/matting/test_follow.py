@@ -10,7 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from birefnet.imaging.boxes import Box
 from birefnet.matting.subject import Follower, find_parting
+from birefnet.matting.subject.follow import crop_around
 
 DATA = Path(__file__).parents[1] / "data"
 HEIGHT, WIDTH = 160, 256
@@ -119,6 +121,17 @@ def test_one_that_was_chosen_alone_is_not_parted_from_what_covers_it(passing, na
     backwards = passing[8::-1]
     alone = backwards[0][1]["coffee"]
     assert find_parting(nano, selector, [(130, 100)], [picture for picture, _ in backwards], alone) is None
+
+
+def test_the_crop_shows_what_touches_the_subject_and_little_of_what_is_far():
+    own, others = torch.zeros(1, 200, 400), torch.zeros(1, 200, 400)
+    own[:, 80:100, 100:140], others[:, 80:100, 250:300] = 1, 1
+    box = Box(80, 100, 100, 140)
+    assert crop_around(box, own, others) == Box(68, 88, 112, 152)         # 30 % of 40 pixels on each side
+    others[:, 70:100, 140:155] = 1                                        # this touches it
+    assert crop_around(box, own, others) == Box(54, 84, 116, 171)         # 30 % of 55 around both
+    others[:, :, 140:] = 1
+    assert crop_around(box, own, others) == Box(48, 68, 132, 172)         # 80 % of 40 around the subject
 
 
 def test_nothing_to_follow_is_refused(selector):

@@ -35,7 +35,7 @@ from .scenes import read_sources
 
 HALF = SIDE // 2
 PICTURES, PROMPTS_EACH = 8, 4      # in a training step
-RATE, ENCODER_RATE = 1.5e-3, 3e-4  # largest learning rates
+RATE, ENCODER_SHARE = 1.5e-3, 0.2  # largest learning rate, and the encoder's over it
 WARM_UP, DECAY = 50, 1e-3          # steps of warm-up, weight decay
 LEAST_RATE_SHARE = 0.005           # of the largest learning rates, at the end
 LARGEST_GRADIENT = 1.0             # norm to which gradients are clipped
@@ -52,7 +52,7 @@ OTHERS_KNOWN = 0.5                 # of coarse masks: with a negative mask of th
 # Of samples: those of which a part is shown, and its least side; those whose matte is the true one.
 ZOOMED, LEAST_ZOOM, TRUE_MATTE = 0.5, 0.6, 0.15
 PERMUTED = 0.25                    # of samples: those whose colour channels are permuted
-RECOLOURED = 0.4                   # of subjects: those of which a part gets other colours
+RECOLOURED = 0.8                   # of subjects: those of which a part gets other colours
 # initial values of `Selector.direct`
 DIRECT, DIRECT_BIAS = (0.5, -0.5, 0.5, 0.5, 1.0, 2.0, 5.0, -1.0, 0.0), -3.5
 BOX_OFF = 0.06                     # largest error of a box's side, over the box's size
@@ -258,15 +258,16 @@ class Run:
         folder: holds the state, from which a run resumes, and the selector so far.
         steps: of the whole run.
         begin: a selector's file, whose weights are trained on; None: the decoder's are new.
+        rate: largest learning rate.
 
     Attributes:
         step: steps done so far.
 
     Raises:
-        ValueError: the state is of a run with other steps or another beginning.
+        ValueError: the state is of a run with other options.
     """
 
-    def __init__(self, folder: Path, steps: int, begin: Path | None = None) -> None:
+    def __init__(self, folder: Path, steps: int, begin: Path | None = None, rate: float = RATE) -> None:
         self.folder, self.steps, self.step = folder, steps, 0
         selector = make_selector(birefnet.load(weights.NANO, form="plain"))
         self.selector = selector.to(memory_format=torch.channels_last)
@@ -275,11 +276,11 @@ class Run:
         named = {name: weight for name, weight in selector.named_parameters() if weight.requires_grad}
         self.optimizer = torch.optim.AdamW(
             [{"params": [weight for name, weight in named.items() if in_encoder(name) == encoder],
-              "peak": rate} for encoder, rate in ((False, RATE), (True, ENCODER_RATE))],
-            RATE, weight_decay=DECAY)
+              "peak": rate * share} for encoder, share in ((False, 1), (True, ENCODER_SHARE))],
+            rate, weight_decay=DECAY)
         self.learning = list(named.values())
         self.average = [parameter.detach().clone() for parameter in self.learning]
-        self.options = {"steps": steps, "begin": str(begin)}
+        self.options = {"steps": steps, "begin": str(begin), "rate": rate}
         if self._state.exists():
             saved = torch.load(self._state, weights_only=True)
             if saved["options"] != self.options:
@@ -326,12 +327,13 @@ class Run:
 
 
 def train(
-    folder: Path, lessons: Lessons, steps: int, seed: int, workers: int = 1, begin: Path | None = None
+    folder: Path, lessons: Lessons, steps: int, seed: int, workers: int = 1, begin: Path | None = None,
+    rate: float = RATE,
 ) -> Selector:
     """Train a selector up to `steps` steps; resumes from FOLDER/state.pt, see `Run`."""
     torch.manual_seed(seed)
     keep_heap()
-    run = Run(folder, steps, begin)
+    run = Run(folder, steps, begin, rate)
     first, start, losses = run.step, time.monotonic(), []
     batches = DataLoader(Batches(copy.deepcopy(run.selector), lessons, seed, first, steps), batch_size=None,
                          num_workers=workers)
@@ -353,11 +355,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3600)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--begin", type=Path, help="a selector to train on; without it the decoder is new")
+    parser.add_argument("--rate", type=float, default=RATE, help="largest learning rate")
     args = parser.parse_args()
     make_lessons(args.folder / "lessons", read_sources(args.folder / "cache", "learned"),
                  birefnet.load(weights.NANO), args.seed, args.lessons)
     train(args.folder, read_lessons(args.folder / "lessons"), args.steps, args.seed,
-          begin=args.begin)
+          begin=args.begin, rate=args.rate)
     print(f"written: {args.folder / 'birefnet-selector.safetensors'}")
 
 

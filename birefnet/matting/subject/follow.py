@@ -34,6 +34,7 @@ LEAST_CLAIM = 0.03       # lower bound of the probability from the flow; the upp
 OWN_SHADE = 0.65         # probability from a pixel's colour from which it is no longer another thing's
 ALONE_SHARE = 0.3        # of a region without another thing: with more of the subject, all of it is it
 APART_SHARE = 0.02       # a region of which at most this share is the subject is another thing
+MOST_CONTEXT = 0.8       # largest margin of the crop, as CONTEXT: more costs detail
 NEAR_SHARE = 0.01        # of the picture's longer side: how far other things are dilated
 CANDIDATES = 4           # largest regions of a frame that are compared with the subject's appearance
 DIVIDING_CLICKS = 8      # clicks by which what was found is divided into things
@@ -127,7 +128,8 @@ class Follower:
 
     def _continue(self, picture: Tensor, box: Box, expected: Expected) -> Tensor | None:
         """Matte the subject near its warped matte, with this `box`; None if it is no longer in view."""
-        seen, own, others = widen_box(box, CONTEXT, *picture.shape[1:3]), expected.own, expected.others
+        own, others = expected.own, expected.others
+        seen = crop_around(box, own, others)
         everything = look(self.alpha_of, picture, seen)
         prompt = Prompt(mask=own, not_scribble=core(others, own))
         meant = with_claim(ask(self.selector, picture, everything, prompt, seen), own, others,
@@ -227,6 +229,22 @@ class Follower:
 
 def whole(picture: Tensor) -> Box:
     return Box(0, 0, *picture.shape[1:3])
+
+
+def crop_around(box: Box, own: Tensor, others: Tensor) -> Box:
+    """The crop in which to look for a subject, with other things that touch it: from behind them parts of it
+    may come into view.
+
+    Args:
+        box: around the subject, in pixels.
+        own, others: [1,H,W], the warped mattes of the subject and of other things.
+    """
+    size = tuple(own.shape[1:])
+    labels, count = label_regions(own.maximum(others)[0].cpu().numpy() >= REGION_LEVEL, diagonal=True)
+    touching = np.zeros(count + 1, bool)
+    touching[labels[own[0].cpu().numpy() >= SOLID_ALPHA]] = True
+    together = bounding_box(torch.from_numpy(touching[labels]).float(), SOLID_ALPHA)
+    return widen_box(together, CONTEXT, *size).intersection(widen_box(box, MOST_CONTEXT, *size))
 
 
 def core(mask: Tensor, other: Tensor) -> Tensor:

@@ -131,7 +131,7 @@ def widen_box(box: Box, context: float, height: int, width: int) -> Box:
 
 def _clip(box: Box, height: int, width: int) -> Box:
     """Clip a box to the picture; raise ValueError if nothing is left of it."""
-    clipped = Box(max(box.top, 0), max(box.left, 0), min(box.bottom, height), min(box.right, width))
+    clipped = box.intersection(Box(0, 0, height, width))
     if clipped.top >= clipped.bottom or clipped.left >= clipped.right:
         raise ValueError("Give a box in the picture, x and y its upper left corner, in pixels: the box from "
                          f"({box.left}, {box.top}) to ({box.right}, {box.bottom}) lies outside the "
