@@ -99,7 +99,7 @@ class BiRefSubject(io.ComfyNode):
                     "mask_is", options=list(MASK_KINDS), default="automatic", optional=True,
                     tooltip="What the mask means. coarse mask: it is the subject, roughly. scribble: it "
                             "touches the subject. automatic: a scribble where it is nowhere wider than 6 % "
-                            "of the picture's longer side."),
+                            "of the picture's longer side, and 25 % of the shorter."),
                 io.Int.Input(
                     "follow_from", default=-1, min=-1, max=1 << 24, step=1, optional=True,
                     tooltip="For the consecutive frames of one video: the picture, from 0, in which the "

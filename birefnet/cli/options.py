@@ -248,7 +248,8 @@ def add_prompt_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGro
     group.add_argument("--scribble", type=Path, action="append", default=[], metavar="FILE",
                        help="a picture of the same size, drawn in white or a bright colour on black or on "
                             "nothing, where a stroke touches the subject or where a coarse mask covers it; "
-                            "it counts as a stroke if it is nowhere wider than 6 %% of the longer side")
+                            "it counts as a stroke if it is nowhere wider than 6 %% of the longer side, "
+                            "and 25 %% of the shorter")
     return group
 
 

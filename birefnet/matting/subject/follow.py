@@ -243,7 +243,7 @@ def crop_around(box: Box, own: Tensor, others: Tensor) -> Box:
     labels, count = label_regions(own.maximum(others)[0].cpu().numpy() >= REGION_LEVEL, diagonal=True)
     touching = np.zeros(count + 1, bool)
     touching[labels[own[0].cpu().numpy() >= SOLID_ALPHA]] = True
-    together = bounding_box(torch.from_numpy(touching[labels]).float(), SOLID_ALPHA)
+    together = bounding_box(torch.from_numpy(touching[labels]), 1)
     return widen_box(together, CONTEXT, *size).intersection(widen_box(box, MOST_CONTEXT, *size))
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...files.packages import require
-from ...imaging.boxes import Box, bounding_box
+from ...imaging.boxes import Box, bounding_box, enclosing_box
 from ...imaging.resize import limit_side
 
 TOUCH_RADIUS = 2.5   # pixels of the selector's maps: radius of the disc drawn for a click
@@ -44,17 +44,10 @@ class Prompt:
 
     def extent(self) -> Box | None:
         """The smallest box around all positive prompts; None if there are none."""
-        boxes = [Box(y, x, y + 1, x + 1) for x, y in self.points]
-        if self.box is not None:
-            boxes.append(self.box)
-        for drawn in (self.scribble, self.mask):
-            found = None if drawn is None else bounding_box(drawn[0], STROKE_LEVEL)
-            if found is not None:
-                boxes.append(found)
-        if not boxes:
-            return None
-        return Box(min(box.top for box in boxes), min(box.left for box in boxes),
-                   max(box.bottom for box in boxes), max(box.right for box in boxes))
+        boxes = [self.box, *(Box(y, x, y + 1, x + 1) for x, y in self.points)]
+        boxes += [bounding_box(drawn[0], STROKE_LEVEL) for drawn in (self.scribble, self.mask)
+                  if drawn is not None]
+        return enclosing_box(boxes)
 
     def touched(self, size: tuple[int, int]) -> np.ndarray | None:
         """The pixels of positive points and strokes.

@@ -241,8 +241,7 @@ def average_crops(first: Tensor, seen: Box, second: Tensor, closer: Box) -> Tens
         first, second: probabilities [1,H,W].
         seen, closer: their crops, in pixels.
     """
-    both = (slice(None), slice(max(seen.top, closer.top), min(seen.bottom, closer.bottom)),
-            slice(max(seen.left, closer.left), min(seen.right, closer.right)))
+    both = (slice(None), *seen.intersection(closer).slices)
     result = second.clone()
     result[both] = (first[both].logit(LEAST_DOUBT) + second[both].logit(CLOSER_DOUBT)).div(2).sigmoid()
     return result
