@@ -21,7 +21,6 @@ from .host import folders, messages, preview, schema, values
 from .host.clip import PREVIEWED, backdrop, clip_of, preview_ui, workflow_of
 from .host.follow import follow, prompts_of
 from .host.model import matte_stream
-from .host.points import points_of
 
 OPAQUE = "for a transparent video, choose transparent webm or transparent mov as output"
 FRAME_SIDE = 512  # pixels of the frame that is shown while the node runs
@@ -168,8 +167,7 @@ class BiRefVideo(io.ComfyNode):
                 mattes = partial(matte_stream, model, size=size, per_pass=frames_per_pass)
             else:
                 open_again = partial(videos.open_for_network, partial(clip_of, video), kind)
-                only_points = points_of(points) if bboxes is None and mask is None else ()
-                mattes = following = follow(model, size, open_again, prompts, frame, only_points)
+                mattes = following = follow(model, size, open_again, prompts, frame)
             matting = videos.matting(
                 clip, mattes, renderer_of(output, colour, fit, behind),
                 to_network=videos.network_conversion(clip),

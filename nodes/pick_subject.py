@@ -228,7 +228,7 @@ def follow_batch(
         images: consecutive frames [B,H,W,C].
         selections: of each picture; only those of `start` are used.
         start: index of the picture in which the subject is chosen.
-        points: as for nodes.host.follow.follow.
+        points: the pixels (x, y) of the prompt if it has nothing else: subjects that touch are then parted.
     """
     if not len(images):
         return

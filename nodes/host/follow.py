@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -17,12 +18,21 @@ from .boxes import boxes_of_frame
 from .points import points_of
 from .selector import selector
 
-# From a picture [1,H,W,C] to prompts; the result is the union of their subjects.
-Prompts = Callable[[Tensor], list[subject.Prompt]]
+
+class FramePrompts(NamedTuple):
+    """What chooses a subject in one frame.
+
+    Args:
+        read: from the frame [1,H,W,C] to prompts; the result is the union of their subjects.
+        only_points: the pixels (x, y) of the prompt if it has nothing else.
+    """
+
+    read: Callable[[Tensor], list[subject.Prompt]]
+    only_points: tuple[tuple[int, int], ...]
 
 
 def prompts_of(points: str, negative_points: str, bboxes: object, mask: Tensor | None, frame: int
-               ) -> Prompts | None:
+               ) -> FramePrompts | None:
     """Return the prompts of a node's inputs for one frame; None if no input selects a subject.
 
     Args:
@@ -45,14 +55,14 @@ def prompts_of(points: str, negative_points: str, bboxes: object, mask: Tensor |
             raise ValueError("Give points too: negative_points only take something away from a subject.")
         return None
 
-    def prompts(picture: Tensor) -> list[subject.Prompt]:
+    def read(picture: Tensor) -> list[subject.Prompt]:
         drawn = {}
         if mask is not None:
             first = convert.Cleaner("the mask")(convert.frame(convert.masks(mask), 0)).to(picture.device)
             drawn = read_mask(masks.resize(first, tuple(picture.shape[1:3])))
         return subject.prompts_of_boxes(boxes, wanted, unwanted, **drawn)
 
-    return prompts
+    return FramePrompts(read, () if boxes or mask is not None else wanted)
 
 
 def read_mask(drawn: Tensor, mask_is: str = "automatic") -> dict[str, Tensor]:
@@ -62,8 +72,8 @@ def read_mask(drawn: Tensor, mask_is: str = "automatic") -> dict[str, Tensor]:
 
 
 def follow(
-    model: object, size: int, open_clip: Callable[[], AbstractContextManager[videos.Clip]], prompts: Prompts,
-    frame: int, points: Sequence[tuple[int, int]] = ()
+    model: object, size: int, open_clip: Callable[[], AbstractContextManager[videos.Clip]],
+    prompts: FramePrompts, frame: int,
 ) -> videos.Following:
     """Return the mattes of a subject that is chosen in one frame.
 
@@ -71,18 +81,19 @@ def follow(
         model: from a BACKGROUND_REMOVAL socket.
         size: as for `worker_for`.
         open_clip: opens the clip, which is also read backwards from `frame`.
-        prompts: choose the subject, see `prompts_of`.
+        prompts: choose the subject. If they are only points, subjects that touch are parted.
         frame: number, from 0, of the frame in which it is chosen.
-        points: the pixels (x, y) of the prompt if it has nothing else: subjects that touch are then parted.
     """
     ask = alpha_of(model, size, Progress(1))
 
     def choose(picture: Tensor) -> Tensor:
-        return subject.select_all(ask, selector(), picture, prompts(picture))
+        return subject.select_all(ask, selector(), picture, prompts.read(picture))
 
     def report(done: int, total: int) -> None:
         messages.say(f"Following backwards: frame {done} of {total}")
 
-    parting = partial(subject.find_parting, ask, selector(), points) if points else None
+    parting = None
+    if prompts.only_points:
+        parting = partial(subject.find_parting, ask, selector(), prompts.only_points)
     return videos.Following(open_clip, choose, partial(subject.Follower, ask, selector()), frame, report,
                             parting)

@@ -25,7 +25,8 @@ from .appearance import CONTEXT, FOUND_LIKENESS, LEAST_LIKENESS, LEAST_SHARE, Re
 from .layers import compare_motions
 from .looks import SOLID_ALPHA, AlphaOf, look, widen_box
 from .prompts import Prompt
-from .selection import REGION_LEVEL, ask, by_regions, part, recognise, region_shares
+from .search import REGION_LEVEL
+from .selection import ask, by_regions, part, recognise, region_shares
 
 STATE_SIDE = 640         # pixels: longer side at which mattes are carried from frame to frame
 SURE_TRUST = 0.4         # of the flow: with less, what it brings along is less certain

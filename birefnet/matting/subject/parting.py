@@ -24,7 +24,7 @@ from ...network.selector import Selector
 from ..temporal import CUT_TRUST, estimate_motion, small_luma
 from .follow import Follower
 from .looks import SOLID_ALPHA, AlphaOf, at_points
-from .selection import REGION_LEVEL
+from .search import REGION_LEVEL
 
 TASK = "choosing one of several subjects"  # named where SciPy is missing
 PARTING_REACH = 48    # frames to search in each direction

@@ -26,7 +26,6 @@ from .borders import move_borders
 from .consensus import PROBES, click_everywhere, weigh, weigh_probes
 from .looks import (
     CLOSER_SHARE,
-    POINT_ZOOMS,
     SAME_SHARE,
     SOLID_ALPHA,
     AlphaOf,
@@ -34,20 +33,18 @@ from .looks import (
     in_box,
     keep_whole,
     look,
-    part_around,
     widen_box,
 )
 from .prompts import STROKE_LEVEL, Prompt, draw_maps
+from .search import FAINT, REGION_LEVEL, View, search
 
 # Share of the box's longer side: with a smaller margin the network takes the subject for the background.
 LEAST_CONTEXT = 0.15
 EDGE_DIVISOR = 100  # the guided filter's radius is the crop's longer side divided by this
-REGION_LEVEL = 0.3  # alpha from which pixels form a region
 # Predicted share of a region's alpha: above the first all of it is chosen, below the second none of it.
 WHOLE_SHARE, NONE_SHARE = 0.85, 0.15
 FITTING_SHARE = 0.7  # instead of WHOLE_SHARE, for a region that fits the prompt's box
 FITTING_IOU = 0.85   # of the box and the region's own: with more, it fits
-FAINT = 0.05        # alpha up to which a pixel counts as background
 LEAST_CLAIMED = 1e-3  # lower bound of the sum of two predictions, where their shares are computed
 LEAST_DOUBT = 1e-4  # least probability of either side, where logits are computed
 # The same for a closer crop, so that what the first crop chose or rejected as a whole stays so.
@@ -78,18 +75,20 @@ def select(
     """
     height, width = image.shape[1:3]
     prompt = clip_prompt(prompt, height, width)
-    extent, context = prompt.extent(), max(context, LEAST_CONTEXT)
-    if extent is None:  # the mask is empty
+    context = max(context, LEAST_CONTEXT)
+    if prompt.extent() is None:  # the mask is empty
         return image.new_zeros(1, height, width)
     if prompt == Prompt(box=Box(0, 0, height, width)):  # the whole picture chooses nothing
         return in_box(alpha_of, image, prompt.box, context)
-    for seen in first_crops(prompt, extent, context, height, width):
+
+    def look_at(seen: Box) -> View:
         alpha = look(alpha_of, image, seen)
-        meant = by_regions(alpha, ask(selector, image, alpha, prompt, seen, PROBES), prompt)
-        if prompt.touches(meant * (alpha > FAINT)) >= SOLID_ALPHA:
-            break
-    else:
+        return View(seen, alpha, by_regions(alpha, ask(selector, image, alpha, prompt, seen, PROBES), prompt))
+
+    view = search(look_at, prompt, context, height, width)
+    if view is None:
         return image.new_zeros(1, height, width)
+    seen, alpha, meant = view
     closer = widen_box(bounding_box(meant[0], SOLID_ALPHA), context, height, width)
     if closer.longer_side < CLOSER_SHARE * seen.longer_side:
         again = look(alpha_of, image, closer)
@@ -99,7 +98,7 @@ def select(
             alpha, meant, seen = again, meant_closer, closer
     inside, moved = (slice(None), *seen.slices), meant.clone()
     moved[inside] = move_borders(meant[inside], alpha[inside], image[inside])
-    if prompt.touches(moved * (alpha > FAINT)) >= SOLID_ALPHA:
+    if View(seen, alpha, moved).shows(prompt, FAINT):
         meant = moved
     return part(alpha, meant, image, seen)
 
@@ -128,22 +127,6 @@ def clip_prompt(prompt: Prompt, height: int, width: int) -> Prompt:
     if prompt.mask is not None and prompt.mask.max() < STROKE_LEVEL and replace(prompt, mask=None).extent():
         prompt = replace(prompt, mask=None)  # an empty one says nothing beside another prompt
     return prompt if prompt.box is None else replace(prompt, box=widen_box(prompt.box, 0.0, height, width))
-
-
-def first_crops(prompt: Prompt, extent: Box, context: float, height: int, width: int) -> list[Box]:
-    """The crops to search for the subject, in order; points and strokes do not tell its size.
-
-    Args:
-        prompt: the prompt.
-        extent: the box around its positive prompts.
-        context: margin around that box, as a share of its longer side.
-        height, width: of the picture.
-    """
-    if prompt.box is not None or prompt.mask is not None:
-        return [widen_box(extent, context, height, width)]
-    x, y = (extent.left + extent.right) // 2, (extent.top + extent.bottom) // 2
-    views = [part_around(x, y, height, width, zoom) for zoom in POINT_ZOOMS]
-    return [view for view in views if view.contains(extent)]
 
 
 @torch.inference_mode()
