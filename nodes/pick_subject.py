@@ -239,7 +239,7 @@ def follow_batch(
                          f"{len(selections)} masks and {len(images)} pictures.")
     clean = convert.Cleaner("the image")
 
-    class CleanPictures(videos.Pictures):
+    class CleanPictures(videos.TensorClip):
         def __iter__(self) -> Iterator[tuple[Fraction, Tensor]]:
             for time, picture in super().__iter__():
                 yield time, clean(picture)

@@ -42,7 +42,7 @@ def is_animation(path: str | Path) -> bool:
     return start.startswith(SIGNATURES) and (start[:4] != b"RIFF" or start[8:] == b"WEBP")
 
 
-class Animation(Clip):
+class AnimationClip(Clip):
     """A clip from an animated GIF, WebP or PNG.
 
     Raises:

@@ -86,7 +86,7 @@ class Clip:
         return None
 
 
-class File(Clip):
+class VideoClip(Clip):
     """A clip from a file; a context manager.
 
     Rotation is applied, all pictures are resized to the first one's size, and times are the file's own,
@@ -235,7 +235,7 @@ class File(Clip):
 
 
 @dataclass
-class Pictures(Clip):
+class TensorClip(Clip):
     """A clip of images in memory.
 
     Args:

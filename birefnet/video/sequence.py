@@ -17,7 +17,7 @@ from .library import picture_as_video_errors
 from .read import Clip
 
 
-class Frames(Clip):
+class SequenceClip(Clip):
     """A clip of picture files, read one by one; in linear light if the result's format stores that.
 
     Args:

@@ -29,8 +29,8 @@ def clip_of(video: VideoInput) -> videos.Clip:
     if type(video).get_stream_source is not VideoInput.get_stream_source:
         source = video.get_stream_source()
         if hasattr(video, "get_active_trim_window"):
-            return videos.File(source, *video.get_active_trim_window())
-        clip = videos.File(source)
+            return videos.VideoClip(source, *video.get_active_trim_window())
+        clip = videos.VideoClip(source)
         if not hasattr(video, "as_trimmed") or abs(video.get_duration() - clip.duration) < 1 / clip.rate:
             return clip
         clip.close()  # trimmed, and this host does not say where: decode it in memory
@@ -40,7 +40,7 @@ def clip_of(video: VideoInput) -> videos.Clip:
         raise videos.VideoError("Choose another video: expected a video, but there is no picture in it.")
     if alpha is not None:
         images = convert.frames(torch.cat([images, convert.masks(alpha)[..., None].to(images)], dim=-1))
-    return videos.Pictures(images, parts.frame_rate, audio.get("waveform"), audio.get("sample_rate", 0))
+    return videos.TensorClip(images, parts.frame_rate, audio.get("waveform"), audio.get("sample_rate", 0))
 
 
 def backdrop(image: Tensor | None, video: VideoInput | None, clip: videos.Clip) -> Callable[[], videos.Clip]:
@@ -54,7 +54,7 @@ def backdrop(image: Tensor | None, video: VideoInput | None, clip: videos.Clip) 
     if image is None:
         raise ValueError("Connect background_image or background_video, or choose over a colour: over a "
                          "background needs one.")
-    return partial(videos.Pictures, convert.frames(image), clip.rate)
+    return partial(videos.TensorClip, convert.frames(image), clip.rate)
 
 
 def workflow_of(hidden) -> dict[str, object]:

@@ -209,7 +209,7 @@ def test_mattes_and_backgrounds_of_a_shot(tmp_path, video, shot, name, options, 
 
 def test_a_shot_becomes_a_clip_and_a_clip_a_shot(tmp_path, video, shot):
     assert video(shot, "-o", tmp_path / "a.mp4", "--background", "#808080", "--rate", "24000/1001")[0] == 0
-    with birefnet_video.File(tmp_path / "a.mp4") as clip:
+    with birefnet_video.VideoClip(tmp_path / "a.mp4") as clip:
         assert clip.count == 3 and abs(float(clip.rate) - 23.976) < 0.01
     assert video(tmp_path / "a.mp4", "-o", tmp_path / "frames" / "b.###.tif", "--depth", "16")[0] == 0
     assert tifffile.imread(tmp_path / "frames" / "b.002.tif").dtype == np.uint16

@@ -40,7 +40,7 @@ def picture(path: Path) -> None:
 
 def film(path: Path) -> None:
     kind = {".mp4": "h264", ".webm": "vp9", ".mov": "prores"}[path.suffix]
-    clip = video.Pictures(FRAMES[..., :3], Fraction(25), SOUND, 44100)
+    clip = video.TensorClip(FRAMES[..., :3], Fraction(25), SOUND, 44100)
     with video.writing(path, clip, kind) as writer:
         for time, frame in zip((Fraction(i, 25) for i in range(len(FRAMES))), FRAMES):
             writer.write(time, frame if video.FORMATS[kind].alpha else frame[..., :3])
@@ -89,7 +89,7 @@ def test_a_video_is_whole_or_absent(tmp_path, suffix):
 
 
 def test_a_folder_of_pictures_is_whole_or_absent(tmp_path):
-    clip = video.Pictures(FRAMES, Fraction(25))
+    clip = video.TensorClip(FRAMES, Fraction(25))
     with longest_file(5000), pytest.raises(video.VideoError, match="a: cannot be written .File too large"):
         with video.writing(tmp_path / "a", clip, "png") as writer:
             writer.write(Fraction(0), FRAMES[0])

@@ -187,7 +187,7 @@ def test_a_picture_that_fits_as_bytes_and_not_as_numbers(tmp_path):
 
 
 def video_refused(path: Path) -> str:
-    with pytest.raises(video.VideoError) as error, video.File(path) as clip:
+    with pytest.raises(video.VideoError) as error, video.VideoClip(path) as clip:
         list(clip)
     return str(error.value)
 
@@ -206,7 +206,7 @@ def test_tags_that_are_not_utf_8(tmp_path):
     data = (SEEDS / "videos" / "clip.mp4").read_bytes()
     assert data.count(b"isom") and b"Lavf" in data
     (tmp_path / "a.mp4").write_bytes(data.replace(b"Lavf", b"La\xe9f"))
-    with video.File(tmp_path / "a.mp4") as clip:
+    with video.VideoClip(tmp_path / "a.mp4") as clip:
         assert len(list(clip)) == 4
 
 
@@ -219,7 +219,7 @@ def test_a_playlist_opens_no_other_file(tmp_path):
 
 def test_no_pictures_a_second():
     with pytest.raises(video.VideoError, match="pictures a second"):
-        video.Pictures(torch.zeros(1, 4, 4, 3), 0)
+        video.TensorClip(torch.zeros(1, 4, 4, 3), 0)
 
 
 # Names, colours, journal

@@ -43,7 +43,7 @@ def test_other_files_keep_the_pixels_aspect(tmp_path, kind):
     source = write(tmp_path / "in.mkv", pictures(2), tags={"sample_aspect_ratio": Fraction(4, 3)})
     out = tmp_path / f"out{video.FORMATS[kind].suffix}"
     assert copy(source, out, kind)[1] == []
-    with video.File(out) as clip:
+    with video.VideoClip(out) as clip:
         assert (clip.aspect, clip.width, clip.height) == (Fraction(4, 3), 64, 48)
 
 
@@ -53,17 +53,17 @@ def test_hlg_is_tone_mapped_and_tagged_so(tmp_path, kind):
     out = tmp_path / f"out{video.FORMATS[kind].suffix}"
     clip, said = copy(source, out, kind)
     assert "tone-mapped" in said[0]
-    with video.File(out) as found:
+    with video.VideoClip(out) as found:
         assert found.colour.transfer in (1, 2) and found.colour.primaries in (1, 2)
         assert found.colour.matrix == 1
-        expected = tone.to_sdr(next(iter(video.File(source)))[1], tone.HLG)
+        expected = tone.to_sdr(next(iter(video.VideoClip(source)))[1], tone.HLG)
         assert (next(iter(found))[1][..., :3] - expected).abs().mean() < 0.02
 
 
 def test_prores_keeps_hlg_in_ten_bits(tmp_path):
     source = write(tmp_path / "in.mkv", pictures(2), tags=HLG_TAGS, **TEN_BITS)
     assert copy(source, tmp_path / "out.mov", "prores")[1] == []
-    with video.File(tmp_path / "out.mov") as found, video.File(source) as clip:
+    with video.VideoClip(tmp_path / "out.mov") as found, video.VideoClip(source) as clip:
         assert found.colour.transfer == 18 and found.bits >= 10
         assert (next(iter(found))[1][..., :3] - next(iter(clip))[1]).abs().mean() < 0.01
 
@@ -76,8 +76,8 @@ def test_networks_see_hdr_tone_mapped_and_colours_stay(tmp_path):
             shown.append(picture)
             yield picture[None], torch.ones(1, *picture.shape[:2])
 
-    with video.File(source) as clip:
-        own = [picture for _, picture in video.File(source)]
+    with video.VideoClip(source) as clip:
+        own = [picture for _, picture in video.VideoClip(source)]
         looks = [look for _, look, _ in video.matting(clip, mattes, video.rendering.cutout,
                                                       to_network=video.network_conversion(clip))]
     for seen, look, picture in zip(shown, looks, own):
@@ -111,7 +111,7 @@ def test_h265_and_av1_have_ten_bits_where_the_source_has_them(tmp_path, kind, na
     copy(source, tmp_path / "out.mp4", kind)
     found = frames(tmp_path / "out.mp4")
     assert found[0].format.components[0].bits == bits and len(found) == 3
-    with video.File(tmp_path / "out.mp4") as clip, video.File(source) as before:
+    with video.VideoClip(tmp_path / "out.mp4") as clip, video.VideoClip(source) as before:
         assert clip._stream.codec_context.codec.canonical_name == name
         assert max((a - b).abs().mean() for (_, a), (_, b) in zip(clip, before)) < 0.01
     if kind == "h265":
@@ -146,14 +146,14 @@ def test_ten_bits_are_not_rounded_to_eight(tmp_path):
 def test_a_file_that_is_cut_off_says_so_at_once(tmp_path, name, lost):
     codec = {"codec": "libvpx-vp9"} if name == "a.webm" else {}
     path = write(tmp_path / name, pictures(12), **codec)
-    with video.File(path) as clip:
+    with video.VideoClip(path) as clip:
         assert len(list(clip)) == 12
     whole = path.read_bytes()
     assert missing_bytes(path) == missing_bytes(io.BytesIO(whole)) == 0
     path.write_bytes(whole[:-lost])
     assert missing_bytes(path) == missing_bytes(io.BytesIO(whole[:-lost])) == lost
     with pytest.raises(video.VideoError, match="^Copy it again.*: cut off: "):
-        video.File(path)
+        video.VideoClip(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x1a\x45\xdf\xa3", b"\0\0\0\x08ftyp", b"\0\0\0\x01mdat",
@@ -173,13 +173,13 @@ def test_av1_leaves_the_process_as_urgent_as_it_was(tmp_path):
 def test_following_reads_what_the_first_pass_reads(tmp_path, kind):
     source = write(tmp_path / "in.mkv", pictures(2), tags=HLG_TAGS | {"sample_aspect_ratio": Fraction(4, 3)},
                    **TEN_BITS)
-    with video.File(source) as clip:
+    with video.VideoClip(source) as clip:
         adapted, _ = video.adapt(clip, kind)
         see = video.network_conversion(adapted) or (lambda picture: picture)
         expected = [see(picture) for _, picture in adapted]
-    with video.open_for_network(lambda: video.File(source), kind) as clip:
+    with video.open_for_network(lambda: video.VideoClip(source), kind) as clip:
         found = [picture for _, picture in clip]
         assert (clip.height, clip.width) == expected[0].shape[:2]
     assert len(found) == 2 and all(torch.equal(a, b) for a, b in zip(found, expected))
-    with video.File(source) as clip:
+    with video.VideoClip(source) as clip:
         assert not torch.equal(found[0], next(iter(clip))[1])

@@ -89,7 +89,7 @@ def test_a_gif_that_is_shown_once_stays_so(tmp_path):
 def test_soft_alpha_is_kept_to_the_level(tmp_path, kind):
     ramp = torch.linspace(0, 1, 64).round(decimals=3)
     picture = torch.stack([torch.full((48, 64), 0.4), *ramp.expand(3, 48, 64)], dim=-1)
-    clip = video.Pictures(torch.stack([picture * shade for shade in (1, 1, 0.5, 0.5)]), Fraction(25))
+    clip = video.TensorClip(torch.stack([picture * shade for shade in (1, 1, 0.5, 0.5)]), Fraction(25))
     with video.writing(tmp_path / "a", clip, kind) as writer:
         for time, one in clip:
             writer.write(time, one)
@@ -102,7 +102,7 @@ def test_soft_alpha_is_kept_to_the_level(tmp_path, kind):
 def test_a_gif_has_alpha_of_one_bit_and_many_colours_stay_close(tmp_path):
     shade = torch.linspace(0, 1, 64).expand(48, 64)
     picture = torch.stack([shade, 1 - shade, shade / 2, shade], dim=-1)
-    clip = video.Pictures(picture[None], Fraction(25))
+    clip = video.TensorClip(picture[None], Fraction(25))
     with video.writing(tmp_path / "a.gif", clip, "gif") as writer:
         writer.write(Fraction(0), picture)
     with Image.open(tmp_path / "a.gif") as image:
@@ -112,7 +112,7 @@ def test_a_gif_has_alpha_of_one_bit_and_many_colours_stay_close(tmp_path):
 
 
 def test_a_gif_of_more_than_fifty_frames_a_second_keeps_its_length(tmp_path):
-    clip = video.Pictures(torch.from_numpy(np.stack(drawn(12)) / 255), Fraction(60))
+    clip = video.TensorClip(torch.from_numpy(np.stack(drawn(12)) / 255), Fraction(60))
     with video.writing(tmp_path / "a.gif", clip, "gif") as writer:
         for time, picture in clip:
             writer.write(time, picture)

@@ -92,7 +92,7 @@ def test_colour_bars_through_files(tmp_path, kind, matrix, full):
     source = write(tmp_path / "bars.mp4", [bars(matrix, full)] * 3, tags=tags, options={"crf": "1"})
     shape = video.FORMATS[kind]
     path = tmp_path / f"out{shape.suffix}"
-    with video.File(source) as clip, video.writing(path, clip, kind) as writer:
+    with video.VideoClip(source) as clip, video.writing(path, clip, kind) as writer:
         assert (clip.colour.matrix, clip.colour.full, clip.colour.primaries) == (matrix, full, matrix)
         for time, picture in clip:
             for i, rgb in enumerate(CODES[matrix, full]):
@@ -122,12 +122,12 @@ def test_colours_come_back_from_every_kind_of_file(tmp_path, kind, matrix, full)
     picture = torch.tensor([0.8, 0.3, 0.1]).expand(32, 48, 3)
     if shape.alpha:
         picture = torch.cat([picture, torch.full_like(picture[..., :1], 0.7)], -1)
-    clip = video.Pictures(picture[None, ..., :3], Fraction(25))
+    clip = video.TensorClip(picture[None, ..., :3], Fraction(25))
     clip.colour = Colour(matrix, full=full)
     path = tmp_path / f"flat{shape.suffix}"
     with video.writing(path, clip, kind) as writer:
         writer.write(Fraction(0), picture)
-    with video.File(path) as again:
+    with video.VideoClip(path) as again:
         (_, seen), = again
     torch.testing.assert_close(seen, picture, atol=0.015, rtol=0)
 
@@ -137,7 +137,7 @@ def test_ten_bits_are_not_rounded_to_eight(tmp_path):
     for plane, code in zip(planes(frame), (501, 512, 512)):
         plane[:] = code
     path = write(tmp_path / "deep.mkv", [frame], pixels="yuv420p10le", codec="ffv1")
-    with video.File(path) as clip:
+    with video.VideoClip(path) as clip:
         (_, picture), = clip
     torch.testing.assert_close(picture[16, 16], torch.full((3,), (501 - 64) / 876), atol=1e-5, rtol=0)
 
@@ -152,7 +152,7 @@ def test_every_usual_sample_format_gives_the_same_grey(tmp_path, pixels, codec, 
     grey = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 160, np.uint8),
                                       format="rgb24").reformat(format=pixels)
     path = write(tmp_path / f"grey{suffix}", [grey], pixels=pixels, codec=codec)
-    with video.File(path) as clip:
+    with video.VideoClip(path) as clip:
         pictures = [picture for _, picture in clip]
     assert pictures[0].shape[:2] == (32, 32)
     torch.testing.assert_close(pictures[0][..., :3], torch.full((32, 32, 3), 160 / 255), atol=0.012, rtol=0)
@@ -160,7 +160,7 @@ def test_every_usual_sample_format_gives_the_same_grey(tmp_path, pixels, codec, 
 
 def test_a_frame_says_what_it_means(tmp_path):
     """The oracle reads the result by its tags alone."""
-    clip = video.Pictures(torch.tensor([0.2, 0.6, 0.9]).expand(1, 32, 32, 3), Fraction(25))
+    clip = video.TensorClip(torch.tensor([0.2, 0.6, 0.9]).expand(1, 32, 32, 3), Fraction(25))
     with video.writing(tmp_path / "flat.mp4", clip, "h264") as writer:
         writer.write(Fraction(0), clip.images[0])
     seen = frames(tmp_path / "flat.mp4")[0].to_ndarray(format="rgb24", src_colorspace="ITU709")[16, 16] / 255

@@ -47,7 +47,7 @@ def number(picture: torch.Tensor) -> int:
 def clip():
     Counting.made = []
     frames = torch.arange(9).float().div(100)[:, None, None, None].expand(-1, 4, 6, 3)
-    return lambda: video.Pictures(frames, Fraction(25))
+    return lambda: video.TensorClip(frames, Fraction(25))
 
 
 def followed(clip, frame: int, choose=lambda picture: torch.ones(1, 4, 6)) -> tuple[list, video.Following]:

@@ -35,8 +35,8 @@ def highest():
 
 source, target, first = sys.argv[1:]
 count = 0
-with video.File(source) as clip, video.writing(target, clip, "h264") as writer:
-    look = video.rendering.Over(torch.tensor([0.0, 1.0, 0.0]), lambda: video.File(source))
+with video.VideoClip(source) as clip, video.writing(target, clip, "h264") as writer:
+    look = video.rendering.Over(torch.tensor([0.0, 1.0, 0.0]), lambda: video.VideoClip(source))
     matting = video.matting(clip, mattes, look, smooth=Smoother(0.5), colours=foreground.estimate)
     for time, picture, alpha in matting:
         writer.write(time, picture)

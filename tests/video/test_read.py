@@ -21,7 +21,7 @@ UNEVEN = [0, 1000, 1500, 5000, 5001, 9000]  # in ticks of 1/10000 s
 
 def brightness(path: Path, *window: float) -> list[int]:
     """Which of `pictures()` the frames are."""
-    with video.File(path, *window) as clip:
+    with video.VideoClip(path, *window) as clip:
         return [round((float(picture[24, 32].mean()) * 255 - 40) / 10) for _, picture in clip]
 
 
@@ -29,7 +29,7 @@ def brightness(path: Path, *window: float) -> list[int]:
 def test_every_picture_in_order(tmp_path, suffix):
     path = write(tmp_path / f"clip{suffix}", pictures(12), options={"crf": "12", "bf": "0"})
     assert brightness(path) == list(range(12))
-    with video.File(path) as clip:
+    with video.VideoClip(path) as clip:
         assert (clip.height, clip.width, clip.rate) == (48, 64, 25)
         assert clip.count == pytest.approx(12, abs=1)
         times = [float(time) for time, _ in clip]
@@ -39,7 +39,7 @@ def test_every_picture_in_order(tmp_path, suffix):
 
 def test_a_buffer_in_memory(tmp_path):
     data = io.BytesIO(write(tmp_path / "clip.mp4", pictures(5), sound="aac", seconds=0.2).read_bytes())
-    with video.File(data) as clip:
+    with video.VideoClip(data) as clip:
         assert len(list(clip)) == 5
         assert clip.sound() is not None
 
@@ -47,7 +47,7 @@ def test_a_buffer_in_memory(tmp_path):
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_variable_frame_rate_keeps_its_times(tmp_path, suffix):
     path = write(tmp_path / f"clip{suffix}", pictures(6), times=UNEVEN, tick=Fraction(1, 10_000))
-    with video.File(path) as clip:
+    with video.VideoClip(path) as clip:
         times = [float(time) for time, _ in clip]
     assert times == pytest.approx([time / 10_000 for time in UNEVEN], abs=1e-4 if suffix == ".mp4" else 1e-3)
 
@@ -67,7 +67,7 @@ def test_pictures_are_turned_upright(tmp_path, turn):
     image[:8, :8] = 220
     path = write(tmp_path / "turned.mp4", [image] * 3)
     set_display_matrix(path, *matrix)
-    with video.File(path) as clip:
+    with video.VideoClip(path) as clip:
         _, picture = next(iter(clip))
         assert picture.shape[:2] == (clip.height, clip.width) == ((64, 32) if matrix[1] else (32, 64))
     corners = {place: float(picture[place].mean()) for place in ((0, 0), (0, -1), (-1, 0), (-1, -1))}
@@ -83,7 +83,7 @@ def test_turning_agrees_with_pyav(tmp_path):
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0))
         expected = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90) / 255
-    with video.File(path) as clip:
+    with video.VideoClip(path) as clip:
         _, picture = next(iter(clip))
     assert np.abs(picture.numpy() - expected).max() < 0.03
 
@@ -95,10 +95,10 @@ def test_pixels_that_are_not_square_turn_along(tmp_path):
         stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
         container.mux(stream.encode(av.VideoFrame.from_ndarray(pictures(1)[0], format="rgb24")))
         container.mux(stream.encode(None))
-    with video.File(tmp_path / "wide.mp4") as clip:
+    with video.VideoClip(tmp_path / "wide.mp4") as clip:
         assert clip.aspect == Fraction(4, 3)
     set_display_matrix(tmp_path / "wide.mp4", 0, 1, -1, 0)
-    with video.File(tmp_path / "wide.mp4") as clip:
+    with video.VideoClip(tmp_path / "wide.mp4") as clip:
         assert (clip.height, clip.width, clip.aspect) == (64, 48, Fraction(3, 4))
 
 
@@ -106,14 +106,14 @@ def test_a_window_of_a_clip_begins_at_zero(tmp_path):
     path = write(tmp_path / "clip.mp4", pictures(20), options={"g": "7", "crf": "12"})
     assert brightness(path, 0.4, 0.2) == [10, 11, 12, 13, 14]
     assert brightness(path, 0.4) == list(range(10, 20))
-    with video.File(path, 0.4, 0.2) as clip:
+    with video.VideoClip(path, 0.4, 0.2) as clip:
         assert clip.count == 5
         assert next(iter(clip))[0] == 0
 
 
 def test_a_stream_that_begins_late_begins_at_zero(tmp_path):
     path = write(tmp_path / "clip.ts", pictures(10), times=range(50, 60))
-    with video.File(path) as clip:
+    with video.VideoClip(path) as clip:
         assert [round(float(time) * 25, 2) for time, _ in clip] == list(range(10))
 
 
@@ -122,11 +122,11 @@ def test_alpha_comes_back(tmp_path, kind):
     ramp = torch.linspace(0, 1, 64).expand(48, 64)
     picture = torch.stack([torch.full_like(ramp, 0.5)] * 3 + [ramp], -1)
     path = tmp_path / f"alpha{video.FORMATS[kind].suffix}"
-    clip = video.Pictures(picture[None], Fraction(25))
+    clip = video.TensorClip(picture[None], Fraction(25))
     with video.writing(path, clip, kind) as writer:
         for time, shown in clip:
             writer.write(time, shown)
-    with video.File(path) as again:
+    with video.VideoClip(path) as again:
         (_, seen), = again
     torch.testing.assert_close(seen, picture, atol=0.03 if kind == "vp9" else 0.01, rtol=0)
 
@@ -135,7 +135,7 @@ def test_grey_with_alpha_keeps_its_alpha(tmp_path):
     ramp = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (48, 1))
     picture = Image.fromarray(np.stack([np.full_like(ramp, 100), ramp], -1), "LA")
     picture.save(tmp_path / "grey.apng", "PNG", save_all=True, append_images=[picture])
-    with video.File(tmp_path / "grey.apng") as clip:
+    with video.VideoClip(tmp_path / "grey.apng") as clip:
         pixels = [picture for _, picture in clip]
     for picture in pixels:
         torch.testing.assert_close(picture[..., 3], torch.from_numpy(ramp) / 255, atol=3e-3, rtol=0)
@@ -147,7 +147,7 @@ def test_pictures_of_another_size_become_as_large_as_the_first(tmp_path, sizes):
     """Joined files, calls over a network."""
     parts = [write(tmp_path / f"{size[0]}.h264", pictures(5, *size)).read_bytes() for size in sizes]
     (tmp_path / "joined.h264").write_bytes(b"".join(parts))
-    with video.File(tmp_path / "joined.h264") as clip:
+    with video.VideoClip(tmp_path / "joined.h264") as clip:
         shown = torch.stack([picture for _, picture in clip])
         assert shown.shape == (10, *sizes[0], 3) == (10, clip.height, clip.width, 3)
     centre = shown[:, sizes[0][0] // 2, sizes[0][1] // 2].mean(-1) * 255
@@ -156,7 +156,7 @@ def test_pictures_of_another_size_become_as_large_as_the_first(tmp_path, sizes):
 
 def test_pictures_in_memory():
     images = torch.rand(3, 8, 10, 3)
-    clip = video.Pictures(images, Fraction(30000, 1001))
+    clip = video.TensorClip(images, Fraction(30000, 1001))
     assert [(time, picture is not None) for time, picture in clip] == [(i * Fraction(1001, 30000), True)
                                                                        for i in range(3)]
     assert (clip.height, clip.width, clip.count) == (8, 10, 3)
@@ -190,7 +190,7 @@ CASES = ["empty", "text", "cut off", "cut off, header last", "cut off matroska",
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_no_whole_video_is_one_sentence(tmp_path, case):
     path, words = no_video(tmp_path)[case]
-    with pytest.raises(video.VideoError) as raised, video.File(path) as clip:
+    with pytest.raises(video.VideoError) as raised, video.VideoClip(path) as clip:
         list(clip)
     message = str(raised.value)
     assert words in message and str(path) in message and "\n" not in message, message
@@ -201,13 +201,13 @@ def test_a_file_that_may_not_be_read(tmp_path):
     path = write(tmp_path / "clip.mp4", pictures(1))
     path.chmod(0)
     with pytest.raises(video.VideoError, match="no permission"):
-        video.File(path)
+        video.VideoClip(path)
 
 
 def test_a_window_behind_the_end_is_one_sentence(tmp_path):
     path = write(tmp_path / "clip.mp4", pictures(5))
     with pytest.raises(video.VideoError, match="no picture in it between 3 and 4 s"):
-        video.File(path, 3.0, 1.0)
+        video.VideoClip(path, 3.0, 1.0)
 
 
 def test_a_cover_is_not_a_video(tmp_path):
@@ -224,7 +224,7 @@ def test_a_cover_is_not_a_video(tmp_path):
         container.mux(track.encode(tone))
         container.mux(track.encode(None))
     with pytest.raises(video.VideoError, match="only sound"):
-        video.File(path)
+        video.VideoClip(path)
 
 
 def test_damaged_pictures_are_left_out_and_the_rest_keeps_its_times(tmp_path, caplog):
@@ -233,7 +233,7 @@ def test_damaged_pictures_are_left_out_and_the_rest_keeps_its_times(tmp_path, ca
     at = data.index(b"00dc", len(data) // 2) + 8
     data[at:at + 40] = bytes(40)
     path.write_bytes(data)
-    with video.File(path) as clip:
+    with video.VideoClip(path) as clip:
         times = [round(float(time) * 25) for time, _ in clip]
     assert 9 <= len(times) <= 11 and times[-1] == 11  # decoding in threads may lose a neighbour
     assert sorted(set(times)) == times
@@ -242,10 +242,10 @@ def test_damaged_pictures_are_left_out_and_the_rest_keeps_its_times(tmp_path, ca
 
 def test_no_pictures_in_memory_is_one_sentence():
     with pytest.raises(video.VideoError, match="no picture"):
-        video.Pictures(torch.zeros(0, 4, 4, 3), Fraction(25))
+        video.TensorClip(torch.zeros(0, 4, 4, 3), Fraction(25))
 
 
 def test_without_pyav_there_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     with pytest.raises(video.VideoError, match="pip install"):
-        video.File(tmp_path / "clip.mp4")
+        video.VideoClip(tmp_path / "clip.mp4")

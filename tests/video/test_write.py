@@ -21,7 +21,7 @@ UNEVEN = [0, 1000, 1500, 5000, 5001, 9000]  # in ticks of 1/10000 s
 
 def copied(source: Path, path: Path, kind: str, **window: float) -> Path:
     """The source's pictures, opaque, written as `kind`."""
-    with video.File(source, **window) as clip:
+    with video.VideoClip(source, **window) as clip:
         return opaque(clip, path, kind)
 
 
@@ -53,7 +53,7 @@ def test_uneven_times_survive(tmp_path, kind):
 
 
 def test_times_that_do_not_grow_are_moved_by_a_tick(tmp_path):
-    clip = video.Pictures(torch.zeros(1, 16, 16, 3), Fraction(25))
+    clip = video.TensorClip(torch.zeros(1, 16, 16, 3), Fraction(25))
     with video.writing(tmp_path / "out.mp4", clip, "h264") as writer:
         for time in (0, 0, Fraction(1, 25)):
             writer.write(Fraction(time), clip.images[0])
@@ -65,7 +65,7 @@ def test_odd_sides(tmp_path, kind, size):
     """H.264 repeats the last row or column; the others take any size."""
     alpha = video.FORMATS[kind].alpha
     picture = torch.rand(*size, 4 if alpha else 3, generator=torch.Generator().manual_seed(1))
-    clip = video.Pictures(picture[None, ..., :3], Fraction(25))
+    clip = video.TensorClip(picture[None, ..., :3], Fraction(25))
     if kind == "prores" and min(size) < 2:
         pytest.skip("not a video that an editing program meets")
     with video.writing(named(tmp_path, kind), clip, kind) as writer:
@@ -124,7 +124,7 @@ def test_sound_whose_times_run_back_is_encoded_all_the_same(tmp_path, monkeypatc
 
 @pytest.mark.parametrize("rate", [192_000, 12_345])
 def test_sound_at_any_rate(tmp_path, kind, rate):
-    clip = video.Pictures(torch.rand(25, 16, 16, 3), Fraction(25), torch.from_numpy(sine(1.0, rate))[None],
+    clip = video.TensorClip(torch.rand(25, 16, 16, 3), Fraction(25), torch.from_numpy(sine(1.0, rate))[None],
                           rate)
     assert frequency(opaque(clip, named(tmp_path, kind), kind)) == pytest.approx(440, abs=3)
 
@@ -152,14 +152,14 @@ def test_a_window_takes_its_sound_along(tmp_path):
 
 def test_a_waveform_becomes_the_sound(tmp_path, kind):
     images = torch.rand(25, 16, 16, 3)
-    clip = video.Pictures(images, Fraction(25), torch.from_numpy(sine(1.0))[None], 44100)
+    clip = video.TensorClip(images, Fraction(25), torch.from_numpy(sine(1.0))[None], 44100)
     path = opaque(clip, named(tmp_path, kind), kind)
     assert frequency(path) == pytest.approx(440, abs=3)
     assert len(frames(path)) == 25
 
 
 def test_notes_are_in_the_file(tmp_path, kind):
-    clip = video.Pictures(torch.zeros(1, 16, 16, 3), Fraction(25))
+    clip = video.TensorClip(torch.zeros(1, 16, 16, 3), Fraction(25))
     path = named(tmp_path, kind)
     with video.writing(path, clip, kind,
                        notes={"prompt": {"1": {"class_type": "ä"}}, "workflow": "{}"}) as writer:
@@ -170,7 +170,7 @@ def test_notes_are_in_the_file(tmp_path, kind):
 
 
 def test_a_folder_of_pictures(tmp_path):
-    clip = video.Pictures(torch.rand(3, 5, 7, 3), Fraction(25))
+    clip = video.TensorClip(torch.rand(3, 5, 7, 3), Fraction(25))
     with video.writing(tmp_path / "out", clip, "png") as writer:
         for i, (time, picture) in enumerate(clip):
             writer.write(time, torch.cat([picture, torch.full_like(picture[..., :1], i / 2)], -1))
@@ -192,7 +192,7 @@ def test_an_interrupt_leaves_nothing(tmp_path, kind, after):
     source = write(tmp_path / "in.mp4", pictures(10), sound="aac", seconds=0.4)
     folder = tmp_path / "out"
     folder.mkdir()
-    with pytest.raises(Interrupt), video.File(source) as clip, video.writing(folder / "result", clip,
+    with pytest.raises(Interrupt), video.VideoClip(source) as clip, video.writing(folder / "result", clip,
                                                                              kind) as writer:
         for i, (time, picture) in enumerate(clip):
             if i == after:
@@ -202,7 +202,7 @@ def test_an_interrupt_leaves_nothing(tmp_path, kind, after):
 
 
 def test_what_cannot_be_written_is_one_sentence(tmp_path):
-    clip = video.Pictures(torch.zeros(1, 16, 16, 3), Fraction(25))
+    clip = video.TensorClip(torch.zeros(1, 16, 16, 3), Fraction(25))
     (tmp_path / "file").write_text("")
     with pytest.raises(video.VideoError, match="file/out.mp4: cannot be written") as raised:
         with video.writing(tmp_path / "file" / "out.mp4", clip, "h264"):
@@ -211,7 +211,7 @@ def test_what_cannot_be_written_is_one_sentence(tmp_path):
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
-    clip = video.Pictures(torch.zeros(1, 16, 16, 3), Fraction(25))
+    clip = video.TensorClip(torch.zeros(1, 16, 16, 3), Fraction(25))
 
     def full(self):
         raise OSError(28, "No space left on device")
@@ -224,7 +224,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_missing_folders_are_made(tmp_path):
-    clip = video.Pictures(torch.zeros(1, 16, 16, 3), Fraction(25))
+    clip = video.TensorClip(torch.zeros(1, 16, 16, 3), Fraction(25))
     with video.writing(tmp_path / "a" / "b" / "out.mp4", clip, "h264") as writer:
         writer.write(Fraction(0), clip.images[0])
     assert len(frames(tmp_path / "a" / "b" / "out.mp4")) == 1
@@ -232,7 +232,7 @@ def test_missing_folders_are_made(tmp_path):
 
 def test_smaller_qualities_are_smaller(tmp_path, kind):
     noise = torch.rand(8, 64, 64, 4, generator=torch.Generator().manual_seed(0))
-    clip = video.Pictures(noise[..., :3], Fraction(25))
+    clip = video.TensorClip(noise[..., :3], Fraction(25))
     sizes = []
     for quality in video.QUALITIES:
         with video.writing(named(tmp_path, kind, quality), clip, kind, quality=quality) as writer:

@@ -136,7 +136,7 @@ def follow(ask: subject.AlphaOf, selector, frames: list[Frame], start: int,
     """Return the subject's alpha in every frame, from a click (x, y) in frame `start`, as Matte Video."""
     pictures = torch.cat([as_picture(image) for image, _ in frames])
     following = video.Following(
-        partial(video.Pictures, pictures, Fraction(25)),
+        partial(video.TensorClip, pictures, Fraction(25)),
         partial(subject.select, ask, selector, prompt=subject.Prompt(points=(click,))),
         partial(subject.Follower, ask, selector), start,
         find_parting=partial(subject.find_parting, ask, selector, [click]))

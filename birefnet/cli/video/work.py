@@ -176,7 +176,7 @@ def _open(args: argparse.Namespace, task: Task) -> video.Clip:
     paths = find_frames(str(args.input))
     if not paths:
         raise CommandError(f"{args.input}: no file matches")
-    return video.Frames(paths, args.rate, task.style, args.out if task.kind == NUMBERED else None)
+    return video.SequenceClip(paths, args.rate, task.style, args.out if task.kind == NUMBERED else None)
 
 
 def _writing(args: argparse.Namespace, clip: video.Clip, task: Task, force: bool
@@ -354,6 +354,6 @@ def _opener(path: Path, clip: video.Clip) -> Callable[[], video.Clip]:
     if path.suffix.lower() not in pictures.suffixes() or pictures.is_animated(path.read_bytes()):
         return partial(video.open_clip, path)
     try:
-        return partial(video.Pictures, pictures.read(path), clip.rate)
+        return partial(video.TensorClip, pictures.read(path), clip.rate)
     except pictures.PictureError as error:
         raise CommandError(f"--background {error}") from None

@@ -29,7 +29,7 @@ def start(folder: Path):
 
     def read(content: bytes) -> None:
         path.write_bytes(content)
-        with video.File(path) as clip:
+        with video.VideoClip(path) as clip:
             assert clip.rate > 0 and clip.tick > 0 and clip.aspect > 0 and clip.count >= 1
             shapes = {tuple(picture.shape) for _, picture in islice(clip, MOST)}
         assert len(shapes) <= 1, shapes
