@@ -242,6 +242,7 @@ def test_an_interrupt_leaves_no_file_and_the_queue_lives_on(host, tmp_path):
 @pytest.mark.parametrize("chosen", [
     {"points": '[{"x": 275, "y": 140}]'},
     {"bboxes": [[], [], [{"x": 227, "y": 85, "width": 122, "height": 112}], []]},
+    {"points": '[{"x": 275, "y": 140}]', "bboxes": [[], [], [], []]},
 ])
 def test_one_subject_of_two_is_followed_from_any_frame(host, tmp_path, chosen):
     """The pair moves to the left; the cup is chosen in frame 2 and found in all, without the astronaut."""
