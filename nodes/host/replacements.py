@@ -25,13 +25,23 @@ class Replacement:
     outputs: dict[int, int] = field(default_factory=dict)      # output's new index: old index
 
     def for_host(self):
-        return io.NodeReplace(
+        outputs = [{"new_idx": new, "old_idx": old} for new, old in self.outputs.items()]
+
+        class ForHost(io.NodeReplace):
+            def as_dict(self) -> dict:
+                """What the page reads: it links again what is mapped, and nothing else."""
+                return super().as_dict() | {"output_mapping": outputs}
+
+        # The host renumbers links to the outputs, and fails (error 500) if a linked node was replaced before
+        # and its input has another name now, which depends on the hash seed. Same places need no numbers.
+        moved = any(new != old for new, old in self.outputs.items())
+        return ForHost(
             new_node_id=self.new,
             old_node_id=self.old,
             old_widget_ids=list(self.widgets),
             input_mapping=[{"new_id": new, "old_id": old} for new, old in self.inputs.items()]
             + [{"new_id": new, "set_value": value} for new, value in self.values.items()],
-            output_mapping=[{"new_idx": new, "old_idx": old} for new, old in self.outputs.items()],
+            output_mapping=outputs if moved else None,
         )
 
 
